@@ -1,0 +1,209 @@
+"""The records that pass between layers. Nothing here computes.
+
+Axes: V views, R rays of a batch, S packed samples (all samples of all rays in ray order),
+D encoding features, P free points.
+Units: points and distances in the normalised scene frame ([-radius, radius]^3) unless a name
+ends in ``_world``; pixels for intrinsics; colours in [0, 1].
+Frames: cameras are OpenCV camera-to-world (x right, y down, z forward).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Cameras:
+    """Pin-hole cameras, one row a view, each with its own intrinsics and image size."""
+
+    c2w: Float[Tensor, "v 3 4"]
+    K: Float[Tensor, "v 3 3"]
+    hw: Int[Tensor, "v 2"]
+    pixel_centre: float
+    """Offset from the integer index (column, row) to the point the intrinsics are written for:
+    0.5 where pixel (0, 0) covers [0, 1]^2 (Blender, COLMAP), 0.0 where its centre is (0, 0) (NeuS)."""
+
+    def __len__(self) -> int:
+        return len(self.c2w)
+
+    def to(self, device: torch.device | str) -> "Cameras":
+        return replace(self, c2w=self.c2w.to(device), K=self.K.to(device), hw=self.hw.to(device))
+
+
+@dataclass(frozen=True)
+class Rays:
+    """A batch of rays with unit directions and the colour that lies behind each."""
+
+    origins: Float[Tensor, "r 3"]
+    dirs: Float[Tensor, "r 3"]
+    background: Float[Tensor, "r 3"]
+    """Composited where the model's opacity is below one (also behind a learned background)."""
+
+    def __len__(self) -> int:
+        return len(self.origins)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What a render is compared with. ``rgb`` is already composited over ``rays.background``."""
+
+    rays: Rays
+    rgb: Float[Tensor, "r 3"]
+    mask: Float[Tensor, " r"] | None = None
+    """Foreground coverage in [0, 1]; None where training must not see masks."""
+    extras: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Packed sections along rays: section i covers [t - dt/2, t + dt/2] of ray ``ray_index[i]``."""
+
+    ray_index: Int[Tensor, " s"]
+    t: Float[Tensor, " s"]
+    dt: Float[Tensor, " s"]
+    offsets: Int[Tensor, " r1"]
+    """Ray r owns samples offsets[r] to offsets[r + 1]; length R + 1."""
+
+    def __len__(self) -> int:
+        return len(self.t)
+
+
+@dataclass(frozen=True)
+class RenderOut:
+    """What a model returns for a batch of rays. Fields that were not wanted are None.
+
+    Per ray: rgb, opacity, depth (distance along the ray, weighted mean over opacity), normal
+    (unit where opacity > 0). Per sample: the rest.
+    """
+
+    rgb: Float[Tensor, "r 3"]
+    opacity: Float[Tensor, " r"]
+    depth: Float[Tensor, " r"]
+    samples: Samples
+    weights: Float[Tensor, " s"]
+    normal: Float[Tensor, "r 3"] | None = None
+    sdf: Float[Tensor, " s"] | None = None
+    sdf_grad: Float[Tensor, "s 3"] | None = None
+    laplacian: Float[Tensor, " s"] | None = None
+    background_samples: Samples | None = None
+    background_weights: Float[Tensor, " b"] | None = None
+    extras: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Knobs:
+    """Everything of a model that depends on the step, as tensors on the model's device.
+
+    Derived from the step alone, so that resuming, evaluating and exporting need no replay.
+    """
+
+    step: int
+    cos_anneal: Float[Tensor, ""]
+    """NeuS' a in [0, 1]: 0 keeps gradients alive behind the surface, 1 is the exact formula."""
+    sharpness_cap: Float[Tensor, ""]
+    """Upper bound of NeuS' s; inf where it is not modulated."""
+    fd_eps: Float[Tensor, ""]
+    """Half the finite-difference stencil, normalised units."""
+    window: Float[Tensor, " d"] | None = None
+    """Weight of each foreground encoding feature; None where all are one."""
+    background_window: Float[Tensor, " d"] | None = None
+
+
+class Images(Protocol):
+    """Views of any mixture of sizes, read by pixel or whole (data/images.py has the one in use)."""
+
+    @property
+    def hw(self) -> Int[Tensor, "v 2"]: ...
+
+    @property
+    def has_masks(self) -> bool: ...
+
+    @property
+    def is_alpha(self) -> bool:
+        """True where the mask is the image's own alpha: nothing real lies behind it."""
+        ...
+
+    def gather(
+        self, view: Int[Tensor, " r"], row: Int[Tensor, " r"], col: Int[Tensor, " r"]
+    ) -> tuple[Float[Tensor, "r 3"], Float[Tensor, " r"] | None]:
+        """Straight colour and mask of single pixels, on the device of ``view``."""
+        ...
+
+    def image(self, view: int) -> tuple[Float[Tensor, "h w 3"], Float[Tensor, "h w"] | None]:
+        """Straight colour and mask of one view, on the CPU."""
+        ...
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One scene of one data set, normalised, ready to train on."""
+
+    name: str
+    dataset: str
+    cameras: Cameras
+    images: Images
+    names: tuple[str, ...]
+    """One a view, unique within the scene, as the data set names it."""
+    splits: Mapping[str, tuple[int, ...]]
+    """'train', 'val', 'test' -> view indices. 'test' equals 'train' where the data set has no
+    held-out views; then ``held_out`` is False and scores are named train_view/*, never nvs/*."""
+    held_out: bool
+    to_world: Float[np.ndarray, "4 4"]
+    """float64 similarity: normalised points to the data set's own units."""
+    world_unit: str
+    """Name of that unit: 'mm' for DTU, 'unit' where the data set has none."""
+    radius: float
+    """Half the side of the foreground box, normalised units."""
+    near_far: tuple[float, float]
+    """Ray interval outside which there is nothing, before the box is intersected."""
+    background: Float[Tensor, "3"]
+    """The colour that images are composited on for scoring (white, black)."""
+    composite: bool
+    """True where pixels are rgb * mask + background * (1 - mask): alpha images, or masks in use."""
+    use_masks: bool
+    """True where the training batch carries the mask."""
+    truth: Path | None = None
+    """Ground-truth surface in world units: a ply with faces (mesh) or without (points)."""
+    reference_points: Path | None = None
+    """Sparse trusted surface points in world units (a ply), e.g. triangulated features."""
+    points: Float[Tensor, "p 3"] | None = None
+    """Structure-from-motion points, normalised units."""
+
+    @property
+    def score_prefix(self) -> str:
+        return "nvs" if self.held_out else "train_view"
+
+
+@dataclass(frozen=True)
+class Mesh:
+    """A triangle mesh; vertices in world units once it leaves export."""
+
+    vertices: Float[np.ndarray, "n 3"]
+    faces: Int[np.ndarray, "f 3"]
+    colors: Float[np.ndarray, "n 3"] | None = None
+    normals: Float[np.ndarray, "n 3"] | None = None
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Numbers under a named protocol. A value that could not be had is None, with its reason."""
+
+    protocol: str
+    values: Mapping[str, float | None]
+    """'nvs/psnr', 'nvs/lpips_vgg', 'geometry/chamfer' ... -> mean over views or the value."""
+    per_view: Mapping[str, Mapping[str, float | None]]
+    """metric -> view name -> value."""
+    settings: Mapping[str, object]
+    """Whatever makes the numbers comparable: split, background, quantised, pixel centre, samples."""
+    reasons: Mapping[str, str] = field(default_factory=dict)
+    """metric -> why it is None."""
+
+
+Occupied = Bool[Tensor, "g g g"]
+"""Occupancy bits of the box [-r, r]^3, indexed [z, y, x]."""
