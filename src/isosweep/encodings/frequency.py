@@ -1,0 +1,67 @@
+"""Positional encoding with sines and cosines, optionally annealed from coarse to fine."""
+
+import math
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from isosweep.encodings.base import Encoding, Pullback
+
+
+class Frequency(Encoding):
+    """gamma(p) = [p, sin(2^k pi p), cos(2^k pi p), k < n_frequencies] with p = 2 u - 1.
+
+    Mildenhall et al. 2020, equation 4; with ``scale_pi=False`` the factor pi is left out, as in
+    the code of NeRF and NeuS. Annealing weights band k by (1 - cos(pi clip(a - k, 0, 1))) / 2
+    with a from 0 to n_frequencies (Park et al. 2021, Nerfies, equation 8).
+
+    Args:
+        n_frequencies: number of octaves.
+        anneal_until: fraction of max_steps at which all bands are on; 0 switches annealing off.
+        scale_pi: multiply the point by pi.
+    """
+
+    freqs: Tensor
+
+    def __init__(self, n_frequencies: int = 6, anneal_until: float = 0.0, scale_pi: bool = False) -> None:
+        super().__init__()
+        self.n_frequencies, self.anneal_until = n_frequencies, anneal_until
+        self.out_dim = 3 + 6 * n_frequencies
+        bands = 2.0 ** torch.arange(n_frequencies) * (math.pi if scale_pi else 1.0)
+        self.register_buffer("freqs", bands, persistent=False)
+
+    def window(self, step: int, max_steps: int) -> Float[Tensor, " d"] | None:
+        if self.anneal_until <= 0 or step >= self.anneal_until * max_steps:
+            return None
+        alpha = step / (self.anneal_until * max_steps) * self.n_frequencies
+        k = torch.arange(self.n_frequencies, device=self.freqs.device)
+        band = (1 - torch.cos(math.pi * (alpha - k).clamp(0, 1))) / 2
+        return torch.cat([band.new_ones(3), band.repeat(6)]).to(self.freqs.dtype)
+
+    def _waves(self, u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        point = 2 * u - 1
+        angle = (point[:, :, None] * self.freqs).flatten(1)
+        return point, angle.sin(), angle.cos()
+
+    def forward(
+        self, u: Float[Tensor, "s 3"], window: Float[Tensor, " d"] | None = None
+    ) -> Float[Tensor, "s d"]:
+        features = torch.cat(self._waves(u), dim=-1)
+        return features if window is None else features * window
+
+    def with_pullback(
+        self, u: Float[Tensor, "s 3"], window: Float[Tensor, " d"] | None = None
+    ) -> tuple[Float[Tensor, "s d"], Pullback]:
+        point, sin, cos = self._waves(u)
+        features = torch.cat([point, sin, cos], dim=-1)
+        rate = self.freqs.repeat(3)
+        slope = torch.cat([torch.ones_like(point), cos * rate, -sin * rate], dim=-1)
+        if window is not None:
+            features, slope = features * window, slope * window
+
+        def pullback(g: Tensor) -> Tensor:
+            own, waves = (2 * g * slope).split([3, 6 * self.n_frequencies], dim=-1)
+            return own + waves.unflatten(-1, (2, 3, self.n_frequencies)).sum((1, 3))
+
+        return features, pullback

@@ -1,0 +1,91 @@
+"""Values that depend on the step: ``value(schedule, step, max_steps)``.
+
+A schedule is one of
+
+- a number: constant;
+- ``[begin, start, end, until]``: ``start`` before ``begin``, ``end`` after ``until``, linear between;
+  ``begin`` and ``until`` are fractions of ``max_steps``;
+- ``{kind: linear|exponential|cosine, begin, start, end, until}``: the same with another shape;
+- ``{kind: steps, factor, at: [f1, f2, ...]}``: ``factor`` to the power of the milestones passed;
+- any mapping with ``unit: steps``: positions are absolute steps on purpose (a published recipe).
+
+Every form holds its ends outside its interval. Fractions are the default because an absolute step
+makes a short run a different method from a long one in silence.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+KINDS = ("linear", "exponential", "cosine", "steps")
+_KEYS = {
+    "linear": {"begin", "start", "end", "until"},
+    "exponential": {"begin", "start", "end", "until"},
+    "cosine": {"begin", "start", "end", "until"},
+    "steps": {"factor", "at"},
+}
+
+
+def _normalise(schedule: Mapping[str, Any] | Sequence[float]) -> dict[str, Any]:
+    if isinstance(schedule, Mapping):
+        return {"kind": "linear", "unit": "fraction", **schedule}
+    if isinstance(schedule, str) or len(schedule) != 4:
+        raise ValueError(
+            f"a schedule list is [begin, start, end, until], found {schedule!r}: "
+            "give four numbers, one number, or a mapping with kind, begin, start, end, until"
+        )
+    begin, start, end, until = schedule
+    return {"kind": "linear", "unit": "fraction", "begin": begin, "start": start, "end": end, "until": until}
+
+
+def check(schedule: Any, name: str = "schedule") -> None:
+    """Raise ValueError, naming ``name``, where ``schedule`` is of none of the module's forms."""
+    if isinstance(schedule, bool) or schedule is None:
+        raise ValueError(f"{name} must be a number or a schedule, found {schedule!r}")
+    if isinstance(schedule, int | float):
+        if not math.isfinite(schedule):
+            raise ValueError(f"{name} must be finite, found {schedule!r}")
+        return
+    if not isinstance(schedule, Mapping | Sequence) or isinstance(schedule, str):
+        raise ValueError(f"{name} must be a number or a schedule, found {schedule!r}")
+    form = _normalise(schedule)
+    kind, unit = form["kind"], form["unit"]
+    if kind not in KINDS:
+        raise ValueError(f"{name}: unknown kind {kind!r}, one of {', '.join(KINDS)}")
+    if unit not in ("fraction", "steps"):
+        raise ValueError(f"{name}: unit is 'fraction' (of max_steps) or 'steps', found {unit!r}")
+    found, wanted = set(form) - {"kind", "unit"}, _KEYS[kind]
+    if found != wanted:
+        raise ValueError(f"{name}: a {kind} schedule has {sorted(wanted)}, found {sorted(found)}")
+    places = list(form["at"]) if kind == "steps" else [form["begin"], form["until"]]
+    if places != sorted(places):
+        raise ValueError(f"{name}: positions must not decrease, found {places}")
+    if unit == "fraction" and any(not 0 <= p <= 1 for p in places):
+        raise ValueError(
+            f"{name}: positions are fractions of max_steps in [0, 1], found {places}: "
+            "divide by max_steps, or write a mapping with unit: steps on purpose"
+        )
+    if kind == "exponential" and not (form["start"] > 0 and form["end"] > 0):
+        raise ValueError(f"{name}: an exponential schedule needs start > 0 and end > 0")
+
+
+def value(schedule: Any, step: int, max_steps: int) -> float:
+    """The schedule's value at ``step``; see the module's docstring for the forms."""
+    if isinstance(schedule, int | float):
+        return float(schedule)
+    form = _normalise(schedule)
+    scale = 1.0 if form["unit"] == "steps" else float(max_steps)
+    if form["kind"] == "steps":
+        return float(form["factor"]) ** sum(step >= place * scale for place in form["at"])
+    begin, until = form["begin"] * scale, form["until"] * scale
+    start, end = float(form["start"]), float(form["end"])
+    if step >= until:
+        return end
+    if step <= begin:
+        return start
+    x = (step - begin) / (until - begin)
+    if form["kind"] == "exponential":
+        return start * (end / start) ** x
+    if form["kind"] == "cosine":
+        x = (1 - math.cos(math.pi * x)) / 2
+    return start + (end - start) * x
