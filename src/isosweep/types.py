@@ -10,7 +10,7 @@ Frames: cameras are OpenCV camera-to-world (x right, y down, z forward).
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -115,6 +115,7 @@ class Knobs:
     background_window: Float[Tensor, " d"] | None = None
 
 
+@runtime_checkable
 class Images(Protocol):
     """Views of any mixture of sizes, read by pixel or whole (data/images.py has the one in use)."""
 

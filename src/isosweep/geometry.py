@@ -1,0 +1,197 @@
+"""Rays from cameras, box and sphere hits, contraction, pose and frame conversions.
+
+Axes: R rays, P points, V views.
+Frames: cameras are OpenCV camera-to-world (x right, y down, z forward); OpenGL cameras (Blender,
+nerfstudio) have y up and look along -z.
+"""
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from isosweep.types import Cameras, Rays
+
+_TINY = 1e-12
+"""Stands in for a direction component of zero: 1 / it is finite, so a slab parallel to the ray
+gives (huge, huge) bounds of the right sign and never 0 * inf."""
+
+
+def pixel_rays(
+    cameras: Cameras,
+    view: Int[Tensor, " r"],
+    row: Int[Tensor, " r"] | Float[Tensor, " r"],
+    col: Int[Tensor, " r"] | Float[Tensor, " r"],
+    background: Float[Tensor, "r 3"] | Float[Tensor, "3"],
+) -> Rays:
+    """Rays through the centres of pixels (row, col) of the given views, unit directions.
+
+    With u = col + pixel_centre and v = row + pixel_centre the direction is
+    R K^-1 (u, v, 1), normalised; K may have skew, its last row must be (0, 0, 1). Rows and columns
+    may be fractional. ``background`` is one colour or one a ray.
+    """
+    K, c2w = cameras.K[view], cameras.c2w[view]
+    y = (row + cameras.pixel_centre - K[:, 1, 2]) / K[:, 1, 1]
+    x = (col + cameras.pixel_centre - K[:, 0, 2] - K[:, 0, 1] * y) / K[:, 0, 0]
+    in_camera = torch.stack([x, y, torch.ones_like(x)], -1)
+    dirs = (c2w[:, :, :3] @ in_camera[:, :, None])[:, :, 0]
+    dirs = dirs / dirs.norm(dim=-1, keepdim=True)
+    return Rays(origins=c2w[:, :, 3], dirs=dirs, background=background.expand(len(dirs), 3))
+
+
+def project(
+    cameras: Cameras, view: int, points: Float[Tensor, "p 3"]
+) -> tuple[Float[Tensor, "p 2"], Float[Tensor, " p"]]:
+    """Where points appear in a view: (column, row) as fractional pixel indices, and the depth.
+
+    The inverse of `pixel_rays`: index (c, r) is the centre of pixel [r, c] whatever
+    ``pixel_centre`` is. Depth is along the optical axis and positive in front of the camera.
+    """
+    c2w, K = cameras.c2w[view], cameras.K[view]
+    in_camera = (points - c2w[:, 3]) @ c2w[:, :3]
+    depth = in_camera[:, 2]
+    image = (in_camera / depth[:, None]) @ K.T
+    return image[:, :2] - cameras.pixel_centre, depth
+
+
+def box_hit(rays: Rays, radius: float) -> tuple[Float[Tensor, " r"], Float[Tensor, " r"]]:
+    """Distances at which rays enter and leave [-radius, radius]^3, never behind the origin.
+
+    A ray that misses, or has the box behind it, gives (0, 0): ``far > near`` says hit. From inside
+    the box the entry is 0.
+    """
+    d = rays.dirs
+    safe = torch.where(d.abs() < _TINY, torch.full_like(d, _TINY), d)
+    a, b = (-radius - rays.origins) / safe, (radius - rays.origins) / safe
+    near = torch.minimum(a, b).amax(-1).clamp_min(0.0)
+    far = torch.maximum(a, b).amin(-1)
+    hit = far > near
+    zero = torch.zeros_like(near)
+    return torch.where(hit, near, zero), torch.where(hit, far, zero)
+
+
+def sphere_hit(rays: Rays, radius: float) -> tuple[Float[Tensor, " r"], Float[Tensor, " r"]]:
+    """Distances at which rays enter and leave the sphere about the origin; (0, 0) where they miss.
+
+    t = -b -+ sqrt(radius^2 - |o - b d|^2) with b = o.d: from the ray's closest point to the centre, so
+    that far cameras lose few digits.
+    """
+    b = (rays.origins * rays.dirs).sum(-1)
+    closest = rays.origins - b[:, None] * rays.dirs
+    inside = radius**2 - closest.square().sum(-1)
+    half = inside.clamp_min(0.0).sqrt()
+    near, far = (-b - half).clamp_min(0.0), -b + half
+    hit = (inside > 0) & (far > near)
+    zero = torch.zeros_like(near)
+    return torch.where(hit, near, zero), torch.where(hit, far, zero)
+
+
+def contract(points: Float[Tensor, "*p 3"], radius: float = 1.0) -> Float[Tensor, "*p 3"]:
+    """All of space into the ball of radius 2, in units of ``radius`` (mip-NeRF 360, equation 10).
+
+    With x = points / radius: x where |x| <= 1, else (2 - 1/|x|) x/|x|. Differentiable everywhere
+    but on |x| = 1, where it is continuous with a continuous radial slope.
+    """
+    x = points / radius
+    norm = x.square().sum(-1, keepdim=True).clamp_min(1.0).sqrt()
+    return x * (2.0 - 1.0 / norm) / norm
+
+
+def uncontract(points: Float[Tensor, "*p 3"], radius: float = 1.0) -> Float[Tensor, "*p 3"]:
+    """The inverse of `contract` for points of norm below 2."""
+    norm = points.square().sum(-1, keepdim=True).clamp_min(1.0).sqrt()
+    return radius * points / (norm * (2.0 - norm))
+
+
+def transform_points(points: Float[Tensor, "p 3"], matrix: Float[Tensor, "4 4"]) -> Float[Tensor, "p 3"]:
+    """Affine map of points by the upper three rows of a 4x4 matrix."""
+    return points @ matrix[:3, :3].T + matrix[:3, 3]
+
+
+def to_world(points: Float[np.ndarray, "p 3"], matrix: Float[np.ndarray, "4 4"]) -> Float[np.ndarray, "p 3"]:
+    """Normalised points to world units, in float64 (``matrix`` is a Scene's ``to_world``)."""
+    return points.astype(np.float64) @ matrix[:3, :3].T + matrix[:3, 3]
+
+
+def from_world(
+    points: Float[np.ndarray, "p 3"], matrix: Float[np.ndarray, "4 4"]
+) -> Float[np.ndarray, "p 3"]:
+    """World points to normalised units, in float64: the inverse of `to_world`."""
+    return (points.astype(np.float64) - matrix[:3, 3]) @ np.linalg.inv(matrix[:3, :3]).T
+
+
+def similarity_scale(matrix: Float[np.ndarray, "4 4"]) -> float:
+    """World units of one normalised unit.
+
+    Raises:
+        ValueError: the matrix is not finite, or no uniform scale times a rotation plus a shift.
+    """
+    if not np.isfinite(matrix).all():
+        raise ValueError(
+            f"expected a similarity (scale, rotation, shift), found non-finite entries:\n{matrix}"
+        )
+    determinant = float(np.linalg.det(matrix[:3, :3]))
+    scale = abs(determinant) ** (1 / 3)
+    gram = matrix[:3, :3] @ matrix[:3, :3].T
+    if determinant <= 0 or not np.allclose(gram, scale**2 * np.eye(3), atol=1e-4 * scale**2):
+        raise ValueError(
+            "expected a similarity (one positive scale, rotation, shift), found the 4x4 matrix\n"
+            f"{matrix}\nwith axes of lengths {np.sqrt(np.diag(gram)).tolist()}, determinant {determinant:g}"
+        )
+    return scale
+
+
+def opengl_to_opencv(c2w: Float[np.ndarray, "*v 3 4"]) -> Float[np.ndarray, "*v 3 4"]:
+    """Camera-to-world of a camera with y up and -z forward to one with y down and +z forward."""
+    return c2w * np.array([1.0, -1.0, -1.0, 1.0])
+
+
+def opencv_to_opengl(c2w: Float[np.ndarray, "*v 3 4"]) -> Float[np.ndarray, "*v 3 4"]:
+    """The inverse of `opengl_to_opencv` (the same flip of the second and third axis)."""
+    return c2w * np.array([1.0, -1.0, -1.0, 1.0])
+
+
+def decompose_projection(
+    projection: Float[np.ndarray, "3 4"],
+) -> tuple[Float[np.ndarray, "3 3"], Float[np.ndarray, "3 4"]]:
+    """P = K [R | t] up to scale and sign -> (K with K[2, 2] = 1, OpenCV camera-to-world [R^T | centre]).
+
+    RQ decomposition of the left 3x3 block with the diagonal of K made positive (Hartley and
+    Zisserman, 6.2.4).
+
+    Raises:
+        ValueError: entries are not finite, or the left block is singular (a camera at infinity).
+    """
+    from scipy.linalg import rq
+
+    if not np.isfinite(projection).all():
+        raise ValueError("expected a finite projection matrix, found nan or inf in it")
+    P = projection.astype(np.float64)
+    P = P / np.linalg.norm(P[2, :3]) if np.linalg.norm(P[2, :3]) > 0 else P
+    if abs(np.linalg.det(P[:, :3])) < 1e-12:
+        raise ValueError(
+            "expected a projection matrix with an invertible left 3x3 block, found a singular one"
+        )
+    if np.linalg.det(P[:, :3]) < 0:
+        P = -P
+    K, R = rq(P[:, :3])
+    signs = np.sign(np.diag(K))
+    K, R = K * signs, R * signs[:, None]
+    centre = -np.linalg.solve(P[:, :3], P[:, 3])
+    return K / K[2, 2], np.concatenate([R.T, centre[:, None]], 1)
+
+
+def look_at(
+    eye: Float[np.ndarray, "3"], target: Float[np.ndarray, "3"], up: Float[np.ndarray, "3"]
+) -> Float[np.ndarray, "3 4"]:
+    """OpenCV camera-to-world at ``eye`` that looks at ``target`` with ``up`` towards the image's top.
+
+    Looking along ``up`` itself, another axis takes its place.
+    """
+    forward = (target - eye) / np.linalg.norm(target - eye)
+    right = np.cross(forward, up)
+    if np.linalg.norm(right) < 1e-6 * np.linalg.norm(up):
+        right = np.cross(forward, np.roll(up, 1))
+    right = right / np.linalg.norm(right)
+    down = np.cross(forward, right)
+    return np.stack([right, down, forward, eye], 1)
