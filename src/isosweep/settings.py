@@ -21,7 +21,6 @@ class TrainSettings:
     precrop: float = 0.0  # side of the central crop, fraction of the image; 0 is off
     precrop_until: float = 0.0  # fraction of max_steps
     grad_clip: float | None = None  # largest gradient norm
-    near_scaling: bool = False  # scale sample gradients by min(1, t^2) (Floaters No More)
     log_every: int = 100  # steps
     val_every: int = 500  # steps; 0 is off
     val_views: int = 2  # views rendered at each validation

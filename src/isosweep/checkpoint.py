@@ -1,0 +1,86 @@
+"""One file holds all the state of a run; it loads with ``weights_only`` and is whole or absent."""
+
+import io
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from isosweep.record.files import atomic_write_bytes
+
+FORMAT = 1
+
+
+def save(path: Path, state: Mapping[str, Any]) -> None:
+    """Write atomically: a reader, a kill or a full disk sees the old file or the new one."""
+    buffer = io.BytesIO()
+    torch.save({"format": FORMAT, **state}, buffer)
+    atomic_write_bytes(path, buffer.getvalue())
+
+
+def load(path: Path, device: torch.device | str, run_key: str | None = None) -> dict[str, Any]:
+    """Read a checkpoint.
+
+    Raises:
+        FileNotFoundError: there is none at ``path``.
+        ValueError: the file is no checkpoint of this format, or belongs to another config
+            (``run_key`` differs).
+    """
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"no checkpoint at {path}: train the run first (the same command with mode=train)"
+        )
+    try:
+        state = torch.load(path, map_location=device, weights_only=True)
+    except Exception as error:  # torch raises half a dozen types for a torn or foreign file
+        raise ValueError(
+            f"{path} is not a readable checkpoint ({type(error).__name__}: {str(error).splitlines()[0]}): "
+            "move it aside and train again, or resume from another one"
+        ) from error
+    if not isinstance(state, dict) or state.get("format") != FORMAT:
+        found = state.get("format") if isinstance(state, dict) else type(state).__name__
+        raise ValueError(f"{path} has checkpoint format {found!r}, this version reads {FORMAT}: train again")
+    if run_key is not None and state["run_key"] != run_key:
+        raise ValueError(
+            f"{path} belongs to run {state['run_key']}, and this config is run {run_key}: use the overrides "
+            "it was trained with, or start a new run from its weights with train.init_from="
+        )
+    return state
+
+
+def load_weights(model: nn.Module, weights: Mapping[str, torch.Tensor], source: Path) -> None:
+    """Load all of a model's weights; names and shapes must match.
+
+    Raises:
+        ValueError: names what is missing, surplus or of another shape.
+    """
+    own = model.state_dict()
+    problems = [f"missing {k}" for k in own.keys() - weights.keys()]
+    problems += [f"surplus {k}" for k in weights.keys() - own.keys()]
+    problems += [
+        f"{k} has shape {tuple(weights[k].shape)}, the model {tuple(own[k].shape)}"
+        for k in own.keys() & weights.keys()
+        if weights[k].shape != own[k].shape
+    ]
+    if problems:
+        listed = "; ".join(sorted(problems)[:4]) + ("; ..." if len(problems) > 4 else "")
+        raise ValueError(
+            f"the weights in {source} do not fit this model: {listed}. Use the model, encoding and sampler "
+            "settings they were trained with"
+        )
+    model.load_state_dict(weights)
+
+
+def find(source: Path, name: str = "last") -> Path:
+    """A checkpoint file from a path that is one, or from a run folder."""
+    if source.is_dir():
+        candidate = source / f"{name}.pt"
+        if not candidate.is_file():
+            found = sorted(p.name for p in source.glob("*.pt"))
+            raise FileNotFoundError(
+                f"no checkpoint {name}.pt in {source}; it has {', '.join(found) or 'no .pt file'}"
+            )
+        return candidate
+    return source

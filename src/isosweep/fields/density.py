@@ -1,0 +1,67 @@
+"""Volume density and a feature for the colour field."""
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from isosweep.encodings.base import Encoding
+from isosweep.fields.mlp import MLP
+
+
+class _TruncatedExp(torch.autograd.Function):
+    """exp(x), whose slope is taken at min(x, 15): a large pre-activation cannot blow up a step."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        ctx.save_for_backward(x)
+        return torch.exp(x)
+
+    @staticmethod
+    def backward(ctx, grad: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        (x,) = ctx.saved_tensors
+        return grad * torch.exp(x.clamp(max=15.0))
+
+
+def truncated_exp(x: Tensor) -> Tensor:
+    """exp with a bounded slope (Instant-NGP's ``trunc_exp``)."""
+    return _TruncatedExp.apply(x)  # pyright: ignore[reportReturnType]
+
+
+class DensityField(nn.Module):
+    """sigma = act(MLP(encoding)[0] + bias), per unit of normalised length; all outputs are the feature.
+
+    Args:
+        encoding: points in [0, 1]^3 to features.
+        hidden_dim, n_hidden, skips: the network's size.
+        feature_dim: outputs of the network (16 in Instant-NGP), the density among them.
+        activation: 'exp' (Instant-NGP, with bias -1) or 'softplus' (mip-NeRF).
+        bias: added before the activation.
+    """
+
+    def __init__(
+        self,
+        encoding: Encoding,
+        hidden_dim: int = 64,
+        n_hidden: int = 1,
+        skips: Sequence[int] = (),
+        feature_dim: int = 16,
+        activation: str = "exp",
+        bias: float = -1.0,
+    ) -> None:
+        super().__init__()
+        if activation not in ("exp", "softplus"):
+            raise ValueError(f"density activation is 'exp' or 'softplus', found {activation!r}")
+        self.encoding, self.feature_dim = encoding, feature_dim
+        self.activation, self.bias = activation, bias
+        self.mlp = MLP(encoding.out_dim, feature_dim, hidden_dim, n_hidden, skips)
+
+    def forward(
+        self, u: Float[Tensor, "s 3"], window: Float[Tensor, " d"] | None = None
+    ) -> tuple[Float[Tensor, " s"], Float[Tensor, "s f"]]:
+        """Density (>= 0, float32) and feature at points in [0, 1]^3."""
+        feature = self.mlp(self.encoding(u, window))
+        raw = feature[:, 0].float() + self.bias
+        return (truncated_exp(raw) if self.activation == "exp" else F.softplus(raw)), feature

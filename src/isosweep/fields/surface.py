@@ -1,0 +1,162 @@
+"""Signed-distance field whose gradient is an ordinary output.
+
+Shapes: S points, E encoding features, H hidden width, F features.
+"""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from isosweep.encodings.base import Encoding
+
+
+class _SoftplusWithSlope(torch.autograd.Function):
+    """(softplus_beta(a), sigmoid(beta a)) from one exponential; the backward is differentiable."""
+
+    @staticmethod
+    def forward(ctx, a: Tensor, beta: float) -> tuple[Tensor, Tensor]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        slope = torch.sigmoid(a * beta)
+        # log1p(exp(-|beta a|)) = -log(max(slope, 1 - slope)), without a second exponential.
+        value = torch.relu(a).sub_(torch.maximum(slope, 1 - slope).log_(), alpha=1 / beta)
+        ctx.save_for_backward(slope)
+        ctx.beta = beta
+        ctx.set_materialize_grads(False)
+        return value, slope
+
+    @staticmethod
+    def backward(ctx, d_value: Tensor | None, d_slope: Tensor | None):  # pyright: ignore[reportIncompatibleMethodOverride]
+        (slope,) = ctx.saved_tensors
+        if d_slope is None:
+            return (None if d_value is None else slope * d_value), None
+        bent = (ctx.beta * d_slope) * (1 - slope)
+        return slope * (bent if d_value is None else bent + d_value), None
+
+
+def softplus_with_slope(a: Tensor, beta: float) -> tuple[Tensor, Tensor]:
+    """log(1 + exp(beta a)) / beta and its derivative sigmoid(beta a)."""
+    return _SoftplusWithSlope.apply(a, beta)  # pyright: ignore[reportReturnType]
+
+
+class SurfaceField(nn.Module):
+    """f(x) = r * MLP(encoding(u))[0] with u = x / (2 r) + 1/2: signed distance, normalised units.
+
+    Starts as a sphere of radius ``init_radius * r`` with |grad f| near 1 (Atzmon & Lipman 2020;
+    SDF values and gradients in the same units, so eikonal terms mean the same at every radius).
+    The gradient is J^T of the encoding applied to the network's explicit input gradient, resolved
+    layer by layer, so a loss on it needs first-order autograd only. Runs in float32 under autocast.
+
+    Args:
+        encoding: points in [0, 1]^3 to features that begin with the point in [-1, 1]^3.
+        radius: half the side of the scene box, normalised units.
+        hidden_dim, n_hidden, skips: network size; the input joins again, scaled by 1/sqrt(2), at
+            the hidden layers in ``skips`` (NeuS: 8 of 256 with a skip at 4).
+        feature_dim: outputs, the distance among them, all of them passed to the colour field.
+        init_radius: fraction of ``radius``.
+        beta: sharpness of the softplus.
+        weight_norm: parametrise weights by direction and norm (Salimans & Kingma 2016).
+        inside_out: negative outside the sphere (a room seen from inside).
+    """
+
+    def __init__(
+        self,
+        encoding: Encoding,
+        radius: float = 1.0,
+        hidden_dim: int = 64,
+        n_hidden: int = 1,
+        skips: Sequence[int] = (),
+        feature_dim: int = 13,
+        init_radius: float = 0.5,
+        beta: float = 100.0,
+        weight_norm: bool = True,
+        inside_out: bool = False,
+    ) -> None:
+        super().__init__()
+        if n_hidden < 1:
+            raise ValueError(f"a surface field needs at least one hidden layer, found n_hidden={n_hidden}")
+        self.encoding, self.radius, self.beta = encoding, radius, beta
+        self.feature_dim, self.skips = feature_dim, frozenset(skips)
+        e_dim = encoding.out_dim
+        self.layers = nn.ModuleList()
+        for k in range(n_hidden):
+            in_dim = e_dim if k == 0 else hidden_dim + (e_dim if k in self.skips else 0)
+            # the layer before a skip keeps its width: the skip's input is [hidden, encoding]
+            self.layers.append(nn.Linear(in_dim, hidden_dim))
+        self.head = nn.Linear(hidden_dim, feature_dim)
+        self._sphere_init(e_dim, init_radius, -1.0 if inside_out else 1.0)
+        if weight_norm:
+            for layer in [*self.layers, self.head]:
+                nn.utils.parametrizations.weight_norm(layer)
+
+    @torch.no_grad()
+    def _sphere_init(self, e_dim: int, init_radius: float, sign: float) -> None:
+        for k, layer in enumerate(self.layers):
+            assert isinstance(layer, nn.Linear)
+            layer.weight.normal_(0.0, math.sqrt(2.0 / layer.out_features))
+            layer.bias.zero_()
+            if k == 0:
+                layer.weight[:, 3:] = 0.0
+            elif k in self.skips:
+                layer.weight[:, -(e_dim - 3) :] = 0.0
+        head = self.head
+        head.weight.normal_(sign * math.sqrt(math.pi / head.in_features), 1e-4)
+        head.bias.fill_(-sign * init_radius)
+
+    def _trunk(self, e: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """The last hidden layer's output, and each hidden layer's slope."""
+        h, slopes = e, []
+        for k, layer in enumerate(self.layers):
+            h_in = torch.cat([h, e], dim=-1) / math.sqrt(2.0) if k in self.skips else h
+            h, slope = softplus_with_slope(layer(h_in), self.beta)
+            slopes.append(slope)
+        return h, slopes
+
+    def to_unit(self, points: Float[Tensor, "s 3"]) -> Float[Tensor, "s 3"]:
+        """Normalised scene points to the encoding's [0, 1]^3."""
+        return points / (2 * self.radius) + 0.5
+
+    def level(
+        self, points: Float[Tensor, "s 3"], window: Float[Tensor, " d"] | None = None
+    ) -> Float[Tensor, " s"]:
+        """f alone: positive outside, negative inside, normalised units."""
+        return self(points, window)[0]
+
+    def forward(
+        self, points: Float[Tensor, "s 3"], window: Float[Tensor, " d"] | None = None
+    ) -> tuple[Float[Tensor, " s"], Float[Tensor, "s f"]]:
+        """f and the feature."""
+        with torch.autocast(points.device.type, enabled=False):
+            out = self.head(self._trunk(self.encoding(self.to_unit(points), window))[0])
+        return self.radius * out[:, 0], out
+
+    def with_gradient(
+        self, points: Float[Tensor, "s 3"], window: Float[Tensor, " d"] | None = None
+    ) -> tuple[Float[Tensor, " s"], Float[Tensor, "s f"], Float[Tensor, "s 3"]]:
+        """f, feature and grad f = d f / d point; the gradient can be differentiated once."""
+        with torch.autocast(points.device.type, enabled=False):
+            e, pullback = self.encoding.with_pullback(self.to_unit(points), window)
+            h, slopes = self._trunk(e)
+            out = self.head(h)
+            g_e = self._input_gradient(slopes)
+            # f = r MLP and u = x / (2 r): the radius cancels but for the half.
+            return self.radius * out[:, 0], out, 0.5 * pullback(g_e)
+
+    def _input_gradient(self, slopes: list[Tensor]) -> Tensor:
+        """d MLP[0] / d encoding: the chain rule from the head down, skips included."""
+        g = self.head.weight[0] * slopes[-1]
+        through_skips: Tensor | None = None
+        for k in range(len(self.layers) - 1, -1, -1):
+            weight = self.layers[k].weight
+            assert isinstance(weight, Tensor)
+            g_in = g @ weight
+            if k in self.skips and k > 0:
+                hidden_dim = slopes[k - 1].shape[-1]
+                g_in = g_in / math.sqrt(2.0)
+                g_in, direct = g_in[:, :hidden_dim], g_in[:, hidden_dim:]
+                through_skips = direct if through_skips is None else through_skips + direct
+            if k == 0:
+                return g_in if through_skips is None else g_in + through_skips
+            g = g_in * slopes[k - 1]
+        raise AssertionError("unreachable: the loop ends at the first layer")

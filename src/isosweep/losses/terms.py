@@ -1,0 +1,136 @@
+"""Loss terms: plain functions of what was rendered and what was photographed, each one scalar.
+
+Shapes: R rays, S packed samples. ``needs`` names the RenderOut fields and Batch fields a term
+reads ('batch.mask'), so that a config is checked before anything is loaded.
+"""
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional as F
+
+from isosweep.types import Batch, RenderOut, Samples
+
+Term = Callable[..., Tensor]
+_T = TypeVar("_T")
+
+
+def needs(*fields: str) -> Callable[[Term], Term]:
+    """Mark what a term reads."""
+
+    def mark(term: Term) -> Term:
+        term.needs = frozenset(fields)  # pyright: ignore[reportFunctionMemberAccess]
+        return term
+
+    return mark
+
+
+@needs("rgb")
+def rgb_l1(out: RenderOut, batch: Batch) -> Tensor:
+    """Mean |C - C*| over rays and channels (NeuS)."""
+    return (out.rgb - batch.rgb).abs().mean()
+
+
+@needs("rgb")
+def rgb_mse(out: RenderOut, batch: Batch) -> Tensor:
+    """Mean (C - C*)^2 over rays and channels (NeRF)."""
+    return (out.rgb - batch.rgb).square().mean()
+
+
+@needs("rgb")
+def rgb_smooth_l1(out: RenderOut, batch: Batch) -> Tensor:
+    """Huber loss with its corner at 1, mean over rays and channels (nerfacc, instant-nsr-pl's NeRF)."""
+    return F.smooth_l1_loss(out.rgb, batch.rgb)
+
+
+@needs("sdf_grad")
+def eikonal(out: RenderOut, batch: Batch) -> Tensor:
+    """Mean of (|grad f| - 1)^2 over samples; zero for a true distance field (Gropp et al. 2020).
+
+    Clamped before the root, whose slope at a zero gradient is infinite. 0 without samples.
+    """
+    grad = _required(out.sdf_grad)
+    norm = grad.square().sum(-1).clamp_min(1e-12).sqrt()
+    return _mean((norm - 1.0).square())
+
+
+@needs("opacity", "batch.mask")
+def mask(out: RenderOut, batch: Batch) -> Tensor:
+    """Binary cross-entropy of opacity and mask, opacity clamped to [1e-3, 1 - 1e-3] (NeuS)."""
+    opacity = out.opacity.clamp(1e-3, 1 - 1e-3)
+    return F.binary_cross_entropy(opacity, _required(batch.mask).clamp(0.0, 1.0))
+
+
+@needs("opacity")
+def opacity_entropy(out: RenderOut, batch: Batch) -> Tensor:
+    """Mean binary entropy of the opacity: pushes rays to all or nothing (instant-nsr-pl's 'opaque')."""
+    o = out.opacity.clamp(1e-3, 1 - 1e-3)
+    return -(o * o.log() + (1 - o) * (1 - o).log()).mean()
+
+
+@needs("sdf")
+def sparsity(out: RenderOut, batch: Batch, scale: float = 1.0) -> Tensor:
+    """Mean exp(-scale |f|) over samples: keeps the surface away from where nothing asks for it
+    (Long et al. 2022, SparseNeuS, equation 9)."""
+    return _mean(torch.exp(-scale * _required(out.sdf).abs()))
+
+
+@needs("laplacian")
+def curvature(out: RenderOut, batch: Batch) -> Tensor:
+    """Mean |sum over axes of the second difference of f| (Neuralangelo, Li et al. 2023, equation 8)."""
+    return _mean(_required(out.laplacian).abs())
+
+
+@needs("weights", "samples")
+def distortion(out: RenderOut, batch: Batch) -> Tensor:
+    """Mip-NeRF 360's distortion of the foreground samples, mean over rays."""
+    return ray_distortion(out.weights, out.samples)
+
+
+@needs("background_weights", "background_samples")
+def background_distortion(out: RenderOut, batch: Batch) -> Tensor:
+    """Mip-NeRF 360's distortion of the background samples, mean over rays."""
+    return ray_distortion(_required(out.background_weights), _required(out.background_samples))
+
+
+def ray_distortion(weights: Float[Tensor, " s"], samples: Samples) -> Float[Tensor, ""]:
+    """sum_ij w_i w_j |m_i - m_j| + 1/3 sum_i w_i^2 d_i per ray, mean over rays (Barron et al. 2022, eq. 15).
+
+    Mid-points m and lengths d are in the normalised distance s in [0, 1] between the ray's first and
+    last sampled point, so the value does not grow with the extent of a background. Linear in the
+    samples: sorted mid-points turn the double sum into two running sums.
+    """
+    n_rays = len(samples.offsets) - 1
+    if len(weights) == 0 or n_rays == 0:
+        return weights.sum()
+    index, starts = samples.ray_index, samples.offsets[:-1]
+    counts = samples.offsets.diff()
+    first = starts.clamp(max=len(weights) - 1)
+    last = (samples.offsets[1:] - 1).clamp_min(0)
+    begin = (samples.t - 0.5 * samples.dt)[first]
+    extent = ((samples.t + 0.5 * samples.dt)[last] - begin).clamp_min(1e-9)
+    middle = (samples.t - begin[index]) / extent[index]
+    length = samples.dt / extent[index]
+
+    def before(values: Tensor) -> Tensor:
+        """Sum over the earlier samples of the same ray; float64 keeps a long batch exact."""
+        running = values.double().cumsum(0)
+        exclusive = running - values
+        return (exclusive - exclusive[first][index]).to(values.dtype)
+
+    pairs = 2 * weights * (middle * before(weights) - before(weights * middle))
+    own = weights.square() * length / 3
+    per_ray = torch.zeros(n_rays, dtype=weights.dtype, device=weights.device)
+    return per_ray.index_add(0, index, pairs + own).sum() / (counts > 0).sum().clamp_min(1)
+
+
+def _mean(values: Tensor) -> Tensor:
+    return values.mean() if values.numel() else values.sum()
+
+
+def _required(value: _T | None) -> _T:
+    assert value is not None, "TotalLoss.check runs before training and names the missing field"
+    return value

@@ -1,0 +1,93 @@
+"""The weighted sum of loss terms."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from isosweep import schedules
+from isosweep.types import Batch, RenderOut
+
+
+class NonFiniteLoss(ArithmeticError):
+    """A loss term became nan or inf; the message names the first one and the step."""
+
+
+class TotalLoss:
+    """sum over terms of weight(step) * term(out, batch).
+
+    Args:
+        terms: name -> {weight: number or schedule, fn: function of (out, batch)}; a term that is
+            None or whose weight is the number 0 is off.
+        masks: whether training sees the data set's masks (read by the dataset group).
+    """
+
+    def __init__(self, terms: Mapping[str, Mapping[str, Any] | None], masks: bool = True) -> None:
+        self.masks = masks
+        self.terms: dict[str, tuple[Any, Callable[[RenderOut, Batch], Tensor]]] = {}
+        for name, term in terms.items():
+            if term is None:
+                continue
+            schedules.check(term["weight"], f"loss.terms.{name}.weight")
+            if term["weight"] != 0:
+                self.terms[name] = (term["weight"], term["fn"])
+        if not self.terms:
+            raise ValueError(
+                f"the loss has no active term (of {', '.join(terms) or 'none'}): give one a weight above 0"
+            )
+
+    def needs(self, name: str) -> frozenset[str]:
+        """RenderOut and Batch fields that one active term reads."""
+        fn = self.terms[name][1]
+        return getattr(fn, "func", fn).needs
+
+    @property
+    def wants(self) -> frozenset[str]:
+        """RenderOut fields that the active terms read."""
+        every = frozenset().union(*(self.needs(name) for name in self.terms))
+        return frozenset(field for field in every if not field.startswith("batch."))
+
+    def check(self, model: str, provides: frozenset[str], has_masks: bool | None = None) -> None:
+        """Raise ValueError where a term reads what the model, or the data, does not give.
+
+        ``has_masks`` None skips the data's part (the scene is not known yet).
+        """
+        for name in self.terms:
+            fields = self.needs(name)
+            missing = sorted(f for f in fields if not f.startswith("batch.") and f not in provides)
+            if missing:
+                raise ValueError(
+                    f"loss term '{name}' reads {missing}, which model '{model}' does not return "
+                    f"(it returns {sorted(provides)}): pick another loss= or set loss.terms.{name}.weight=0"
+                )
+            if "batch.mask" in fields and has_masks is False:
+                raise ValueError(
+                    f"loss term '{name}' reads the masks, and this run has none "
+                    f"(loss.masks={str(self.masks).lower()}; masks are a mask/ folder or an alpha "
+                    f"channel): use loss=nomask, model=neus_bg, or set loss.terms.{name}.weight=0"
+                )
+
+    def __call__(
+        self, out: RenderOut, batch: Batch, step: int, max_steps: int
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """The total, and each term's value before its weight."""
+        values = {name: fn(out, batch) for name, (_, fn) in self.terms.items()}
+        total = torch.zeros((), device=out.rgb.device)
+        for name, value in values.items():
+            weight = schedules.value(self.terms[name][0], step, max_steps)
+            if weight:
+                total = total + weight * value
+        return total, values
+
+
+def check_finite(total: Tensor, values: Mapping[str, Tensor], step: int) -> None:
+    """Raise NonFiniteLoss naming the terms that are nan or inf."""
+    if bool(torch.isfinite(total)):
+        return
+    culprits = [name for name, value in values.items() if not bool(torch.isfinite(value))]
+    found = ", ".join(f"{name}={float(values[name])}" for name in culprits) or f"total={float(total)}"
+    raise NonFiniteLoss(
+        f"the loss became non-finite at step {step}: {found}. The last good checkpoint is kept; lower "
+        "optim.lr_tables and optim.lr_networks, or set train.grad_clip=1, and resume"
+    )

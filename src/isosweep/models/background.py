@@ -1,0 +1,88 @@
+"""Everything outside the foreground box: a density field over contracted space.
+
+Shapes: R rays, B packed background samples.
+"""
+
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from isosweep.encodings.base import Encoding
+from isosweep.fields.color import ColorField
+from isosweep.fields.density import DensityField
+from isosweep.geometry import contract
+from isosweep.models.base import render, sample_points
+from isosweep.samplers.base import pack
+from isosweep.types import Rays, Samples
+
+
+class Background(nn.Module):
+    """Radiance of the space outside the box, sampled from the box's exit to ``far``.
+
+    Points are contracted by the sphere contraction (mip-NeRF 360, equation 10, in units of the box
+    radius), and c / 4 + 1/2 puts all of space into [0, 1]^3. Sections grow geometrically,
+    t_k = t_0 (far / t_0)^(k / n), the closed form of steps proportional to the distance.
+
+    Args:
+        encoding: of contracted points, its own and not the foreground's.
+        density: builds the density field from the encoding.
+        color: the colour field.
+        radius: half the side of the foreground box.
+        n_samples: sections a ray.
+        near: where a ray that misses the box starts.
+        far: end of the last section, normalised units.
+    """
+
+    def __init__(
+        self,
+        encoding: Encoding,
+        density: Callable[[Encoding], DensityField],
+        color: ColorField,
+        radius: float = 1.0,
+        n_samples: int = 32,
+        near: float = 0.1,
+        far: float = 1e3,
+    ) -> None:
+        super().__init__()
+        self.density, self.color_field = density(encoding), color
+        self.radius, self.n_samples, self.near, self.far = radius, n_samples, near, far
+
+    def sample(
+        self, start: Float[Tensor, " r"], active: Tensor, generator: torch.Generator | None
+    ) -> Samples:
+        """Packed sections from ``start`` to far for the rays in ``active``."""
+        k = torch.arange(self.n_samples + 1, device=start.device, dtype=start.dtype)
+        if generator is None:
+            shift = torch.zeros((), device=start.device)
+        else:
+            # One offset a ray moves all its inner edges together: sections stay proportional.
+            shift = torch.rand(len(start), 1, generator=generator, device=start.device) - 0.5
+        place = ((k + shift) / self.n_samples).clamp(0.0, 1.0).expand(len(start), -1)
+        start = start[:, None]
+        return pack(start * (self.far / start) ** place, active)
+
+    def forward(
+        self,
+        rays: Rays,
+        exit_: Float[Tensor, " r"],
+        opacity: Float[Tensor, " r"],
+        window: Float[Tensor, " d"] | None,
+        generator: torch.Generator | None,
+    ) -> tuple[Float[Tensor, "r 3"], Samples, Float[Tensor, " b"]]:
+        """Colour behind the foreground (over ``rays.background``), its samples and weights.
+
+        Args:
+            exit_: where each ray leaves the box, 0 where it misses.
+            opacity: of the foreground; rays that let less than 1e-4 through are not sampled.
+        """
+        start = torch.where(exit_ > 0, exit_, torch.full_like(exit_, self.near))
+        samples = self.sample(start, opacity.detach() < 1 - 1e-4, generator)
+        points, dirs = sample_points(rays, samples)
+        u = contract(points, self.radius) / 4 + 0.5
+        density, feature = self.density(u, window)
+        rgb = self.color_field(feature, dirs)
+        alpha = -torch.expm1(-density * samples.dt)
+        weights, color, behind, _, _ = render(samples, alpha, rgb, None)
+        return color + (1 - behind)[:, None] * rays.background, samples, weights

@@ -1,0 +1,242 @@
+"""NeuS (Wang et al. 2021): volume rendering of a signed-distance field, with or without a background.
+
+Shapes: R rays, S packed samples. s is the sharpness, 1 / standard deviation of the logistic density.
+"""
+
+import math
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from isosweep import schedules
+from isosweep.fields import gradient as finite_difference
+from isosweep.fields.color import ColorField
+from isosweep.fields.surface import SurfaceField
+from isosweep.models.background import Background
+from isosweep.models.base import (
+    Model,
+    Want,
+    box_interval,
+    fixed_step,
+    render,
+    require_probe,
+    sample_points,
+    scale_near,
+)
+from isosweep.samplers.base import Probe, Sampler
+from isosweep.types import Knobs, Rays, RenderOut
+
+
+def section_alpha(
+    sdf: Float[Tensor, " s"],
+    cos: Float[Tensor, " s"],
+    dt: Float[Tensor, " s"],
+    sharpness: Float[Tensor, ""],
+    cos_anneal: Float[Tensor, ""],
+) -> Float[Tensor, " s"]:
+    """Opacity of a section from the distance at its middle (NeuS, equation 13 and its code).
+
+    cos' = -(relu(1/2 - cos/2)(1 - a) + relu(-cos) a) <= 0, f_prev/next = f -+ cos' dt / 2,
+    alpha = clip((S(s f_prev) - S(s f_next) + 1e-5) / (S(s f_prev) + 1e-5), 0, 1).
+
+    Args:
+        cos: ray direction . gradient.
+        cos_anneal: a in [0, 1]; 1 is the exact formula.
+    """
+    falling = -(F.relu(0.5 - 0.5 * cos) * (1 - cos_anneal) + F.relu(-cos) * cos_anneal)
+    half = falling * dt * 0.5
+    enter = torch.sigmoid((sdf - half) * sharpness)
+    leave = torch.sigmoid((sdf + half) * sharpness)
+    return ((enter - leave + 1e-5) / (enter + 1e-5)).clamp(0.0, 1.0)
+
+
+class NeuS(Model):
+    """SDF field, colour field, one learned sharpness s = exp(10 v), and what lies behind.
+
+    Args:
+        field, color: the surface and the colour field.
+        sampler: where rays are evaluated.
+        background: learned radiance outside the box; None composites over the rays' background.
+        radius: half the side of the box, normalised units.
+        gradient: 'analytic' (first-order output of the field) or 'finite_difference' (six taps).
+        fd_eps: half the stencil in normalised units, or 'progressive': the side of the encoding's
+            finest active cell (Neuralangelo).
+        cos_from: 'gradient' (NeuS) or 'normal' (instant-nsr-pl): whether cos uses the raw gradient.
+        cos_anneal_until: fraction of max_steps after which cos is exact; 0 for exact from the start.
+        init_sharpness: v at step 0.
+        sharpness_cap: schedule that bounds s (modulation), or None.
+        n_steps: sections along the box diagonal; None ties the section to the sharpness instead,
+            clip(step_scale / s, step_min, step_max) in units of the radius.
+        occupancy: 'hollow' marks cells near the surface only, 'solid' the inside as well (peers').
+        near: nothing is sampled closer to the camera.
+        near_scaling: scale sample gradients by min(1, t^2).
+    """
+
+    def __init__(
+        self,
+        field: SurfaceField,
+        color: ColorField,
+        sampler: Sampler,
+        background: Background | None = None,
+        radius: float = 1.0,
+        gradient: str = "analytic",
+        fd_eps: float | str = "progressive",
+        cos_from: str = "gradient",
+        cos_anneal_until: float = 0.0,
+        init_sharpness: float = 0.3,
+        sharpness_cap: Any = None,
+        n_steps: int | None = None,
+        step_scale: float = 2.0,
+        step_min: float = 0.008,
+        step_max: float = 0.04,
+        occupancy: str = "hollow",
+        near: float = 0.05,
+        near_scaling: bool = False,
+    ) -> None:
+        super().__init__()
+        _one_of("gradient", gradient, ("analytic", "finite_difference"))
+        _one_of("cos_from", cos_from, ("gradient", "normal"))
+        _one_of("occupancy", occupancy, ("hollow", "solid"))
+        if isinstance(fd_eps, str):
+            _one_of("fd_eps", fd_eps, ("progressive",))
+        if sharpness_cap is not None:
+            schedules.check(sharpness_cap, "model.sharpness_cap")
+        require_probe(sampler, ["level"], "neus")
+        self.field, self.color_field, self.sampler, self.background = field, color, sampler, background
+        self.radius, self.near, self.near_scaling = radius, near, near_scaling
+        self.gradient, self.fd_eps, self.cos_from = gradient, fd_eps, cos_from
+        self.cos_anneal_until, self.cap_schedule = cos_anneal_until, sharpness_cap
+        self.n_steps, self.step_scale = n_steps, step_scale
+        self.step_min, self.step_max = step_min * radius, step_max * radius
+        self.occupancy = occupancy
+        self.log_sharpness = nn.Parameter(torch.tensor(float(init_sharpness)))
+        provides = {"rgb", "opacity", "depth", "weights", "samples", "normal", "sdf", "sdf_grad", "laplacian"}
+        if background is not None:
+            provides |= {"background_samples", "background_weights"}
+        self.provides = frozenset(provides)
+
+    def knobs(self, step: int, max_steps: int) -> Knobs:
+        device = self.log_sharpness.device
+
+        def tensor(value: float) -> Tensor:
+            return torch.tensor(value, device=device)
+
+        whole = self.cos_anneal_until * max_steps
+        cap = math.inf if self.cap_schedule is None else schedules.value(self.cap_schedule, step, max_steps)
+        behind = self.background
+        return Knobs(
+            step=step,
+            cos_anneal=tensor(1.0 if whole <= 0 else min(1.0, step / whole)),
+            sharpness_cap=tensor(cap),
+            fd_eps=tensor(self._fd_eps(step, max_steps)),
+            window=self.field.encoding.window(step, max_steps),
+            background_window=None if behind is None else behind.density.encoding.window(step, max_steps),
+        )
+
+    def _fd_eps(self, step: int, max_steps: int) -> float:
+        if not isinstance(self.fd_eps, str):
+            return self.fd_eps
+        cell = self.field.encoding.cell_size(step, max_steps)
+        # An encoding without cells (frequencies) has no finest scale to follow: 1/1024 of the box.
+        return 2 * self.radius * (1 / 1024 if cell is None else cell)
+
+    def sharpness(self, knobs: Knobs) -> Float[Tensor, ""]:
+        """s = exp(10 v) in [1e-6, 1e6], below the modulation's cap."""
+        return torch.minimum(torch.exp(10 * self.log_sharpness).clamp(1e-6, 1e6), knobs.sharpness_cap)
+
+    def step_size(self, knobs: Knobs) -> float:
+        """Section length for samplers that march, normalised units."""
+        if self.n_steps is not None:
+            return fixed_step(self.radius, self.n_steps)
+        s = float(self.sharpness(knobs).detach())
+        return min(max(self.step_scale / s, self.step_min), self.step_max)
+
+    def _surface(
+        self, points: Tensor, knobs: Knobs, want_laplacian: bool
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+        """Distance, feature, gradient and (if wanted) Laplacian at points."""
+
+        def level(p: Tensor) -> Tensor:
+            return self.field.level(p, knobs.window)
+
+        if self.gradient == "analytic":
+            sdf, feature, grad = self.field.with_gradient(points, knobs.window)
+            laplacian = None
+            if want_laplacian:
+                laplacian = finite_difference.taps(level, points, sdf, knobs.fd_eps, self.radius)[1]
+            return sdf, feature, grad, laplacian
+        sdf, feature = self.field(points, knobs.window)
+        grad, laplacian = finite_difference.taps(level, points, sdf, knobs.fd_eps, self.radius)
+        return sdf, feature, grad, laplacian if want_laplacian else None
+
+    def forward(
+        self, rays: Rays, knobs: Knobs, want: Want, generator: torch.Generator | None = None
+    ) -> RenderOut:
+        t_near, t_far = box_interval(rays, self.radius, self.near)
+        probe = Probe(level=lambda points: self.field.level(points, knobs.window))
+        samples = self.sampler.sample(rays, t_near, t_far, self.step_size(knobs), probe, generator)
+        points, dirs = sample_points(rays, samples)
+        sdf, feature, grad, laplacian = self._surface(points, knobs, "laplacian" in want)
+        normals = F.normalize(grad, dim=-1, eps=1e-6)
+        cos = (dirs * (grad if self.cos_from == "gradient" else normals)).sum(-1)
+        alpha = section_alpha(sdf, cos, samples.dt, self.sharpness(knobs), knobs.cos_anneal)
+        rgb = self.color_field(feature, dirs, points / self.radius, normals)
+        if self.near_scaling:
+            alpha, rgb = scale_near(alpha, samples), scale_near(rgb, samples)
+        weights, color, opacity, depth, normal = render(
+            samples, alpha, rgb, normals if "normal" in want else None
+        )
+        behind, behind_samples, behind_weights = rays.background, None, None
+        if self.background is not None:
+            behind, behind_samples, behind_weights = self.background(
+                rays, t_far, opacity, knobs.background_window, generator
+            )
+        return RenderOut(
+            rgb=color + (1 - opacity)[:, None] * behind,
+            opacity=opacity,
+            depth=depth,
+            samples=samples,
+            weights=weights,
+            normal=normal,
+            sdf=sdf,
+            sdf_grad=grad,
+            laplacian=laplacian,
+            background_samples=behind_samples,
+            background_weights=behind_weights,
+        )
+
+    def level(self, points: Float[Tensor, "p 3"], knobs: Knobs) -> Float[Tensor, " p"]:
+        return self.field.level(points, knobs.window)
+
+    def color(
+        self, points: Float[Tensor, "p 3"], dirs: Float[Tensor, "p 3"], knobs: Knobs
+    ) -> Float[Tensor, "p 3"]:
+        _, feature, grad, _ = self._surface(points, knobs, want_laplacian=False)
+        return self.color_field(feature, dirs, points / self.radius, F.normalize(grad, dim=-1, eps=1e-6))
+
+    def update(self, step: int, max_steps: int, generator: torch.Generator) -> None:
+        knobs = self.knobs(step, max_steps)
+        s = self.sharpness(knobs).detach()
+        half = 0.5 * self.step_size(knobs)
+
+        def occupancy(points: Tensor, cell: float) -> Tensor:
+            f = self.field.level(points, knobs.window)
+            if self.occupancy == "hollow":
+                # The surface may pass anywhere in the cell that the probe point stands for.
+                f = (f.abs() - 0.75 * math.sqrt(3) * cell).clamp_min(0.0)
+            enter = torch.sigmoid((f + half) * s)
+            leave = torch.sigmoid((f - half) * s)
+            return ((enter - leave + 1e-5) / (enter + 1e-5)).clamp(0.0, 1.0)
+
+        self.sampler.update(step, occupancy, generator)
+
+    def stats(self) -> dict[str, float]:
+        return {"sharpness": float(torch.exp(10 * self.log_sharpness.detach()).clamp(1e-6, 1e6))}
+
+
+def _one_of(name: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise ValueError(f"model.{name} is one of {', '.join(choices)}, found {value!r}")

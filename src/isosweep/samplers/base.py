@@ -1,0 +1,72 @@
+"""What a sampler is, and what it may ask of a model."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from isosweep.types import Rays, Samples
+
+PointFn = Callable[[Tensor], Tensor]
+OccupancyFn = Callable[[Tensor, float], Tensor]
+"""(points [P, 3], side of the cell that each point stands for) -> opacity of a section there [P]."""
+
+
+@dataclass(frozen=True)
+class Probe:
+    """The callables through which a sampler sees a field, all without gradients.
+
+    ``density``: points [P, 3] -> volume density [P]; None for a surface model.
+    ``level``: points [P, 3] -> signed distance [P]; None for a density model.
+    """
+
+    density: PointFn | None = None
+    level: PointFn | None = None
+
+
+class Sampler(nn.Module, ABC):
+    """Chooses where along each ray the field is evaluated."""
+
+    needs: str | None = None
+    """'density' or 'level': the probe without which this sampler cannot work."""
+
+    @abstractmethod
+    def sample(
+        self,
+        rays: Rays,
+        t_near: Float[Tensor, " r"],
+        t_far: Float[Tensor, " r"],
+        step: float,
+        probe: Probe,
+        generator: torch.Generator | None,
+    ) -> Samples:
+        """Packed samples in [t_near, t_far] of each ray (empty where t_far <= t_near).
+
+        ``step`` is the section length for samplers that march; ``generator`` None means
+        deterministic mid-points (evaluation).
+        """
+
+    def update(self, step: int, occupancy: OccupancyFn, generator: torch.Generator) -> None:
+        """Refresh what the sampler remembers of the field; nothing by default."""
+        return
+
+
+def jitter(n: int, generator: torch.Generator | None, device: torch.device) -> Float[Tensor, " r"]:
+    """One offset a ray in [0, 1): random, or 0.5 for evaluation."""
+    if generator is None:
+        return torch.full((n,), 0.5, device=device)
+    return torch.rand(n, generator=generator, device=device)
+
+
+def pack(edges: Float[Tensor, "r n1"], valid: Tensor) -> Samples:
+    """Sections between the sorted ``edges`` of each valid ray as packed samples."""
+    n = edges.shape[1] - 1
+    count = valid.long() * n
+    offsets = torch.cat([count.new_zeros(1), count.cumsum(0)])
+    kept = edges[valid]
+    ray_index = torch.nonzero(valid)[:, 0].repeat_interleave(n)
+    dt = kept.diff(dim=-1)
+    return Samples(ray_index, (kept[:, :-1] + 0.5 * dt).reshape(-1), dt.reshape(-1), offsets)

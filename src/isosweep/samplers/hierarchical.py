@@ -1,0 +1,124 @@
+"""Importance sampling along rays: NeRF's coarse-to-fine, NeuS' up-sampling.
+
+Shapes: R rays, N sections, N1 = N + 1 edges.
+"""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from isosweep.samplers.base import PointFn, Probe, Sampler, pack
+from isosweep.samplers.uniform import stratified_edges
+from isosweep.types import Rays, Samples
+
+
+def invert_cdf(
+    edges: Float[Tensor, "r n1"],
+    weights: Float[Tensor, "r n"],
+    n: int,
+    generator: torch.Generator | None,
+) -> Float[Tensor, "r m"]:
+    """``n`` positions a ray distributed as the piecewise-constant ``weights`` over ``edges``."""
+    pdf = weights + 1e-5
+    cdf = torch.cat([torch.zeros_like(pdf[:, :1]), pdf.cumsum(-1)], dim=-1)
+    cdf = cdf / cdf[:, -1:]
+    k = torch.arange(n, device=edges.device, dtype=edges.dtype)
+    if generator is None:
+        shift = torch.full((len(edges), n), 0.5, device=edges.device)
+    else:
+        shift = torch.rand(len(edges), n, generator=generator, device=edges.device)
+    u = ((k + shift) / n).clamp(max=1 - 1e-6)
+    right = torch.searchsorted(cdf, u, right=True).clamp(1, edges.shape[1] - 1)
+    lo, hi = cdf.gather(1, right - 1), cdf.gather(1, right)
+    share = (u - lo) / (hi - lo).clamp_min(1e-9)
+    left = edges.gather(1, right - 1)
+    return left + share * (edges.gather(1, right) - left)
+
+
+def _weights(alpha: Tensor) -> Tensor:
+    ahead = torch.cat([torch.ones_like(alpha[:, :1]), 1 - alpha[:, :-1]], dim=-1)
+    return alpha * ahead.cumprod(-1)
+
+
+def _evaluate(fn: PointFn, rays: Rays, t: Float[Tensor, "r n"]) -> Float[Tensor, "r n"]:
+    points = rays.origins[:, None] + t[..., None] * rays.dirs[:, None]
+    return fn(points.reshape(-1, 3)).reshape(t.shape)
+
+
+class Hierarchical(Sampler):
+    """Coarse sections, then ``n_fine`` more where the coarse weights are (Mildenhall et al. 2020, 5.2).
+
+    One network serves both passes: the coarse weights come from the field itself without gradients,
+    so there is no second network to train and to keep in step.
+    """
+
+    needs = "density"
+
+    def __init__(self, n_coarse: int = 64, n_fine: int = 128) -> None:
+        super().__init__()
+        self.n_coarse, self.n_fine = n_coarse, n_fine
+
+    @torch.no_grad()
+    def sample(
+        self,
+        rays: Rays,
+        t_near: Float[Tensor, " r"],
+        t_far: Float[Tensor, " r"],
+        step: float,
+        probe: Probe,
+        generator: torch.Generator | None,
+    ) -> Samples:
+        assert probe.density is not None, "checked by the model's constructor"
+        edges = stratified_edges(t_near, t_far, self.n_coarse, generator)
+        dt = edges.diff(dim=-1)
+        density = _evaluate(probe.density, rays, edges[:, :-1] + 0.5 * dt)
+        fine = invert_cdf(edges, _weights(-torch.expm1(-density * dt)), self.n_fine, generator)
+        return pack(torch.cat([edges, fine], dim=-1).sort(-1).values, t_far > t_near)
+
+
+class UpSample(Sampler):
+    """NeuS' up-sampling (Wang et al. 2021, supplement): ``rounds`` of importance sampling with fixed
+    sharpness 64 * 2^i, on the distance interpolated within each section."""
+
+    needs = "level"
+
+    def __init__(
+        self, n_coarse: int = 64, n_fine: int = 64, rounds: int = 4, sharpness: float = 64.0
+    ) -> None:
+        super().__init__()
+        if n_fine % rounds:
+            raise ValueError(f"n_fine={n_fine} must be a multiple of rounds={rounds}")
+        self.n_coarse, self.n_fine, self.rounds, self.sharpness = n_coarse, n_fine, rounds, sharpness
+
+    @torch.no_grad()
+    def sample(
+        self,
+        rays: Rays,
+        t_near: Float[Tensor, " r"],
+        t_far: Float[Tensor, " r"],
+        step: float,
+        probe: Probe,
+        generator: torch.Generator | None,
+    ) -> Samples:
+        assert probe.level is not None, "checked by the model's constructor"
+        edges = stratified_edges(t_near, t_far, self.n_coarse, generator)
+        level = _evaluate(probe.level, rays, edges)
+        for i in range(self.rounds):
+            weights = _weights(self._alpha(edges, level, self.sharpness * 2**i))
+            new = invert_cdf(edges, weights, self.n_fine // self.rounds, generator)
+            edges, order = torch.cat([edges, new], dim=-1).sort(-1)
+            if i + 1 < self.rounds:
+                level = torch.cat([level, _evaluate(probe.level, rays, new)], dim=-1).gather(-1, order)
+        return pack(edges, t_far > t_near)
+
+    @staticmethod
+    def _alpha(edges: Tensor, level: Tensor, sharpness: float) -> Tensor:
+        """Opacity of each section from the slope of the distance along it, clamped to be falling."""
+        dt = edges.diff(dim=-1)
+        cos = level.diff(dim=-1) / dt.clamp_min(1e-5)
+        before = torch.cat([torch.zeros_like(cos[:, :1]), cos[:, :-1]], dim=-1)
+        cos = torch.minimum(before, cos).clamp(-1e3, 0.0)
+        middle = 0.5 * (level[:, 1:] + level[:, :-1])
+        enter = torch.sigmoid((middle - 0.5 * cos * dt) * sharpness)
+        leave = torch.sigmoid((middle + 0.5 * cos * dt) * sharpness)
+        return ((enter - leave + 1e-5) / (enter + 1e-5)).clamp(0.0, 1.0)
