@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from hydra._internal.utils import get_args_parser
 from hydra.core.config_store import ConfigStore
 from hydra.errors import HydraException
 from omegaconf import MISSING
@@ -48,6 +49,10 @@ class Config:
 ConfigStore.instance().store(name="schema", node=Config)
 
 
+class Reported(RuntimeError):
+    """A job of a multirun failed, and its paragraph is on stderr already."""
+
+
 def command_line(entry: Callable[[], Any]) -> int:
     """Run Hydra's entry on ``sys.argv``; the exit code. Errors of composition become one paragraph.
 
@@ -62,10 +67,12 @@ def command_line(entry: Callable[[], Any]) -> int:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises instead of printing and exiting
     try:
         entry()
-    except (HydraException, OmegaConfBaseException) as error:
-        from isosweep.config_check import explain
+    except Reported:
+        return 1
+    except (HydraException, OmegaConfBaseException, ValueError) as error:
+        from isosweep.config_errors import explain
 
-        overrides = [a for a in sys.argv[1:] if not a.startswith("-")]
+        overrides = get_args_parser().parse_args().overrides
         print(f"error: {explain(error, overrides, CONF)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

@@ -1,0 +1,154 @@
+"""What a failed composition means, in one paragraph with the nearest right spelling."""
+
+import difflib
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import ChoiceSweep, Override
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+
+def did_you_mean(word: str, known: Iterable[str], n: int = 3) -> str:
+    """``"; did you mean 'a' or 'b'?"`` for the spellings nearest to ``word``, or a full stop."""
+    near = difflib.get_close_matches(word, sorted(set(known)), n=n, cutoff=0.6)
+    return f"; did you mean {' or '.join(repr(k) for k in near)}?" if near else "."
+
+
+def explain(error: Exception, overrides: Sequence[str], conf: Path) -> str:
+    """One paragraph on why ``overrides`` do not compose over the configs in ``conf``."""
+    text = _explain_parse(overrides)
+    if text is None:
+        with initialize_config_dir(str(conf), version_base="1.3"):
+            text = _explain_groups(overrides) or _explain_keys(overrides)
+    return text or _explain_value(error) or _tidy(str(error))
+
+
+def _explain_parse(overrides: Sequence[str]) -> str | None:
+    for text in overrides:
+        try:
+            OverridesParser.create().parse_override(text)
+        except HydraException as error:
+            reason = str(error).splitlines()[0]
+            return (
+                f"cannot read the argument {text!r} ({reason}): write key=value, group=option or "
+                "'key=[a,b]', and quote values with spaces, commas, brackets or = for the shell"
+            )
+    return None
+
+
+def _explain_groups(overrides: Sequence[str]) -> str | None:
+    """About an option that its group does not have, or a group added a second time with ``+``."""
+    for override, group in _parsed(overrides):
+        if group is None or override.is_delete():
+            continue
+        options = GlobalHydra.instance().config_loader().get_group_options(group)
+        for choice in _choices(override):
+            if choice is not None and choice not in options:
+                return (
+                    f"{group}={choice}: there is no {group} '{choice}'{did_you_mean(choice, options)} "
+                    f"Options of {group}: {', '.join(options)}."
+                )
+        if override.is_add() and group in _groups_in_defaults():
+            return (
+                f"{override.input_line}: {group} is chosen already: "
+                f"write {group}={_choices(override)[0]} without the +"
+            )
+    return None
+
+
+def _explain_keys(overrides: Sequence[str]) -> str | None:
+    """About a key that nothing reads. Composes what is left when value overrides are dropped."""
+    groups = [o.input_line or "" for o, group in _parsed(overrides) if group is not None]
+    try:
+        cfg = compose("config", groups, return_hydra_config=True)
+    except (HydraException, OmegaConfBaseException):
+        return None
+    swept = [f"{key}={value}" for key, value in (cfg.hydra.sweeper.get("params") or {}).items()]
+    if swept and (text := _explain_parse(swept) or _explain_groups(swept)):
+        return f"in the sweep: {text}"
+    for override, group in _parsed([*overrides, *swept]):
+        key = override.key_or_group
+        if group is None and not key.startswith("hydra") and (text := unknown_key(cfg, key)):
+            return text
+    return None
+
+
+def unknown_key(cfg: DictConfig, key: str) -> str | None:
+    """A paragraph if ``key`` (dotted) is not in ``cfg``, else None."""
+    paths = [p for p in key_paths(cfg) if not p.startswith("hydra.")]
+    if key in paths:
+        return None
+    groups = GlobalHydra.instance().config_loader().list_groups("") if GlobalHydra().is_initialized() else []
+    parts = key.split(".")
+    known = 0  # leading parts that exist
+    while known < len(parts) - 1 and ".".join(parts[: known + 1]) in paths:
+        known += 1
+    parent = ".".join(parts[:known])
+    siblings = [p for p in paths if p.rpartition(".")[0] == parent]
+    leaf = parts[-1]
+    near = difflib.get_close_matches(parts[known], [p.rpartition(".")[2] for p in siblings], n=2, cutoff=0.6)
+    guesses = [".".join([*parts[:known], n, *parts[known + 1 :]]) for n in near]
+    guesses = [g for g in guesses if g in paths]
+    if not guesses:
+        guesses = [p for p in paths if p.rpartition(".")[2] == leaf][:3]
+    if not guesses:
+        candidates = sorted({*paths, *groups} - {".".join(parts[:i]) for i in range(len(parts))})
+        guesses = difflib.get_close_matches(key, candidates, n=3, cutoff=0.6)
+    hint = f"; did you mean {' or '.join(repr(g) for g in guesses)}?" if guesses else "."
+    names = sorted(p.rpartition(".")[2] for p in siblings if p != "hydra")
+    where = f"Keys of {parent}" if parent else "Top-level keys"
+    return f"there is no key '{key}'{hint} {where}: {', '.join(names)}."
+
+
+def key_paths(cfg: Any, prefix: str = "") -> Iterator[str]:
+    """Every dotted key of a config, inner nodes included; interpolated nodes are entered."""
+    if OmegaConf.is_dict(cfg):
+        for key in cfg:
+            path = f"{prefix}{key}"
+            yield path
+            if not OmegaConf.is_missing(cfg, key) and not path.startswith("hydra"):
+                yield from key_paths(OmegaConf.select(cfg, str(key), throw_on_missing=False), f"{path}.")
+
+
+def _explain_value(error: Exception) -> str | None:
+    """About a value of the wrong type: the key, the value, the type."""
+    for link in (error, error.__cause__, error.__context__):
+        key = getattr(link, "full_key", None)
+        if isinstance(link, OmegaConfBaseException) and key:
+            return f"{key}: {str(link).splitlines()[0]}"
+    return None
+
+
+def _tidy(text: str) -> str:
+    """Hydra's own words on one line, without the advice to add a key that nothing reads."""
+    lines = [line.strip() for line in text.splitlines()]
+    return " ".join(line for line in lines if line and not re.match(r"To append|Set the env|See https", line))
+
+
+def _parsed(overrides: Sequence[str]) -> list[tuple[Override, str | None]]:
+    """Each override and its group, None for a plain key. ``encoding@model.background...`` is a group."""
+    loader = GlobalHydra.instance().config_loader()
+    parsed = OverridesParser.create(config_loader=loader).parse_overrides(list(overrides))
+    groups: list[tuple[Override, str | None]] = []
+    for override in parsed:
+        key = override.key_or_group.removeprefix("/")
+        is_group = "." not in key and bool(loader.get_group_options(key))
+        groups.append((override, key if is_group else None))
+    return groups
+
+
+def _choices(override: Override) -> list[str | None]:
+    value = override.value()
+    values = value.list if isinstance(value, ChoiceSweep) else [value]
+    return [None if v is None else str(v) for v in values]
+
+
+def _groups_in_defaults() -> set[str]:
+    return set(compose("config", return_hydra_config=True).hydra.runtime.choices)
