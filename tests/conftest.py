@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from jaxtyping import install_import_hook
 
-install_import_hook("isosweep", "beartype.beartype")
+install_import_hook("isosweep", "tests.support.typecheck.check")
 
 
 @pytest.fixture(scope="session")

@@ -26,7 +26,7 @@ _KEYS = {
 }
 
 
-def _normalise(schedule: Mapping[str, Any] | Sequence[float]) -> dict[str, Any]:
+def _normalise(schedule: Mapping[str, Any] | Sequence[Any]) -> dict[str, Any]:
     if isinstance(schedule, Mapping):
         return {"kind": "linear", "unit": "fraction", **schedule}
     if isinstance(schedule, str) or len(schedule) != 4:

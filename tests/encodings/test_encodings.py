@@ -1,0 +1,107 @@
+"""Every encoding: values by hand, pullbacks against autograd, windows, sizes."""
+
+import math
+
+import pytest
+import torch
+
+from isosweep.encodings.directions import DirectionFrequency, SphericalHarmonics
+from isosweep.encodings.frequency import Frequency
+from isosweep.encodings.hashgrid import HashGrid
+
+
+def encodings():
+    torch.manual_seed(0)
+    small = {"n_levels": 4, "log2_size": 8, "base_resolution": 4, "per_level_scale": 1.5, "init": 0.5}
+    return {
+        "freq": Frequency(4),
+        "freq_pi_annealed": Frequency(4, anneal_until=0.5, scale_pi=True),
+        "hashgrid": HashGrid(**small),
+        "progressive": HashGrid(**small, start_level=1, grow_until=0.5),
+        "progressive_blend": HashGrid(**small, start_level=1, grow_until=0.5, blend=True),
+    }
+
+
+@pytest.mark.parametrize("name", encodings())
+@pytest.mark.parametrize("step", [0, 20, 80])
+def test_the_pullback_is_the_transposed_jacobian(name, step):
+    encoding = encodings()[name].double()
+    torch.manual_seed(1)
+    u = torch.rand(17, 3, dtype=torch.float64, requires_grad=True)
+    window = encoding.window(step, 100)
+    y, pullback = encoding.with_pullback(u, window)
+    torch.testing.assert_close(y, encoding(u, window))
+    g = torch.randn_like(y)
+    (expected,) = torch.autograd.grad(encoding(u, window), u, g)
+    torch.testing.assert_close(pullback(g), expected)
+
+
+@pytest.mark.parametrize("name", encodings())
+def test_the_first_three_features_are_the_point(name):
+    encoding = encodings()[name]
+    u = torch.rand(5, 3)
+    y = encoding(u, encoding.window(0, 100))
+    assert y.shape == (5, encoding.out_dim)
+    torch.testing.assert_close(y[:, :3], 2 * u - 1)
+
+
+def test_frequency_by_hand():
+    y = Frequency(2)(torch.tensor([[0.75, 0.5, 0.5]]))
+    p = 0.5
+    expected = [p, 0, 0, math.sin(p), math.sin(2 * p), 0, 0, 0, 0, math.cos(p), math.cos(2 * p), 1, 1, 1, 1]
+    torch.testing.assert_close(y[0], torch.tensor(expected, dtype=torch.float32))
+
+
+def test_annealing_switches_bands_on_from_coarse_to_fine():
+    encoding = Frequency(4, anneal_until=0.5)
+    window = encoding.window(25, 100)  # a = 2 of 4 bands
+    assert window is not None
+    torch.testing.assert_close(window[3:7], torch.tensor([1.0, 1.0, 0.0, 0.0]))
+    assert encoding.window(50, 100) is None
+
+
+def test_progressive_levels_and_their_cells():
+    encoding = encodings()["progressive"]
+    assert [encoding.active_levels(s, 90) for s in (0, 14, 15, 30, 45, 89)] == [1, 1, 2, 3, 4, 4]
+    window = encoding.window(0, 90)
+    assert window is not None
+    torch.testing.assert_close(window, torch.tensor([1.0] * 3 + [1.0] * 2 + [0.0] * 6))
+    cells = [encoding.cell_size(s, 90) for s in (0, 15, 30, 45)]
+    assert cells == sorted(cells, reverse=True)
+    assert cells[0] == pytest.approx(1 / 3)  # scale 4 * 1.5^0 - 1
+
+
+def test_a_level_that_is_off_gets_no_gradient():
+    encoding = encodings()["progressive"]
+    window = encoding.window(0, 100)
+    u = torch.rand(64, 3)
+    y, pullback = encoding.with_pullback(u, window)
+    (y.square().sum() + pullback(torch.randn_like(y)).square().sum()).backward()
+    grad = encoding.table.grad
+    assert grad is not None
+    first = encoding.spec.offsets[1] if hasattr(encoding.spec, "offsets") else None
+    on = grad[:first].abs().sum() if first else grad.abs().sum()
+    assert on > 0
+    if first:
+        assert grad[first:].abs().sum() == 0
+
+
+def test_grow_every_counts_steps():
+    encoding = HashGrid(n_levels=16, start_level=4, grow_every=1000, log2_size=4)
+    assert [encoding.active_levels(s, 500) for s in (0, 999, 1000, 12_000, 99_000)] == [4, 4, 5, 16, 16]
+
+
+def test_spherical_harmonics_are_orthonormal():
+    torch.manual_seed(0)
+    d = torch.nn.functional.normalize(torch.randn(200_000, 3, dtype=torch.float64), dim=-1)
+    y = SphericalHarmonics(4)(d)
+    gram = 4 * math.pi * y.T @ y / len(d)
+    torch.testing.assert_close(gram, torch.eye(16, dtype=torch.float64), atol=0.05, rtol=0)
+
+
+def test_direction_encodings_have_the_size_they_say():
+    d = torch.tensor([[0.0, 0.0, 1.0]])
+    for encoding in (SphericalHarmonics(1), SphericalHarmonics(3), DirectionFrequency(4)):
+        assert encoding(d).shape == (1, encoding.out_dim)
+    with pytest.raises(ValueError, match="1 to 4"):
+        SphericalHarmonics(5)

@@ -1,0 +1,135 @@
+"""Loss terms against hand-worked numbers and a naive double sum; checks and their words."""
+
+from functools import partial
+
+import pytest
+import torch
+
+from isosweep.losses import terms
+from isosweep.losses.total import NonFiniteLoss, TotalLoss, check_finite
+from isosweep.types import Batch, Rays, RenderOut, Samples
+
+
+def samples(counts: list[int], seed: int = 0) -> Samples:
+    generator = torch.Generator().manual_seed(seed)
+    dt = 0.1 + torch.rand(sum(counts), generator=generator, dtype=torch.float64)
+    t = []
+    for run in dt.split(counts):
+        edges = torch.cat([run.new_tensor([1.0]), 1.0 + run.cumsum(0)])
+        t.append((edges[1:] + edges[:-1]) / 2)
+    index = torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(counts))
+    offsets = torch.tensor([0, *torch.tensor(counts).cumsum(0).tolist()])
+    return Samples(index, torch.cat(t) if t else dt, dt, offsets)
+
+
+def out(**fields) -> RenderOut:
+    per_sample = [fields[k] for k in ("sdf", "sdf_grad", "laplacian") if k in fields]
+    n = len(per_sample[0]) if per_sample else 0
+    base = {
+        "rgb": torch.zeros(2, 3),
+        "opacity": torch.zeros(2),
+        "depth": torch.zeros(2),
+        "samples": samples([n, 0]),
+        "weights": torch.zeros(n),
+    }
+    return RenderOut(**{**base, **fields})
+
+
+def batch(rgb=None, mask=None) -> Batch:
+    rays = Rays(torch.zeros(2, 3), torch.zeros(2, 3), torch.zeros(2, 3))
+    return Batch(rays, torch.zeros(2, 3) if rgb is None else rgb, mask)
+
+
+def test_photometric_terms_by_hand():
+    rendered, photo = torch.tensor([[0.5, 0.0, 0.0], [0.0, 0.0, 1.0]]), torch.zeros(2, 3)
+    o, b = out(rgb=rendered), batch(photo)
+    assert float(terms.rgb_l1(o, b)) == pytest.approx(1.5 / 6)
+    assert float(terms.rgb_mse(o, b)) == pytest.approx(1.25 / 6)
+    assert float(terms.rgb_smooth_l1(o, b)) == pytest.approx(0.625 / 6)
+
+
+def test_eikonal_is_zero_on_unit_gradients_and_finite_at_zero():
+    unit = torch.nn.functional.normalize(torch.randn(20, 3), dim=-1)
+    assert float(terms.eikonal(out(sdf_grad=unit), batch())) < 1e-10
+    zero = torch.zeros(4, 3, requires_grad=True)
+    value = terms.eikonal(out(sdf_grad=zero), batch())
+    value.backward()
+    assert float(value) == pytest.approx(1.0, abs=1e-5)
+    assert zero.grad is not None
+    assert zero.grad.isfinite().all()
+    assert float(terms.eikonal(out(sdf_grad=torch.tensor([[2.0, 0.0, 0.0]])), batch())) == pytest.approx(1.0)
+
+
+def test_terms_without_samples_are_zero_not_nan():
+    empty = out(sdf_grad=torch.zeros(0, 3), sdf=torch.zeros(0), laplacian=torch.zeros(0))
+    for term in (terms.eikonal, terms.sparsity, terms.curvature, terms.distortion):
+        assert float(term(empty, batch())) == 0.0
+
+
+def test_mask_and_entropy_by_hand():
+    o = out(opacity=torch.tensor([0.5, 1.0]))
+    expected = (-torch.log(torch.tensor(0.5)) - torch.log(torch.tensor(1e-3))) / 2
+    assert float(terms.mask(o, batch(mask=torch.tensor([1.0, 0.0])))) == pytest.approx(
+        float(expected), rel=1e-4
+    )
+    half = float(terms.opacity_entropy(out(opacity=torch.tensor([0.5, 0.5])), batch()))
+    assert half == pytest.approx(0.6931, abs=1e-3)
+
+
+def test_sparsity_and_curvature_by_hand():
+    o = out(sdf=torch.tensor([0.0, 1.0]), laplacian=torch.tensor([-2.0, 4.0]))
+    assert float(terms.sparsity(o, batch(), scale=1.0)) == pytest.approx((1 + 0.36788) / 2, abs=1e-4)
+    assert float(terms.curvature(o, batch())) == 3.0
+
+
+@pytest.mark.parametrize("counts", [[4], [3, 0, 5, 1], [0, 0, 7]])
+def test_distortion_equals_the_double_sum(counts):
+    packed = samples(counts)
+    w = torch.rand(len(packed), dtype=torch.float64, requires_grad=True)
+    fast = terms.ray_distortion(w, packed)
+    slow = torch.zeros((), dtype=torch.float64)
+    for r in range(len(counts)):
+        s = slice(int(packed.offsets[r]), int(packed.offsets[r + 1]))
+        if s.start == s.stop:
+            continue
+        t, d = packed.t[s], packed.dt[s]
+        begin, end = t[0] - d[0] / 2, t[-1] + d[-1] / 2
+        m, d = (t - begin) / (end - begin), d / (end - begin)
+        slow = (
+            slow + (w[s, None] * w[None, s] * (m[:, None] - m[None]).abs()).sum() + (w[s] ** 2 * d).sum() / 3
+        )
+    torch.testing.assert_close(fast, slow / sum(c > 0 for c in counts))
+    (a,) = torch.autograd.grad(fast, w, retain_graph=True)
+    (b,) = torch.autograd.grad(slow / sum(c > 0 for c in counts), w)
+    torch.testing.assert_close(a, b)
+
+
+def loss(**weights) -> TotalLoss:
+    return TotalLoss({k: {"weight": v, "fn": partial(getattr(terms, k))} for k, v in weights.items()})
+
+
+def test_total_weighs_and_schedules_terms():
+    total = loss(rgb_mse=2.0, rgb_l1=[0.0, 0.0, 1.0, 1.0], mask=0)
+    o, b = out(rgb=torch.ones(2, 3)), batch()
+    at_start, values = total(o, b, 0, 100)
+    assert float(at_start) == pytest.approx(2.0)
+    assert set(values) == {"rgb_mse", "rgb_l1"}
+    assert float(total(o, b, 50, 100)[0]) == pytest.approx(2.5)
+
+
+def test_a_term_the_model_cannot_feed_is_refused_with_what_to_change():
+    with pytest.raises(
+        ValueError, match=r"loss term 'eikonal' reads \['sdf_grad'\], which model 'nerf'.*weight=0"
+    ):
+        loss(eikonal=0.1, rgb_l1=1.0).check("nerf", frozenset({"rgb", "opacity"}))
+    with pytest.raises(ValueError, match=r"reads the masks, and this run has none.*loss=nomask"):
+        loss(mask=0.1).check("neus", frozenset({"opacity"}), has_masks=False)
+    loss(mask=0.1).check("neus", frozenset({"opacity"}), has_masks=True)
+    with pytest.raises(ValueError, match="no active term"):
+        loss(mask=0.0)
+
+
+def test_a_non_finite_term_is_named():
+    values = {"rgb_l1": torch.tensor(0.1), "eikonal": torch.tensor(float("nan"))}
+    with pytest.raises(NonFiniteLoss, match=r"step 12: eikonal=nan.*last good checkpoint"):
+        check_finite(torch.tensor(float("nan")), values, 12)
