@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 from jaxtyping import install_import_hook
 
+import tests.support.typecheck  # noqa: F401 - the hook below finds it by name
+
 install_import_hook("isosweep", "tests.support.typecheck.check")
 
 
