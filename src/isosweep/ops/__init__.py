@@ -1,0 +1,123 @@
+"""The hot kernels behind one interface: hash grid, ray marching, compositing.
+
+Nothing outside this package touches a kernel library; ``use`` selects the implementation for the
+process, the plain PyTorch reference (``reference.py``, the definition) until then.
+
+Axes: S points or packed samples, R rays, L levels, F features of a level, D = L * F, G cells a side.
+Coordinates: u in [0, 1]^3 for the grid, normalised scene units along rays.
+Packed samples: those of ray r are offsets[r] to offsets[r + 1] - 1, offsets is int64 [R + 1],
+starts at 0, ends at S and never falls; rays may be empty.
+"""
+
+from jaxtyping import Bool, Float, Int64, UInt8
+from torch import Tensor
+
+from isosweep.ops.backends import Choice, active, choose, kernels, use
+from isosweep.ops.spec import GridSpec
+from isosweep.types import Samples
+
+__all__ = [
+    "Choice",
+    "GridSpec",
+    "accumulate",
+    "active",
+    "choose",
+    "grid_encode",
+    "grid_encode_jacobian",
+    "march",
+    "pullback",
+    "render_weights",
+    "use",
+    "visible",
+]
+
+
+def grid_encode(u: Float[Tensor, "s 3"], table: Float[Tensor, "n f"], spec: GridSpec) -> Float[Tensor, "s d"]:
+    """Trilinear features of every level at u, level by level: y[s, l * F + f].
+
+    Differentiable in ``table``. ``u`` is data: no backend promises a gradient for it; take
+    ``grid_encode_jacobian`` and ``pullback`` for normals.
+    Errors: ValueError where the table has not spec's shape.
+    """
+    _check_table(u, table, spec)
+    return kernels().grid_encode(u, table, spec)
+
+
+def grid_encode_jacobian(
+    u: Float[Tensor, "s 3"], table: Float[Tensor, "n f"], spec: GridSpec
+) -> tuple[Float[Tensor, "s d"], Float[Tensor, "s d 3"]]:
+    """Features and their derivative jac[s, d, k] = dy_d / du_k, both differentiable in ``table``.
+
+    The derivative is an ordinary output, so a loss on normals needs no second order of autograd,
+    and the backward of both is one scatter: dT[corner] += W dy + sum_k (dW / du_k) djac_k.
+    """
+    _check_table(u, table, spec)
+    return kernels().grid_encode_jacobian(u, table, spec)
+
+
+def pullback(jac: Float[Tensor, "s d 3"], g: Float[Tensor, "s d"]) -> Float[Tensor, "s 3"]:
+    """n_k = sum_d g_d jac_dk: the gradient in u of what has gradient g in y. Differentiable in both."""
+    return kernels().pullback(jac, g)
+
+
+def march(
+    origins: Float[Tensor, "r 3"],
+    dirs: Float[Tensor, "r 3"],
+    t_near: Float[Tensor, " r"],
+    t_far: Float[Tensor, " r"],
+    occupied: Bool[Tensor, "g g g"] | UInt8[Tensor, "g g g"],
+    radius: float,
+    step: float,
+    jitter: Float[Tensor, " r"],
+    max_samples: int,
+    cone: float = 0.0,
+) -> Samples:
+    """Sections of rays inside [t_near, t_far) whose mid-point lies in an occupied cell.
+
+    ``occupied`` is indexed [z, y, x] and spans [-radius, radius]^3; outside is empty. With cone = 0
+    section k has mid-point t_near + (k + jitter) * step and length step, k counted from t_near
+    through empty space too. With cone > 0 sections follow one another from b_0 = t_near:
+    dt = max(step, cone * b), mid-point b + jitter * dt, next b + dt.
+    Jitter in [0, 1): random while training, 0.5 in evaluation. At most ``max_samples`` a ray, the
+    nearest ones. A ray has no samples where t_far <= t_near or a number of it is not finite
+    (t_far may be inf). No gradients.
+    Errors: ValueError where radius, step, cone or max_samples is out of range.
+    """
+    if not (radius > 0 and step > 0 and cone >= 0 and max_samples >= 1):
+        raise ValueError(
+            "march needs radius > 0, step > 0, cone >= 0 and max_samples >= 1, "
+            f"got radius={radius}, step={step}, cone={cone}, max_samples={max_samples}"
+        )
+    return kernels().march(origins, dirs, t_near, t_far, occupied, radius, step, jitter, max_samples, cone)
+
+
+def render_weights(alpha: Float[Tensor, " s"], offsets: Int64[Tensor, " r1"]) -> Float[Tensor, " s"]:
+    """w_i = alpha_i prod_{j < i in the ray} (1 - alpha_j). Gradients are exact at alpha 0 and 1 too."""
+    return kernels().render_weights(alpha, offsets)
+
+
+def accumulate(
+    w: Float[Tensor, " s"], values: Float[Tensor, "s c"], offsets: Int64[Tensor, " r1"]
+) -> Float[Tensor, "r c"]:
+    """sum_i w_i values_i over the samples of each ray, zero where it has none. Differentiable in both."""
+    return kernels().accumulate(w, values, offsets)
+
+
+def visible(
+    alpha: Float[Tensor, " s"], offsets: Int64[Tensor, " r1"], threshold: float
+) -> Bool[Tensor, " s"]:
+    """Samples whose transmittance prod_{j < i in the ray} (1 - alpha_j) exceeds ``threshold``."""
+    return kernels().visible(alpha, offsets, threshold)
+
+
+def _check_table(u: Tensor, table: Tensor, spec: GridSpec) -> None:
+    if table.shape != (spec.total, spec.n_features):
+        raise ValueError(
+            f"hash grid: the table of this spec is [{spec.total}, {spec.n_features}], got {list(table.shape)}"
+            ": a table belongs to the spec it was made for"
+        )
+    if u.dtype != table.dtype or u.device != table.device:
+        raise ValueError(
+            f"hash grid: points ({u.dtype}, {u.device}) and table ({table.dtype}, {table.device}) "
+            "must share dtype and device"
+        )
