@@ -36,7 +36,8 @@ def choose(backend: str, device: torch.device | str) -> Choice:
     if backend == "cpu":
         if kind != "cpu":
             raise ValueError(
-                f"backend 'cpu' (numba kernels) cannot run on device '{kind}': use backend=torch there, or device=cpu"
+                f"backend 'cpu' (numba kernels) cannot run on device '{kind}': "
+                "use backend=torch there, or device=cpu"
             )
         if missing := _numba_missing():
             raise ImportError(
@@ -51,14 +52,12 @@ def choose(backend: str, device: torch.device | str) -> Choice:
         )
     if backend == "tcnn":
         raise NotImplementedError(
-            "backend 'tcnn' was asked for, but this version has no adapter for tiny-cuda-nn, installed or not: "
-            "use backend=torch (the same table layout), or backend=auto"
+            "backend 'tcnn' was asked for, but this version has no adapter for tiny-cuda-nn, "
+            "installed or not: use backend=torch (the same table layout), or backend=auto"
         )
     if kind == "cpu":
         if missing := _numba_missing():
-            return Choice(
-                "torch", f"numba cannot be imported ({missing}): plain PyTorch, several times slower"
-            )
+            return Choice("torch", f"numba cannot be imported ({missing}): plain PyTorch, many times slower")
         return Choice("cpu", "the device is the CPU and numba is there")
     return Choice("torch", f"no kernels for device '{kind}' in this version: plain PyTorch on it")
 

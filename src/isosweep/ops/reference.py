@@ -116,7 +116,7 @@ def march(
 def _last_step(
     origins: Tensor, dirs: Tensor, t_near: Tensor, t_far: Tensor, radius: float, step: float
 ) -> Tensor:
-    """Steps of each ray until it has surely left the box or passed t_far; 0 for rays that count for nothing."""
+    """Steps of each ray until it has surely left the box or passed t_far; 0 for a ray that cannot have samples."""
     # past t_near + |origin + t_near dir| + sqrt(3) radius a ray with a unit direction is outside for good
     start = origins + t_near[:, None] * dirs
     length = dirs.norm(dim=-1)

@@ -39,12 +39,12 @@ class GridSpec:
                 )
         if not self.per_level_scale >= 1.0:
             raise ValueError(
-                f"hash grid: per_level_scale must be at least 1 (levels grow finer), got {self.per_level_scale}"
+                f"hash grid: per_level_scale must be at least 1, got {self.per_level_scale}: levels grow finer"
             )
         finest = float(self.scale[-1])
         if not finest < 2.0**20:
             raise ValueError(
-                f"hash grid: the finest level has {finest:.3g} cells a side, float32 positions allow {2**20}: "
+                f"hash grid: the finest level has {finest:.3g} cells a side, float32 allows {2**20}: "
                 "lower n_levels, base_resolution or per_level_scale"
             )
         if self.total > 2**31:
