@@ -1,0 +1,82 @@
+"""NeRF against closed forms: a homogeneous slab, an empty box, a level set by density."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from isosweep.encodings.frequency import Frequency
+from isosweep.fields.color import ColorField
+from isosweep.fields.density import DensityField, truncated_exp
+from isosweep.models.nerf import NeRF
+from isosweep.samplers.hierarchical import Hierarchical, UpSample
+from isosweep.samplers.occupancy import OccupancyGrid
+from isosweep.samplers.uniform import Uniform
+from isosweep.types import Rays
+
+
+class Slab(DensityField):
+    """Density ``sigma`` where |z| < 0.25 (u in 0.375 .. 0.625), nothing elsewhere."""
+
+    sigma = 3.0
+
+    def forward(self, u, window=None):
+        inside = ((u[:, 2] - 0.5).abs() < 0.125).float()
+        return self.sigma * inside, torch.zeros(len(u), self.feature_dim)
+
+
+class Red(nn.Module):
+    def forward(self, feature, dirs, unit_points=None, normals=None):
+        return torch.tensor([1.0, 0.0, 0.0]).expand(len(dirs), 3)
+
+
+def nerf(sampler, density=Slab) -> NeRF:
+    color = ColorField(4, hidden_dim=4)
+    model = NeRF(density(Frequency(1), 4, feature_dim=4), color, sampler, n_steps=1024)
+    model.color_field = Red()
+    return model
+
+
+def down_z(n: int = 1) -> Rays:
+    return Rays(torch.tensor([[0.0, 0.0, -3.0]] * n), torch.tensor([[0.0, 0.0, 1.0]] * n), torch.zeros(n, 3))
+
+
+@pytest.mark.parametrize("sampler", [Uniform(2000), Hierarchical(200, 200), OccupancyGrid(resolution=32)])
+def test_a_slab_absorbs_exponentially(sampler):
+    model = nerf(sampler)
+    model.update(0, 1, torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        out = model(down_z(), model.knobs(0, 1), frozenset())
+    expected = 1 - math.exp(-3.0 * 0.5)
+    assert float(out.opacity) == pytest.approx(expected, abs=2e-2)
+    torch.testing.assert_close(out.rgb[0], torch.tensor([expected, 0.0, 0.0]), atol=2e-2, rtol=0)
+    # mean distance of exp(-3 x) on [0, 1/2], from the entry at 3 - 1/4
+    mean = 1 / 3 - 0.5 * math.exp(-1.5) / (1 - math.exp(-1.5))
+    assert float(out.depth) == pytest.approx(2.75 + mean, abs=1e-2)
+
+
+def test_the_level_is_zero_at_the_surface_density_and_negative_inside():
+    model = nerf(Uniform(8))
+    Slab.sigma = 5.0
+    points = torch.tensor([[0.0, 0.0, 0.0], [0.0, 0.0, 0.9]])
+    level = model.level(points, model.knobs(0, 1))
+    Slab.sigma = 3.0
+    assert float(level[0]) == pytest.approx(0.0, abs=1e-5)
+    assert float(level[1]) > 1
+    assert float(model.level(points, model.knobs(0, 1))[0]) > 0
+
+
+def test_a_surface_sampler_is_refused_with_the_words_to_change():
+    with pytest.raises(
+        ValueError, match="needs a field with a level, and model 'nerf' has a density.*model=neus"
+    ):
+        nerf(UpSample())
+
+
+def test_truncated_exp_bounds_the_slope_only():
+    x = torch.tensor([0.0, 20.0], requires_grad=True)
+    y = truncated_exp(x)
+    y.sum().backward()
+    torch.testing.assert_close(y.detach(), torch.exp(torch.tensor([0.0, 20.0])))
+    torch.testing.assert_close(x.grad, torch.exp(torch.tensor([0.0, 15.0])))
