@@ -1,0 +1,47 @@
+"""Durations of a run, added up over its attempts."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+
+import msgspec
+
+from isosweep.record.schema import Times
+
+
+class Clock:
+    """Counts ``total_s`` from now on and the sections that are open, on top of earlier attempts."""
+
+    def __init__(self, times: Times) -> None:
+        self._times = times
+        self._since = {"total_s": time.monotonic()}
+
+    def total_s(self) -> float:
+        return self._times.total_s + time.monotonic() - self._since["total_s"]
+
+    def read(self) -> Times:
+        """All durations up to this moment."""
+        now = time.monotonic()
+        sums = {name: getattr(self._times, name) + now - since for name, since in self._since.items()}
+        self._since = dict.fromkeys(self._since, now)
+        self._times = msgspec.structs.replace(self._times, updated=utc_now(), **sums)
+        return self._times
+
+    @contextmanager
+    def section(self, name: str) -> Iterator[None]:
+        """Add the block's wall-clock seconds to the field ``name`` of Times."""
+        known = [field for field in Times.__struct_fields__ if field.endswith("_s") and field != "total_s"]
+        if name not in known:
+            raise ValueError(f"a record has no duration {name!r}; it has {', '.join(known)}")
+        self._since[name] = time.monotonic()
+        try:
+            yield
+        finally:
+            self.read()
+            del self._since[name]
+
+
+def utc_now() -> str:
+    """ISO 8601, UTC, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,0 +1,335 @@
+"""One holder per run folder, on local and on network file systems, without a server.
+
+``lock`` names the holder. It is made by a hard link, which exactly one of many callers wins, and
+kept fresh by a heartbeat. A holder is gone when its process is (same machine) or when its
+heartbeat is older than ``stale_after`` by the file server's clock.
+
+Taking over a lock left behind by X: win the exclusive creation of ``lock.after-<X>``, see that
+nothing changed meanwhile, replace ``lock`` in one rename, remove the claim. ``lock`` is never
+absent in between, and a claim is itself held by someone who can be judged gone in the same way,
+so a taker that dies half way blocks nobody.
+"""
+
+import atexit
+import contextlib
+import errno
+import os
+import secrets
+import socket
+import threading
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+
+from isosweep.record.files import storage_error
+
+LOCK_FILE = "lock"
+_NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
+
+
+class LockHeld(RuntimeError):
+    """Somebody else works in this run folder."""
+
+
+class LockLost(RuntimeError):
+    """Somebody took the lock over while this process believed to hold it."""
+
+
+class Holder(msgspec.Struct, frozen=True, kw_only=True):
+    """Who holds a lock. ``boot``, ``namespace`` and ``birth`` keep a reused pid from passing for it."""
+
+    nonce: str
+    host: str = "unknown"
+    pid: int = 0
+    boot: str = ""
+    namespace: str = ""
+    birth: str = ""
+    job: str | None = None
+    taken: str = "unknown"
+    heartbeat: float = 0.0
+
+
+class _Seen(msgspec.Struct, frozen=True):
+    """One lock or claim file as it was read."""
+
+    path: Path
+    holder: Holder
+    mtime: float
+
+
+def this_process(heartbeat: float) -> Holder:
+    return Holder(
+        nonce=secrets.token_hex(8),
+        host=socket.gethostname(),
+        pid=os.getpid(),
+        boot=_boot(),
+        namespace=_namespace(),
+        birth=_birth(os.getpid()),
+        job=job_id(),
+        taken=datetime.now(UTC).isoformat(timespec="seconds"),
+        heartbeat=heartbeat,
+    )
+
+
+def job_id() -> str | None:
+    """The SLURM job this process belongs to, with its array index, or None."""
+    job = os.environ.get("SLURM_ARRAY_JOB_ID") or os.environ.get("SLURM_JOB_ID")
+    task = os.environ.get("SLURM_ARRAY_TASK_ID")
+    return f"{job}_{task}" if job and task else job
+
+
+class Lock:
+    """The lock of one folder, held from ``acquire`` to ``release``; seconds throughout."""
+
+    def __init__(self, folder: Path, *, heartbeat: float = 30.0, stale_after: float = 180.0) -> None:
+        if not 0 < 3 * heartbeat <= stale_after:
+            raise ValueError(
+                f"run.stale_after={stale_after:g} s must be at least three heartbeats "
+                f"(run.heartbeat={heartbeat:g} s): one late heartbeat would hand a live run to another "
+                "process; raise run.stale_after"
+            )
+        self.path = folder / LOCK_FILE
+        self.heartbeat = heartbeat
+        self.stale_after = stale_after
+        self.holder = this_process(heartbeat)
+        self.lost = False
+        self._held = False
+        self._verified = time.monotonic()
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def acquire(self) -> "Lock":
+        """Take the lock or raise LockHeld; refusing a live holder of this machine writes nothing."""
+        for _ in range(20):  # every turn lost means that somebody else made progress
+            if self._try():
+                self._held = True
+                self._verified = time.monotonic()
+                self._thread = threading.Thread(target=self._beat, name="lock-heartbeat", daemon=True)
+                self._thread.start()
+                atexit.register(self.release)
+                return self
+        raise LockHeld(
+            f"{self.path} changes hands all the time: several starts compete for this run; try again"
+        )
+
+    def check(self) -> None:
+        """Raise LockLost where the folder belongs to somebody else by now.
+
+        Reads the file only where the heartbeat is late, as after a suspended laptop or SIGSTOP.
+        """
+        if self._held and not self.lost and time.monotonic() - self._verified > 1.5 * self.heartbeat:
+            self._renew()
+        if self.lost:
+            now = _read(self.path)
+            who = f"held by {_who(now.holder)} now" if now else "gone"
+            raise LockLost(
+                f"this process no longer owns {self.path.parent}: the lock is {who}. It was silent for "
+                f"longer than run.stale_after={self.stale_after:g} s, or the lock was removed. Nothing more "
+                "is written; start the run again, it goes on from the last checkpoint"
+            )
+
+    def release(self) -> None:
+        """Give the lock back if it is still ours; a forked child never does."""
+        if not self._held or os.getpid() != self.holder.pid:
+            return
+        self._held = False
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join(timeout=5.0)
+        atexit.unregister(self.release)
+        seen = _read(self.path)
+        if seen is not None and seen.holder.nonce == self.holder.nonce:
+            with contextlib.suppress(OSError):  # a lock that cannot be removed goes stale by itself
+                self.path.unlink()
+
+    def _try(self) -> bool:
+        chain = self._chain()
+        if chain and _alive_here(chain[-1].holder):
+            raise LockHeld(self._refusal(chain[-1], None))
+        mine = self.path.with_name(f".lock-{self.holder.nonce}.tmp")
+        try:
+            mine.write_bytes(msgspec.json.encode(self.holder) + b"\n")
+            if not chain:
+                return _exclusive(mine, self.path)
+            return self._take_over(chain, mine)
+        except OSError as error:
+            raise storage_error(error, mine) from error
+        finally:
+            with contextlib.suppress(OSError):  # renamed into place, or never written
+                mine.unlink()
+
+    def _take_over(self, chain: list[_Seen], mine: Path) -> bool:
+        last = chain[-1]
+        if not self._gone(last, mine):
+            raise LockHeld(self._refusal(last, _server_now(mine) - last.mtime))
+        claim = _claim(self.path, last.holder)
+        if not _exclusive(mine, claim):
+            return False
+        again = self._chain()
+        names = [seen.holder.nonce for seen in again]
+        expected = [*(seen.holder.nonce for seen in chain), self.holder.nonce]
+        if names != expected or not self._gone(again[-2], mine):
+            claim.unlink()
+            return False
+        os.replace(mine, self.path)
+        for seen in chain[1:]:
+            seen.path.unlink(missing_ok=True)
+        claim.unlink(missing_ok=True)
+        return True
+
+    def _chain(self) -> list[_Seen]:
+        """The lock, the claim on its holder, the claim on that one ...; the last one is in charge."""
+        chain: list[_Seen] = []
+        path = self.path
+        while (seen := _read(path)) is not None:
+            chain.append(seen)
+            path = _claim(self.path, seen.holder)
+        return chain
+
+    def _gone(self, seen: _Seen, probe: Path) -> bool:
+        verdict = _alive_here(seen.holder)
+        if verdict is not None:
+            return not verdict
+        now = _read(seen.path)
+        if now is None or now.holder.nonce != seen.holder.nonce:
+            return False
+        patience = max(self.stale_after, 3 * seen.holder.heartbeat)
+        return _server_now(probe) - now.mtime > patience
+
+    def _beat(self) -> None:
+        while not self._stop.wait(self.heartbeat):
+            self._renew()
+            if self.lost:
+                return
+
+    def _renew(self) -> None:
+        """Touch the lock if it is still ours; the server sets the time."""
+        try:
+            seen = _read(self.path)
+            if seen is None or seen.holder.nonce != self.holder.nonce:
+                self.lost = self._held
+                return
+            os.utime(self.path)
+            self._verified = time.monotonic()
+        except OSError:
+            # A server away for a moment is no reason to stop; away for longer than others wait, it is.
+            self.lost = self._held and time.monotonic() - self._verified > self.stale_after
+
+    def _refusal(self, seen: _Seen, age: float | None) -> str:
+        sign = "its process is alive" if age is None else f"last sign of life {age:.0f} s ago"
+        patience = max(self.stale_after, 3 * seen.holder.heartbeat)
+        return (
+            f"{self.path.parent} is in use: {_who(seen.holder)} has held it since {seen.holder.taken} "
+            f"({sign}). Nothing was started. Wait for it to end, or stop it; if it is certainly gone, "
+            f"delete {seen.path} (without a heartbeat it is taken over after {patience:g} s)"
+        )
+
+
+def read_holder(folder: Path) -> Holder | None:
+    """Who holds the lock of ``folder``, as written there; None without a lock."""
+    seen = _read(folder / LOCK_FILE)
+    return seen.holder if seen else None
+
+
+def _who(holder: Holder) -> str:
+    job = f", SLURM job {holder.job}" if holder.job else ""
+    return f"process {holder.pid} on {holder.host}{job}"
+
+
+def _claim(lock: Path, on: Holder) -> Path:
+    return lock.with_name(f"{lock.name}.after-{on.nonce}")
+
+
+def _exclusive(mine: Path, target: Path) -> bool:
+    """Put the file ``mine`` at ``target`` unless something is there; exactly one caller gets True."""
+    try:
+        os.link(mine, target)
+        return True
+    except FileExistsError:
+        # NFS may answer 'exists' to its own repeated request: two names for our file mean that it worked.
+        return mine.stat().st_nlink == 2
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+    try:
+        fd = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+    except FileExistsError:
+        return False
+    try:
+        os.write(fd, mine.read_bytes())
+    finally:
+        os.close(fd)
+    return True
+
+
+def _read(path: Path) -> _Seen | None:
+    """The holder in ``path`` and the file's time; None where there is no file.
+
+    Opening makes a network file system ask its server again. A file without a readable holder
+    (cut off while it was written) is somebody unknown, judged by its age alone.
+    """
+    try:
+        with path.open("rb") as file:
+            data = file.read()
+            stat = os.fstat(file.fileno())
+    except FileNotFoundError:
+        return None
+    try:
+        holder = msgspec.json.decode(data, type=Holder)
+    except msgspec.DecodeError:
+        holder = Holder(nonce=f"unreadable-{stat.st_ino}-{stat.st_mtime_ns}")
+    return _Seen(path, holder, stat.st_mtime)
+
+
+def _server_now(probe: Path) -> float:
+    """The file server's clock: the time it gives to a file touched now."""
+    os.utime(probe)
+    with probe.open("rb") as file:
+        return os.fstat(file.fileno()).st_mtime
+
+
+def _alive_here(holder: Holder) -> bool | None:
+    """Whether the holder's process runs; None where this process cannot see it.
+
+    Only the same boot of the same kernel and the same pid namespace (containers) can be judged.
+    """
+    mine = (socket.gethostname(), _boot(), _namespace())
+    if not mine[1] or (holder.host, holder.boot, holder.namespace) != mine:
+        return None
+    if birth := _birth(holder.pid):
+        return birth == holder.birth
+    if Path(f"/proc/{holder.pid}").exists():
+        return False  # a zombie
+    try:
+        os.kill(holder.pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return None  # /proc hides other users' processes here
+    return None
+
+
+def _boot() -> str:
+    return _text("/proc/sys/kernel/random/boot_id")
+
+
+def _namespace() -> str:
+    try:
+        return os.readlink("/proc/self/ns/pid")
+    except OSError:
+        return ""
+
+
+def _birth(pid: int) -> str:
+    """Start time of a process in clock ticks since boot; '' for none, or one that is only a zombie."""
+    fields = _text(f"/proc/{pid}/stat").rpartition(")")[2].split()
+    return fields[19] if len(fields) > 19 and fields[0] not in "ZX" else ""
+
+
+def _text(path: str) -> str:
+    try:
+        return Path(path).read_text().strip()
+    except OSError:
+        return ""

@@ -1,0 +1,383 @@
+"""RunRecord: owns one run's folder from the moment its lock is taken until it is closed.
+
+    with RunRecord.open(root, ..., key=run_key(config), config=config) as run:
+        if run.action == "skip":
+            return
+        if run.action != "score":
+            train(..., run)
+            run.mark_trained()
+        run.finish(evaluate(...), {"mesh": run.path("mesh.ply")})
+
+Nothing is written before the lock is taken, so a second start of the same run, or a start of a
+finished one, leaves the folder as it is.
+"""
+
+import logging
+import sys
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import msgspec
+
+from isosweep.record import folder as layout
+from isosweep.record import provenance
+from isosweep.record.clock import Clock, utc_now
+from isosweep.record.failure import describe, status_of
+from isosweep.record.files import MetricsWriter, atomic_write_bytes, atomic_write_text, storage_error
+from isosweep.record.key import plain, score_key
+from isosweep.record.lock import Lock
+from isosweep.record.runlog import RunLog
+from isosweep.record.schema import (
+    RECORD_FILE,
+    Attempt,
+    Git,
+    Memory,
+    Record,
+    Status,
+    Times,
+    encode_record,
+)
+from isosweep.record.scores import ScoresLike, score_record
+
+log = logging.getLogger(__name__)
+
+
+class RunRecord:
+    """One run folder in use. ``folder``, ``action`` and ``reason`` say where and what to do.
+
+    Made by ``open``. With action 'skip' it holds no lock and refuses to write.
+    """
+
+    def __init__(self, folder: Path, record: Record, plan: layout.Plan, lock: Lock | None) -> None:
+        self.folder = folder
+        self.action: layout.Action = plan.action
+        self.reason = plan.reason
+        self._record = record
+        self._ended_as: Status = "preempted"  # status of a run that is closed without an end of its own
+        self._lock = lock
+        self._clock = Clock(record.times)
+        self._metrics: MetricsWriter | None = None
+        self._log: RunLog | None = None
+
+    @classmethod
+    def open(
+        cls,
+        root: Path,
+        *,
+        dataset: str,
+        scene: str,
+        label: str,
+        seed: int,
+        key: str,
+        config: dict[str, Any],
+        config_yaml: str,
+        overrides: list[str] | None = None,
+        force: bool = False,
+        rescore: bool = False,
+        heartbeat: float = 30.0,
+        stale_after: float = 180.0,
+        max_steps: int = 0,
+        name: str | None = None,
+        model: str = "",
+        encoding: str = "",
+        loss: str = "",
+        device: str = "",
+        backend: str = "",
+        backend_reason: str = "",
+        threads: int = 0,
+        code_hash: str | None = None,
+        git: tuple[Git, bytes] | None = None,
+        versions: dict[str, str] | None = None,
+    ) -> "RunRecord":
+        """Find or make the run's folder, take its lock, and say what is left to do (folder.decide).
+
+        ``label`` is the readable part of the folder's name, ``config`` the resolved config as plain
+        types, ``config_yaml`` the same as text. ``rescore`` scores a finished run again. Code hash,
+        git state with its diff, and versions are gathered unless given.
+
+        With ``force`` a trained run is trained again in the same folder; all it held is moved to
+        its previous-<n>/ first. Other scores of a trained run replace the ones in the record, which
+        is copied to previous-<n>/ before.
+
+        Raises LockHeld where another process works on the run, ValueError where the folder holds
+        another key, OSError where it cannot be written.
+        """
+        folder = layout.run_folder(root, dataset=dataset, scene=scene, label=label, seed=seed, key=key)
+        code = provenance.code_hash() if code_hash is None else code_hash
+        config = plain(config)
+
+        def look() -> tuple[Record | None, layout.Plan]:
+            record = layout.stored(folder, key)
+            return record, layout.decide(folder, record, config, code=code, force=force, rescore=rescore)
+
+        before, plan = look()
+        if before is not None and plan.action == "skip":
+            return cls(folder, before, plan, None)
+        lock = _lock(folder, heartbeat, stale_after)
+        try:
+            before, plan = look()  # somebody may have finished it between the look and the lock
+            if before is not None and plan.action == "skip":
+                lock.release()
+                return cls(folder, before, plan, None)
+            state, diff = provenance.git_state() if git is None else git
+            fresh = Record(
+                run_key=key,
+                name=name,
+                dataset=dataset,
+                scene=scene,
+                label=label,
+                model=model,
+                encoding=encoding,
+                loss=loss,
+                seed=seed,
+                status="running",
+                max_steps=max_steps,
+                config=config,
+                overrides=overrides or [],
+                device=device,
+                backend=backend,
+                backend_reason=backend_reason,
+                threads=threads,
+                versions=provenance.versions() if versions is None else versions,
+                git=state,
+                code_hash=code,
+                times=Times(started=utc_now()),
+            )
+            run = cls(folder, fresh, plan, lock)
+            run._start(before, config_yaml, diff)
+        except BaseException:
+            lock.release()
+            raise
+        return run
+
+    @property
+    def record(self) -> Record:
+        """The record as it stands; change it through ``update``."""
+        return self._record
+
+    def path(self, name: str) -> Path:
+        """A path inside the run's folder; its parent exists where this process may write."""
+        path = self.folder / name
+        if self._lock is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        return path
+
+    def checkpoint(self, which: str = "last") -> Path:
+        """Path of the 'last' or the 'best' checkpoint."""
+        return self.folder / layout.CHECKPOINTS[which]
+
+    def check(self) -> None:
+        """Raise LockLost where another process has taken this run over; cheap, call it every step."""
+        if self._lock is None:
+            raise RuntimeError(
+                f"{self.folder} is closed or was only looked at ({self.reason}): nothing is written"
+            )
+        self._lock.check()
+
+    def log(self, step: int, scalars: Mapping[str, float]) -> None:
+        """Append one line to metrics.jsonl. ``step`` counts finished steps; log before the checkpoint
+        of the same step, so that a resumed run has the line."""
+        self.check()
+        self._writer().write(step, scalars, self._clock.total_s())
+        self._set(steps_done=max(step, self._record.steps_done))
+
+    def resume_from(self, step: int) -> None:
+        """Training goes on after ``step``: later metrics are dropped, they will be written again."""
+        self.check()
+        dropped = self._writer().truncate_after(step)
+        attempt = msgspec.structs.replace(self._record.attempts[-1], from_step=step)
+        self.update(steps_done=step, attempts=[*self._record.attempts[:-1], attempt])
+        log.info("goes on from step %d (%d later metric lines dropped)", step, dropped)
+
+    def checkpointed(self, step: int) -> None:
+        """A checkpoint of ``step`` is on disk: make the metrics up to it and the times durable too."""
+        self.check()
+        self._writer().sync()
+        self.update(steps_done=step)
+
+    def mark_trained(self) -> None:
+        """Training reached its last step: a later start scores, it does not train."""
+        self.update(trained=True, steps_done=max(self._record.steps_done, self._record.max_steps))
+
+    def update(self, **changes: Any) -> None:
+        """Set fields of the record and write it."""
+        self.check()
+        self._set(**changes)
+        self._write()
+
+    def timed(self, name: str) -> AbstractContextManager[None]:
+        """``with run.timed("train_s")``: add the block's seconds to that field of the record's times."""
+        return self._clock.section(name)
+
+    def save_scores(
+        self,
+        scores: ScoresLike,
+        artifacts: Mapping[str, str | Path] | None = None,
+        *,
+        scores_of: str = "last",
+    ) -> None:
+        """Write scores and artifact paths without ending the run."""
+        self._add_artifacts(artifacts)
+        self.update(scores=score_record(scores), scores_of=scores_of)
+
+    def finish(
+        self,
+        scores: ScoresLike | None = None,
+        artifacts: Mapping[str, str | Path] | None = None,
+        *,
+        scores_of: str = "last",
+    ) -> None:
+        """All is done: write the scores and the paths of what was exported, status 'finished'.
+
+        A value that is not finite becomes None with that reason.
+        """
+        self.check()
+        self._add_artifacts(artifacts)
+        if scores is not None:
+            self._set(scores=score_record(scores), scores_of=scores_of)
+        self._end("finished", trained=True, error=None)
+        log.info("finished")
+
+    def fail(self, error: BaseException) -> None:
+        """Record the error: status failed, oom, preempted or timeout by its kind.
+
+        Never raises: what cannot be written is said on stderr, the caller re-raises ``error``.
+        """
+        status = status_of(error)
+        first = (str(error).splitlines() or [""])[0]
+        if self._log is not None:
+            self._log.line(logging.ERROR, f"{status}: {type(error).__name__}: {first}")
+        try:
+            self._end(status, error=describe(error))
+        except (OSError, RuntimeError, MemoryError) as problem:
+            print(f"could not record how the run ended ({status}): {problem}", file=sys.stderr)
+
+    def close(self) -> None:
+        """Give the folder back. A run without an end keeps the status it came with, or is 'preempted'."""
+        if self._lock is None:
+            return
+        if self._record.status == "running":
+            try:
+                self._end(self._ended_as)
+            except (OSError, RuntimeError) as problem:
+                print(f"could not close the record of {self.folder}: {problem}", file=sys.stderr)
+        if self._metrics is not None:
+            self._metrics.close()
+            self._metrics = None
+        if self._log is not None:
+            self._log.detach()
+            self._log = None
+        self._lock.release()
+        self._lock = None
+
+    def __enter__(self) -> "RunRecord":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is not None and self._lock is not None and self._record.status == "running":
+            self.fail(error)
+        self.close()
+
+    def _start(self, before: Record | None, config_yaml: str, diff: bytes) -> None:
+        """Clear the way for the action, join the earlier record if there is one, write the first files."""
+        layout.remove_leftovers(self.folder)
+        code, sha = self._record.code_hash, self._record.git.sha
+        if before is not None and before.trained and self.action == "train":
+            self.reason += f" (the old one is in {layout.move_aside(self.folder).name}/)"
+            before = None
+        if before is not None:
+            self._join(before)
+        assert self._lock is not None
+        holder = self._lock.holder
+        attempt = Attempt(
+            action=self.action,
+            started=utc_now(),
+            host=holder.host,
+            pid=holder.pid,
+            job=holder.job,
+            code_hash=code,
+            git_sha=sha,
+        )
+        self._set(attempts=[*self._record.attempts, attempt])
+        if self.action == "train":
+            self._writer().truncate_after(-1)
+        atomic_write_text(
+            self.folder / layout.CONFIG_FILE, layout.config_text(config_yaml, self._record.run_key)
+        )
+        lines = [msgspec.json.encode(o).decode() for o in self._record.overrides]  # JSON text is yaml text
+        atomic_write_text(self.folder / layout.OVERRIDES_FILE, "".join(f"- {x}\n" for x in lines) or "[]\n")
+        if diff and self.action != "score":
+            atomic_write_bytes(self.folder / provenance.DIFF_FILE, diff)
+        self._write()
+        self._log = RunLog(self.folder / layout.LOG_FILE)
+        self._log.line(logging.INFO, f"attempt {len(self._record.attempts)}, {self.action}: {self.reason}")
+
+    def _join(self, before: Record) -> None:
+        """Go on with the earlier record; a trained run keeps the provenance it was trained with."""
+        new = self._record
+        if before.status not in ("running", "queued"):
+            self._ended_as = before.status
+        past = {"attempts": before.attempts, "times": before.times, "memory": before.memory}
+        if self.action != "score":
+            done = 0 if self.action == "train" else before.steps_done
+            self._set(**past, steps_done=done)
+        else:
+            other = score_key(before.config) != score_key(new.config)
+            if other and before.scores is not None:
+                layout.keep_record(self.folder)
+            self._record = msgspec.structs.replace(
+                before,
+                name=new.name,
+                config=new.config,
+                overrides=new.overrides,
+                status="running",
+                error=None,
+                scores=None if other else before.scores,
+                scores_of=None if other else before.scores_of,
+            )
+        self._clock = Clock(before.times)
+
+    def _writer(self) -> MetricsWriter:
+        if self._metrics is None:
+            self._metrics = MetricsWriter(self.folder / layout.METRICS_FILE)
+        return self._metrics
+
+    def _set(self, **changes: Any) -> None:
+        self._record = msgspec.structs.replace(self._record, **changes)
+
+    def _write(self) -> None:
+        old = self._record.memory
+        peaks = [m for m in (old.ram_peak_bytes, provenance.ram_peak_bytes()) if m is not None]
+        memory = Memory(ram_peak_bytes=max(peaks, default=None), cuda_peak_bytes=old.cuda_peak_bytes)
+        times = msgspec.structs.replace(self._clock.read(), finished=self._record.times.finished)
+        self._set(memory=memory, times=times)
+        atomic_write_bytes(self.folder / RECORD_FILE, encode_record(self._record))
+
+    def _end(self, status: Status, **changes: Any) -> None:
+        attempts = self._record.attempts
+        ended = msgspec.structs.replace(attempts[-1], status=status)
+        if status == "finished":
+            changes["times"] = msgspec.structs.replace(self._record.times, finished=utc_now())
+        self.update(status=status, attempts=[*attempts[:-1], ended], **changes)
+
+    def _add_artifacts(self, artifacts: Mapping[str, str | Path] | None) -> None:
+        """Paths relative to the folder; one that lies elsewhere stays as it is."""
+        found = dict(self._record.artifacts)
+        for what, path in (artifacts or {}).items():
+            path = Path(path)
+            inside = path.relative_to(self.folder) if path.is_relative_to(self.folder) else path
+            found[what] = inside.as_posix()
+        self._set(artifacts=found)
+
+
+def _lock(folder: Path, heartbeat: float, stale_after: float) -> Lock:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise storage_error(error, folder) from error
+    return Lock(folder, heartbeat=heartbeat, stale_after=stale_after).acquire()

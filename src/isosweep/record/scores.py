@@ -1,0 +1,45 @@
+"""Scores on their way into the record."""
+
+import math
+from collections.abc import Mapping
+from typing import Protocol, runtime_checkable
+
+from isosweep.record.key import plain
+from isosweep.record.schema import ScoreRecord
+
+
+@runtime_checkable
+class ScoresLike(Protocol):
+    """``types.Scores``, which this package does not import because it brings torch."""
+
+    @property
+    def protocol(self) -> str: ...
+    @property
+    def values(self) -> Mapping[str, float | None]: ...
+    @property
+    def per_view(self) -> Mapping[str, Mapping[str, float | None]]: ...
+    @property
+    def settings(self) -> Mapping[str, object]: ...
+    @property
+    def reasons(self) -> Mapping[str, str]: ...
+
+
+def score_record(scores: ScoresLike) -> ScoreRecord:
+    """The same as plain types; a value that is not finite becomes None and gets a reason."""
+    values: dict[str, float | None] = {}
+    reasons = dict(scores.reasons)
+    for name, value in scores.values.items():
+        values[name] = _finite(value)
+        if value is not None and values[name] is None:
+            reasons.setdefault(name, f"the value is {float(value)}")
+    return ScoreRecord(
+        protocol=scores.protocol,
+        values=values,
+        per_view={m: {v: _finite(x) for v, x in views.items()} for m, views in scores.per_view.items()},
+        settings=plain(scores.settings, "scores.settings"),
+        reasons=reasons,
+    )
+
+
+def _finite(value: float | None) -> float | None:
+    return float(value) if value is not None and math.isfinite(value) else None
