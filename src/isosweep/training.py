@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import nn
@@ -22,6 +22,7 @@ from isosweep.types import Batch, RenderOut, Scene
 log = logging.getLogger("isosweep")
 
 
+@runtime_checkable
 class RunLog(Protocol):
     """What training needs of a run's record."""
 

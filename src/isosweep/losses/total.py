@@ -86,7 +86,7 @@ def check_finite(total: Tensor, values: Mapping[str, Tensor], step: int) -> None
     if bool(torch.isfinite(total)):
         return
     culprits = [name for name, value in values.items() if not bool(torch.isfinite(value))]
-    found = ", ".join(f"{name}={float(values[name])}" for name in culprits) or f"total={float(total)}"
+    found = ", ".join(f"{name}={values[name].item()}" for name in culprits) or f"total={total.item()}"
     raise NonFiniteLoss(
         f"the loss became non-finite at step {step}: {found}. The last good checkpoint is kept; lower "
         "optim.lr_tables and optim.lr_networks, or set train.grad_clip=1, and resume"
