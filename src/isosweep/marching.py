@@ -186,14 +186,15 @@ def _march_blocks(
     while todo:
         place = todo.popleft()
         values, grown = _evaluate(grid, corner, active, place, size)
-        todo.extend(sorted({tuple(t // size) for t in grown} - {place} - set(todo)))
+        beside = {(x // size, y // size, z // size) for x, y, z in grown}
+        todo.extend(sorted(beside - {place} - set(todo)))
         pieces[place] = _march(grid, np.array(place) * size * COARSE, values, scale)
     return [p for _, p in sorted(pieces.items()) if p is not None]
 
 
 def _evaluate(
     grid: _Grid, corner: np.ndarray, active: Bool[np.ndarray, "a b c"], place: Triple, size: int
-) -> tuple[Float[np.ndarray, "x y z"], list[np.ndarray]]:
+) -> tuple[Float[np.ndarray, "x y z"], list[list[int]]]:
     """Step 2 of the module's text for one block: its nodes, and the tiles that it made active.
 
     Nodes of inactive tiles hold +1 or -1: the sign is right and no edge between them is crossed.
@@ -211,7 +212,7 @@ def _evaluate(
     before = (t0 - e0) * COARSE
     after = (e1 - e0) * COARSE - before - count
     pad = list(zip(before.tolist(), after.tolist(), strict=True))
-    grown: list[np.ndarray] = []
+    grown: list[list[int]] = []
     while True:
         new = _on_nodes(active[own], count) & ~have
         if not new.any():
@@ -221,7 +222,7 @@ def _evaluate(
         other = np.where(below, _any_node(have & (values >= 0), pad), _any_node(have & (values < 0), pad))
         found = np.argwhere(other & ~active[around]) + e0
         active[tuple(found.T)] = True
-        grown.extend(found)
+        grown.extend(found.tolist())
 
 
 def _box(low: np.ndarray, high: np.ndarray) -> tuple[slice, ...]:
