@@ -177,7 +177,5 @@ def _function_signature(node: ast.FunctionDef, skip_first: bool) -> Signature:
     if skip_first:
         positional, required = positional[1:], required[1:]
     keyword = [a.arg for a in arguments.kwonlyargs]
-    required += [
-        a.arg for a, d in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True) if d is None
-    ]
+    required += [a.arg for a, d in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True) if d is None]
     return Signature((*positional, *keyword), frozenset(required), arguments.kwarg is not None)

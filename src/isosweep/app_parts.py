@@ -1,0 +1,182 @@
+"""The parts of a run, built from a composed config; checks across groups come before images load."""
+
+import logging
+import math
+import os
+import random
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from isosweep import ops
+from isosweep.config_check import ConfigError
+from isosweep.losses.total import TotalLoss
+from isosweep.models.base import Model
+from isosweep.types import Scene
+
+log = logging.getLogger("isosweep")
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Where a run computes."""
+
+    device: torch.device
+    device_name: str
+    backend: ops.Choice
+    threads: int
+
+
+def machine(cfg: DictConfig) -> Machine:
+    """Resolve device, backend and CPU threads, and select them for the process.
+
+    Raises:
+        ConfigError: a device that this machine does not have.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    threads = cfg.train.threads or cores
+    torch.set_num_threads(threads)
+    has_cuda = torch.cuda.is_available()
+    name = ("cuda" if has_cuda else "cpu") if cfg.device == "auto" else cfg.device
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ConfigError(f"device={name} is no device: use auto, cpu, cuda or cuda:<index>") from error
+    if device.type not in ("cpu", "cuda"):
+        raise ConfigError(f"device={name} is not supported: use auto, cpu, cuda or cuda:<index>")
+    if device.type == "cuda" and (not has_cuda or (device.index or 0) >= torch.cuda.device_count()):
+        found = f"{torch.cuda.device_count()} CUDA devices" if has_cuda else "no CUDA device"
+        raise ConfigError(
+            f"device={name}: this machine has {found} that torch can use: set device=cpu or auto"
+        )
+    label = torch.cuda.get_device_name(device) if device.type == "cuda" else _cpu_name()
+    choice = ops.use(cfg.backend, device)
+    return Machine(device, label, choice, threads)
+
+
+def _cpu_name() -> str:
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.is_file() else []
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "CPU")
+
+
+def seed_all(seed: int) -> None:
+    """Seed what draws without a generator of its own: initial weights."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)  # noqa: NPY002 - for libraries that draw from numpy's global state
+    torch.manual_seed(seed)
+
+
+def build(node: DictConfig) -> Any:
+    """Instantiate a ``_target_`` node; what its constructor raised comes out with the node's name."""
+    try:
+        return instantiate(node, _convert_="all")
+    except InstantiationException as error:
+        where = re.search(r"full_key: (\S+)", str(error))
+        key = where[1] if where else str(node._get_full_key(None))
+        raise ConfigError(f"{key}: {error.__cause__ or error}") from error
+
+
+def build_model(cfg: DictConfig, device: torch.device) -> Model:
+    """The model on its device, initialised from ``cfg.seed`` alone."""
+    seed_all(cfg.seed)
+    return build(cfg.model).to(device)
+
+
+def build_loss(cfg: DictConfig, model: Model) -> TotalLoss:
+    """The loss, after the check that the model returns what its terms read."""
+    loss: TotalLoss = build(cfg.loss)
+    loss.check(choice_names(cfg)["model"], model.provides)
+    if not loss.masks:
+        masked = [name for name in loss.terms if "batch.mask" in loss.needs(name)]
+        if masked:
+            raise ConfigError(
+                f"loss term '{masked[0]}' reads the masks, and loss.masks=false keeps them from training: "
+                f"set loss.masks=true, or loss.terms.{masked[0]}.weight=0"
+            )
+    return loss
+
+
+def check_scene(cfg: DictConfig, scene: Scene, loss: TotalLoss, model: Model) -> None:
+    """What only the data can tell: masks that a term reads, a background that nothing models.
+
+    Raises:
+        ValueError: a loss term reads masks that this scene does not have.
+    """
+    names = choice_names(cfg)
+    loss.check(names["model"], model.provides, has_masks=scene.use_masks)
+    opaque = not scene.composite and not scene.images.is_alpha
+    behind = "background_weights" in model.provides
+    if opaque and not behind:
+        log.warning(
+            "nothing models the background of these photographs: model '%s' has to build it inside its box, "
+            "which ruins the surface. Use model=neus_bg, or masks (loss=mask) where the data has them%s",
+            names["model"],
+            "" if scene.images.has_masks else " (this scene has none)",
+        )
+    if behind and not opaque:
+        log.warning(
+            "model '%s' learns a background, but the images are composited over a plain one: "
+            "model=neus is enough, or train on whole photographs with loss.masks=false",
+            names["model"],
+        )
+
+
+def choice_names(cfg: DictConfig) -> dict[str, str]:
+    """Group -> the option's name, as typed; from the target's name where Hydra did not compose."""
+    names = {
+        group: str(cfg[group]["_target_"]).split(".")[-1 if group != "dataset" else -2].lower()
+        for group in ("dataset", "model", "encoding", "sampler", "loss")
+    }
+    if HydraConfig.initialized():
+        chosen = HydraConfig.get().runtime.choices
+        names.update({g: str(chosen[g]) for g in names if chosen.get(g)})
+    return names
+
+
+def plain_config(cfg: DictConfig, where: Machine | None = None) -> dict[str, Any]:
+    """The resolved config as plain types; with ``where``, backend and device are what was chosen."""
+    plain = OmegaConf.to_container(cfg, resolve=True)
+    assert isinstance(plain, dict)
+    config = {str(k): v for k, v in plain.items()}
+    if where is not None:
+        config |= {"backend": where.backend.name, "device": where.device.type}
+    return config
+
+
+def parameter_table(model: Model) -> str:
+    """Every parameter with its group, shape and size, and a sum a group."""
+    owner = {id(p): group for group, members in model.param_groups().items() for p in members}
+    rows = [
+        (owner[id(p)], n, "x".join(map(str, p.shape)) or "1", p.numel()) for n, p in model.named_parameters()
+    ]
+    wide = [max(len(str(r[i])) for r in rows) for i in range(3)]
+    lines = [f"{g:<{wide[0]}}  {n:<{wide[1]}}  {s:>{wide[2]}}  {c:>12,}" for g, n, s, c in rows]
+    sums: dict[str, int] = {}
+    for group, _, _, count in rows:
+        sums[group] = sums.get(group, 0) + count
+    lines += [
+        f"{group:<{wide[0]}}  total{'':>{wide[1] + wide[2] - 3}}  {count:>12,}"
+        for group, count in sums.items()
+    ]
+    return "\n".join([*lines, f"all parameters: {sum(sums.values()):,}"])
+
+
+def summary(values: Mapping[str, float | None], reasons: Mapping[str, str]) -> str:
+    """One line a score, the ones without a value with their reason."""
+    lines = []
+    for name, value in values.items():
+        if value is None or not math.isfinite(value):
+            lines.append(f"  {name:<28} none ({reasons.get(name, 'no reason given')})")
+        else:
+            lines.append(f"  {name:<28} {value:.4f}")
+    return "\n".join(lines)
