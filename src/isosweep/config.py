@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hydra._internal.utils import get_args_parser
+from hydra._internal import utils as hydra_utils
 from hydra.core.config_store import ConfigStore
 from hydra.errors import HydraException
 from omegaconf import MISSING
@@ -61,10 +61,12 @@ def command_line(entry: Callable[[], Any]) -> int:
     """
     # `sweep` sits in the defaults list (before `debug`, which must win): both spellings are meant.
     sys.argv[1:] = [re.sub(r"^\+sweep=", "sweep=", argument) for argument in sys.argv[1:]]
-    if os.environ.get("HYDRA_FULL_ERROR") == "1":
+    if full_error():
         entry()
         return 0
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises instead of printing and exiting
+    # Hydra prints and exits inside this function; the environment variable that makes it raise
+    # instead would be inherited by the jobs of a sweep.
+    report, hydra_utils.run_and_report = hydra_utils.run_and_report, lambda func: func()
     try:
         entry()
     except Reported:
@@ -72,12 +74,17 @@ def command_line(entry: Callable[[], Any]) -> int:
     except (HydraException, OmegaConfBaseException, ValueError) as error:
         from isosweep.config_errors import explain
 
-        overrides = get_args_parser().parse_args().overrides
+        overrides = hydra_utils.get_args_parser().parse_args().overrides
         print(f"error: {explain(error, overrides, CONF)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+        print("interrupted: the same command goes on from the last checkpoint", file=sys.stderr)
         return 130
     finally:
-        del os.environ["HYDRA_FULL_ERROR"]
+        hydra_utils.run_and_report = report
     return 0
+
+
+def full_error() -> bool:
+    """Whether the user asked for tracebacks."""
+    return os.environ.get("HYDRA_FULL_ERROR") == "1"
