@@ -35,11 +35,12 @@ LAYERS = {
     "export": 8,
     "trackers": 9,
     "config_errors": 10,
-    "config_check": 11,
-    "config": 12,
+    "config": 11,
+    "config_check": 12,
     "app_parts": 13,
     "app_look": 14,
-    "app": 15,
+    "app_run": 15,
+    "app": 16,
 }
 KERNELS = {"numba", "triton", "tinycudann", "nerfacc", "llvmlite"}
 COMPOSERS = {"hydra", "omegaconf"}
