@@ -92,10 +92,18 @@ def test_cameras_above_count_only_the_upper_side() -> None:
 def test_prediction_outside_the_visual_hull_does_not_count() -> None:
     truth, floater = sphere(0.5), sphere(0.1, 3, (0.9, 0, 0))
     cameras = watched().cameras
-    masks = [silhouette.raycast(silhouette.Caster(truth), cameras, v).mask.astype(float) for v in range(24)]
+    masks = [silhouette.raycast(silhouette.Caster(truth), cameras, v).mask for v in range(24)]
     both = joined(truth, floater)
     assert scores(both, truth, watched=watched())["accuracy"] > 0.01
     assert scores(both, truth, watched=watched(masks=masks))["accuracy"] < 0.005
+    values, reasons = chamfer.hull_score(both, watched(masks=masks), 20_000, 0)
+    assert values["geometry/inside_hull"] == pytest.approx(0.25 / 0.26, abs=0.01)  # areas r^2
+    assert not reasons
+    away = chamfer.hull_score(sphere(0.1, 2, (50, 0, 0)), watched(4, lowest=0.9), 100, 0)
+    assert away == (
+        {"geometry/inside_hull": None},
+        {"geometry/inside_hull": "no camera sees any of the predicted mesh"},
+    )
 
 
 def test_a_point_cloud_as_truth_has_no_normals() -> None:

@@ -115,8 +115,8 @@ def test_one_camera_sees_the_cap_of_a_sphere() -> None:
 
 def test_hull_of_masks_and_its_dilation() -> None:
     cameras = silhouette.world_cameras(orbit(1, focal=40.0), IDENTITY)
-    mask = np.zeros((32, 40))
-    mask[10:20, 10:30] = 1.0
+    mask = np.zeros((32, 40), dtype=bool)
+    mask[10:20, 10:30] = True
     pose = cameras.c2w[0].numpy()
 
     def at(col: float, row: float) -> np.ndarray:
@@ -133,12 +133,12 @@ def test_hull_of_masks_and_its_dilation() -> None:
 def test_silhouette_iou_is_one_for_the_mesh_itself_and_none_for_nothing() -> None:
     cameras = silhouette.world_cameras(orbit(3), IDENTITY)
     caster = silhouette.Caster(sphere(0.5))
-    masks = [silhouette.raycast(caster, cameras, v).mask.astype(float) for v in range(3)]
+    masks = [silhouette.raycast(caster, cameras, v).mask for v in range(3)]
     assert silhouette.silhouette_iou(caster, cameras, masks, range(3)) == [1.0, 1.0, 1.0]
     smaller = silhouette.silhouette_iou(silhouette.Caster(sphere(0.35)), cameras, masks, range(3))
     assert smaller[0] == pytest.approx(0.49, abs=0.05)
     nothing = silhouette.Caster(EMPTY)
-    assert silhouette.silhouette_iou(nothing, cameras, [masks[0] * 0], [0]) == [None]
+    assert silhouette.silhouette_iou(nothing, cameras, [masks[0] & False], [0]) == [None]
     assert silhouette.silhouette_iou(nothing, cameras, masks[:1], [0]) == [0.0]
     assert nothing.diagonal == 0.0
 

@@ -8,6 +8,7 @@ samples, so two equal surfaces score half the mean sample spacing, not zero.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -45,8 +46,8 @@ class Seen:
 
     cameras: Cameras
     views: Sequence[int]
-    masks: Sequence[Float[np.ndarray, "h w"] | None]
-    """Parallel to ``views``."""
+    masks: Sequence[Bool[np.ndarray, "h w"] | None]
+    """Foreground, parallel to ``views``."""
 
 
 def read_surface(path: Path) -> Mesh:
@@ -60,7 +61,7 @@ def read_surface(path: Path) -> Mesh:
         raise FileNotFoundError(
             f"no surface to compare with at {path}: restore the file or set eval.geometry=false"
         )
-    loaded = trimesh.load(path, process=False)
+    loaded: Any = trimesh.load(path, process=False)
     if isinstance(loaded, trimesh.Scene):
         loaded = loaded.to_mesh()
     vertices = np.asarray(loaded.vertices, dtype=np.float64).reshape(-1, 3)
@@ -164,6 +165,22 @@ def surface_scores(
     return values, reasons
 
 
+def hull_score(
+    pred: Mesh, watched: Seen, samples: int, seed: int, dilation: int = 1
+) -> tuple[dict[str, float | None], dict[str, str]]:
+    """geometry/inside_hull: share of the camera-visible area whose samples fall on every mask.
+
+    Masks are grown by ``dilation`` pixels; a sample outside a frame counts as inside there.
+    """
+    name = "geometry/inside_hull"
+    cloud = sample_surface(pred, samples, seed)
+    cloud = cloud.keep(silhouette.seen(silhouette.Caster(pred), watched.cameras, cloud.points, watched.views))
+    if len(cloud) == 0:
+        return {name: None}, {name: "no camera sees any of the predicted mesh"}
+    inside = silhouette.in_hull(watched.cameras, watched.masks, cloud.points, watched.views, dilation)
+    return {name: float(inside.mean())}, {}
+
+
 def topology(mesh: Mesh) -> tuple[dict[str, float | None], dict[str, str]]:
     """geometry/components (parts that share no vertex) and geometry/genus of the part with most area.
 
@@ -210,11 +227,13 @@ def distance_to_mesh(
 ) -> Float[np.ndarray, " p"]:
     """Distance of each point to the surface; see ``reference_scores`` for how exact it is."""
     import trimesh
-    from scipy.spatial import cKDTree
+    from scipy.spatial import KDTree
 
     cloud = sample_surface(mesh, samples, seed)
+    if cloud.face is None or len(cloud) == 0:
+        raise ValueError(f"a mesh of {len(mesh.faces)} faces without any area has no surface to measure to")
     near = min(near, len(cloud))
-    found, index = cKDTree(cloud.points).query(points, k=near, workers=torch.get_num_threads())
+    found, index = KDTree(cloud.points).query(points, k=near, workers=torch.get_num_threads())
     best = found.reshape(len(points), near)[:, 0]
     for faces in cloud.face[index.reshape(len(points), near)].T:
         triangles = mesh.vertices[mesh.faces[faces]].astype(np.float64)
@@ -254,6 +273,7 @@ def _as_samples(cloud: Mesh) -> Samples:
 def _nearest(
     of: Float[np.ndarray, "n 3"], points: Float[np.ndarray, "p 3"]
 ) -> tuple[Float[np.ndarray, " p"], Int[np.ndarray, " p"]]:
-    from scipy.spatial import cKDTree
+    from scipy.spatial import KDTree
 
-    return cKDTree(of).query(points, workers=torch.get_num_threads())
+    distance, index = KDTree(of).query(points, workers=torch.get_num_threads())
+    return distance, np.asarray(index)

@@ -63,7 +63,7 @@ class LPIPS(nn.Module):
                     f"LPIPS weights of {source}: convolution {i} of '{net}' has shape {tuple(kernel.shape)}, "
                     f"expected {tuple(module.weight.shape)}; {HOW}"
                 )
-            module.weight.data, module.bias.data = kernel.float(), bias.float()
+            module.weight, module.bias = nn.Parameter(kernel.float()), nn.Parameter(bias.float())
         for i, lin in enumerate(lins):
             self.register_buffer(f"lin{i}", lin.float().reshape(-1))
         self.register_buffer("shift", torch.tensor([-0.030, -0.088, -0.188]).view(1, 3, 1, 1))
@@ -73,7 +73,8 @@ class LPIPS(nn.Module):
     @torch.no_grad()
     def forward(self, a: Float[Tensor, "h w 3"], b: Float[Tensor, "h w 3"]) -> float:
         """Distance of two images with colours in [0, 1] (scaled to [-1, 1] here), on their device."""
-        x, y = ((2 * v.permute(2, 0, 1)[None] - 1 - self.shift) / self.scale for v in (a, b))
+        shift, scale = self.get_buffer("shift"), self.get_buffer("scale")
+        x, y = ((2 * v.permute(2, 0, 1)[None] - 1 - shift) / scale for v in (a, b))
         total, conv, tap = 0.0, -1, 0
         for layer in self.layers:
             x, y = layer(x), layer(y)

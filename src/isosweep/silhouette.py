@@ -7,6 +7,7 @@ cameras come from ``world_cameras`` and are OpenCV camera-to-world.
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -41,7 +42,7 @@ class Caster:
 
     def __init__(self, mesh: Mesh) -> None:
         self.mesh = mesh
-        self._scene = None
+        self._scene: Any = None
         if len(mesh.faces) == 0:
             return
         from embreex.mesh_construction import TriangleMesh
@@ -178,7 +179,7 @@ def seen(
 
 def in_hull(
     cameras: Cameras,
-    masks: Sequence[Float[np.ndarray, "h w"] | None],
+    masks: Sequence[Bool[np.ndarray, "h w"] | None],
     points: Float[np.ndarray, "n 3"],
     views: Sequence[int],
     dilation: int = 1,
@@ -198,22 +199,22 @@ def in_hull(
     return inside
 
 
-def grown(mask: Float[np.ndarray, "h w"], dilation: int) -> Bool[np.ndarray, "h w"]:
-    """Coverage above one half, dilated by a square of 2 ``dilation`` + 1 pixels."""
+def grown(mask: Bool[np.ndarray, "h w"], dilation: int) -> Bool[np.ndarray, "h w"]:
+    """Dilated by a square of 2 ``dilation`` + 1 pixels."""
     from scipy.ndimage import maximum_filter
 
-    return maximum_filter(mask > 0.5, size=2 * dilation + 1)
+    return maximum_filter(mask, size=2 * dilation + 1)
 
 
 def silhouette_iou(
-    caster: Caster, cameras: Cameras, masks: Sequence[Float[np.ndarray, "h w"]], views: Sequence[int]
+    caster: Caster, cameras: Cameras, masks: Sequence[Bool[np.ndarray, "h w"]], views: Sequence[int]
 ) -> list[float | None]:
     """Intersection over union of the mesh's silhouette and the mask, per view; None where both are empty."""
     values: list[float | None] = []
     for view, mask in zip(views, masks, strict=True):
-        cast, real = raycast(caster, cameras, view).mask, mask > 0.5
-        union = int((cast | real).sum())
-        values.append(int((cast & real).sum()) / union if union else None)
+        cast = raycast(caster, cameras, view).mask
+        union = int((cast | mask).sum())
+        values.append(int((cast & mask).sum()) / union if union else None)
     return values
 
 

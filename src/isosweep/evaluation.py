@@ -1,0 +1,319 @@
+"""Whole views rendered and scored under a named protocol; the mesh scored against truth and masks.
+
+Symbols: H, W pixels of a view, R rays of a chunk. Renders are composited over the scene's background
+and compared with images composited alike.
+"""
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from isosweep import chamfer, geometry, lpips, metrics, silhouette
+from isosweep.metrics import Score
+from isosweep.settings import EvalSettings
+from isosweep.types import Cameras, Knobs, Mesh, Scene, Scores
+
+log = logging.getLogger("isosweep")
+
+HULL_SAMPLES = 200_000
+DILATION = 1
+"""Pixels by which masks grow before surface counts as outside of them."""
+
+
+@runtime_checkable
+class Renderable(Protocol):
+    """What is needed of a model: ``model(rays, knobs, want, generator) -> RenderOut``."""
+
+    provides: frozenset[str]
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any: ...
+
+
+Views = Mapping[str, Tensor]
+OnView = Callable[[int, Views], None]
+
+
+def render_view(
+    model: Renderable,
+    cameras: Cameras,
+    view: int,
+    knobs: Knobs,
+    background: Float[Tensor, "3"],
+    chunk: int = 8192,
+    device: torch.device | str | None = None,
+) -> dict[str, Tensor]:
+    """One view, deterministically (no generator: mid-points of the sections), without gradients.
+
+    Returns float32 tensors on the CPU: rgb [H, W, 3] over ``background``, opacity [H, W, 1], depth
+    [H, W, 1] (along the ray, normalised units, 0 where nothing is hit), and normal [H, W, 3] where the
+    model provides it. ``device`` None takes the knobs' device. Where the GPU's memory does not hold
+    a chunk, chunks are halved, and stay so for the rest of the view.
+    """
+    return _render(model, cameras, view, knobs, background, chunk, device)[0]
+
+
+def _render(
+    model: Renderable,
+    cameras: Cameras,
+    view: int,
+    knobs: Knobs,
+    background: Tensor,
+    chunk: int,
+    device: torch.device | str | None,
+) -> tuple[dict[str, Tensor], int]:
+    where = torch.device(knobs.cos_anneal.device if device is None else device)
+    want = frozenset({"normal"}) & model.provides
+    h, w = cameras.hw[view].tolist()
+    near = cameras.to(where)
+    behind = background.to(where)
+    parts: list[dict[str, Tensor]] = []
+    start = 0
+    while start < h * w:
+        pixel = torch.arange(start, min(start + chunk, h * w), device=where)
+        rays = geometry.pixel_rays(near, torch.full_like(pixel, view), pixel // w, pixel % w, behind)
+        try:
+            with torch.no_grad():
+                out = model(rays, knobs, want=want, generator=None)
+        except torch.cuda.OutOfMemoryError:
+            if chunk == 1:
+                raise
+            chunk = max(1, min(chunk, len(pixel)) // 2)
+            torch.cuda.empty_cache()
+            log.warning("the GPU's memory does not hold the rays of a chunk: rendering %d at once", chunk)
+            continue
+        part = {"rgb": out.rgb, "opacity": out.opacity[:, None], "depth": out.depth[:, None]}
+        if out.normal is not None:
+            part["normal"] = out.normal
+        parts.append({name: value.float().cpu() for name, value in part.items()})
+        start += len(pixel)
+    return {name: torch.cat([p[name] for p in parts]).reshape(h, w, -1) for name in parts[0]}, chunk
+
+
+def truth_image(scene: Scene, view: int) -> tuple[Float[Tensor, "h w 3"], Float[Tensor, "h w"] | None]:
+    """The image that a render is compared with, and the mask: rgb m + background (1 - m) where composited."""
+    rgb, mask = scene.images.image(view)
+    if scene.composite:
+        if mask is None:
+            raise ValueError(
+                f"view '{scene.names[view]}' of scene '{scene.name}' is to be composited over the background "
+                "and has no mask: restore its mask, or set dataset.masks=false"
+            )
+        rgb = rgb * mask[..., None] + scene.background.cpu() * (1 - mask[..., None])
+    return rgb, mask
+
+
+def validate(
+    model: Renderable,
+    scene: Scene,
+    knobs: Knobs,
+    n_views: int,
+    chunk: int = 8192,
+    device: torch.device | str | None = None,
+) -> float | None:
+    """Mean PSNR of ``n_views`` evenly spaced views of the validation split (0: all); None without a split.
+
+    Not quantised. This number picks the best checkpoint and goes to a sweeper: the test split never does.
+    """
+    views = spaced(scene.splits.get("val", ()), n_views or None)
+    values = []
+    for view in views:
+        out, chunk = _render(model, scene.cameras, view, knobs, scene.background, chunk, device)
+        values.append(metrics.psnr(out["rgb"], truth_image(scene, view)[0]).value)
+    return float(np.mean(values)) if values else None
+
+
+def spaced(views: Sequence[int], count: int | None) -> tuple[int, ...]:
+    """``count`` evenly spaced members, ends included; all of them for None or a larger count."""
+    if count is None or count >= len(views):
+        return tuple(views)
+    picks = np.linspace(0, len(views) - 1, count).round().astype(int) if count > 1 else [len(views) // 2]
+    return tuple(views[int(i)] for i in picks)
+
+
+def evaluate(
+    model: Renderable,
+    scene: Scene,
+    knobs: Knobs,
+    settings: EvalSettings,
+    mesh: Mesh | None = None,
+    device: torch.device | str | None = None,
+    *,
+    no_mesh: str = "no mesh was extracted",
+    on_view: OnView | None = None,
+) -> Scores:
+    """Score a model under ``settings.protocol``; names and definitions are those of docs and protocol.
+
+    nvs/* for held-out views, train_view/* for views that were trained on, val/* for the validation
+    split: psnr, ssim, lpips_<net>, and psnr_masked, ssim_masked where there are masks. Mean over the views
+    that have the score. geometry/*: see chamfer.py, plus silhouette_iou over the scored views.
+
+    Args:
+      mesh: the exported surface in world units; None gives geometry scores of None.
+      no_mesh: why there is no mesh.
+      on_view: called with the view's index and its render, so that pictures need no second rendering.
+    """
+    views = _views(scene, settings)
+    board = _Board()
+    network, why = (None, None) if settings.lpips is None else lpips.load_lpips(settings.lpips)
+    if why is not None:
+        log.warning("no LPIPS: %s", why)
+    where = torch.device(knobs.cos_anneal.device if device is None else device)
+    network = network if network is None else network.to(where)
+    prefix = (
+        "val"
+        if settings.split == "val"
+        else "train_view"
+        if settings.split == "train"
+        else scene.score_prefix
+    )
+    chunk = settings.chunk
+    for view in views:
+        out, chunk = _render(model, scene.cameras, view, knobs, scene.background, chunk, device)
+        pred = metrics.quantised(out["rgb"]) if settings.quantise else out["rgb"]
+        truth, mask = truth_image(scene, view)
+        scores = {"psnr": metrics.psnr(pred, truth), "ssim": metrics.ssim(pred, truth)}
+        if settings.lpips is not None:
+            scores[f"lpips_{settings.lpips}"] = (
+                Score(None, why)
+                if network is None
+                else lpips.measure(network, pred.to(where), truth.to(where))
+            )
+        if settings.masked and mask is not None:
+            scores |= {
+                "psnr_masked": metrics.psnr(pred, truth, mask),
+                "ssim_masked": metrics.ssim(pred, truth, mask),
+            }
+        for name, score in scores.items():
+            board.add(f"{prefix}/{name}", scene.names[view], score)
+        if on_view is not None:
+            on_view(view, out)
+    notes: dict[str, object] = {
+        "split": settings.split,
+        "held_out": scene.held_out,
+        "n_views": len(views),
+        "views_of_split": len(scene.splits[settings.split]),
+        "background": [round(float(c), 6) for c in scene.background],
+        "composite": scene.composite,
+        "quantise": settings.quantise,
+        "pixel_centre": scene.cameras.pixel_centre,
+        "data_range": 1.0,
+        "psnr_cap_db": metrics.PSNR_CAP,
+        "ssim": f"{metrics.SSIM_WINDOW}x{metrics.SSIM_WINDOW} Gaussian, sigma {metrics.SSIM_SIGMA}",
+        "lpips_weights": None if network is None else network.source,
+        "checkpoint": settings.checkpoint,
+        "step": knobs.step,
+    }
+    if settings.geometry:
+        notes |= _score_mesh(board, scene, settings, mesh, no_mesh, views)
+    return Scores(settings.protocol, *board.result(), notes, board.reasons)
+
+
+def _views(scene: Scene, settings: EvalSettings) -> tuple[int, ...]:
+    if settings.split not in scene.splits or not scene.splits[settings.split]:
+        has = ", ".join(f"{name} ({len(v)})" for name, v in scene.splits.items() if v)
+        raise ValueError(
+            f"scene '{scene.name}' has no views in the split '{settings.split}'; it has {has}: "
+            "set eval.split to one of them"
+        )
+    if settings.n_views is not None and settings.n_views < 1:
+        raise ValueError(
+            f"eval.n_views={settings.n_views} scores nothing: set null for all views, or 1 or more"
+        )
+    return spaced(scene.splits[settings.split], settings.n_views)
+
+
+@dataclass
+class _Board:
+    """Scores as they come in."""
+
+    per_view: dict[str, dict[str, float | None]] = field(default_factory=dict)
+    values: dict[str, float | None] = field(default_factory=dict)
+    reasons: dict[str, str] = field(default_factory=dict)
+
+    def add(self, name: str, view: str, score: Score) -> None:
+        self.per_view.setdefault(name, {})[view] = score.value
+        if score.reason is not None:
+            self.reasons.setdefault(name, f"view '{view}': {score.reason}")
+
+    def put(self, scores: tuple[Mapping[str, float | None], Mapping[str, str]]) -> None:
+        self.values |= scores[0]
+        self.reasons |= scores[1]
+
+    def result(self) -> tuple[dict[str, float | None], dict[str, dict[str, float | None]]]:
+        """Mean over the views that have a score, beside the values put in whole."""
+        means: dict[str, float | None] = {}
+        for name, views in self.per_view.items():
+            known = [v for v in views.values() if v is not None]
+            means[name] = float(np.mean(known)) if known else None
+            if known and name in self.reasons:
+                self.reasons[name] = (
+                    f"{len(views) - len(known)} of {len(views)} views left out; {self.reasons[name]}"
+                )
+        return means | self.values, self.per_view
+
+
+def _score_mesh(
+    board: _Board, scene: Scene, settings: EvalSettings, mesh: Mesh | None, no_mesh: str, views: Sequence[int]
+) -> dict[str, object]:
+    """Put every geometry score that the scene allows on the board; returns the settings to record."""
+    if mesh is None:
+        names = ["geometry/genus", "geometry/components"]
+        if scene.truth is not None:
+            names += [f"geometry/{n}" for n in chamfer.NAMES]
+        if scene.reference_points is not None:
+            names += ["geometry/reference_median", "geometry/reference_p90"]
+        if scene.images.has_masks:
+            names += ["geometry/silhouette_iou", "geometry/inside_hull"]
+        board.put((dict.fromkeys(names), dict.fromkeys(names, no_mesh)))
+        return {}
+    cameras = silhouette.world_cameras(scene.cameras, scene.to_world)
+    watching = spaced(scene.splits["train"], settings.visibility_views or None)
+    watched = chamfer.Seen(cameras, watching, [_foreground(scene, v) for v in watching])
+    masked = scene.images.has_masks
+    board.put(chamfer.topology(mesh))
+    if scene.truth is not None:
+        truth = chamfer.read_surface(scene.truth)
+        board.put(chamfer.surface_scores(mesh, truth, settings, watched, DILATION))
+        if len(truth.faces):
+            real, why = chamfer.topology(truth)
+            board.put(
+                ({"geometry/genus_truth": real["geometry/genus"]}, {f"{k}_truth": v for k, v in why.items()})
+            )
+    if scene.reference_points is not None:
+        points = chamfer.read_surface(scene.reference_points).vertices
+        board.put(chamfer.reference_scores(mesh, points, settings.samples, settings.seed))
+    if masked:
+        board.put(
+            chamfer.hull_score(mesh, watched, min(HULL_SAMPLES, settings.samples), settings.seed, DILATION)
+        )
+        caster = silhouette.Caster(mesh)
+        for view in views:
+            mask = _foreground(scene, view)
+            if mask is not None:
+                value = silhouette.silhouette_iou(caster, cameras, [mask], [view])[0]
+                board.add(
+                    "geometry/silhouette_iou",
+                    scene.names[view],
+                    Score(value, None if value is not None else "mask and silhouette are empty"),
+                )
+    return {
+        "world_unit": scene.world_unit,
+        "samples": settings.samples,
+        "sample_seed": settings.seed,
+        "fscore_at": settings.fscore_at,
+        "visibility": f"ray casting from {len(watching)} of {len(scene.splits['train'])} training views",
+        "visual_hull": f"masks of the same views, grown by {DILATION} px" if masked else None,
+    }
+
+
+def _foreground(scene: Scene, view: int) -> np.ndarray | None:
+    if not scene.images.has_masks:
+        return None
+    mask = scene.images.image(view)[1]
+    return None if mask is None else mask.numpy() > 0.5
