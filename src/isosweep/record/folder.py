@@ -83,11 +83,11 @@ def decide(
     last = folder / CHECKPOINTS["last"]
     if record is None or not record.trained:
         if not last.exists():
-            why = f"was {_ending(record)}, before its first checkpoint" if record else "new run"
+            why = f"{_ending(record)}, before its first checkpoint" if record else "new run"
             return Plan("train", why)
-        how = _ending(record) if record else "left without a record"
+        how = _ending(record) if record else "it has a checkpoint and no record"
         note = _code_note(record.code_hash, code, "it goes on with other code") if record else ""
-        return Plan("resume", f"was {how}; goes on from {last.name}{note}")
+        return Plan("resume", f"{how}; goes on from {last.name}{note}")
     if force:
         return Plan("train", f"trained {record.times.finished or 'before'}; run.force=true trains it again")
     same = score_key(record.config) == score_key(config)
@@ -101,7 +101,7 @@ def decide(
             "bring it back, or retrain with run.force=true"
         )
     if record.status != "finished":
-        return Plan("score", f"is trained, but scoring was {_ending(record)}; scores and exports again")
+        return Plan("score", f"is trained; {_ending(record)}: scores and exports again")
     return Plan(
         "score", "is trained; " + ("scores again as asked" if same else "other eval or export settings")
     )
@@ -158,8 +158,13 @@ def _is_bookkeeping(path: Path) -> bool:
 
 def _ending(record: Record) -> str:
     """How the last attempt ended; 'running' without a lock means that nobody could say."""
-    at = f" at step {record.steps_done} of {record.max_steps}"
-    return ("interrupted" if record.status in ("running", "queued") else record.status) + at
+    how = {
+        "failed": "failed",
+        "oom": "ran out of memory",
+        "timeout": "ran into its time limit",
+        "preempted": "was preempted",
+    }.get(record.status, "was interrupted")
+    return f"the last start {how} at step {record.steps_done} of {record.max_steps}"
 
 
 def _code_note(old: str, new: str, then: str) -> str:

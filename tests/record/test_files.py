@@ -1,0 +1,149 @@
+"""Atomic files and the metrics log under kills, full disks and unwritable folders."""
+
+import errno
+import json
+import math
+import multiprocessing
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from isosweep.record.files import MetricsWriter, atomic_write_bytes, atomic_write_text, read_metrics
+
+fork = multiprocessing.get_context("fork")
+
+
+def _no_space(*_args):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_replaces_and_leaves_nothing_beside(tmp_path):
+    atomic_write_text(tmp_path / "a", "one")
+    atomic_write_bytes(tmp_path / "a", b"two")
+    assert (tmp_path / "a").read_text() == "two"
+    assert os.listdir(tmp_path) == ["a"]
+
+
+@pytest.mark.parametrize("call", ["write", "fsync", "replace"])
+def test_full_disk_leaves_the_old_file(tmp_path, monkeypatch, call):
+    path = tmp_path / "record.json"
+    atomic_write_text(path, "old")
+    monkeypatch.setattr(os, call, _no_space)
+    with pytest.raises(
+        OSError, match=r"cannot write .*record\.json: No space left on device; free space"
+    ) as info:
+        atomic_write_text(path, "new")
+    assert info.value.errno == errno.ENOSPC
+    assert path.read_text() == "old"
+    assert os.listdir(tmp_path) == ["record.json"]
+
+
+def test_short_writes_are_continued(tmp_path, monkeypatch):
+    write = os.write
+    monkeypatch.setattr(os, "write", lambda fd, data: write(fd, bytes(data[:3])))
+    atomic_write_text(tmp_path / "a", "0123456789")
+    assert (tmp_path / "a").read_text() == "0123456789"
+
+
+def test_path_below_a_file_says_what_to_do(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(NotADirectoryError, match=r"part of the path is a file.*run\.root="):
+        atomic_write_text(tmp_path / "file" / "a", "x")
+
+
+def test_read_only_file_system_says_what_to_do(tmp_path, monkeypatch):
+    def refuse(*_args, **_kwargs):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(os, "open", refuse)
+    with pytest.raises(OSError, match=r"Read-only file system; give this user write permission there"):
+        atomic_write_text(tmp_path / "a", "x")
+
+
+def _rewrite(path: Path) -> None:
+    n = 0
+    while True:
+        atomic_write_text(path, json.dumps({"n": n, "fill": "x" * 20_000}))
+        n += 1
+
+
+def test_kill_in_the_middle_never_shows_half_a_file(tmp_path):
+    path = tmp_path / "record.json"
+    atomic_write_text(path, json.dumps({"n": -1, "fill": ""}))
+    for i in range(15):
+        child = fork.Process(target=_rewrite, args=(path,))
+        child.start()
+        time.sleep(0.01 + 0.003 * i)
+        os.kill(child.pid, signal.SIGKILL)
+        child.join()
+        assert set(json.loads(path.read_text())) == {"n", "fill"}
+
+
+def test_metrics_round_trip_with_non_finite_values(tmp_path):
+    writer = MetricsWriter(tmp_path / "m")
+    writer.write(0, {"loss": 0.5}, 1.0)
+    writer.write(100, {"loss": math.nan, "lr": -math.inf}, 2.00049)
+    writer.close()
+    first, second = read_metrics(tmp_path / "m")
+    assert first == {"step": 0, "loss": 0.5, "time_s": 1.0}
+    assert math.isnan(second["loss"])
+    assert second["lr"] == -math.inf
+    assert second["time_s"] == 2.0
+    for line in (tmp_path / "m").read_text().splitlines():
+        json.loads(line, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
+
+
+def test_torn_last_line_is_dropped_and_overwritten(tmp_path):
+    path = tmp_path / "m"
+    path.write_text('{"step": 1, "loss": 1.0}\n{"step": 2, "lo')
+    assert [m["step"] for m in read_metrics(path)] == [1]
+    writer = MetricsWriter(path)
+    writer.write(2, {"loss": 2.0}, 0.0)
+    writer.close()
+    assert [m["step"] for m in read_metrics(path)] == [1, 2]
+
+
+def test_truncation_keeps_steps_up_to_the_checkpoint(tmp_path):
+    writer = MetricsWriter(tmp_path / "m")
+    for step in (0, 100, 200, 200, 300):
+        writer.write(step, {}, 0.0)
+    assert writer.truncate_after(200) == 1
+    writer.write(300, {"again": 1.0}, 0.0)
+    writer.close()
+    assert [m["step"] for m in read_metrics(tmp_path / "m")] == [0, 100, 200, 200, 300]
+
+
+def test_full_disk_in_the_middle_of_a_line_loses_only_that_line(tmp_path, monkeypatch):
+    writer = MetricsWriter(tmp_path / "m")
+    writer.write(1, {}, 0.0)
+    write = os.write
+    budget = [5]
+
+    def limited(fd, data):
+        if budget[0] <= 0:
+            _no_space()
+        done = write(fd, bytes(data[: budget[0]]))
+        budget[0] -= done
+        return done
+
+    monkeypatch.setattr(os, "write", limited)
+    with pytest.raises(OSError, match="No space left"):
+        writer.write(2, {}, 0.0)
+    monkeypatch.undo()
+    writer.write(3, {}, 0.0)
+    writer.close()
+    assert [m["step"] for m in read_metrics(tmp_path / "m")] == [1, 3]
+
+
+def test_broken_line_in_the_middle_is_named(tmp_path):
+    (tmp_path / "m").write_text('{"step": 1}\nnonsense\n{"step": 3}\n')
+    with pytest.raises(ValueError, match=r"m has a line that is no metrics \(b'nonsense'"):
+        read_metrics(tmp_path / "m")
+
+
+def test_missing_metrics(tmp_path):
+    with pytest.raises(FileNotFoundError, match="the run has not logged a step yet"):
+        read_metrics(tmp_path / "m")

@@ -1,0 +1,115 @@
+"""The run key: what is in it, what is not, and that it stays the same."""
+
+import copy
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from isosweep.record.key import EXCLUDED, plain, run_key, score_key
+
+CONFIG = {
+    "scene": "demo",
+    "seed": 0,
+    "backend": "torch",
+    "device": "cpu",
+    "mode": "train",
+    "model": {"_target_": "isosweep.models.neus.NeuS", "radius": 1.0, "lr": 0.1, "bg": None},
+    "dataset": {"name": "demo", "root": "/data", "path": "/data/demo", "downscale": 1, "splits": [0, 1]},
+    "train": {"max_steps": 2000, "log_every": 100, "val_every": 500, "threads": 2, "checkpoint_every": 500},
+    "eval": {"protocol": "standard", "chunk": 8192},
+    "export": {"resolution": 256},
+    "tracker": {"name": "none"},
+    "run": {"root": "results/runs"},
+    "debug": {"part": None},
+}
+
+
+def changed(path: str, value: object) -> dict:
+    config = copy.deepcopy(CONFIG)
+    *parents, last = path.split(".")
+    node = config
+    for name in parents:
+        node = node.setdefault(name, {})
+    node[last] = value
+    return config
+
+
+def test_pinned():
+    """A changed key orphans every run on disk: this literal changes only with a note in the changelog."""
+    assert run_key(CONFIG) == "f6f7ea5d7948cbe0"
+
+
+def test_number_spelling_and_order_make_no_difference():
+    other = {k: CONFIG[k] for k in reversed(CONFIG)}
+    other["model"] = {"bg": None, "lr": 1e-1, "radius": 1, "_target_": "isosweep.models.neus.NeuS"}
+    other["seed"] = 0.0
+    other["dataset"] = {**CONFIG["dataset"], "splits": (0, 1)}
+    assert run_key(other) == run_key(CONFIG)
+
+
+@pytest.mark.parametrize("path", EXCLUDED)
+def test_excluded_paths_do_not_change_it(path):
+    assert run_key(changed(path, "something else")) == run_key(CONFIG)
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("scene", "other"),
+        ("seed", 1),
+        ("backend", "cpu"),
+        ("device", "cuda"),
+        ("model.lr", 0.1000001),
+        ("model.bg", {}),
+        ("dataset.splits", [1, 0]),
+        ("dataset.downscale", 2),
+        ("train.val_every", 100),
+        ("train.init_from", "results/runs/a"),
+        ("model.radius", True),
+        ("model.radius", "1"),
+    ],
+)
+def test_what_changes_the_result_changes_it(path, value):
+    assert run_key(changed(path, value)) != run_key(CONFIG)
+
+
+def test_non_finite_numbers_differ():
+    keys = {
+        run_key(changed("model.lr", v)) for v in (float("nan"), float("inf"), float("-inf"), "nan", "inf")
+    }
+    assert len(keys) == 5
+
+
+def test_device_counts_by_kind():
+    assert run_key(changed("device", "cuda:1")) == run_key(changed("device", "cuda"))
+
+
+@pytest.mark.parametrize("name", ["backend", "device"])
+def test_unresolved_choice_is_refused(name):
+    with pytest.raises(ValueError, match=rf"the config says {name}=auto: resolve it first"):
+        run_key(changed(name, "auto"))
+
+
+def test_value_that_no_yaml_holds_is_named():
+    with pytest.raises(TypeError, match=r"config\.model\.lr holds a object, which a record cannot keep"):
+        run_key(changed("model.lr", object()))
+
+
+def test_score_key_follows_eval_and_export_only():
+    assert score_key(changed("seed", 7)) == score_key(CONFIG)
+    assert score_key(changed("eval.chunk", 1)) == score_key(CONFIG)
+    assert score_key(changed("eval.protocol", "neus")) != score_key(CONFIG)
+    assert score_key(changed("export.resolution", 128)) != score_key(CONFIG)
+
+
+def test_plain_keeps_json_types_and_writes_paths():
+    assert plain({"a": (1, Path("x/y")), 2: None}) == {"a": [1, "x/y"], "2": None}
+
+
+def test_the_package_is_torch_free():
+    heavy = ("torch", "numpy", "hydra", "omegaconf")
+    code = f"import isosweep.record, sys; print([m for m in {heavy} if m in sys.modules])"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert out.strip() == "[]"

@@ -1,0 +1,257 @@
+"""The lock among processes: one holder, dead holders replaced, live ones left alone."""
+
+import errno
+import multiprocessing
+import os
+import signal
+import time
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from isosweep.record import lock as module
+from isosweep.record.lock import LOCK_FILE, Holder, Lock, LockHeld, LockLost, read_holder, this_process
+
+fork = multiprocessing.get_context("fork")
+QUICK = {"heartbeat": 0.1, "stale_after": 0.5}
+
+
+def hold(folder: Path, ready, leave) -> None:
+    lock = Lock(folder, **QUICK).acquire()
+    ready.set()
+    leave.wait()
+    lock.release()
+
+
+def start_holder(folder: Path):
+    ready, leave = fork.Event(), fork.Event()
+    child = fork.Process(target=hold, args=(folder, ready, leave))
+    child.start()
+    assert ready.wait(10)
+    return child, leave
+
+
+def put_lock(folder: Path, *, age: float, **changes) -> Holder:
+    """A lock of somebody on another machine, silent for ``age`` seconds."""
+    holder = msgspec.structs.replace(this_process(0.1), **{"host": "elsewhere", "boot": "other", **changes})
+    (folder / LOCK_FILE).write_bytes(msgspec.json.encode(holder))
+    then = time.time() - age
+    os.utime(folder / LOCK_FILE, (then, then))
+    return holder
+
+
+def left(folder: Path) -> list[str]:
+    return sorted(os.listdir(folder))
+
+
+def test_second_process_is_refused_and_writes_nothing(tmp_path):
+    child, leave = start_holder(tmp_path)
+    before = (left(tmp_path), (tmp_path / LOCK_FILE).read_bytes())
+    with pytest.raises(LockHeld, match=rf"in use: process {child.pid} on \S+ has held it since 20.*is alive"):
+        Lock(tmp_path, **QUICK).acquire()
+    assert (left(tmp_path), (tmp_path / LOCK_FILE).read_bytes()) == before
+    leave.set()
+    child.join()
+    assert left(tmp_path) == []
+    Lock(tmp_path, **QUICK).acquire().release()
+
+
+def test_same_process_is_refused_too(tmp_path):
+    lock = Lock(tmp_path, **QUICK).acquire()
+    with pytest.raises(LockHeld):
+        Lock(tmp_path, **QUICK).acquire()
+    lock.release()
+
+
+def test_killed_holder_is_replaced_at_once(tmp_path):
+    child, _ = start_holder(tmp_path)
+    os.kill(child.pid, signal.SIGKILL)
+    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)  # dead, but still a zombie
+    lock = Lock(tmp_path, heartbeat=30, stale_after=3600)
+    start = time.monotonic()
+    lock.acquire()
+    assert time.monotonic() - start < 2
+    assert read_holder(tmp_path) == lock.holder
+    assert left(tmp_path) == [LOCK_FILE]
+    child.join()
+    lock.release()
+    assert left(tmp_path) == []
+
+
+def test_reused_pid_does_not_pass_for_the_holder(tmp_path):
+    mine = this_process(0.1)
+    put_lock(tmp_path, age=0, host=mine.host, boot=mine.boot, birth="1")
+    Lock(tmp_path, **QUICK).acquire().release()
+
+
+def test_after_a_reboot_age_decides(tmp_path):
+    """The same pid under another boot id proves nothing: neither life nor death."""
+    put_lock(tmp_path, age=0, host=this_process(0.1).host, boot="an earlier boot")
+    with pytest.raises(LockHeld):
+        Lock(tmp_path, **QUICK).acquire()
+
+
+def test_foreign_holder_is_left_alone_until_stale(tmp_path):
+    holder = put_lock(tmp_path, age=0.0)
+    with pytest.raises(LockHeld, match=r"on elsewhere.*last sign of life 0 s ago.*taken over after 0\.5 s"):
+        Lock(tmp_path, **QUICK).acquire()
+    assert read_holder(tmp_path) == holder
+    assert left(tmp_path) == [LOCK_FILE]
+    time.sleep(0.6)
+    Lock(tmp_path, **QUICK).acquire().release()
+    assert left(tmp_path) == []
+
+
+def test_a_slow_heartbeat_of_the_holder_is_respected(tmp_path):
+    put_lock(tmp_path, age=60, heartbeat=30.0)
+    with pytest.raises(LockHeld, match="taken over after 90 s"):
+        Lock(tmp_path, **QUICK).acquire()
+
+
+def test_age_is_judged_by_the_file_servers_clock(tmp_path, monkeypatch):
+    """This machine's clock being a day ahead makes no lock stale."""
+    put_lock(tmp_path, age=0)
+    real = time.time
+    monkeypatch.setattr(time, "time", lambda: real() + 86_400)
+    with pytest.raises(LockHeld):
+        Lock(tmp_path, **QUICK).acquire()
+
+
+def test_heartbeat_keeps_the_lock_fresh(tmp_path):
+    lock = Lock(tmp_path, **QUICK).acquire()
+    first = (tmp_path / LOCK_FILE).stat().st_mtime_ns
+    time.sleep(0.35)
+    assert (tmp_path / LOCK_FILE).stat().st_mtime_ns > first
+    lock.check()
+    lock.release()
+
+
+def test_taken_over_lock_is_noticed(tmp_path):
+    lock = Lock(tmp_path, **QUICK).acquire()
+    other = put_lock(tmp_path, age=0)
+    time.sleep(0.25)
+    assert lock.lost
+    with pytest.raises(LockLost, match=r"held by process \d+ on elsewhere now.*Nothing more is written"):
+        lock.check()
+    lock.release()
+    assert read_holder(tmp_path) == other
+
+
+def test_waking_up_late_is_noticed_before_the_next_heartbeat(tmp_path):
+    lock = Lock(tmp_path, heartbeat=30, stale_after=90).acquire()
+    put_lock(tmp_path, age=0)
+    lock._verified -= 60
+    with pytest.raises(LockLost):
+        lock.check()
+    lock.release()
+
+
+def test_removed_folder_is_noticed(tmp_path):
+    lock = Lock(tmp_path, **QUICK).acquire()
+    (tmp_path / LOCK_FILE).unlink()
+    time.sleep(0.25)
+    with pytest.raises(LockLost, match="the lock is gone"):
+        lock.check()
+    lock.release()
+
+
+def test_forked_child_does_not_release(tmp_path):
+    lock = Lock(tmp_path, **QUICK).acquire()
+    child = fork.Process(target=lock.release)
+    child.start()
+    child.join()
+    assert read_holder(tmp_path) == lock.holder
+    lock.release()
+
+
+def compete(folder: Path, gate, results, leave) -> None:
+    gate.wait()
+    try:
+        lock = Lock(folder, heartbeat=0.2, stale_after=60).acquire()
+    except LockHeld as error:
+        results.put((os.getpid(), str(error)))
+        return
+    results.put((os.getpid(), None))
+    leave.wait()
+    lock.release()
+
+
+@pytest.mark.parametrize("links", [True, False], ids=["links", "no_links"])
+@pytest.mark.parametrize("before", ["empty", "dead", "stale", "dead_taker"])
+def test_of_eight_exactly_one_wins(tmp_path, before, links, monkeypatch):
+    if not links:
+
+        def refuse(*_args, **_kwargs):
+            raise OSError(errno.EPERM, "no hard links here")
+
+        monkeypatch.setattr(os, "link", refuse)
+    for turn in range(4):
+        folder = tmp_path / str(turn)
+        folder.mkdir()
+        if before == "stale":
+            put_lock(folder, age=3600)
+        elif before != "empty":
+            mine = this_process(0.1)
+            gone = put_lock(folder, age=0, host=mine.host, boot=mine.boot, birth="1", nonce="first")
+            if before == "dead_taker":
+                claim = msgspec.structs.replace(gone, nonce="second")
+                (folder / f"{LOCK_FILE}.after-first").write_bytes(msgspec.json.encode(claim))
+        gate, leave, results = fork.Event(), fork.Event(), fork.Queue()
+        children = [fork.Process(target=compete, args=(folder, gate, results, leave)) for _ in range(8)]
+        for child in children:
+            child.start()
+        gate.set()
+        outcomes = [results.get(timeout=30) for _ in children]
+        winners = [pid for pid, error in outcomes if error is None]
+        holder = read_holder(folder)
+        assert holder is not None
+        assert winners == [holder.pid]
+        assert left(folder) == [LOCK_FILE]
+        leave.set()
+        for child in children:
+            child.join()
+        assert left(folder) == []
+
+
+def test_holder_that_revives_during_the_claim_keeps_its_lock(tmp_path, monkeypatch):
+    holder = put_lock(tmp_path, age=3600)
+    real = module._exclusive
+
+    def revive(mine, target):
+        os.utime(tmp_path / LOCK_FILE)
+        return real(mine, target)
+
+    monkeypatch.setattr(module, "_exclusive", revive)
+    with pytest.raises(LockHeld):
+        Lock(tmp_path, **QUICK).acquire()
+    assert read_holder(tmp_path) == holder
+    assert left(tmp_path) == [LOCK_FILE]
+
+
+def test_unreadable_lock_is_somebody_until_stale(tmp_path):
+    (tmp_path / LOCK_FILE).write_text("")
+    with pytest.raises(LockHeld, match="process 0 on unknown"):
+        Lock(tmp_path, **QUICK).acquire()
+    os.utime(tmp_path / LOCK_FILE, (1, 1))
+    Lock(tmp_path, **QUICK).acquire().release()
+
+
+def test_heartbeat_survives_a_server_that_is_away_for_a_moment(tmp_path, monkeypatch):
+    lock = Lock(tmp_path, **QUICK).acquire()
+
+    def away(*_args, **_kwargs):
+        raise OSError(errno.EIO, "away")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module.os, "utime", away)
+        time.sleep(0.25)
+        lock.check()
+        time.sleep(0.6)
+        assert lock.lost
+    lock.release()
+
+
+def test_times_that_would_hand_over_a_live_run_are_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"run\.stale_after=60 s must be at least three heartbeats"):
+        Lock(tmp_path, heartbeat=30, stale_after=60)
