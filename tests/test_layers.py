@@ -38,8 +38,8 @@ LAYERS = {
     "config": 11,
     "config_check": 12,
     "app_parts": 13,
-    "app_look": 14,
-    "app_run": 15,
+    "app_run": 14,
+    "app_look": 15,
     "app": 16,
 }
 KERNELS = {"numba", "triton", "tinycudann", "nerfacc", "llvmlite"}

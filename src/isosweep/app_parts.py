@@ -35,6 +35,9 @@ class Machine:
     backend: ops.Choice
     threads: int
 
+    def __str__(self) -> str:
+        return f"{self.device_name}, {self.threads} threads, backend {self.backend.name} ({self.backend.why})"
+
 
 def machine(cfg: DictConfig) -> Machine:
     """Resolve device, backend and CPU threads, and select them for the process.
@@ -77,13 +80,22 @@ def seed_all(seed: int) -> None:
 
 
 def build(node: DictConfig) -> Any:
-    """Instantiate a ``_target_`` node; what its constructor raised comes out with the node's name."""
+    """Instantiate a ``_target_`` node.
+
+    Raises:
+        ConfigError: its constructor refused a value; the message starts with the node's key.
+        Exception: anything else comes out as it was raised (a missing file, no memory, a defect).
+    """
     try:
         return instantiate(node, _convert_="all")
     except InstantiationException as error:
+        if error.__cause__ is None:
+            raise
+        if type(error.__cause__) is not ValueError:
+            raise error.__cause__ from None
         where = re.search(r"full_key: (\S+)", str(error))
         key = where[1] if where else str(node._get_full_key(None))
-        raise ConfigError(f"{key}: {error.__cause__ or error}") from error
+        raise ConfigError(f"{key}: {error.__cause__}") from error
 
 
 def build_model(cfg: DictConfig, device: torch.device) -> Model:

@@ -53,6 +53,16 @@ def check(cfg: DictConfig) -> None:
         check_targets(node, name)
 
 
+def require_scene(cfg: DictConfig) -> None:
+    """Raise ConfigError where no scene was chosen, with those that lie in the data folder."""
+    if cfg.scene is not None:
+        return
+    root = Path(str(cfg.dataset.get("root") or "."))
+    found = sorted(p.name for p in root.iterdir() if p.is_dir()) if root.is_dir() else []
+    there = f"{root} has {', '.join(found[:12])}" if found else f"{root} has no folders: set dataset.root="
+    raise ConfigError(f"which scene? Set scene=<name>; {there}")
+
+
 def check_plain(cfg: DictConfig, name: str) -> None:
     """Raise ConfigError where a typed node holds a key that its dataclass does not have."""
     hints = {f.name: f.default_factory for f in fields(Config) if f.name == name}
