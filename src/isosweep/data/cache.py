@@ -1,0 +1,88 @@
+"""Decoded pixels on disk: one memory-mapped .npy a set of images, written whole or not at all."""
+
+import hashlib
+import logging
+import os
+import tempfile
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import UInt8
+
+from isosweep.data.decode import Source
+
+log = logging.getLogger(__name__)
+_VERSION = 1
+"""Raised whenever decoding the same files gives other bytes."""
+
+
+def cache_folder() -> Path:
+    """$ISOSWEEP_CACHE, else isosweep/ in the user's cache folder ($XDG_CACHE_HOME or ~/.cache)."""
+    if own := os.environ.get("ISOSWEEP_CACHE"):
+        return Path(own)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "isosweep"
+
+
+def cache_key(sources: Sequence[Source], downscale: int, channels: int) -> str:
+    """Names the pixels of these files as they are now: paths, sizes and times of change."""
+    digest = hashlib.sha256(f"{_VERSION} {downscale} {channels}".encode())
+    for source in sources:
+        for path in (source.image, source.mask):
+            stat = path.stat() if path is not None else None
+            digest.update(f"{path and path.resolve()}|{stat and (stat.st_mtime_ns, stat.st_size)}\n".encode())
+    return digest.hexdigest()[:20]
+
+
+def open_cached(path: Path, shape: tuple[int, int]) -> UInt8[np.ndarray, "n c"] | None:
+    """The mapped pixels, or None where there is no file of this shape."""
+    if not path.is_file():
+        return None
+    try:
+        # copy-on-write: torch wants a writable array, the file stays as it is
+        pixels = np.load(path, mmap_mode="c")
+    except ValueError as error:
+        log.warning("image cache %s is damaged (%s): decoding again", path, error)
+        return None
+    if pixels.shape != shape or pixels.dtype != np.uint8:
+        log.warning("image cache %s holds %s, expected %s: decoding again", path, pixels.shape, shape)
+        return None
+    return pixels
+
+
+def write_cached(path: Path, shape: tuple[int, int], views: Iterable[UInt8[np.ndarray, "h w c"]]) -> None:
+    """Writes the views one after another as one .npy of ``shape``, renamed into place when complete.
+
+    Plain writes, not a mapped file: a full disk then is an error and not a signal.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=path.stem + "-", suffix=".tmp", dir=path.parent)
+    except OSError as error:
+        raise OSError(error.errno, _no_room(path, shape, error)) from error
+    try:
+        with os.fdopen(handle, "wb") as file:
+            header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+            np.lib.format.write_array_header_1_0(file, header)
+            for view in views:
+                _write(file, view, path, shape)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(name, path)
+    finally:
+        Path(name).unlink(missing_ok=True)
+
+
+def _write(file, view: np.ndarray, path: Path, shape: tuple[int, int]) -> None:
+    try:
+        file.write(memoryview(np.ascontiguousarray(view)))
+    except OSError as error:
+        raise OSError(error.errno, _no_room(path, shape, error)) from error
+
+
+def _no_room(path: Path, shape: tuple[int, int], error: OSError) -> str:
+    return (
+        f"cannot write the decoded images ({shape[0] * shape[1] / 2**30:.2f} GiB) to {path.parent}: "
+        f"{error.strerror}. Free some space, set ISOSWEEP_CACHE to a folder on another disk, or keep the "
+        "pixels in memory with +dataset.cache=false"
+    )

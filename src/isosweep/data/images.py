@@ -1,0 +1,164 @@
+"""ImageStore: views of any mixture of sizes as bytes, gathered by pixel.
+
+Axes: N all pixels of all views one after another, C = 3 (colour) or 4 (colour, mask), R pixels of
+a batch, V views.
+"""
+
+import logging
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import final
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int, UInt8
+from torch import Tensor
+
+from isosweep.data.cache import cache_folder, cache_key, open_cached, write_cached
+from isosweep.data.decode import Source, decode, read_header
+
+log = logging.getLogger(__name__)
+_GIB = 2**30
+
+
+@final
+class ImageStore:
+    """Implements types.Images on one flat uint8 array, in memory, memory-mapped or on a CUDA device."""
+
+    def __init__(self, pixels: UInt8[Tensor, "n c"], hw: Int[Tensor, "v 2"], is_alpha: bool) -> None:
+        counts = hw.prod(-1)
+        if len(pixels) != int(counts.sum()) or pixels.shape[1] not in (3, 4):
+            raise ValueError(
+                f"{len(hw)} views have {int(counts.sum())} pixels of 3 or 4 bytes; the array is {tuple(pixels.shape)}"
+            )
+        self._pixels = pixels
+        self._hw = hw.cpu()
+        self._is_alpha = is_alpha
+        self._offsets = (counts.cumsum(0) - counts).to(pixels.device)
+        self._width = hw[:, 1].to(pixels.device)
+        self._height = hw[:, 0].to(pixels.device)
+
+    @property
+    def hw(self) -> Int[Tensor, "v 2"]:
+        return self._hw
+
+    @property
+    def has_masks(self) -> bool:
+        return self._pixels.shape[1] == 4
+
+    @property
+    def is_alpha(self) -> bool:
+        return self._is_alpha
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all pixels, mapped ones included."""
+        return self._pixels.numel()
+
+    @property
+    def device(self) -> torch.device:
+        return self._pixels.device
+
+    def gather(
+        self, view: Int[Tensor, " r"], row: Int[Tensor, " r"], col: Int[Tensor, " r"]
+    ) -> tuple[Float[Tensor, "r 3"], Float[Tensor, " r"] | None]:
+        """Straight colour and mask in [0, 1] of single pixels, on the device of ``view``."""
+        asked, home = view.device, self._pixels.device
+        view, row, col = view.to(home), row.to(home), col.to(home)
+        if home.type == "cpu":
+            # on CUDA the test would wait for the device at every batch
+            self._check(view, row, col)
+        flat = self._offsets[view] + row * self._width[view] + col
+        picked = self._pixels[flat].to(asked).float() / 255
+        return picked[:, :3], picked[:, 3] if self.has_masks else None
+
+    def image(self, view: int) -> tuple[Float[Tensor, "h w 3"], Float[Tensor, "h w"] | None]:
+        """Straight colour and mask in [0, 1] of one view, on the CPU."""
+        h, w = self._hw[view].tolist()
+        start = int(self._offsets[view])
+        picked = self._pixels[start : start + h * w].cpu().float().view(h, w, -1) / 255
+        return picked[..., :3], picked[..., 3] if self.has_masks else None
+
+    def to(self, device: torch.device | str) -> "ImageStore":
+        """The same images with the bytes on ``device`` if half of what is free there holds them."""
+        device = torch.device(device)
+        if device.type == "cuda":
+            free = torch.cuda.mem_get_info(device)[0]
+            if self.nbytes > free // 2:
+                log.info(
+                    "%.2f GiB of images stay on the CPU: the device has %.2f GiB free",
+                    self.nbytes / _GIB,
+                    free / _GIB,
+                )
+                return self
+        return ImageStore(self._pixels.to(device), self._hw, self._is_alpha)
+
+    def _check(self, view: Tensor, row: Tensor, col: Tensor) -> None:
+        if view.numel() == 0:
+            return
+        if int(view.min()) < 0 or int(view.max()) >= len(self._hw):
+            raise IndexError(f"views {int(view.min())} to {int(view.max())} of {len(self._hw)}")
+        if bool(((row < 0) | (col < 0) | (row >= self._height[view]) | (col >= self._width[view])).any()):
+            raise IndexError("a pixel outside its view: row or column is negative or beyond the view's size")
+
+
+def load_images(
+    sources: Sequence[Source], downscale: int = 1, cache: bool = True, memory: float = 1.0
+) -> ImageStore:
+    """Decodes views once into bytes.
+
+    Up to ``memory`` GiB they live in memory; more goes into a memory-mapped file in the cache folder
+    (data/cache.py), which later runs open at once. ``cache=False`` always keeps them in memory. Views
+    without a mask or alpha among views that have one count as foreground everywhere.
+
+    Raises:
+        FileNotFoundError, ValueError: see data/decode.py; also where an image is smaller than a box.
+        OSError: the cache cannot be written.
+    """
+    if not sources:
+        raise ValueError("no images to load: the list of views is empty")
+    with ThreadPoolExecutor(_workers()) as pool:
+        headers = list(pool.map(read_header, sources))
+    hw = np.array([(h.height, h.width) for h in headers]) // downscale
+    if (hw == 0).any():
+        small = sources[int(np.argwhere((hw == 0).any(1))[0, 0])].image
+        raise ValueError(f"downscale={downscale} leaves nothing of {small}: lower it")
+    files = any(s.mask is not None for s in sources)
+    alpha = not files and any(h.alpha for h in headers)
+    shape = (int(hw.prod(1).sum()), 4 if files or alpha else 3)
+    if cache and shape[0] * shape[1] > memory * _GIB:
+        pixels = _mapped(sources, shape, downscale)
+    else:
+        pixels = np.empty(shape, np.uint8)
+        start = 0
+        for view in _decoded(sources, shape[1] == 4, downscale):
+            flat = view.reshape(-1, shape[1])
+            pixels[start : start + len(flat)] = flat
+            start += len(flat)
+    return ImageStore(torch.from_numpy(pixels), torch.from_numpy(hw), alpha)
+
+
+def _mapped(sources: Sequence[Source], shape: tuple[int, int], downscale: int) -> np.ndarray:
+    path = cache_folder() / "images" / f"{cache_key(sources, downscale, shape[1])}.npy"
+    pixels = open_cached(path, shape)
+    if pixels is None:
+        log.info("decoding %d images into %s", len(sources), path)
+        write_cached(path, shape, _decoded(sources, shape[1] == 4, downscale))
+        pixels = open_cached(path, shape)
+    if pixels is None:
+        raise OSError(f"the image cache {path} was written but cannot be read back: is the disk damaged?")
+    return pixels
+
+
+def _decoded(sources: Sequence[Source], with_mask: bool, downscale: int) -> Iterator[np.ndarray]:
+    """Views in order, decoded by a few threads, a few at a time so that memory stays bounded."""
+    workers = _workers()
+    with ThreadPoolExecutor(workers) as pool:
+        for start in range(0, len(sources), 4 * workers):
+            some = sources[start : start + 4 * workers]
+            yield from pool.map(lambda s: decode(s, with_mask, downscale), some)
+
+
+def _workers() -> int:
+    return min(8, os.cpu_count() or 1)

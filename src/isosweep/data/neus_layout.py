@@ -1,0 +1,210 @@
+"""Scenes in the layout of NeuS and IDR: image/, mask/ (optional), cameras_sphere.npz or cameras.npz.
+
+world_mat_i is the 4x4 projection (intrinsics @ world-to-camera) of view i into pixels whose centres
+are integers; scale_mat_i maps the normalised sphere to world units.
+"""
+
+import logging
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from isosweep.data.decode import Source
+from isosweep.data.find import find_scene, spread, whole_factor
+from isosweep.data.images import load_images
+from isosweep.geometry import decompose_projection, similarity_scale
+from isosweep.types import Cameras, Scene
+
+log = logging.getLogger("isosweep")
+CAMERA_FILES = ("cameras_sphere.npz", "cameras.npz")
+IMAGE_ENDINGS = {".png", ".jpg", ".jpeg"}
+BACKGROUNDS = {"white": 1.0, "black": 0.0}
+
+
+def load(
+    dataset: str,
+    scene: str,
+    path: str | None,
+    root: str,
+    downscale: float,
+    background: str,
+    masks: bool,
+    radius: float,
+    world_unit: str,
+    n_images: int | None = None,
+    test_every: int | None = None,
+    truth: str | None = None,
+    cache: bool = True,
+) -> Scene:
+    """Load one scan.
+
+    Cameras become OpenCV camera-to-world in normalised units; ``to_world`` is scale_mat_0. Without
+    ``test_every`` every view is trained on and scored as train_view/*; with it, views whose place in
+    the sorted list is a multiple of it are held out.
+
+    Raises:
+        FileNotFoundError: no such scene, no images.
+        ValueError: counts, poses, intrinsics or masks that do not fit, each named.
+    """
+    folder = find_scene(
+        dataset, scene, path, root, "image/ and cameras_sphere.npz or cameras.npz", looks_right
+    )
+    if background not in BACKGROUNDS:
+        raise ValueError(f"dataset.background is one of {', '.join(BACKGROUNDS)}, found {background!r}")
+    images, mask_files = _files(folder)
+    world, scale = _matrices(folder, len(images))
+    chosen = spread(len(images), n_images)
+    factor = whole_factor(downscale)
+    sources = [Source(images[i], mask_files[i] if mask_files else None) for i in chosen]
+    store = load_images(sources, factor, cache)
+    K, c2w = zip(*(_camera(world[i] @ scale[0], images[i].name, folder) for i in chosen), strict=True)
+    cameras = _cameras(np.stack(K), np.stack(c2w), store.hw, factor, folder)
+    n = len(chosen)
+    test = tuple(i for i in range(n) if test_every and i % test_every == 0)
+    train = tuple(i for i in range(n) if i not in set(test))
+    truth_file, reference = _ground_truth(folder, truth)
+    return Scene(
+        name=scene,
+        dataset=dataset,
+        cameras=cameras,
+        images=store,
+        names=tuple(images[i].name for i in chosen),
+        splits={"train": train, "val": test[:1], "test": test or train},
+        held_out=bool(test),
+        to_world=scale[0],
+        world_unit=world_unit,
+        radius=radius,
+        near_far=(0.05, 1e3),
+        background=torch.full((3,), BACKGROUNDS[background]),
+        composite=masks and store.has_masks,
+        use_masks=masks and store.has_masks,
+        truth=truth_file,
+        reference_points=reference,
+    )
+
+
+def looks_right(folder: Path) -> bool:
+    """Whether a folder has images and a camera file."""
+    return (folder / "image").is_dir() and any((folder / name).is_file() for name in CAMERA_FILES)
+
+
+def _files(folder: Path) -> tuple[list[Path], list[Path]]:
+    images = _sorted(folder / "image")
+    if not images:
+        raise FileNotFoundError(f"no .png or .jpg in {folder / 'image'}: the scene is incomplete")
+    masks = _sorted(folder / "mask")
+    if masks and len(masks) != len(images):
+        raise ValueError(
+            f"{folder} has {len(images)} images and {len(masks)} masks, which are matched by their place in "
+            "the sorted list: add the missing ones, or move mask/ away to train without"
+        )
+    return images, masks
+
+
+def _sorted(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        return []
+    return sorted(p for p in folder.iterdir() if p.suffix.lower() in IMAGE_ENDINGS)
+
+
+def _matrices(folder: Path, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """world_mat [n, 4, 4] and scale_mat [n, 4, 4] of the views, in order of their index."""
+    file = next(folder / name for name in CAMERA_FILES if (folder / name).is_file())
+    try:
+        with np.load(file) as data:
+            arrays = {key: np.asarray(data[key], np.float64) for key in data.files if "inv" not in key}
+    except (ValueError, OSError, EOFError) as error:
+        raise ValueError(f"cannot read the cameras in {file}: {error}. Copy the file again") from error
+    indices = sorted(
+        int(k.removeprefix("world_mat_")) for k in arrays if k.removeprefix("world_mat_").isdigit()
+    )
+    if len(indices) != n:
+        gaps = sorted(set(range(n)) - set(indices))
+        missing = f" (world_mat_{gaps[0]} is missing)" if gaps and len(indices) < n else ""
+        raise ValueError(
+            f"{file} has {len(indices)} world_mat_* for {n} images{missing}: every image needs its camera, "
+            "in the order of the sorted file names"
+        )
+    absent = [i for i in indices if f"scale_mat_{i}" not in arrays]
+    if absent:
+        raise ValueError(
+            f"{file} has no scale_mat_{absent[0]}: it maps the normalised sphere to world units, and without it "
+            "the scene has no size. Export the cameras again with the scene's sphere"
+        )
+    world = np.stack([arrays[f"world_mat_{i}"] for i in indices])
+    scale = np.stack([arrays[f"scale_mat_{i}"] for i in indices])
+    for name, stack in (("world_mat", world), ("scale_mat", scale)):
+        bad = np.flatnonzero(~np.isfinite(stack).all((1, 2)))
+        if len(bad):
+            raise ValueError(
+                f"{file}: {name}_{indices[bad[0]]} has nan or inf entries ({len(bad)} such): remove that view "
+                "(image, mask and matrices) or export its pose again"
+            )
+    similarity_scale(scale[0])
+    if not np.allclose(scale, scale[0], rtol=1e-5):
+        raise ValueError(
+            f"{file}: scale_mat_* differ between views; one scene has one normalisation. Write the same to all"
+        )
+    return world, scale
+
+
+def _camera(projection: np.ndarray, name: str, folder: Path) -> tuple[np.ndarray, np.ndarray]:
+    try:
+        return decompose_projection(projection[:3])
+    except ValueError as error:
+        raise ValueError(f"{folder}: the camera of {name} cannot be used: {error}") from error
+
+
+def _cameras(K: np.ndarray, c2w: np.ndarray, hw: torch.Tensor, factor: int, folder: Path) -> Cameras:
+    size = hw.numpy() * factor
+    _check_intrinsics(K, size, folder)
+    K = K.copy()
+    # integer pixel centres: c' = (c + 0.5) / k - 0.5
+    K[:, :2, 2] = (K[:, :2, 2] + 0.5) / factor - 0.5
+    K[:, 0, :2] /= factor
+    K[:, 1, 1] /= factor
+    return Cameras(
+        torch.tensor(c2w, dtype=torch.float32), torch.tensor(K, dtype=torch.float32), hw.clone(), 0.0
+    )
+
+
+def _check_intrinsics(K: np.ndarray, size: np.ndarray, folder: Path) -> None:
+    """Refuse cameras made for images of another size: they misalign everything in silence.
+
+    The principal point of an uncropped photograph is near its middle; further than a quarter of the
+    image away, the intrinsics belong to other pixels.
+    """
+    place = K[:, [1, 0], 2] / size
+    off = np.flatnonzero((np.abs(place - 0.5) > 0.25).any(1))
+    if not len(off):
+        return
+    v = off[0]
+    factor = float(np.median(2 * place[off]))
+    raise ValueError(
+        f"{folder}: the principal point of view {v} is ({K[v, 0, 2]:.0f}, {K[v, 1, 2]:.0f}) in an image of "
+        f"{size[v, 1]}x{size[v, 0]} pixels: the cameras seem to be made for images {factor:.2g} times as large. Use "
+        f"those images, or rescale the intrinsics of world_mat_* by 1/{factor:.2g} (c' = (c + 0.5)/k - 0.5)"
+    )
+
+
+def _ground_truth(folder: Path, truth: str | None) -> tuple[Path | None, Path | None]:
+    """(surface, reference points): ``truth`` if given, else what gt/ holds, a ply with faces being a surface."""
+    if truth is not None:
+        file = Path(truth)
+        if not file.is_file():
+            raise FileNotFoundError(f"no ground truth at {file} (dataset.truth): give a ply, or null")
+        return file, None
+    surface = reference = None
+    for file in sorted((folder / "gt").glob("*.ply")):
+        if has_faces(file):
+            surface = surface or file
+        else:
+            reference = reference or file
+    return surface, reference
+
+
+def has_faces(ply: Path) -> bool:
+    """Whether a ply's header announces faces."""
+    head = ply.read_bytes()[:4096].split(b"end_header")[0].splitlines()
+    return any(line.startswith(b"element face") and int(line.split()[2]) > 0 for line in head)
