@@ -203,7 +203,7 @@ def test_evenly_spaced_views() -> None:
     assert evaluation.spaced(range(10, 20), 99) == tuple(range(10, 20))
     assert evaluation.spaced(range(10, 21), 3) == (10, 15, 20)
     assert evaluation.spaced(range(10, 20), 1) == (15,)
-    assert evaluation.spaced((), 3) == ()
+    assert evaluation.spaced(range(10, 20), 0) == evaluation.spaced((), 3) == ()
 
 
 def test_validation_is_the_mean_psnr_of_the_validation_split() -> None:

@@ -132,8 +132,9 @@ def spaced(views: Sequence[int], count: int | None) -> tuple[int, ...]:
     """``count`` evenly spaced members, ends included; all of them for None or a larger count."""
     if count is None or count >= len(views):
         return tuple(views)
-    picks = np.linspace(0, len(views) - 1, count).round().astype(int) if count > 1 else [len(views) // 2]
-    return tuple(views[int(i)] for i in picks)
+    if count == 1:
+        return (views[len(views) // 2],)
+    return tuple(views[int(i)] for i in np.linspace(0, len(views) - 1, count).round())
 
 
 def evaluate(

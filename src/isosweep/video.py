@@ -1,0 +1,111 @@
+"""Turntable camera paths and mp4 files."""
+
+import io
+import logging
+import math
+from collections.abc import Iterable, Sequence
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import UInt8
+
+from isosweep.record.files import atomic_write_bytes
+from isosweep.types import Cameras
+
+log = logging.getLogger("isosweep")
+
+SWING = math.radians(120)
+"""A gap between neighbouring cameras, seen from above, which the path does not cross."""
+
+
+def turntable(cameras: Cameras, views: Sequence[int], frames: int, size: int) -> Cameras:
+    """Cameras on a circle about the origin, looking at it: the centre of the scene's box.
+
+    The up axis is the mean of the cameras' own, radius and elevation are their means, the field of view
+    is that of the first. Where the cameras leave more than 120 degrees of the circle empty (a scene
+    photographed from one side) the path swings over the part they cover and back.
+    The longer side has ``size`` pixels; both sides are even, as video codecs need it.
+    """
+    pose = cameras.c2w[list(views)].double().cpu().numpy()
+    centre = pose[:, :, 3]
+    up = _unit(-pose[:, :, 1].mean(axis=0))
+    distance = np.linalg.norm(centre, axis=1)
+    radius = float(distance.mean())
+    sine = float(np.clip((centre @ up / np.maximum(distance, 1e-9)).mean(), -0.9, 0.9))
+    side = _unit(np.cross(up, [1.0, 0, 0] if abs(up[0]) < 0.9 else [0, 1.0, 0]))
+    front = np.cross(side, up)
+    azimuth = np.sort(np.arctan2(centre @ front, centre @ side))
+
+    gaps = np.diff(azimuth, append=azimuth[0] + 2 * math.pi)
+    widest = int(np.argmax(gaps))
+    turn = np.arange(frames) / frames * 2 * math.pi
+    if gaps[widest] > SWING and len(views) > 1:
+        half = (2 * math.pi - gaps[widest]) / 2
+        turn = azimuth[(widest + 1) % len(azimuth)] + half + half * np.sin(turn)
+    made = []
+    for angle in turn:
+        flat = math.sqrt(1 - sine * sine)
+        away = flat * (math.cos(angle) * side + math.sin(angle) * front) + sine * up
+        right = _unit(np.cross(-away, up))
+        made.append(np.column_stack([right, np.cross(-away, right), -away, radius * away]))
+
+    h, w = cameras.hw[views[0]].tolist()
+    scale = size / max(h, w)
+    new_h, new_w = (max(2, 2 * round(s * scale / 2)) for s in (h, w))
+    K = torch.zeros(frames, 3, 3)
+    K[:, 0, 0] = float(cameras.K[views[0], 0, 0]) * new_w / w
+    K[:, 1, 1] = float(cameras.K[views[0], 1, 1]) * new_h / h
+    K[:, 0, 2] = new_w / 2 - 0.5 + cameras.pixel_centre
+    K[:, 1, 2] = new_h / 2 - 0.5 + cameras.pixel_centre
+    K[:, 2, 2] = 1.0
+    c2w = torch.tensor(np.stack(made), dtype=torch.float32)
+    return Cameras(c2w, K, torch.tensor([[new_h, new_w]]).expand(frames, 2).clone(), cameras.pixel_centre)
+
+
+def write_video(path: Path, frames: Iterable[UInt8[np.ndarray, "h w 3"]], fps: int) -> Path:
+    """An mp4 in H.264 (MPEG-4 part 2 where this build of ffmpeg lacks libx264), whole or not at all.
+
+    All frames have the same even size. Raises ValueError for other sizes and for no frame.
+    """
+    import av
+
+    codec = "libx264" if "libx264" in av.codecs_available else "mpeg4"
+    if codec == "mpeg4":
+        log.warning("this build of ffmpeg has no libx264: %s is written as MPEG-4 part 2", path.name)
+    buffer = io.BytesIO()
+    stream = None
+    with av.open(buffer, mode="w", format="mp4") as container:
+        for frame in frames:
+            h, w = frame.shape[:2]
+            if stream is None:
+                if h % 2 or w % 2:
+                    raise ValueError(
+                        f"a video needs even sides, found a frame of {w}x{h}: set export.video_size"
+                    )
+                stream = container.add_stream(codec, rate=Fraction(fps))
+                stream.height, stream.width, stream.pix_fmt = h, w, "yuv420p"
+                if codec == "libx264":
+                    stream.options = {"crf": "18"}
+            if (h, w) != (stream.height, stream.width):
+                raise ValueError(
+                    f"the frames of a video have one size; found {w}x{h} after {stream.width}x{stream.height}"
+                )
+            container.mux(
+                stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24"))
+            )
+        if stream is None:
+            raise ValueError(
+                "a video needs at least one frame: set export.video_frames, or export.video=false"
+            )
+        container.mux(stream.encode())
+    path.parent.mkdir(parents=True, exist_ok=True)
+    atomic_write_bytes(path, buffer.getvalue())
+    return path
+
+
+def _unit(vector: np.ndarray) -> np.ndarray:
+    """Unit length; the z axis for a vector that has none (cameras that stand every way up)."""
+    length = float(np.linalg.norm(vector))
+    return vector / length if length > 1e-6 else np.array([0.0, 0.0, 1.0])
