@@ -38,6 +38,7 @@ LAYERS = {
     "config": 11,
     "config_check": 12,
     "app_parts": 13,
+    "app_outputs": 13,
     "app_run": 14,
     "app_look": 15,
     "app": 16,

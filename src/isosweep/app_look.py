@@ -10,6 +10,7 @@ import torch
 from omegaconf import DictConfig
 
 from isosweep import checkpoint, evaluation
+from isosweep.app_outputs import check_settings, settings_of
 from isosweep.app_parts import (
     build_loss,
     build_model,
@@ -20,7 +21,7 @@ from isosweep.app_parts import (
     plain_config,
     summary,
 )
-from isosweep.app_run import folder_of, label, load_scene, settings_of
+from isosweep.app_run import folder_of, label, load_scene
 from isosweep.config_check import ConfigError
 from isosweep.config_errors import did_you_mean
 from isosweep.record import CHECKPOINTS, run_key
@@ -147,6 +148,8 @@ def look(cfg: DictConfig) -> None:
     part = cfg.debug.part
     if part not in PARTS:
         raise ConfigError(f"debug.part={part} is none of {', '.join(PARTS)}{did_you_mean(str(part), PARTS)}")
+    settings = settings_of(cfg)
+    check_settings(settings)
     where = machine(cfg)
     log.info("%s", where)
     names = choice_names(cfg)
@@ -183,7 +186,7 @@ def look(cfg: DictConfig) -> None:
         model,
         scene,
         knobs,
-        replace(settings_of(cfg).eval, n_views=1, geometry=False),
+        replace(settings.eval, n_views=1, geometry=False),
         on_view=lambda view, out: renders.update({view: out}),
     )
     view, render = next(iter(renders.items()))

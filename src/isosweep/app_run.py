@@ -3,7 +3,7 @@
 import logging
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from isosweep import checkpoint, evaluation, training
+from isosweep.app_outputs import Outcome, Settings, check_settings, make_mesh, render, score, settings_of
 from isosweep.app_parts import (
     Machine,
     build,
@@ -27,37 +28,22 @@ from isosweep.config_check import ConfigError
 from isosweep.data.images import ImageStore
 from isosweep.losses.total import TotalLoss
 from isosweep.models.base import Model
-from isosweep.record import CHECKPOINTS, RunRecord, read_metrics, read_record, run_folder, run_key
-from isosweep.settings import EvalSettings, ExportSettings, OptimSettings, TrackerSettings, TrainSettings
+from isosweep.record import RunRecord, read_metrics, read_record, run_folder, run_key
+from isosweep.settings import ExportSettings, TrainSettings
 from isosweep.types import Knobs, Scene
 
 log = logging.getLogger("isosweep")
-
-
-@dataclass(frozen=True)
-class Settings:
-    """The plain nodes as their dataclasses."""
-
-    train: TrainSettings
-    optim: OptimSettings
-    eval: EvalSettings
-    export: ExportSettings
-    tracker: TrackerSettings
-
-
-def settings_of(cfg: DictConfig) -> Settings:
-    nodes: dict[str, Any] = {n: OmegaConf.to_object(cfg[n]) for n in Settings.__dataclass_fields__}
-    return Settings(**nodes)
 
 
 def execute(cfg: DictConfig) -> float:
     """Train, export and score (``mode=train``), or one part alone on an existing run."""
     where = machine(cfg)
     settings = settings_of(cfg)
+    check_settings(settings)
     config = plain_config(cfg, where)
     key = run_key(config)
     if cfg.mode != "train":
-        require_trained(cfg, key)
+        settings, config = as_recorded(cfg.mode, settings, config, require_trained(cfg, key))
     model = build_model(cfg, where.device)
     loss = build_loss(cfg, model)
     with open_record(cfg, config, key, where) as record:
@@ -90,9 +76,25 @@ def work(
     with record.timed("load_s"):
         scene = load_scene(cfg, where.device)
     check_scene(cfg, scene, loss, model)
+    if not scene.splits.get(settings.eval.split):
+        has = ", ".join(name for name, views in scene.splits.items() if views)
+        raise ConfigError(
+            f"eval.split={settings.eval.split}: scene {scene.name} has no such views; it has {has}"
+        )
     if record.action in ("train", "resume"):
         fit(cfg, settings, model, loss, scene, record, key, where)
     knobs = load_trained(cfg, model, record, key, where)
+    outcome = Outcome()
+    if cfg.mode in ("train", "eval", "export"):
+        with record.timed("export_s"):
+            make_mesh(cfg.mode, settings, model, scene, knobs, record, outcome)
+    if cfg.mode in ("train", "eval"):
+        with record.timed("eval_s"):
+            score(cfg.mode, settings, model, scene, knobs, record, outcome)
+    if cfg.mode in ("train", "render"):
+        with record.timed("export_s"):
+            render(settings.export, model, scene, knobs, record, outcome)
+    record.finish(outcome.scores, outcome.artifacts, scores_of=cfg.eval.checkpoint)
 
 
 def fit(
@@ -155,8 +157,6 @@ def load_trained(cfg: DictConfig, model: Model, record: RunRecord, key: str, whe
     """Load the weights that ``eval.checkpoint`` names, also right after training: a score is always a
     checkpoint's, and scoring it again gives the same. The knobs are those of the checkpoint's step."""
     which = cfg.eval.checkpoint
-    if which not in CHECKPOINTS:
-        raise ConfigError(f"eval.checkpoint={which} is none of {', '.join(CHECKPOINTS)}")
     path = record.checkpoint(which)
     if which == "best" and not path.is_file():
         raise ConfigError(
@@ -218,13 +218,29 @@ def label(cfg: DictConfig) -> str:
     return "-".join(parts)
 
 
-def require_trained(cfg: DictConfig, key: str) -> None:
-    """Raise ConfigError where there is no trained run of this config to score or export."""
+def as_recorded(
+    mode: str, settings: Settings, config: dict[str, Any], record: Record
+) -> tuple[Settings, dict[str, Any]]:
+    """Settings and config for one part alone, so that the record never claims what was not made.
+
+    ``mode=eval`` takes the run's own export settings: its geometry scores are of the same mesh.
+    ``mode=export|render`` leave the recorded settings as they are.
+    """
+    config = config | {"export": record.config["export"]}
+    if mode == "eval":
+        known = {f.name for f in fields(ExportSettings)}
+        own = {name: value for name, value in record.config["export"].items() if name in known}
+        return replace(settings, export=ExportSettings(**own)), config
+    return settings, config | {"eval": record.config["eval"]}
+
+
+def require_trained(cfg: DictConfig, key: str) -> Record:
+    """The record of the trained run that is to be scored or exported; ConfigError where there is none."""
     folder = folder_of(cfg, key)
     if (folder / "record.json").is_file():
         record = read_record(folder)
         if record.trained:
-            return
+            return record
         found = f"{folder} is at step {record.steps_done} of {record.max_steps} ({record.status})"
     else:
         others = sorted(p.name for p in folder.parent.glob(f"*-s{cfg.seed}-*"))
