@@ -28,7 +28,7 @@ from isosweep.config_check import ConfigError
 from isosweep.data.images import ImageStore
 from isosweep.losses.total import TotalLoss
 from isosweep.models.base import Model
-from isosweep.record import RunRecord, read_metrics, read_record, run_folder, run_key
+from isosweep.record import Record, RunRecord, read_metrics, read_record, run_folder, run_key
 from isosweep.settings import ExportSettings, TrainSettings
 from isosweep.types import Knobs, Scene
 
