@@ -1,0 +1,97 @@
+"""Silhouette IoU and normal error of a run on the NeRF-synthetic chair, against its test views.
+
+    python -m tests.support.mesh_scores RUN_DIR --data ../shared/data/blender_chair
+
+The normal PNGs that come with the test views hold the world-space normal as Blender wrote it: negative
+components are cut off at 0 and the rest is sRGB-encoded (decoded, pixels with three positive components
+have unit length: median 0.992). A normal with one component cut off is known, because its length is 1;
+with two it is not, and the pixel does not count. The share of pixels that count is printed.
+"""
+
+import argparse
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from isosweep import chamfer, metrics, silhouette
+from isosweep.data import blender
+from isosweep.types import Scene
+
+CUT = 0.02
+"""A decoded component below this counts as cut off: one or two steps of the 8-bit encoding."""
+
+
+def decode_normals(encoded: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Bytes [H, W, 3+] -> world normals [H, W, 3] and where they are known [H, W]."""
+    s = encoded[..., :3].astype(np.float64) / 255
+    positive = np.where(s <= 0.04045, s / 12.92, ((s + 0.055) / 1.055) ** 2.4)
+    cut = positive < CUT
+    rest = np.sqrt(np.clip(1 - (positive**2).sum(axis=-1, keepdims=True), 0, 1))
+    normal = np.where(cut, -rest, positive)
+    known = cut.sum(axis=-1) <= 1
+    return normal / np.maximum(np.linalg.norm(normal, axis=-1, keepdims=True), 1e-9), known
+
+
+def truth_normals(scene: Scene, folder: Path, view: int) -> tuple[np.ndarray, np.ndarray]:
+    """Normals of a test view and the pixels that count: wholly covered by the chair, and known."""
+    number = re.findall(r"\d+", scene.names[view])[-1]
+    normal, known = decode_normals(np.asarray(Image.open(folder / "test" / f"r_{number}_normal_0000.png")))
+    mask = scene.images.image(view)[1]
+    assert mask is not None
+    return normal, known & (mask.numpy() > 0.999)
+
+
+def scores(run: Path, data: Path) -> dict[str, float | None]:
+    """Means over the test views; a pixel where the mesh or the render has no normal counts as 90 degrees."""
+    scene = blender.load("chair", path=str(data))
+    mesh = chamfer.read_surface(run / "mesh.ply")
+    caster = silhouette.Caster(mesh)
+    cameras = silhouette.world_cameras(scene.cameras, scene.to_world)
+    found: dict[str, list[float]] = {
+        "silhouette_iou": [],
+        "mesh_normal_degrees": [],
+        "render_normal_degrees": [],
+    }
+    counted, covered = 0, 0
+    for view in scene.splits["test"]:
+        mask = scene.images.image(view)[1]
+        assert mask is not None
+        hits = silhouette.raycast(caster, cameras, view)
+        normal, known = truth_normals(scene, data, view)
+        counted, covered = counted + int(known.sum()), covered + int((mask > 0.999).sum())
+        maps = {"mesh_normal_degrees": hits.normal}
+        name = re.sub(r"[^\w.-]+", "_", scene.names[view]).strip("._")
+        rendered = run / "renders" / f"{name}_normal.png"
+        if rendered.is_file():
+            maps["render_normal_degrees"] = np.asarray(Image.open(rendered))[..., :3] / 127.5 - 1
+        where, truth = torch.from_numpy(known).double(), torch.from_numpy(normal)
+        results = {k: metrics.normal_angle(torch.from_numpy(v), truth, where) for k, v in maps.items()}
+        cast, real = (torch.from_numpy(m).double() for m in (hits.mask, mask.numpy() > 0.5))
+        results["silhouette_iou"] = metrics.intersection_over_union(cast, real)
+        for key, score in results.items():
+            if score.value is not None:
+                found[key].append(score.value)
+    means = {k: float(np.mean(v)) if v else None for k, v in found.items()}
+    return means | {
+        "views": float(len(scene.splits["test"])),
+        "views_with_rendered_normals": float(len(found["render_normal_degrees"])),
+        "share_of_pixels_with_known_normal": counted / max(covered, 1),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("run", type=Path, help="run folder with mesh.ply and renders/")
+    parser.add_argument("--data", type=Path, required=True, help="the folder blender_chair")
+    given = parser.parse_args()
+    print(json.dumps(scores(given.run, given.data), indent=2))
+
+
+if __name__ == "__main__":
+    main()
