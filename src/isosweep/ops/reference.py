@@ -16,6 +16,8 @@ from isosweep.types import Samples
 PRIMES = (1, 2654435761, 805459861)
 CELL_LIMIT = 2.0**30
 """Grid coordinates are clamped to this before they become integers: beyond it the cast is undefined."""
+MAX_STEPS = 1 << 24
+"""Beyond it float32 cannot count the steps of a ray."""
 RAY_BLOCK = 1 << 22
 """Ray steps that ``march`` looks at together; bounds its memory."""
 
@@ -90,57 +92,53 @@ def march(
     max_samples: int,
     cone: float = 0.0,
 ) -> Samples:
-    last = _last_step(origins, dirs, t_near, t_far, radius, step)
+    stop = _stop(origins, dirs, t_near, t_far, radius)
     cells = occupied.bool()
-    found = []
-    n_steps = int(last.max().clamp_min(0)) if len(last) else 0
+    n_steps = int(((stop - t_near) / step).clamp(0, MAX_STEPS).max().ceil()) + 1 if len(stop) else 0
     # with a cone every ray goes through all steps together: a step depends on the one before
-    block = max(1, len(last) if cone else RAY_BLOCK // max(1, n_steps))
-    for rays in torch.arange(len(last), device=last.device).split(block):
+    block = max(1, len(stop) if cone else RAY_BLOCK // max(1, n_steps))
+    found = []
+    for rays in torch.arange(len(stop), device=stop.device).split(block):
         if cone:
-            t, dt = _cone_steps(t_near[rays], t_far[rays], last[rays], jitter[rays], step, cone)
+            t, dt = _cone_steps(t_near[rays], stop[rays], jitter[rays], step, cone, n_steps)
         else:
-            k = torch.arange(n_steps, device=last.device, dtype=t_near.dtype)
+            k = torch.arange(n_steps, device=stop.device, dtype=t_near.dtype)
             t = t_near[rays, None] + (k + jitter[rays, None]) * step
             dt = torch.full_like(t, step)
         x, y, z = (origins[rays, None, k] + t * dirs[rays, None, k] for k in range(3))
-        keep = (t < t_far[rays, None]) & (last[rays, None] > 0) & _look_up(cells, x, y, z, radius)
+        keep = (t < t_far[rays, None]) & (stop > t_near)[rays, None] & _look_up(cells, x, y, z, radius)
         keep &= keep.cumsum(1) <= max_samples
         row, column = keep.nonzero(as_tuple=True)
         found.append((rays[row], t[row, column], dt[row, column], keep.sum(1)))
-    empty = (last, t_near, t_near, last)
-    ray_index, t, dt, count = (torch.cat(part) for part in zip(*found or [empty], strict=True))
+    none = torch.zeros(0, dtype=torch.int64, device=stop.device)
+    ray_index, t, dt, count = (
+        torch.cat(part) for part in zip(*found or [(none, stop, stop, none)], strict=True)
+    )
     return Samples(ray_index=ray_index, t=t, dt=dt, offsets=F.pad(count.cumsum(0), (1, 0)))
 
 
-def _last_step(
-    origins: Tensor, dirs: Tensor, t_near: Tensor, t_far: Tensor, radius: float, step: float
-) -> Tensor:
-    """Steps of each ray until it has surely left the box or passed t_far; 0 for a ray that cannot have samples."""
-    # past t_near + |origin + t_near dir| + sqrt(3) radius a ray with a unit direction is outside for good
+def _stop(origins: Tensor, dirs: Tensor, t_near: Tensor, t_far: Tensor, radius: float) -> Tensor:
+    """Distance beyond which a ray has no samples; t_near where it has none at all."""
     start = origins + t_near[:, None] * dirs
     length = dirs.norm(dim=-1)
-    reach = (start.norm(dim=-1) + 2.0 * radius) / length
-    span = torch.minimum(t_far - t_near, reach)
-    good = (span > 0) & span.isfinite() & t_near.isfinite() & start.isfinite().all(-1) & (length > 0)
-    steps = (span.nan_to_num(0, 0, 0) / step).clamp(0, 2**24).ceil().long() + 1
-    return torch.where(good, steps, 0)
+    # this far past its start a ray has left any box of this radius for good
+    span = torch.minimum(t_far - t_near, (start.norm(dim=-1) + 2.0 * radius) / length)
+    good = (span > 0) & span.isfinite() & start.isfinite().all(-1) & (length > 0)
+    return torch.where(good, t_near + span, t_near)
 
 
 def _cone_steps(
-    t_near: Tensor, t_far: Tensor, last: Tensor, jitter: Tensor, step: float, cone: float
+    t_near: Tensor, stop: Tensor, jitter: Tensor, step: float, cone: float, n_steps: int
 ) -> tuple[Tensor, Tensor]:
     """Mid-points and lengths [R, K] of sections that grow with the distance."""
     begin, t, dt = t_near, [], []
-    for _ in range(int(last.max().clamp_min(0)) if len(last) else 0):
+    for _ in range(n_steps):
         length = (begin * cone).clamp_min(step)
         t.append(begin + jitter * length)
         dt.append(length)
         begin = begin + length
-        if bool((begin >= t_far).all()):
+        if bool((begin >= stop).all()):
             break
-    if not t:
-        return t_near[:, None][:, :0], t_near[:, None][:, :0]
     return torch.stack(t, 1), torch.stack(dt, 1)
 
 

@@ -39,7 +39,7 @@ class GridSpec:
                 )
         if not self.per_level_scale >= 1.0:
             raise ValueError(
-                f"hash grid: per_level_scale must be at least 1, got {self.per_level_scale}: levels grow finer"
+                f"hash grid: per_level_scale must be at least 1, got {self.per_level_scale}: levels get finer"
             )
         finest = float(self.scale[-1])
         if not finest < 2.0**20:

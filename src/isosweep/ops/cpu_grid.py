@@ -1,0 +1,279 @@
+"""Hash grid kernels for the CPU, compiled by numba.
+
+Work goes in blocks of B points: a phase that computes rows and weights of the 8 corners in
+vector registers, a phase that gathers table rows, a phase that interpolates. Points of one block
+never leave the first-level cache. Forward kernels share out blocks, scatter kernels share out levels,
+so that no two threads write to one place and sums have one order.
+
+Arrays: u [S, 3], table [total, F], scale, resolution, size, offset, dense [L] (GridSpec's),
+y [S, L * F], jac [S, L * F, 3]. Corner c = x + 2 y + 4 z, as in reference.py.
+"""
+
+import numpy as np
+
+from isosweep.ops.cpu_threads import import_numba
+
+nb = import_numba()
+
+B = 64
+CHUNK = 16 * B
+P1 = np.uint32(2654435761)
+P2 = np.uint32(805459861)
+ONE = np.uint32(1)
+
+# No fastmath for positions: rounding must be PyTorch's, or points on a cell's border change sides.
+# fastmath=False is said aloud: unsaid, numba hands down the flags of whichever caller compiles first.
+_exact = nb.njit(nogil=True, cache=True, error_model="numpy", fastmath=False)
+# Interpolation may fuse multiply and add; nothing that assumes finite numbers or reorders sums.
+_fused = nb.njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract"})
+
+
+@_exact
+def _load(u, first, x):
+    """Coordinates of one block, axis by axis; the last point fills up the last block."""
+    last = u.shape[0] - 1
+    for i in range(B):
+        j = min(first + i, last)
+        x[0, i] = u[j, 0]
+        x[1, i] = u[j, 1]
+        x[2, i] = u[j, 2]
+
+
+@_exact
+def _rows(x, scale, resolution, size, offset, dense, cell, w, row):
+    """Table rows [8, B] of the corners and positions within the cell [3, B] at one level."""
+    half = x.dtype.type(0.5)
+    limit = x.dtype.type(2.0**30)
+    for k in range(3):
+        for i in range(B):
+            p = x[k, i] * scale + half
+            f = np.floor(p)
+            w[k, i] = p - f
+            f = f if f > -limit else -limit  # also takes NaN
+            f = f if f < limit else limit
+            cell[k, i] = np.uint32(np.int32(f))
+    if not dense:
+        mask = np.uint32(size - ONE)  # a hashed level has 2^log2_size rows
+        for i in range(B):
+            x0 = cell[0, i]
+            x1 = np.uint32(x0 + ONE)
+            y0 = np.uint32(cell[1, i] * P1)
+            y1 = np.uint32(y0 + P1)
+            z0 = np.uint32(cell[2, i] * P2)
+            z1 = np.uint32(z0 + P2)
+            row[0, i] = np.uint32(((x0 ^ y0 ^ z0) & mask) + offset)
+            row[1, i] = np.uint32(((x1 ^ y0 ^ z0) & mask) + offset)
+            row[2, i] = np.uint32(((x0 ^ y1 ^ z0) & mask) + offset)
+            row[3, i] = np.uint32(((x1 ^ y1 ^ z0) & mask) + offset)
+            row[4, i] = np.uint32(((x0 ^ y0 ^ z1) & mask) + offset)
+            row[5, i] = np.uint32(((x1 ^ y0 ^ z1) & mask) + offset)
+            row[6, i] = np.uint32(((x0 ^ y1 ^ z1) & mask) + offset)
+            row[7, i] = np.uint32(((x1 ^ y1 ^ z1) & mask) + offset)
+        return
+    r = np.uint32(resolution)
+    r2 = np.uint32(r * r)
+    top = np.uint32(0)
+    for k in range(3):
+        for i in range(B):
+            top = max(top, cell[k, i])
+    for i in range(B):
+        q = np.uint32(cell[0, i] + cell[1, i] * r + cell[2, i] * r2)
+        row[0, i] = q
+        row[1, i] = np.uint32(q + ONE)
+        row[2, i] = np.uint32(q + r)
+        row[3, i] = np.uint32(q + r + ONE)
+        q = np.uint32(q + r2)
+        row[4, i] = q
+        row[5, i] = np.uint32(q + ONE)
+        row[6, i] = np.uint32(q + r)
+        row[7, i] = np.uint32(q + r + ONE)
+    if top < r and r > ONE:
+        # inside the box rows stay below 2 * size: the modulo is one unsigned minimum
+        for c in range(8):
+            for i in range(B):
+                q = row[c, i]
+                row[c, i] = np.uint32(min(q, np.uint32(q - size)) + offset)
+    else:
+        for c in range(8):
+            for i in range(B):
+                row[c, i] = np.uint32(row[c, i] % size + offset)
+
+
+@_exact
+def _gather(table, row, f, t):
+    for c in range(8):
+        for i in range(B):
+            t[c, i] = table[row[c, i], f]
+
+
+@_fused
+def encode(part, parts, u, table, scale, resolution, size, offset, dense, y):
+    n_levels, n_features = scale.shape[0], table.shape[1]
+    x = np.empty((3, B), u.dtype)
+    w = np.empty((3, B), u.dtype)
+    t = np.empty((8, B), u.dtype)
+    v = np.empty(B, u.dtype)
+    cell = np.empty((3, B), np.uint32)
+    row = np.empty((8, B), np.uint32)
+    blocks = (u.shape[0] + B - 1) // B
+    for b in range(blocks * part // parts, blocks * (part + 1) // parts):
+        first = b * B
+        count = min(B, u.shape[0] - first)
+        _load(u, first, x)
+        for level in range(n_levels):
+            _rows(x, scale[level], resolution[level], size[level], offset[level], dense[level], cell, w, row)
+            for f in range(n_features):
+                _gather(table, row, f, t)
+                for i in range(B):
+                    wx, wy, wz = w[0, i], w[1, i], w[2, i]
+                    a = t[0, i] + wx * (t[1, i] - t[0, i])
+                    e = t[2, i] + wx * (t[3, i] - t[2, i])
+                    c = t[4, i] + wx * (t[5, i] - t[4, i])
+                    d = t[6, i] + wx * (t[7, i] - t[6, i])
+                    a += wy * (e - a)
+                    c += wy * (d - c)
+                    v[i] = a + wz * (c - a)
+                for i in range(count):
+                    y[first + i, level * n_features + f] = v[i]
+
+
+@_fused
+def encode_jacobian(part, parts, u, table, scale, resolution, size, offset, dense, y, jac):
+    n_levels, n_features = scale.shape[0], table.shape[1]
+    x = np.empty((3, B), u.dtype)
+    w = np.empty((3, B), u.dtype)
+    t = np.empty((8, B), u.dtype)
+    v = np.empty((4, B), u.dtype)
+    cell = np.empty((3, B), np.uint32)
+    row = np.empty((8, B), np.uint32)
+    blocks = (u.shape[0] + B - 1) // B
+    for b in range(blocks * part // parts, blocks * (part + 1) // parts):
+        first = b * B
+        count = min(B, u.shape[0] - first)
+        _load(u, first, x)
+        for level in range(n_levels):
+            s = scale[level]
+            _rows(x, s, resolution[level], size[level], offset[level], dense[level], cell, w, row)
+            for f in range(n_features):
+                _gather(table, row, f, t)
+                for i in range(B):
+                    wx, wy, wz = w[0, i], w[1, i], w[2, i]
+                    d0 = t[1, i] - t[0, i]
+                    d1 = t[3, i] - t[2, i]
+                    d2 = t[5, i] - t[4, i]
+                    d3 = t[7, i] - t[6, i]
+                    a0 = t[0, i] + wx * d0
+                    a1 = t[2, i] + wx * d1
+                    a2 = t[4, i] + wx * d2
+                    a3 = t[6, i] + wx * d3
+                    e0 = a1 - a0
+                    e1 = a3 - a2
+                    b0 = a0 + wy * e0
+                    b1 = a2 + wy * e1
+                    v[0, i] = b0 + wz * (b1 - b0)
+                    v[3, i] = (b1 - b0) * s
+                    v[2, i] = (e0 + wz * (e1 - e0)) * s
+                    d0 += wy * (d1 - d0)
+                    d2 += wy * (d3 - d2)
+                    v[1, i] = (d0 + wz * (d2 - d0)) * s
+                column = level * n_features + f
+                for i in range(count):
+                    y[first + i, column] = v[0, i]
+                    jac[first + i, column, 0] = v[1, i]
+                    jac[first + i, column, 1] = v[2, i]
+                    jac[first + i, column, 2] = v[3, i]
+
+
+@_fused
+def scatter(
+    part, parts, u, dy, djac, with_y, with_jac, order, scale, resolution, size, offset, dense, dtable
+):
+    """dtable += W dy + (dW / du) djac; the levels of part p are order[p], order[p + parts], ..."""
+    n_features = dtable.shape[1]
+    x = np.empty((3, B), u.dtype)
+    w = np.empty((3, B), u.dtype)
+    t = np.empty((8, B), u.dtype)
+    v = np.empty((4, B), u.dtype)
+    cell = np.empty((3, B), np.uint32)
+    row = np.empty((8, B), np.uint32)
+    # one chunk of djac at a time, so that a level finds it in the cache where the one before left it
+    for chunk in range(0, u.shape[0], CHUNK):
+        for turn in range(part, order.shape[0], parts):
+            level = order[turn]
+            s = scale[level]
+            for first in range(chunk, min(chunk + CHUNK, u.shape[0]), B):
+                count = min(B, u.shape[0] - first)
+                _load(u, first, x)
+                _rows(x, s, resolution[level], size[level], offset[level], dense[level], cell, w, row)
+                for f in range(n_features):
+                    column = level * n_features + f
+                    v[:] = 0
+                    if with_y:
+                        for i in range(count):
+                            v[0, i] = dy[first + i, column]
+                    if with_jac:
+                        for i in range(count):
+                            v[1, i] = djac[first + i, column, 0] * s
+                            v[2, i] = djac[first + i, column, 1] * s
+                            v[3, i] = djac[first + i, column, 2] * s
+                    # the interpolation of encode_jacobian, transposed: z, then y, then x
+                    for i in range(B):
+                        wx, wy, wz = w[0, i], w[1, i], w[2, i]
+                        high = wz * v[0, i] + v[3, i]
+                        low = v[0, i] - high
+                        e1 = wz * v[2, i]
+                        e0 = v[2, i] - e1
+                        d1 = wz * v[1, i]
+                        d0 = v[1, i] - d1
+                        a1 = wy * low + e0
+                        a0 = low - a1
+                        a3 = wy * high + e1
+                        a2 = high - a3
+                        g1 = wy * d0
+                        g0 = d0 - g1
+                        g3 = wy * d1
+                        g2 = d1 - g3
+                        q = wx * a0 + g0
+                        t[1, i] = q
+                        t[0, i] = a0 - q
+                        q = wx * a1 + g1
+                        t[3, i] = q
+                        t[2, i] = a1 - q
+                        q = wx * a2 + g2
+                        t[5, i] = q
+                        t[4, i] = a2 - q
+                        q = wx * a3 + g3
+                        t[7, i] = q
+                        t[6, i] = a3 - q
+                    for c in range(8):
+                        for i in range(count):
+                            dtable[row[c, i], f] += t[c, i]
+
+
+@_fused
+def pull(part, parts, jac, g, n):
+    for i in range(jac.shape[0] * part // parts, jac.shape[0] * (part + 1) // parts):
+        x = y = z = n.dtype.type(0)
+        for d in range(jac.shape[1]):
+            q = g[i, d]
+            x += q * jac[i, d, 0]
+            y += q * jac[i, d, 1]
+            z += q * jac[i, d, 2]
+        n[i, 0] = x
+        n[i, 1] = y
+        n[i, 2] = z
+
+
+@_fused
+def pull_backward(part, parts, jac, g, dn, with_jac, with_g, djac, dg):
+    for i in range(jac.shape[0] * part // parts, jac.shape[0] * (part + 1) // parts):
+        x, y, z = dn[i, 0], dn[i, 1], dn[i, 2]
+        if with_g:
+            for d in range(jac.shape[1]):
+                dg[i, d] = jac[i, d, 0] * x + jac[i, d, 1] * y + jac[i, d, 2] * z
+        if with_jac:
+            for d in range(jac.shape[1]):
+                q = g[i, d]
+                djac[i, d, 0] = q * x
+                djac[i, d, 1] = q * y
+                djac[i, d, 2] = q * z

@@ -1,0 +1,194 @@
+"""Ray marching and compositing kernels for the CPU, compiled by numba. Parts share out rays.
+
+Arrays: origins, dirs [R, 3], t_near, t_far, jitter [R], occupied uint8 [G, G, G] as [z, y, x],
+alpha, w [S], values [S, C], offsets [R + 1].
+"""
+
+import numpy as np
+
+from isosweep.ops.cpu_threads import import_numba
+
+nb = import_numba()
+
+COARSE = 4
+"""Cells a side of the blocks by which empty space is skipped."""
+MAX_STEPS = 1 << 24
+"""Beyond it float32 cannot count the steps of a ray."""
+
+# No fastmath: NaN tests must stay, and samples have the bits of the PyTorch reference.
+_exact = nb.njit(nogil=True, cache=True, error_model="numpy", fastmath=False)
+
+
+@_exact
+def coarsen(part, parts, occupied, coarse):
+    """coarse[z, y, x] = whether any cell of the block is occupied."""
+    g, n = occupied.shape[0], coarse.shape[0]
+    for z in range(n * part // parts, n * (part + 1) // parts):
+        coarse[z] = 0
+        for k in range(z * COARSE, min(z * COARSE + COARSE, g)):
+            for j in range(g):
+                for i in range(g):
+                    coarse[z, j // COARSE, i // COARSE] |= occupied[k, j, i]
+
+
+@_exact
+def _interval(o, d, t_near, t_far, radius):
+    """Distances between which a ray may be in the box, somewhat too wide; (0, -1) where it is not.
+
+    In float64: it only saves steps, membership of the box is decided sample by sample.
+    """
+    nothing = (0.0, -1.0)
+    if not (t_far > t_near and np.isfinite(t_near)):
+        return nothing
+    enter, leave = np.float64(t_near), np.float64(t_far)
+    moving = False
+    for k in range(3):
+        start = o[k] + t_near * d[k]
+        if not (np.isfinite(start) and np.isfinite(d[k])):
+            return nothing
+        origin, slope = np.float64(o[k]), np.float64(d[k])
+        wall = radius + 1e-5 * (radius + abs(origin))
+        if slope == 0.0:
+            if abs(origin) > wall:
+                return nothing
+            continue
+        moving = True
+        first, second = (-wall - origin) / slope, (wall - origin) / slope
+        enter = max(enter, min(first, second))
+        leave = min(leave, max(first, second))
+    if not (moving and np.isfinite(leave)):
+        return nothing
+    return enter, leave
+
+
+@_exact
+def _cell(p, radius, per_unit, g):
+    return min(int((p + radius) * per_unit), g - 1)
+
+
+@_exact
+def _exit(o, d, x, y, z, cells, g, radius):
+    """Distance at which a ray leaves the block of ``cells`` a side that holds cell (x, y, z)."""
+    leave = np.inf
+    side = 2.0 * radius / g
+    for k, c in enumerate((x, y, z)):
+        if d[k] == 0.0:
+            continue
+        low = c // cells * cells
+        face = low + cells if d[k] > 0.0 else low
+        leave = min(leave, (face * side - radius - np.float64(o[k])) / np.float64(d[k]))
+    return leave
+
+
+@_exact
+def march(
+    part, parts, origins, dirs, t_near, t_far, jitter, occupied, coarse, radius, per_unit, step, cone,
+    max_samples, fill, count, offsets, ray_index, t_out, dt_out,
+):  # fmt: skip
+    """Count the samples of each ray, or with ``fill`` write them from offsets[r] on."""
+    g = occupied.shape[0]
+    n_rays = origins.shape[0]
+    for r in range(n_rays * part // parts, n_rays * (part + 1) // parts):
+        o, d = origins[r], dirs[r]
+        found = 0
+        begin = t_near[r]
+        enter, leave = _interval(o, d, begin, t_far[r], np.float64(radius))
+        k = 0
+        if leave < enter:
+            k = MAX_STEPS
+        elif cone == 0.0:
+            k = max(0, int((enter - begin) / step - jitter[r]) - 1)
+        while k < MAX_STEPS and found < max_samples:
+            dt = step
+            if cone == 0.0:
+                t = t_near[r] + (t_near.dtype.type(k) + jitter[r]) * step
+            else:
+                dt = max(begin * cone, step)
+                t = begin + jitter[r] * dt
+                begin = begin + dt
+            k += 1
+            if not t < t_far[r] or t > leave + dt:
+                break
+            px, py, pz = o[0] + t * d[0], o[1] + t * d[1], o[2] + t * d[2]
+            if not (abs(px) <= radius and abs(py) <= radius and abs(pz) <= radius):
+                continue
+            x, y, z = (
+                _cell(px, radius, per_unit, g),
+                _cell(py, radius, per_unit, g),
+                _cell(pz, radius, per_unit, g),
+            )
+            if occupied[z, y, x]:
+                if fill:
+                    at = offsets[r] + found
+                    ray_index[at] = r
+                    t_out[at] = t
+                    dt_out[at] = dt
+                found += 1
+            elif cone == 0.0:
+                cells = 1 if coarse[z // COARSE, y // COARSE, x // COARSE] else COARSE
+                away = _exit(o, d, x, y, z, cells, g, np.float64(radius))
+                # a step short of the exit, whatever the rounding
+                k = max(k, int(min((away - t_near[r]) / step - jitter[r], np.float64(MAX_STEPS))))
+        if not fill:
+            count[r] = found
+
+
+@_exact
+def weights(part, parts, alpha, offsets, w):
+    n_rays = offsets.shape[0] - 1
+    for r in range(n_rays * part // parts, n_rays * (part + 1) // parts):
+        passed = alpha.dtype.type(1)
+        for i in range(offsets[r], offsets[r + 1]):
+            w[i] = alpha[i] * passed
+            passed *= 1 - alpha[i]
+
+
+@_exact
+def weights_backward(part, parts, alpha, offsets, dw, dalpha):
+    """dalpha_i = T_i (dw_i - behind_i), behind_{i-1} = alpha_i dw_i + (1 - alpha_i) behind_i: no division."""
+    n_rays = offsets.shape[0] - 1
+    for r in range(n_rays * part // parts, n_rays * (part + 1) // parts):
+        passed = alpha.dtype.type(1)
+        for i in range(offsets[r], offsets[r + 1]):
+            dalpha[i] = passed
+            passed *= 1 - alpha[i]
+        behind = alpha.dtype.type(0)
+        for i in range(offsets[r + 1] - 1, offsets[r] - 1, -1):
+            dalpha[i] *= dw[i] - behind
+            behind = alpha[i] * dw[i] + (1 - alpha[i]) * behind
+
+
+@_exact
+def visible(part, parts, alpha, offsets, threshold, mask):
+    n_rays = offsets.shape[0] - 1
+    for r in range(n_rays * part // parts, n_rays * (part + 1) // parts):
+        passed = alpha.dtype.type(1)
+        for i in range(offsets[r], offsets[r + 1]):
+            mask[i] = passed > threshold
+            passed *= 1 - alpha[i]
+
+
+@_exact
+def accumulate(part, parts, w, values, offsets, out):
+    n_rays = offsets.shape[0] - 1
+    for r in range(n_rays * part // parts, n_rays * (part + 1) // parts):
+        for c in range(values.shape[1]):
+            out[r, c] = 0
+        for i in range(offsets[r], offsets[r + 1]):
+            for c in range(values.shape[1]):
+                out[r, c] += w[i] * values[i, c]
+
+
+@_exact
+def accumulate_backward(part, parts, w, values, offsets, dout, with_w, with_values, dw, dvalues):
+    n_rays = offsets.shape[0] - 1
+    for r in range(n_rays * part // parts, n_rays * (part + 1) // parts):
+        for i in range(offsets[r], offsets[r + 1]):
+            if with_w:
+                total = w.dtype.type(0)
+                for c in range(values.shape[1]):
+                    total += dout[r, c] * values[i, c]
+                dw[i] = total
+            if with_values:
+                for c in range(values.shape[1]):
+                    dvalues[i, c] = w[i] * dout[r, c]

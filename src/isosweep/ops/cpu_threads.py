@@ -1,0 +1,89 @@
+"""Threads for the CPU kernels, and numba's import.
+
+Kernels are compiled without the GIL and take (part, parts, ...): each part is a fixed share of the
+work that no other part writes to. That needs none of numba's threading layers, of which one must not
+be entered by two threads and another not after a fork; and the result has the same bits at any
+number of threads.
+"""
+
+import os
+import tempfile
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import ModuleType
+
+import torch
+
+_pool: ThreadPoolExecutor | None = None
+_pool_size = 0
+
+
+def import_numba() -> ModuleType:
+    """numba, with a folder for compiled kernels that can be written to."""
+    folder = cache_folder(Path(__file__).parent)
+    if folder is not None:
+        os.environ["NUMBA_CACHE_DIR"] = str(folder)
+    import numba
+
+    if folder is not None:
+        from numba.core.config import reload_config
+
+        reload_config()  # where numba was imported before, it had read its environment
+    return numba
+
+
+def cache_folder(package: Path) -> Path | None:
+    """Where compiled kernels go, or None where numba's own choice (beside the source) will do.
+
+    The user's NUMBA_CACHE_DIR wins; a package that cannot be written to (a system-wide or a
+    container's read-only installation) sends them to the user's cache folder, or to a temporary one.
+    """
+    if os.environ.get("NUMBA_CACHE_DIR"):
+        return None
+    home = Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser())
+    if _writable(package / "__pycache__"):
+        return None
+    for folder in (
+        home / "isosweep" / "numba",
+        Path(tempfile.gettempdir()) / f"isosweep-numba-{os.getuid()}",
+    ):
+        if _writable(folder):
+            return folder
+    raise OSError(
+        f"no folder for compiled CPU kernels: {package}, {home} and {tempfile.gettempdir()} cannot be "
+        "written to; set NUMBA_CACHE_DIR to one that can, or use backend=torch"
+    )
+
+
+def _writable(folder: Path) -> bool:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return True
+    except OSError:
+        return False
+
+
+def run(kernel: Callable[..., None], work: int, grain: int, *args: object) -> None:
+    """Call kernel(part, parts, *args) for every part, on torch's number of threads.
+
+    ``work`` is the number of pieces that can be dealt out, ``grain`` the fewest worth a thread.
+    """
+    global _pool, _pool_size
+    parts = max(1, min(torch.get_num_threads(), work // grain))
+    if parts > 1 and (_pool is None or _pool_size < parts - 1):
+        _pool, _pool_size = ThreadPoolExecutor(parts - 1, thread_name_prefix="isosweep-ops"), parts - 1
+    waiting = [_pool.submit(kernel, part, parts, *args) for part in range(1, parts)] if _pool else []
+    kernel(0, parts, *args)
+    for other in waiting:
+        other.result()
+
+
+def _forget_pool() -> None:
+    """A forked child has none of its parent's threads."""
+    global _pool, _pool_size
+    _pool, _pool_size = None, 0
+
+
+os.register_at_fork(after_in_child=_forget_pool)
