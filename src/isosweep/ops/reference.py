@@ -92,9 +92,10 @@ def march(
     max_samples: int,
     cone: float = 0.0,
 ) -> Samples:
-    stop = _stop(origins, dirs, t_near, t_far, radius)
+    span = _span(origins, dirs, t_near, t_far, radius)
+    stop = t_near + span
     cells = occupied.bool()
-    n_steps = int(((stop - t_near) / step).clamp(0, MAX_STEPS).max().ceil()) + 1 if len(stop) else 0
+    n_steps = int((span.max() / step).clamp_max(MAX_STEPS).ceil()) + 1 if len(span) else 0
     # with a cone every ray goes through all steps together: a step depends on the one before
     block = max(1, len(stop) if cone else RAY_BLOCK // max(1, n_steps))
     found = []
@@ -106,7 +107,7 @@ def march(
             t = t_near[rays, None] + (k + jitter[rays, None]) * step
             dt = torch.full_like(t, step)
         x, y, z = (origins[rays, None, k] + t * dirs[rays, None, k] for k in range(3))
-        keep = (t < t_far[rays, None]) & (stop > t_near)[rays, None] & _look_up(cells, x, y, z, radius)
+        keep = (t < t_far[rays, None]) & (span > 0)[rays, None] & _look_up(cells, x, y, z, radius)
         keep &= keep.cumsum(1) <= max_samples
         row, column = keep.nonzero(as_tuple=True)
         found.append((rays[row], t[row, column], dt[row, column], keep.sum(1)))
@@ -117,14 +118,14 @@ def march(
     return Samples(ray_index=ray_index, t=t, dt=dt, offsets=F.pad(count.cumsum(0), (1, 0)))
 
 
-def _stop(origins: Tensor, dirs: Tensor, t_near: Tensor, t_far: Tensor, radius: float) -> Tensor:
-    """Distance beyond which a ray has no samples; t_near where it has none at all."""
+def _span(origins: Tensor, dirs: Tensor, t_near: Tensor, t_far: Tensor, radius: float) -> Tensor:
+    """Length from t_near beyond which a ray has no samples; 0 where it has none at all."""
     start = origins + t_near[:, None] * dirs
     length = dirs.norm(dim=-1)
     # this far past its start a ray has left any box of this radius for good
     span = torch.minimum(t_far - t_near, (start.norm(dim=-1) + 2.0 * radius) / length)
     good = (span > 0) & span.isfinite() & start.isfinite().all(-1) & (length > 0)
-    return torch.where(good, t_near + span, t_near)
+    return torch.where(good, span, 0.0)
 
 
 def _cone_steps(
@@ -137,7 +138,7 @@ def _cone_steps(
         t.append(begin + jitter * length)
         dt.append(length)
         begin = begin + length
-        if bool((begin >= stop).all()):
+        if not bool((begin < stop).any()):  # also ends for rays that are NaN
             break
     return torch.stack(t, 1), torch.stack(dt, 1)
 
