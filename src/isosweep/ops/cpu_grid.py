@@ -11,9 +11,7 @@ y [S, L * F], jac [S, L * F, 3]. Corner c = x + 2 y + 4 z, as in reference.py.
 
 import numpy as np
 
-from isosweep.ops.cpu_threads import import_numba
-
-nb = import_numba()
+from isosweep.ops.cpu_threads import compiled
 
 B = 64
 CHUNK = 16 * B
@@ -22,10 +20,9 @@ P2 = np.uint32(805459861)
 ONE = np.uint32(1)
 
 # No fastmath for positions: rounding must be PyTorch's, or points on a cell's border change sides.
-# fastmath=False is said aloud: unsaid, numba hands down the flags of whichever caller compiles first.
-_exact = nb.njit(nogil=True, cache=True, error_model="numpy", fastmath=False)
+_exact = compiled()
 # Interpolation may fuse multiply and add; nothing that assumes finite numbers or reorders sums.
-_fused = nb.njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract"})
+_fused = compiled("contract")
 
 
 @_exact

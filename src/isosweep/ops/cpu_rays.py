@@ -6,9 +6,7 @@ alpha, w [S], values [S, C], offsets [R + 1].
 
 import numpy as np
 
-from isosweep.ops.cpu_threads import import_numba
-
-nb = import_numba()
+from isosweep.ops.cpu_threads import compiled
 
 COARSE = 4
 """Cells a side of the blocks by which empty space is skipped."""
@@ -16,7 +14,7 @@ MAX_STEPS = 1 << 24
 """Beyond it float32 cannot count the steps of a ray."""
 
 # No fastmath: NaN tests must stay, and samples have the bits of the PyTorch reference.
-_exact = nb.njit(nogil=True, cache=True, error_model="numpy", fastmath=False)
+_exact = compiled()
 
 
 @_exact

@@ -6,12 +6,14 @@ be entered by two threads and another not after a fork; and the result has the s
 number of threads.
 """
 
+import inspect
 import os
 import tempfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import torch
 
@@ -31,6 +33,22 @@ def import_numba() -> ModuleType:
 
         reload_config()  # where numba was imported before, it had read its environment
     return numba
+
+
+def compiled(*fastmath: str) -> Callable[[Callable], Any]:
+    """Decorator of kernels: compiled when first called, without the GIL, cached on disk.
+
+    ``fastmath`` names the liberties that the compiler may take; none of them by default.
+    """
+
+    def decorate(kernel: Callable) -> Any:
+        # A run-time type checker that wraps every function of a package must not reach the compiler.
+        function = inspect.unwrap(kernel)
+        # False is said aloud: unsaid, numba hands down the liberties of whichever caller compiles first.
+        flags = set(fastmath) or False
+        return import_numba().njit(nogil=True, cache=True, error_model="numpy", fastmath=flags)(function)
+
+    return decorate
 
 
 def cache_folder(package: Path) -> Path | None:
