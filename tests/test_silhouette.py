@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from isosweep import silhouette
+from isosweep import geometry, silhouette
 from isosweep.types import Cameras, Mesh
 from tests.support.analytic import box, joined, orbit, sphere
 
@@ -66,20 +66,24 @@ def test_depth_of_a_sphere_in_a_far_and_scaled_world() -> None:
         assert (hits.mask != disc).sum() <= 4
 
 
-def test_projection_returns_the_pixel_a_ray_came_from() -> None:
-    for centre in (0.0, 0.5):
-        cameras = silhouette.world_cameras(orbit(3, pixel_centre=centre), IDENTITY)
+def test_rays_and_projection_are_those_of_training() -> None:
+    """Parity with geometry.py, and the pixel a ray came from."""
+    for pixel_centre in (0.0, 0.5):
+        cameras = silhouette.world_cameras(orbit(3, pixel_centre=pixel_centre), IDENTITY)
         hits = silhouette.raycast(silhouette.Caster(sphere()), cameras, 1)
-        row, col = np.nonzero(hits.mask)
-        from isosweep import geometry
-
+        row, col = np.divmod(np.arange(32 * 40), 40)
+        view = torch.ones(len(row), dtype=torch.long)
         rays = geometry.pixel_rays(
-            cameras, torch.ones(len(row)).long(), torch.from_numpy(row), torch.from_numpy(col), torch.zeros(3)
+            cameras, view, torch.from_numpy(row), torch.from_numpy(col), torch.zeros(3)
         )
-        points = rays.origins.numpy() + hits.depth[hits.mask][:, None] * rays.dirs.numpy()
+        centre, dirs = silhouette.camera_rays(cameras, 1)
+        np.testing.assert_allclose(rays.dirs.numpy(), dirs, atol=1e-12)
+        np.testing.assert_allclose(rays.origins[0].numpy(), centre, atol=1e-12)
+        hit = hits.mask.reshape(-1)
+        points = centre + hits.depth.reshape(-1)[hit, None] * dirs[hit]
         back = silhouette.project(cameras, 1, points)
-        np.testing.assert_array_equal(back[0], row)
-        np.testing.assert_array_equal(back[1], col)
+        np.testing.assert_array_equal(back[0], row[hit])
+        np.testing.assert_array_equal(back[1], col[hit])
         assert back[2].all()
 
 

@@ -13,7 +13,6 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 
-from isosweep import geometry
 from isosweep.types import Cameras, Mesh
 
 
@@ -125,29 +124,52 @@ def world_cameras(cameras: Cameras, to_world: Float[np.ndarray, "4 4"]) -> Camer
     return replace(cameras, c2w=world, K=cameras.K.double().cpu(), hw=cameras.hw.cpu())
 
 
+def camera_rays(cameras: Cameras, view: int) -> tuple[Float[np.ndarray, "3"], Float[np.ndarray, "n 3"]]:
+    """The centre of a view and the unit directions through all its pixels, row by row.
+
+    As ``geometry.pixel_rays``, in numpy without BLAS: the threads of torch and of matrix products spin at
+    their barriers, which makes the many small steps of this file ten times slower on busy cores.
+    """
+    h, w = cameras.hw[view].tolist()
+    K, pose = cameras.K[view].numpy(), cameras.c2w[view].numpy()
+    row, col = np.divmod(np.arange(h * w), w)
+    x, y = col + cameras.pixel_centre, row + cameras.pixel_centre
+    dirs = np.stack(_affine(pose[:, :3] @ np.linalg.inv(K), np.zeros(3), x, y, np.ones(h * w)), axis=1)
+    return pose[:, 3], dirs / np.sqrt(np.square(dirs).sum(axis=1, keepdims=True))
+
+
+def _affine(
+    matrix: Float[np.ndarray, "3 3"], shift: Float[np.ndarray, "3"], *xyz: Float[np.ndarray, " n"]
+) -> list[np.ndarray]:
+    x, y, z = xyz
+    return [m[0] * x + m[1] * y + m[2] * z + s for m, s in zip(matrix, shift, strict=True)]
+
+
 def project(
     cameras: Cameras, view: int, points: Float[np.ndarray, "n 3"]
 ) -> tuple[Int[np.ndarray, " n"], Int[np.ndarray, " n"], Bool[np.ndarray, " n"]]:
     """Row and column of the pixel each point falls on, and whether it is in front and in the frame.
 
-    Rows and columns of points outside the frame are clipped to it.
+    The inverse of ``camera_rays``. Rows and columns of points outside the frame are clipped to it.
     """
     h, w = cameras.hw[view].tolist()
-    pixel, depth = geometry.project(cameras, view, torch.from_numpy(points))
-    # clamped before the cast, which is undefined for infinite and huge values
-    col = pixel[:, 0].round().nan_to_num(-1.0).clamp(-1, w).to(torch.int64)
-    row = pixel[:, 1].round().nan_to_num(-1.0).clamp(-1, h).to(torch.int64)
-    inside = (depth > 0) & (col >= 0) & (col < w) & (row >= 0) & (row < h)
-    return row.clamp(0, h - 1).numpy(), col.clamp(0, w - 1).numpy(), inside.numpy()
+    pose = cameras.c2w[view].numpy()
+    matrix = cameras.K[view].numpy() @ pose[:, :3].T
+    across, down, depth = _affine(matrix, -matrix @ pose[:, 3], *points.T)
+    front = depth > 0
+    safe = np.where(front, depth, np.inf)
+    # clipped before the cast, which is undefined for huge values
+    col = np.clip(np.rint(across / safe - cameras.pixel_centre), -1, w).astype(np.int64)
+    row = np.clip(np.rint(down / safe - cameras.pixel_centre), -1, h).astype(np.int64)
+    inside = front & (col >= 0) & (col < w) & (row >= 0) & (row < h)
+    return np.clip(row, 0, h - 1), np.clip(col, 0, w - 1), inside
 
 
 def raycast(caster: Caster, cameras: Cameras, view: int) -> Hits:
     """The first surface behind every pixel centre of a view."""
     h, w = cameras.hw[view].tolist()
-    row, col = (x.reshape(-1) for x in torch.meshgrid(torch.arange(h), torch.arange(w), indexing="ij"))
-    rays = geometry.pixel_rays(cameras, torch.full_like(row, view), row, col, torch.zeros(3))
-    dirs = rays.dirs.numpy()
-    face, depth = caster.first_hit(rays.origins.numpy(), dirs)
+    centre, dirs = camera_rays(cameras, view)
+    face, depth = caster.first_hit(np.broadcast_to(centre, dirs.shape), dirs)
     hit = face >= 0
     normal = np.zeros((h * w, 3))
     if hit.any():
@@ -190,12 +212,18 @@ def in_hull(
     known about it. The grown pixel covers the rounding of the projection and of an antialiased edge.
     """
     inside = np.ones(len(points), dtype=bool)
-    for view, mask in zip(views, masks, strict=True):
-        if mask is None:
-            continue
-        left = np.flatnonzero(inside)
-        row, col, framed = project(cameras, view, points[left])
-        inside[left] = ~framed | grown(mask, dilation)[row, col]
+    grounds = [None if mask is None else grown(mask, dilation) for mask in masks]
+
+    def part(rows: slice) -> None:
+        left = np.arange(rows.start, rows.stop)
+        for view, ground in zip(views, grounds, strict=True):
+            if ground is not None:
+                row, col, framed = project(cameras, view, points[left])
+                left = left[~framed | ground[row, col]]
+        inside[rows] = False
+        inside[left] = True
+
+    _in_parts(part, len(points), 1 << 16)
     return inside
 
 
