@@ -19,6 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from isosweep import ops
 from isosweep.config_check import ConfigError
+from isosweep.data.find import PREFIXES
 from isosweep.losses.total import TotalLoss
 from isosweep.models.base import Model
 from isosweep.types import Scene
@@ -116,6 +117,18 @@ def build_loss(cfg: DictConfig, model: Model) -> TotalLoss:
                 f"set loss.masks=true, or loss.terms.{masked[0]}.weight=0"
             )
     return loss
+
+
+def require_folder(cfg: DictConfig) -> None:
+    """Let the loader complain about a scene that is not there before a run folder is made for it."""
+    name = choice_names(cfg)["dataset"]
+    if name not in PREFIXES:
+        return
+    root, scene = Path(cfg.dataset.root), str(cfg.scene)
+    names = (scene, PREFIXES[name] + scene)
+    places = [base / n for base in (root, root / name) for n in names]
+    if not any(p.is_dir() for p in ([Path(cfg.dataset.path)] if cfg.dataset.path else places)):
+        build(cfg.dataset)
 
 
 def check_scene(cfg: DictConfig, scene: Scene, loss: TotalLoss, model: Model) -> None:

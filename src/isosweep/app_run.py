@@ -22,6 +22,7 @@ from isosweep.app_parts import (
     choice_names,
     machine,
     plain_config,
+    require_folder,
     summary,
 )
 from isosweep.config_check import ConfigError
@@ -44,6 +45,7 @@ def execute(cfg: DictConfig) -> float:
     key = run_key(config)
     if cfg.mode != "train":
         settings, config = as_recorded(cfg.mode, settings, config, require_trained(cfg, key))
+    require_folder(cfg)
     model = build_model(cfg, where.device)
     loss = build_loss(cfg, model)
     with open_record(cfg, config, key, where) as record:

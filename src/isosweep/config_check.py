@@ -16,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from isosweep.config import MODES, Config
 from isosweep.config_errors import did_you_mean, unknown_key
+from isosweep.data.find import PREFIXES
 
 SPECIAL = {"_target_", "_partial_", "_convert_", "_recursive_", "_args_"}
 
@@ -58,8 +59,10 @@ def require_scene(cfg: DictConfig) -> None:
     if cfg.scene is not None:
         return
     root = Path(str(cfg.dataset.get("root") or "."))
+    prefix = PREFIXES.get(str(cfg.dataset._target_).split(".")[-2], "")
     found = sorted(p.name for p in root.iterdir() if p.is_dir()) if root.is_dir() else []
-    there = f"{root} has {', '.join(found[:12])}" if found else f"{root} has no folders: set dataset.root="
+    own = [name.removeprefix(prefix) for name in found if prefix and name.startswith(prefix)]
+    there = f"{root} has {', '.join((own or found)[:12])}" if found else f"{root} has none: set dataset.root="
     raise ConfigError(f"which scene? Set scene=<name>; {there}")
 
 
