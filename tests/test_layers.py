@@ -39,9 +39,10 @@ LAYERS = {
     "config_check": 12,
     "app_parts": 13,
     "app_outputs": 13,
-    "app_run": 14,
-    "app_look": 15,
-    "app": 16,
+    "app_folder": 14,
+    "app_run": 15,
+    "app_look": 16,
+    "app": 17,
 }
 KERNELS = {"numba", "triton", "tinycudann", "nerfacc", "llvmlite"}
 COMPOSERS = {"hydra", "omegaconf"}

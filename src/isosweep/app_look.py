@@ -10,6 +10,7 @@ import torch
 from omegaconf import DictConfig
 
 from isosweep import checkpoint, evaluation
+from isosweep.app_folder import folder_of, label
 from isosweep.app_outputs import check_settings, settings_of
 from isosweep.app_parts import (
     build_loss,
@@ -21,7 +22,7 @@ from isosweep.app_parts import (
     plain_config,
     summary,
 )
-from isosweep.app_run import folder_of, label, load_scene
+from isosweep.app_run import load_scene
 from isosweep.config_check import ConfigError
 from isosweep.config_errors import did_you_mean
 from isosweep.record import CHECKPOINTS, run_key

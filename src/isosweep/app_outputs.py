@@ -7,12 +7,13 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from isosweep import evaluation, export, schedules
+from isosweep import evaluation, export, pictures, schedules
 from isosweep.config_check import ConfigError
 from isosweep.config_errors import did_you_mean
 from isosweep.models.base import Model
 from isosweep.record import CHECKPOINTS, RunRecord
 from isosweep.settings import EvalSettings, ExportSettings, OptimSettings, TrackerSettings, TrainSettings
+from isosweep.trackers import Tracker
 from isosweep.types import Knobs, Mesh, Scene, Scores
 
 log = logging.getLogger("isosweep")
@@ -118,15 +119,18 @@ def score(
     scene: Scene,
     knobs: Knobs,
     record: RunRecord,
+    tracker: Tracker,
     outcome: Outcome,
 ) -> None:
-    """Score views and mesh; views that are exported as well are drawn on the way."""
+    """Score views and mesh; views that are exported or tracked as well are drawn on the way."""
     writer = None
     if mode == "train" and settings.export.renders:
         writer = export.ViewWriter(scene, record.path("renders"), export.chosen_views(scene, settings.export))
     seen: set[int] = set()
 
     def on_view(view: int, out: evaluation.Views) -> None:
+        if len(seen) < settings.tracker.images:
+            tracker.image(f"render/{scene.names[view]}", pictures.to_bytes(out["rgb"].numpy()))
         seen.add(view)
         if writer is not None:
             writer(view, out)

@@ -1,0 +1,123 @@
+"""Where a run of a config lies, what its record says, and what of it may be used again."""
+
+import logging
+import math
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+
+from isosweep.app_outputs import Settings
+from isosweep.app_parts import Machine, choice_names, summary
+from isosweep.config_check import ConfigError
+from isosweep.record import Record, RunRecord, read_metrics, read_record, run_folder
+from isosweep.settings import ExportSettings
+
+log = logging.getLogger("isosweep")
+
+
+def objective(folder: Path) -> float:
+    """The last validation PSNR in a run's metrics; nan where there was no validation."""
+    path = folder / "metrics.jsonl"
+    lines = read_metrics(path) if path.is_file() else []
+    found = [line["val/psnr"] for line in lines if "val/psnr" in line]
+    return float(found[-1]) if found else math.nan
+
+
+def tell(record: RunRecord) -> None:
+    """Scores and where everything lies, as the last lines on the terminal."""
+    scores, artifacts = record.record.scores, record.record.artifacts
+    if scores is not None:
+        log.info("scores (protocol %s):\n%s", scores.protocol, summary(scores.values, scores.reasons))
+    for what, path in artifacts.items():
+        log.info("%-8s %s", what, record.folder / path)
+    log.info("%-8s %s", "record", record.folder / "record.json")
+
+
+def folder_of(cfg: DictConfig, key: str) -> Path:
+    """The run's folder: the one that carries the key already, however it was spelt then, or a new one."""
+    names = choice_names(cfg)
+    new = run_folder(
+        Path(cfg.run.root),
+        dataset=names["dataset"],
+        scene=cfg.scene,
+        label=label(cfg),
+        seed=cfg.seed,
+        key=key,
+    )
+    there = sorted(new.parent.glob(f"*-s{cfg.seed}-{key}")) if new.parent.is_dir() else []
+    return there[0] if there else new
+
+
+def label(cfg: DictConfig) -> str:
+    """model-encoding, and the loss and sampler where they are not the model's own."""
+    names = choice_names(cfg)
+    parts = [names["model"], names["encoding"]]
+    parts += [names["loss"]] if names["loss"] not in (names["model"], "totalloss") else []
+    parts += [names["sampler"]] if names["sampler"] not in ("occgrid", "occupancygrid") else []
+    return "-".join(parts)
+
+
+def as_recorded(
+    mode: str, settings: Settings, config: dict[str, Any], record: Record
+) -> tuple[Settings, dict[str, Any]]:
+    """Settings and config for one part alone, so that the record never claims what was not made.
+
+    ``mode=eval`` takes the run's own export settings: its geometry scores are of the same mesh.
+    ``mode=export|render`` leave the recorded settings as they are.
+    """
+    config = config | {"export": record.config["export"]}
+    if mode == "eval":
+        known = {f.name for f in fields(ExportSettings)}
+        own = {name: value for name, value in record.config["export"].items() if name in known}
+        return replace(settings, export=ExportSettings(**own)), config
+    return settings, config | {"eval": record.config["eval"]}
+
+
+def require_trained(cfg: DictConfig, key: str) -> Record:
+    """The record of the trained run that is to be scored or exported; ConfigError where there is none."""
+    folder = folder_of(cfg, key)
+    if (folder / "record.json").is_file():
+        record = read_record(folder)
+        if record.trained:
+            return record
+        found = f"{folder} is at step {record.steps_done} of {record.max_steps} ({record.status})"
+    else:
+        others = sorted(p.name for p in folder.parent.glob(f"*-s{cfg.seed}-*"))
+        there = f"; {folder.parent} has {', '.join(others[:4])}" if others else ""
+        found = f"there is no run {folder}{there}"
+    raise ConfigError(
+        f"mode={cfg.mode} works on a trained run, and {found}: run the same command with mode=train first"
+    )
+
+
+def open_record(cfg: DictConfig, config: dict[str, Any], key: str, where: Machine) -> RunRecord:
+    names = choice_names(cfg)
+    ending = f"-s{cfg.seed}-{key}"
+    overrides = list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
+    return RunRecord.open(
+        Path(cfg.run.root),
+        dataset=names["dataset"],
+        scene=cfg.scene,
+        label=folder_of(cfg, key).name.removesuffix(ending),
+        seed=cfg.seed,
+        key=key,
+        config=config,
+        config_yaml=OmegaConf.to_yaml(OmegaConf.create(config)),
+        overrides=overrides,
+        force=cfg.run.force and cfg.mode == "train",
+        rescore=cfg.mode != "train",
+        heartbeat=cfg.run.heartbeat,
+        stale_after=cfg.run.stale_after,
+        max_steps=cfg.train.max_steps,
+        name=cfg.run.name,
+        model=names["model"],
+        encoding=names["encoding"],
+        loss=names["loss"],
+        device=where.device_name,
+        backend=where.backend.name,
+        backend_reason=where.backend.why,
+        threads=where.threads,
+    )
