@@ -73,9 +73,9 @@ class ExportSettings:
     formats: list[str] = field(default_factory=lambda: ["ply"])  # ply obj stl glb
     renders: int = 8  # test views written as rgb, depth, normal; -1 writes all
     video: bool = True
-    video_frames: int = 60
+    video_frames: int = 48
     video_fps: int = 24
-    video_size: int = 256  # pixels along the longer side
+    video_size: int = 192  # pixels along the longer side
     chunk: int = 65536  # points or rays at once
 
 
