@@ -80,7 +80,7 @@ def march(
     dt = max(step, cone * b), mid-point b + jitter * dt, next b + dt.
     Jitter in [0, 1): random while training, 0.5 in evaluation. At most ``max_samples`` a ray, the
     nearest ones. A ray has no samples where t_far <= t_near or a number of it is not finite
-    (t_far may be inf). No gradients.
+    (t_far may be inf) or its direction is shorter than 1e-6. No gradients.
     Errors: ValueError where radius, step, cone or max_samples is out of range.
     """
     if not (radius > 0 and step > 0 and cone >= 0 and max_samples >= 1):

@@ -71,11 +71,11 @@ def march(
     dtype = origins.dtype
     numbers = [_scalar(origins, x) for x in (radius, len(grid) / (2.0 * radius), step, cone)]
     rays = [_array(x.to(dtype)) for x in (origins, dirs, t_near, t_far, jitter)]
-    count = torch.empty(n, dtype=torch.int64)
+    count, start = torch.empty(2, n, dtype=torch.int64)
     offsets = torch.zeros(n + 1, dtype=torch.int64)
 
     def walk(fill: bool, ray_index: Tensor, t: Tensor, dt: Tensor) -> None:
-        out = [x.numpy() for x in (count, offsets, ray_index, t, dt)]
+        out = [x.numpy() for x in (count, start, offsets, ray_index, t, dt)]
         run(cpu_rays.march, n, 128, *rays, grid, coarse, *numbers, max_samples, fill, *out)
 
     walk(False, count[:0], origins.new_empty(0), origins.new_empty(0))

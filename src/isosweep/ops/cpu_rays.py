@@ -11,7 +11,8 @@ from isosweep.ops.cpu_threads import compiled
 COARSE = 4
 """Cells a side of the blocks by which empty space is skipped."""
 MAX_STEPS = 1 << 24
-"""Beyond it float32 cannot count the steps of a ray."""
+MIN_LENGTH = 1e-6
+"""As in reference.py."""
 
 # No fastmath: NaN tests must stay, and samples have the bits of the PyTorch reference.
 _exact = compiled()
@@ -39,22 +40,22 @@ def _interval(o, d, t_near, t_far, radius):
     if not (t_far > t_near and np.isfinite(t_near)):
         return nothing
     enter, leave = np.float64(t_near), np.float64(t_far)
-    moving = False
+    length = 0.0
     for k in range(3):
         start = o[k] + t_near * d[k]
         if not (np.isfinite(start) and np.isfinite(d[k])):
             return nothing
         origin, slope = np.float64(o[k]), np.float64(d[k])
+        length += slope * slope
         wall = radius + 1e-5 * (radius + abs(origin))
         if slope == 0.0:
             if abs(origin) > wall:
                 return nothing
             continue
-        moving = True
         first, second = (-wall - origin) / slope, (wall - origin) / slope
         enter = max(enter, min(first, second))
         leave = min(leave, max(first, second))
-    if not (moving and np.isfinite(leave)):
+    if not (length > MIN_LENGTH**2 and np.isfinite(leave)):
         return nothing
     return enter, leave
 
@@ -65,38 +66,52 @@ def _cell(p, radius, per_unit, g):
 
 
 @_exact
-def _exit(o, d, x, y, z, cells, g, radius):
-    """Distance at which a ray leaves the block of ``cells`` a side that holds cell (x, y, z)."""
-    leave = np.inf
-    side = 2.0 * radius / g
-    for k, c in enumerate((x, y, z)):
-        if d[k] == 0.0:
-            continue
-        low = c // cells * cells
-        face = low + cells if d[k] > 0.0 else low
-        leave = min(leave, (face * side - radius - np.float64(o[k])) / np.float64(d[k]))
-    return leave
+def _faces(o, d, t_near, jitter, step, g, radius):
+    """Per axis: step number (not an integer) at face 0 of the grid, and steps a cell. inf, 0 along it."""
+    if d == 0.0:
+        return np.inf, 0.0
+    per_unit = 1.0 / (np.float64(d) * step)
+    return (-radius - o) * per_unit - np.float64(t_near) / step - jitter, 2.0 * radius / g * per_unit
+
+
+@_exact
+def _leave(face, per_cell, c, cells):
+    """Step number at which a ray leaves, along one axis, the block of ``cells`` a side that holds cell c."""
+    low = c // cells * cells
+    return face + (low + cells if per_cell > 0.0 else low) * per_cell
 
 
 @_exact
 def march(
     part, parts, origins, dirs, t_near, t_far, jitter, occupied, coarse, radius, per_unit, step, cone,
-    max_samples, fill, count, offsets, ray_index, t_out, dt_out,
+    max_samples, fill, count, start, offsets, ray_index, t_out, dt_out,
 ):  # fmt: skip
-    """Count the samples of each ray, or with ``fill`` write them from offsets[r] on."""
+    """Count the samples of each ray, or with ``fill`` write them from offsets[r] on.
+
+    start[r] is the first sample's step (0 with a cone), so that the second walk takes no empty way.
+    """
     g = occupied.shape[0]
     n_rays = origins.shape[0]
+    r64, step64 = np.float64(radius), np.float64(step)
     for r in range(n_rays * part // parts, n_rays * (part + 1) // parts):
         o, d = origins[r], dirs[r]
         found = 0
+        most = count[r] if fill else max_samples
         begin = t_near[r]
-        enter, leave = _interval(o, d, begin, t_far[r], np.float64(radius))
-        k = 0
-        if leave < enter:
-            k = MAX_STEPS
-        elif cone == 0.0:
-            k = max(0, int((enter - begin) / step - jitter[r]) - 1)
-        while k < MAX_STEPS and found < max_samples:
+        enter, leave = _interval(o, d, begin, t_far[r], r64)
+        k = start[r] if fill else 0
+        if not fill:
+            start[r] = 0
+            if leave < enter:
+                most = 0
+            elif cone == 0.0:
+                k = max(0, int((enter - begin) / step64 - jitter[r]) - 1)
+        x0, dx = _faces(o[0], d[0], begin, jitter[r], step64, g, r64)
+        y0, dy = _faces(o[1], d[1], begin, jitter[r], step64, g, r64)
+        z0, dz = _faces(o[2], d[2], begin, jitter[r], step64, g, r64)
+        # how many steps the rounding of a sample's position may be worth
+        slack = 1e-3 + 1e-6 * (abs(o[0]) + abs(o[1]) + abs(o[2]) + abs(leave) + r64) / step64
+        while found < most and k < MAX_STEPS:
             dt = step
             if cone == 0.0:
                 t = t_near[r] + (t_near.dtype.type(k) + jitter[r]) * step
@@ -121,12 +136,13 @@ def march(
                     ray_index[at] = r
                     t_out[at] = t
                     dt_out[at] = dt
+                elif found == 0 and cone == 0.0:
+                    start[r] = k - 1
                 found += 1
             elif cone == 0.0:
                 cells = 1 if coarse[z // COARSE, y // COARSE, x // COARSE] else COARSE
-                away = _exit(o, d, x, y, z, cells, g, np.float64(radius))
-                # a step short of the exit, whatever the rounding
-                k = max(k, int(min((away - t_near[r]) / step - jitter[r], np.float64(MAX_STEPS))))
+                away = min(_leave(x0, dx, x, cells), _leave(y0, dy, y, cells), _leave(z0, dz, z, cells))
+                k = max(k, int(min(np.ceil(away - slack), np.float64(MAX_STEPS))))
         if not fill:
             count[r] = found
 

@@ -18,7 +18,9 @@ CELL_LIMIT = 2.0**30
 """Grid coordinates are clamped to this before they become integers: beyond it the cast is undefined."""
 MAX_STEPS = 1 << 24
 """Beyond it float32 cannot count the steps of a ray."""
-RAY_BLOCK = 1 << 22
+MIN_LENGTH = 1e-6
+"""Of a direction: a shorter one goes nowhere, in a number of steps that has no bound."""
+RAY_BLOCK = 1 << 20
 """Ray steps that ``march`` looks at together; bounds its memory."""
 
 
@@ -124,7 +126,7 @@ def _span(origins: Tensor, dirs: Tensor, t_near: Tensor, t_far: Tensor, radius: 
     length = dirs.norm(dim=-1)
     # this far past its start a ray has left any box of this radius for good
     span = torch.minimum(t_far - t_near, (start.norm(dim=-1) + 2.0 * radius) / length)
-    good = (span > 0) & span.isfinite() & start.isfinite().all(-1) & (length > 0)
+    good = (span > 0) & span.isfinite() & start.isfinite().all(-1) & (length > MIN_LENGTH)
     return torch.where(good, span, 0.0)
 
 
