@@ -70,6 +70,10 @@ def complaint(*overrides: str) -> str:
         ),
         ("seed=x", "seed: Value 'x' of type 'str' could not be converted to Integer"),
         ("export.mesh=perhaps", "export.mesh: Value 'perhaps' is not a valid bool"),
+        (
+            "optim.schedule=[0,1,1,1]",
+            "optim.schedule: it is a mapping here, and a mapping cannot become a list: gi",
+        ),
         ("train.rays=[1", "cannot read the argument 'train.rays=[1' (no viable alternative at input '[1')"),
         ("train.rays", "cannot read the argument 'train.rays' (missing EQUAL at '<EOF>')"),
     ],

@@ -70,8 +70,6 @@ def execute(cfg: DictConfig) -> float:
             if not ended_well:
                 tracker.finish(exit_code=1)
         tell(record)
-        if tracker.hint:
-            log.info("%s", tracker.hint)
     return objective(record.folder)
 
 

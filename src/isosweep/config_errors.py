@@ -122,7 +122,12 @@ def _explain_value(error: Exception) -> str | None:
     for link in (error, error.__cause__, error.__context__):
         key = getattr(link, "full_key", None)
         if isinstance(link, OmegaConfBaseException) and key:
-            return f"{key}: {str(link).splitlines()[0]}"
+            reason = str(link).splitlines()[0]
+            if reason.startswith("Cannot merge DictConfig with"):
+                reason = (
+                    "it is a mapping here, and a mapping cannot become a list: give a mapping or a number"
+                )
+            return f"{key}: {reason}"
     return None
 
 

@@ -1,0 +1,145 @@
+"""The command line as a person meets it: exit codes, what is on stderr, what is imported."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from isosweep.record import find_runs, read_record
+
+ROOT = Path(__file__).resolve().parents[1]
+LOADER = "dataset._target_=tests.test_app.load_ball"
+
+
+def main(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "ISOSWEEP_DATA": str(cwd / "data"), **environment}
+    command = [sys.executable, str(ROOT / "main.py"), *arguments]
+    return subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, timeout=300, check=False)
+
+
+PROBE = """
+import runpy, sys
+sys.argv = ["main.py", *sys.argv[1:]]
+try:
+    runpy.run_path({main!r}, run_name="__main__")
+except SystemExit as end:
+    assert not end.code, end.code
+heavy = {{"torch", "numba", "scipy", "trimesh", "matplotlib", "wandb", "PIL"}} & set(sys.modules)
+assert not heavy, heavy
+"""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "shown"),
+    [
+        (["--cfg", "job", "--resolve", "model=nerf", "dataset=bmvs"], "_target_: isosweep.data.bmvs.load"),
+        (["--help"], "encoding: freq, hashgrid"),
+        (["--info", "defaults"], "Defaults List"),
+    ],
+)
+def test_questions_are_answered_without_heavy_imports(
+    arguments: list[str], shown: str, tmp_path: Path
+) -> None:
+    code = PROBE.format(main=str(ROOT / "main.py"))
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert shown in done.stdout
+    assert not list(tmp_path.iterdir()), "a question leaves no files"
+
+
+def test_help_has_five_examples_and_every_scalar(tmp_path: Path) -> None:
+    text = main("--help", cwd=tmp_path).stdout
+    assert text.count("  python main.py ") == 5
+    for word in ("scene", "seed", "backend", "device", "mode", "debug=dataset", "-sc install=bash"):
+        assert word in text
+
+
+def test_shell_completion_offers_options(tmp_path: Path) -> None:
+    done = main("-sc", "query=bash", cwd=tmp_path, COMP_LINE="main.py model=neus_", COMP_POINT="19")
+    assert done.stdout.split() == ["model=neus_bg"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "start"),
+    [
+        (["model=neuss"], "error: model=neuss: there is no model 'neuss'; did you mean 'neus' or 'neus_bg'?"),
+        (
+            ["model.sampler.n_smaples=3"],
+            "error: there is no key 'model.sampler.n_smaples'; did you mean 'model.sampler.",
+        ),
+        (
+            ["+model.n_setps=3"],
+            "error: model.n_setps: isosweep.models.neus.NeuS has no argument 'n_setps'; did you mean",
+        ),
+        (["scene=mgu"], "error: no demo scene 'mgu'; did you mean 'mug'?"),
+        (["dataset=dtu"], "error: which scene? Set scene=<name>; "),
+        (
+            ["model=nerf", "loss=neus"],
+            "error: loss term 'eikonal' reads ['sdf_grad'], which model 'nerf' does not",
+        ),
+        (
+            ["mode=eval"],
+            "error: mode=eval works on a trained run, and there is no run results/runs/demo/mug/neus-hashgri",
+        ),
+        (["-m", "seed=0,1", "model=nerf,neuss"], "error: model=neuss: there is no model 'neuss'"),
+    ],
+)
+def test_mistakes_end_with_one_line_and_exit_code_one(
+    arguments: list[str], start: str, tmp_path: Path
+) -> None:
+    done = main(*arguments, cwd=tmp_path, HYDRA_FULL_ERROR="0")
+    assert done.returncode == 1
+    assert done.stderr.startswith(start), done.stderr
+    assert done.stderr.count("\n") == 1, done.stderr
+    assert not (tmp_path / "results" / "runs").exists()
+
+
+def test_hydra_full_error_shows_the_traceback(tmp_path: Path) -> None:
+    done = main("train.max_stps=3", cwd=tmp_path, HYDRA_FULL_ERROR="1")
+    assert done.returncode == 1
+    assert "ConfigCompositionException" in done.stderr
+
+
+def test_a_failing_job_of_a_multirun_leaves_the_others_alone(tmp_path: Path) -> None:
+    done = main(
+        "-m", LOADER, "debug=tiny", "backend=torch", "scene=ball", "export=none", "eval.geometry=false",
+        "encoding.start_level=0,99", "train.max_steps=4", cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "start_level must lie in [0, n_levels=12], found 99" in done.stderr
+    assert "Traceback" not in done.stderr
+    records = [read_record(folder) for folder in find_runs(tmp_path / "results" / "runs")]
+    assert [r.status for r in records] == ["finished"]
+
+
+def test_interrupting_saves_the_status_and_exits_130(tmp_path: Path) -> None:
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [
+        sys.executable, str(ROOT / "main.py"), LOADER, "debug=tiny", "backend=torch", "scene=ball",
+        "train.max_steps=100000", "train.val_every=0",
+    ]  # fmt: skip
+    with subprocess.Popen(
+        command, cwd=tmp_path, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if line.startswith("step "):
+                break
+        time.sleep(0.2)
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert errors == "interrupted: the same command goes on from the last checkpoint\n"
+    (folder,) = find_runs(tmp_path / "results" / "runs")
+    assert read_record(folder).status == "preempted"
