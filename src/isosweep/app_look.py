@@ -13,6 +13,7 @@ from isosweep import checkpoint, evaluation
 from isosweep.app_folder import folder_of, label
 from isosweep.app_outputs import check_settings, settings_of
 from isosweep.app_parts import (
+    activate,
     build_loss,
     build_model,
     check_scene,
@@ -152,7 +153,7 @@ def look(cfg: DictConfig) -> None:
     settings = settings_of(cfg)
     check_settings(settings)
     where = machine(cfg)
-    log.info("%s", where)
+    activate(where)
     names = choice_names(cfg)
     folder = Path(cfg.run.root).parent / "debug"
     if part == "dataset":

@@ -19,6 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from isosweep import ops
 from isosweep.config_check import ConfigError
+from isosweep.data.demo_scenes import SOLIDS
 from isosweep.data.find import PREFIXES
 from isosweep.losses.total import TotalLoss
 from isosweep.models.base import Model
@@ -41,14 +42,13 @@ class Machine:
 
 
 def machine(cfg: DictConfig) -> Machine:
-    """Resolve device, backend and CPU threads, and select them for the process.
+    """Resolve device, backend and CPU threads. ``activate`` selects them.
 
     Raises:
         ConfigError: a device that this machine does not have.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     threads = cfg.train.threads or cores
-    torch.set_num_threads(threads)
     has_cuda = torch.cuda.is_available()
     name = ("cuda" if has_cuda else "cpu") if cfg.device == "auto" else cfg.device
     try:
@@ -63,8 +63,14 @@ def machine(cfg: DictConfig) -> Machine:
             f"device={name}: this machine has {found} that torch can use: set device=cpu or auto"
         )
     label = torch.cuda.get_device_name(device) if device.type == "cuda" else _cpu_name()
-    choice = ops.use(cfg.backend, device)
-    return Machine(device, label, choice, threads)
+    return Machine(device, label, ops.choose(cfg.backend, device), threads)
+
+
+def activate(where: Machine) -> None:
+    """Select threads and backend for the process; compiles the CPU kernels on their first use."""
+    torch.set_num_threads(where.threads)
+    ops.use(where.backend.name, where.device)
+    log.info("%s", where)
 
 
 def _cpu_name() -> str:
@@ -80,11 +86,11 @@ def seed_all(seed: int) -> None:
     torch.manual_seed(seed)
 
 
-def build(node: DictConfig) -> Any:
+def build(node: DictConfig, named: bool = True) -> Any:
     """Instantiate a ``_target_`` node.
 
     Raises:
-        ConfigError: its constructor refused a value; the message starts with the node's key.
+        ConfigError: its constructor refused a value; the message starts with the node's key if ``named``.
         Exception: anything else comes out as it was raised (a missing file, no memory, a defect).
     """
     try:
@@ -92,7 +98,7 @@ def build(node: DictConfig) -> Any:
     except InstantiationException as error:
         if error.__cause__ is None:
             raise
-        if type(error.__cause__) is not ValueError:
+        if not named or type(error.__cause__) is not ValueError:
             raise error.__cause__ from None
         where = re.search(r"full_key: (\S+)", str(error))
         key = where[1] if where else str(node._get_full_key(None))
@@ -121,14 +127,16 @@ def build_loss(cfg: DictConfig, model: Model) -> TotalLoss:
 
 def require_folder(cfg: DictConfig) -> None:
     """Let the loader complain about a scene that is not there before a run folder is made for it."""
-    name = choice_names(cfg)["dataset"]
+    name = str(cfg.dataset._target_).split(".")[-2]
+    if name == "demo" and cfg.dataset.path is None and cfg.scene not in SOLIDS:
+        build(cfg.dataset, named=False)
     if name not in PREFIXES:
         return
     root, scene = Path(cfg.dataset.root), str(cfg.scene)
     names = (scene, PREFIXES[name] + scene)
     places = [base / n for base in (root, root / name) for n in names]
     if not any(p.is_dir() for p in ([Path(cfg.dataset.path)] if cfg.dataset.path else places)):
-        build(cfg.dataset)
+        build(cfg.dataset, named=False)
 
 
 def check_scene(cfg: DictConfig, scene: Scene, loss: TotalLoss, model: Model) -> None:

@@ -12,6 +12,7 @@ from isosweep.app_folder import as_recorded, objective, open_record, require_tra
 from isosweep.app_outputs import Outcome, Settings, check_settings, make_mesh, render, score, settings_of
 from isosweep.app_parts import (
     Machine,
+    activate,
     build,
     build_loss,
     build_model,
@@ -48,7 +49,7 @@ def execute(cfg: DictConfig) -> float:
         if record.action == "skip":
             tell(record)
             return objective(record.folder)
-        log.info("%s", where)
+        activate(where)
         tracker = trackers.open_tracker(
             settings.tracker,
             run_key=key,
@@ -188,6 +189,6 @@ def load_trained(job: Job) -> Knobs:
 
 def load_scene(cfg: DictConfig, device: torch.device) -> Scene:
     """The scene with cameras on the device, and images where they fit."""
-    scene: Scene = build(cfg.dataset)
+    scene: Scene = build(cfg.dataset, named=False)
     images = scene.images.to(device) if isinstance(scene.images, ImageStore) else scene.images
     return replace(scene, cameras=scene.cameras.to(device), images=images)
