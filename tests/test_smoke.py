@@ -1,0 +1,157 @@
+"""Every model, encoding and data set composes and trains: all that is in the config groups, found by listing them."""
+
+import itertools
+from pathlib import Path
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+
+import isosweep.config  # noqa: F401 - registers the schema of the plain nodes
+from isosweep.data.demo_make import Demo, make, write_blender, write_neus
+from isosweep.settings import OptimSettings, TrainSettings
+from isosweep.training import start, train
+
+CONF = Path(__file__).resolve().parents[1] / "conf"
+CPU = torch.device("cpu")
+MODELS = ("nerf", "neus", "neus_bg")
+ENCODINGS = ("freq", "hashgrid", "progressive")
+DATASETS = ("demo", "blender", "dtu", "bmvs")
+SMALL = [
+    "train=tiny",
+    "sampler.resolution=16",
+    "sampler.warmup=8",
+    "train.max_steps=20",
+    "train.rays=48",
+    "train.target_samples=1500",
+    "train.val_every=0",
+    "train.log_every=1",
+    "train.checkpoint_every=0",
+]
+
+
+def encoding_sizes(name: str, at: str = "encoding") -> list[str]:
+    if name == "freq":
+        return [f"{at}.n_frequencies=3"]
+    sizes = [f"{at}.n_levels=4", f"{at}.log2_size=10", f"{at}.base_resolution=8"]
+    # every level is on before the end, so that every table row's tensor can learn
+    return [*sizes, f"{at}.start_level=2", f"{at}.grow_until=0.3"] if name == "progressive" else sizes
+
+
+@pytest.fixture(scope="session")
+def scenes(tmp_path_factory) -> Path:
+    """One tiny demo as every data set finds it below one root."""
+    root = tmp_path_factory.mktemp("scenes")
+    tiny: Demo = make("mug", n_train=8, n_val=1, n_test=2, size=32, supersample=2, mesh_resolution=48)
+    for name in ("demo", "blender_tiny"):
+        write_blender(root / name, tiny)
+    for name in ("dtu_tiny", "bmvs_tiny"):
+        write_neus(root / name, tiny)
+    return root
+
+
+def config(scenes: Path, model: str, encoding: str, dataset: str, *more: str):
+    where = (
+        [f"dataset.path={scenes / 'demo'}"] if dataset == "demo" else ["scene=tiny", f"dataset.root={scenes}"]
+    )
+    names = [f"model={model}", f"encoding={encoding}", f"dataset={dataset}", *where]
+    behind = encoding_sizes("hashgrid", "model.background.encoding") if model == "neus_bg" else []
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return compose("config", [*names, *SMALL, *encoding_sizes(encoding), *behind, *more])
+
+
+class Watch:
+    """A record that notes which parameters ever had a gradient."""
+
+    def __init__(self, model: torch.nn.Module) -> None:
+        self.model, self.moved, self.losses = model, set(), []
+
+    def log(self, step, scalars):
+        self.losses.append(scalars["train/loss"])
+        for name, p in self.model.named_parameters():
+            if p.grad is not None and bool((p.grad != 0).any()):
+                self.moved.add(name)
+
+    def check(self):
+        pass
+
+
+def fit(cfg, folder: Path) -> tuple[torch.nn.Module, dict, Watch]:
+    torch.manual_seed(cfg.seed)
+    scene = instantiate(cfg.dataset, _convert_="all")
+    model = instantiate(cfg.model, _convert_="all")
+    loss = instantiate(cfg.loss, _convert_="all")
+    loss.check("model", model.provides, has_masks=scene.use_masks)
+    settings = TrainSettings(**OmegaConf.to_container(cfg.train))
+    optim = OptimSettings(**OmegaConf.to_container(cfg.optim))
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    state = start(model, settings, optim, cfg.seed, CPU)
+    inside = {id(p) for group in state.optimizer.param_groups for p in group["params"]}
+    assert inside == {id(p) for p in model.parameters()}
+    watch = Watch(model)
+    train(
+        model, loss, scene, state, settings, optim, folder=folder, run_key="smoke", record=watch, device=CPU
+    )
+    return model, before, watch
+
+
+@pytest.mark.parametrize(
+    ("model", "encoding", "dataset"), list(itertools.product(MODELS, ENCODINGS, DATASETS))
+)
+def test_every_combination_trains_every_parameter(model, encoding, dataset, scenes, tmp_path):
+    net, before, watch = fit(config(scenes, model, encoding, dataset), tmp_path)
+    for name, p in net.named_parameters():
+        assert name in watch.moved, f"{name} never had a gradient"
+        assert torch.isfinite(p).all(), name
+        assert not torch.equal(p.detach(), before[name]), f"{name} did not change"
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_each_model_learns_a_tiny_scene(model, scenes, tmp_path):
+    dataset = "dtu" if model == "neus_bg" else "blender"
+    more = ["train.max_steps=150", "train.target_samples=4000", "optim.warmup=0.05"]
+    _, _, watch = fit(config(scenes, model, "hashgrid", dataset, *more), tmp_path)
+    first, last = sum(watch.losses[:10]), sum(watch.losses[-10:])
+    assert last < 0.5 * first
+
+
+@pytest.mark.parametrize("loss", ["neus", "mask", "nomask", "eikonal_heavy"])
+@pytest.mark.parametrize("dataset", ["blender", "dtu"])
+def test_every_surface_loss_trains(loss, dataset, scenes, tmp_path):
+    _, _, watch = fit(
+        config(scenes, "neus", "hashgrid", dataset, f"loss={loss}", "train.max_steps=6"), tmp_path
+    )
+    assert len(watch.losses) == 6
+
+
+@pytest.mark.parametrize(
+    ("model", "more"),
+    [
+        ("nerf", ["sampler=uniform", "sampler.n_samples=16"]),
+        ("nerf", ["sampler=hierarchical", "sampler.n_coarse=8", "sampler.n_fine=8"]),
+        ("neus", ["sampler=uniform", "sampler.n_samples=16"]),
+        ("neus", ["sampler=upsample", "sampler.n_coarse=8", "sampler.n_fine=8", "sampler.rounds=2"]),
+        ("neus", ["model.gradient=finite_difference", "loss.terms.curvature.weight=1e-4"]),
+        ("neus", ["loss.terms.sparsity.weight=0.01", "loss.terms.opacity_entropy.weight=0.01"]),
+        ("neus", ["model.color.direction=null", "model.near_scaling=true", "model.cos_from=normal"]),
+        ("neus", ["model.sharpness_cap=[0.0,20.0,200.0,1.0]", "model.occupancy=solid", "model.n_steps=128"]),
+        ("neus_bg", ["loss.terms.distortion.weight=0.01", "loss.terms.background_distortion.weight=0.01"]),
+        ("neus_bg", ["encoding@model.background.encoding=freq"]),
+        (
+            "nerf",
+            ["train.precrop=0.5", "train.precrop_until=0.5", "train.background=black", "train.grad_clip=1"],
+        ),
+    ],
+)
+def test_options_train(model, more, scenes, tmp_path):
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        base = [
+            o for o in SMALL if not o.startswith("sampler") or not any(m.startswith("sampler=") for m in more)
+        ]
+        where = ["dataset=blender", "scene=tiny", f"dataset.root={scenes}", f"model={model}"]
+        cfg = compose("config", [*where, *base, *encoding_sizes("hashgrid"), "train.max_steps=6", *more])
+    _, _, watch = fit(cfg, tmp_path)
+    assert len(watch.losses) == 6
+    assert all(loss == loss for loss in watch.losses)
