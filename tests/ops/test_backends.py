@@ -124,7 +124,7 @@ def test_compiled_kernels_go_where_they_can_be_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def only(folder: Path):
-        return lambda path: path.is_relative_to(folder)
+        return lambda path, private=False: path.is_relative_to(folder)
 
     package, home, temporary = tmp_path / "package", tmp_path / "home", tmp_path / "tmp"
     monkeypatch.delenv("NUMBA_CACHE_DIR", raising=False)
@@ -136,13 +136,21 @@ def test_compiled_kernels_go_where_they_can_be_written(
     assert cpu_threads.cache_folder(package) == home / "isosweep" / "numba"
     monkeypatch.setattr(cpu_threads, "_writable", only(temporary))
     assert cpu_threads.cache_folder(package) == temporary / f"isosweep-numba-{os.getuid()}"
-    monkeypatch.setattr(cpu_threads, "_writable", lambda path: False)
+    monkeypatch.setattr(cpu_threads, "_writable", lambda path, private=False: False)
     with pytest.raises(
         OSError, match=r"no folder for compiled CPU kernels.*set NUMBA_CACHE_DIR to one that can"
     ):
         cpu_threads.cache_folder(package)
     monkeypatch.setenv("NUMBA_CACHE_DIR", "/somewhere")
     assert cpu_threads.cache_folder(package) is None
+
+
+def test_a_cache_folder_of_somebody_else_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert cpu_threads._writable(tmp_path / "mine", private=True)
+    assert (tmp_path / "mine").stat().st_mode & 0o777 == 0o700
+    monkeypatch.setattr(os, "getuid", lambda: 12345)
+    assert not cpu_threads._writable(tmp_path / "mine", private=True)
+    assert cpu_threads._writable(tmp_path / "mine")
 
 
 def test_first_use_says_that_it_compiles(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ number of threads.
 
 import inspect
 import os
+import sys
 import tempfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -62,11 +63,9 @@ def cache_folder(package: Path) -> Path | None:
     home = Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser())
     if _writable(package / "__pycache__"):
         return None
-    for folder in (
-        home / "isosweep" / "numba",
-        Path(tempfile.gettempdir()) / f"isosweep-numba-{os.getuid()}",
-    ):
-        if _writable(folder):
+    user = "" if sys.platform == "win32" else f"-{os.getuid()}"
+    for folder in (home / "isosweep" / "numba", Path(tempfile.gettempdir()) / f"isosweep-numba{user}"):
+        if _writable(folder, private=True):
             return folder
     raise OSError(
         f"no folder for compiled CPU kernels: {package}, {home} and {tempfile.gettempdir()} cannot be "
@@ -74,9 +73,11 @@ def cache_folder(package: Path) -> Path | None:
     )
 
 
-def _writable(folder: Path) -> bool:
+def _writable(folder: Path, private: bool = False) -> bool:
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700 if private else 0o777, parents=True, exist_ok=True)
+        if private and sys.platform != "win32" and folder.stat().st_uid != os.getuid():
+            return False  # compiled code is loaded from here: never from a folder that somebody else made
         with tempfile.TemporaryFile(dir=folder):
             return True
     except OSError:
@@ -104,4 +105,5 @@ def _forget_pool() -> None:
     _pool, _pool_size = None, 0
 
 
-os.register_at_fork(after_in_child=_forget_pool)
+if sys.platform != "win32":
+    os.register_at_fork(after_in_child=_forget_pool)
