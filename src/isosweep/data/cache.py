@@ -75,7 +75,7 @@ def write_cached(path: Path, shape: tuple[int, int], views: Iterable[UInt8[np.nd
 
 def _write(file, view: np.ndarray, path: Path, shape: tuple[int, int]) -> None:
     try:
-        file.write(memoryview(np.ascontiguousarray(view)))
+        file.write(np.ascontiguousarray(view).data)
     except OSError as error:
         raise OSError(error.errno, _no_room(path, shape, error)) from error
 
@@ -84,5 +84,5 @@ def _no_room(path: Path, shape: tuple[int, int], error: OSError) -> str:
     return (
         f"cannot write the decoded images ({shape[0] * shape[1] / 2**30:.2f} GiB) to {path.parent}: "
         f"{error.strerror}. Free some space, set ISOSWEEP_CACHE to a folder on another disk, or keep the "
-        "pixels in memory with +dataset.cache=false"
+        "pixels in memory with dataset.cache=false"
     )

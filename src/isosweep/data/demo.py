@@ -1,6 +1,7 @@
 """The demo: a procedural scene with an exact surface, made on first use in seconds, without a download."""
 
 import difflib
+import errno
 import json
 import logging
 import os
@@ -12,12 +13,13 @@ from pathlib import Path
 import numpy as np
 
 from isosweep.data.blender import load_folder, looks_right
+from isosweep.data.cache import cache_folder
 from isosweep.data.demo_make import make, write_blender
 from isosweep.data.demo_scenes import SOLIDS
 from isosweep.types import Scene
 
 log = logging.getLogger("isosweep")
-VERSION = 1
+VERSION = 2
 """Raised whenever the same name gives other pixels, so that an old folder is not mistaken for it."""
 
 
@@ -35,21 +37,25 @@ def load(
 ) -> Scene:
     """Load a demo scene from ``path`` or <root>/demo/<scene>-v<version>, and make it if it is not there.
 
-    Its world units are not the normalised ones (scale 2.5, turned and shifted), so that a mesh left
-    in the wrong frame shows in the Chamfer distance.
+    Where ``root`` cannot be written the scene is made in the user's cache folder (data/cache.py). Its
+    world units are not the normalised ones (scale 2.5, turned and shifted), so that a mesh left in the
+    wrong frame shows in the Chamfer distance.
 
     Raises:
-        ValueError: no scene of that name.
+        ValueError: no scene of that name; ``path`` holds another one.
+        FileExistsError: the folder holds something else.
         OSError: the folder cannot be written.
     """
     if scene not in SOLIDS:
         near = difflib.get_close_matches(scene, SOLIDS, n=1)
         hint = f"; did you mean '{near[0]}'?" if near else ""
         raise ValueError(f"no demo scene '{scene}'{hint} The demo has: {', '.join(sorted(SOLIDS))}")
-    folder = Path(path) if path is not None else Path(root) / "demo" / f"{scene}-v{VERSION}"
-    if not looks_right(folder):
-        _build(scene, folder)
+    folder = _made(scene, Path(path)) if path is not None else _find_or_make(scene, Path(root))
     meta = json.loads((folder / "demo.json").read_text())
+    if meta["name"] != scene:
+        raise ValueError(
+            f"{folder} holds the demo scene '{meta['name']}', not '{scene}': change scene= or dataset.path="
+        )
     return load_folder(
         "demo",
         scene,
@@ -66,25 +72,49 @@ def load(
     )
 
 
-def _build(scene: str, folder: Path) -> None:
+def _find_or_make(scene: str, root: Path) -> Path:
+    """The scene's folder under ``root``, or in the user's cache folder where ``root`` is read-only."""
+    name = f"{scene}-v{VERSION}"
+    folders = [base / "demo" / name for base in (root, cache_folder())]
+    for folder in folders:
+        if looks_right(folder):
+            return folder
+    try:
+        return _made(scene, folders[0])
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise
+        log.info("%s; making it in %s instead", error.strerror, folders[1].parent)
+        return _made(scene, folders[1])
+
+
+def _made(scene: str, folder: Path) -> Path:
     """Make the scene in a temporary folder and rename it into place: whole or absent, also with two at once."""
+    if looks_right(folder):
+        return folder
+    if folder.is_dir() and any(folder.iterdir()):
+        raise FileExistsError(
+            f"cannot make the demo scene in {folder}: it holds something else. Set dataset.path= to a new folder, "
+            "or to null for the usual place"
+        )
     began = time.perf_counter()
-    log.info("making the demo scene '%s' in %s (once)", scene, folder)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=f".{scene}-", dir=folder.parent))
     except OSError as error:
-        raise OSError(
-            error.errno, f"cannot make the demo scene in {folder.parent}: {error.strerror}; set dataset.root="
-        ) from error
+        reason = f"cannot make the demo scene in {folder.parent}: {error.strerror}; set dataset.root="
+        raise OSError(error.errno, reason) from error
+    log.info("making the demo scene '%s' in %s (once)", scene, folder)
     try:
         write_blender(temporary, make(scene))
         os.chmod(temporary, 0o755)
         try:
             os.rename(temporary, folder)
         except OSError:
+            # another process may have been first
             if not looks_right(folder):
                 raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     log.info("made in %.1f s", time.perf_counter() - began)
+    return folder

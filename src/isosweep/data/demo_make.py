@@ -11,14 +11,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor
 
-from isosweep.data.demo_scenes import SOLIDS, Solid, normals, shade
-from isosweep.geometry import look_at, opencv_to_opengl, pixel_rays, sphere_hit
+from isosweep.data.demo_render import REACH, render_views, single_threaded
+from isosweep.data.demo_scenes import SOLIDS, Solid, normals
+from isosweep.geometry import look_at, opencv_to_opengl
 from isosweep.types import Cameras
-
-REACH = 0.82
-"""Every solid lies inside this radius."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +53,7 @@ def make(
     n_test: int = 8,
     size: int = 128,
     supersample: int = 4,
-    mesh_resolution: int = 224,
+    mesh_resolution: int = 256,
 ) -> Demo:
     """Render one of the solids; every pixel is the mean of ``supersample`` squared rays.
 
@@ -66,7 +63,13 @@ def make(
     c2w = np.concatenate([_orbit(n, phase) for n, phase in ((n_train, 0.0), (n_val, 0.7), (n_test, 1.9))])
     focal = 0.5 * size / math.tan(math.asin(REACH / 3.0))
     K = np.array([[focal, 0, size / 2], [0, focal, size / 2], [0, 0, 1.0]])
-    rgba = np.stack([_render(solid, K, pose, size, supersample) for pose in c2w])
+    cameras = Cameras(
+        torch.tensor(c2w, dtype=torch.float32),
+        torch.tensor(K, dtype=torch.float32).expand(len(c2w), 3, 3),
+        torch.full((len(c2w), 2), size),
+        0.5,
+    )
+    rgba = render_views(solid, cameras, supersample)
     ends = np.cumsum([0, n_train, n_val, n_test])
     splits = {s: range(ends[i], ends[i + 1]) for i, s in enumerate(("train", "val", "test"))}
     vertices, faces = exact_mesh(solid, mesh_resolution)
@@ -86,59 +89,25 @@ def _orbit(n: int, phase: float) -> np.ndarray:
     return np.stack(poses) if poses else np.zeros((0, 3, 4))
 
 
-def _render(solid: Solid, K: np.ndarray, pose: np.ndarray, size: int, factor: int) -> np.ndarray:
-    """One RGBA view: sphere tracing of all sub-pixels, premultiplied mean, straight alpha."""
-    fine = size * factor
-    camera = Cameras(
-        torch.tensor(pose[None], dtype=torch.float32),
-        torch.tensor((K * [[factor], [factor], [1.0]])[None], dtype=torch.float32),
-        torch.tensor([[fine, fine]]),
-        0.5,
-    )
-    pixel = torch.arange(fine * fine)
-    rays = pixel_rays(camera, torch.zeros_like(pixel), pixel // fine, pixel % fine, torch.zeros(3))
-    near, far = sphere_hit(rays, REACH)
-    t = torch.where(far > near, near, torch.inf)
-    hit = _trace(solid, rays.origins, rays.dirs, t, far)
-    points = rays.origins[hit] + t[hit, None] * rays.dirs[hit]
-    out = torch.zeros(fine * fine, 4)
-    out[hit] = torch.cat(
-        [shade(solid, points, normals(solid, points), rays.dirs[hit]), torch.ones(len(points), 1)], -1
-    )
-    mean = out.reshape(size, factor, size, factor, 4).mean((1, 3))
-    straight = mean[..., :3] / mean[..., 3:].clamp_min(1e-6)
-    return (torch.cat([straight, mean[..., 3:]], -1) * 255).round().byte().numpy()
-
-
-def _trace(solid: Solid, origins: Tensor, dirs: Tensor, t: Tensor, far: Tensor) -> Tensor:
-    """Advance ``t`` in place to the surface; returns the rays that reach it."""
-    active = torch.nonzero(torch.isfinite(t))[:, 0]
-    hit = torch.zeros(len(t), dtype=torch.bool)
-    for _ in range(160):
-        if len(active) == 0:
-            break
-        step = solid.sdf(origins[active] + t[active, None] * dirs[active])
-        t[active] += step
-        done = step < 2e-4
-        hit[active[done]] = True
-        active = active[~done & (t[active] < far[active])]
-    return hit
-
-
 def exact_mesh(solid: Solid, resolution: int) -> tuple[np.ndarray, np.ndarray]:
-    """Marching cubes in float64, vertices then moved onto the zero set by Newton steps along the normal."""
+    """Marching cubes over [-1, 1]^3, vertices then moved onto the zero set by Newton steps in float64."""
     from skimage.measure import marching_cubes
 
-    axis = torch.linspace(-1, 1, resolution, dtype=torch.float64)
-    slabs = []
-    for x in axis.split(16):
-        grid = torch.stack(torch.meshgrid(x, axis, axis, indexing="ij"), -1)
-        slabs.append(solid.sdf(grid.reshape(-1, 3)).reshape(grid.shape[:3]))
-    vertices, faces, _, _ = marching_cubes(torch.cat(slabs).numpy(), 0.0, gradient_direction="descent")
-    points = torch.from_numpy(vertices.astype(np.float64)) * (2 / (resolution - 1)) - 1
+    step = 2 / resolution
+    # shifted by an odd part of a cell: on a symmetric grid the surface passes through grid points,
+    # where marching cubes makes triangles without area
+    first = -1 + 0.37 * step
+    axis = torch.arange(resolution) * step + first
+    y, z = torch.meshgrid(axis, axis, indexing="ij")
+    with single_threaded():
+        grid = np.stack([solid.sdf(x.expand_as(y), y, z).numpy() for x in axis])
+    corners, faces, _, _ = marching_cubes(grid, 0.0, spacing=(step,) * 3, gradient_direction="descent")
+    x, y, z = torch.from_numpy(corners.astype(np.float64) + first).T.contiguous()
     for _ in range(4):
-        points = points - solid.sdf(points)[:, None] * normals(solid, points)
-    return points.numpy(), faces.astype(np.int64)
+        a, b, c, slope = normals(solid, x, y, z)
+        move = solid.sdf(x, y, z) / slope
+        x, y, z = x - move * a, y - move * b, z - move * c
+    return torch.stack([x, y, z], -1).numpy(), faces.astype(np.int64)
 
 
 def write_blender(folder: Path, demo: Demo) -> None:
@@ -162,7 +131,8 @@ def write_blender(folder: Path, demo: Demo) -> None:
 def write_neus(folder: Path, demo: Demo, masks: bool = True) -> None:
     """image/, mask/, cameras_sphere.npz with the demo's similarity as scale_mat, gt/mesh.ply.
 
-    Images are composited on black, as photographs of an object in a dark room.
+    Images are composited on black, as photographs of an object in a dark room, and masks are 0 or
+    255, as people's are.
     """
     for name in ("image", "mask", "gt") if masks else ("image", "gt"):
         (folder / name).mkdir(parents=True, exist_ok=True)
@@ -174,7 +144,8 @@ def write_neus(folder: Path, demo: Demo, masks: bool = True) -> None:
         on_black = (rgba[..., :3] * rgba[..., 3:] / 255).round().astype(np.uint8)
         Image.fromarray(on_black).save(folder / "image" / f"{i:03d}.png")
         if masks:
-            Image.fromarray(demo.rgba[v][..., 3]).save(folder / "mask" / f"{i:03d}.png")
+            inside = np.where(demo.rgba[v][..., 3] >= 128, np.uint8(255), np.uint8(0))
+            Image.fromarray(inside).save(folder / "mask" / f"{i:03d}.png")
         rotation = demo.c2w[v][:, :3].T
         view = np.eye(4)
         view[:3] = K @ np.column_stack([rotation, -rotation @ demo.c2w[v][:, 3]])

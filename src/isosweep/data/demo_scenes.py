@@ -1,9 +1,10 @@
 """The demo's solids: signed distances and colours in closed form, units of half the scene box.
 
-Shapes: P points. z is up. Distances are exact or underestimates (smooth unions), so sphere tracing
-with the full step never passes through.
+Shapes: x, y, z are tensors of one shape [P]. z is up. Distances are exact or underestimates (smooth
+unions), so sphere tracing with the full step never passes through.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -15,23 +16,47 @@ from torch import Tensor
 class Solid:
     """One procedural object inside the unit sphere."""
 
-    sdf: Callable[[Tensor], Tensor]
-    """[P, 3] -> [P], negative inside."""
-    albedo: Callable[[Tensor], Tensor]
-    """[P, 3] -> [P, 3] in [0, 1]."""
+    sdf: Callable[[Tensor, Tensor, Tensor], Tensor]
+    """x, y, z [P] -> [P], negative inside."""
+    albedo: Callable[[Tensor, Tensor, Tensor], Tensor]
+    """x, y, z [P] -> [P, 3] in [0, 1]."""
     genus: int
     """Holes through it."""
 
 
-def _cylinder(p: Tensor, radius: float, half_height: float, rounding: float) -> Tensor:
-    d = torch.stack([p[:, :2].norm(dim=-1) - radius + rounding, p[:, 2].abs() - half_height + rounding], -1)
-    return d.amax(-1).clamp(max=0.0) + d.clamp_min(0.0).norm(dim=-1) - rounding
+def mug(x: Tensor, y: Tensor, z: Tensor) -> Tensor:
+    """A mug: a deep cavity, and a handle whose hole is open."""
+    x = x + 0.18
+    rho = (x * x + y * y).sqrt()
+    body = _cylinder(rho, z, 0.45, 0.5, 0.06)
+    handle = _torus(x - 0.48, z, y, 0.28, 0.085)
+    cavity = _cylinder(rho, z - 0.45, 0.33, 0.5, 0.08)
+    return _without(_union(body, handle, 0.06), cavity, 0.05)
 
 
-def _torus(p: Tensor, ring: float, tube: float, axis: int) -> Tensor:
-    plane = [k for k in range(3) if k != axis]
-    q = torch.stack([p[:, plane].norm(dim=-1) - ring, p[:, axis]], -1)
-    return q.norm(dim=-1) - tube
+def rings(x: Tensor, y: Tensor, z: Tensor) -> Tensor:
+    """Two rings grown together at a right angle, and a dimpled ball opposite: two open holes."""
+    x = x + 0.12
+    big = _torus(x, y, z, 0.4, 0.13)
+    small = _torus(x - 0.6, z, y, 0.2, 0.08)
+    ball = _ball(x + 0.42, y, z - 0.08, 0.24)
+    dimple = _ball(x + 0.48, y, z - 0.36, 0.17)
+    return _without(_union(_union(big, small, 0.05), ball, 0.08), dimple, 0.04)
+
+
+def _cylinder(rho: Tensor, z: Tensor, radius: float, half_height: float, rounding: float) -> Tensor:
+    a, b = rho - (radius - rounding), z.abs() - (half_height - rounding)
+    outside = (a.clamp_min(0.0).square() + b.clamp_min(0.0).square()).sqrt()
+    return outside + torch.maximum(a, b).clamp_max(0.0) - rounding
+
+
+def _torus(a: Tensor, b: Tensor, axis: Tensor, ring: float, tube: float) -> Tensor:
+    q = (a * a + b * b).sqrt() - ring
+    return (q * q + axis * axis).sqrt() - tube
+
+
+def _ball(x: Tensor, y: Tensor, z: Tensor, radius: float) -> Tensor:
+    return (x * x + y * y + z * z).sqrt() - radius
 
 
 def _union(a: Tensor, b: Tensor, k: float) -> Tensor:
@@ -44,59 +69,75 @@ def _without(a: Tensor, b: Tensor, k: float) -> Tensor:
     return -_union(-a, b, k)
 
 
-def _shift(p: Tensor, x: float, y: float, z: float) -> Tensor:
-    return p - p.new_tensor([x, y, z])
+def mug_albedo(x: Tensor, y: Tensor, z: Tensor) -> Tensor:
+    """A banded glaze that runs down in waves over a warm, softly spotted body."""
+    x = x + 0.18
+    angle = torch.atan2(y, x)
+    edge = 0.11 * torch.sin(4 * angle) + 0.05 * torch.sin(7 * angle + 1.0) - 0.06
+    glaze = torch.sigmoid((z - edge) / 0.025)
+    bands = 0.5 + 0.5 * torch.sin(15 * z + 2.0 * torch.sin(3 * angle))
+    upper = _mix((0.06, 0.34, 0.58), (0.30, 0.80, 0.78), bands)
+    spots = 0.5 + 0.5 * torch.sin(16 * x + 3.0) * torch.sin(16 * y + 1.0) * torch.sin(16 * z + 1.0)
+    lower = _mix((0.90, 0.38, 0.16), (0.99, 0.82, 0.46), spots)
+    return lower + (upper - lower) * glaze[:, None]
 
 
-def mug(p: Tensor) -> Tensor:
-    """A mug: a deep cavity, and a handle whose hole is open."""
-    p = _shift(p, -0.18, 0.0, 0.0)
-    body = _cylinder(p, 0.45, 0.5, 0.06)
-    handle = _torus(_shift(p, 0.48, 0.0, 0.0), 0.28, 0.085, axis=1)
-    cavity = _cylinder(_shift(p, 0.0, 0.0, 0.4), 0.33, 0.72, 0.08)
-    return _without(_union(body, handle, 0.06), cavity, 0.05)
+def rings_albedo(x: Tensor, y: Tensor, z: Tensor) -> Tensor:
+    """Gold and violet marbling, with a turquoise vein."""
+    swirl = 0.5 + 0.5 * torch.sin(11 * x + 2.5 * torch.sin(6 * z) + 2.0 * torch.sin(7 * y))
+    vein = 0.5 + 0.5 * torch.sin(9 * (y + z) + 2.0 * torch.sin(8 * x))
+    base = _mix((0.52, 0.20, 0.58), (0.98, 0.78, 0.28), swirl)
+    return base + (base.new_tensor((0.16, 0.68, 0.70)) - base) * (vein**6)[:, None]
 
 
-def rings(p: Tensor) -> Tensor:
-    """Two rings grown together at a right angle, and a dimpled ball opposite: two open holes."""
-    p = _shift(p, -0.12, 0.0, 0.0)
-    big = _torus(p, 0.4, 0.13, axis=2)
-    small = _torus(_shift(p, 0.6, 0.0, 0.0), 0.2, 0.08, axis=1)
-    ball = _shift(p, -0.42, 0.0, 0.08).norm(dim=-1) - 0.24
-    dimple = _shift(p, -0.48, 0.0, 0.36).norm(dim=-1) - 0.17
-    return _without(_union(_union(big, small, 0.05), ball, 0.08), dimple, 0.04)
-
-
-def _waves(p: Tensor, freq: float, warm: tuple[float, ...], cold: tuple[float, ...]) -> Tensor:
-    x, y, z = p.unbind(-1)
-    a = 0.5 + 0.5 * torch.sin(freq * x + 2.0 * torch.sin(0.6 * freq * z))
-    b = 0.5 + 0.5 * torch.sin(freq * (y + z) + 1.3)
-    mix = (0.65 * a + 0.35 * b)[:, None]
-    spots = (torch.sin(1.2 * freq * x) * torch.sin(1.2 * freq * y) * torch.sin(1.2 * freq * z))[:, None]
-    color = p.new_tensor(warm) * mix + p.new_tensor(cold) * (1 - mix)
-    return (color + 0.18 * spots.clamp(-0.6, 0.6)).clamp(0.02, 0.98)
+def _mix(a: tuple[float, ...], b: tuple[float, ...], weight: Tensor) -> Tensor:
+    low, high = weight.new_tensor(a), weight.new_tensor(b)
+    return low + (high - low) * weight[:, None]
 
 
 SOLIDS = {
-    "mug": Solid(mug, lambda p: _waves(p, 11.0, (0.90, 0.45, 0.18), (0.10, 0.38, 0.62)), genus=1),
-    "rings": Solid(rings, lambda p: _waves(p, 13.0, (0.93, 0.78, 0.25), (0.45, 0.12, 0.42)), genus=2),
+    "mug": Solid(mug, mug_albedo, genus=1),
+    "rings": Solid(rings, rings_albedo, genus=2),
 }
 
 
-def normals(solid: Solid, p: Tensor) -> Tensor:
-    """Unit outward normals by central differences of the distance."""
-    eps = 1e-3 if p.dtype == torch.float32 else 1e-5
-    steps = eps * torch.eye(3, dtype=p.dtype)
-    g = torch.stack([solid.sdf(p + s) - solid.sdf(p - s) for s in steps], -1)
-    return torch.nn.functional.normalize(g, dim=-1)
+def normals(solid: Solid, x: Tensor, y: Tensor, z: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Unit outward normal (three components) and the gradient's length.
+
+    Differences over the corners of a tetrahedron: four evaluations, error of second order.
+    """
+    eps = 1e-3 if x.dtype == torch.float32 else 1e-5
+    a = solid.sdf(x + eps, y - eps, z - eps)
+    b = solid.sdf(x - eps, y - eps, z + eps)
+    c = solid.sdf(x - eps, y + eps, z - eps)
+    d = solid.sdf(x + eps, y + eps, z + eps)
+    gx, gy, gz = a - b - c + d, c + d - a - b, b + d - a - c
+    length = (gx * gx + gy * gy + gz * gz).sqrt().clamp_min(1e-12)
+    return gx / length, gy / length, gz / length, length / (4 * eps)
 
 
-def shade(solid: Solid, p: Tensor, normal: Tensor, dirs: Tensor) -> Tensor:
-    """Colour of surface points: two diffuse lights, and a soft highlight that moves with the view."""
-    base = solid.albedo(p)
-    key = torch.nn.functional.normalize(p.new_tensor([0.5, -0.4, 0.8]), dim=0)
-    fill = torch.nn.functional.normalize(p.new_tensor([-0.6, 0.7, 0.1]), dim=0)
-    light = 0.55 + 0.5 * (normal @ key).clamp_min(0.0) + 0.18 * (normal @ fill).clamp_min(0.0)
-    half = torch.nn.functional.normalize(key - dirs, dim=-1)
-    gloss = 0.25 * (normal * half).sum(-1).clamp_min(0.0) ** 24
-    return (base * light[:, None] + gloss[:, None]).clamp(0.0, 1.0)
+def _unit(x: float, y: float, z: float) -> tuple[float, float, float]:
+    length = math.sqrt(x * x + y * y + z * z)
+    return x / length, y / length, z / length
+
+
+KEY = _unit(0.5, -0.4, 0.8)
+FILL = _unit(-0.6, 0.7, 0.1)
+CROWDED = 0.15
+"""Distance along the normal at which the surface's own crowding is felt."""
+
+
+def shade(solid: Solid, x: Tensor, y: Tensor, z: Tensor, dirs: Tensor) -> Tensor:
+    """Colour [P, 3] of surface points: sky and two lights, darker in corners, and a soft highlight.
+
+    The highlight (Blinn and Phong) is what moves with the view.
+    """
+    a, b, c, _ = normals(solid, x, y, z)
+    free = (solid.sdf(x + CROWDED * a, y + CROWDED * b, z + CROWDED * c) / CROWDED).clamp(0.0, 1.0)
+    key = (KEY[0] * a + KEY[1] * b + KEY[2] * c).clamp_min(0.0)
+    fill = (FILL[0] * a + FILL[1] * b + FILL[2] * c).clamp_min(0.0)
+    light = (0.55 + 0.08 * c) * (0.6 + 0.4 * free) + 0.45 * key + 0.2 * fill
+    hx, hy, hz = KEY[0] - dirs[:, 0], KEY[1] - dirs[:, 1], KEY[2] - dirs[:, 2]
+    length = (hx * hx + hy * hy + hz * hz).sqrt().clamp_min(1e-6)
+    gloss = 0.25 * ((a * hx + b * hy + c * hz) / length).clamp_min(0.0) ** 24
+    return (solid.albedo(x, y, z) * light[:, None] + gloss[:, None]).clamp(0.0, 1.0)
