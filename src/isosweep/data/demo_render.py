@@ -20,7 +20,7 @@ from isosweep.types import Cameras, Rays
 
 REACH = 0.82
 """Every solid lies inside this radius."""
-_CHUNK = 30_000
+_CHUNK = 60_000
 """Rays traced together."""
 _NEAR = 1e-4
 """A hit: 1% of a pixel's width on the surface."""
