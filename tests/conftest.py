@@ -16,5 +16,7 @@ def shared_data() -> Path:
     """The folder with the real data sets: $ISOSWEEP_DATA, or shared/data beside the checkout."""
     folder = Path(os.environ.get("ISOSWEEP_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
     if not folder.is_dir():
-        pytest.skip(f"no real data at {folder}: set ISOSWEEP_DATA to the folder that holds dtu_scan24 and blender_chair")
+        pytest.skip(
+            f"no real data at {folder}: set ISOSWEEP_DATA to the folder that holds dtu_scan24 and blender_chair"
+        )
     return folder

@@ -77,6 +77,9 @@ class Watch:
     def check(self):
         pass
 
+    def checkpointed(self, step):
+        pass
+
 
 def fit(cfg, folder: Path) -> tuple[torch.nn.Module, dict, Watch]:
     torch.manual_seed(cfg.seed)

@@ -37,6 +37,9 @@ class Log:
     def check(self):
         pass
 
+    def checkpointed(self, step):
+        pass
+
 
 def model(seed: int = 0) -> NeuS:
     torch.manual_seed(seed)
@@ -160,11 +163,11 @@ def test_best_follows_the_validation_score_only(tmp_path):
 
 
 def test_checkpoints_of_another_kind_are_refused_with_the_words_to_change(tmp_path):
-    net, _, _ = run(tmp_path)
+    run(tmp_path)
     path = tmp_path / "last.pt"
     with pytest.raises(ValueError, match=r"belongs to run k, and this config is run other.*train.init_from="):
         checkpoint.load(path, CPU, "other")
-    with pytest.raises(FileNotFoundError, match="no checkpoint at .*train the run first"):
+    with pytest.raises(FileNotFoundError, match=r"no checkpoint at .*train the run first"):
         checkpoint.load(tmp_path / "none.pt", CPU)
     path.write_bytes(path.read_bytes()[:500])
     with pytest.raises(ValueError, match="not a readable checkpoint"):

@@ -17,7 +17,9 @@ class TrainSettings:
     target_samples: int = 8192  # samples a batch aims at; 0 keeps the ray count fixed
     ray_ema: float = 0.9  # weight of the old ray count when it is updated
     background: str = "random"  # random | white | black | dataset: behind composited pixels
-    precision: str = "auto"  # auto | float32 | float16 | bfloat16: autocast of colour and density MLPs, CUDA only
+    precision: str = (
+        "auto"  # auto | float32 | float16 | bfloat16: autocast of colour and density MLPs, CUDA only
+    )
     precrop: float = 0.0  # side of the central crop, fraction of the image; 0 is off
     precrop_until: float = 0.0  # fraction of max_steps
     grad_clip: float | None = None  # largest gradient norm

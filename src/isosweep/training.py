@@ -32,6 +32,10 @@ class RunLog(Protocol):
         """Raise where this process no longer owns the run."""
         ...
 
+    def checkpointed(self, step: int) -> None:
+        """A checkpoint of ``step`` is on the disk."""
+        ...
+
 
 @dataclass
 class TrainState:
@@ -191,11 +195,14 @@ def train(
             if on_log is not None:
                 on_log(state.step, {"val/psnr": psnr})
             if psnr > state.best:
+                record.check()
                 state.best = psnr
                 state.save(folder / "best.pt", model, run_key)
         overdue = time.monotonic() - last_save > 60 * settings.checkpoint_minutes
         if overdue or _due(state.step, settings.checkpoint_every, done):
+            record.check()
             state.save(folder / "last.pt", model, run_key)
+            record.checkpointed(state.step)
             last_save = time.monotonic()
 
 

@@ -69,7 +69,7 @@ def test_the_level_is_zero_at_the_surface_density_and_negative_inside():
 
 def test_a_surface_sampler_is_refused_with_the_words_to_change():
     with pytest.raises(
-        ValueError, match="needs a field with a level, and model 'nerf' has a density.*model=neus"
+        ValueError, match=r"needs a field with a level, and model 'nerf' has a density.*model=neus"
     ):
         nerf(UpSample())
 

@@ -146,7 +146,7 @@ def test_knobs_depend_on_the_fraction_of_the_run():
 
 def test_options_are_checked_with_the_choices():
     with pytest.raises(
-        ValueError, match="model.gradient is one of analytic, finite_difference, found 'autograd'"
+        ValueError, match=r"model.gradient is one of analytic, finite_difference, found 'autograd'"
     ):
         neus(gradient="autograd")
     with pytest.raises(ValueError, match="needs a field with a density, and model 'neus' has a level"):

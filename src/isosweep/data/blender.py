@@ -80,11 +80,11 @@ def load_folder(
         kept = [frames[i] for i in spread(len(frames), wanted)]
         splits[split] = tuple(range(len(sources), len(sources) + len(kept)))
         for frame in kept:
-            image = _image_path(folder, frame["file_path"])
+            image = _image_path(folder, frame, file)
             sources.append(Source(image, None, file))
             poses.append(_pose(frame, file))
             focals.append(_focal(meta, frame, file))
-            names.append(f"{split}/{image.stem}")
+            names.append(_name(split, frame["file_path"]))
     factor = whole_factor(downscale)
     store = load_images(sources, factor, cache)
     K = np.stack([_intrinsics(f, hw, factor) for f, hw in zip(focals, store.hw.tolist(), strict=True)])
@@ -128,10 +128,19 @@ def _read(file: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     return meta, frames
 
 
-def _image_path(folder: Path, file_path: str) -> Path:
+def _image_path(folder: Path, frame: dict[str, Any], file: Path) -> Path:
+    if not isinstance(frame.get("file_path"), str):
+        raise ValueError(f"{file}: a frame has no file_path (it has {', '.join(frame)}): export it again")
     # follow the json and never glob: depth and normal maps lie beside the images
-    path = folder / file_path
+    path = folder / frame["file_path"]
     return path if path.suffix.lower() in {".png", ".jpg", ".jpeg"} else path.with_name(path.name + ".png")
+
+
+def _name(split: str, file_path: str) -> str:
+    """'train/r_0' for './train/r_0.png' of train; other folders stay in the name, so that it is unique."""
+    name = file_path.removeprefix("./").removeprefix(f"{split}/")
+    ending = Path(name).suffix
+    return f"{split}/{name.removesuffix(ending) if ending.lower() in {'.png', '.jpg', '.jpeg'} else name}"
 
 
 def _pose(frame: dict[str, Any], file: Path) -> np.ndarray:
@@ -159,6 +168,12 @@ def _focal(meta: dict[str, Any], frame: dict[str, Any], file: Path) -> dict[str,
     """Whatever intrinsics the json gives, the frame's before the file's."""
     keys = ("fl_x", "fl_y", "cx", "cy", "w", "h", "camera_angle_x")
     found = {k: float(v) for k in keys if (v := frame.get(k, meta.get(k))) is not None}
+    distorted = [k for k in ("k1", "k2", "k3", "k4", "p1", "p2") if frame.get(k, meta.get(k))]
+    if distorted:
+        raise ValueError(
+            f"{file} gives lens distortion ({', '.join(distorted)}), and cameras here are pin-holes: undistort the "
+            "images first (colmap image_undistorter), or set the coefficients to 0 if they are negligible"
+        )
     if "fl_x" not in found and "camera_angle_x" not in found:
         raise ValueError(f"{file} has neither camera_angle_x nor fl_x: the focal length is unknown")
     return found

@@ -5,6 +5,7 @@ are integers; scale_mat_i maps the normalised sphere to world units.
 """
 
 import logging
+import re
 from pathlib import Path
 
 import numpy as np
@@ -41,7 +42,8 @@ def load(
 
     Cameras become OpenCV camera-to-world in normalised units; ``to_world`` is scale_mat_0. Without
     ``test_every`` every view is trained on and scored as train_view/*; with it, views whose place in
-    the sorted list is a multiple of it are held out.
+    the sorted list is a multiple of it are held out. The layout has no validation views, and neither
+    test nor training views are taken for them.
 
     Raises:
         FileNotFoundError: no such scene, no images.
@@ -53,7 +55,7 @@ def load(
     if background not in BACKGROUNDS:
         raise ValueError(f"dataset.background is one of {', '.join(BACKGROUNDS)}, found {background!r}")
     images, mask_files = _files(folder)
-    world, scale = _matrices(folder, len(images))
+    world, scale = _matrices(folder, images)
     chosen = spread(len(images), n_images)
     factor = whole_factor(downscale)
     sources = [Source(images[i], mask_files[i] if mask_files else None) for i in chosen]
@@ -70,14 +72,14 @@ def load(
         cameras=cameras,
         images=store,
         names=tuple(images[i].name for i in chosen),
-        splits={"train": train, "val": test[:1], "test": test or train},
+        splits={"train": train, "val": (), "test": test or train},
         held_out=bool(test),
         to_world=scale[0],
         world_unit=world_unit,
         radius=radius,
         near_far=(0.05, 1e3),
         background=torch.full((3,), BACKGROUNDS[background]),
-        composite=masks and store.has_masks,
+        composite=store.is_alpha or (masks and store.has_masks),
         use_masks=masks and store.has_masks,
         truth=truth_file,
         reference_points=reference,
@@ -105,10 +107,15 @@ def _files(folder: Path) -> tuple[list[Path], list[Path]]:
 def _sorted(folder: Path) -> list[Path]:
     if not folder.is_dir():
         return []
-    return sorted(p for p in folder.iterdir() if p.suffix.lower() in IMAGE_ENDINGS)
+    return sorted((p for p in folder.iterdir() if p.suffix.lower() in IMAGE_ENDINGS), key=_natural)
 
 
-def _matrices(folder: Path, n: int) -> tuple[np.ndarray, np.ndarray]:
+def _natural(path: Path) -> list[tuple[int, str]]:
+    """Order of names with their numbers taken as numbers: 2 before 10, whatever the zero padding."""
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", path.stem)]
+
+
+def _matrices(folder: Path, images: list[Path]) -> tuple[np.ndarray, np.ndarray]:
     """world_mat [n, 4, 4] and scale_mat [n, 4, 4] of the views, in order of their index."""
     file = next(folder / name for name in CAMERA_FILES if (folder / name).is_file())
     try:
@@ -119,11 +126,11 @@ def _matrices(folder: Path, n: int) -> tuple[np.ndarray, np.ndarray]:
     indices = sorted(
         int(k.removeprefix("world_mat_")) for k in arrays if k.removeprefix("world_mat_").isdigit()
     )
-    if len(indices) != n:
-        gaps = sorted(set(range(n)) - set(indices))
-        missing = f" (world_mat_{gaps[0]} is missing)" if gaps and len(indices) < n else ""
+    missing = _missing(indices, images)
+    if len(indices) != len(images) or missing:
+        gap = f" (world_mat_{missing[0]} is missing)" if missing else ""
         raise ValueError(
-            f"{file} has {len(indices)} world_mat_* for {n} images{missing}: every image needs its camera, "
+            f"{file} has {len(indices)} world_mat_* for {len(images)} images{gap}: every image needs its camera, "
             "in the order of the sorted file names"
         )
     absent = [i for i in indices if f"scale_mat_{i}" not in arrays]
@@ -147,6 +154,17 @@ def _matrices(folder: Path, n: int) -> tuple[np.ndarray, np.ndarray]:
             f"{file}: scale_mat_* differ between views; one scene has one normalisation. Write the same to all"
         )
     return world, scale
+
+
+def _missing(indices: list[int], images: list[Path]) -> list[int]:
+    """Indices without a camera. A gap is none where the images' own numbers have the same gap."""
+    numbers = [re.findall(r"\d+", p.stem)[-1:] for p in images]
+    if all(numbers) and len(indices) == len(images):
+        given = [int(n[0]) for n in numbers]
+        if [i - indices[0] for i in indices] == [g - given[0] for g in given]:
+            return []
+    first = indices[0] if len(indices) >= len(images) else 0
+    return sorted(set(range(first, first + len(images))) - set(indices))
 
 
 def _camera(projection: np.ndarray, name: str, folder: Path) -> tuple[np.ndarray, np.ndarray]:

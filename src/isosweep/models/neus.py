@@ -226,7 +226,11 @@ class NeuS(Model):
             f = self.field.level(points, knobs.window)
             if self.occupancy == "hollow":
                 # The surface may pass anywhere in the cell that the probe point stands for.
-                f = (f.abs() - 0.75 * math.sqrt(3) * cell).clamp_min(0.0)
+                shell = (f.abs() - 0.75 * math.sqrt(3) * cell).clamp_min(0.0)
+                # A ray that enters the box inside the solid crosses no surface: without samples at the
+                # wall a field that is negative everywhere would render nothing and never recover.
+                wall = points.abs().amax(-1) > self.radius - 4 * cell
+                f = torch.where(wall & (f < 0), f, shell)
             enter = torch.sigmoid((f + half) * s)
             leave = torch.sigmoid((f - half) * s)
             return ((enter - leave + 1e-5) / (enter + 1e-5)).clamp(0.0, 1.0)
