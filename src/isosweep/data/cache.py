@@ -41,7 +41,7 @@ def open_cached(path: Path, shape: tuple[int, int]) -> UInt8[np.ndarray, "n c"] 
     try:
         # copy-on-write: torch wants a writable array, the file stays as it is
         pixels = np.load(path, mmap_mode="c")
-    except ValueError as error:
+    except (ValueError, EOFError) as error:
         log.warning("image cache %s is damaged (%s): decoding again", path, error)
         return None
     if pixels.shape != shape or pixels.dtype != np.uint8:

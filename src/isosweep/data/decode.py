@@ -42,7 +42,8 @@ def read_header(source: Source) -> Header:
             pixel grid, so nothing is turned in silence); a mask of another size.
     """
     with _open(source.image, source.listed_in) as image:
-        turned = image.getexif().get(_ORIENTATION, 1)
+        # asked for without an exif block, a png would be decoded whole to look for one at its end
+        turned = image.getexif().get(_ORIENTATION, 1) if "exif" in image.info else 1
         if turned not in (0, 1):
             raise ValueError(
                 f"{source.image} asks to be turned when shown (EXIF orientation {turned}), so its pixel grid is "

@@ -158,12 +158,11 @@ def _matrices(folder: Path, images: list[Path]) -> tuple[np.ndarray, np.ndarray]
 
 def _missing(indices: list[int], images: list[Path]) -> list[int]:
     """Indices without a camera. A gap is none where the images' own numbers have the same gap."""
-    numbers = [re.findall(r"\d+", p.stem)[-1:] for p in images]
-    if all(numbers) and len(indices) == len(images):
-        given = [int(n[0]) for n in numbers]
-        if [i - indices[0] for i in indices] == [g - given[0] for g in given]:
-            return []
-    first = indices[0] if len(indices) >= len(images) else 0
+    found = [re.findall(r"\d+", p.stem)[-1:] for p in images]
+    numbers = [int(n[0]) for n in found] if all(found) else list(range(len(images)))
+    first = indices[0] if len(indices) == len(images) else min(indices[:1] + numbers[:1])
+    if len(indices) == len(images) and [i - first for i in indices] == [n - numbers[0] for n in numbers]:
+        return []
     return sorted(set(range(first, first + len(images))) - set(indices))
 
 
