@@ -1,5 +1,6 @@
 """Shared fixtures. Shapes and types of isosweep's signatures are checked while tests run."""
 
+import logging
 import os
 from pathlib import Path
 
@@ -20,3 +21,13 @@ def shared_data() -> Path:
             f"no real data at {folder}: set ISOSWEEP_DATA to the folder that holds dtu_scan24 and blender_chair"
         )
     return folder
+
+
+@pytest.fixture(autouse=True)
+def _fresh_logger():
+    """A run sets the level and handlers of the package's logger; the next test starts without them."""
+    logger = logging.getLogger("isosweep")
+    level, handlers = logger.level, list(logger.handlers)
+    yield
+    logger.setLevel(level)
+    logger.handlers[:] = handlers
