@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from isosweep.data.decode import Source
+from isosweep.data.decode import Header, Source, read_header
 from isosweep.data.find import find_scene, spread, whole_factor
 from isosweep.data.images import load_images
 from isosweep.geometry import opengl_to_opencv
@@ -87,7 +87,7 @@ def load_folder(
             names.append(_name(split, frame["file_path"]))
     factor = whole_factor(downscale)
     store = load_images(sources, factor, cache)
-    K = np.stack([_intrinsics(f, hw, factor) for f, hw in zip(focals, store.hw.tolist(), strict=True)])
+    K = np.stack([_intrinsics(f, read_header(s), factor) for f, s in zip(focals, sources, strict=True)])
     held_out = bool(splits["test"])
     if not held_out:
         splits["test"] = splits["train"]
@@ -179,12 +179,11 @@ def _focal(meta: dict[str, Any], frame: dict[str, Any], file: Path) -> dict[str,
     return found
 
 
-def _intrinsics(given: dict[str, float], hw: list[int], factor: int) -> np.ndarray:
+def _intrinsics(given: dict[str, float], image: Header, factor: int) -> np.ndarray:
     """K for the downscaled image; half-pixel centres, so everything is divided by the factor."""
-    h, w = hw[0] * factor, hw[1] * factor
+    h, w = image.height, image.width
     for name, size in (("w", w), ("h", h)):
-        # images that fill no whole box lose up to factor - 1 pixels at the border
-        if name in given and not size <= given[name] < size + factor:
+        if name in given and given[name] != size:
             raise ValueError(
                 f"the intrinsics are written for {name}={given[name]:g} pixels, the image has {size}: use the images "
                 "the cameras were made for, or rescale fl_x, fl_y, cx, cy, w and h"

@@ -192,14 +192,14 @@ def _check_intrinsics(K: np.ndarray, size: np.ndarray, folder: Path) -> None:
     The principal point of an uncropped photograph is near its middle; further than a quarter of the
     image away, the intrinsics belong to other pixels.
     """
-    place = K[:, [1, 0], 2] / size
+    place = (K[:, [1, 0], 2] + 0.5) / size
     off = np.flatnonzero((np.abs(place - 0.5) > 0.25).any(1))
     if not len(off):
         return
     v = off[0]
     factor = float(np.median(2 * place[off]))
     raise ValueError(
-        f"{folder}: the principal point of view {v} is ({K[v, 0, 2]:.0f}, {K[v, 1, 2]:.0f}) in an image of "
+        f"{folder}: the principal point of view {v} is ({K[v, 0, 2]:.1f}, {K[v, 1, 2]:.1f}) in an image of "
         f"{size[v, 1]}x{size[v, 0]} pixels: the cameras seem to be made for images {factor:.2g} times as large. Use "
         f"those images, or rescale the intrinsics of world_mat_* by 1/{factor:.2g} (c' = (c + 0.5)/k - 0.5)"
     )
