@@ -36,7 +36,7 @@ assert not heavy, heavy
 @pytest.mark.parametrize(
     ("arguments", "shown"),
     [
-        (["--cfg", "job", "--resolve", "model=nerf", "dataset=bmvs"], "_target_: isosweep.data.bmvs.load"),
+        (["--cfg", "job", "--resolve", "model=nerf", "dataset=bmvs"], "name: bmvs"),
         (["--help"], "encoding: freq, hashgrid"),
         (["--info", "defaults"], "Defaults List"),
     ],

@@ -20,7 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 from isosweep import ops
 from isosweep.config_check import ConfigError
 from isosweep.data.demo_scenes import SOLIDS
-from isosweep.data.find import PREFIXES
+from isosweep.data.find import places
 from isosweep.losses.total import TotalLoss
 from isosweep.models.base import Model
 from isosweep.types import Scene
@@ -127,16 +127,15 @@ def build_loss(cfg: DictConfig, model: Model) -> TotalLoss:
 
 def require_folder(cfg: DictConfig) -> None:
     """Let the loader complain about a scene that is not there before a run folder is made for it."""
-    name = str(cfg.dataset._target_).split(".")[-2]
-    if name == "demo" and cfg.dataset.path is None and cfg.scene not in SOLIDS:
-        build(cfg.dataset, named=False)
-    if name not in PREFIXES:
-        return
-    root, scene = Path(cfg.dataset.root), str(cfg.scene)
-    names = (scene, PREFIXES[name] + scene)
-    places = [base / n for base in (root, root / name) for n in names]
-    if not any(p.is_dir() for p in ([Path(cfg.dataset.path)] if cfg.dataset.path else places)):
-        build(cfg.dataset, named=False)
+    data = cfg.dataset
+    if data._target_ == "isosweep.data.demo.load":
+        absent = data.path is None and cfg.scene not in SOLIDS
+    else:
+        # a loader of the user's own need not follow the folder names of the others
+        tried = places(data.name, str(cfg.scene), data.path, Path(data.root)) if "name" in data else []
+        absent = bool(tried) and not any(p.is_dir() for p in tried)
+    if absent:
+        build(data, named=False)
 
 
 def check_scene(cfg: DictConfig, scene: Scene, loss: TotalLoss, model: Model) -> None:
@@ -167,9 +166,10 @@ def check_scene(cfg: DictConfig, scene: Scene, loss: TotalLoss, model: Model) ->
 def choice_names(cfg: DictConfig) -> dict[str, str]:
     """Group -> the option's name, as typed; from the target's name where Hydra did not compose."""
     names = {
-        group: str(cfg[group]["_target_"]).split(".")[-1 if group != "dataset" else -2].lower()
-        for group in ("dataset", "model", "encoding", "sampler", "loss")
+        group: str(cfg[group]["_target_"]).split(".")[-1].lower()
+        for group in ("model", "encoding", "sampler", "loss")
     }
+    names["dataset"] = str(cfg.dataset.get("name", "demo"))
     if HydraConfig.initialized():
         chosen = HydraConfig.get().runtime.choices
         names.update({g: str(chosen[g]) for g in names if chosen.get(g)})

@@ -16,7 +16,6 @@ from omegaconf import DictConfig, OmegaConf
 
 from isosweep.config import MODES, Config
 from isosweep.config_errors import did_you_mean, unknown_key
-from isosweep.data.find import PREFIXES
 
 SPECIAL = {"_target_", "_partial_", "_convert_", "_recursive_", "_args_"}
 
@@ -59,9 +58,9 @@ def require_scene(cfg: DictConfig) -> None:
     if cfg.scene is not None:
         return
     root = Path(str(cfg.dataset.get("root") or "."))
-    prefix = PREFIXES.get(str(cfg.dataset._target_).split(".")[-2], "")
+    prefix = f"{cfg.dataset.get('name')}_"
     found = sorted(p.name for p in root.iterdir() if p.is_dir()) if root.is_dir() else []
-    own = [name.removeprefix(prefix) for name in found if prefix and name.startswith(prefix)]
+    own = [name.removeprefix(prefix) for name in found if name.startswith(prefix)]
     there = f"{root} has {', '.join((own or found)[:12])}" if found else f"{root} has none: set dataset.root="
     raise ConfigError(f"which scene? Set scene=<name>; {there}")
 

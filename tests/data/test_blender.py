@@ -136,7 +136,7 @@ def test_background_and_masks(tmp_path: Path) -> None:
     folder = tiny_blender(tmp_path)
     assert load(folder, background="black").background.tolist() == [0, 0, 0]
     assert load(folder).background.tolist() == [1, 1, 1]
-    with pytest.raises(ValueError, match=r"dataset.background is one of white, black, found 'grey'"):
+    with pytest.raises(ValueError, match=r"dataset.background is one of auto, white, black, found 'grey'"):
         load(folder, background="grey")
     for image in folder.glob("*/*.png"):
         Image.open(image).convert("RGB").save(image)

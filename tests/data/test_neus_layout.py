@@ -9,7 +9,7 @@ import torch
 import trimesh
 from PIL import Image
 
-from isosweep.data import blender, bmvs, dtu
+from isosweep.data import blender, neus_layout
 from isosweep.data.neus_layout import has_faces
 from isosweep.geometry import from_world, pixel_rays, project, similarity_scale
 from isosweep.types import Scene
@@ -19,7 +19,7 @@ Matrices = dict[str, np.ndarray]
 
 
 def load(folder: Path, **options) -> Scene:
-    return dtu.load("mug", path=str(folder), **options)
+    return neus_layout.load("mug", "dtu", path=str(folder), world_unit="mm", **options)
 
 
 def matrices(folder: Path) -> Matrices:
@@ -102,9 +102,24 @@ def test_a_scan_trains_on_all_views_and_says_so(tmp_path: Path) -> None:
     held = load(folder, test_every=4)
     assert held.splits == {"train": (1, 2, 3, 5, 6, 7), "val": (), "test": (0, 4)}
     assert held.score_prefix == "nvs"
-    other = bmvs.load("mug", path=str(folder), n_images=3)
+    other = neus_layout.load("mug", "bmvs", path=str(folder), n_images=3)
     assert (other.dataset, other.world_unit) == ("bmvs", "unit")
     assert other.names == ("000.png", "004.png", "007.png")
+
+
+def test_a_scan_needs_views_to_train_on(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"test_every=1 holds out all 8 views of .* none to train on"):
+        load(tiny_neus(tmp_path), test_every=1)
+
+
+def test_photographs_stand_before_their_mean_colour_and_masked_ones_before_black(tmp_path: Path) -> None:
+    folder = tiny_neus(tmp_path)
+    assert load(folder).background.tolist() == [0, 0, 0]
+    assert load(folder, masks=False, background="white").background.tolist() == [1, 1, 1]
+    whole = load(folder, masks=False, test_every=2)
+    train = torch.cat([whole.images.image(v)[0].reshape(-1, 3) for v in whole.splits["train"]])
+    torch.testing.assert_close(whole.background, train.mean(0), atol=0.01, rtol=0)
+    assert torch.equal(whole.background, load(folder, masks=False, test_every=2).background)
 
 
 def test_masks_may_be_missing_or_unused(tmp_path: Path) -> None:
@@ -277,7 +292,7 @@ def test_the_real_scan(shared_data: Path) -> None:
     """49 photographs of 400x300 in millimetres; the triangulated points fall inside images and masks."""
     if not (shared_data / "dtu_scan24").is_dir():
         pytest.skip(f"no dtu_scan24 in {shared_data}")
-    scene = dtu.load("scan24", root=str(shared_data))
+    scene = neus_layout.load("scan24", "dtu", root=str(shared_data), world_unit="mm")
     assert len(scene.names) == 49
     assert scene.images.hw.unique(dim=0).tolist() == [[300, 400]]
     assert scene.use_masks

@@ -8,22 +8,23 @@ from typing import Any
 import numpy as np
 import torch
 
+from isosweep.data.backdrop import backdrop, check_background
 from isosweep.data.decode import Header, Source, read_header
 from isosweep.data.find import find_scene, spread, whole_factor
 from isosweep.data.images import load_images
 from isosweep.geometry import opengl_to_opencv
 from isosweep.types import Cameras, Scene
 
-BACKGROUNDS = {"white": 1.0, "black": 0.0}
 SPLITS = ("train", "val", "test")
 
 
 def load(
     scene: str,
+    name: str = "blender",
     path: str | None = None,
     root: str = "data",
     downscale: float = 1,
-    background: str = "white",
+    background: str = "auto",
     masks: bool = True,
     radius: float = 1.5,
     n_images: int | None = None,
@@ -35,38 +36,16 @@ def load(
     Without transforms_val.json there is no validation split; without transforms_test.json the
     training views are scored as train_view/*. Images without alpha count as photographs.
 
+    Args:
+        name: the data set, as records and tables call it, and the prefix of its folders (blender_chair).
+        background: see `backdrop`; 'auto' is white behind alpha.
+
     Raises:
         FileNotFoundError: no such scene, or an image that a json lists.
         ValueError: a json, pose or image that cannot be used, named.
     """
-    folder = find_scene("blender", scene, path, root, "transforms_train.json", looks_right)
-    return load_folder(
-        "blender", scene, folder, downscale, background, masks, radius, n_images, n_test, cache
-    )
-
-
-def looks_right(folder: Path) -> bool:
-    """Whether a folder has the training cameras."""
-    return (folder / "transforms_train.json").is_file()
-
-
-def load_folder(
-    dataset: str,
-    scene: str,
-    folder: Path,
-    downscale: float,
-    background: str,
-    masks: bool,
-    radius: float,
-    n_images: int | None = None,
-    n_test: int | None = None,
-    cache: bool = True,
-    to_world: np.ndarray | None = None,
-    truth: Path | None = None,
-) -> Scene:
-    """The scene in ``folder``; ``to_world`` and ``truth`` where the caller knows them."""
-    if background not in BACKGROUNDS:
-        raise ValueError(f"dataset.background is one of {', '.join(BACKGROUNDS)}, found {background!r}")
+    check_background(background)
+    folder = find_scene(name, scene, path, root, "transforms_train.json", looks_right)
     sources: list[Source] = []
     poses, focals, names = [], [], []
     splits: dict[str, tuple[int, ...]] = {}
@@ -88,12 +67,13 @@ def load_folder(
     factor = whole_factor(downscale)
     store = load_images(sources, factor, cache)
     K = np.stack([_intrinsics(f, read_header(s), factor) for f, s in zip(focals, sources, strict=True)])
+    composite = store.is_alpha or (masks and store.has_masks)
     held_out = bool(splits["test"])
     if not held_out:
         splits["test"] = splits["train"]
     return Scene(
         name=scene,
-        dataset=dataset,
+        dataset=name,
         cameras=Cameras(
             torch.tensor(opengl_to_opencv(np.stack(poses)), dtype=torch.float32),
             torch.tensor(K, dtype=torch.float32),
@@ -104,15 +84,19 @@ def load_folder(
         names=tuple(names),
         splits=splits,
         held_out=held_out,
-        to_world=np.eye(4) if to_world is None else to_world,
+        to_world=np.eye(4),
         world_unit="unit",
         radius=radius,
         near_far=(0.05, 1e3),
-        background=torch.full((3,), BACKGROUNDS[background]),
-        composite=store.is_alpha or (masks and store.has_masks),
+        background=backdrop(background, "white", composite, store, splits["train"]),
+        composite=composite,
         use_masks=masks and store.has_masks,
-        truth=truth,
     )
+
+
+def looks_right(folder: Path) -> bool:
+    """Whether a folder has the training cameras."""
+    return (folder / "transforms_train.json").is_file()
 
 
 def _read(file: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:

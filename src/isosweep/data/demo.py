@@ -8,11 +8,13 @@ import os
 import shutil
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from isosweep.data.blender import load_folder, looks_right
+from isosweep.data import blender
+from isosweep.data.blender import looks_right
 from isosweep.data.cache import cache_folder
 from isosweep.data.demo_make import make, write_blender
 from isosweep.data.demo_scenes import SOLIDS
@@ -28,7 +30,7 @@ def load(
     path: str | None = None,
     root: str = "data",
     downscale: float = 1,
-    background: str = "white",
+    background: str = "auto",
     masks: bool = True,
     radius: float = 1.0,
     n_images: int | None = None,
@@ -56,20 +58,18 @@ def load(
         raise ValueError(
             f"{folder} holds the demo scene '{meta['name']}', not '{scene}': change scene= or dataset.path="
         )
-    return load_folder(
-        "demo",
+    loaded = blender.load(
         scene,
-        folder,
-        downscale,
-        background,
-        masks,
-        radius,
-        n_images,
-        n_test,
-        cache,
-        to_world=np.array(meta["to_world"]),
-        truth=folder / "mesh.ply",
+        path=str(folder),
+        downscale=downscale,
+        background=background,
+        masks=masks,
+        radius=radius,
+        n_images=n_images,
+        n_test=n_test,
+        cache=cache,
     )
+    return replace(loaded, dataset="demo", to_world=np.array(meta["to_world"]), truth=folder / "mesh.ply")
 
 
 def _find_or_make(scene: str, root: Path) -> Path:

@@ -4,16 +4,14 @@ import difflib
 from collections.abc import Callable
 from pathlib import Path
 
-PREFIXES = {"dtu": "dtu_", "bmvs": "bmvs_", "blender": "blender_"}
-
 
 def find_scene(
     dataset: str, scene: str, path: str | None, root: str, marker: str, looks_right: Callable[[Path], bool]
 ) -> Path:
     """The folder of a scene.
 
-    ``path`` itself if given, else the first that exists of <root>/<scene>, <root>/<prefix><scene>,
-    <root>/<dataset>/<scene>, <root>/<dataset>/<prefix><scene>.
+    ``path`` itself if given, else the first that exists of <root>/<scene>, <root>/<dataset>_<scene>,
+    <root>/<dataset>/<scene>, <root>/<dataset>/<dataset>_<scene>.
 
     Args:
         marker: what such a folder holds, in words, for the error.
@@ -22,13 +20,8 @@ def find_scene(
     Raises:
         FileNotFoundError: names what was sought, the scenes that are there, and the nearest name.
     """
-    prefix = PREFIXES.get(dataset, "")
     base = Path(root)
-    if path is not None:
-        candidates = [Path(path)]
-    else:
-        names = dict.fromkeys([scene, prefix + scene])
-        candidates = [folder / name for folder in (base, base / dataset) for name in names]
+    candidates = places(dataset, scene, path, base)
     for candidate in candidates:
         if looks_right(candidate):
             return candidate
@@ -39,7 +32,7 @@ def find_scene(
                 f"{', '.join(sorted(p.name for p in candidate.iterdir())[:8]) or 'an empty folder'}"
             )
     folder = Path(path).parent if path is not None else base
-    there = _scenes(folder, dataset, prefix, looks_right)
+    there = _scenes(folder, dataset, looks_right)
     sought = ", ".join(map(str, candidates))
     if not there:
         raise FileNotFoundError(
@@ -54,9 +47,17 @@ def find_scene(
     )
 
 
-def _scenes(folder: Path, dataset: str, prefix: str, looks_right: Callable[[Path], bool]) -> list[str]:
+def places(dataset: str, scene: str, path: str | None, root: Path) -> list[Path]:
+    """Folders in which a scene may lie, in the order in which they are tried."""
+    if path is not None:
+        return [Path(path)]
+    names = (scene, f"{dataset}_{scene}")
+    return [folder / name for folder in (root, root / dataset) for name in names]
+
+
+def _scenes(folder: Path, dataset: str, looks_right: Callable[[Path], bool]) -> list[str]:
     found = [p for base in (folder, folder / dataset) if base.is_dir() for p in base.iterdir()]
-    return sorted({p.name.removeprefix(prefix) for p in found if p.is_dir() and looks_right(p)})
+    return sorted({p.name.removeprefix(f"{dataset}_") for p in found if p.is_dir() and looks_right(p)})
 
 
 def whole_factor(downscale: float) -> int:

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from isosweep.data.backdrop import backdrop, check_background
 from isosweep.data.decode import Source
 from isosweep.data.find import find_scene, spread, whole_factor
 from isosweep.data.images import load_images
@@ -20,19 +21,18 @@ from isosweep.types import Cameras, Scene
 log = logging.getLogger("isosweep")
 CAMERA_FILES = ("cameras_sphere.npz", "cameras.npz")
 IMAGE_ENDINGS = {".png", ".jpg", ".jpeg"}
-BACKGROUNDS = {"white": 1.0, "black": 0.0}
 
 
 def load(
-    dataset: str,
     scene: str,
-    path: str | None,
-    root: str,
-    downscale: float,
-    background: str,
-    masks: bool,
-    radius: float,
-    world_unit: str,
+    name: str,
+    path: str | None = None,
+    root: str = "data",
+    world_unit: str = "unit",
+    downscale: float = 1,
+    background: str = "auto",
+    masks: bool = True,
+    radius: float = 1.0,
     n_images: int | None = None,
     test_every: int | None = None,
     truth: str | None = None,
@@ -45,15 +45,18 @@ def load(
     the sorted list is a multiple of it are held out. The layout has no validation views, and neither
     test nor training views are taken for them.
 
+    Args:
+        name: the data set, as records and tables call it, and the prefix of its folders (dtu_scan24).
+        world_unit: what scale_mat maps to: 'mm' for DTU.
+        background: see `backdrop`; 'auto' is black behind masks.
+        truth: a ply in world units, such as DTU's official stl*_total.ply; None takes what gt/ holds.
+
     Raises:
         FileNotFoundError: no such scene, no images.
         ValueError: counts, poses, intrinsics or masks that do not fit, each named.
     """
-    folder = find_scene(
-        dataset, scene, path, root, "image/ and cameras_sphere.npz or cameras.npz", looks_right
-    )
-    if background not in BACKGROUNDS:
-        raise ValueError(f"dataset.background is one of {', '.join(BACKGROUNDS)}, found {background!r}")
+    check_background(background)
+    folder = find_scene(name, scene, path, root, "image/ and cameras_sphere.npz or cameras.npz", looks_right)
     images, mask_files = _files(folder)
     world, scale = _matrices(folder, images)
     chosen = spread(len(images), n_images)
@@ -65,10 +68,16 @@ def load(
     n = len(chosen)
     test = tuple(i for i in range(n) if test_every and i % test_every == 0)
     train = tuple(i for i in range(n) if i not in set(test))
+    if not train:
+        raise ValueError(
+            f"dataset.test_every={test_every} holds out all {n} views of {folder} and leaves none to train on: "
+            "use 2 or more (8 is usual), or null"
+        )
+    composite = store.is_alpha or (masks and store.has_masks)
     truth_file, reference = _ground_truth(folder, truth)
     return Scene(
         name=scene,
-        dataset=dataset,
+        dataset=name,
         cameras=cameras,
         images=store,
         names=tuple(images[i].name for i in chosen),
@@ -78,8 +87,8 @@ def load(
         world_unit=world_unit,
         radius=radius,
         near_far=(0.05, 1e3),
-        background=torch.full((3,), BACKGROUNDS[background]),
-        composite=store.is_alpha or (masks and store.has_masks),
+        background=backdrop(background, "black", composite, store, train),
+        composite=composite,
         use_masks=masks and store.has_masks,
         truth=truth_file,
         reference_points=reference,

@@ -3,10 +3,9 @@
 import torch
 from torch import Tensor
 
+from isosweep.data.backdrop import COLORS
 from isosweep.geometry import pixel_rays
 from isosweep.types import Batch, Scene
-
-COLORS = {"white": 1.0, "black": 0.0}
 
 
 def draw(
