@@ -154,7 +154,10 @@ def test_images_without_masks_have_no_masked_scores_and_are_not_composited() -> 
     plain = StoredImages(with_masks.images.rgb, None, is_alpha=False)  # type: ignore[attr-defined]
     scene = sphere_scene(model, images=plain, composite=False, use_masks=False)
     scores = evaluation.evaluate(model, scene, KNOBS, SMALL, sphere(0.5))
-    assert set(scores.values) == {"nvs/psnr", "nvs/ssim", "geometry/genus", "geometry/components"}
+    given = {"nvs/psnr", "nvs/ssim", "geometry/genus", "geometry/components"}
+    assert {k for k, v in scores.values.items() if v is not None} == given
+    assert set(scores.values) - given == {"geometry/chamfer"}
+    assert scores.reasons["geometry/chamfer"].endswith("scene ball comes without a ground-truth surface")
     assert scores.settings["visual_hull"] is None
     broken = sphere_scene(model, images=plain)
     with pytest.raises(

@@ -13,7 +13,7 @@ from isosweep.config_check import check, require_scene
 
 log = logging.getLogger("isosweep")
 
-EXPECTED = (ValueError, OSError, ArithmeticError, MemoryError, ImportError, NotImplementedError)
+EXPECTED = (ValueError, OSError, ArithmeticError, MemoryError, ImportError)
 """Errors whose message was written for the user; anything else is a defect and shows its traceback."""
 
 

@@ -269,6 +269,9 @@ def _score_mesh(
     board: _Board, scene: Scene, settings: EvalSettings, mesh: Mesh | None, no_mesh: str, views: Sequence[int]
 ) -> dict[str, object]:
     """Put every geometry score that the scene allows on the board; returns the settings to record."""
+    if scene.truth is None:
+        why = f"{scene.dataset} scene {scene.name} comes without a ground-truth surface"
+        board.put(({"geometry/chamfer": None}, {"geometry/chamfer": why}))
     if mesh is None:
         names = ["geometry/genus", "geometry/components"]
         if scene.truth is not None:

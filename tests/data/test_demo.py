@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 import trimesh
+import yaml
 
 from isosweep.data import demo, demo_make
 from isosweep.data.demo_make import Demo, exact_mesh, make
@@ -204,6 +205,24 @@ def test_first_use_makes_the_scene_and_the_second_reads_it(tmp_path: Path, quick
     assert quick == ["rings"]
     assert first.truth == second.truth
     assert [p.name for p in (tmp_path / "demo").iterdir()] == [f"rings-v{demo.VERSION}"]
+
+
+def test_the_config_names_the_version_of_the_pictures(tmp_path: Path) -> None:
+    config = yaml.safe_load((Path(__file__).parents[2] / "conf/dataset/demo.yaml").read_text())
+    assert config["dataset"]["version"] == demo.VERSION
+    with pytest.raises(ValueError, match=rf"version=2: this code makes version {demo.VERSION} of"):
+        demo.load("rings", version=2, root=str(tmp_path))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_cameras_look_into_the_cavity_and_under_the_floor() -> None:
+    made = tiny_demo("mug")
+    eyes = made.c2w[made.splits["train"], :, 3]
+    np.testing.assert_allclose(np.linalg.norm(eyes, axis=1), 3.0)
+    elevation = np.degrees(np.arcsin(eyes[:, 2] / 3))
+    assert elevation.max() > 70
+    assert elevation.min() < -35
+    np.testing.assert_allclose(np.diff(np.sort(elevation)), 125 / len(eyes), atol=1e-6)
 
 
 def test_two_at_once_end_with_one_whole_scene(

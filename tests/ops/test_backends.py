@@ -67,13 +67,13 @@ def test_without_numba() -> None:
         (
             "cuda",
             "cuda",
-            NotImplementedError,
+            ValueError,
             "this version has no Triton kernels: use backend=torch with device=cuda",
         ),
         (
             "tcnn",
             "cuda",
-            NotImplementedError,
+            ValueError,
             "this version has no adapter for tiny-cuda-nn, installed or not: use",
         ),
         ("numba", "cpu", ValueError, "backend must be one of auto, torch, cpu, cuda, tcnn, got 'numba'"),

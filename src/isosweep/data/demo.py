@@ -21,12 +21,14 @@ from isosweep.data.demo_scenes import SOLIDS
 from isosweep.types import Scene
 
 log = logging.getLogger("isosweep")
-VERSION = 2
-"""Raised whenever the same name gives other pixels, so that an old folder is not mistaken for it."""
+VERSION = 3
+"""Raised, with dataset.version, whenever the same name gives other pixels: neither an old folder nor a
+finished run on it is then mistaken for the new one."""
 
 
 def load(
     scene: str = "mug",
+    version: int = VERSION,
     path: str | None = None,
     root: str = "data",
     downscale: float = 1,
@@ -43,8 +45,11 @@ def load(
     world units are not the normalised ones (scale 2.5, turned and shifted), so that a mesh left in the
     wrong frame shows in the Chamfer distance.
 
+    Args:
+        version: stands in the config so that a run of other pixels has another key.
+
     Raises:
-        ValueError: no scene of that name; ``path`` holds another one.
+        ValueError: no scene of that name; another version; ``path`` holds another one.
         FileExistsError: the folder holds something else.
         OSError: the folder cannot be written.
     """
@@ -52,6 +57,11 @@ def load(
         near = difflib.get_close_matches(scene, SOLIDS, n=1)
         hint = f"; did you mean '{near[0]}'?" if near else ""
         raise ValueError(f"no demo scene '{scene}'{hint} The demo has: {', '.join(sorted(SOLIDS))}")
+    if version != VERSION:
+        raise ValueError(
+            f"dataset.version={version}: this code makes version {VERSION} of the demo's pictures; for scores "
+            "on another one, check out the code that made it"
+        )
     folder = _made(scene, Path(path)) if path is not None else _find_or_make(scene, Path(root))
     meta = json.loads((folder / "demo.json").read_text())
     if meta["name"] != scene:

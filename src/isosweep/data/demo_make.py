@@ -79,12 +79,17 @@ def make(
 
 
 def _orbit(n: int, phase: float) -> np.ndarray:
-    """Camera poses on a Fibonacci sphere of radius 3, from the zenith to 45 degrees below the horizon."""
+    """Camera poses on a sphere of radius 3, turned by the golden angle from one to the next, from 80
+    degrees above the horizon to 45 below.
+
+    Even in elevation, not in area: a third of the views look steeply down, as people photograph what
+    is hollow.
+    """
     poses = []
     for i in range(n):
-        z = 0.96 - (0.96 + math.sin(math.pi / 4)) * (i + 0.5) / n
-        angle, flat = phase + i * 2.399963, math.sqrt(1 - z * z)
-        eye = 3.0 * np.array([flat * math.cos(angle), flat * math.sin(angle), z])
+        height = math.radians(80 - 125 * (i + 0.5) / n)
+        angle, flat = phase + i * 2.399963, math.cos(height)
+        eye = 3.0 * np.array([flat * math.cos(angle), flat * math.sin(angle), math.sin(height)])
         poses.append(look_at(eye, np.zeros(3), np.array([0.0, 0.0, 1.0])))
     return np.stack(poses) if poses else np.zeros((0, 3, 4))
 

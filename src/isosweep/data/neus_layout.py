@@ -6,7 +6,9 @@ are integers; scale_mat_i maps the normalised sphere to world units.
 
 import logging
 import re
+import zlib
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -130,7 +132,7 @@ def _matrices(folder: Path, images: list[Path]) -> tuple[np.ndarray, np.ndarray]
     try:
         with np.load(file) as data:
             arrays = {key: np.asarray(data[key], np.float64) for key in data.files if "inv" not in key}
-    except (ValueError, OSError, EOFError) as error:
+    except (ValueError, OSError, EOFError, BadZipFile, zlib.error) as error:
         raise ValueError(f"cannot read the cameras in {file}: {error}. Copy the file again") from error
     indices = sorted(
         int(k.removeprefix("world_mat_")) for k in arrays if k.removeprefix("world_mat_").isdigit()

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from isosweep import schedules
 from isosweep.fields import gradient as finite_difference
 from isosweep.fields.color import ColorField
+from isosweep.fields.crossing import crossing_opacity
 from isosweep.fields.surface import SurfaceField
 from isosweep.models.background import Background
 from isosweep.models.base import (
@@ -40,7 +41,7 @@ def section_alpha(
     """Opacity of a section from the distance at its middle (NeuS, equation 13 and its code).
 
     cos' = -(relu(1/2 - cos/2)(1 - a) + relu(-cos) a) <= 0, f_prev/next = f -+ cos' dt / 2,
-    alpha = clip((S(s f_prev) - S(s f_next) + 1e-5) / (S(s f_prev) + 1e-5), 0, 1).
+    alpha = crossing_opacity(f_prev, f_next, s).
 
     Args:
         cos: ray direction . gradient.
@@ -48,9 +49,7 @@ def section_alpha(
     """
     falling = -(F.relu(0.5 - 0.5 * cos) * (1 - cos_anneal) + F.relu(-cos) * cos_anneal)
     half = falling * dt * 0.5
-    enter = torch.sigmoid((sdf - half) * sharpness)
-    leave = torch.sigmoid((sdf + half) * sharpness)
-    return ((enter - leave + 1e-5) / (enter + 1e-5)).clamp(0.0, 1.0)
+    return crossing_opacity(sdf - half, sdf + half, sharpness)
 
 
 class NeuS(Model):
@@ -231,9 +230,7 @@ class NeuS(Model):
                 # wall a field that is negative everywhere would render nothing and never recover.
                 wall = points.abs().amax(-1) > self.radius - 4 * cell
                 f = torch.where(wall & (f < 0), f, shell)
-            enter = torch.sigmoid((f + half) * s)
-            leave = torch.sigmoid((f - half) * s)
-            return ((enter - leave + 1e-5) / (enter + 1e-5)).clamp(0.0, 1.0)
+            return crossing_opacity(f + half, f - half, s)
 
         self.sampler.update(step, occupancy, generator)
 

@@ -7,6 +7,11 @@ from types import ModuleType
 import torch
 
 NAMES = ("auto", "torch", "cpu", "cuda", "tcnn")
+UNBUILT = {
+    "cuda": "Triton kernels: use backend=torch with device=cuda (plain PyTorch on the GPU), or backend=auto",
+    "tcnn": "adapter for tiny-cuda-nn, installed or not: use backend=torch (the same table layout), or "
+    "backend=auto",
+}
 
 
 @dataclass(frozen=True)
@@ -25,8 +30,8 @@ def choose(backend: str, device: torch.device | str) -> Choice:
     """Resolve a backend name for a device, without selecting it.
 
     'auto' takes the fastest that can run and says why; any other name is taken or refused.
-    Errors: ValueError for an unknown name or one that cannot run on the device,
-    NotImplementedError for one that this version does not have, ImportError where its package is missing.
+    Errors: ValueError for a name that is unknown, not in this version, or cannot run on the device;
+    ImportError where its package is missing.
     """
     kind = torch.device(device).type
     if backend not in NAMES:
@@ -45,16 +50,8 @@ def choose(backend: str, device: torch.device | str) -> Choice:
                 "pip install 'numba>=0.61', or use backend=torch"
             )
         return Choice("cpu", "asked for: numba kernels")
-    if backend == "cuda":
-        raise NotImplementedError(
-            "backend 'cuda' was asked for, but this version has no Triton kernels: "
-            "use backend=torch with device=cuda (plain PyTorch on the GPU), or backend=auto"
-        )
-    if backend == "tcnn":
-        raise NotImplementedError(
-            "backend 'tcnn' was asked for, but this version has no adapter for tiny-cuda-nn, "
-            "installed or not: use backend=torch (the same table layout), or backend=auto"
-        )
+    if backend in UNBUILT:
+        raise ValueError(f"backend '{backend}' was asked for, but this version has no {UNBUILT[backend]}")
     if kind == "cpu":
         if missing := _numba_missing():
             return Choice("torch", f"numba cannot be imported ({missing}): plain PyTorch, many times slower")

@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from isosweep.fields.crossing import crossing_opacity
 from isosweep.samplers.base import PointFn, Probe, Sampler, pack
 from isosweep.samplers.uniform import stratified_edges
 from isosweep.types import Rays, Samples
@@ -119,6 +120,5 @@ class UpSample(Sampler):
         before = torch.cat([torch.zeros_like(cos[:, :1]), cos[:, :-1]], dim=-1)
         cos = torch.minimum(before, cos).clamp(-1e3, 0.0)
         middle = 0.5 * (level[:, 1:] + level[:, :-1])
-        enter = torch.sigmoid((middle - 0.5 * cos * dt) * sharpness)
-        leave = torch.sigmoid((middle + 0.5 * cos * dt) * sharpness)
-        return ((enter - leave + 1e-5) / (enter + 1e-5)).clamp(0.0, 1.0)
+        half = 0.5 * cos * dt
+        return crossing_opacity(middle - half, middle + half, sharpness)
