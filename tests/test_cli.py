@@ -82,6 +82,10 @@ def test_shell_completion_offers_options(tmp_path: Path) -> None:
             ["+model.n_setps=3"],
             "error: model.n_setps: isosweep.models.neus.NeuS has no argument 'n_setps'; did you mean",
         ),
+        (
+            ["experiment=neus-dtu", "model=neus"],
+            "error: experiment=neus-dtu chooses an encoding for the background (encoding@model.background.enc",
+        ),
         (["scene=mgu"], "error: no demo scene 'mgu'; did you mean 'mug'?"),
         (["dataset=dtu"], "error: which scene? Set scene=<name>; "),
         (

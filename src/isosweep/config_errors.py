@@ -27,7 +27,7 @@ def explain(error: Exception, overrides: Sequence[str], conf: Path) -> str:
     if text is None:
         with initialize_config_dir(str(conf), version_base="1.3"):
             text = _explain_groups(overrides) or _explain_keys(overrides)
-    return text or _explain_value(error) or _tidy(str(error))
+    return text or _explain_background(error) or _explain_value(error) or _tidy(str(error))
 
 
 def _explain_parse(overrides: Sequence[str]) -> str | None:
@@ -115,6 +115,20 @@ def key_paths(cfg: Any, prefix: str = "") -> Iterator[str]:
             yield path
             if not OmegaConf.is_missing(cfg, key) and not path.startswith("hydra"):
                 yield from key_paths(OmegaConf.select(cfg, str(key), throw_on_missing=False), f"{path}.")
+
+
+def _explain_background(error: Exception) -> str | None:
+    """About an encoding for the background of a model that has none."""
+    found = re.match(
+        r"(?:In '(?P<recipe>[^']+)': )?Could not override 'encoding@model.background", str(error)
+    )
+    if found is None:
+        return None
+    by = f"{found['recipe'].replace('/', '=')} chooses" if found["recipe"] else "the arguments choose"
+    return (
+        f"{by} an encoding for the background (encoding@model.background.encoding), and this model has none: "
+        "use model=neus_bg, or leave that choice out"
+    )
 
 
 def _explain_value(error: Exception) -> str | None:

@@ -97,11 +97,12 @@ def test_value_that_no_yaml_holds_is_named():
         run_key(changed("model.lr", object()))
 
 
-def test_score_key_follows_eval_and_export_only():
+def test_score_key_follows_eval_export_and_the_truth_only():
     assert score_key(changed("seed", 7)) == score_key(CONFIG)
     assert score_key(changed("eval.chunk", 1)) == score_key(CONFIG)
     assert score_key(changed("eval.protocol", "neus")) != score_key(CONFIG)
     assert score_key(changed("export.resolution", 128)) != score_key(CONFIG)
+    assert score_key(changed("dataset.truth", "stl024_total.ply")) != score_key(CONFIG)
 
 
 def test_plain_keeps_json_types_and_writes_paths():

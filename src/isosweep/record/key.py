@@ -23,6 +23,7 @@ EXCLUDED: tuple[str, ...] = (
     "name",
     "dataset.root",  # where the same data lies on this machine
     "dataset.path",
+    "dataset.truth",  # what the scores are taken against: part of the score key
     "dataset.cache",
     "dataset.cache_dir",
     "dataset.workers",
@@ -67,6 +68,9 @@ def run_key(config: Mapping[str, Any]) -> str:
 def score_key(config: Mapping[str, Any]) -> str:
     """16 hexadecimal digits of what decides a finished run's scores and exports, given its weights."""
     parts = {name: config[name] for name in ("eval", "export") if config.get(name) is not None}
+    truth = (config.get("dataset") or {}).get("truth")
+    if truth is not None:
+        parts["truth"] = truth
     return _digest(_without(parts, SCORE_FREE))
 
 
