@@ -43,6 +43,7 @@ LAYERS = {
     "app_run": 15,
     "app_look": 16,
     "app": 17,
+    "bench": 18,
 }
 KERNELS = {"numba", "triton", "tinycudann", "nerfacc", "llvmlite"}
 COMPOSERS = {"hydra", "omegaconf"}
@@ -85,7 +86,7 @@ def test_imports_point_down(path):
 def test_only_the_right_places_see_a_library(path):
     roots = {module.split(".")[0] for module in imports(path)}
     here = place(path)
-    if not here.startswith(("config", "app")):
+    if not here.startswith(("config", "app", "bench")):
         assert not roots & COMPOSERS, f"{path.name} sees {roots & COMPOSERS}"
     if here != "ops":
         assert not roots & KERNELS, f"{path.name} sees {roots & KERNELS}"

@@ -1,0 +1,58 @@
+"""What this machine can do at best, measured: the bounds that kernels are compared with."""
+
+import time
+from dataclasses import dataclass
+
+import torch
+
+from isosweep.bench.timing import wait
+
+
+@dataclass(frozen=True)
+class Limits:
+    flops: float
+    """float32 matrix product, FLOP/s."""
+    bandwidth: float
+    """Copy of a large array, bytes/s read and written."""
+    gathers: float
+    """Random 8-byte rows of a 4 MiB table, rows/s."""
+    far_gathers: float
+    """The same from a table of 64 MiB."""
+
+    def __str__(self) -> str:
+        return (
+            f"sgemm {self.flops / 1e9:.0f} GFLOP/s, copy {self.bandwidth / 1e9:.1f} GB/s, random 8-byte rows "
+            f"{self.gathers / 1e6:.0f} M/s from 4 MiB and {self.far_gathers / 1e6:.0f} M/s from 64 MiB"
+        )
+
+
+def measure_limits(device: torch.device) -> Limits:
+    """Best of five of each; some seconds."""
+    n = 2048
+    a, b = torch.rand(2, n, n, device=device)
+    source = torch.rand(1 << 26, device=device)
+    target = torch.empty_like(source)
+    copy_s = _best(lambda: target.copy_(source), device)
+    return Limits(
+        flops=2 * n**3 / _best(lambda: a @ b, device),
+        bandwidth=2 * source.numel() * 4 / copy_s,
+        gathers=_gathers(1 << 19, device),
+        far_gathers=_gathers(1 << 23, device),
+    )
+
+
+def _gathers(rows: int, device: torch.device) -> float:
+    table = torch.rand(rows, 2, device=device)
+    index = torch.randint(rows, (1 << 21,), device=device)
+    return len(index) / _best(lambda: table.index_select(0, index), device)
+
+
+def _best(work, device: torch.device) -> float:
+    seconds = []
+    for _ in range(6):
+        wait(device)
+        began = time.perf_counter()
+        work()
+        wait(device)
+        seconds.append(time.perf_counter() - began)
+    return min(seconds[1:])

@@ -1,0 +1,58 @@
+"""The measurements as one dated markdown page."""
+
+import os
+import platform
+from collections.abc import Sequence
+from datetime import date
+from importlib.metadata import PackageNotFoundError, version
+
+import torch
+
+from isosweep.bench.limits import Limits
+from isosweep.bench.timing import Row
+
+
+def markdown(rows: Sequence[Row], limits: Limits, device: torch.device, name: str, day: date) -> str:
+    """A table with a line a way: milliseconds (median and best), and how many times ours."""
+    lines = [
+        f"# Kernels and steps on {name}, {day.isoformat()}",
+        "",
+        f"{machine(device)}. Limits measured in the same run: {limits}.",
+        "",
+        "All ways of a row were taken in turns in one process; ms are the median (best) of the repeats; the ratio is "
+        "of medians, times as long as the first way of its row. Written by `scripts/bench.py`.",
+        "",
+        "| what | size | way | ms | ratio | share of the limit |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    for row in rows:
+        for way, time in row.times.items():
+            lines.append(
+                f"| {row.case.name} | {row.case.size} | {way} | {1e3 * time.median:.2f} ({1e3 * time.best:.2f}) | "
+                f"{row.ratio(way):.2f} | {_share(row, time.median, limits)} |"
+            )
+    return "\n".join([*lines, ""])
+
+
+def machine(device: torch.device) -> str:
+    """Processor or card, cores in use, and versions."""
+    parts = [f"Python {platform.python_version()}", f"torch {torch.__version__}"]
+    for package in ("numba", "triton", "nerfstudio", "nerfacc"):
+        try:
+            parts.append(f"{package} {version(package)}")
+        except PackageNotFoundError:
+            parts.append(f"no {package}")
+    if device.type == "cuda":
+        return ", ".join([torch.cuda.get_device_name(device), *parts])
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return ", ".join([f"{cores} cores, {torch.get_num_threads()} threads", *parts])
+
+
+def _share(row: Row, seconds: float, limits: Limits) -> str:
+    shares = []
+    if row.case.bytes_moved is not None:
+        rows_per_s = row.case.bytes_moved / 8 / seconds
+        shares.append(f"{100 * rows_per_s / limits.gathers:.0f} % of gathers")
+    if row.case.flops is not None:
+        shares.append(f"{100 * row.case.flops / seconds / limits.flops:.0f} % of FLOPs")
+    return ", ".join(shares) or "-"

@@ -1,0 +1,69 @@
+"""The ways of others, for comparison only: nothing that trains for its result uses them.
+
+Both are chosen by `_target_` in the config, so that a rival's step differs from ours in nothing else.
+"""
+
+import itertools
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from isosweep.encodings.base import Pullback
+from isosweep.encodings.hashgrid import HashGrid
+from isosweep.fields.surface import SurfaceField
+from isosweep.ops.reference import PRIMES
+
+
+class CornerGathers(HashGrid):
+    """A hash grid in the way of nerfstudio's torch code: every level hashed into 2^log2_size rows, one
+    gather a corner, the interpolation nested, and autograd for all derivatives."""
+
+    def __init__(self, **grid: Any) -> None:
+        super().__init__(**grid)
+        self.rows = 1 << self.spec.log2_size
+        total = self.rows * self.spec.n_levels
+        self.table = nn.Parameter(torch.empty(total, self.spec.n_features).uniform_(-1e-4, 1e-4))
+
+    def forward(
+        self, u: Float[Tensor, "s 3"], window: Float[Tensor, " d"] | None = None
+    ) -> Float[Tensor, "s d"]:
+        place = u[:, None, :] * torch.as_tensor(self.spec.scale, device=u.device)[:, None] + 0.5
+        low = place.detach().floor()
+        w, cell = place - low, low.long()
+        corner = {
+            bits: self.table[self._hash(cell + torch.tensor(bits, device=u.device))]
+            for bits in itertools.product((0, 1), repeat=3)
+        }
+        for axis in range(3):
+            share = w[..., axis, None]
+            corner = {
+                rest: corner[0, *rest] * (1 - share) + corner[1, *rest] * share
+                for rest in itertools.product((0, 1), repeat=2 - axis)
+            }
+        y = torch.cat([2 * u - 1, corner[()].flatten(1)], dim=-1)
+        return y if window is None else y * window
+
+    def _hash(self, cell: Tensor) -> Tensor:
+        mixed = cell[..., 0] ^ (cell[..., 1] * PRIMES[1]) ^ (cell[..., 2] * PRIMES[2])
+        return mixed % self.rows + torch.arange(self.spec.n_levels, device=cell.device) * self.rows
+
+    def with_pullback(
+        self, u: Float[Tensor, "s 3"], window: Float[Tensor, " d"] | None = None
+    ) -> tuple[Float[Tensor, "s d"], Pullback]:
+        raise TypeError("CornerGathers leaves derivatives to autograd: use it with DoubleBackward")
+
+
+class DoubleBackward(SurfaceField):
+    """A surface field whose gradient comes from autograd and stays in its graph, as in NeuS and
+    SDFStudio: a loss on it is differentiated through the backward of the backward."""
+
+    def with_gradient(
+        self, points: Float[Tensor, "s 3"], window: Float[Tensor, " d"] | None = None
+    ) -> tuple[Float[Tensor, " s"], Float[Tensor, "s f"], Float[Tensor, "s 3"]]:
+        with torch.enable_grad():
+            points = points.detach().requires_grad_()
+            sdf, feature = self(points, window)
+            (gradient,) = torch.autograd.grad(sdf.sum(), points, create_graph=True)
+        return sdf, feature, gradient
