@@ -134,7 +134,14 @@ def test_interrupting_saves_the_status_and_exits_130(tmp_path: Path) -> None:
         "train.max_steps=100000", "train.val_every=0",
     ]  # fmt: skip
     with subprocess.Popen(
-        command, cwd=tmp_path, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command,
+        cwd=tmp_path,
+        env=env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # a shell without job control starts background jobs, and all below them, deaf to it
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as process:
         assert process.stdout is not None
         for line in process.stdout:
@@ -142,7 +149,10 @@ def test_interrupting_saves_the_status_and_exits_130(tmp_path: Path) -> None:
                 break
         time.sleep(0.2)
         process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=120)
+        try:
+            _, errors = process.communicate(timeout=120)
+        finally:
+            process.kill()
     assert process.returncode == 130
     assert errors == "interrupted: the same command goes on from the last checkpoint\n"
     (folder,) = find_runs(tmp_path / "results" / "runs")
