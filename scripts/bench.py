@@ -13,7 +13,7 @@ from datetime import date
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-PARTS = ("encoding", "rays", "step", "scaling")
+PARTS = ("encoding", "rays", "step", "scaling", "quality")
 
 
 def arguments() -> argparse.Namespace:
@@ -35,6 +35,7 @@ def main() -> int:
 
     from isosweep.bench.kernels import encoding_cases, ray_cases
     from isosweep.bench.limits import measure_limits
+    from isosweep.bench.quality import Curve, time_to_quality
     from isosweep.bench.report import markdown
     from isosweep.bench.steps import scaling_cases, step_cases
     from isosweep.bench.timing import Row, measure
@@ -58,7 +59,7 @@ def main() -> int:
     print(limits, flush=True)
     rows: list[Row] = []
     for part in PARTS:
-        if part not in parts:
+        if part not in parts or part == "quality":
             continue
         for case in sources[part]():
             row = measure(case, 2 if args.quick else args.repeats, device, 0.001 if args.quick else 0.05)
@@ -67,6 +68,15 @@ def main() -> int:
                 f"{w} {1e3 * t.median:.2f} ms ({row.ratio(w):.1f}x)" for w, t in row.times.items()
             )
             print(f"{case.name}, {case.size}: {told}", flush=True)
+    curves: list[Curve] = []
+    if "quality" in parts:
+        small = ["train=tiny", "train.max_steps=10"] if args.quick else []
+        for scene in ("mug",) if args.quick else ("mug", "rings"):
+            curve = time_to_quality(
+                conf, device, ["model=neus", f"scene={scene}", *small], 5 if args.quick else 100
+            )
+            curves.append(curve)
+            print(f"time to quality, {curve.name}: {curve.reached()}", flush=True)
     if args.out == "-":
         return 0
     name = args.name or ("CUDA" if device.type == "cuda" else "CPU cores")
@@ -74,7 +84,7 @@ def main() -> int:
     default = ROOT / "docs" / "benchmarks" / f"{day.isoformat()}-kernels-{device.type}.md"
     path = Path(args.out) if args.out else default
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(markdown(rows, limits, device, name, day))
+    path.write_text(markdown(rows, curves, limits, device, name, day))
     print(f"written to {path}")
     return 0
 

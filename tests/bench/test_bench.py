@@ -12,6 +12,7 @@ import torch
 from isosweep import ops
 from isosweep.bench import timing
 from isosweep.bench.limits import Limits
+from isosweep.bench.quality import Curve
 from isosweep.bench.report import markdown
 from isosweep.bench.rivals import CornerGathers, DoubleBackward
 from isosweep.bench.timing import Case, Row, Timing, measure
@@ -77,12 +78,15 @@ def test_ways_take_turns_and_the_ratio_is_of_medians(monkeypatch: pytest.MonkeyP
 def test_the_page_names_machine_ways_and_shares():
     case = Case("encode", "1k", {"ours": lambda: None, "other": lambda: None}, bytes_moved=8e6, flops=1e9)
     row = Row(case, {"ours": Timing(0.009, 0.01), "other": Timing(0.02, 0.025)})
+    curve = Curve("mug, fast", 300, 12.0, [(1.0, 24.0), (2.0, 28.5), (3.0, 27.0)], [(2.0, 3.0), (3.0, 0.9)])
     limits = Limits(flops=4e11, bandwidth=1e10, gathers=5e8, far_gathers=1e8)
-    text = markdown([row], limits, CPU, "a box", date(2030, 1, 2))
+    text = markdown([row], [curve], limits, CPU, "a box", date(2030, 1, 2))
     assert text.startswith("# Kernels and steps on a box, 2030-01-02\n")
     assert "sgemm 400 GFLOP/s, copy 10.0 GB/s" in text
     assert "| encode | 1k | ours | 10.00 (9.00) | 1.00 | 20 % of gathers, 25 % of FLOPs |" in text
     assert "| encode | 1k | other | 25.00 (20.00) | 2.50 | 8 % of gathers, 10 % of FLOPs |" in text
+    assert "| run | 25 dB | 28 dB | 30 dB | Chamfer 1 % | all steps |" in text
+    assert "| mug, fast | 2 s | 2 s | never | 3 s | 300 in 12 s |" in text
 
 
 def test_the_command_runs_every_part(tmp_path: Path):
@@ -98,13 +102,14 @@ def test_the_command_runs_every_part(tmp_path: Path):
             str(page),
         ],
         cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
+        env={**os.environ, "PYTHONPATH": str(ROOT / "src"), "ISOSWEEP_DATA": str(tmp_path)},
         capture_output=True,
         text=True,
         timeout=300,
     )
     assert done.returncode == 0, done.stderr
     text = page.read_text()
+    assert "| mug, model=neus scene=mug train=tiny train.max_steps=10 | never |" in text
     for part in ("encoding with normals", "marching", "compositing", "neus step |", "nerf step", "scaling"):
         assert part in text
     assert text.count("| corner gathers, double backward |") == 1

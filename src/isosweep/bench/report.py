@@ -9,10 +9,18 @@ from importlib.metadata import PackageNotFoundError, version
 import torch
 
 from isosweep.bench.limits import Limits
+from isosweep.bench.quality import Curve
 from isosweep.bench.timing import Row
 
 
-def markdown(rows: Sequence[Row], limits: Limits, device: torch.device, name: str, day: date) -> str:
+def markdown(
+    rows: Sequence[Row],
+    curves: Sequence[Curve],
+    limits: Limits,
+    device: torch.device,
+    name: str,
+    day: date,
+) -> str:
     """A table with a line a way: milliseconds (median and best), and how many times ours."""
     lines = [
         f"# Kernels and steps on {name}, {day.isoformat()}",
@@ -31,7 +39,27 @@ def markdown(rows: Sequence[Row], limits: Limits, device: torch.device, name: st
                 f"| {row.case.name} | {row.case.size} | {way} | {1e3 * time.median:.2f} ({1e3 * time.best:.2f}) | "
                 f"{row.ratio(way):.2f} | {_share(row, time.median, limits)} |"
             )
+    if curves:
+        lines += ["", *quality_table(curves)]
     return "\n".join([*lines, ""])
+
+
+def quality_table(curves: Sequence[Curve]) -> list[str]:
+    """Lines of a table: seconds of training to each target."""
+    targets = list(curves[0].reached())
+    lines = [
+        "## Time to quality",
+        "",
+        "Seconds of training (scoring apart) until the mean of the validation views, and the worse of accuracy and "
+        "completeness, first met the bar; looked at every 100 steps.",
+        "",
+        f"| run | {' | '.join(targets)} | all steps |",
+        f"| --- |{' --- |' * (len(targets) + 1)}",
+    ]
+    for curve in curves:
+        cells = ["never" if s is None else f"{s:.0f} s" for s in curve.reached().values()]
+        lines.append(f"| {curve.name} | {' | '.join(cells)} | {curve.steps} in {curve.train_s:.0f} s |")
+    return lines
 
 
 def machine(device: torch.device) -> str:

@@ -6,11 +6,11 @@ from pathlib import Path
 import torch
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
-from omegaconf import OmegaConf
 
 import isosweep.config  # noqa: F401 - registers the schema of the plain nodes
 from isosweep import ops
 from isosweep.bench.kernels import rays, with_backend
+from isosweep.bench.quality import plain
 from isosweep.bench.timing import Case
 from isosweep.settings import OptimSettings
 from isosweep.training import make_optimizer
@@ -32,9 +32,7 @@ def training_step(
     torch.manual_seed(0)
     model = instantiate(cfg.model, _convert_="all").to(device)
     loss = instantiate(cfg.loss, _convert_="all")
-    settings = OmegaConf.to_container(cfg.optim)
-    assert isinstance(settings, dict)
-    optimizer = make_optimizer(model, OptimSettings(**{str(k): v for k, v in settings.items()}))
+    optimizer = make_optimizer(model, OptimSettings(**plain(cfg.optim)))
     batch = rays(samples // SAMPLES_PER_RAY, device)
     target = Batch(rays=batch, rgb=torch.rand(len(batch), 3, device=device), mask=None)
     generator = torch.Generator(device=device).manual_seed(0)

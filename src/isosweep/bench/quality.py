@@ -1,0 +1,108 @@
+"""Seconds of training until the demo reaches a PSNR or a Chamfer distance; scoring is not counted."""
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from hydra import compose, initialize_config_dir
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+
+import isosweep.config  # noqa: F401 - registers the schema of the plain nodes
+from isosweep import chamfer, evaluation, export, ops, training
+from isosweep.settings import EvalSettings, ExportSettings, OptimSettings, TrainSettings
+
+PSNR = (25.0, 28.0, 30.0)
+CHAMFER_PERCENT = 1.0
+SCORING = EvalSettings(samples=50_000)
+MESHING = ExportSettings(resolution=128, colors=False)
+
+
+@dataclass
+class Curve:
+    """What a run had reached after how many seconds of training."""
+
+    name: str
+    steps: int
+    train_s: float = 0.0
+    psnr: list[tuple[float, float]] = field(default_factory=list)
+    """(seconds, mean of the validation views in dB)."""
+    chamfer: list[tuple[float, float]] = field(default_factory=list)
+    """(seconds, per cent of the true surface's diagonal)."""
+
+    def reached(self) -> dict[str, float | None]:
+        """Target -> seconds, None where it was never reached."""
+        seconds: dict[str, float | None] = {
+            f"{bar:g} dB": next((t for t, value in self.psnr if value >= bar), None) for bar in PSNR
+        }
+        near = (t for t, value in self.chamfer if value <= CHAMFER_PERCENT)
+        return seconds | {f"Chamfer {CHAMFER_PERCENT:g} %": next(near, None)}
+
+
+def time_to_quality(conf: Path, device: torch.device, overrides: Sequence[str], every: int = 100) -> Curve:
+    """Train the demo with the default config and score it every ``every`` steps.
+
+    PSNR is over all validation views, Chamfer over everything of both surfaces (no visibility), from a
+    mesh of 128 cells a side.
+    """
+    with initialize_config_dir(str(conf), version_base="1.3"):
+        cfg = compose("config", ["dataset=demo", *overrides])
+    ops.use("auto", device)
+    torch.manual_seed(cfg.seed)
+    scene = instantiate(cfg.dataset, _convert_="all")
+    model = instantiate(cfg.model, _convert_="all").to(device)
+    loss = instantiate(cfg.loss, _convert_="all")
+    settings = TrainSettings(
+        **{**plain(cfg.train), "val_every": every, "checkpoint_every": 0, "log_every": every}
+    )
+    optim = OptimSettings(**plain(cfg.optim))
+    state = training.start(model, settings, optim, cfg.seed, device)
+    truth = None if scene.truth is None else chamfer.read_surface(scene.truth)
+    curve = Curve(f"{cfg.scene}, {' '.join(overrides)}", settings.max_steps)
+
+    def score() -> float:
+        model.eval()
+        knobs = model.knobs(state.step, settings.max_steps)
+        psnr = evaluation.validate(model, scene, knobs, 0)
+        assert psnr is not None, "the demo has a validation split"
+        curve.psnr.append((state.train_s, psnr))
+        try:
+            mesh = export.export_mesh(model, scene, knobs, MESHING)
+        except ValueError:
+            # early fields may have no surface yet: no Chamfer distance at this step
+            return psnr
+        if truth is not None:
+            values, _ = chamfer.surface_scores(mesh, truth, SCORING)
+            parts = [values["geometry/accuracy_percent"], values["geometry/completeness_percent"]]
+            curve.chamfer.append((state.train_s, max(p for p in parts if p is not None)))
+        return psnr
+
+    with tempfile.TemporaryDirectory() as folder:
+        training.train(
+            model, loss, scene, state, settings, optim,
+            folder=Path(folder), run_key="bench", record=_Quiet(), device=device, validate=score,
+        )  # fmt: skip
+    curve.train_s = state.train_s
+    return curve
+
+
+class _Quiet:
+    """A record that keeps nothing."""
+
+    def log(self, step: int, scalars: Mapping[str, float]) -> None:
+        pass
+
+    def check(self) -> None:
+        pass
+
+    def checkpointed(self, step: int) -> None:
+        pass
+
+
+def plain(node: DictConfig) -> dict:
+    """A typed node of the config as keyword arguments of its dataclass."""
+    values = OmegaConf.to_container(node)
+    assert isinstance(values, dict)
+    return {str(k): v for k, v in values.items()}
