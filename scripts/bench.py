@@ -39,12 +39,15 @@ def main() -> int:
     from isosweep.bench.report import markdown
     from isosweep.bench.steps import scaling_cases, step_cases
     from isosweep.bench.timing import Row, measure
+    from isosweep.ops.cpu_memory import keep_freed_memory
 
     has_cuda = torch.cuda.is_available()
     if args.device not in ("auto", "cpu", "cuda") or (args.device == "cuda" and not has_cuda):
         print(f"error: device {args.device} is not here: use cpu or auto", file=sys.stderr)
         return 1
     device = torch.device("cuda" if has_cuda and args.device != "cpu" else "cpu")
+    if device.type == "cpu":
+        keep_freed_memory()  # as a run does; it serves every way alike
     parts = args.only or PARTS
     points, samples, n_rays = (1000, 1024, 64) if args.quick else (100_000, 16_384, 2048)
     sizes = ((4, 12),) if args.quick else ((12, 15), (16, 15), (16, 19))

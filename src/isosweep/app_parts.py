@@ -23,6 +23,7 @@ from isosweep.data.demo_scenes import SOLIDS
 from isosweep.data.find import places
 from isosweep.losses.total import TotalLoss
 from isosweep.models.base import Model
+from isosweep.ops.cpu_memory import keep_freed_memory
 from isosweep.types import Scene
 
 log = logging.getLogger("isosweep")
@@ -67,8 +68,10 @@ def machine(cfg: DictConfig) -> Machine:
 
 
 def activate(where: Machine) -> None:
-    """Select threads and backend for the process; compiles the CPU kernels on their first use."""
+    """Select threads, memory and backend for the process; compiles the CPU kernels on their first use."""
     torch.set_num_threads(where.threads)
+    if where.device.type == "cpu":
+        keep_freed_memory()
     ops.use(where.backend.name, where.device)
     log.info("%s", where)
 
