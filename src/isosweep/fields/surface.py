@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from isosweep import ops
 from isosweep.encodings.base import Encoding
 
 
@@ -31,8 +32,7 @@ class _SoftplusWithSlope(torch.autograd.Function):
         (slope,) = ctx.saved_tensors
         if d_slope is None:
             return (None if d_value is None else slope * d_value), None
-        bent = (ctx.beta * d_slope) * (1 - slope)
-        return slope * (bent if d_value is None else bent + d_value), None
+        return ops.softplus_backward(slope, d_value, d_slope, ctx.beta), None
 
 
 def softplus_with_slope(a: Tensor, beta: float) -> tuple[Tensor, Tensor]:

@@ -9,9 +9,11 @@ Packed samples: those of ray r are offsets[r] to offsets[r + 1] - 1, offsets is 
 starts at 0, ends at S and never falls; rays may be empty.
 """
 
+import torch
 from jaxtyping import Bool, Float, Int64, UInt8
 from torch import Tensor
 
+from isosweep.ops import reference
 from isosweep.ops.backends import Choice, active, choose, kernels, use
 from isosweep.ops.spec import GridSpec
 from isosweep.types import Samples
@@ -27,6 +29,7 @@ __all__ = [
     "march",
     "pullback",
     "render_weights",
+    "softplus_backward",
     "use",
     "visible",
 ]
@@ -58,6 +61,21 @@ def grid_encode_jacobian(
 def pullback(jac: Float[Tensor, "s d 3"], g: Float[Tensor, "s d"]) -> Float[Tensor, "s 3"]:
     """n_k = sum_d g_d jac_dk: the gradient in u of what has gradient g in y. Differentiable in both."""
     return kernels().pullback(jac, g)
+
+
+def softplus_backward(
+    slope: Float[Tensor, "*s"],
+    d_value: Float[Tensor, "*s"] | None,
+    d_slope: Float[Tensor, "*s"],
+    beta: float,
+) -> Float[Tensor, "*s"]:
+    """Gradient in a of (softplus_beta(a), slope = sigmoid(beta a)): slope (d_value + beta d_slope (1 - slope)).
+
+    Where a graph is being recorded (the backward of a backward) the reference answers, which can be
+    differentiated; no other backend promises that.
+    """
+    module = reference if torch.is_grad_enabled() else kernels()
+    return module.softplus_backward(slope, d_value, d_slope, beta)
 
 
 def march(

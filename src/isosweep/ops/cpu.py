@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-from isosweep.ops import cpu_grid, cpu_rays
+from isosweep.ops import cpu_grid, cpu_network, cpu_rays
 from isosweep.ops.cpu_threads import run
 from isosweep.ops.spec import GridSpec
 from isosweep.types import Samples
@@ -34,6 +34,15 @@ def grid_encode_jacobian(u: Tensor, table: Tensor, spec: GridSpec) -> tuple[Tens
 
 def pullback(jac: Tensor, g: Tensor) -> Tensor:
     return _Pullback.apply(jac, g)
+
+
+def softplus_backward(slope: Tensor, d_value: Tensor | None, d_slope: Tensor, beta: float) -> Tensor:
+    out = torch.empty_like(slope, memory_format=torch.contiguous_format)
+    value = slope.new_empty(0) if d_value is None else d_value
+    arrays = [_array(x).reshape(-1) for x in (slope, value, d_slope)]
+    scalars = (d_value is not None, _scalar(slope, beta))
+    run(cpu_network.softplus_backward, out.numel(), 32 * GRAIN, *arrays, *scalars, out.numpy().reshape(-1))
+    return out
 
 
 def render_weights(alpha: Tensor, offsets: Tensor) -> Tensor:
@@ -251,6 +260,7 @@ def warm_up() -> None:
         _, jac = grid_encode_jacobian(u, table, spec)
         w = render_weights(y[:, 0], offsets)
         accumulate(w, pullback(jac, y), offsets).sum().backward()
+    softplus_backward(u, u, u, 1.0)
     visible(u[:, 0], offsets, 0.0)
     occupied = torch.ones(1, 1, 1, dtype=torch.bool)
     march(u, u, u[:, 0], u[:, 1], occupied, 1.0, 1.0, u[:, 0], 1)

@@ -249,28 +249,37 @@ def scatter(
 
 @_fused
 def pull(part, parts, jac, g, n):
-    for i in range(jac.shape[0] * part // parts, jac.shape[0] * (part + 1) // parts):
+    first, last = jac.shape[0] * part // parts, jac.shape[0] * (part + 1) // parts
+    # slices, so that indices start at 0: numba must take others for negative ones and checks each
+    jacs, gs, ns = jac[first:last], g[first:last], n[first:last]
+    for i in range(ns.shape[0]):
         x = y = z = n.dtype.type(0)
-        for d in range(jac.shape[1]):
-            q = g[i, d]
-            x += q * jac[i, d, 0]
-            y += q * jac[i, d, 1]
-            z += q * jac[i, d, 2]
-        n[i, 0] = x
-        n[i, 1] = y
-        n[i, 2] = z
+        for d in range(jacs.shape[1]):
+            q = gs[i, d]
+            x += q * jacs[i, d, 0]
+            y += q * jacs[i, d, 1]
+            z += q * jacs[i, d, 2]
+        ns[i, 0] = x
+        ns[i, 1] = y
+        ns[i, 2] = z
 
 
 @_fused
 def pull_backward(part, parts, jac, g, dn, with_jac, with_g, djac, dg):
-    for i in range(jac.shape[0] * part // parts, jac.shape[0] * (part + 1) // parts):
-        x, y, z = dn[i, 0], dn[i, 1], dn[i, 2]
-        if with_g:
-            for d in range(jac.shape[1]):
-                dg[i, d] = jac[i, d, 0] * x + jac[i, d, 1] * y + jac[i, d, 2] * z
-        if with_jac:
-            for d in range(jac.shape[1]):
-                q = g[i, d]
-                djac[i, d, 0] = q * x
-                djac[i, d, 1] = q * y
-                djac[i, d, 2] = q * z
+    first, last = jac.shape[0] * part // parts, jac.shape[0] * (part + 1) // parts
+    jacs, gs, dns = jac[first:last], g[first:last], dn[first:last]
+    if with_g:
+        dgs = dg[first:last]
+        for i in range(dns.shape[0]):
+            x, y, z = dns[i, 0], dns[i, 1], dns[i, 2]
+            for d in range(jacs.shape[1]):
+                dgs[i, d] = jacs[i, d, 0] * x + jacs[i, d, 1] * y + jacs[i, d, 2] * z
+    if with_jac:
+        djacs = djac[first:last]
+        for i in range(dns.shape[0]):
+            x, y, z = dns[i, 0], dns[i, 1], dns[i, 2]
+            for d in range(jacs.shape[1]):
+                q = gs[i, d]
+                djacs[i, d, 0] = q * x
+                djacs[i, d, 1] = q * y
+                djacs[i, d, 2] = q * z

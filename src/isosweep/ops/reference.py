@@ -81,6 +81,11 @@ def pullback(jac: Tensor, g: Tensor) -> Tensor:
     return (jac * g[:, :, None]).sum(1)
 
 
+def softplus_backward(slope: Tensor, d_value: Tensor | None, d_slope: Tensor, beta: float) -> Tensor:
+    bent = (beta * d_slope) * (1 - slope)
+    return slope * (bent if d_value is None else bent + d_value)
+
+
 @torch.no_grad()
 def march(
     origins: Tensor,
