@@ -83,8 +83,8 @@ def test_the_page_names_machine_ways_and_shares():
     text = markdown([row], [curve], limits, CPU, "a box", date(2030, 1, 2))
     assert text.startswith("# Kernels and steps on a box, 2030-01-02\n")
     assert "sgemm 400 GFLOP/s, copy 10.0 GB/s" in text
-    assert "| encode | 1k | ours | 10.00 (9.00) | 1.00 | 20 % of gathers, 25 % of FLOPs |" in text
-    assert "| encode | 1k | other | 25.00 (20.00) | 2.50 | 8 % of gathers, 10 % of FLOPs |" in text
+    assert "| encode | 1k | ours | 10.00 (9.00) | 1.00 | 20 % of random rows, 25 % of FLOPs |" in text
+    assert "| encode | 1k | other | 25.00 (20.00) | 2.50 | 8 % of random rows, 10 % of FLOPs |" in text
     assert "| run | 25 dB | 28 dB | 30 dB | Chamfer 1 % | all steps |" in text
     assert "| mug, fast | 2 s | 2 s | never | 3 s | 300 in 12 s |" in text
 

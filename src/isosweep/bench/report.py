@@ -28,7 +28,8 @@ def markdown(
         f"{machine(device)}. Limits measured in the same run: {limits}.",
         "",
         "All ways of a row were taken in turns in one process; ms are the median (best) of the repeats; the ratio is "
-        "of medians, times as long as the first way of its row. Written by `scripts/bench.py`.",
+        "of medians, times as long as the first way of its row. Random rows are table rows met a "
+        "second beside the rate of random gathers: above 100 % the points' order found rows in the cache. Written by `scripts/bench.py`.",
         "",
         "| what | size | way | ms | ratio | share of the limit |",
         "| --- | --- | --- | --- | --- | --- |",
@@ -80,7 +81,7 @@ def _share(row: Row, seconds: float, limits: Limits) -> str:
     shares = []
     if row.case.bytes_moved is not None:
         rows_per_s = row.case.bytes_moved / 8 / seconds
-        shares.append(f"{100 * rows_per_s / limits.gathers:.0f} % of gathers")
+        shares.append(f"{100 * rows_per_s / limits.gathers:.0f} % of random rows")
     if row.case.flops is not None:
         shares.append(f"{100 * row.case.flops / seconds / limits.flops:.0f} % of FLOPs")
     return ", ".join(shares) or "-"
