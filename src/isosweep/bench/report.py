@@ -29,7 +29,8 @@ def markdown(
         "",
         "All ways of a row were taken in turns in one process; ms are the median (best) of the repeats; the ratio is "
         "of medians, times as long as the first way of its row. Random rows are table rows met a "
-        "second beside the rate of random gathers: above 100 % the points' order found rows in the cache. Written by `scripts/bench.py`.",
+        "second beside the rate of random gathers: above 100 % the points' order found "
+        "rows in the cache. Written by `scripts/bench.py`.",
         "",
         "| what | size | way | ms | ratio | share of the limit |",
         "| --- | --- | --- | --- | --- | --- |",
