@@ -79,7 +79,7 @@ def test_starts_as_a_sphere_with_unit_gradient(name, shape, radius):
     assert (f.level(0.9 * radius * d) > 0).all()
     _, _, grad = f.with_gradient(0.5 * radius * d)
     assert 0.8 < float(grad.norm(dim=-1).mean().detach()) < 1.2
-    assert float((torch.nn.functional.normalize(grad, dim=-1) * d).sum(-1).mean()) > 0.97
+    assert float((torch.nn.functional.normalize(grad, dim=-1) * d).sum(-1).mean().detach()) > 0.97
 
 
 def test_inside_out_turns_the_sign():
