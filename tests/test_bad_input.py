@@ -107,14 +107,6 @@ NEUS = {
 }
 
 
-@pytest.mark.parametrize("name", NEUS)
-def test_a_broken_scan_is_refused_by_name(name: str, tmp_path: Path) -> None:
-    breakage, words = NEUS[name]
-    breakage(tiny_neus(tmp_path / "data"))
-    refused(main("dataset=dtu", "scene=mug", cwd=tmp_path), *words)
-    left_clean(tmp_path)
-
-
 def edit_json(change: Callable[[dict], object]) -> Callable[[Path], None]:
     def breakage(folder: Path) -> None:
         file = folder / "transforms_train.json"
@@ -141,11 +133,17 @@ BLENDER = {
 }
 
 
-@pytest.mark.parametrize("name", BLENDER)
-def test_a_broken_blender_scene_is_refused_by_name(name: str, tmp_path: Path) -> None:
-    breakage, words = BLENDER[name]
-    breakage(tiny_blender(tmp_path / "data"))
-    refused(main("dataset=blender", "scene=mug", cwd=tmp_path), *words)
+LAYOUTS = {"dtu": (tiny_neus, NEUS), "blender": (tiny_blender, BLENDER)}
+
+
+@pytest.mark.parametrize(
+    ("dataset", "name"), [(d, name) for d, (_, cases) in LAYOUTS.items() for name in cases]
+)
+def test_a_broken_scene_is_refused_by_name(dataset: str, name: str, tmp_path: Path) -> None:
+    make, cases = LAYOUTS[dataset]
+    breakage, words = cases[name]
+    breakage(make(tmp_path / "data"))
+    refused(main(f"dataset={dataset}", "scene=mug", cwd=tmp_path), *words)
     left_clean(tmp_path)
 
 
@@ -171,13 +169,16 @@ def test_a_disk_that_fills_up_ends_the_run_and_keeps_what_was_whole(tmp_path: Pa
 def test_without_a_ground_truth_the_scores_say_so(tmp_path: Path) -> None:
     folder = tiny_neus(tmp_path / "data")
     (folder / "gt" / "mesh.ply").unlink()
-    done = main("dataset=dtu", "scene=mug", "export.mesh=true", "eval.geometry=true", cwd=tmp_path)
+    geometry = ("export.mesh=true", "eval.geometry=true")
+    done = main("dataset=dtu", "dataset.name=own", "scene=mug", *geometry, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     (run,) = find_runs(tmp_path / "results" / "runs")
+    assert run.parent == tmp_path / "results" / "runs" / "own" / "mug"
     record = read_record(run)
+    assert record.dataset == "own"
     assert record.scores is not None
     assert record.scores.values["geometry/chamfer"] is None
-    why = "dtu scene mug comes without a ground-truth surface"
+    why = "own scene mug comes without a ground-truth surface"
     assert record.scores.reasons["geometry/chamfer"] == why
     assert f"geometry/chamfer             none ({why})" in done.stdout
 

@@ -172,10 +172,13 @@ def choice_names(cfg: DictConfig) -> dict[str, str]:
         group: str(cfg[group]["_target_"]).split(".")[-1].lower()
         for group in ("model", "encoding", "sampler", "loss")
     }
-    names["dataset"] = str(cfg.dataset.get("name", "demo"))
+    names["dataset"] = "demo"
     if HydraConfig.initialized():
         chosen = HydraConfig.get().runtime.choices
         names.update({g: str(chosen[g]) for g in names if chosen.get(g)})
+    if "name" in cfg.dataset:
+        # one loader serves several data sets, the user's own among them
+        names["dataset"] = str(cfg.dataset.name)
     return names
 
 

@@ -1,6 +1,7 @@
 """What this machine can do at best, measured: the bounds that kernels are compared with."""
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -47,7 +48,7 @@ def _gathers(rows: int, device: torch.device) -> float:
     return len(index) / _best(lambda: table.index_select(0, index), device)
 
 
-def _best(work, device: torch.device) -> float:
+def _best(work: Callable[[], object], device: torch.device) -> float:
     seconds = []
     for _ in range(6):
         wait(device)

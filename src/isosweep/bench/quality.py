@@ -1,5 +1,6 @@
 """Seconds of training until the demo reaches a PSNR or a Chamfer distance; scoring is not counted."""
 
+import logging
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ import isosweep.config  # noqa: F401 - registers the schema of the plain nodes
 from isosweep import chamfer, evaluation, export, ops, training
 from isosweep.settings import EvalSettings, ExportSettings, OptimSettings, TrainSettings
 
+log = logging.getLogger("isosweep")
 PSNR = (25.0, 28.0, 30.0)
 CHAMFER_PERCENT = 1.0
 SCORING = EvalSettings(samples=50_000)
@@ -70,8 +72,8 @@ def time_to_quality(conf: Path, device: torch.device, overrides: Sequence[str], 
         curve.psnr.append((state.train_s, psnr))
         try:
             mesh = export.export_mesh(model, scene, knobs, MESHING)
-        except ValueError:
-            # early fields may have no surface yet: no Chamfer distance at this step
+        except ValueError as error:
+            log.warning("step %d has no Chamfer distance: %s", state.step, error)
             return psnr
         if truth is not None:
             values, _ = chamfer.surface_scores(mesh, truth, SCORING)

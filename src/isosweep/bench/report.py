@@ -39,7 +39,7 @@ def markdown(
         for way, time in row.times.items():
             lines.append(
                 f"| {row.case.name} | {row.case.size} | {way} | {1e3 * time.median:.2f} ({1e3 * time.best:.2f}) | "
-                f"{row.ratio(way):.2f} | {_share(row, time.median, limits)} |"
+                f"{row.ratio(way):.2f} | {_share(row, way, limits)} |"
             )
     if curves:
         lines += ["", *quality_table(curves)]
@@ -78,11 +78,11 @@ def machine(device: torch.device) -> str:
     return ", ".join([f"{cores} cores, {torch.get_num_threads()} threads", *parts])
 
 
-def _share(row: Row, seconds: float, limits: Limits) -> str:
+def _share(row: Row, way: str, limits: Limits) -> str:
+    case, seconds = row.case, row.times[way].median
     shares = []
-    if row.case.bytes_moved is not None:
-        rows_per_s = row.case.bytes_moved / 8 / seconds
-        shares.append(f"{100 * rows_per_s / limits.gathers:.0f} % of random rows")
-    if row.case.flops is not None:
-        shares.append(f"{100 * row.case.flops / seconds / limits.flops:.0f} % of FLOPs")
+    if case.bytes_moved is not None:
+        shares.append(f"{100 * case.bytes_moved / 8 / seconds / limits.gathers:.0f} % of random rows")
+    if case.flops is not None and way == next(iter(row.times)):
+        shares.append(f"{100 * case.flops / seconds / limits.flops:.0f} % of FLOPs")
     return ", ".join(shares) or "-"

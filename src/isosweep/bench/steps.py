@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
+from torch.utils.flop_counter import FlopCounterMode
 
 import isosweep.config  # noqa: F401 - registers the schema of the plain nodes
 from isosweep import ops
@@ -48,6 +49,13 @@ def training_step(
     return step
 
 
+def matrix_flops(step: Callable[[], None]) -> float:
+    """Multiplications and additions of the matrix products of one step, forward and backward."""
+    with FlopCounterMode(display=False) as counter:
+        step()
+    return float(counter.get_total_flops())
+
+
 def step_cases(
     conf: Path, device: torch.device, samples: int, sizes: Sequence[tuple[int, int]]
 ) -> Iterator[Case]:
@@ -66,7 +74,8 @@ def step_cases(
                 rival = training_step(conf, device, samples, [*grid, *RIVAL])
                 ways["corner gathers, double backward"] = with_backend("torch", device, rival)
             size = f"{samples // 1000}k samples, {n_levels} levels x 2, tables 2^{log2_size}"
-            yield Case(f"{model} step", size, ways)
+            ops.use(backend, device)
+            yield Case(f"{model} step", size, ways, flops=matrix_flops(ours))
 
 
 def scaling_cases(conf: Path, device: torch.device, samples: int) -> Iterator[Case]:

@@ -18,7 +18,7 @@ class Case:
     bytes_moved: float | None = None
     """Least traffic to memory of one call, for the share of the measured bandwidth."""
     flops: float | None = None
-    """Multiplications and additions of one call, for the share of the measured peak."""
+    """Of the matrix products of the first way's call, for its share of the measured peak."""
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,6 @@ def backdrop(
     surface: on black, a NeuS without a background model fills its box to reproduce a bright table and
     ends without a surface (docs/architecture.md). It is taken over 65,536 pixels drawn with a fixed seed.
     """
-    check_background(choice)
     if choice == "auto" and not composite:
         return _mean_color(images, views)
     return torch.full((3,), COLORS[plain if choice == "auto" else choice])
