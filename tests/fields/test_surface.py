@@ -8,7 +8,8 @@ import torch
 from isosweep.encodings.frequency import Frequency
 from isosweep.encodings.hashgrid import HashGrid
 from isosweep.fields import gradient
-from isosweep.fields.surface import SurfaceField, softplus_with_slope
+from isosweep.fields.surface import SurfaceField
+from isosweep.ops import softplus_with_slope
 
 SHAPES = {"one_layer": {"n_hidden": 1}, "skip": {"n_hidden": 4, "skips": [2], "hidden_dim": 32}}
 

@@ -1,17 +1,56 @@
-"""Inputs that the tests of kernels share."""
+"""The backends that the tests of kernels compare, and inputs that they share."""
 
+import os
+from collections.abc import Callable, Sequence
 from types import ModuleType
+from typing import Any
 
 import pytest
+import torch
+
+if not torch.cuda.is_available():
+    os.environ.setdefault("TRITON_INTERPRET", "1")  # before anything imports Triton
 
 from isosweep.ops import GridSpec, cpu, reference
 from tests.ops.inputs import SPECS
 
 
-@pytest.fixture(params=["torch", "cpu"])
-def kernels(request: pytest.FixtureRequest) -> ModuleType:
-    """Both backends that run here."""
-    return {"torch": reference, "cpu": cpu}[request.param]
+class OnCard:
+    """A backend of the card for tests that hold their tensors in main memory: there and back again."""
+
+    def __init__(self, module: ModuleType) -> None:
+        self.module = module
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        function = getattr(self.module, name)
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            return _move(function(*_move(args, "cuda"), **_move(kwargs, "cuda")), "cpu")
+
+        return call
+
+
+def _move(value: Any, device: str) -> Any:
+    if isinstance(value, torch.Tensor):
+        return value.to(device)
+    if isinstance(value, dict):
+        return {key: _move(x, device) for key, x in value.items()}
+    if hasattr(value, "offsets"):  # packed samples
+        return type(value)(**{key: _move(x, device) for key, x in vars(value).items()})
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return type(value)(_move(x, device) for x in value)
+    return value
+
+
+@pytest.fixture(params=["torch", "cpu", "cuda"])
+def kernels(request: pytest.FixtureRequest) -> Any:
+    """Every backend that runs here; 'cuda' in Triton's interpreter where there is no card."""
+    if request.param != "cuda":
+        return {"torch": reference, "cpu": cpu}[request.param]
+    pytest.importorskip("triton", reason="Triton is not installed (it has wheels for Linux only)")
+    from isosweep.ops import cuda
+
+    return OnCard(cuda) if torch.cuda.is_available() else cuda
 
 
 @pytest.fixture(params=SPECS.values(), ids=SPECS.keys())

@@ -26,6 +26,9 @@ class CornerGathers(HashGrid):
         total = self.rows * self.spec.n_levels
         self.table = nn.Parameter(torch.empty(total, self.spec.n_features).uniform_(-1e-4, 1e-4))
 
+    def grid(self) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
+        return None
+
     def forward(
         self, u: Float[Tensor, "s 3"], window: Float[Tensor, " d"] | None = None
     ) -> Float[Tensor, "s d"]:

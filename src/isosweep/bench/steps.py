@@ -1,4 +1,4 @@
-"""Cases for whole training steps: rays to samples, fields, loss, backward, optimiser."""
+"""Cases for whole training steps: occupancy, marching, fields, loss, backward, optimiser."""
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -21,39 +21,57 @@ RIVAL = (
     "encoding._target_=isosweep.bench.rivals.CornerGathers",
     "model.field._target_=isosweep.bench.rivals.DoubleBackward",
 )
-SAMPLES_PER_RAY = 64
+UPDATE_EVERY = 16
+"""Steps from one refreshment of the occupancy grid to the next; a call of a bench does so many."""
+LONG_AGO = 1024
+"""A step after the warm-up of sampler and rates."""
 
 
-def training_step(
+def training_steps(
     conf: Path, device: torch.device, samples: int, overrides: Sequence[str]
 ) -> Callable[[], None]:
-    """One optimiser step of a composed model on fixed rays with ``samples`` samples in all."""
+    """As many optimiser steps of a composed model as lie between two refreshments of its occupancy grid,
+    that refreshment among them, on fixed rays that meet about ``samples`` samples.
+
+    A step is the trainer's: march, fields, compositing, loss, backward, optimiser. The learning rates
+    are next to nothing, so that the scene and with it the number of samples stays.
+    """
+    still = [f"optim.lr_{group}=1e-12" for group in ("tables", "networks", "sharpness", "background")]
     with initialize_config_dir(str(conf), version_base="1.3"):
-        cfg = compose("config", [*overrides, "sampler=uniform", f"sampler.n_samples={SAMPLES_PER_RAY}"])
+        cfg = compose("config", [*overrides, *still, f"sampler.update_every={UPDATE_EVERY}"])
     torch.manual_seed(0)
     model = instantiate(cfg.model, _convert_="all").to(device)
     loss = instantiate(cfg.loss, _convert_="all")
     optimizer = make_optimizer(model, OptimSettings(**plain(cfg.optim)))
-    batch = rays(samples // SAMPLES_PER_RAY, device)
-    target = Batch(rays=batch, rgb=torch.rand(len(batch), 3, device=device), mask=None)
     generator = torch.Generator(device=device).manual_seed(0)
-    knobs = model.knobs(100, 1000)
+    model.update(0, LONG_AGO, generator)
+    knobs = model.knobs(LONG_AGO, 2 * LONG_AGO)
+    probe = rays(1024, device)
+    with torch.no_grad():
+        met = len(model(probe, knobs, loss.wants, generator).samples)
+    batch = rays(max(1, round(samples * len(probe) / met)), device)
+    target = Batch(rays=batch, rgb=torch.rand(len(batch), 3, device=device), mask=None)
 
-    def step() -> None:
-        out = model(batch, knobs, loss.wants, generator)
-        total, _ = loss(out, target, 100, 1000)
-        optimizer.zero_grad(set_to_none=True)
-        total.backward()
-        optimizer.step()
+    def steps() -> None:
+        for step in range(LONG_AGO, LONG_AGO + UPDATE_EVERY):
+            model.update(step, 2 * LONG_AGO, generator)
+            out = model(batch, knobs, loss.wants, generator)
+            total, _ = loss(out, target, step, 2 * LONG_AGO)
+            optimizer.zero_grad(set_to_none=True)
+            total.backward()
+            optimizer.step()
 
-    return step
+    return steps
 
 
-def matrix_flops(step: Callable[[], None]) -> float:
-    """Multiplications and additions of the matrix products of one step, forward and backward."""
+def matrix_flops(steps: Callable[[], None]) -> float:
+    """Multiplications and additions of the matrix products of one step, forward and backward.
+
+    Counted where PyTorch does them, so ``steps`` must run on the reference backend.
+    """
     with FlopCounterMode(display=False) as counter:
-        step()
-    return float(counter.get_total_flops())
+        steps()
+    return float(counter.get_total_flops()) / UPDATE_EVERY
 
 
 def step_cases(
@@ -64,18 +82,18 @@ def step_cases(
     for model in ("neus", "nerf"):
         for n_levels, log2_size in sizes:
             grid = (f"model={model}", f"encoding.n_levels={n_levels}", f"encoding.log2_size={log2_size}")
-            ours = training_step(conf, device, samples, grid)
-            reference = training_step(conf, device, samples, grid)
+            ours = training_steps(conf, device, samples, grid)
+            reference = training_steps(conf, device, samples, grid)
             ways = {
                 f"isosweep ({backend})": with_backend(backend, device, ours),
                 "torch reference": with_backend("torch", device, reference),
             }
             if model == "neus":
-                rival = training_step(conf, device, samples, [*grid, *RIVAL])
+                rival = training_steps(conf, device, samples, [*grid, *RIVAL])
                 ways["corner gathers, double backward"] = with_backend("torch", device, rival)
-            size = f"{samples // 1000}k samples, {n_levels} levels x 2, tables 2^{log2_size}"
-            ops.use(backend, device)
-            yield Case(f"{model} step", size, ways, flops=matrix_flops(ours))
+            size = f"{samples / 1000:.3g}k samples, {n_levels} levels x 2, tables 2^{log2_size}"
+            ops.use("torch", device)
+            yield Case(f"{model} step", size, ways, flops=matrix_flops(reference), turns=UPDATE_EVERY)
 
 
 def scaling_cases(conf: Path, device: torch.device, samples: int) -> Iterator[Case]:
@@ -85,6 +103,7 @@ def scaling_cases(conf: Path, device: torch.device, samples: int) -> Iterator[Ca
     sizes += [(samples, levels, 15) for levels in (8, 16)] + [(samples, 12, log2) for log2 in (17, 19)]
     for n, n_levels, log2_size in sizes:
         grid = ("model=neus", f"encoding.n_levels={n_levels}", f"encoding.log2_size={log2_size}")
-        step = training_step(conf, device, n, grid)
+        step = training_steps(conf, device, n, grid)
         size = f"{n / 1000:.3g}k samples, {n_levels} levels x 2, tables 2^{log2_size}"
-        yield Case("neus step, scaling", size, {f"isosweep ({backend})": with_backend(backend, device, step)})
+        ways = {f"isosweep ({backend})": with_backend(backend, device, step)}
+        yield Case("neus step, scaling", size, ways, turns=UPDATE_EVERY)

@@ -18,7 +18,9 @@ class Case:
     bytes_moved: float | None = None
     """Least traffic to memory of one call, for the share of the measured bandwidth."""
     flops: float | None = None
-    """Of the matrix products of the first way's call, for its share of the measured peak."""
+    """Of the matrix products of the first way's turn, for its share of the measured peak."""
+    turns: int = 1
+    """What one call does so many times over; times are a turn's."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ def measure(case: Case, repeats: int, device: torch.device, least_s: float = 0.0
     rounds: dict[str, list[float]] = {name: [] for name in case.ways}
     for _ in range(repeats):
         for name, way in case.ways.items():
-            rounds[name].append(_seconds(way, calls[name], device) / calls[name])
+            rounds[name].append(_seconds(way, calls[name], device) / calls[name] / case.turns)
     times = {name: Timing(min(s), sorted(s)[len(s) // 2]) for name, s in rounds.items()}
     return Row(case, times)
 

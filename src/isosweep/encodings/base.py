@@ -7,6 +7,8 @@ from collections.abc import Callable
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from isosweep.ops import GridSpec
+
 Pullback = Callable[[Float[Tensor, "s d"]], Float[Tensor, "s 3"]]
 
 
@@ -25,6 +27,11 @@ class Encoding(nn.Module, ABC):
 
     def cell_size(self, step: int, max_steps: int) -> float | None:
         """Side of the finest active cell in units of ``u``; None where there are no cells."""
+        return None
+
+    def grid(self) -> tuple[Tensor, GridSpec] | None:
+        """Table and layout of a hash grid whose features, behind the point's own, are all there is: what
+        lets a field have one kernel do the encoding and the network. None for any other encoding."""
         return None
 
     @abstractmethod

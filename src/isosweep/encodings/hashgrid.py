@@ -73,6 +73,9 @@ class HashGrid(Encoding):
         finest = math.ceil(self.active_levels(step, max_steps)) - 1
         return self.spec.cell_size(finest)
 
+    def grid(self) -> tuple[Tensor, ops.GridSpec]:
+        return self.table, self.spec
+
     def forward(
         self, u: Float[Tensor, "s 3"], window: Float[Tensor, " d"] | None = None
     ) -> Float[Tensor, "s d"]:

@@ -1,7 +1,7 @@
 """Radiance from a point's feature and the direction it is seen along."""
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from isosweep.fields.mlp import MLP
@@ -36,18 +36,23 @@ class ColorField(nn.Module):
     def forward(
         self,
         feature: Float[Tensor, "s f"],
-        dirs: Float[Tensor, "s 3"],
+        dirs: Float[Tensor, "r 3"],
         unit_points: Float[Tensor, "s 3"] | None = None,
         normals: Float[Tensor, "s 3"] | None = None,
+        ray_index: Int64[Tensor, " s"] | None = None,
     ) -> Float[Tensor, "s 3"]:
-        """Linear-response RGB in [0, 1]. ``unit_points`` are x / radius, ``normals`` unit."""
+        """Linear-response RGB in [0, 1]. ``unit_points`` are x / radius, ``normals`` unit.
+
+        ``dirs`` are one a sample, or with ``ray_index`` one a ray, so that each is encoded once.
+        """
         parts = [feature]
         if self.use_normal:
             parts.append(_required(normals, "normals"))
         if self.use_point:
             parts.append(_required(unit_points, "unit_points"))
         if self.direction is not None:
-            parts.append(self.direction(dirs))
+            encoded = self.direction(dirs)
+            parts.append(encoded if ray_index is None else encoded[ray_index])
         return torch.sigmoid(self.mlp(torch.cat(parts, dim=-1)).float())
 
 

@@ -6,6 +6,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from isosweep import ops
+
 
 class MLP(nn.Module):
     """Linear layers with ReLU between them; the input joins again at the layers in ``skips``.
@@ -29,6 +31,8 @@ class MLP(nn.Module):
         self.head = nn.Linear(widths[-1], out_dim)
 
     def forward(self, x: Float[Tensor, "s i"]) -> Float[Tensor, "s o"]:
+        if not self.skips:
+            return ops.mlp(x, [(layer.weight, layer.bias) for layer in (*self.hidden, self.head)])  # pyright: ignore[reportArgumentType]
         h = x
         for k, layer in enumerate(self.hidden):
             h = torch.relu(layer(torch.cat([h, x], dim=-1) if k in self.skips else h))

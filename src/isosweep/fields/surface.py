@@ -14,32 +14,6 @@ from isosweep import ops
 from isosweep.encodings.base import Encoding
 
 
-class _SoftplusWithSlope(torch.autograd.Function):
-    """(softplus_beta(a), sigmoid(beta a)) from one exponential; the backward is differentiable."""
-
-    @staticmethod
-    def forward(ctx, a: Tensor, beta: float) -> tuple[Tensor, Tensor]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        slope = torch.sigmoid(a * beta)
-        # log1p(exp(-|beta a|)) = -log(max(slope, 1 - slope)), without a second exponential.
-        value = torch.relu(a).sub_(torch.maximum(slope, 1 - slope).log_(), alpha=1 / beta)
-        ctx.save_for_backward(slope)
-        ctx.beta = beta
-        ctx.set_materialize_grads(False)
-        return value, slope
-
-    @staticmethod
-    def backward(ctx, d_value: Tensor | None, d_slope: Tensor | None):  # pyright: ignore[reportIncompatibleMethodOverride]
-        (slope,) = ctx.saved_tensors
-        if d_slope is None:
-            return (None if d_value is None else slope * d_value), None
-        return ops.softplus_backward(slope, d_value, d_slope, ctx.beta), None
-
-
-def softplus_with_slope(a: Tensor, beta: float) -> tuple[Tensor, Tensor]:
-    """log(1 + exp(beta a)) / beta and its derivative sigmoid(beta a)."""
-    return _SoftplusWithSlope.apply(a, beta)  # pyright: ignore[reportReturnType]
-
-
 class SurfaceField(nn.Module):
     """f(x) = r * MLP(encoding(u))[0] with u = x / (2 r) + 1/2: signed distance, normalised units.
 
@@ -109,7 +83,7 @@ class SurfaceField(nn.Module):
         h, slopes = e, []
         for k, layer in enumerate(self.layers):
             h_in = torch.cat([h, e], dim=-1) / math.sqrt(2.0) if k in self.skips else h
-            h, slope = softplus_with_slope(layer(h_in), self.beta)
+            h, slope = ops.softplus_with_slope(layer(h_in), self.beta)
             slopes.append(slope)
         return h, slopes
 
@@ -128,7 +102,9 @@ class SurfaceField(nn.Module):
     ) -> tuple[Float[Tensor, " s"], Float[Tensor, "s f"]]:
         """f and the feature."""
         with torch.autocast(points.device.type, enabled=False):
-            out = self.head(self._trunk(self.encoding(self.to_unit(points), window))[0])
+            u = self.to_unit(points)
+            fused = self._fused(u, window, want_gradient=False)
+            out = self.head(self._trunk(self.encoding(u, window))[0]) if fused is None else fused[0]
         return self.radius * out[:, 0], out
 
     def with_gradient(
@@ -136,12 +112,32 @@ class SurfaceField(nn.Module):
     ) -> tuple[Float[Tensor, " s"], Float[Tensor, "s f"], Float[Tensor, "s 3"]]:
         """f, feature and grad f = d f / d point; the gradient can be differentiated once."""
         with torch.autocast(points.device.type, enabled=False):
-            e, pullback = self.encoding.with_pullback(self.to_unit(points), window)
-            h, slopes = self._trunk(e)
-            out = self.head(h)
-            g_e = self._input_gradient(slopes)
+            u = self.to_unit(points)
+            fused = self._fused(u, window, want_gradient=True)
+            if fused is None:
+                e, pullback = self.encoding.with_pullback(u, window)
+                h, slopes = self._trunk(e)
+                out, gradient = self.head(h), pullback(self._input_gradient(slopes))
+            else:
+                out, gradient = fused
+                assert gradient is not None
             # f = r MLP and u = x / (2 r): the radius cancels but for the half.
-            return self.radius * out[:, 0], out, 0.5 * pullback(g_e)
+            return self.radius * out[:, 0], out, 0.5 * gradient
+
+    def _fused(
+        self, u: Tensor, window: Tensor | None, want_gradient: bool
+    ) -> tuple[Tensor, Tensor | None] | None:
+        """The network's outputs and its gradient in u from one kernel, where there may be one for it."""
+        grid = self.encoding.grid()
+        if grid is None or len(self.layers) > 1 or self.skips:
+            return None
+        hidden, head = self.layers[0], self.head
+        assert isinstance(hidden.weight, Tensor)
+        assert isinstance(hidden.bias, Tensor)
+        # a window over the input is a window over the weight's columns, which are fewer
+        weight = hidden.weight if window is None else hidden.weight * window
+        layers = ((weight, hidden.bias), (head.weight, head.bias))
+        return ops.surface_network(u, *grid, *layers, self.beta, want_gradient)
 
     def _input_gradient(self, slopes: list[Tensor]) -> Tensor:
         """d MLP[0] / d encoding: the chain rule from the head down, skips included."""

@@ -73,9 +73,9 @@ class NeRF(Model):
         t_near, t_far = box_interval(rays, self.radius, self.near)
         probe = Probe(density=lambda points: self._density(points, knobs))
         samples = self.sampler.sample(rays, t_near, t_far, self.step_size, probe, generator)
-        points, dirs = sample_points(rays, samples)
+        points, _ = sample_points(rays, samples)
         density, feature = self.density(self._unit(points), knobs.window)
-        rgb = self.color_field(feature, dirs, points / self.radius)
+        rgb = self.color_field(feature, rays.dirs, points / self.radius, ray_index=samples.ray_index)
         alpha = -torch.expm1(-density * samples.dt)
         if self.near_scaling:
             alpha, rgb = scale_near(alpha, samples), scale_near(rgb, samples)

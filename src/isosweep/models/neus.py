@@ -182,7 +182,7 @@ class NeuS(Model):
         normals = F.normalize(grad, dim=-1, eps=1e-6)
         cos = (dirs * (grad if self.cos_from == "gradient" else normals)).sum(-1)
         alpha = section_alpha(sdf, cos, samples.dt, self.sharpness(knobs), knobs.cos_anneal)
-        rgb = self.color_field(feature, dirs, points / self.radius, normals)
+        rgb = self.color_field(feature, rays.dirs, points / self.radius, normals, samples.ray_index)
         if self.near_scaling:
             alpha, rgb = scale_near(alpha, samples), scale_near(rgb, samples)
         weights, color, opacity, depth, normal = render(

@@ -9,12 +9,14 @@ Packed samples: those of ray r are offsets[r] to offsets[r + 1] - 1, offsets is 
 starts at 0, ends at S and never falls; rays may be empty.
 """
 
-import torch
+from collections.abc import Sequence
+
 from jaxtyping import Bool, Float, Int64, UInt8
 from torch import Tensor
 
-from isosweep.ops import reference
+from isosweep.ops import softplus
 from isosweep.ops.backends import Choice, active, choose, kernels, use
+from isosweep.ops.composed import Layer
 from isosweep.ops.spec import GridSpec
 from isosweep.types import Samples
 
@@ -27,9 +29,11 @@ __all__ = [
     "grid_encode",
     "grid_encode_jacobian",
     "march",
+    "mlp",
     "pullback",
     "render_weights",
-    "softplus_backward",
+    "softplus_with_slope",
+    "surface_network",
     "use",
     "visible",
 ]
@@ -63,19 +67,41 @@ def pullback(jac: Float[Tensor, "s d 3"], g: Float[Tensor, "s d"]) -> Float[Tens
     return kernels().pullback(jac, g)
 
 
-def softplus_backward(
-    slope: Float[Tensor, "*s"],
-    d_value: Float[Tensor, "*s"] | None,
-    d_slope: Float[Tensor, "*s"],
-    beta: float,
-) -> Float[Tensor, "*s"]:
-    """Gradient in a of (softplus_beta(a), slope = sigmoid(beta a)): slope (d_value + beta d_slope (1 - slope)).
+def softplus_with_slope(
+    a: Float[Tensor, "*s"], beta: float
+) -> tuple[Float[Tensor, "*s"], Float[Tensor, "*s"]]:
+    """log(1 + exp(beta a)) / beta and its derivative sigmoid(beta a), both differentiable, also twice."""
+    return softplus.softplus_with_slope(a, beta)
 
-    Where a graph is being recorded (the backward of a backward) the reference answers, which can be
-    differentiated; no other backend promises that.
+
+def surface_network(
+    u: Float[Tensor, "s 3"],
+    table: Float[Tensor, "n f"],
+    spec: GridSpec,
+    hidden: Layer,
+    head: Layer,
+    beta: float,
+    want_gradient: bool = True,
+) -> tuple[Float[Tensor, "s o"], Float[Tensor, "s 3"] | None]:
+    """out = head(softplus_beta(hidden([2 u - 1, grid_encode(u)]))), and d out[:, 0] / du or None.
+
+    A layer is its weight [J, K] and bias [J]. Both outputs are differentiable once in the table and
+    the layers; ``u`` is data, as for ``grid_encode``. The gradient is explicit (the Jacobian of the
+    grid, the slope of softplus), so a loss on it needs first order only.
+    Errors: ValueError where table, layers and spec do not fit.
     """
-    module = reference if torch.is_grad_enabled() else kernels()
-    return module.softplus_backward(slope, d_value, d_slope, beta)
+    _check_table(u, table, spec)
+    if hidden[0].shape[1] != 3 + spec.out_dim:
+        raise ValueError(
+            f"surface network: the hidden layer takes {hidden[0].shape[1]} features, the point and the grid "
+            f"have 3 + {spec.out_dim}: a layer belongs to the encoding it was made for"
+        )
+    return kernels().surface_network(u, table, spec, hidden, head, beta, want_gradient)
+
+
+def mlp(x: Float[Tensor, "s i"], layers: Sequence[Layer]) -> Float[Tensor, "s o"]:
+    """Linear layers (weight [J, K], bias [J]) with ReLU between them. Differentiable once in all."""
+    return kernels().mlp(x, layers)
 
 
 def march(

@@ -1,5 +1,7 @@
 """Which implementation of the kernels is in use, and why. Nothing falls back in silence."""
 
+import os
+import shutil
 from dataclasses import dataclass
 from importlib import import_module
 from types import ModuleType
@@ -7,11 +9,6 @@ from types import ModuleType
 import torch
 
 NAMES = ("auto", "torch", "cpu", "cuda", "tcnn")
-UNBUILT = {
-    "cuda": "Triton kernels: use backend=torch with device=cuda (plain PyTorch on the GPU), or backend=auto",
-    "tcnn": "adapter for tiny-cuda-nn, installed or not: use backend=torch (the same table layout), or "
-    "backend=auto",
-}
 
 
 @dataclass(frozen=True)
@@ -30,46 +27,63 @@ def choose(backend: str, device: torch.device | str) -> Choice:
     """Resolve a backend name for a device, without selecting it.
 
     'auto' takes the fastest that can run and says why; any other name is taken or refused.
-    Errors: ValueError for a name that is unknown, not in this version, or cannot run on the device;
-    ImportError where its package is missing.
+    Errors: ValueError for a name that is unknown or cannot run on the device; ImportError where what it
+    needs is missing, with what to install.
     """
     kind = torch.device(device).type
     if backend not in NAMES:
         raise ValueError(f"backend must be one of {', '.join(NAMES)}, got '{backend}'")
     if backend == "torch":
         return Choice("torch", "asked for: plain PyTorch, the reference")
-    if backend == "cpu":
-        if kind != "cpu":
-            raise ValueError(
-                f"backend 'cpu' (numba kernels) cannot run on device '{kind}': "
-                "use backend=torch there, or device=cpu"
-            )
-        if missing := _numba_missing():
-            raise ImportError(
-                f"backend 'cpu' needs numba, which cannot be imported ({missing}): "
-                "pip install 'numba>=0.61', or use backend=torch"
-            )
-        return Choice("cpu", "asked for: numba kernels")
-    if backend in UNBUILT:
-        raise ValueError(f"backend '{backend}' was asked for, but this version has no {UNBUILT[backend]}")
+    if backend == "auto":
+        return _best(kind)
+    home, what = {
+        "cpu": ("cpu", "numba kernels"),
+        "cuda": ("cuda", "Triton kernels"),
+        "tcnn": ("cuda", "tiny-cuda-nn's encoding, Triton kernels"),
+    }[backend]
+    if kind != home:
+        raise ValueError(
+            f"backend '{backend}' ({what}) cannot run on device '{kind}': "
+            f"use backend=torch there, or device={home}"
+        )
+    if backend == "cpu" and (missing := _numba_missing()):
+        raise ImportError(
+            f"backend 'cpu' needs numba, which cannot be imported ({missing}): "
+            "pip install 'numba>=0.61', or use backend=torch"
+        )
+    if backend != "cpu" and (missing := _triton_missing()):
+        raise ImportError(f"backend '{backend}' needs {missing}, or use backend=torch (docs/install.md)")
+    if backend == "tcnn" and (missing := _tcnn_missing()):
+        raise ImportError(
+            f"backend 'tcnn' needs tiny-cuda-nn's PyTorch bindings, which cannot be imported ({missing}): "
+            "docs/install.md says how to build them, or use backend=cuda (the same table, no build)"
+        )
+    return Choice(backend, f"asked for: {what}")
+
+
+def _best(kind: str) -> Choice:
+    """The fastest backend that can run on a kind of device, and why it is that one."""
     if kind == "cpu":
         if missing := _numba_missing():
             return Choice("torch", f"numba cannot be imported ({missing}): plain PyTorch, many times slower")
         return Choice("cpu", "the device is the CPU and numba is there")
-    return Choice("torch", f"no kernels for device '{kind}' in this version: plain PyTorch on it")
+    if kind == "cuda":
+        if missing := _triton_missing():
+            return Choice("torch", f"Triton kernels need {missing}: plain PyTorch on the card, slower")
+        return Choice("cuda", "the device is a CUDA card and Triton is there")
+    return Choice("torch", f"no kernels for device '{kind}': plain PyTorch on it")
 
 
 def use(backend: str, device: torch.device | str) -> Choice:
     """Select the backend of every function of ``isosweep.ops``, for the whole process.
 
-    Compiles the CPU kernels where they are chosen (cached on disk after the first time).
+    Compiles its kernels, or loads them from the cache on disk that the first time has filled.
     """
     global _active
     choice = choose(backend, device)
-    if choice.name == "cpu":
-        from isosweep.ops import cpu
-
-        cpu.warm_up()
+    if choice.name != "torch":
+        import_module(f"isosweep.ops.{choice.name}").warm_up()
     _active = (choice, f"isosweep.ops.{'reference' if choice.name == 'torch' else choice.name}")
     return choice
 
@@ -89,5 +103,28 @@ def _numba_missing() -> str | None:
     try:
         import_module("isosweep.ops.cpu_threads").import_numba()
     except ImportError as error:
+        return str(error)
+    return None
+
+
+def _triton_missing() -> str | None:
+    """What Triton kernels lack here, and what to do about it, or None."""
+    try:
+        import_module("triton")
+    except ImportError as error:
+        return (
+            f"Triton, which cannot be imported ({error}): it comes with PyTorch's CUDA builds for Linux; "
+            "pip install triton"
+        )
+    if os.environ.get("CC") or shutil.which("gcc") or shutil.which("clang"):
+        return None
+    return "a C compiler, with which Triton builds its launcher (neither gcc nor clang on PATH): install gcc"
+
+
+def _tcnn_missing() -> str | None:
+    """Why tiny-cuda-nn's bindings cannot be imported, or None. Without a card they raise an OSError."""
+    try:
+        import_module("tinycudann")
+    except (ImportError, OSError) as error:
         return str(error)
     return None

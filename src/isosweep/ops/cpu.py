@@ -5,7 +5,9 @@ Second derivatives are refused: the Jacobian is an output, so nothing here needs
 """
 
 import logging
+import sys
 import time
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -15,7 +17,9 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-from isosweep.ops import cpu_grid, cpu_network, cpu_rays
+from isosweep.ops import composed, cpu_grid, cpu_networks, cpu_rays, cpu_softplus
+from isosweep.ops.composed import Layer
+from isosweep.ops.cpu_arrays import array, layout, order, scalar
 from isosweep.ops.cpu_threads import run
 from isosweep.ops.spec import GridSpec
 from isosweep.types import Samples
@@ -39,10 +43,26 @@ def pullback(jac: Tensor, g: Tensor) -> Tensor:
 def softplus_backward(slope: Tensor, d_value: Tensor | None, d_slope: Tensor, beta: float) -> Tensor:
     out = torch.empty_like(slope, memory_format=torch.contiguous_format)
     value = slope.new_empty(0) if d_value is None else d_value
-    arrays = [_array(x).reshape(-1) for x in (slope, value, d_slope)]
-    scalars = (d_value is not None, _scalar(slope, beta))
-    run(cpu_network.softplus_backward, out.numel(), 32 * GRAIN, *arrays, *scalars, out.numpy().reshape(-1))
+    arrays = [array(x).reshape(-1) for x in (slope, value, d_slope)]
+    scalars = (d_value is not None, scalar(slope, beta))
+    run(cpu_softplus.softplus_backward, out.numel(), 32 * GRAIN, *arrays, *scalars, out.numpy().reshape(-1))
     return out
+
+
+def surface_network(
+    u: Tensor, table: Tensor, spec: GridSpec, hidden: Layer, head: Layer, beta: float, want_gradient: bool
+) -> tuple[Tensor, Tensor | None]:
+    sizes = (*hidden[0].shape, len(head[1]))
+    if table.dtype == torch.float32 and max(sizes) <= cpu_networks.WIDEST:
+        return cpu_networks.surface_network(u, table, spec, hidden, head, beta, want_gradient)
+    module = sys.modules[__name__]
+    return composed.surface_network(module, u, table, spec, hidden, head, beta, want_gradient)
+
+
+def mlp(x: Tensor, layers: Sequence[Layer]) -> Tensor:
+    if max(max(weight.shape) for weight, _ in layers) <= cpu_networks.WIDEST:
+        return cpu_networks.mlp(x, layers)
+    return composed.mlp(x, layers)
 
 
 def render_weights(alpha: Tensor, offsets: Tensor) -> Tensor:
@@ -56,7 +76,7 @@ def accumulate(w: Tensor, values: Tensor, offsets: Tensor) -> Tensor:
 def visible(alpha: Tensor, offsets: Tensor, threshold: float) -> Tensor:
     rays = _rays(offsets, len(alpha))
     mask = torch.empty(len(alpha), dtype=torch.bool)
-    run(cpu_rays.visible, len(rays) - 1, GRAIN, _array(alpha), rays, _scalar(alpha, threshold), mask.numpy())
+    run(cpu_rays.visible, len(rays) - 1, GRAIN, array(alpha), rays, scalar(alpha, threshold), mask.numpy())
     return mask
 
 
@@ -78,8 +98,8 @@ def march(
     run(cpu_rays.coarsen, blocks, 16, grid, coarse)
     n = len(origins)
     dtype = origins.dtype
-    numbers = [_scalar(origins, x) for x in (radius, len(grid) / (2.0 * radius), step, cone)]
-    rays = [_array(x.to(dtype)) for x in (origins, dirs, t_near, t_far, jitter)]
+    numbers = [scalar(origins, x) for x in (radius, len(grid) / (2.0 * radius), step, cone)]
+    rays = [array(x.to(dtype)) for x in (origins, dirs, t_near, t_far, jitter)]
     count, start = torch.empty(2, n, dtype=torch.int64)
     offsets = torch.zeros(n + 1, dtype=torch.int64)
 
@@ -102,7 +122,7 @@ class _Encode(Function):
         ctx.save_for_backward(u)
         ctx.spec = spec
         y = torch.empty(len(u), spec.out_dim, dtype=u.dtype)
-        run(cpu_grid.encode, len(u), GRAIN, _array(u), _array(table), *_layout(spec), y.numpy())
+        run(cpu_grid.encode, len(u), GRAIN, array(u), array(table), *layout(spec), y.numpy())
         return y
 
     @staticmethod
@@ -120,8 +140,8 @@ class _EncodeJacobian(Function):
         ctx.set_materialize_grads(False)
         y = torch.empty(len(u), spec.out_dim, dtype=u.dtype)
         jac = torch.empty(len(u), spec.out_dim, 3, dtype=u.dtype)
-        tensors = (_array(u), _array(table))
-        run(cpu_grid.encode_jacobian, len(u), GRAIN, *tensors, *_layout(spec), y.numpy(), jac.numpy())
+        tensors = (array(u), array(table))
+        run(cpu_grid.encode_jacobian, len(u), GRAIN, *tensors, *layout(spec), y.numpy(), jac.numpy())
         return y, jac
 
     @staticmethod
@@ -135,10 +155,10 @@ class _EncodeJacobian(Function):
 def _scatter(u: Tensor, dy: Tensor | None, djac: Tensor | None, spec: GridSpec) -> Tensor:
     dtable = torch.zeros(spec.total, spec.n_features, dtype=u.dtype)
     no_dy, no_djac = u.new_empty(0, 0), u.new_empty(0, 0, 3)
-    arrays = [_array(x) for x in (u, no_dy if dy is None else dy, no_djac if djac is None else djac)]
+    arrays = [array(x) for x in (u, no_dy if dy is None else dy, no_djac if djac is None else djac)]
     given = (dy is not None, djac is not None)
     if len(u):
-        run(cpu_grid.scatter, spec.n_levels, 1, *arrays, *given, _order(spec), *_layout(spec), dtable.numpy())
+        run(cpu_grid.scatter, spec.n_levels, 1, *arrays, *given, order(spec), *layout(spec), dtable.numpy())
     return dtable
 
 
@@ -147,7 +167,7 @@ class _Pullback(Function):
     def forward(ctx: Any, jac: Tensor, g: Tensor) -> Tensor:
         ctx.save_for_backward(jac, g)
         n = torch.empty(len(g), 3, dtype=g.dtype)
-        run(cpu_grid.pull, len(g), GRAIN, _array(jac), _array(g), n.numpy())
+        run(cpu_grid.pull, len(g), GRAIN, array(jac), array(g), n.numpy())
         return n
 
     @staticmethod
@@ -157,7 +177,7 @@ class _Pullback(Function):
         with_jac, with_g = ctx.needs_input_grad
         djac = torch.empty(jac.shape if with_jac else (0, 0, 3), dtype=g.dtype)
         dg = torch.empty(g.shape if with_g else (0, 0), dtype=g.dtype)
-        arrays = [_array(x) for x in (jac, g, dn)]
+        arrays = [array(x) for x in (jac, g, dn)]
         run(cpu_grid.pull_backward, len(g), GRAIN, *arrays, with_jac, with_g, djac.numpy(), dg.numpy())
         return djac if with_jac else None, dg if with_g else None
 
@@ -168,7 +188,7 @@ class _Weights(Function):
         ctx.save_for_backward(alpha, offsets)
         rays = _rays(offsets, len(alpha))
         w = torch.empty(len(alpha), dtype=alpha.dtype)
-        run(cpu_rays.weights, len(rays) - 1, GRAIN, _array(alpha), rays, w.numpy())
+        run(cpu_rays.weights, len(rays) - 1, GRAIN, array(alpha), rays, w.numpy())
         return w
 
     @staticmethod
@@ -176,7 +196,7 @@ class _Weights(Function):
     def backward(ctx: Any, dw: Tensor) -> tuple[Tensor, None]:
         alpha, offsets = ctx.saved_tensors
         dalpha = torch.empty(len(alpha), dtype=alpha.dtype)
-        arrays = (_array(alpha), _array(offsets), _array(dw), dalpha.numpy())
+        arrays = (array(alpha), array(offsets), array(dw), dalpha.numpy())
         run(cpu_rays.weights_backward, len(offsets) - 1, GRAIN, *arrays)
         return dalpha, None
 
@@ -187,7 +207,7 @@ class _Accumulate(Function):
         ctx.save_for_backward(w, values, offsets)
         rays = _rays(offsets, len(w))
         out = torch.empty(len(rays) - 1, values.shape[1], dtype=w.dtype)
-        run(cpu_rays.accumulate, len(out), GRAIN, _array(w), _array(values), rays, out.numpy())
+        run(cpu_rays.accumulate, len(out), GRAIN, array(w), array(values), rays, out.numpy())
         return out
 
     @staticmethod
@@ -197,52 +217,21 @@ class _Accumulate(Function):
         with_w, with_values = ctx.needs_input_grad[:2]
         dw = torch.empty(w.shape if with_w else (0,), dtype=w.dtype)
         dvalues = torch.empty(values.shape if with_values else (0, 0), dtype=w.dtype)
-        arrays = [_array(x) for x in (w, values, offsets, dout)]
+        arrays = [array(x) for x in (w, values, offsets, dout)]
         out = (with_w, with_values, dw.numpy(), dvalues.numpy())
         run(cpu_rays.accumulate_backward, len(offsets) - 1, GRAIN, *arrays, *out)
         return dw if with_w else None, dvalues if with_values else None, None
 
 
-def _array(x: Tensor) -> np.ndarray:
-    """The tensor's memory as a C-contiguous array, without a copy where it is one."""
-    if x.device.type != "cpu":
-        raise ValueError(
-            f"backend 'cpu' is in use, but a tensor lies on '{x.device}': "
-            "select the backend for the device, isosweep.ops.use('auto', device)"
-        )
-    if x.is_floating_point() and x.dtype not in (torch.float32, torch.float64):
-        raise ValueError(
-            f"backend 'cpu' computes in float32 or float64, got {x.dtype}: convert it, or backend=torch"
-        )
-    return x.detach().contiguous().numpy()
-
-
-def _scalar(like: Tensor, value: float) -> np.floating:
-    return np.float64(value) if like.dtype == torch.float64 else np.float32(value)
-
-
 def _rays(offsets: Tensor, n_samples: int) -> np.ndarray:
     """Offsets, checked: kernels write where they point."""
-    rays = _array(offsets)
+    rays = array(offsets)
     if not (len(rays) and rays[0] == 0 and rays[-1] == n_samples and (rays[1:] >= rays[:-1]).all()):
         raise ValueError(
             f"offsets of packed samples must start at 0, never fall and end at {n_samples}, their number; "
             f"got {rays.tolist() if len(rays) <= 8 else [*rays[:4].tolist(), '...', *rays[-4:].tolist()]}"
         )
     return rays
-
-
-@lru_cache(maxsize=16)
-def _layout(spec: GridSpec) -> tuple[np.ndarray, ...]:
-    """GridSpec's arrays in the kernels' types."""
-    integers = (spec.resolution, spec.size, spec.offset)
-    return (spec.scale, *(x.astype(np.uint32) for x in integers), spec.dense)
-
-
-@lru_cache(maxsize=16)
-def _order(spec: GridSpec) -> np.ndarray:
-    """Levels from the largest to the smallest, so that dealing them out balances the threads."""
-    return np.argsort(-spec.size, kind="stable")
 
 
 @lru_cache(maxsize=1)
@@ -256,10 +245,16 @@ def warm_up() -> None:
     with torch.enable_grad():
         y = grid_encode(u, table, spec)
         if cpu_grid.encode.stats.cache_misses:
-            log.info("compiling CPU kernels (first use, about 10 s)")
+            log.info("compiling CPU kernels (first use, about 25 s)")
         _, jac = grid_encode_jacobian(u, table, spec)
         w = render_weights(y[:, 0], offsets)
         accumulate(w, pullback(jac, y), offsets).sum().backward()
+        layers = [(table.new_ones(4, k, requires_grad=True), table.new_ones(4)) for k in (4, 4)]
+        out, gradient = surface_network(u, table, spec, layers[0], layers[1], 1.0, True)
+        assert gradient is not None
+        (
+            mlp(u, [(layers[0][0][:, :3], layers[0][1]), layers[1]]).sum() + out.sum() + gradient.sum()
+        ).backward()
     softplus_backward(u, u, u, 1.0)
     visible(u[:, 0], offsets, 0.0)
     occupied = torch.ones(1, 1, 1, dtype=torch.bool)

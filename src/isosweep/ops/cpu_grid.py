@@ -13,8 +13,8 @@ import numpy as np
 
 from isosweep.ops.cpu_threads import compiled
 
-B = 64
-CHUNK = 16 * B
+B = 128
+CHUNK = 8 * B
 P1 = np.uint32(2654435761)
 P2 = np.uint32(805459861)
 ONE = np.uint32(1)
@@ -104,6 +104,44 @@ def _gather(table, row, f, t):
 
 
 @_fused
+def _interpolate(w, t, v):
+    for i in range(B):
+        wx, wy, wz = w[0, i], w[1, i], w[2, i]
+        a = t[0, i] + wx * (t[1, i] - t[0, i])
+        e = t[2, i] + wx * (t[3, i] - t[2, i])
+        c = t[4, i] + wx * (t[5, i] - t[4, i])
+        d = t[6, i] + wx * (t[7, i] - t[6, i])
+        a += wy * (e - a)
+        c += wy * (d - c)
+        v[i] = a + wz * (c - a)
+
+
+@_fused
+def _interpolate_jacobian(w, t, s, v, jac):
+    """Value v [B] and derivative in u jac [3, B] of one feature, s cells a side."""
+    for i in range(B):
+        wx, wy, wz = w[0, i], w[1, i], w[2, i]
+        d0 = t[1, i] - t[0, i]
+        d1 = t[3, i] - t[2, i]
+        d2 = t[5, i] - t[4, i]
+        d3 = t[7, i] - t[6, i]
+        a0 = t[0, i] + wx * d0
+        a1 = t[2, i] + wx * d1
+        a2 = t[4, i] + wx * d2
+        a3 = t[6, i] + wx * d3
+        e0 = a1 - a0
+        e1 = a3 - a2
+        b0 = a0 + wy * e0
+        b1 = a2 + wy * e1
+        v[i] = b0 + wz * (b1 - b0)
+        jac[2, i] = (b1 - b0) * s
+        jac[1, i] = (e0 + wz * (e1 - e0)) * s
+        d0 += wy * (d1 - d0)
+        d2 += wy * (d3 - d2)
+        jac[0, i] = (d0 + wz * (d2 - d0)) * s
+
+
+@_fused
 def encode(part, parts, u, table, scale, resolution, size, offset, dense, y):
     n_levels, n_features = scale.shape[0], table.shape[1]
     x = np.empty((3, B), u.dtype)
@@ -121,15 +159,7 @@ def encode(part, parts, u, table, scale, resolution, size, offset, dense, y):
             _rows(x, scale[level], resolution[level], size[level], offset[level], dense[level], cell, w, row)
             for f in range(n_features):
                 _gather(table, row, f, t)
-                for i in range(B):
-                    wx, wy, wz = w[0, i], w[1, i], w[2, i]
-                    a = t[0, i] + wx * (t[1, i] - t[0, i])
-                    e = t[2, i] + wx * (t[3, i] - t[2, i])
-                    c = t[4, i] + wx * (t[5, i] - t[4, i])
-                    d = t[6, i] + wx * (t[7, i] - t[6, i])
-                    a += wy * (e - a)
-                    c += wy * (d - c)
-                    v[i] = a + wz * (c - a)
+                _interpolate(w, t, v)
                 for i in range(count):
                     y[first + i, level * n_features + f] = v[i]
 
@@ -153,32 +183,56 @@ def encode_jacobian(part, parts, u, table, scale, resolution, size, offset, dens
             _rows(x, s, resolution[level], size[level], offset[level], dense[level], cell, w, row)
             for f in range(n_features):
                 _gather(table, row, f, t)
-                for i in range(B):
-                    wx, wy, wz = w[0, i], w[1, i], w[2, i]
-                    d0 = t[1, i] - t[0, i]
-                    d1 = t[3, i] - t[2, i]
-                    d2 = t[5, i] - t[4, i]
-                    d3 = t[7, i] - t[6, i]
-                    a0 = t[0, i] + wx * d0
-                    a1 = t[2, i] + wx * d1
-                    a2 = t[4, i] + wx * d2
-                    a3 = t[6, i] + wx * d3
-                    e0 = a1 - a0
-                    e1 = a3 - a2
-                    b0 = a0 + wy * e0
-                    b1 = a2 + wy * e1
-                    v[0, i] = b0 + wz * (b1 - b0)
-                    v[3, i] = (b1 - b0) * s
-                    v[2, i] = (e0 + wz * (e1 - e0)) * s
-                    d0 += wy * (d1 - d0)
-                    d2 += wy * (d3 - d2)
-                    v[1, i] = (d0 + wz * (d2 - d0)) * s
+                _interpolate_jacobian(w, t, s, v[0], v[1:])
                 column = level * n_features + f
                 for i in range(count):
                     y[first + i, column] = v[0, i]
                     jac[first + i, column, 0] = v[1, i]
                     jac[first + i, column, 1] = v[2, i]
                     jac[first + i, column, 2] = v[3, i]
+
+
+@_fused
+def _spread(w, v, t):
+    """Shares t [8, B] of the corners in dy (v[0]) and djac (v[1:4]): encode_jacobian's interpolation,
+    transposed: z, then y, then x."""
+    for i in range(B):
+        wx, wy, wz = w[0, i], w[1, i], w[2, i]
+        high = wz * v[0, i] + v[3, i]
+        low = v[0, i] - high
+        e1 = wz * v[2, i]
+        e0 = v[2, i] - e1
+        d1 = wz * v[1, i]
+        d0 = v[1, i] - d1
+        a1 = wy * low + e0
+        a0 = low - a1
+        a3 = wy * high + e1
+        a2 = high - a3
+        g1 = wy * d0
+        g0 = d0 - g1
+        g3 = wy * d1
+        g2 = d1 - g3
+        q = wx * a0 + g0
+        t[1, i] = q
+        t[0, i] = a0 - q
+        q = wx * a1 + g1
+        t[3, i] = q
+        t[2, i] = a1 - q
+        q = wx * a2 + g2
+        t[5, i] = q
+        t[4, i] = a2 - q
+        q = wx * a3 + g3
+        t[7, i] = q
+        t[6, i] = a3 - q
+
+
+@_exact
+def _add_rows(row, t, count, f, dtable):
+    # a point's corners, then the next point's: the eight rows of a cell differ, so an addition that
+    # waits for its neighbour's to the same row has others to do meanwhile
+    for i in range(count):
+        for c in range(8):
+            dtable[row[c, i], f] += t[c, i]
 
 
 @_fused
@@ -213,38 +267,8 @@ def scatter(
                             v[1, i] = djac[first + i, column, 0] * s
                             v[2, i] = djac[first + i, column, 1] * s
                             v[3, i] = djac[first + i, column, 2] * s
-                    # the interpolation of encode_jacobian, transposed: z, then y, then x
-                    for i in range(B):
-                        wx, wy, wz = w[0, i], w[1, i], w[2, i]
-                        high = wz * v[0, i] + v[3, i]
-                        low = v[0, i] - high
-                        e1 = wz * v[2, i]
-                        e0 = v[2, i] - e1
-                        d1 = wz * v[1, i]
-                        d0 = v[1, i] - d1
-                        a1 = wy * low + e0
-                        a0 = low - a1
-                        a3 = wy * high + e1
-                        a2 = high - a3
-                        g1 = wy * d0
-                        g0 = d0 - g1
-                        g3 = wy * d1
-                        g2 = d1 - g3
-                        q = wx * a0 + g0
-                        t[1, i] = q
-                        t[0, i] = a0 - q
-                        q = wx * a1 + g1
-                        t[3, i] = q
-                        t[2, i] = a1 - q
-                        q = wx * a2 + g2
-                        t[5, i] = q
-                        t[4, i] = a2 - q
-                        q = wx * a3 + g3
-                        t[7, i] = q
-                        t[6, i] = a3 - q
-                    for c in range(8):
-                        for i in range(count):
-                            dtable[row[c, i], f] += t[c, i]
+                    _spread(w, v, t)
+                    _add_rows(row, t, count, f, dtable)
 
 
 @_fused

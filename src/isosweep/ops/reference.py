@@ -4,14 +4,31 @@ Any float dtype, any device, deterministic. Axes as in ``isosweep.ops``; C the 8
 corner c = x + 2 y + 4 z.
 """
 
+import sys
 from functools import lru_cache
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from isosweep.ops import composed
+from isosweep.ops.composed import Layer, mlp
+from isosweep.ops.softplus import softplus_backward
 from isosweep.ops.spec import GridSpec
 from isosweep.types import Samples
+
+__all__ = [
+    "accumulate",
+    "grid_encode",
+    "grid_encode_jacobian",
+    "march",
+    "mlp",
+    "pullback",
+    "render_weights",
+    "softplus_backward",
+    "surface_network",
+    "visible",
+]
 
 PRIMES = (1, 2654435761, 805459861)
 CELL_LIMIT = 2.0**30
@@ -81,9 +98,11 @@ def pullback(jac: Tensor, g: Tensor) -> Tensor:
     return (jac * g[:, :, None]).sum(1)
 
 
-def softplus_backward(slope: Tensor, d_value: Tensor | None, d_slope: Tensor, beta: float) -> Tensor:
-    bent = (beta * d_slope) * (1 - slope)
-    return slope * (bent if d_value is None else bent + d_value)
+def surface_network(
+    u: Tensor, table: Tensor, spec: GridSpec, hidden: Layer, head: Layer, beta: float, want_gradient: bool
+) -> tuple[Tensor, Tensor | None]:
+    module = sys.modules[__name__]
+    return composed.surface_network(module, u, table, spec, hidden, head, beta, want_gradient)
 
 
 @torch.no_grad()

@@ -1,4 +1,4 @@
-"""Elementwise kernels of the small networks for the CPU, compiled by numba: one pass over memory each."""
+"""The backward of softplus with its slope for the CPU, compiled by numba: one pass over memory."""
 
 from isosweep.ops.cpu_threads import compiled
 

@@ -6,8 +6,7 @@ import pytest
 import torch
 
 from isosweep import ops
-from isosweep.fields.surface import softplus_with_slope
-from isosweep.ops import backends, cpu
+from isosweep.ops import backends, cpu, softplus_with_slope
 
 BETA = 100.0
 

@@ -1,0 +1,73 @@
+"""Compile every Triton kernel to machine code for the cards named, none of which need be there.
+
+``python -m tests.ops.triton_compile 90 75``: one line a kernel and card, and exit code 1 if one fails;
+for the first card in float64 too.
+"""
+
+import sys
+from typing import Any
+
+import triton
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+
+from isosweep.ops import triton_grid, triton_rays
+
+INTEGERS = {"n": "i32", "cells": "i32", "max_samples": "i32"}
+POINTERS = {
+    "resolution_ptr": "*i32",
+    "size_ptr": "*i32",
+    "offset_ptr": "*i64",
+    "dense_ptr": "*u8",
+    "occupied_ptr": "*u8",
+    "count_ptr": "*i64",
+    "index_ptr": "*i64",
+}
+GRID = {"L": 16, "F": 2, "FP": 2, "BLOCK": 256}
+ROW = {"D": 32, "DP": 32, "BLOCK": 64}
+SUM = {"C": 8, "CP": 8, "CHUNK": 64}
+KERNELS: list[tuple[Any, dict[str, int]]] = [
+    (triton_grid.encode, GRID | {"JACOBIAN": False}),
+    (triton_grid.encode, GRID | {"JACOBIAN": True}),
+    (triton_grid.scatter, GRID | {"WITH_Y": True, "WITH_JACOBIAN": True}),
+    (triton_grid.scatter, GRID | {"WITH_Y": True, "WITH_JACOBIAN": False, "F": 3, "FP": 4}),
+    (triton_grid.pull, ROW),
+    (triton_grid.pull_backward, ROW | {"WITH_JACOBIAN": True, "WITH_G": True}),
+    (triton_rays.march, {"FILL": False, "CONE": False, "BLOCK": 128}),
+    (triton_rays.march, {"FILL": True, "CONE": True, "BLOCK": 128}),
+    (triton_rays.weights, {"VISIBLE": False, "CHUNK": 64}),
+    (triton_rays.weights, {"VISIBLE": True, "CHUNK": 64}),
+    (triton_rays.weights_backward, {"CHUNK": 64}),
+    (triton_rays.accumulate, SUM),
+    (triton_rays.accumulate_backward, SUM | {"WITH_W": True, "WITH_VALUES": True}),
+]
+
+
+def compiled_size(kernel: Any, constants: dict[str, int], card: int, number: str) -> int:
+    """Bytes of machine code for a card of compute capability ``card`` / 10, on tensors of ``number``."""
+    names = kernel.arg_names
+    types = {name: POINTERS.get(name, f"*{number}") for name in names if name.endswith("_ptr")} | INTEGERS
+    if constants.get("VISIBLE"):
+        types["w_ptr"] = "*u8"
+    signature = {name: "constexpr" if name in constants else types[name] for name in names}
+    source = ASTSource(fn=kernel, signature=signature, constexprs=constants)
+    options = {"num_warps": 4, "enable_fp_fusion": False}
+    return len(triton.compile(source, target=GPUTarget("cuda", card, 32), options=options).asm["cubin"])
+
+
+def main(cards: list[int]) -> int:
+    failed = 0
+    for card in cards:
+        for number in ("fp32", "fp64") if card == cards[0] else ("fp32",):
+            for kernel, constants in KERNELS:
+                name = f"sm_{card} {number} {kernel.__name__} {constants}"
+                try:
+                    print(name, compiled_size(kernel, constants, card, number), "bytes", flush=True)
+                except Exception as error:
+                    print(name, "FAILED", repr(error)[:2000], flush=True)
+                    failed += 1
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main([int(card) for card in sys.argv[1:]]))
