@@ -13,7 +13,7 @@ from datetime import date
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-PARTS = ("encoding", "rays", "step", "scaling", "quality")
+PARTS = ("encoding", "field", "rays", "step", "scaling", "export", "chamfer", "quality")
 
 
 def arguments() -> argparse.Namespace:
@@ -33,11 +33,12 @@ def main() -> int:
     args = arguments()
     import torch
 
-    from isosweep.bench.kernels import encoding_cases, ray_cases
+    from isosweep.bench.kernels import encoding_cases, field_cases, ray_cases
     from isosweep.bench.limits import measure_limits
     from isosweep.bench.quality import Curve, time_to_quality
     from isosweep.bench.report import markdown
     from isosweep.bench.steps import scaling_cases, step_cases
+    from isosweep.bench.surfaces import chamfer_cases, export_cases
     from isosweep.bench.timing import Row, measure
     from isosweep.ops.cpu_memory import keep_freed_memory
 
@@ -54,9 +55,12 @@ def main() -> int:
     conf = ROOT / "conf"
     sources = {
         "encoding": lambda: encoding_cases(device, points, sizes),
+        "field": lambda: field_cases(device, samples, sizes),
         "rays": lambda: ray_cases(device, n_rays),
         "step": lambda: step_cases(conf, device, samples, sizes),
         "scaling": lambda: scaling_cases(conf, device, samples),
+        "export": lambda: export_cases(conf, device, (32,) if args.quick else (256, 512)),
+        "chamfer": lambda: chamfer_cases(1000 if args.quick else 1_000_000),
     }
     limits = measure_limits(device)
     print(limits, flush=True)

@@ -68,6 +68,13 @@ PY
   echo "$stamp $root" >"$done_file"
 fi
 
+# Triton's kernels are tested in its interpreter where there is no card; CUDA builds of torch bring their own. It is
+# a gigabyte, so only whoever runs the tests gets it.
+if [ "${1:-}" = pytest ] && [ "$(uname -sm)" = "Linux x86_64" ] && ! "$python" -c "import triton" 2>/dev/null; then
+  "$python" -m pip install --quiet --no-deps "triton>=3.2" ||
+    echo "isosweep: no Triton (it did not install): the tests of the CUDA kernels are skipped, the rest runs" >&2
+fi
+
 export VIRTUAL_ENV=$env PATH="$env/bin:$PATH"
 cd "$root"
 "$@"

@@ -5,9 +5,14 @@ import os
 from pathlib import Path
 
 import pytest
+import torch
 from jaxtyping import install_import_hook
 
 import tests.support.typecheck  # noqa: F401 - the hook below finds it by name
+
+if not torch.cuda.is_available():
+    # Triton's kernels run in its interpreter then; it reads this when anything first imports it
+    os.environ.setdefault("TRITON_INTERPRET", "1")
 
 install_import_hook("isosweep", "tests.support.typecheck.check")
 

@@ -137,8 +137,8 @@ def surface_scores(
         return nothing("no camera sees any of the true surface")
 
     diagonal = float(np.linalg.norm(np.ptp(truth.vertices, axis=0)))
-    to_real, near_real = _nearest(real.points, guess.points)
-    to_guess, near_guess = _nearest(guess.points, real.points)
+    to_real, near_real = nearest(real.points, guess.points)
+    to_guess, near_guess = nearest(guess.points, real.points)
     accuracy, completeness = float(to_real.mean()), float(to_guess.mean())
     reach = settings.fscore_at * diagonal
     precision, recall = float((to_real < reach).mean()), float((to_guess < reach).mean())
@@ -270,7 +270,7 @@ def _as_samples(cloud: Mesh) -> Samples:
     return Samples(cloud.vertices.astype(np.float64), None, None)
 
 
-def _nearest(
+def nearest(
     of: Float[np.ndarray, "n 3"], points: Float[np.ndarray, "p 3"]
 ) -> tuple[Float[np.ndarray, " p"], Int[np.ndarray, " p"]]:
     from scipy.spatial import KDTree

@@ -84,8 +84,8 @@ def test_the_page_names_machine_ways_and_shares():
     text = markdown([row], [curve], limits, CPU, "a box", date(2030, 1, 2))
     assert text.startswith("# Kernels and steps on a box, 2030-01-02\n")
     assert "sgemm 400 GFLOP/s, copy 10.0 GB/s" in text
-    assert "| encode | 1k | ours | 10.00 (9.00) | 1.00 | 20 % of random rows, 25 % of FLOPs |" in text
-    assert "| encode | 1k | other | 25.00 (20.00) | 2.50 | 8 % of random rows |" in text
+    assert "| encode | 1k | ours | 10.00 (9.00) | 1.00 | 20 % of random rows, 25 % of FLOPs | - |" in text
+    assert "| encode | 1k | other | 25.00 (20.00) | 2.50 | 8 % of random rows | - |" in text
     assert "| run | 25 dB | 28 dB | 30 dB | Chamfer 1 % | all steps |" in text
     assert "| mug, fast | 2 s | 2 s | never | 3 s | 300 in 12 s |" in text
 
@@ -117,9 +117,11 @@ def test_the_command_runs_every_part(tmp_path: Path):
     assert done.returncode == 0, done.stderr
     text = page.read_text()
     assert "| mug, model=neus scene=mug train=tiny train.max_steps=10 | never |" in text
-    for part in ("encoding with normals", "marching", "compositing", "neus step |", "nerf step", "scaling"):
+    parts = ("encoding with normals", "field, normals", "marching", "compositing", "neus step |", "nerf step")
+    for part in (*parts, "scaling", "mesh of a field", "Chamfer"):
         assert part in text
-    assert text.count("| corner gathers, double backward |") == 1
+    assert text.count("| corner gathers, double backward |") == 2  # the field and the step
+    assert text.count(" MiB |") == 8  # every row of the scaling table
 
 
 def test_a_device_that_is_not_here_is_refused(tmp_path: Path):

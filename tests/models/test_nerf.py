@@ -27,8 +27,8 @@ class Slab(DensityField):
 
 
 class Red(nn.Module):
-    def forward(self, feature, dirs, unit_points=None, normals=None):
-        return torch.tensor([1.0, 0.0, 0.0]).expand(len(dirs), 3)
+    def forward(self, feature, dirs, unit_points=None, normals=None, ray_index=None):
+        return torch.tensor([1.0, 0.0, 0.0]).expand(len(feature), 3)
 
 
 def nerf(sampler, density=Slab) -> NeRF:

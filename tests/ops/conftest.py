@@ -1,15 +1,11 @@
 """The backends that the tests of kernels compare, and inputs that they share."""
 
-import os
 from collections.abc import Callable, Sequence
 from types import ModuleType
 from typing import Any
 
 import pytest
 import torch
-
-if not torch.cuda.is_available():
-    os.environ.setdefault("TRITON_INTERPRET", "1")  # before anything imports Triton
 
 from isosweep.ops import GridSpec, cpu, reference
 from tests.ops.inputs import SPECS

@@ -1,13 +1,16 @@
 """Cases for single kernels: encoding, marching, compositing, at training sizes."""
 
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from isosweep import ops
-from isosweep.bench.rivals import CornerGathers
+from isosweep.bench.rivals import DoubleBackward, encodings
 from isosweep.bench.timing import Case
+from isosweep.encodings.hashgrid import HashGrid
+from isosweep.fields.surface import SurfaceField
 from isosweep.geometry import box_hit
 from isosweep.types import Rays
 
@@ -49,7 +52,6 @@ def encoding_cases(device: torch.device, n: int, sizes: tuple[tuple[int, int], .
     for n_levels, log2_size in sizes:
         spec = ops.GridSpec(n_levels, log2_size=log2_size, **GRID)
         table = torch.zeros(spec.total, 2, device=device).uniform_(-1, 1).requires_grad_()
-        theirs = CornerGathers(n_levels=n_levels, log2_size=log2_size, **GRID).to(device)
         dy = torch.randn(n, spec.out_dim, device=device)
         dn = torch.randn(n, 3, device=device)
 
@@ -62,17 +64,19 @@ def encoding_cases(device: torch.device, n: int, sizes: tuple[tuple[int, int], .
             y, jac = ops.grid_encode_jacobian(u, table, spec)
             torch.autograd.backward([y, ops.pullback(jac, dy)], [dy, dn])
 
-        def gathers(theirs=theirs, dy=dy) -> None:
+        def gathers(theirs: HashGrid, dy=dy) -> None:
             theirs.table.grad = None
             theirs(u)[:, 3:].backward(dy)
 
-        def twice(theirs=theirs, dy=dy, dn=dn) -> None:
+        def twice(theirs: HashGrid, dy=dy, dn=dn) -> None:
             theirs.table.grad = None
             v = u.detach().requires_grad_()
             y = theirs(v)[:, 3:]
             (normal,) = torch.autograd.grad(y, v, dy, create_graph=True)
             torch.autograd.backward([y, normal], [dy, dn])
 
+        grid = {"n_levels": n_levels, "log2_size": log2_size, **GRID}
+        others = {name: kind(**grid).to(device) for name, kind in encodings().items()}
         size = f"{n // 1000}k points, {n_levels} levels x 2, tables 2^{log2_size}"
         corners = 8 * n * n_levels
         for name, ours, other in (
@@ -85,11 +89,36 @@ def encoding_cases(device: torch.device, n: int, sizes: tuple[tuple[int, int], .
                 {
                     f"isosweep ({backend})": with_backend(backend, device, ours),
                     "torch reference": with_backend("torch", device, ours),
-                    "corner gathers, autograd": other,
+                    **{f"{way}, autograd": partial(other, theirs) for way, theirs in others.items()},
                 },
                 # rows read in the forward, read and written in the backward
                 bytes_moved=3 * corners * 8,
             )
+
+
+def field_cases(device: torch.device, n: int, sizes: tuple[tuple[int, int], ...]) -> Iterator[Case]:
+    """A surface field with its gradient, the eikonal term and everything's gradient."""
+    backend = ops.choose("auto", device).name
+    points = 2 * ray_points(n, device) - 1
+    for n_levels, log2_size in sizes:
+        grid = {"n_levels": n_levels, "log2_size": log2_size, **GRID}
+        torch.manual_seed(0)
+
+        def eikonal(field: SurfaceField) -> None:
+            field.zero_grad(set_to_none=True)
+            _, feature, gradient = field.with_gradient(points)
+            ((gradient.norm(dim=-1) - 1).square().mean() + feature.square().mean()).backward()
+
+        ours = partial(eikonal, SurfaceField(HashGrid(**grid)).to(device))
+        ways = {
+            f"isosweep ({backend})": with_backend(backend, device, ours),
+            "torch reference": with_backend("torch", device, ours),
+        }
+        for name, kind in encodings().items():
+            theirs = partial(eikonal, DoubleBackward(kind(**grid)).to(device))
+            ways[f"{name}, double backward"] = with_backend("torch", device, theirs)
+        size = f"{n // 1000}k points, {n_levels} levels x 2, tables 2^{log2_size}"
+        yield Case("field, normals, eikonal backward", size, ways)
 
 
 def ray_cases(device: torch.device, n_rays: int) -> Iterator[Case]:

@@ -30,16 +30,17 @@ def markdown(
         "All ways of a row were taken in turns in one process; ms are the median (best) of the repeats; the ratio is "
         "of medians, times as long as the first way of its row. Random rows are table rows met a "
         "second beside the rate of random gathers: above 100 % the points' order found "
-        "rows in the cache. Written by `scripts/bench.py`.",
+        "rows in the cache. Memory is what a step needs beyond model and optimiser, at its peak. "
+        "Written by `scripts/bench.py`.",
         "",
-        "| what | size | way | ms | ratio | share of the limit |",
-        "| --- | --- | --- | --- | --- | --- |",
+        "| what | size | way | ms | ratio | share of the limit | memory |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
     ]
     for row in rows:
         for way, time in row.times.items():
             lines.append(
                 f"| {row.case.name} | {row.case.size} | {way} | {1e3 * time.median:.2f} ({1e3 * time.best:.2f}) | "
-                f"{row.ratio(way):.2f} | {_share(row, way, limits)} |"
+                f"{row.ratio(way):.2f} | {_share(row, way, limits)} | {_memory(row, way)} |"
             )
     if curves:
         lines += ["", *quality_table(curves)]
@@ -64,10 +65,16 @@ def quality_table(curves: Sequence[Curve]) -> list[str]:
     return lines
 
 
+def _memory(row: Row, way: str) -> str:
+    if row.case.memory is None or way != next(iter(row.times)):
+        return "-"
+    return f"{row.case.memory:.0f} MiB"
+
+
 def machine(device: torch.device) -> str:
     """Processor or card, cores in use, and versions."""
     parts = [f"Python {platform.python_version()}", f"torch {torch.__version__}"]
-    for package in ("numba", "triton", "nerfstudio", "nerfacc"):
+    for package in ("numba", "triton", "nerfstudio", "nerfacc", "tinycudann"):
         try:
             parts.append(f"{package} {version(package)}")
         except PackageNotFoundError:

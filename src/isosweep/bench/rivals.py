@@ -1,8 +1,9 @@
 """The ways of others, for comparison only: nothing that trains for its result uses them.
 
-Both are chosen by `_target_` in the config, so that a rival's step differs from ours in nothing else.
+They are chosen by `_target_` in the config, so that a rival's step differs from ours in nothing else.
 """
 
+import importlib.util
 import itertools
 from typing import Any
 
@@ -56,6 +57,47 @@ class CornerGathers(HashGrid):
         self, u: Float[Tensor, "s 3"], window: Float[Tensor, " d"] | None = None
     ) -> tuple[Float[Tensor, "s d"], Pullback]:
         raise TypeError("CornerGathers leaves derivatives to autograd: use it with DoubleBackward")
+
+
+class Nerfstudio(HashGrid):
+    """nerfstudio's own HashEncoding in its torch implementation, where the package is installed."""
+
+    theirs: Any
+
+    def __init__(self, **grid: Any) -> None:
+        super().__init__(**grid)
+        from nerfstudio.field_components.encodings import (  # pyright: ignore[reportMissingImports]
+            HashEncoding,
+        )
+
+        spec = self.spec
+        finest = int(spec.base_resolution * spec.per_level_scale ** (spec.n_levels - 1))
+        sizes = (spec.n_levels, spec.base_resolution, finest, spec.log2_size, spec.n_features)
+        theirs = HashEncoding(*sizes, implementation="torch")
+        self.table = theirs.hash_table  # before the module: one parameter must not have two names
+        object.__setattr__(self, "theirs", theirs)
+
+    def grid(self) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
+        return None
+
+    def forward(
+        self, u: Float[Tensor, "s 3"], window: Float[Tensor, " d"] | None = None
+    ) -> Float[Tensor, "s d"]:
+        y = torch.cat([2 * u - 1, self.theirs(u)], dim=-1)
+        return y if window is None else y * window
+
+    def with_pullback(
+        self, u: Float[Tensor, "s 3"], window: Float[Tensor, " d"] | None = None
+    ) -> tuple[Float[Tensor, "s d"], Pullback]:
+        raise TypeError("nerfstudio leaves derivatives to autograd: use it with DoubleBackward")
+
+
+def encodings() -> dict[str, type[HashGrid]]:
+    """Ways of others to encode, by name: ours of their kind, and theirs where it is installed."""
+    found: dict[str, type[HashGrid]] = {"corner gathers": CornerGathers}
+    if importlib.util.find_spec("nerfstudio") is not None:
+        found["nerfstudio's torch encoding"] = Nerfstudio
+    return found
 
 
 class DoubleBackward(SurfaceField):

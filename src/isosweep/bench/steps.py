@@ -10,17 +10,16 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import isosweep.config  # noqa: F401 - registers the schema of the plain nodes
 from isosweep import ops
+from isosweep.bench import rivals
 from isosweep.bench.kernels import rays, with_backend
+from isosweep.bench.memory import step_mebibytes
 from isosweep.bench.quality import plain
 from isosweep.bench.timing import Case
 from isosweep.settings import OptimSettings
 from isosweep.training import make_optimizer
 from isosweep.types import Batch
 
-RIVAL = (
-    "encoding._target_=isosweep.bench.rivals.CornerGathers",
-    "model.field._target_=isosweep.bench.rivals.DoubleBackward",
-)
+DOUBLE = "model.field._target_=isosweep.bench.rivals.DoubleBackward"
 UPDATE_EVERY = 16
 """Steps from one refreshment of the occupancy grid to the next; a call of a bench does so many."""
 LONG_AGO = 1024
@@ -64,14 +63,14 @@ def training_steps(
     return steps
 
 
-def matrix_flops(steps: Callable[[], None]) -> float:
-    """Multiplications and additions of the matrix products of one step, forward and backward.
+def matrix_flops(steps: Callable[[], None], turns: int = 1) -> float:
+    """Multiplications and additions of the matrix products of one turn, forward and backward.
 
     Counted where PyTorch does them, so ``steps`` must run on the reference backend.
     """
     with FlopCounterMode(display=False) as counter:
         steps()
-    return float(counter.get_total_flops()) / UPDATE_EVERY
+    return float(counter.get_total_flops()) / turns
 
 
 def step_cases(
@@ -88,12 +87,18 @@ def step_cases(
                 f"isosweep ({backend})": with_backend(backend, device, ours),
                 "torch reference": with_backend("torch", device, reference),
             }
-            if model == "neus":
-                rival = training_steps(conf, device, samples, [*grid, *RIVAL])
-                ways["corner gathers, double backward"] = with_backend("torch", device, rival)
+            for name, encoding in rivals.encodings().items():
+                theirs = [*grid, f"encoding._target_=isosweep.bench.rivals.{encoding.__name__}"]
+                if model == "neus":
+                    theirs.append(DOUBLE)
+                way = f"{name}, {'double backward' if model == 'neus' else 'autograd'}"
+                rival = training_steps(conf, device, samples, theirs)
+                ways[way] = with_backend("torch", device, rival)
             size = f"{samples / 1000:.3g}k samples, {n_levels} levels x 2, tables 2^{log2_size}"
             ops.use("torch", device)
-            yield Case(f"{model} step", size, ways, flops=matrix_flops(reference), turns=UPDATE_EVERY)
+            yield Case(
+                f"{model} step", size, ways, flops=matrix_flops(reference, UPDATE_EVERY), turns=UPDATE_EVERY
+            )
 
 
 def scaling_cases(conf: Path, device: torch.device, samples: int) -> Iterator[Case]:
@@ -106,4 +111,5 @@ def scaling_cases(conf: Path, device: torch.device, samples: int) -> Iterator[Ca
         step = training_steps(conf, device, n, grid)
         size = f"{n / 1000:.3g}k samples, {n_levels} levels x 2, tables 2^{log2_size}"
         ways = {f"isosweep ({backend})": with_backend(backend, device, step)}
-        yield Case("neus step, scaling", size, ways, turns=UPDATE_EVERY)
+        memory = step_mebibytes(conf, device, n, list(grid))
+        yield Case("neus step, scaling", size, ways, memory=memory, turns=UPDATE_EVERY)

@@ -19,6 +19,8 @@ class Case:
     """Least traffic to memory of one call, for the share of the measured bandwidth."""
     flops: float | None = None
     """Of the matrix products of the first way's turn, for its share of the measured peak."""
+    memory: float | None = None
+    """MiB that a turn of the first way needs beyond model and optimiser."""
     turns: int = 1
     """What one call does so many times over; times are a turn's."""
 
