@@ -11,6 +11,7 @@ SRC = Path(__file__).resolve().parents[1] / "src" / "isosweep"
 # Lower may not import higher. Equal numbers may not import each other unless they are one place.
 LAYERS = {
     "settings": 0,
+    "cores": 0,
     "types": 0,
     "record": 0,
     "geometry": 1,

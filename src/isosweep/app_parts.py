@@ -2,7 +2,6 @@
 
 import logging
 import math
-import os
 import random
 import re
 from collections.abc import Mapping
@@ -19,6 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from isosweep import ops
 from isosweep.config_check import ConfigError
+from isosweep.cores import usable_cores
 from isosweep.data.demo_scenes import SOLIDS
 from isosweep.data.find import places
 from isosweep.losses.total import TotalLoss
@@ -48,8 +48,7 @@ def machine(cfg: DictConfig) -> Machine:
     Raises:
         ConfigError: a device that this machine does not have.
     """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    threads = cfg.train.threads or cores
+    threads = cfg.train.threads or usable_cores()
     has_cuda = torch.cuda.is_available()
     name = ("cuda" if has_cuda else "cpu") if cfg.device == "auto" else cfg.device
     try:

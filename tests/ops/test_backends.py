@@ -204,6 +204,23 @@ def test_first_use_says_that_it_compiles(tmp_path: Path) -> None:
     ]
 
 
+def test_two_processes_compile_at_once(tmp_path: Path) -> None:
+    """Jobs of a sweep start together on an empty cache: both run, and what they leave is whole."""
+    code = "from isosweep import ops; ops.use('cpu', 'cpu'); from isosweep.ops import cpu_surface as c; print(%s)"
+    environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)}
+
+    def start(said: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-c", code % said], env=environment, stdout=subprocess.PIPE, text=True
+        )
+
+    pair = [start("'ready'") for _ in range(2)]
+    assert [process.communicate(timeout=300)[0] for process in pair] == ["ready\n"] * 2
+    assert [process.returncode for process in pair] == [0, 0]
+    third = start("sum(c.forward.stats.cache_misses.values())")
+    assert third.communicate(timeout=300)[0] == "0\n"
+
+
 def test_a_forked_child_has_threads_of_its_own() -> None:
     """Data loaders fork; the parent's threads are not there any more."""
     before = torch.get_num_threads()

@@ -13,7 +13,7 @@ import resource, sys, torch
 from isosweep.ops.cpu_memory import keep_freed_memory
 if sys.argv[1] == "keep":
     print(keep_freed_memory())
-for _ in range(3):  # the heap grows to what is needed
+for _ in range(10):  # the heap grows, and freed neighbours join, until a block of this size fits
     torch.zeros(1 << 24)  # 64 MiB, the gradient of 16 levels of 2^19 rows
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 for _ in range(4):

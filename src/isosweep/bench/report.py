@@ -1,6 +1,5 @@
 """The measurements as one dated markdown page."""
 
-import os
 import platform
 from collections.abc import Sequence
 from datetime import date
@@ -11,6 +10,7 @@ import torch
 from isosweep.bench.limits import Limits
 from isosweep.bench.quality import Curve
 from isosweep.bench.timing import Row
+from isosweep.cores import usable_cores
 
 
 def markdown(
@@ -81,8 +81,7 @@ def machine(device: torch.device) -> str:
             parts.append(f"no {package}")
     if device.type == "cuda":
         return ", ".join([torch.cuda.get_device_name(device), *parts])
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return ", ".join([f"{cores} cores, {torch.get_num_threads()} threads", *parts])
+    return ", ".join([f"{usable_cores()} cores, {torch.get_num_threads()} threads", *parts])
 
 
 def _share(row: Row, way: str, limits: Limits) -> str:
