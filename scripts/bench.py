@@ -12,6 +12,8 @@ import sys
 from datetime import date
 from pathlib import Path
 
+import isosweep  # noqa: F401 - before torch: it settles how torch's threads wait
+
 ROOT = Path(__file__).resolve().parents[1]
 PARTS = ("encoding", "field", "rays", "step", "scaling", "export", "chamfer", "quality")
 
