@@ -158,7 +158,17 @@ def _scatter(u: Tensor, dy: Tensor | None, djac: Tensor | None, spec: GridSpec) 
     arrays = [array(x) for x in (u, no_dy if dy is None else dy, no_djac if djac is None else djac)]
     given = (dy is not None, djac is not None)
     if len(u):
-        run(cpu_grid.scatter, spec.n_levels, 1, *arrays, *given, order(spec), *layout(spec), dtable.numpy())
+        run(
+            cpu_grid.scatter,
+            spec.n_levels,
+            1,
+            *arrays,
+            *given,
+            order(spec),
+            *layout(spec),
+            dtable.numpy(),
+            shares=1,
+        )
     return dtable
 
 

@@ -84,17 +84,30 @@ def _writable(folder: Path, private: bool = False) -> bool:
         return False
 
 
-def run(kernel: Callable[..., None], work: int, grain: int, *args: object) -> None:
+def run(kernel: Callable[..., None], work: int, grain: int, *args: object, shares: int = 4) -> None:
     """Call kernel(part, parts, *args) for every part, on torch's number of threads.
 
-    ``work`` is the number of pieces that can be dealt out, ``grain`` the fewest worth a thread.
+    ``work`` is the number of pieces that can be dealt out, ``grain`` the fewest worth a thread. There are up
+    to ``shares`` parts a thread, taken one after the other as threads become free: a core that others use
+    as well holds nobody up.
     """
     global _pool, _pool_size
-    parts = max(1, min(torch.get_num_threads(), work // grain))
-    if parts > 1 and (_pool is None or _pool_size < parts - 1):
-        _pool, _pool_size = ThreadPoolExecutor(parts - 1, thread_name_prefix="isosweep-ops"), parts - 1
-    waiting = [_pool.submit(kernel, part, parts, *args) for part in range(1, parts)] if _pool else []
-    kernel(0, parts, *args)
+    most = max(1, work // grain)
+    threads = min(torch.get_num_threads(), most)
+    if threads == 1:
+        kernel(0, 1, *args)
+        return
+    parts = min(shares * threads, most)
+    if _pool is None or _pool_size < threads - 1:
+        _pool, _pool_size = ThreadPoolExecutor(threads - 1, thread_name_prefix="isosweep-ops"), threads - 1
+    left = iter(range(parts))  # its next() is one step for all threads
+
+    def take() -> None:
+        for part in left:
+            kernel(part, parts, *args)
+
+    waiting = [_pool.submit(take) for _ in range(threads - 1)]
+    take()
     for other in waiting:
         other.result()
 
