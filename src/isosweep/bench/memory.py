@@ -1,6 +1,7 @@
 """Memory that a training step needs beyond model and optimiser, each size in a process of its own."""
 
 import multiprocessing
+import re
 import resource
 import sys
 from pathlib import Path
@@ -33,5 +34,9 @@ def _measure(conf: Path, device: str, samples: int, overrides: list[str]) -> flo
 def _peak_bytes(device: torch.device) -> float:
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
+    status = Path("/proc/self/status")
+    if status.exists():
+        # not getrusage: its maximum outlives exec, so a child would start at its parent's peak
+        return 1024 * int(re.search(r"VmHWM:\s*(\d+)", status.read_text())[1])  # pyright: ignore[reportOptionalSubscript]
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
