@@ -20,11 +20,10 @@ install_import_hook("isosweep", "tests.support.typecheck.check")
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """The folder with the real data sets: $ISOSWEEP_DATA, or shared/data beside the checkout."""
-    folder = Path(os.environ.get("ISOSWEEP_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
-    if not folder.is_dir():
-        pytest.skip(
-            f"no real data at {folder}: set ISOSWEEP_DATA to the folder that holds dtu_scan24 and blender_chair"
-        )
+    folder = Path(os.environ.get("ISOSWEEP_DATA") or Path(__file__).resolve().parents[2] / "shared" / "data")
+    missing = [name for name in ("dtu_scan24", "blender_chair") if not (folder / name).is_dir()]
+    if missing:
+        pytest.skip(f"no {' and no '.join(missing)} in {folder}: set ISOSWEEP_DATA to the folder that holds them")
     return folder
 
 

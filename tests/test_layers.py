@@ -14,6 +14,7 @@ LAYERS = {
     "cores": 0,
     "types": 0,
     "record": 0,
+    "interrupts": 1,
     "geometry": 1,
     "schedules": 1,
     "ops": 2,
@@ -45,6 +46,7 @@ LAYERS = {
     "app_look": 16,
     "app": 17,
     "bench": 18,
+    "launchers": 18,
 }
 KERNELS = {"numba", "triton", "tinycudann", "nerfacc", "llvmlite"}
 COMPOSERS = {"hydra", "omegaconf"}

@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from isosweep import chamfer, geometry, lpips, metrics, silhouette
+from isosweep import chamfer, geometry, interrupts, lpips, metrics, silhouette
 from isosweep.metrics import Score
 from isosweep.settings import EvalSettings
 from isosweep.types import Cameras, Knobs, Mesh, Scene, Scores
@@ -181,6 +181,7 @@ def evaluate(
     )
     chunk = settings.chunk
     for view in views:
+        interrupts.check()
         out, chunk = _render(model, scene.cameras, view, knobs, scene.background, chunk, device)
         pred = metrics.quantised(out["rgb"]) if settings.quantise else out["rgb"]
         truth, mask = truth_image(scene, view)
@@ -304,6 +305,7 @@ def _score_mesh(
         )
         caster = silhouette.Caster(mesh)
         for view in views:
+            interrupts.check()
             mask = _foreground(scene, view)
             if mask is not None:
                 value = silhouette.silhouette_iou(caster, cameras, [mask], [view])[0]

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from isosweep import chamfer, pictures, silhouette, video
+from isosweep import chamfer, interrupts, pictures, silhouette, video
 from isosweep.evaluation import Renderable, Views, render_view, spaced, truth_image
 from isosweep.marching import extract as extract_mesh
 from isosweep.record.files import atomic_write_bytes
@@ -182,6 +182,7 @@ def export_renders(
     writer = ViewWriter(scene, folder, views)
     chunk = max(1, settings.chunk // RAYS_PER_POINT)
     for view in views:
+        interrupts.check()
         writer(view, render_view(model, scene.cameras, view, knobs, scene.background, chunk, device))
     return writer.finish()
 
@@ -203,6 +204,7 @@ def export_video(
 
     def frames():
         for i in range(len(cameras)):
+            interrupts.check()
             out = render_view(model, cameras, i, knobs, scene.background, chunk, device)
             if progress is not None:
                 progress(i + 1, len(cameras))

@@ -23,6 +23,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from isosweep import interrupts
 from isosweep.types import Mesh
 
 COARSE = 4
@@ -52,6 +53,7 @@ class _Grid:
         """Field minus level at nodes; raises on values that are not finite."""
         out = np.empty(len(nodes), dtype=np.float32)
         for start in range(0, len(nodes), self.chunk):
+            interrupts.check()
             part = self.low + self.step * nodes[start : start + self.chunk]
             points = torch.as_tensor(part, dtype=torch.float32, device=self.device)
             with torch.no_grad():

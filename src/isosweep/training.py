@@ -12,7 +12,7 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import nn
 
-from isosweep import checkpoint, schedules
+from isosweep import checkpoint, interrupts, schedules
 from isosweep.data.pixels import draw
 from isosweep.losses.total import TotalLoss, check_finite
 from isosweep.models.base import Model
@@ -34,6 +34,10 @@ class RunLog(Protocol):
 
     def checkpointed(self, step: int) -> None:
         """A checkpoint of ``step`` is on the disk."""
+        ...
+
+    def may_be_killed(self) -> None:
+        """The scheduler announced that it may end this process at any moment."""
         ...
 
 
@@ -148,8 +152,10 @@ def train(
 
     Raises:
         NonFiniteLoss: names the term; nothing is written after it.
+        RunPreempted, RunTimeout: a signal asked for it; the checkpoint is of the last step.
     """
     want, last_save = loss.wants, time.monotonic()
+    asked = interrupts.current()
     dtype = _autocast_dtype(settings, device)
     progress = _Progress(settings.max_steps, state.step)
     model.train()
@@ -199,11 +205,15 @@ def train(
                 state.best = psnr
                 state.save(folder / "best.pt", model, run_key)
         overdue = time.monotonic() - last_save > 60 * settings.checkpoint_minutes
-        if overdue or _due(state.step, settings.checkpoint_every, done):
+        if overdue or asked.wants_checkpoint or _due(state.step, settings.checkpoint_every, done):
             record.check()
             state.save(folder / "last.pt", model, run_key)
             record.checkpointed(state.step)
             last_save = time.monotonic()
+        if asked.wants_checkpoint:
+            asked.saved()
+            asked.check()
+            record.may_be_killed()
 
 
 def next_ray_count(out: RenderOut, rays: int, settings: TrainSettings) -> int:

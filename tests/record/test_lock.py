@@ -1,9 +1,11 @@
 """The lock among processes: one holder, dead holders replaced, live ones left alone."""
 
+import contextlib
 import errno
 import multiprocessing
 import os
 import signal
+import threading
 import time
 from pathlib import Path
 
@@ -79,6 +81,24 @@ def test_killed_holder_is_replaced_at_once(tmp_path):
     assert left(tmp_path) == []
 
 
+@contextlib.contextmanager
+def beating(path, every=0.05):
+    """Somebody elsewhere keeps the lock at ``path`` fresh."""
+    stop = threading.Event()
+
+    def beat():
+        while not stop.wait(every):
+            os.utime(path)
+
+    thread = threading.Thread(target=beat)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
 def test_reused_pid_does_not_pass_for_the_holder(tmp_path):
     mine = this_process(0.1)
     put_lock(tmp_path, age=0, host=mine.host, boot=mine.boot, birth="1")
@@ -88,24 +108,43 @@ def test_reused_pid_does_not_pass_for_the_holder(tmp_path):
 def test_after_a_reboot_age_decides(tmp_path):
     """The same pid under another boot id proves nothing: neither life nor death."""
     put_lock(tmp_path, age=0, host=this_process(0.1).host, boot="an earlier boot")
-    with pytest.raises(LockHeld):
+    with beating(tmp_path / LOCK_FILE), pytest.raises(LockHeld):
         Lock(tmp_path, **QUICK).acquire()
 
 
-def test_foreign_holder_is_left_alone_until_stale(tmp_path):
-    holder = put_lock(tmp_path, age=0.0)
-    with pytest.raises(LockHeld, match=r"on elsewhere.*last sign of life 0 s ago.*taken over after 0\.5 s"):
+def test_foreign_holder_that_shows_life_is_left_alone(tmp_path):
+    holder = put_lock(tmp_path, age=0.3)
+    with (
+        beating(tmp_path / LOCK_FILE),
+        pytest.raises(LockHeld, match=r"on elsewhere.*last sign of life 0 s ago.*taken over after 0\.5 s"),
+    ):
         Lock(tmp_path, **QUICK).acquire()
     assert read_holder(tmp_path) == holder
     assert left(tmp_path) == [LOCK_FILE]
-    time.sleep(0.6)
+
+
+def test_foreign_holder_is_taken_over_only_when_stale(tmp_path):
+    put_lock(tmp_path, age=0.0)
+    began = time.monotonic()
     Lock(tmp_path, **QUICK).acquire().release()
+    assert time.monotonic() - began > 0.45
     assert left(tmp_path) == []
+
+
+def test_requeued_job_takes_over_from_its_earlier_start_at_once(tmp_path, monkeypatch):
+    """SLURM restarts a job only after it has ended, so nobody has to wait for its lock to go stale."""
+    monkeypatch.setenv("SLURM_JOB_ID", "17")
+    monkeypatch.setenv("SLURM_RESTART_COUNT", "2")
+    put_lock(tmp_path, age=0.0, job="17", restart=1)
+    Lock(tmp_path, heartbeat=30.0, stale_after=180.0).acquire().release()
+    put_lock(tmp_path, age=0.0, job="18", restart=1)
+    with beating(tmp_path / LOCK_FILE), pytest.raises(LockHeld, match="SLURM job 18"):
+        Lock(tmp_path, heartbeat=30.0, stale_after=180.0).acquire()
 
 
 def test_a_slow_heartbeat_of_the_holder_is_respected(tmp_path):
     put_lock(tmp_path, age=60, heartbeat=30.0)
-    with pytest.raises(LockHeld, match="taken over after 90 s"):
+    with beating(tmp_path / LOCK_FILE), pytest.raises(LockHeld, match="taken over after 90 s"):
         Lock(tmp_path, **QUICK).acquire()
 
 
@@ -114,7 +153,7 @@ def test_age_is_judged_by_the_file_servers_clock(tmp_path, monkeypatch):
     put_lock(tmp_path, age=0)
     real = time.time
     monkeypatch.setattr(time, "time", lambda: real() + 86_400)
-    with pytest.raises(LockHeld):
+    with beating(tmp_path / LOCK_FILE), pytest.raises(LockHeld):
         Lock(tmp_path, **QUICK).acquire()
 
 
@@ -231,7 +270,7 @@ def test_holder_that_revives_during_the_claim_keeps_its_lock(tmp_path, monkeypat
 
 def test_unreadable_lock_is_somebody_until_stale(tmp_path):
     (tmp_path / LOCK_FILE).write_text("")
-    with pytest.raises(LockHeld, match="process 0 on unknown"):
+    with beating(tmp_path / LOCK_FILE), pytest.raises(LockHeld, match="process 0 on unknown"):
         Lock(tmp_path, **QUICK).acquire()
     os.utime(tmp_path / LOCK_FILE, (1, 1))
     Lock(tmp_path, **QUICK).acquire().release()

@@ -1,8 +1,9 @@
 """One holder per run folder, on local and on network file systems, without a server.
 
 ``lock`` names the holder. It is made by a hard link, which exactly one of many callers wins, and
-kept fresh by a heartbeat. A holder is gone when its process is (same machine) or when its
-heartbeat is older than ``stale_after`` by the file server's clock.
+kept fresh by a heartbeat. A holder is gone when its process is (same machine), when SLURM has
+started its job anew, or when its heartbeat is older than ``stale_after`` by the file server's clock.
+A holder on another machine that may be dead is watched until it shows a heartbeat or is gone.
 
 Taking over a lock left behind by X: win the exclusive creation of ``lock.after-<X>``, see that
 nothing changed meanwhile, replace ``lock`` in one rename, remove the claim. ``lock`` is never
@@ -13,6 +14,7 @@ so a taker that dies half way blocks nobody.
 import atexit
 import contextlib
 import errno
+import logging
 import os
 import secrets
 import socket
@@ -24,6 +26,8 @@ from pathlib import Path
 import msgspec
 
 from isosweep.record.files import storage_error
+
+log = logging.getLogger(__name__)
 
 LOCK_FILE = "lock"
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
@@ -47,6 +51,8 @@ class Holder(msgspec.Struct, frozen=True, kw_only=True):
     namespace: str = ""
     birth: str = ""
     job: str | None = None
+    restart: int = 0
+    """How often SLURM has requeued the job."""
     taken: str = "unknown"
     heartbeat: float = 0.0
 
@@ -68,6 +74,7 @@ def this_process(heartbeat: float) -> Holder:
         namespace=_namespace(),
         birth=_birth(os.getpid()),
         job=job_id(),
+        restart=int(os.environ.get("SLURM_RESTART_COUNT") or 0),
         taken=datetime.now(UTC).isoformat(timespec="seconds"),
         heartbeat=heartbeat,
     )
@@ -103,7 +110,7 @@ class Lock:
     def acquire(self) -> "Lock":
         """Take the lock or raise LockHeld; refusing a live holder of this machine writes nothing."""
         for _ in range(20):  # every turn lost means that somebody else made progress
-            if self._try():
+            if self._try() or (self._watch() and self._try()):
                 self._held = True
                 self._verified = time.monotonic()
                 self._thread = threading.Thread(target=self._beat, name="lock-heartbeat", daemon=True)
@@ -160,10 +167,42 @@ class Lock:
             with contextlib.suppress(OSError):  # renamed into place, or never written
                 mine.unlink()
 
+    def _watch(self) -> bool:
+        """Wait until the holder, on a machine that cannot be asked, is gone; LockHeld once it shows life."""
+        probe = self.path.with_name(f".lock-{self.holder.nonce}.tmp")
+        first, since = None, time.monotonic()
+        try:
+            while (chain := self._chain()) and _alive_here(chain[-1].holder) is None:
+                last = chain[-1]
+                probe.touch()
+                age = _server_now(probe) - last.mtime
+                if self._gone(last, probe):
+                    return True
+                same = first is None or first.holder.nonce == last.holder.nonce
+                moved = first is not None and last.mtime > first.mtime
+                if not same or moved or time.monotonic() - since > self._patience(last) + 2 * self.heartbeat:
+                    raise LockHeld(self._refusal(last, age))
+                if first is None:
+                    log.info(
+                        "%s is held by %s, last sign of life %.0f s ago: waiting for the next one, at most %.0f s",
+                        self.path.parent,
+                        _who(last.holder),
+                        age,
+                        self._patience(last) - age,
+                    )
+                first = last
+                time.sleep(min(1.0, 0.5 * self.heartbeat))
+            return True
+        finally:
+            probe.unlink(missing_ok=True)
+
+    def _patience(self, seen: _Seen) -> float:
+        return max(self.stale_after, 3 * seen.holder.heartbeat)
+
     def _take_over(self, chain: list[_Seen], mine: Path) -> bool:
         last = chain[-1]
         if not self._gone(last, mine):
-            raise LockHeld(self._refusal(last, _server_now(mine) - last.mtime))
+            return False
         claim = _claim(self.path, last.holder)
         if not _exclusive(mine, claim):
             return False
@@ -195,8 +234,9 @@ class Lock:
         now = _read(seen.path)
         if now is None or now.holder.nonce != seen.holder.nonce:
             return False
-        patience = max(self.stale_after, 3 * seen.holder.heartbeat)
-        return _server_now(probe) - now.mtime > patience
+        if now.holder.job == self.holder.job is not None and now.holder.restart < self.holder.restart:
+            return True  # SLURM starts a job again after it has ended; what lives on a lost node loses its lock
+        return _server_now(probe) - now.mtime > self._patience(seen)
 
     def _beat(self) -> None:
         while not self._stop.wait(self.heartbeat):
@@ -219,7 +259,7 @@ class Lock:
 
     def _refusal(self, seen: _Seen, age: float | None) -> str:
         sign = "its process is alive" if age is None else f"last sign of life {age:.0f} s ago"
-        patience = max(self.stale_after, 3 * seen.holder.heartbeat)
+        patience = self._patience(seen)
         return (
             f"{self.path.parent} is in use: {_who(seen.holder)} has held it since {seen.holder.taken} "
             f"({sign}). Nothing was started. Wait for it to end, or stop it; if it is certainly gone, "

@@ -61,6 +61,7 @@ class RunRecord:
         self._clock = Clock(record.times)
         self._metrics: MetricsWriter | None = None
         self._log: RunLog | None = None
+        self._ended = False
 
     @classmethod
     def open(
@@ -196,7 +197,15 @@ class RunRecord:
         """A checkpoint of ``step`` is on disk: make the metrics up to it and the times durable too."""
         self.check()
         self._writer().sync()
-        self.update(steps_done=step)
+        attempts = self._record.attempts
+        alive = msgspec.structs.replace(attempts[-1], status="running")  # whatever may_be_killed said
+        self.update(steps_done=step, status="running", attempts=[*attempts[:-1], alive])
+
+    def may_be_killed(self) -> None:
+        """SLURM announced that it may end this process: if nothing is written after this, it was preempted."""
+        attempts = self._record.attempts
+        ended = msgspec.structs.replace(attempts[-1], status="preempted")
+        self.update(status="preempted", attempts=[*attempts[:-1], ended])
 
     def mark_trained(self) -> None:
         """Training reached its last step: a later start scores, it does not train."""
@@ -259,7 +268,7 @@ class RunRecord:
         """Give the folder back. A run without an end keeps the status it came with, or is 'preempted'."""
         if self._lock is None:
             return
-        if self._record.status == "running":
+        if not self._ended:
             try:
                 self._end(self._ended_as)
             except (OSError, RuntimeError) as problem:
@@ -279,7 +288,7 @@ class RunRecord:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if error is not None and self._lock is not None and self._record.status == "running":
+        if error is not None and self._lock is not None and not self._ended:
             self.fail(error)
         self.close()
 
@@ -364,6 +373,7 @@ class RunRecord:
         if status == "finished":
             changes["times"] = msgspec.structs.replace(self._record.times, finished=utc_now())
         self.update(status=status, attempts=[*attempts[:-1], ended], **changes)
+        self._ended = True
 
     def _add_artifacts(self, artifacts: Mapping[str, str | Path] | None) -> None:
         """Paths relative to the folder; one that lies elsewhere stays as it is."""
