@@ -154,6 +154,12 @@ def test_interrupting_saves_the_status_and_exits_130(tmp_path: Path) -> None:
         finally:
             process.kill()
     assert process.returncode == 130
-    assert errors == "interrupted: the same command goes on from the last checkpoint\n"
+    assert errors == (
+        "SIGINT: stopping at the next safe point; Ctrl-C again ends at once\n"
+        "interrupted: the same command goes on from the last checkpoint\n"
+    )
     (folder,) = find_runs(tmp_path / "results" / "runs")
-    assert read_record(folder).status == "preempted"
+    record = read_record(folder)
+    assert record.status == "preempted"
+    assert record.steps_done > 0
+    assert (folder / "last.pt").is_file(), "not a step is lost"

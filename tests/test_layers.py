@@ -39,6 +39,7 @@ LAYERS = {
     "config_errors": 10,
     "config": 11,
     "config_check": 12,
+    "config_names": 12,
     "app_parts": 13,
     "app_outputs": 13,
     "app_folder": 14,
@@ -89,11 +90,11 @@ def test_imports_point_down(path):
 def test_only_the_right_places_see_a_library(path):
     roots = {module.split(".")[0] for module in imports(path)}
     here = place(path)
-    if not here.startswith(("config", "app", "bench")):
+    if not here.startswith(("config", "app", "bench", "launchers")):
         assert not roots & COMPOSERS, f"{path.name} sees {roots & COMPOSERS}"
     if here != "ops":
         assert not roots & KERNELS, f"{path.name} sees {roots & KERNELS}"
-    if here in {"record", "settings", "config", "config_check", "config_errors"}:
+    if here in {"record", "settings", "interrupts", "config", "config_check", "config_errors", "config_names", "launchers"}:
         assert "torch" not in roots, f"{path.name} sees torch"
 
 

@@ -1,15 +1,19 @@
 """The composition root: one config in, one finished run out. Torch is imported inside ``run``."""
 
 import logging
+import signal
 import sys
 import traceback
+from typing import NoReturn
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
+from isosweep import interrupts
 from isosweep.config import Reported, full_error
 from isosweep.config_check import check, require_scene
+from isosweep.record import RunPreempted, RunTimeout, outcome
 
 log = logging.getLogger("isosweep")
 
@@ -20,21 +24,44 @@ EXPECTED = (ValueError, OSError, ArithmeticError, MemoryError, ImportError)
 def guarded_run(cfg: DictConfig) -> float:
     """``run`` for the command line: an error becomes one paragraph on stderr and exit code 1.
 
-    In a multirun the error ends this job alone, as ``Reported``, and the next one starts.
+    In a multirun of Hydra's own launcher the error ends this job alone, as ``Reported``, and the next one
+    starts. A run that a signal asked to stop ends with 128 + its number, as a shell would have it, after
+    whoever listened before (submitit, which requeues the job) had its turn.
     """
     multirun = HydraConfig.get().mode == RunMode.MULTIRUN
-    if full_error():
-        return run(cfg)
-    if multirun:
+    if multirun and not full_error():
         hydra = HydraConfig.get()
         print(f"run {int(hydra.job.num) + 1}: {' '.join(hydra.overrides.task)}", flush=True)
-    try:
-        return run(cfg)
-    except Exception as error:
-        report(error)
-        if multirun:
-            raise Reported(str(error)) from error
-        sys.exit(1)
+    with interrupts.listen() as asked:
+        interrupts.end_with_parent()
+        try:
+            outcome.note(status="running")
+            value = run(cfg)
+        except BaseException as error:
+            outcome.note_end(error)
+            if isinstance(error, RunPreempted | RunTimeout):
+                stopped(error, asked)
+            if full_error() or not isinstance(error, Exception):
+                raise
+            report(error)
+            if multirun:
+                raise Reported(str(error)) from error
+            sys.exit(1)
+    outcome.note_end(None, value)
+    return value
+
+
+def stopped(error: RunPreempted | RunTimeout, asked: interrupts.Interrupts) -> NoReturn:
+    """End the process after a stop that was asked for; record and tracker are closed by now."""
+    number = asked.signal or signal.SIGINT
+    if number != signal.SIGINT:  # which has its own line in config.command_line
+        log.info("%s: the same command goes on from the last checkpoint", error)
+    previous = asked.previous(number)
+    if previous is not None and number != signal.SIGINT:
+        previous(number, None)
+    if number == signal.SIGINT:
+        raise KeyboardInterrupt from error
+    sys.exit(128 + number)
 
 
 def report(error: Exception) -> None:

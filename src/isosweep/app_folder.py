@@ -1,7 +1,6 @@
 """Where a run of a config lies, what its record says, and what of it may be used again."""
 
 import logging
-import math
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -10,20 +9,13 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from isosweep.app_outputs import Settings
-from isosweep.app_parts import Machine, choice_names, summary
+from isosweep.app_parts import Machine, summary
 from isosweep.config_check import ConfigError
-from isosweep.record import Record, RunRecord, read_metrics, read_record, run_folder
+from isosweep.config_names import choice_names, folder_of
+from isosweep.record import Record, RunRecord, read_record
 from isosweep.settings import ExportSettings
 
 log = logging.getLogger("isosweep")
-
-
-def objective(folder: Path) -> float:
-    """The last validation PSNR in a run's metrics; nan where there was no validation."""
-    path = folder / "metrics.jsonl"
-    lines = read_metrics(path) if path.is_file() else []
-    found = [line["val/psnr"] for line in lines if "val/psnr" in line]
-    return float(found[-1]) if found else math.nan
 
 
 def tell(record: RunRecord) -> None:
@@ -34,30 +26,6 @@ def tell(record: RunRecord) -> None:
     for what, path in artifacts.items():
         log.info("%-8s %s", what, record.folder / path)
     log.info("%-8s %s", "record", record.folder / "record.json")
-
-
-def folder_of(cfg: DictConfig, key: str) -> Path:
-    """The run's folder: the one that carries the key already, however it was spelt then, or a new one."""
-    names = choice_names(cfg)
-    new = run_folder(
-        Path(cfg.run.root),
-        dataset=names["dataset"],
-        scene=cfg.scene,
-        label=label(cfg),
-        seed=cfg.seed,
-        key=key,
-    )
-    there = sorted(new.parent.glob(f"*-s{cfg.seed}-{key}")) if new.parent.is_dir() else []
-    return there[0] if there else new
-
-
-def label(cfg: DictConfig) -> str:
-    """model-encoding, and the loss and sampler where they are not the model's own."""
-    names = choice_names(cfg)
-    parts = [names["model"], names["encoding"]]
-    parts += [names["loss"]] if names["loss"] not in (names["model"], "totalloss") else []
-    parts += [names["sampler"]] if names["sampler"] not in ("occgrid", "occupancygrid") else []
-    return "-".join(parts)
 
 
 def as_recorded(

@@ -10,22 +10,20 @@ import torch
 from omegaconf import DictConfig
 
 from isosweep import checkpoint, evaluation
-from isosweep.app_folder import folder_of, label
 from isosweep.app_outputs import check_settings, settings_of
 from isosweep.app_parts import (
     activate,
     build_loss,
     build_model,
     check_scene,
-    choice_names,
     machine,
     parameter_table,
-    plain_config,
     summary,
 )
 from isosweep.app_run import load_scene
 from isosweep.config_check import ConfigError
 from isosweep.config_errors import did_you_mean
+from isosweep.config_names import choice_names, folder_of, label, plain_config
 from isosweep.record import CHECKPOINTS, run_key
 from isosweep.types import Cameras, Scene
 
@@ -173,7 +171,7 @@ def look(cfg: DictConfig) -> None:
         return
     scene = load_scene(cfg, where.device)
     check_scene(cfg, scene, loss, model)
-    key = run_key(plain_config(cfg, where))
+    key = run_key(plain_config(cfg, backend=where.backend.name, device=where.device.type))
     trained = folder_of(cfg, key) / CHECKPOINTS["last"]
     step = 0
     if trained.is_file():
@@ -192,7 +190,7 @@ def look(cfg: DictConfig) -> None:
         on_view=lambda view, out: renders.update({view: out}),
     )
     view, render = next(iter(renders.items()))
-    path = folder / f"{names['dataset']}-{cfg.scene}-{label(cfg)}-{scene.names[view].replace('/', '_')}.png"
+    path = folder / f"{names['dataset']}-{cfg.scene}-{label(names)}-{scene.names[view].replace('/', '_')}.png"
     title = f"{scene.dataset}/{scene.name} {scene.names[view]}, step {step}"
     draw_view(render, evaluation.truth_image(scene, view)[0], scores.values, title, path)
     log.info("view %s\n%s\npicture  %s", scene.names[view], summary(scores.values, scores.reasons), path)

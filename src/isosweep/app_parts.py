@@ -11,13 +11,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from hydra.core.hydra_config import HydraConfig
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from isosweep import ops
 from isosweep.config_check import ConfigError
+from isosweep.config_names import choice_names
 from isosweep.cores import usable_cores
 from isosweep.data.demo_scenes import SOLIDS
 from isosweep.data.find import places
@@ -163,32 +163,6 @@ def check_scene(cfg: DictConfig, scene: Scene, loss: TotalLoss, model: Model) ->
             "model=neus is enough, or train on whole photographs with loss.masks=false",
             names["model"],
         )
-
-
-def choice_names(cfg: DictConfig) -> dict[str, str]:
-    """Group -> the option's name, as typed; from the target's name where Hydra did not compose."""
-    names = {
-        group: str(cfg[group]["_target_"]).split(".")[-1].lower()
-        for group in ("model", "encoding", "sampler", "loss")
-    }
-    names["dataset"] = "demo"
-    if HydraConfig.initialized():
-        chosen = HydraConfig.get().runtime.choices
-        names.update({g: str(chosen[g]) for g in names if chosen.get(g)})
-    if "name" in cfg.dataset:
-        # one loader serves several data sets, the user's own among them
-        names["dataset"] = str(cfg.dataset.name)
-    return names
-
-
-def plain_config(cfg: DictConfig, where: Machine | None = None) -> dict[str, Any]:
-    """The resolved config as plain types; with ``where``, backend and device are what was chosen."""
-    plain = OmegaConf.to_container(cfg, resolve=True)
-    assert isinstance(plain, dict)
-    config = {str(k): v for k, v in plain.items()}
-    if where is not None:
-        config |= {"backend": where.backend.name, "device": where.device.type}
-    return config
 
 
 def parameter_table(model: Model) -> str:

@@ -8,7 +8,7 @@ import torch
 from omegaconf import DictConfig
 
 from isosweep import checkpoint, evaluation, trackers, training
-from isosweep.app_folder import as_recorded, objective, open_record, require_trained, tell
+from isosweep.app_folder import as_recorded, open_record, require_trained, tell
 from isosweep.app_outputs import Outcome, Settings, check_settings, make_mesh, render, score, settings_of
 from isosweep.app_parts import (
     Machine,
@@ -18,14 +18,15 @@ from isosweep.app_parts import (
     build_model,
     check_scene,
     machine,
-    plain_config,
     require_folder,
 )
 from isosweep.config_check import ConfigError
+from isosweep.config_names import plain_config
 from isosweep.data.images import ImageStore
 from isosweep.losses.total import TotalLoss
 from isosweep.models.base import Model
-from isosweep.record import RunRecord, run_key
+from isosweep.record import RunRecord, outcome, run_key
+from isosweep.record.files import objective
 from isosweep.settings import TrainSettings
 from isosweep.types import Knobs, Scene
 
@@ -37,7 +38,7 @@ def execute(cfg: DictConfig) -> float:
     where = machine(cfg)
     settings = settings_of(cfg)
     check_settings(settings)
-    config = plain_config(cfg, where)
+    config = plain_config(cfg, backend=where.backend.name, device=where.device.type)
     key = run_key(config)
     if cfg.mode != "train":
         settings, config = as_recorded(cfg.mode, settings, config, require_trained(cfg, key))
@@ -46,7 +47,9 @@ def execute(cfg: DictConfig) -> float:
     loss = build_loss(cfg, model)
     with open_record(cfg, config, key, where) as record:
         log.info("%s: %s", record.folder, record.reason)
+        outcome.note(key=key, folder=str(record.folder.resolve()), code_hash=record.record.code_hash)
         if record.action == "skip":
+            outcome.note(status="skipped")
             tell(record)
             return objective(record.folder)
         activate(where)

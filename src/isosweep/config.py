@@ -53,6 +53,10 @@ class Reported(RuntimeError):
     """A job of a multirun failed, and its paragraph is on stderr already."""
 
 
+class NothingToRun(Reported):
+    """A sweep without a run; exit code 2."""
+
+
 def command_line(entry: Callable[[], Any]) -> int:
     """Run Hydra's entry on ``sys.argv``; the exit code. Errors of composition become one paragraph.
 
@@ -69,6 +73,8 @@ def command_line(entry: Callable[[], Any]) -> int:
     report, hydra_utils.run_and_report = hydra_utils.run_and_report, lambda func: func()
     try:
         entry()
+    except NothingToRun:
+        return 2
     except Reported:
         return 1
     except (HydraException, OmegaConfBaseException, ValueError) as error:

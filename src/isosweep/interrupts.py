@@ -11,6 +11,7 @@ SIGUSR2             save and end: SLURM's warning before the time limit or a pre
 ==================  ==========================================================================
 """
 
+import ctypes
 import os
 import signal
 import sys
@@ -22,9 +23,10 @@ from typing import Any
 
 from isosweep.record.failure import RunPreempted, RunTimeout
 
-_HANDLED = tuple(
-    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR2") if hasattr(signal, name)
-)
+PARENT = "ISOSWEEP_PARENT"
+"""The environment variable with the pid of the launcher that a run must not outlive."""
+_PR_SET_PDEATHSIG = 1
+_HANDLED = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR2") if hasattr(signal, name))
 
 
 class Interrupts:
@@ -111,9 +113,23 @@ def current() -> Interrupts:
     return _current or Interrupts()
 
 
+def end_with_parent() -> None:
+    """Ask the kernel (Linux) for a SIGTERM when the launcher that started this process dies, however it does.
+
+    Only where a launcher asked for it: a run started by hand under nohup outlives its shell on purpose.
+    """
+    parent = os.environ.get(PARENT)
+    if not parent or sys.platform != "linux":
+        return
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGTERM), 0, 0, 0)
+    if os.getppid() != int(parent):
+        raise RunPreempted("the launcher that started this run is gone")
+
+
 def in_batch_job() -> bool:
     """Whether SLURM runs this process, and not a person in a shell that SLURM gave them."""
-    return "SLURM_JOB_ID" in os.environ and os.environ.get("SLURM_JOB_NAME") != "interactive"
+    lone = PARENT not in os.environ  # a launcher inside a job asks its runs to stop, and means it
+    return lone and "SLURM_JOB_ID" in os.environ and os.environ.get("SLURM_JOB_NAME") != "interactive"
 
 
 def time_is_up() -> bool:

@@ -102,6 +102,9 @@ class _Quiet:
     def checkpointed(self, step: int) -> None:
         pass
 
+    def may_be_killed(self) -> None:
+        pass
+
 
 def plain(node: DictConfig) -> dict:
     """A typed node of the config as keyword arguments of its dataclass."""

@@ -125,6 +125,14 @@ def read_metrics(path: Path) -> list[dict[str, float]]:
     return [_parse(line, path) for line in data[: _whole(data)].splitlines()]
 
 
+def objective(folder: Path) -> float:
+    """The last validation PSNR (dB) in a run's metrics, what a sweeper gets; nan where there was no validation."""
+    path = folder / "metrics.jsonl"
+    lines = read_metrics(path) if path.is_file() else []
+    found = [line["val/psnr"] for line in lines if "val/psnr" in line]
+    return float(found[-1]) if found else math.nan
+
+
 def _whole(data: bytes) -> int:
     """Length of ``data`` up to the end of its last whole line."""
     return data.rfind(b"\n") + 1

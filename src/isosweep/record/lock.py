@@ -235,7 +235,9 @@ class Lock:
         if now is None or now.holder.nonce != seen.holder.nonce:
             return False
         if now.holder.job == self.holder.job is not None and now.holder.restart < self.holder.restart:
-            return True  # SLURM starts a job again after it has ended; what lives on a lost node loses its lock
+            return (
+                True  # SLURM starts a job again after it has ended; what lives on a lost node loses its lock
+            )
         return _server_now(probe) - now.mtime > self._patience(seen)
 
     def _beat(self) -> None:
@@ -271,6 +273,20 @@ def read_holder(folder: Path) -> Holder | None:
     """Who holds the lock of ``folder``, as written there; None without a lock."""
     seen = _read(folder / LOCK_FILE)
     return seen.holder if seen else None
+
+
+def holder_is_alive(folder: Path, stale_after: float = 180.0) -> bool:
+    """Whether somebody seems to work in ``folder``, for tables and plans; only ``acquire`` decides.
+
+    Writes nothing, so a holder on another machine is judged by this machine's clock.
+    """
+    seen = _read(folder / LOCK_FILE)
+    if seen is None:
+        return False
+    verdict = _alive_here(seen.holder)
+    if verdict is not None:
+        return verdict
+    return time.time() - seen.mtime < max(stale_after, 3 * seen.holder.heartbeat)
 
 
 def _who(holder: Holder) -> str:

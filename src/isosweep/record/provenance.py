@@ -11,7 +11,10 @@ from pathlib import Path
 from isosweep.record.schema import Git
 
 PACKAGE = Path(__file__).resolve().parents[1]
-NOT_NUMERICAL: tuple[str, ...] = ("record", "trackers.py", "report", "launchers")
+NOT_NUMERICAL: tuple[str, ...] = (
+    "record", "trackers", "report", "launchers", "bench", "interrupts.py", "app.py", "app_look.py", "config.py",
+    "config_errors.py", "config_names.py", "video.py",
+)  # fmt: skip
 """Parts of the package that cannot change a trained or scored number; no part of the code hash."""
 
 PACKAGES: tuple[str, ...] = (

@@ -1,0 +1,73 @@
+"""What Hydra finds of isosweep: it takes plugins from this namespace only. The work is in isosweep.launchers.
+
+Hydra imports this file at every start, so it imports nothing that is heavy.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from hydra.core.utils import JobReturn
+from hydra.plugins.launcher import Launcher
+from hydra.plugins.sweeper import Sweeper
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig
+
+
+@dataclass
+class GridSweeperConf:
+    _target_: str = "hydra_plugins.isosweep_plugins.GridSweeper"
+    params: dict[str, Any] = field(default_factory=dict)  # key -> values, all combinations: "0,1,2"
+    zip: Any = None  # rows that belong together: [{scene: a, seed: 0}, ...], or key -> list
+    jobs: str | None = None  # a JSON list of lists of overrides, taken as it is
+
+
+@dataclass
+class LocalLauncherConf:
+    _target_: str = "hydra_plugins.isosweep_plugins.LocalLauncher"
+    slots: int | None = None  # runs at a time; null: slots_per_gpu a GPU, or one for every four cores
+    slots_per_gpu: int = 1
+    gpus: list[str] | None = None  # null takes those that are visible
+    max_failures: int | None = None  # failures after which nothing new is started
+    grace_s: float = 120.0  # seconds a run may take to save and end after Ctrl-C
+
+
+class GridSweeper(Sweeper):
+    """All combinations of the swept values, planned and checked before the first run starts."""
+
+    def __init__(self, params: Any = None, zip: Any = None, jobs: str | None = None) -> None:
+        self.params, self.zip, self.jobs = params, zip, jobs
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        from hydra.core.plugins import Plugins
+
+        self.context, self.config = hydra_context, config
+        self.launcher = Plugins.instance().instantiate_launcher(
+            hydra_context=hydra_context, task_function=task_function, config=config
+        )
+
+    def sweep(self, arguments: list[str]) -> Any:
+        from isosweep.launchers.sweeping import sweep
+
+        return sweep(self, arguments)
+
+
+class LocalLauncher(Launcher):
+    """A process a run, in slots of this machine."""
+
+    def __init__(self, **settings: Any) -> None:
+        self.settings = settings
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        self.context, self.config = hydra_context, config
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        from isosweep.launchers.sweeping import launch_local
+
+        return launch_local(self.context, self.config, job_overrides, self.settings)
+
+
+_STORE = ConfigStore.instance()
+_STORE.store(group="hydra/sweeper", name="grid", node=GridSweeperConf, provider="isosweep")
+_STORE.store(group="hydra/launcher", name="local", node=LocalLauncherConf, provider="isosweep")

@@ -1,0 +1,1 @@
+"""Many runs from one command: planned, started in local slots or on SLURM, watched, and started again."""

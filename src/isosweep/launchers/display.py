@@ -1,0 +1,107 @@
+"""What a person sees of a running sweep: a live table in a terminal, plain lines in a log file."""
+
+import time
+from collections.abc import Sequence
+from typing import TextIO
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from isosweep.launchers.deaths import last_lines
+from isosweep.launchers.pool import Started, Task
+from isosweep.record.outcome import GOOD, Outcome
+
+REFRESH_S = 1.0
+
+
+class Lines:
+    """One line a start and an end."""
+
+    def __init__(self, total: int, stream: TextIO) -> None:
+        self.total, self.stream, self.ended_count = total, stream, 0
+
+    def started(self, one: Started) -> None:
+        self.say(f"start     {one.task.title}  ({one.slot}, pid {one.process.pid}, log {one.task.log})")
+
+    def ended(self, task: Task, outcome: Outcome, seconds: float) -> None:
+        self.ended_count += 1
+        self.say(f"[{self.ended_count}/{self.total}] {describe(task, outcome, seconds)}")
+
+    def tick(self, running: Sequence[Started], waiting: int) -> None:
+        return
+
+    def say(self, text: str) -> None:
+        print(text, file=self.stream, flush=True)
+
+
+class LiveTable(Lines):
+    """A row a running process with its last line of progress; what has ended scrolls by above."""
+
+    def __init__(self, total: int, stream: TextIO) -> None:
+        super().__init__(total, stream)
+        self._console = Console(file=stream, highlight=False)
+        self._live = Live(console=self._console, auto_refresh=False, transient=True)
+        self._drawn = 0.0
+        self._live.start()
+
+    def started(self, one: Started) -> None:
+        self._drawn = 0.0
+
+    def tick(self, running: Sequence[Started], waiting: int) -> None:
+        now = time.monotonic()
+        if now - self._drawn < REFRESH_S:
+            return
+        self._drawn = now
+        table = Table(
+            title=f"{self.ended_count} of {self.total} ended, {len(running)} running, {waiting} waiting"
+        )
+        for name in ("run", "where", "min", "last line"):
+            table.add_column(name, no_wrap=True)
+        for one in running:
+            line = last_lines(one.task.log, 1).strip()
+            minutes = (now - one.since) / 60
+            table.add_row(one.task.title, str(one.slot), f"{minutes:.1f}", line)
+        self._live.update(table, refresh=True)
+
+    def say(self, text: str) -> None:
+        self._console.print(text, markup=False, soft_wrap=True)
+
+    def close(self) -> None:
+        self._live.stop()
+
+
+def describe(task: Task, outcome: Outcome, seconds: float) -> str:
+    """How a run ended, in one line."""
+    head = f"{outcome.status:<9} {task.title}"
+    if outcome.status in GOOD:
+        value = f", validation PSNR {outcome.value:.2f} dB" if outcome.value is not None else ""
+        return f"{head}  ({seconds:.0f} s{value})"
+    return f"{head}  ({seconds:.0f} s): {first_line(outcome)}"
+
+
+def first_line(outcome: Outcome) -> str:
+    """The cause of a failure: type and first line of the message."""
+    if outcome.error is None:
+        return ""
+    lines = outcome.error.message.strip().splitlines()
+    return f"{outcome.error.type}: {lines[0] if lines else 'no message'}"
+
+
+def failure_table(tasks: Sequence[Task], outcomes: dict[int, Outcome], sweep: str) -> str:
+    """The runs that did not end well, each with its cause and its log, and how to start them again."""
+    bad = [
+        (t, outcomes[t.number])
+        for t in tasks
+        if t.number in outcomes and outcomes[t.number].status not in GOOD
+    ]
+    never = [t for t in tasks if t.number not in outcomes]
+    lines = [f"{len(bad)} of {len(tasks)} runs did not finish:"] if bad else []
+    for task, outcome in bad:
+        lines.append(
+            f"  {outcome.status:<9} {task.title}\n            {first_line(outcome)}\n            {task.log}"
+        )
+    if never:
+        lines.append(f"{len(never)} runs were not started")
+    lines.append(f"start just those again: python scripts/runs.py retry {sweep}")
+    return "\n".join(lines)

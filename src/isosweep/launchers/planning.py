@@ -1,0 +1,148 @@
+"""What a sweep would run: every job composed and checked before the first one starts. Torch-free."""
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from omegaconf import DictConfig, open_dict
+from omegaconf.errors import OmegaConfBaseException
+
+from isosweep.config_check import ConfigError, check, require_scene
+from isosweep.config_names import choice_names, folder_of, label, plain_config
+from isosweep.launchers.machine import expected_backends, visible_gpus
+from isosweep.record import Record, provenance, read_record, run_key
+from isosweep.record.folder import CHECKPOINTS, decide
+from isosweep.record.lock import holder_is_alive
+
+Todo = Literal["train", "resume", "score", "skip", "running", "error", "double"]
+
+
+@dataclass(frozen=True)
+class Planned:
+    """One job of a sweep. ``key`` and ``folder`` are what this machine expects; None with an error."""
+
+    number: int
+    overrides: list[str]
+    todo: Todo
+    reason: str
+    key: str | None = None
+    folder: Path | None = None
+    dataset: str = ""
+    scene: str = ""
+    label: str = ""
+    seed: int = 0
+    max_steps: int = 0
+    steps_left: int = 0
+
+    @property
+    def starts(self) -> bool:
+        """Whether a launcher starts a process for it; an error is started too, so that it is recorded."""
+        return self.todo in ("train", "resume", "score", "error")
+
+
+def plan(
+    jobs: Sequence[Sequence[str]], compose: Callable[[list[str]], DictConfig], *, device: str | None = None
+) -> list[Planned]:
+    """Compose and judge every job.
+
+    Args:
+        jobs: overrides of each job.
+        compose: config of a job from its overrides, ``hydra`` included.
+        device: kind of device ('cuda', 'cpu') where 'auto' is resolved elsewhere, as on a cluster's node.
+    """
+    code = provenance.code_hash()
+    seen: dict[str, int] = {}
+    planned = []
+    for number, overrides in enumerate(jobs):
+        one = _plan_one(number, list(overrides), compose, device, code)
+        if one.key is not None and one.key in seen:
+            one = replace(one, todo="double", reason=f"the same run as number {seen[one.key] + 1}")
+        elif one.key is not None:
+            seen[one.key] = number
+        planned.append(one)
+    return planned
+
+
+def _plan_one(
+    number: int,
+    overrides: list[str],
+    compose: Callable[[list[str]], DictConfig],
+    device: str | None,
+    code: str,
+) -> Planned:
+    try:
+        composed = compose(overrides)
+        choices = composed.hydra.runtime.choices
+        cfg = without_hydra(composed)
+        check(cfg)
+        if cfg.debug.part is None:
+            require_scene(cfg)
+        names = choice_names(cfg, choices)
+        config = plain_config(cfg)
+    except (ConfigError, OmegaConfBaseException, OSError, TypeError) as error:
+        text = " ".join(str(error).split())
+        return Planned(number, overrides, "error", text)
+    kind = str(cfg.device).split(":")[0]
+    if kind == "auto":
+        kind = device or ("cuda" if visible_gpus() else "cpu")
+    backends = expected_backends(kind) if cfg.backend == "auto" else (str(cfg.backend),)
+    keys = [run_key(config | {"device": kind, "backend": name}) for name in backends]
+    folders = [folder_of(cfg, key, names) for key in keys]
+    at = next((i for i, folder in enumerate(folders) if (folder / "record.json").exists()), 0)
+    planned = Planned(
+        number=number,
+        overrides=overrides,
+        todo="train",
+        reason="new run",
+        key=keys[at],
+        folder=folders[at],
+        dataset=names["dataset"],
+        scene=str(cfg.scene),
+        label=label(names),
+        seed=cfg.seed,
+        max_steps=cfg.train.max_steps,
+        steps_left=cfg.train.max_steps,
+    )
+    return _judged(planned, cfg, config, code)
+
+
+def _judged(planned: Planned, cfg: DictConfig, config: Mapping[str, Any], code: str) -> Planned:
+    """The same with what its folder says."""
+    assert planned.folder is not None
+    record: Record | None = None
+    try:
+        if (planned.folder / "record.json").exists():
+            record = read_record(planned.folder)
+        if holder_is_alive(planned.folder, cfg.run.stale_after):
+            return replace(planned, todo="running", reason="somebody is at work on it")
+        force = cfg.run.force and cfg.mode == "train"
+        todo = decide(
+            planned.folder, record, dict(config), code=code, force=force, rescore=cfg.mode != "train"
+        )
+    except (OSError, ValueError) as error:
+        return replace(planned, todo="error", reason=" ".join(str(error).split()))
+    left = planned.max_steps
+    if todo.action in ("score", "skip"):
+        left = 0
+    elif todo.action == "resume" and record is not None and (planned.folder / CHECKPOINTS["last"]).exists():
+        left = max(0, planned.max_steps - record.steps_done)
+    return replace(planned, todo=todo.action, reason=todo.reason, steps_left=left)
+
+
+def without_hydra(cfg: DictConfig) -> DictConfig:
+    """A copy of the config as the job itself sees it."""
+    copy = cfg.copy()
+    with open_dict(copy):
+        copy.pop("hydra", None)
+    return copy
+
+
+def sweep_name(named: str | None, arguments: Sequence[str]) -> str:
+    """The sweep's own name, or one made of what is swept: the same command gives the same sweep."""
+    if named:
+        return named
+    swept = [a.partition("=")[0].lstrip("+").split(".")[-1] for a in arguments if "," in a.partition("=")[2]]
+    digest = hashlib.sha256("\n".join(sorted(arguments)).encode()).hexdigest()[:6]
+    return "-".join([*dict.fromkeys(swept), digest] if swept else ["sweep", digest])[:80]

@@ -1,0 +1,194 @@
+"""One process a run, in slots: what one run does to its process costs that run alone."""
+
+import os
+import signal
+import subprocess
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import Any, Protocol, runtime_checkable
+
+from isosweep.interrupts import PARENT
+from isosweep.launchers.deaths import cause_of_death, out_of_memory_kills
+from isosweep.launchers.slots import Slot
+from isosweep.record.abandoned import close_abandoned
+from isosweep.record.outcome import ENVIRONMENT, GOOD, Outcome, read_outcome
+
+POLL_S = 0.2
+REMIND_S = 5.0
+"""A process that was asked to stop while it still imported may not have listened: it is asked again."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """One process to run: its command, its log, and the file it reports to."""
+
+    number: int
+    title: str
+    command: list[str]
+    log: Path
+    outcome: Path
+
+
+@dataclass
+class Started:
+    task: Task
+    slot: Slot
+    process: subprocess.Popen[bytes]
+    since: float = field(default_factory=time.monotonic)
+
+
+@runtime_checkable
+class Watcher(Protocol):
+    """Whoever shows what happens; called from the pool's own thread."""
+
+    def started(self, one: Started) -> None: ...
+    def ended(self, task: Task, outcome: Outcome, seconds: float) -> None: ...
+    def tick(self, running: Sequence[Started], waiting: int) -> None: ...
+    def say(self, text: str) -> None: ...
+
+
+class Pool:
+    """Runs tasks in slots until all have ended, too many have failed, or somebody asks to stop.
+
+    Args:
+        grace_s: how long a run may take to save and end when the pool stops.
+        max_failures: failures after which nothing new is started; None for no limit.
+    """
+
+    def __init__(
+        self, slots: Sequence[Slot], watcher: Watcher, *, max_failures: int | None, grace_s: float
+    ) -> None:
+        self.slots, self.watcher = list(slots), watcher
+        self.max_failures, self.grace_s = max_failures, grace_s
+        self.outcomes: dict[int, Outcome] = {}
+        self.stopped_by: int | None = None
+        self._running: list[Started] = []
+        self._asked_at: float | None = None
+        self._reminded = 0.0
+        self._kill_now = False
+        self._oom_kills = out_of_memory_kills()
+
+    def run(self, tasks: Sequence[Task]) -> dict[int, Outcome]:
+        """Number -> outcome of every task that was started."""
+        waiting = deque(tasks)
+        with _Signals(self._on_signal):
+            try:
+                while self._running or (waiting and not self._done_starting()):
+                    while waiting and not self._done_starting() and (slot := self._free()) is not None:
+                        self._start(waiting.popleft(), slot)
+                    self._reap()
+                    if self.stopped_by is not None:
+                        self._stop_running()
+                    self.watcher.tick(self._running, len(waiting))
+                    if self._running:
+                        time.sleep(POLL_S)
+            finally:
+                self._kill_all()
+        return self.outcomes
+
+    @property
+    def failures(self) -> int:
+        return sum(o.status not in (*GOOD, "elsewhere") for o in self.outcomes.values())
+
+    def _done_starting(self) -> bool:
+        full = self.max_failures is not None and self.failures >= self.max_failures
+        return full or self.stopped_by is not None
+
+    def _free(self) -> Slot | None:
+        taken = {one.slot.number for one in self._running}
+        return next((slot for slot in self.slots if slot.number not in taken), None)
+
+    def _start(self, task: Task, slot: Slot) -> None:
+        env = {**os.environ, **slot.environment(), ENVIRONMENT: str(task.outcome), PARENT: str(os.getpid())}
+        task.outcome.unlink(missing_ok=True)
+        with task.log.open("ab") as log:
+            process = subprocess.Popen(
+                task.command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=env,
+                start_new_session=True,  # a terminal's Ctrl-C reaches the pool alone, which stops runs in order
+            )
+        slot.pin(process.pid)
+        one = Started(task, slot, process)
+        self._running.append(one)
+        self.watcher.started(one)
+
+    def _reap(self) -> None:
+        for one in [s for s in self._running if s.process.poll() is not None]:
+            self._running.remove(one)
+            outcome = self._outcome(one)
+            self.outcomes[one.task.number] = outcome
+            self.watcher.ended(one.task, outcome, time.monotonic() - one.since)
+
+    def _outcome(self, one: Started) -> Outcome:
+        """What the process said of its end, or what can be seen of it."""
+        said = read_outcome(one.task.outcome)
+        if said is not None and said.ended is not None:
+            return said
+        kills = out_of_memory_kills()
+        seen = cause_of_death(
+            one.process.returncode,
+            log=one.task.log,
+            oom_kills=kills - self._oom_kills,
+            asked_to_stop=self.stopped_by is not None,
+        )
+        self._oom_kills = kills
+        outcome = seen.outcome(said, one.process.pid)
+        outcome.write(one.task.outcome)
+        if outcome.folder is not None and outcome.error is not None:
+            close_abandoned(Path(outcome.folder), seen.status, outcome.error, pid=one.process.pid)
+        return outcome
+
+    def _on_signal(self, number: int, _: FrameType | None) -> None:
+        if self.stopped_by is not None and number == signal.SIGINT:
+            self._kill_now = True
+        elif self.stopped_by is None:
+            self.stopped_by = number
+
+    def _stop_running(self) -> None:
+        now = time.monotonic()
+        if self._asked_at is None:
+            self._asked_at = now
+            self.watcher.say(
+                f"stopping: {len(self._running)} runs save a checkpoint and end (at most {self.grace_s:g} s; "
+                "Ctrl-C again kills them). The same command goes on from there"
+            )
+        if self._kill_now or now - self._asked_at > self.grace_s:
+            self._kill_all()
+        elif now - self._reminded > REMIND_S:
+            self._reminded = now
+            for one in self._running:
+                one.process.send_signal(signal.SIGTERM)
+
+    def _kill_all(self) -> None:
+        """SIGKILL for every process of every run that is left, its helpers (data, trackers) included."""
+        for one in self._running:
+            try:
+                os.killpg(one.process.pid, signal.SIGKILL)
+            except ProcessLookupError:
+                continue
+            one.process.wait()
+
+
+class _Signals:
+    """Routes SIGINT, SIGTERM and SIGUSR2 to one function while the pool runs (main thread only)."""
+
+    def __init__(self, handler: Callable[[int, FrameType | None], None]) -> None:
+        self._handler = handler
+        self._previous: dict[int, Any] = {}
+
+    def __enter__(self) -> None:
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2):
+                self._previous[number] = signal.signal(number, self._handler)
+
+    def __exit__(self, *_: object) -> None:
+        for number, previous in self._previous.items():
+            signal.signal(number, previous)

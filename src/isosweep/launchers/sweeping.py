@@ -1,0 +1,139 @@
+"""Between Hydra and the launchers: a sweep's jobs, its name, its plan, and what Hydra gets back."""
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra._internal.utils import get_args_parser
+from hydra.core.utils import JobReturn, JobStatus
+from hydra.types import HydraContext
+from omegaconf import DictConfig, OmegaConf
+
+from isosweep.config import NothingToRun, Reported
+from isosweep.launchers.jobs import EmptySweep, expand, read_jobs
+from isosweep.launchers.planning import Planned, plan, sweep_name
+from isosweep.record.launch import sweeps_root
+from isosweep.record.outcome import GOOD, Outcome
+
+on_jobs: Callable[[HydraContext, DictConfig, str, list[list[str]]], None] | None = None
+"""Takes a sweep's jobs instead of its launcher: ``runs.py plan`` looks at them and starts nothing."""
+
+_OWN = ("hydra/launcher", "hydra.launcher", "hydra/sweeper", "hydra.sweeper", "hydra.mode", "hydra.sweep.")
+
+
+class SweepFailed(Reported):
+    """Some runs of a sweep did not end well; the table is on stderr."""
+
+
+def sweep(sweeper: Any, arguments: Sequence[str]) -> Sequence[JobReturn]:
+    """Expand, name and launch; raises SweepFailed after the last run where one did not end well."""
+    config: DictConfig = sweeper.config
+    params = _plain(sweeper.params) or {}
+    try:
+        if sweeper.jobs is not None:
+            jobs = [list(job) for job in read_jobs(Path(sweeper.jobs))]
+        else:
+            jobs = expand(
+                arguments,
+                params=params,
+                zipped=_plain(sweeper.zip) or [],
+                loader=sweeper.context.config_loader,
+            )
+    except EmptySweep as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise NothingToRun from None
+    given = [*(f"{k}={v}" for k, v in params.items()), *arguments]
+    name = sweep_name(OmegaConf.select(config, "run.name"), given)
+    jobs = [
+        job if any(a.startswith("run.name=") for a in job) else [*job, f"run.name={name}"] for job in jobs
+    ]
+    if on_jobs is not None:
+        on_jobs(sweeper.context, config, name, jobs)
+        return []
+    returns = sweeper.launcher.launch(jobs, initial_job_idx=0)
+    if any(r.status == JobStatus.FAILED for r in returns):
+        raise SweepFailed(f"sweep {name}")
+    return returns
+
+
+def planned_jobs(
+    context: HydraContext, config: DictConfig, jobs: Sequence[Sequence[str]], device: str | None = None
+) -> list[Planned]:
+    """Every job composed and judged."""
+
+    def compose(overrides: list[str]) -> DictConfig:
+        return context.config_loader.load_sweep_config(config, overrides)
+
+    return plan(jobs, compose, device=device)
+
+
+def refuse_errors(planned: Sequence[Planned]) -> None:
+    """Stop before the first run where a job cannot be composed: a typing error must not cost a night."""
+    wrong = [p for p in planned if p.todo == "error"]
+    if not wrong:
+        return
+    lines = [f"  {' '.join(p.overrides)}\n    {p.reason}" for p in wrong[:20]]
+    more = [f"  ... and {len(wrong) - 20} more"] if len(wrong) > 20 else []
+    text = "\n".join(
+        [f"error: {len(wrong)} of {len(planned)} runs cannot start; nothing was started:", *lines, *more]
+    )
+    print(text, file=sys.stderr, flush=True)
+    raise Reported(text)
+
+
+def name_of(config: DictConfig, job_overrides: Sequence[Sequence[str]]) -> str:
+    """The sweep's name from its jobs (the sweeper added it), or from their overrides."""
+    for text in job_overrides[0] if job_overrides else ():
+        if text.startswith("run.name="):
+            return text.partition("=")[2].strip("'\"")
+    return sweep_name(OmegaConf.select(config, "run.name"), [*config.hydra.overrides.task])
+
+
+def passed_on(config: DictConfig) -> list[str]:
+    """Overrides of Hydra itself, and options naming other configs, that a single run needs as well."""
+    kept = [text for text in config.hydra.overrides.hydra if not text.lstrip("+~").startswith(_OWN)]
+    args, _ = get_args_parser().parse_known_args()
+    for option, value in (("--config-dir", args.config_dir), ("--config-name", args.config_name)):
+        if value:
+            kept += [option, str(Path(value).resolve()) if option == "--config-dir" else value]
+    return kept
+
+
+def launch_local(
+    context: HydraContext,
+    config: DictConfig,
+    job_overrides: Sequence[Sequence[str]],
+    settings: Mapping[str, Any],
+) -> list[JobReturn]:
+    """Plan, refuse what cannot start, run the rest in slots."""
+    from isosweep.app import console
+    from isosweep.launchers.local import launch_here, write_plan
+
+    console()
+    planned = planned_jobs(context, config, job_overrides)
+    refuse_errors(planned)
+    name = name_of(config, job_overrides)
+    root = sweeps_root(Path(config.run.root))
+    folder, _ = write_plan(name, root, planned, list(config.hydra.overrides.hydra), "local")
+    values = {key: _plain(value) for key, value in settings.items()}
+    outcomes = launch_here(name, folder, planned, extra=passed_on(config), **values)
+    return [job_return(p, outcomes.get(p.number)) for p in planned]
+
+
+def job_return(planned: Planned, outcome: Outcome | None) -> JobReturn:
+    """What Hydra's sweepers read: the value of a run that ended well, or its error."""
+    result = JobReturn(overrides=planned.overrides)
+    if outcome is not None and outcome.status in GOOD:
+        result.status = JobStatus.COMPLETED
+        result.return_value = float("nan") if outcome.value is None else outcome.value
+        return result
+    result.status = JobStatus.FAILED
+    cause = outcome.error.message if outcome is not None and outcome.error is not None else ""
+    text = "not started" if outcome is None else f"{outcome.status}: {cause}"
+    result.return_value = RuntimeError(text)
+    return result
+
+
+def _plain(value: Any) -> Any:
+    return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value

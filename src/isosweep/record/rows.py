@@ -1,0 +1,84 @@
+"""What a list of many runs needs of their records, read without the configs and the per-view values."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from isosweep.record.folder import PREVIOUS
+from isosweep.record.schema import RECORD_FILE, Status, Times
+
+
+class RowError(msgspec.Struct, frozen=True):
+    type: str
+    message: str
+
+
+class RowScores(msgspec.Struct, frozen=True):
+    protocol: str
+    values: dict[str, float | None] = {}
+
+
+class RowAttempt(msgspec.Struct, frozen=True):
+    started: str
+    host: str = ""
+    pid: int = 0
+    job: str | None = None
+
+
+class Row(msgspec.Struct, frozen=True, kw_only=True):
+    """A Record without its bulk; same names, same units."""
+
+    run_key: str
+    name: str | None = None
+    dataset: str
+    scene: str
+    label: str
+    model: str = ""
+    encoding: str = ""
+    seed: int
+    status: Status
+    trained: bool = False
+    steps_done: int = 0
+    max_steps: int = 0
+    overrides: list[str] = []
+    scores: RowScores | None = None
+    times: Times = msgspec.field(default_factory=Times)
+    device: str = ""
+    code_hash: str = ""
+    error: RowError | None = None
+    attempts: list[RowAttempt] = []
+
+
+_DECODER = msgspec.json.Decoder(Row)
+
+
+def read_rows(root: Path) -> tuple[dict[Path, Row], dict[Path, str]]:
+    """Run folder -> row, and record file -> what is wrong with it; a broken record costs only itself."""
+    rows: dict[Path, Row] = {}
+    broken: dict[Path, str] = {}
+    for folder in run_folders(root):
+        path = folder / RECORD_FILE
+        try:
+            rows[folder] = _DECODER.decode(path.read_bytes())
+        except FileNotFoundError:
+            continue  # moved aside since the folder was listed
+        except (msgspec.DecodeError, OSError) as error:
+            broken[path] = str(error)
+    return rows, broken
+
+
+def run_folders(root: Path) -> Iterator[Path]:
+    """Folders below ``root`` with a record, sorted by name on every level; runs moved aside are left out."""
+    try:
+        with os.scandir(root) as entries:
+            found = sorted(entries, key=lambda e: e.name)
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    if any(e.name == RECORD_FILE for e in found):
+        yield Path(root)
+        return
+    for entry in found:
+        if not entry.name.startswith((".", PREVIOUS)) and entry.is_dir():
+            yield from run_folders(Path(entry.path))

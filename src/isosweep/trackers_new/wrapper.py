@@ -1,0 +1,286 @@
+"""The wrapper around every tracker: it can never stop or slow a run.
+
+Everything a tracker does (import, start, log, finish) happens in one background thread a tracker,
+fed by a bounded queue. Whatever goes wrong there is said once, kept in ``Tracker.degraded`` for the
+record, and the run goes on: its own files are the truth, the tracker is a copy.
+
+A start that goes on with an earlier one's work goes on with its curve too. What the tracker lost when
+the earlier process was killed (wandb keeps up to 15 s of lines in memory) is copied from the run's own
+metrics; lines that it has already and that training logs again are not sent a second time.
+"""
+
+import contextlib
+import logging
+import math
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from jaxtyping import UInt8
+
+from isosweep.record import TrackerRecord
+
+log = logging.getLogger("isosweep.trackers")
+
+QUEUE_LENGTH = 256
+
+History = Callable[[], Iterable[tuple[int, Mapping[str, float]]]]
+"""Step and scalars of everything the run has logged so far, in order of the steps."""
+
+
+@runtime_checkable
+class Backend(Protocol):
+    """One tracker. All methods run in the wrapper's thread and may raise or hang as they like."""
+
+    name: str
+
+    def start(self) -> None: ...
+    def where(self) -> tuple[str | None, str]:
+        """The run's url, if it has one, and one line on how to look at it."""
+        ...
+
+    def held(self, before: float) -> int:
+        """The last step of this run that the tracker has from earlier starts, -1 without any.
+
+        Called once, before anything is logged. This start will log steps from ``before`` on
+        (infinity: none); a tracker that can take back what it has from there on does so.
+        """
+        ...
+
+    def log(self, step: int, scalars: Mapping[str, float]) -> None: ...
+    def image(self, name: str, array: np.ndarray, step: int | None) -> None: ...
+    def mesh(self, name: str, path: Path) -> None: ...
+    def summary(self, values: Mapping[str, Any]) -> None: ...
+    def finish(self, exit_code: int) -> None: ...
+    def kill(self) -> None:
+        """Make whatever hangs fail at once; called from another thread."""
+        ...
+
+    def close(self) -> None:
+        """After a failure: leave nothing behind that would act, or wait, at the interpreter's exit."""
+        ...
+
+
+class Tracker:
+    """Hands calls to the threads of its backends; without a backend every call is a no-op.
+
+    No method raises or waits, but ``finish``, which waits at most ``timeout`` seconds in all.
+    """
+
+    def __init__(
+        self, *backends: Backend, run_id: str = "", timeout: float = 30.0, history: History = tuple
+    ) -> None:
+        self._timeout = timeout
+        self._pending: tuple[int, dict[str, float]] | None = None
+        self._channels = [_Channel(backend, run_id, timeout, history) for backend in backends]
+
+    @property
+    def degraded(self) -> str | None:
+        """Why a tracker's copy is incomplete, None while all are whole."""
+        return "; ".join(c.degraded for c in self._channels if c.degraded) or None
+
+    @property
+    def hint(self) -> str:
+        """How to look at the run or upload it, one line a tracker; empty without a tracker."""
+        return "\n".join(c.hint for c in self._channels)
+
+    @property
+    def info(self) -> TrackerRecord:
+        """The first tracker for the run's record."""
+        return self.infos[0] if self._channels else TrackerRecord(name="none")
+
+    @property
+    def infos(self) -> list[TrackerRecord]:
+        """Every tracker for the run's record, none without one."""
+        return [channel.info for channel in self._channels]
+
+    def log(self, step: int, scalars: Mapping[str, float]) -> None:
+        """Scalars of one step; several calls for the same step become one."""
+        if not self._channels:
+            return
+        if self._pending is not None and self._pending[0] == step:
+            self._pending[1].update(scalars)
+            return
+        self._flush()
+        self._pending = (step, dict(scalars))
+
+    def image(self, name: str, array: UInt8[np.ndarray, "h w 3"], step: int | None = None) -> None:
+        """One picture under ``name``, e.g. 'render/000'."""
+        self._flush()
+        copy = array.copy()  # the caller may reuse its buffer before the threads get to it
+        for channel in self._channels:
+            channel.put_extra(f"image {name}", lambda backend: backend.image(name, copy, step))
+
+    def mesh(self, name: str, path: Path) -> None:
+        """The mesh file at ``path``, read when its turn comes; one above 25 MB is left out."""
+        self._flush()
+        for channel in self._channels:
+            channel.put_extra(f"mesh {path.name}", lambda backend: backend.mesh(name, path))
+
+    def summary(self, values: Mapping[str, Any]) -> None:
+        """The run's final values, e.g. its scores; None is left out."""
+        self._flush()
+        kept = {k: v for k, v in values.items() if v is not None}
+        for channel in self._channels:
+            channel.put(lambda backend: backend.summary(kept))
+
+    def finish(self, exit_code: int = 0) -> None:
+        """Hand over what is queued and end the run there; a tracker that hangs is left behind."""
+        self._flush()
+        channels, deadline = self._channels, time.monotonic() + self._timeout
+        enders = [threading.Thread(target=c.end, args=(exit_code, deadline), daemon=True) for c in channels]
+        for thread in enders:
+            thread.start()
+        for thread in enders:
+            thread.join()
+
+    def _flush(self) -> None:
+        pending, self._pending = self._pending, None
+        if pending is not None:
+            for channel in self._channels:
+                channel.put_scalars(*pending)
+
+
+class _Channel:
+    """One backend, its thread, its queue, and what went wrong with it."""
+
+    def __init__(self, backend: Backend, run_id: str, timeout: float, history: History) -> None:
+        self._backend = backend
+        self._run_id = run_id
+        self._timeout = timeout
+        self._history = history
+        self._held: int | None = None
+        self._dropped = 0
+        self._dead: str | None = None
+        self._notes: list[str] = []
+        self._url: str | None = None
+        self.hint = f"{backend.name} is starting"
+        self._queue: queue.Queue[Callable[[], None] | None] = queue.Queue(QUEUE_LENGTH)
+        self._ended = False
+        self._thread = threading.Thread(target=self._work, name="tracker", daemon=True)
+        self._thread.start()
+
+    @property
+    def degraded(self) -> str | None:
+        parts = [self._dead] if self._dead else []
+        parts += self._notes
+        if self._dropped:
+            parts.append(f"{self._dropped} calls dropped because the tracker was too slow")
+        return "; ".join(parts) or None
+
+    @property
+    def info(self) -> TrackerRecord:
+        return TrackerRecord(
+            name=self._backend.name, id=self._run_id, url=self._url, degraded=self.degraded
+        )
+
+    def put_scalars(self, step: int, scalars: Mapping[str, float]) -> None:
+        self._put(lambda: self._send(step, scalars))
+
+    def put(self, call: Callable[[Backend], None], before: float = math.inf) -> None:
+        """``call`` after the curve up to ``before`` is there."""
+
+        def act() -> None:
+            self._catch_up(before)
+            call(self._backend)
+
+        self._put(act)
+
+    def put_extra(self, what: str, call: Callable[[Backend], None]) -> None:
+        """Pictures and meshes are extras: one that fails costs itself, not the scores after it."""
+
+        def soft(backend: Backend) -> None:
+            try:
+                call(backend)
+            except Exception as error:  # as in _safely
+                self._notes.append(f"{what} left out: {first_line(error)}")
+                log.warning("tracker: %s", self._notes[-1])
+
+        self.put(soft)
+
+    def end(self, exit_code: int, deadline: float) -> None:
+        """Finish until ``deadline`` (time.monotonic), then leave the backend behind."""
+        if self._ended:
+            return
+        self._ended = True
+
+        def act() -> None:
+            self._catch_up(math.inf)
+            self._backend.finish(exit_code)
+
+        self._put(act, until=deadline)
+        self._put(None, until=deadline)
+        self._thread.join(max(0.0, deadline - time.monotonic()))
+        if self._thread.is_alive():
+            self._die(f"did not finish within tracker.timeout={self._timeout:g} s")
+            self._backend.kill()
+            self._thread.join(2.0)
+
+    def _put(self, call: Callable[[], None] | None, until: float | None = None) -> None:
+        """Queue ``call``; without room it is dropped, or waits ``until`` then (the end of the run)."""
+        if self._ended and until is None or self._dead and until is None:
+            return
+        try:
+            if until is None:
+                self._queue.put_nowait(call)
+            else:
+                self._queue.put(call, timeout=max(0.0, until - time.monotonic()))
+        except queue.Full:
+            self._dropped += 1
+
+    def _work(self) -> None:
+        self._safely("start", self._begin)
+        while (call := self._queue.get()) is not None:
+            if not self._dead:
+                self._safely("log", call)
+        if self._dead:
+            self._safely("close", self._backend.close)
+
+    def _begin(self) -> None:
+        self._backend.start()
+        self._url, self.hint = self._backend.where()
+        log.info("%s", self.hint)
+
+    def _send(self, step: int, scalars: Mapping[str, float]) -> None:
+        if step > self._catch_up(step):
+            self._backend.log(step, scalars)
+            self._held = step
+
+    def _catch_up(self, before: float) -> int:
+        """The last step that the tracker has; at the first call what it lacks below ``before`` is copied."""
+        if self._held is None:
+            self._held = self._backend.held(before)
+            for step, scalars in self._past():
+                if self._held < step < before:
+                    self._backend.log(step, scalars)
+                    self._held = step
+        return self._held
+
+    def _past(self) -> Iterable[tuple[int, Mapping[str, float]]]:
+        try:
+            return list(self._history())
+        except (OSError, ValueError) as error:
+            self._notes.append(f"what earlier starts logged could not be read: {first_line(error)}")
+            return []
+
+    def _safely(self, what: str, call: Callable[[], None]) -> None:
+        try:
+            call()
+        except BaseException as error:  # whatever a tracker raises, SystemExit too, stays in this thread
+            self._die(f"{what} failed: {first_line(error)}")
+
+    def _die(self, reason: str) -> None:
+        if self._dead is None:
+            self._dead = f"{self._backend.name} {reason}"
+            with contextlib.suppress(ValueError):  # a stream closed at the interpreter's exit
+                log.warning("%s; the run goes on without it, its own files are complete", self._dead)
+
+
+def first_line(error: BaseException) -> str:
+    """'Type: first line of the message'."""
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0] if lines else 'no message'}"
