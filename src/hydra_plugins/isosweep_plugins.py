@@ -33,6 +33,30 @@ class LocalLauncherConf:
     grace_s: float = 120.0  # seconds a run may take to save and end after Ctrl-C
 
 
+@dataclass
+class SlurmLauncherConf:
+    _target_: str = "hydra_plugins.isosweep_plugins.SlurmLauncher"
+    partition: str | None = None
+    account: str | None = None
+    qos: str | None = None
+    constraint: str | None = None
+    exclude: str | None = None  # nodes not to use
+    gres: str | None = None  # instead of gpus_per_node, e.g. gpu:a100:1
+    timeout_min: int = 240  # a run that needs longer saves, is requeued and goes on
+    cpus_per_task: int = 4
+    gpus_per_node: int = 1  # 0 runs on the CPU
+    mem_gb: float | None = None
+    array_parallelism: int = 256  # runs at a time
+    signal_delay_s: int = 120  # warning before the time limit, to save a checkpoint
+    max_num_timeout: int = 100  # time limits a run may meet before it is given up
+    setup: list[str] = field(default_factory=list)  # shell lines before the run: module load, conda activate
+    python: str | None = None  # e.g. "apptainer exec --nv image.sif python"; null is this interpreter
+    srun_args: list[str] = field(default_factory=list)  # e.g. ["--container-image=..."]
+    additional_parameters: dict[str, Any] = field(default_factory=dict)  # any other option of sbatch
+    name: str | None = None  # job name; null is the sweep's
+    wait: bool = False  # return when the last run has ended, with their exit code
+
+
 class GridSweeper(Sweeper):
     """All combinations of the swept values, planned and checked before the first run starts."""
 
@@ -68,6 +92,22 @@ class LocalLauncher(Launcher):
         return launch_local(self.context, self.config, job_overrides, self.settings)
 
 
+class SlurmLauncher(Launcher):
+    """Job arrays on SLURM; returns after submission."""
+
+    def __init__(self, **settings: Any) -> None:
+        self.settings = settings
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        self.context, self.config = hydra_context, config
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        from isosweep.launchers.sweeping import launch_slurm
+
+        return launch_slurm(self.context, self.config, job_overrides, self.settings)
+
+
 _STORE = ConfigStore.instance()
 _STORE.store(group="hydra/sweeper", name="grid", node=GridSweeperConf, provider="isosweep")
 _STORE.store(group="hydra/launcher", name="local", node=LocalLauncherConf, provider="isosweep")
+_STORE.store(group="hydra/launcher", name="slurm", node=SlurmLauncherConf, provider="isosweep")

@@ -6,81 +6,16 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from isosweep.config import CONF
 from isosweep.launchers.display import Lines, LiveTable, failure_table
+from isosweep.launchers.launching import settled, single_run, title
 from isosweep.launchers.machine import visible_gpus
 from isosweep.launchers.planning import Planned
 from isosweep.launchers.pool import Pool, Task
 from isosweep.launchers.slots import make_slots
-from isosweep.record import provenance
-from isosweep.record.clock import utc_now
-from isosweep.record.files import objective
-from isosweep.record.launch import (
-    Job,
-    Launch,
-    log_path,
-    new_launch_folder,
-    outcome_path,
-    this_host,
-    write_launch,
-)
+from isosweep.record.launch import log_path, outcome_path
 from isosweep.record.outcome import GOOD, Outcome
-from isosweep.record.schema import ErrorRecord
 
 log = logging.getLogger("isosweep")
-
-MAIN = CONF.parent / "main.py"
-
-
-def title(planned: Planned) -> str:
-    """The run in a few words: where it belongs, and what was swept."""
-    if planned.folder is None:
-        return " ".join(planned.overrides)
-    return f"{planned.dataset}/{planned.scene} {planned.label} s{planned.seed} {(planned.key or '')[:8]}"
-
-
-def single_run(overrides: Sequence[str], extra: Sequence[str]) -> list[str]:
-    """The command that runs one job by itself, as a person could repeat it."""
-    return [sys.executable, str(MAIN), *overrides, *extra]
-
-
-def write_plan(
-    sweep: str, root: Path, planned: Sequence[Planned], hydra_overrides: Sequence[str], launcher: str
-) -> tuple[Path, Launch]:
-    """Make the launch's folder and its list of jobs."""
-    folder = new_launch_folder(root, sweep)
-    host, pid = this_host()
-    launch = Launch(
-        id=folder.name,
-        sweep=sweep,
-        created=utc_now(),
-        launcher=launcher,
-        host=host,
-        pid=pid,
-        cwd=str(Path.cwd()),
-        hydra_overrides=list(hydra_overrides),
-        code_hash=provenance.code_hash(),
-        git=provenance.git_state()[0],
-        jobs=[
-            Job(number=p.number, overrides=p.overrides, key=p.key, folder=str(p.folder) if p.folder else None)
-            for p in planned
-        ],
-    )
-    write_launch(folder, launch)
-    return folder, launch
-
-
-def settled(planned: Planned) -> Outcome | None:
-    """The outcome of a job that needs no process; None where one is needed."""
-    folder = None if planned.folder is None else str(planned.folder.resolve())
-    if planned.todo in ("skip", "double"):
-        value = objective(planned.folder) if planned.folder is not None and planned.folder.is_dir() else None
-        finite = value if value is not None and value == value else None
-        return Outcome(status="skipped", key=planned.key, folder=folder, value=finite, ended=utc_now())
-    if planned.todo == "running":
-        error = ErrorRecord(type="LockHeld", message=f"{planned.folder}: {planned.reason}", traceback="")
-        return Outcome(status="elsewhere", key=planned.key, folder=folder, error=error, ended=utc_now())
-    return None
 
 
 def launch_here(

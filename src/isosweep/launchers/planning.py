@@ -84,11 +84,7 @@ def _plan_one(
     except (ConfigError, OmegaConfBaseException, OSError, TypeError) as error:
         text = " ".join(str(error).split())
         return Planned(number, overrides, "error", text)
-    kind = str(cfg.device).split(":")[0]
-    if kind == "auto":
-        kind = device or ("cuda" if visible_gpus() else "cpu")
-    backends = expected_backends(kind) if cfg.backend == "auto" else (str(cfg.backend),)
-    keys = [run_key(config | {"device": kind, "backend": name}) for name in backends]
+    keys = [run_key(config | chosen) for chosen in _candidates(cfg, device)]
     folders = [folder_of(cfg, key, names) for key in keys]
     at = next((i for i, folder in enumerate(folders) if (folder / "record.json").exists()), 0)
     planned = Planned(
@@ -106,6 +102,24 @@ def _plan_one(
         steps_left=cfg.train.max_steps,
     )
     return _judged(planned, cfg, config, code)
+
+
+def _candidates(cfg: DictConfig, device: str | None) -> list[dict[str, str]]:
+    """Device and backend as the run may resolve them, the likeliest first.
+
+    A cluster's node may have no working card after all: then the run's key is that of the CPU.
+    """
+    kind = str(cfg.device).split(":")[0]
+    kinds = [kind]
+    if kind == "auto":
+        kinds = ["cuda" if visible_gpus() else "cpu"]
+        if device is not None:
+            kinds = [device, "cpu" if device == "cuda" else "cuda"]
+    found = []
+    for one in kinds:
+        backends = expected_backends(one) if cfg.backend == "auto" else (str(cfg.backend),)
+        found += [{"device": one, "backend": name} for name in backends]
+    return found
 
 
 def _judged(planned: Planned, cfg: DictConfig, config: Mapping[str, Any], code: str) -> Planned:

@@ -13,7 +13,6 @@ from omegaconf import DictConfig, OmegaConf
 from isosweep.config import NothingToRun, Reported
 from isosweep.launchers.jobs import EmptySweep, expand, read_jobs
 from isosweep.launchers.planning import Planned, plan, sweep_name
-from isosweep.record.launch import sweeps_root
 from isosweep.record.outcome import GOOD, Outcome
 
 on_jobs: Callable[[HydraContext, DictConfig, str, list[list[str]]], None] | None = None
@@ -68,6 +67,15 @@ def planned_jobs(
     return plan(jobs, compose, device=device)
 
 
+def node_device(config: DictConfig) -> str | None:
+    """The kind of device that the launcher's machines have; None for this machine."""
+    launcher = config.hydra.launcher
+    if "Slurm" not in str(launcher.get("_target_", "")):
+        return None
+    asked = [launcher.get(name) for name in ("gpus_per_node", "gpus_per_task", "gres")]
+    return "cuda" if any(asked) else "cpu"
+
+
 def refuse_errors(planned: Sequence[Planned]) -> None:
     """Stop before the first run where a job cannot be composed: a typing error must not cost a night."""
     wrong = [p for p in planned if p.todo == "error"]
@@ -108,16 +116,49 @@ def launch_local(
 ) -> list[JobReturn]:
     """Plan, refuse what cannot start, run the rest in slots."""
     from isosweep.app import console
-    from isosweep.launchers.local import launch_here, write_plan
+    from isosweep.launchers.launching import write_plan
+    from isosweep.launchers.local import launch_here
 
     console()
     planned = planned_jobs(context, config, job_overrides)
     refuse_errors(planned)
     name = name_of(config, job_overrides)
-    root = sweeps_root(Path(config.run.root))
-    folder, _ = write_plan(name, root, planned, list(config.hydra.overrides.hydra), "local")
+    folder, _ = write_plan(name, Path(config.run.root), planned, list(config.hydra.overrides.hydra), "local")
     values = {key: _plain(value) for key, value in settings.items()}
     outcomes = launch_here(name, folder, planned, extra=passed_on(config), **values)
+    return [job_return(p, outcomes.get(p.number)) for p in planned]
+
+
+def launch_slurm(
+    context: HydraContext,
+    config: DictConfig,
+    job_overrides: Sequence[Sequence[str]],
+    settings: Mapping[str, Any],
+) -> list[JobReturn]:
+    """Plan, refuse what cannot start, submit the rest; returns at once unless somebody needs the values."""
+    from isosweep.app import console
+    from isosweep.launchers.cluster import ClusterError
+    from isosweep.launchers.launching import write_plan
+    from isosweep.launchers.slurm import SlurmSettings, preflight, submit, wait_for
+
+    console()
+    own = SlurmSettings(**{key: _plain(value) for key, value in settings.items()})
+    planned = planned_jobs(context, config, job_overrides, node_device(config))
+    refuse_errors(planned)
+    try:
+        preflight(own, sum(p.starts for p in planned))
+    except ClusterError as error:
+        print(f"error: {error}; nothing was submitted", file=sys.stderr, flush=True)
+        raise Reported(str(error)) from error
+    name = name_of(config, job_overrides)
+    folder, launch = write_plan(
+        name, Path(config.run.root), planned, list(config.hydra.overrides.hydra), "slurm"
+    )
+    ids = submit(name, folder, launch, planned, own, passed_on(config))
+    waits = own.wait or not str(config.hydra.sweeper._target_).endswith("GridSweeper")
+    if not waits:
+        return [JobReturn(overrides=p.overrides) for p in planned]
+    outcomes = wait_for(folder, planned, ids)
     return [job_return(p, outcomes.get(p.number)) for p in planned]
 
 

@@ -7,7 +7,6 @@ same time, needs no lock: a sweep is what all its launches list, the newest firs
 import os
 import re
 import secrets
-import socket
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,6 +14,7 @@ from pathlib import Path
 import msgspec
 
 from isosweep.record.files import atomic_write_bytes, storage_error
+from isosweep.record.lock import Holder
 from isosweep.record.schema import Git
 
 LAUNCH_FILE = "launch.json"
@@ -36,9 +36,11 @@ class Launch(msgspec.Struct, frozen=True, kw_only=True):
     sweep: str
     created: str
     launcher: str
-    host: str
-    pid: int
+    holder: Holder
+    """The launching process: while it lives, jobs that have not started are still to come."""
     cwd: str
+    run_root: str
+    """Absolute."""
     hydra_overrides: list[str] = []
     """Overrides of Hydra itself (launcher, its settings), to start jobs again in the same way."""
     code_hash: str = ""
@@ -102,10 +104,6 @@ def log_path(folder: Path, number: int) -> Path:
 
 def outcome_path(folder: Path, number: int) -> Path:
     return folder / f"{number:04d}.json"
-
-
-def this_host() -> tuple[str, int]:
-    return socket.gethostname(), os.getpid()
 
 
 def latest_jobs(launches: Sequence[tuple[Path, Launch]]) -> list[tuple[Path, Launch, Job]]:

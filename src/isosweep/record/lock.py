@@ -153,7 +153,7 @@ class Lock:
 
     def _try(self) -> bool:
         chain = self._chain()
-        if chain and _alive_here(chain[-1].holder):
+        if chain and process_is_alive(chain[-1].holder):
             raise LockHeld(self._refusal(chain[-1], None))
         mine = self.path.with_name(f".lock-{self.holder.nonce}.tmp")
         try:
@@ -172,7 +172,7 @@ class Lock:
         probe = self.path.with_name(f".lock-{self.holder.nonce}.tmp")
         first, since = None, time.monotonic()
         try:
-            while (chain := self._chain()) and _alive_here(chain[-1].holder) is None:
+            while (chain := self._chain()) and process_is_alive(chain[-1].holder) is None:
                 last = chain[-1]
                 probe.touch()
                 age = _server_now(probe) - last.mtime
@@ -228,7 +228,7 @@ class Lock:
         return chain
 
     def _gone(self, seen: _Seen, probe: Path) -> bool:
-        verdict = _alive_here(seen.holder)
+        verdict = process_is_alive(seen.holder)
         if verdict is not None:
             return not verdict
         now = _read(seen.path)
@@ -283,7 +283,7 @@ def holder_is_alive(folder: Path, stale_after: float = 180.0) -> bool:
     seen = _read(folder / LOCK_FILE)
     if seen is None:
         return False
-    verdict = _alive_here(seen.holder)
+    verdict = process_is_alive(seen.holder)
     if verdict is not None:
         return verdict
     return time.time() - seen.mtime < max(stale_after, 3 * seen.holder.heartbeat)
@@ -346,7 +346,7 @@ def _server_now(probe: Path) -> float:
         return os.fstat(file.fileno()).st_mtime
 
 
-def _alive_here(holder: Holder) -> bool | None:
+def process_is_alive(holder: Holder) -> bool | None:
     """Whether the holder's process runs; None where this process cannot see it.
 
     Only the same boot of the same kernel and the same pid namespace (containers) can be judged.

@@ -122,6 +122,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     code_hash: str = ""
     """Hash of the package's numerical code that trained this run."""
     tracker: TrackerRecord | None = None
+    """The first of ``trackers``."""
+    trackers: list[TrackerRecord] = []
     error: ErrorRecord | None = None
     attempts: list[Attempt] = []
 

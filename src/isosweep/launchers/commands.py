@@ -1,0 +1,236 @@
+"""The commands of ``scripts/runs.py``: each takes its parsed options and returns an exit code."""
+
+import json
+import os
+import secrets
+import shutil
+import signal
+import subprocess
+import sys
+from argparse import Namespace
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from isosweep.config import CONF
+from isosweep.config_errors import did_you_mean
+from isosweep.launchers import tables
+from isosweep.launchers.entries import ALIVE, DONE, Entry, gather
+from isosweep.record import Lock, LockHeld
+from isosweep.record.files import atomic_write_text
+from isosweep.record.launch import (
+    launch_folders,
+    read_launch,
+    safe_name,
+    sweep_names,
+    sweeps_root,
+)
+from isosweep.record.lock import process_is_alive
+
+MAIN = CONF.parent / "main.py"
+
+
+class CommandError(ValueError):
+    """What was asked for cannot be done; the message says what to do."""
+
+
+def status(options: Namespace) -> int:
+    """One table of all runs, or of one sweep's. Exit code 0, also where runs failed."""
+    sweep = require_sweep(options)
+    listing = gather(options.root, sweep, cluster_states)
+    entries = [e for e in listing.entries if not options.state or e.state in options.state]
+    if options.json:
+        print(json.dumps([e.as_json() for e in entries], indent=1))
+    else:
+        open_ones = [e for e in entries if e.state not in DONE]
+        many = len(entries) > tables.FEW and not options.all
+        shown = (open_ones[: tables.FEW] or entries[: tables.FEW]) if many else entries
+        if shown:
+            tables.show(tables.status_table(shown))
+        if len(shown) < len(entries):
+            print(f"... {len(entries) - len(shown)} more (--all shows them)")
+        print(f"{sweep or options.root}: {tables.counts(entries)}")
+        if any(e.state not in (*DONE, *ALIVE) for e in entries):
+            name = sweep or next((e.sweep for e in entries if e.sweep and e.state not in (*DONE, *ALIVE)), "")
+            print(f"start what did not finish: python scripts/runs.py retry {name}".rstrip())
+    for path, problem in listing.broken.items():
+        print(f"broken: {path}: {problem}", file=sys.stderr)
+    return 0
+
+
+def retry(options: Namespace) -> int:
+    """Start the runs of a sweep that did not finish, in the way the sweep was started."""
+    sweep = required(options)
+    entries = [e for e in gather(options.root, sweep, cluster_states).entries if e.launch is not None]
+    todo = [e for e in entries if e.state not in (*DONE, *ALIVE)]
+    if options.state:
+        todo = [e for e in todo if e.state in options.state]
+    if not todo:
+        print(f"{sweep}: nothing to retry ({tables.counts(entries)})")
+        return 0
+    newest = launch_folders(sweeps_root(options.root), sweep)[-1]
+    launch = read_launch(newest)
+    jobs = sweeps_root(options.root) / safe_name(sweep) / f"retry-{secrets.token_hex(3)}.json"
+    atomic_write_text(jobs, json.dumps([list(e.overrides) for e in todo], indent=1) + "\n")
+    hydra = [o for o in launch.hydra_overrides if not o.startswith(("hydra/sweeper", "hydra.sweeper"))]
+    command = [sys.executable, str(MAIN), "-m", *hydra, *options.overrides, f"run.root={launch.run_root}"]
+    command += [f"run.name={launch.sweep}", f"hydra.sweeper.jobs={jobs.resolve()}"]
+    print(f"{sweep}: {len(todo)} of {len(entries)} runs again", flush=True)
+    return subprocess.run(command, cwd=launch.cwd, check=False).returncode
+
+
+def cancel(options: Namespace) -> int:
+    """Stop a sweep: its SLURM jobs, or the launcher on this machine with its runs. They stay resumable."""
+    sweep = required(options)
+    entries = gather(options.root, sweep, cluster_states).entries
+    ids = sorted({e.job_id for e in entries if e.job_id and e.state in ALIVE})
+    done = 0
+    if ids:
+        from isosweep.launchers import cluster
+
+        cluster.cancel(ids)
+        print(f"cancelled {len(ids)} SLURM jobs")
+        done += len(ids)
+    for folder in launch_folders(sweeps_root(options.root), sweep):
+        launch = read_launch(folder)
+        if launch.launcher != "local":
+            continue
+        alive = process_is_alive(launch.holder)
+        if alive:
+            os.kill(launch.holder.pid, signal.SIGINT)
+            print(f"asked process {launch.holder.pid} to stop: its runs save a checkpoint and end")
+            done += 1
+        elif alive is None:
+            print(f"{folder.name} was started on {launch.holder.host}: cancel it there", file=sys.stderr)
+    if not done:
+        print(f"{sweep}: nothing is running")
+    return 0
+
+
+def logs(options: Namespace) -> int:
+    """The log of one run: named by key, number in the sweep, or part of its name."""
+    entries = gather(options.root, None).entries
+    found = [e for e in entries if matches(e, options.run)]
+    if not found:
+        near = did_you_mean(options.run, [e.folder.name for e in entries if e.folder is not None])
+        raise CommandError(
+            f"no run matches {options.run!r} below {options.root}{near} 'runs.py status' lists them"
+        )
+    if len(found) > 1:
+        shown = "\n".join(f"  {e.key} {e.title}" for e in found[:20])
+        raise CommandError(f"{len(found)} runs match {options.run!r}; name one by its key:\n{shown}")
+    (entry,) = found
+    job_log = None
+    if entry.launch is not None and entry.log is not None and entry.log.exists():
+        job_log = entry.log
+    own = None if entry.folder is None else entry.folder / "run.log"
+    path = job_log or own
+    if path is None or not path.exists():
+        raise CommandError(f"{entry.title} has no log yet ({entry.state})")
+    print(f"# {path} ({entry.state})")
+    if options.follow:
+        return subprocess.run(["tail", "-n", str(options.lines), "-F", str(path)], check=False).returncode
+    lines = path.read_text(errors="replace").splitlines()
+    print("\n".join(lines[-options.lines :] if options.lines else lines))
+    return 0
+
+
+def clean(options: Namespace) -> int:
+    """Delete folders of runs that did not finish; without --yes only say which. Finished runs need --finished."""
+    sweep = require_sweep(options)
+    wanted: set[str] = set(options.state or ("failed", "oom", "lost", "cancelled"))
+    if "finished" in wanted and not options.finished:
+        raise CommandError("finished runs are deleted only with --finished")
+    if options.finished:
+        wanted.add("finished")
+    entries = [e for e in gather(options.root, sweep).entries if e.folder is not None and e.state in wanted]
+    if not entries:
+        print("nothing to clean")
+        return 0
+    for entry in entries:
+        assert entry.folder is not None
+        print(f"{'delete' if options.yes else 'would delete'} {entry.state:<9} {entry.folder}")
+        if options.yes:
+            remove(entry.folder)
+    if not options.yes:
+        print(f"{len(entries)} runs; --yes deletes them, with their checkpoints")
+    return 0
+
+
+def remove(folder: Path) -> None:
+    """Delete a run's folder under its lock, so that no start is met half way."""
+    try:
+        lock = Lock(folder).acquire()
+    except LockHeld as error:
+        print(f"kept: {error}", file=sys.stderr)
+        return
+    aside = folder.with_name(f"previous-{folder.name}-{secrets.token_hex(3)}")
+    lock.release()
+    folder.rename(aside)
+    shutil.rmtree(aside)
+
+
+def sync(options: Namespace) -> int:
+    """Upload the offline W&B parts of a sweep's runs."""
+    from isosweep.trackers.sync import sync_runs
+
+    entries = gather(options.root, require_sweep(options)).entries
+    folders = [e.folder for e in entries if e.folder is not None]
+    bad = 0
+    for result in sync_runs(folders):
+        print(result)
+        bad += not result.ok
+    return 1 if bad else 0
+
+
+def cluster_states(ids: Sequence[str]) -> Mapping[str, Any]:
+    """States of SLURM jobs; nothing, said on stderr, where no cluster answers here."""
+    from isosweep.launchers import cluster
+
+    try:
+        return cluster.job_states(ids)
+    except cluster.ClusterError as error:
+        print(
+            f"warning: {error}; states of {len(ids)} SLURM jobs are what their records say", file=sys.stderr
+        )
+        return {}
+
+
+def matches(entry: Entry, text: str) -> bool:
+    names = [entry.key or "", entry.folder.name if entry.folder is not None else "", entry.title]
+    if any(name.startswith(text) for name in names if name):
+        return True
+    return any(text in name for name in names)
+
+
+def require_sweep(options: Namespace) -> str | None:
+    """The sweep that was named; CommandError where there is none of that name."""
+    name = options.sweep
+    if name is None:
+        return None
+    known = sweep_names(sweeps_root(options.root))
+    if safe_name(name) in known:
+        return name
+    from isosweep.record.rows import read_rows
+
+    named = {row.name for row in read_rows(options.root)[0].values() if row.name}
+    if name in named:
+        return name
+    every = sorted(named | set(known))
+    raise CommandError(
+        f"there is no sweep {name!r} beside {options.root}{did_you_mean(name, every)} "
+        f"Sweeps: {', '.join(every[-20:]) or 'none'}"
+    )
+
+
+def required(options: Namespace) -> str:
+    """The named sweep, or the one that was started last."""
+    name = require_sweep(options)
+    if name is not None:
+        return name
+    known = sweep_names(sweeps_root(options.root))
+    if not known:
+        raise CommandError(
+            f"no sweep has been started beside {options.root}: start one with python main.py -m ..."
+        )
+    return known[-1]

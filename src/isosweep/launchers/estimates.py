@@ -1,0 +1,48 @@
+"""How long planned runs will take, from the records of runs that are finished."""
+
+from collections.abc import Iterable, Sequence
+from statistics import median
+
+from isosweep.launchers.planning import Planned
+from isosweep.record.rows import Row
+
+
+def estimate(planned: Sequence[Planned], rows: Iterable[Row]) -> dict[int, float]:
+    """Number -> seconds, for the runs that start and resemble a finished one.
+
+    Runs of the same data set, label and length count; else, per step, runs of the same label. Scoring and
+    export are part of it, also for a run that is resumed.
+    """
+    same: dict[tuple[str, str, int], list[Row]] = {}
+    alike: dict[str, list[Row]] = {}
+    for row in rows:
+        if row.status == "finished" and row.times.total_s > 0 and row.max_steps:
+            same.setdefault((row.dataset, row.label, row.max_steps), []).append(row)
+            alike.setdefault(row.label, []).append(row)
+    found: dict[int, float] = {}
+    for one in planned:
+        if not one.starts or one.max_steps == 0:
+            continue
+        past = same.get((one.dataset, one.label, one.max_steps)) or alike.get(one.label)
+        if past:
+            train = median(r.times.train_s / r.max_steps for r in past)
+            rest = median(r.times.total_s - r.times.train_s for r in past)
+            found[one.number] = train * one.steps_left + rest
+    return found
+
+
+def wall_clock(seconds: Iterable[float], slots: int) -> float:
+    """Seconds until the last of the runs has ended, started in order in ``slots`` slots."""
+    free = [0.0] * max(1, slots)
+    for one in seconds:
+        free.sort()
+        free[0] += one
+    return max(free)
+
+
+def human(seconds: float) -> str:
+    """'45 s', '12 min', '3.4 h', '2.1 days'."""
+    for limit, unit, size in ((90, "s", 1), (5400, "min", 60), (129_600, "h", 3600)):
+        if seconds < limit:
+            return f"{seconds / size:.0f} {unit}" if unit != "h" else f"{seconds / size:.1f} h"
+    return f"{seconds / 86_400:.1f} days"
