@@ -38,6 +38,7 @@ def execute(cfg: DictConfig) -> float:
     where = machine(cfg)
     settings = settings_of(cfg)
     check_settings(settings)
+    trackers.check(settings.tracker)
     config = plain_config(cfg, backend=where.backend.name, device=where.device.type)
     key = run_key(config)
     if cfg.mode != "train":
@@ -126,7 +127,7 @@ def track(job: Job, outcome: Outcome) -> None:
     if outcome.scores is not None:
         job.tracker.summary(dict(outcome.scores.values))
     job.tracker.finish()
-    job.record.update(tracker=job.tracker.info)
+    job.record.update(tracker=job.tracker.info, trackers=job.tracker.infos)
 
 
 def fit(job: Job, scene: Scene) -> None:

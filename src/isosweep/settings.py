@@ -83,12 +83,12 @@ class ExportSettings:
 
 @dataclass
 class TrackerSettings:
-    name: str = "none"  # wandb | none
+    name: Any = "none"  # wandb | trackio | tensorboard | none, or a list of them
     project: str = "isosweep"
     entity: str | None = None
     group: str | None = None
     tags: list[str] = field(default_factory=list)
-    mode: str = "auto"  # auto | online | offline | disabled
+    mode: str = "auto"  # auto | online | offline: of wandb alone; disabled: no tracker at all
     images: int = 4  # test renders logged
     mesh: bool = True
     timeout: float = 30.0  # seconds that the tracker may take to start or to finish

@@ -9,7 +9,6 @@ the earlier process was killed (wandb keeps up to 15 s of lines in memory) is co
 metrics; lines that it has already and that training logs again are not sent a second time.
 """
 
-import contextlib
 import logging
 import math
 import queue
@@ -174,9 +173,7 @@ class _Channel:
 
     @property
     def info(self) -> TrackerRecord:
-        return TrackerRecord(
-            name=self._backend.name, id=self._run_id, url=self._url, degraded=self.degraded
-        )
+        return TrackerRecord(name=self._backend.name, id=self._run_id, url=self._url, degraded=self.degraded)
 
     def put_scalars(self, step: int, scalars: Mapping[str, float]) -> None:
         self._put(lambda: self._send(step, scalars))
@@ -222,7 +219,7 @@ class _Channel:
 
     def _put(self, call: Callable[[], None] | None, until: float | None = None) -> None:
         """Queue ``call``; without room it is dropped, or waits ``until`` then (the end of the run)."""
-        if self._ended and until is None or self._dead and until is None:
+        if (self._ended and until is None) or (self._dead and until is None):
             return
         try:
             if until is None:
@@ -248,10 +245,10 @@ class _Channel:
     def _send(self, step: int, scalars: Mapping[str, float]) -> None:
         if step > self._catch_up(step):
             self._backend.log(step, scalars)
-            self._held = step
 
     def _catch_up(self, before: float) -> int:
-        """The last step that the tracker has; at the first call what it lacks below ``before`` is copied."""
+        """The last step that earlier starts have left there; at the first call what is missing of them
+        below ``before`` is copied."""
         if self._held is None:
             self._held = self._backend.held(before)
             for step, scalars in self._past():
@@ -276,8 +273,7 @@ class _Channel:
     def _die(self, reason: str) -> None:
         if self._dead is None:
             self._dead = f"{self._backend.name} {reason}"
-            with contextlib.suppress(ValueError):  # a stream closed at the interpreter's exit
-                log.warning("%s; the run goes on without it, its own files are complete", self._dead)
+            log.warning("%s; the run goes on without it, its own files are complete", self._dead)
 
 
 def first_line(error: BaseException) -> str:

@@ -1,0 +1,106 @@
+"""From ``tracker.*`` to the tracker that runs, and what can be said against it before training."""
+
+import difflib
+import importlib.util
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from isosweep.record import read_metrics
+from isosweep.settings import TrackerSettings
+from isosweep.trackers.tensorboard_backend import TensorBoard
+from isosweep.trackers.trackio_backend import Trackio
+from isosweep.trackers.wandb_backend import Wandb
+from isosweep.trackers.wrapper import Tracker
+
+BACKENDS = {"wandb": Wandb, "trackio": Trackio, "tensorboard": TensorBoard}
+INSTALL = {"wandb": "wandb", "trackio": "isosweep[trackio]", "tensorboard": "isosweep[tensorboard]"}
+MODES = ("auto", "online", "offline", "disabled")
+CONFIG_DEPTH = 3
+
+
+def tracker_names(settings: TrackerSettings) -> list[str]:
+    """``tracker.name`` as a list without 'none'; one name and a list of names are both allowed."""
+    names = [settings.name] if isinstance(settings.name, str) else list(settings.name or [])
+    return list(dict.fromkeys(str(name) for name in names if name != "none"))
+
+
+def check(settings: TrackerSettings) -> list[str]:
+    """The trackers to run, known and installed; none with ``tracker.mode=disabled``.
+
+    Raises:
+        ValueError: a name or a mode that does not exist.
+        ModuleNotFoundError: a tracker's package is not installed.
+    """
+    if settings.mode not in MODES:
+        raise ValueError(f"no tracker.mode={settings.mode!r}: there are {', '.join(MODES)}")
+    names = tracker_names(settings)
+    known = [*BACKENDS, "none"]
+    for name in names:
+        if name not in BACKENDS:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else "."
+            raise ValueError(
+                f"no tracker {name!r}{hint} There are {', '.join(known)}, and lists: [wandb,tensorboard]"
+            )
+    if settings.mode == "disabled":
+        return []
+    for name in names:
+        if importlib.util.find_spec(name) is None:
+            raise ModuleNotFoundError(
+                f"tracker.name={name}, and the package {name} is not installed: pip install '{INSTALL[name]}' "
+                f"(in a checkout: pip install -e '.[{name}]'), or choose another tracker, or tracker=none"
+            )
+    return names
+
+
+def open_tracker(
+    settings: TrackerSettings,
+    *,
+    run_key: str,
+    run_dir: Path,
+    name: str,
+    group: str | None,
+    job_type: str,
+    tags: list[str],
+    config: dict[str, Any],
+) -> Tracker:
+    """The trackers that ``settings`` names, started in the background; returns at once.
+
+    All starts of a run are the same run there, with the key as its id. A run that was trained again
+    (``run.force``) is another one, <key>-2: nothing of the first is overwritten. Raises as ``check``.
+    """
+    names = check(settings)
+    moved_aside = sum((p / "metrics.jsonl").is_file() for p in run_dir.glob("previous-*"))
+    suffix = f"-{moved_aside + 1}" if moved_aside else ""
+    about = {"name": f"{name}{suffix}", "group": group, "job_type": job_type, "tags": list(tags)}
+    about["config"] = shallow(config)
+    backends = [
+        BACKENDS[n](settings, run_id=f"{run_key}{suffix}", run_dir=run_dir, about=about) for n in names
+    ]
+    metrics = run_dir / "metrics.jsonl"
+    return Tracker(
+        *backends, run_id=f"{run_key}{suffix}", timeout=settings.timeout, history=lambda: history(metrics)
+    )
+
+
+def history(metrics: Path) -> Iterable[tuple[int, Mapping[str, float]]]:
+    """Step and scalars of a run's metrics, one item a step; none where nothing was logged yet."""
+    merged: dict[int, dict[str, float]] = {}
+    for line in read_metrics(metrics) if metrics.is_file() else []:
+        scalars = {k: v for k, v in line.items() if k not in ("step", "time_s")}
+        merged.setdefault(int(line["step"]), {}).update(scalars)
+    return sorted(merged.items())
+
+
+def shallow(config: Mapping[str, Any], depth: int = CONFIG_DEPTH) -> dict[str, Any]:
+    """The same config nested at most ``depth`` deep: keys below are joined with dots."""
+    if depth > 1:
+        return {str(k): shallow(v, depth - 1) if isinstance(v, Mapping) else v for k, v in config.items()}
+    flat: dict[str, Any] = {}
+    for key, value in config.items():
+        if isinstance(value, Mapping) and value:
+            flat |= {f"{key}.{inner}": v for inner, v in shallow(value, 1).items()}
+        else:
+            flat[str(key)] = value
+    return flat

@@ -1,0 +1,91 @@
+"""Upload what wandb logged offline: every segment of a run, oldest first, into one W&B run."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from isosweep.record.lock import holder_is_alive
+from isosweep.trackers.login import logged_in, server
+from isosweep.trackers.segments import Segment, find_segments
+
+
+@dataclass(frozen=True)
+class Synced:
+    """What became of one run: 'synced' with how many segments, 'nothing' to do, or 'failed', and why."""
+
+    folder: Path
+    action: Literal["synced", "nothing", "failed"]
+    segments: int
+    reason: str
+
+
+def sync_runs(folders: Iterable[Path], *, timeout: float = 600.0) -> list[Synced]:
+    """Upload the offline segments of the runs in ``folders``; one result a run, never an error.
+
+    A segment is marked as uploaded (wandb's own .synced file), so a second call has nothing to do. The
+    first segment that fails ends its run's turn: later ones would come before it on the server. A run in
+    progress is left alone: wandb would take its unfinished segment for all of it.
+
+    Args:
+        timeout: seconds that one segment may take.
+    """
+    return [_sync_run(Path(folder), timeout) for folder in folders]
+
+
+def _sync_run(folder: Path, timeout: float) -> Synced:
+    done = 0
+    try:
+        segments = find_segments(folder)
+        waiting = [s for s in segments if s.waits]
+        if not waiting:
+            return Synced(folder, "nothing", 0, _why_nothing(segments))
+        if holder_is_alive(folder):
+            return Synced(folder, "nothing", 0, "the run is in progress: sync it when it has ended")
+        if not logged_in():
+            return Synced(folder, "failed", 0, f"nobody is logged in at {server()}: run 'wandb login'")
+        for segment in waiting:
+            if trouble := _upload(segment, timeout):
+                left = f"; {len(waiting) - done} of {len(waiting)} segments are left, sync again"
+                return Synced(folder, "failed", done, f"{segment.folder.name}: {trouble}{left}")
+            done += 1
+    except OSError as error:
+        return Synced(folder, "failed", done, f"{type(error).__name__}: {error}")
+    return Synced(folder, "synced", done, f"{done} segments uploaded to {server()}")
+
+
+def _why_nothing(segments: list[Segment]) -> str:
+    if not segments:
+        return "wandb has logged nothing here"
+    if any(s.offline and s.synced for s in segments):
+        return "all offline segments are uploaded"
+    if any(s.offline for s in segments):
+        return "the offline segments are empty: their process was killed before wandb's first write"
+    return "it was logged online"
+
+
+def _upload(segment: Segment, timeout: float) -> str:
+    """Why the upload failed, empty where the whole segment is on the server."""
+    command = [sys.executable, "-m", "wandb", "sync", str(segment.folder)]
+    environment = {
+        k: v for k, v in os.environ.items() if k != "WANDB_MODE"
+    }  # 'offline' would stop the upload
+    try:
+        done = subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            stdin=subprocess.DEVNULL,
+            env=environment,
+        )
+    except subprocess.TimeoutExpired:
+        return f"no answer within {timeout:g} s from {server()}"
+    if segment.synced:  # 'wandb sync' exits with 0 after failures too: its mark is what counts
+        return ""
+    lines = [line.strip() for line in (done.stderr + done.stdout).splitlines() if line.strip()]
+    told = [line for line in lines if "error" in line.lower() or "not " in line.lower()] or lines
+    return told[-1] if told else f"wandb sync ended with {done.returncode} and said nothing"

@@ -1,0 +1,91 @@
+"""Trackio: a local SQLite store and a dashboard, without an account."""
+
+import importlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from isosweep.settings import TrackerSettings
+from isosweep.trackers.media import as_glb
+
+
+class Trackio:
+    """The run's name, which ends with its key, is its identity. There is no summary: scores are a last line.
+
+    trackio's client never raises: it warns and drops what it could not store. Its own set of such
+    warnings is looked at after every call, so that the record knows.
+    """
+
+    name = "trackio"
+
+    def __init__(
+        self, settings: TrackerSettings, *, run_id: str, run_dir: Path, about: dict[str, Any]
+    ) -> None:
+        self._settings = settings
+        self._run_id = run_id
+        self._run_dir = run_dir
+        self._about = about
+        self._last = 0
+        self._run: Any = None
+
+    def start(self) -> None:
+        import trackio
+
+        for module in ("trackio", "trackio.run", "trackio.utils"):
+            # it prints about ten lines a run; redirecting stdout would swallow those of the run's own thread
+            vars(importlib.import_module(module))["print"] = lambda *_, **__: None
+        about = self._about
+        more = {"run_key": self._run_id, "job_type": about["job_type"], "tags": about["tags"]}
+        self._run = trackio.init(
+            project=self._settings.project,
+            name=about["name"],
+            group=about["group"],
+            config=about["config"] | more,
+            resume="allow",
+            embed=False,
+        )
+
+    def where(self) -> tuple[str | None, str]:
+        return None, f"Trackio: 'trackio show --project {self._settings.project}' shows the run"
+
+    def held(self, before: float) -> int:
+        self._last = max(0, self._run._next_step - 1)
+        return self._run._next_step - 1  # read from its store when the run was resumed
+
+    def log(self, step: int, scalars: Mapping[str, float]) -> None:
+        self._last = step
+        self._write(dict(scalars), step)
+
+    def image(self, name: str, array: np.ndarray, step: int | None) -> None:
+        import trackio
+
+        self._write({name: trackio.Image(array)}, self._last if step is None else step)
+
+    def mesh(self, name: str, path: Path) -> None:
+        import trackio
+
+        with as_glb(path, self._run_dir, self.name) as glb:
+            self._write({name: trackio.Object3D(str(glb))}, self._last)
+
+    def summary(self, values: Mapping[str, Any]) -> None:
+        self._write(dict(values), self._last)
+
+    def finish(self, exit_code: int) -> None:
+        self._run.finish()
+        self._raise_if_lost()
+
+    def kill(self) -> None:
+        """Nothing to end: it writes from a daemon thread of this process."""
+
+    def close(self) -> None:
+        """Nothing to undo: its exit hook knows runs of the main thread only."""
+
+    def _write(self, values: dict[str, Any], step: int) -> None:
+        self._run.log(values, step=step)
+        self._raise_if_lost()
+
+    def _raise_if_lost(self) -> None:
+        if lost := sorted(self._run._warned_failures):
+            raise RuntimeError(f"trackio could not store everything ({', '.join(lost)})")

@@ -1,0 +1,22 @@
+"""One tracker as a run opens it."""
+
+from pathlib import Path
+
+from isosweep.settings import TrackerSettings
+from isosweep.trackers import Tracker, open_tracker
+
+KEY = "0123456789abcdef"
+
+
+def start(run_dir: Path, **settings) -> Tracker:
+    config = {"scene": "demo", "model": {"sdf": {"mlp": {"width": 64}}}, "seed": 3}
+    return open_tracker(
+        TrackerSettings(**{"name": "wandb", "timeout": 20.0, **settings}),
+        run_key=KEY,
+        run_dir=run_dir,
+        name="neus-hashgrid",
+        group="study",
+        job_type="train",
+        tags=["demo"],
+        config=config,
+    )
