@@ -144,8 +144,16 @@ def check_scene(cfg: DictConfig, scene: Scene, loss: TotalLoss, model: Model) ->
     """What only the data can tell: masks that a term reads, a background that nothing models.
 
     Raises:
-        ValueError: a loss term reads masks that this scene does not have.
+        ValueError: a loss term reads masks that this scene does not have, or a camera is not finite.
     """
+    cameras = scene.cameras
+    finite = cameras.c2w.flatten(1).isfinite().all(1) & cameras.K.flatten(1).isfinite().all(1)
+    if not bool(finite.all()):
+        bad = [scene.names[int(view)] for view in (~finite).nonzero()[:, 0]]
+        raise ValueError(
+            f"{len(bad)} of {len(finite)} cameras of scene {scene.name} hold NaN or infinity ({', '.join(bad[:5])}): "
+            "repair the poses, or take these views out of the data set"
+        )
     names = choice_names(cfg)
     loss.check(names["model"], model.provides, has_masks=scene.use_masks)
     opaque = not scene.composite and not scene.images.is_alpha

@@ -1,0 +1,187 @@
+"""Sweeps in local slots: what one run does to its process costs that run alone."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from isosweep.record import Record, find_runs, read_record
+
+ROOT = Path(__file__).resolve().parents[2]
+TINY = [
+    "debug=tiny", "dataset._target_=tests.support.trouble.load", "backend=torch",
+    "eval.geometry=false", "export.mesh=false", "export.video=false", "export.renders=0",
+]  # fmt: skip
+
+
+def start(script: str, *arguments: str, cwd: Path, **options) -> subprocess.Popen[str]:
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "ISOSWEEP_DATA": str(cwd / "data")}
+    return subprocess.Popen(
+        [sys.executable, str(ROOT / script), *arguments],
+        cwd=cwd,
+        env=env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        **options,
+    )
+
+
+def run(script: str, *arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    process = start(script, *arguments, cwd=cwd)
+    out, err = process.communicate(timeout=500)
+    return subprocess.CompletedProcess(arguments, process.returncode, out, err)
+
+
+def records(cwd: Path) -> dict[str, Record]:
+    return {r.scene: r for r in map(read_record, find_runs(cwd / "results" / "runs"))}
+
+
+def status(cwd: Path, *arguments: str) -> dict[str, dict]:
+    done = run("scripts/runs.py", "status", "--json", *arguments, cwd=cwd)
+    assert done.returncode == 0, done.stderr
+    scene = {
+        e["key"]: next(o for o in e["overrides"] if o.startswith("scene=")) for e in json.loads(done.stdout)
+    }
+    return {scene[e["key"]].partition("=")[2]: e for e in json.loads(done.stdout)}
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
+
+
+def test_four_of_eight_fail_and_four_are_tried_again(tmp_path: Path) -> None:
+    scenes = "[ball-1,raises,ball-2,killed,ball-3,exits,ball-4,nan]"
+    weights = "[0.1,0.1,0.1,0.1,0.1,0.1,0.1,1e300]"
+    rows = f"hydra.sweeper.zip={{scene:{scenes},loss.terms.eikonal.weight:{weights}}}"
+    done = run("main.py", "-m", *TINY, rows, "run.name=friday", "hydra.launcher.slots=2", cwd=tmp_path)
+    assert done.returncode == 1, done.stderr
+    found = records(tmp_path)
+    assert {s: r.status for s, r in found.items()} == {
+        **{f"ball-{i}": "finished" for i in range(1, 5)},
+        **dict.fromkeys(("raises", "killed", "exits", "nan"), "failed"),
+    }
+    causes = {
+        "raises": ("RuntimeError", "the disk with the photographs is gone"),
+        "killed": ("SIGKILL", "the process was ended by SIGKILL"),
+        "exits": ("SystemExit", "3"),
+        "nan": ("NonFiniteLoss", "non-finite"),
+    }
+    for scene, (kind, words) in causes.items():
+        error = found[scene].error
+        assert error is not None
+        assert (error.type, words in error.message) == (kind, True), error
+        assert f"{kind}: " in done.stderr, "the failure table names every one"
+    assert "4 of 8 runs did not finish" in done.stderr
+    assert "runs.py retry friday" in done.stderr
+    table = status(tmp_path, "friday")
+    assert {s: e["state"] for s, e in table.items()} == {s: r.status for s, r in found.items()}
+    assert "disk with the photographs" in table["raises"]["cause"]
+
+    again = run("scripts/runs.py", "retry", "friday", cwd=tmp_path)
+    assert again.returncode == 1
+    assert again.stdout.splitlines()[0] == "friday: 4 of 8 runs again"
+    after = records(tmp_path)
+    attempts = {s: len(r.attempts) for s, r in after.items()}
+    assert attempts == {s: 2 if s in causes else 1 for s in after}
+
+
+def test_a_finished_sweep_starts_nothing_and_says_so(tmp_path: Path) -> None:
+    command = ["-m", *TINY, "scene=ball-1,ball-2"]
+    assert run("main.py", *command, cwd=tmp_path).returncode == 0
+    again = run("main.py", *command, cwd=tmp_path)
+    assert again.returncode == 0
+    assert "2 runs, 2 of them finished already" in again.stdout
+    assert {s: len(r.attempts) for s, r in records(tmp_path).items()} == {"ball-1": 1, "ball-2": 1}
+
+
+@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_stopping_the_launcher_leaves_everything_resumable(tmp_path: Path, ending: signal.Signals) -> None:
+    """Also where the launcher itself is killed: its runs notice, save and end."""
+    command = ["-m", *TINY, "scene=ball-1,ball-2,ball-3", "train.max_steps=100000", "train.val_every=0"]
+    command += ["train.log_every=1", "hydra.launcher.slots=2", "run.name=long"]
+    process = start("main.py", *command, cwd=tmp_path)
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        found = [r for r in records(tmp_path).values() if (lines(tmp_path, r)) > 3]
+        if len(found) == 2:
+            break
+        time.sleep(0.2)
+    pids = [r.attempts[-1].pid for r in records(tmp_path).values()]
+    process.send_signal(ending)
+    _, errors = process.communicate(timeout=120)
+    deadline = time.monotonic() + 60
+    while any(map(alive, pids)) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not any(map(alive, pids)), "no orphan process"
+    after = records(tmp_path)
+    assert {r.status for r in after.values()} == {"preempted"}
+    assert all(r.steps_done > 0 for r in after.values())
+    if ending == signal.SIGINT:
+        assert process.returncode == 130
+        assert "the same command goes on" in errors
+    states = sorted(e["state"] for e in status(tmp_path, "long").values())
+    assert states == ["not started", "preempted", "preempted"]
+    done = run("main.py", *command, "train.max_steps=20", cwd=tmp_path)
+    assert done.returncode == 0, "other settings are other runs"
+
+
+def lines(cwd: Path, record: Record) -> int:
+    path = next((cwd / "results" / "runs").rglob(f"*{record.run_key}/metrics.jsonl"), None)
+    return len(path.read_bytes().splitlines()) if path is not None else 0
+
+
+def test_too_many_failures_stop_a_sweep(tmp_path: Path) -> None:
+    done = run(
+        "main.py", "-m", *TINY, "scene=raises-1,raises-2,ball-1,ball-2", "hydra.launcher.max_failures=1",
+        "hydra.launcher.slots=1", cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "3 runs were not started" in done.stderr
+    assert list(records(tmp_path)) == ["raises-1"]
+
+
+def test_one_bad_value_stops_a_sweep_before_it_starts(tmp_path: Path) -> None:
+    done = run("main.py", "-m", *TINY, "scene=ball-1", "+model.sharpnes=1,2", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "has no argument 'sharpnes'; did you mean" in done.stderr
+    assert "nothing was started" in done.stderr
+    assert not records(tmp_path)
+
+
+def test_an_empty_sweep_is_exit_code_2(tmp_path: Path) -> None:
+    for script, first in (("main.py", "-m"), ("scripts/runs.py", "plan")):
+        done = run(script, first, "encoding=glob(nothing*)", cwd=tmp_path)
+        assert done.returncode == 2
+        assert "this sweep has no run: encoding=glob(nothing*)" in done.stderr
+
+
+def test_rows_that_belong_together_make_no_product(tmp_path: Path) -> None:
+    rows = "hydra.sweeper.zip={scene:[ball-1,ball-2],train.rays:[32,64]}"
+    done = run("scripts/runs.py", "plan", *TINY, rows, "seed=0,1", "run.name=zip", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "sweep zip: 4 runs: 4 train" in done.stdout
+    for scene, rays in (("ball-1", 32), ("ball-2", 64)):
+        assert f"scene={scene} train.rays={rays}" in done.stdout
+    wrong = run(
+        "main.py", "-m", *TINY, "hydra.sweeper.zip={scene:[ball-1,ball-2],seed:[0,1,2]}", cwd=tmp_path
+    )
+    assert wrong.returncode == 1
+    assert "scene has 2, seed has 3" in wrong.stderr
+
+
+def test_plan_knows_what_is_finished_and_how_long_the_rest_takes(tmp_path: Path) -> None:
+    assert run("main.py", *TINY, "scene=ball-1", cwd=tmp_path).returncode == 0
+    done = run("scripts/runs.py", "plan", *TINY, "scene=ball-1,ball-2,ball-2", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "3 runs: 1 skip, 1 train, 1 double" in done.stdout
+    assert "1 runs to start: about" in done.stdout
+    assert len(records(tmp_path)) == 1, "a plan starts nothing"

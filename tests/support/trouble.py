@@ -1,0 +1,30 @@
+"""A data set whose scenes misbehave in the ways that runs do on a Friday night."""
+
+import os
+import signal
+import sys
+import time
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from isosweep.types import Scene
+from tests.test_app import load_ball
+
+
+def load(scene: str, **options: Any) -> Scene:
+    """raises, killed, exits, blind and hangs do what they are called; every other scene is fine."""
+    ball = load_ball("ball", **options)
+    if scene.startswith("raises"):
+        raise RuntimeError("the disk with the photographs is gone")
+    if scene.startswith("killed"):
+        os.kill(os.getpid(), signal.SIGKILL)
+    if scene.startswith("exits"):
+        sys.exit(3)
+    if scene.startswith("hangs"):
+        time.sleep(3600)
+    if scene.startswith("blind"):
+        cameras = replace(ball.cameras, c2w=torch.full_like(ball.cameras.c2w, torch.nan))
+        return replace(ball, cameras=cameras)
+    return ball
