@@ -4,6 +4,7 @@ Forms that print the same in SLURM 20.11 to 25 are used: fixed columns, ``-P`` a
 (which needs a plugin). Nothing here hangs: every call has a time limit. ``ClusterUnreachable`` means "not now".
 """
 
+import itertools
 import re
 
 from isosweep.launchers.cluster_calls import (
@@ -13,8 +14,9 @@ from isosweep.launchers.cluster_calls import (
     run,
     shell_defaults,
 )
+from isosweep.launchers.cluster_facts import settings
 from isosweep.launchers.cluster_jobs import LIVE, JobState, State, cancel, explain, job_states
-from isosweep.launchers.cluster_preflight import Request, preflight, settings
+from isosweep.launchers.cluster_preflight import Request, preflight, translate
 
 __all__ = [
     "LIVE",
@@ -32,6 +34,7 @@ __all__ = [
     "require",
     "shell_defaults",
     "split",
+    "translate",
 ]
 
 
@@ -72,7 +75,7 @@ def max_array_size() -> int:
 
 
 def split(n: int, size: int) -> list[range]:
-    """``n`` jobs as ranges of at most ``size``, of nearly equal length: ``split(5, 2) == [0..1, 2..3, 4..4]``.
+    """``n`` jobs as ranges of at most ``size``, of nearly equal length: 5 by 2 are 0, 1-2 and 3-4.
 
     Raises:
         ValueError: ``size`` below 1 or ``n`` below 0.
@@ -81,4 +84,4 @@ def split(n: int, size: int) -> list[range]:
         raise ValueError(f"cannot split {n} jobs into arrays of {size}")
     parts = -(-n // size)
     ends = [n * i // parts for i in range(parts + 1)] if parts else []
-    return [range(a, b) for a, b in zip(ends, ends[1:], strict=False)]
+    return [range(a, b) for a, b in itertools.pairwise(ends)]

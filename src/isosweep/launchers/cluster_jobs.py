@@ -321,7 +321,6 @@ _REASONS: Mapping[str, str] = {
     "JobHeldUser": "it is held: release it with 'scontrol release <job>'",
     "JobHeldAdmin": "an administrator holds it: ask them, only they can release it",
     "JobHoldMaxRequeue": "it was requeued too often and is held now: see its log, then 'scontrol release <job>'",
-    "JobLaunchFailure": "its start failed on the node (a missing working folder, a full disk, a node gone bad)",
     "launch failed requeued held": "its start failed and it is held now: see its log, then 'scontrol release <job>'",
     "ReservationDeleted": f"its reservation is gone; {_NEVER} another reservation or none",
     "ReqNodeNotAvail": f"nodes that it needs are down, drained or reserved; {_LATER} they are back",
@@ -329,7 +328,7 @@ _REASONS: Mapping[str, str] = {
     "Nodes required for job are DOWN": f"nodes that it needs are down, drained or reserved; {_LATER} they are back",
     "MaxMemPerLimit": f"it asks for more memory than a job may have here; {_NEVER} less memory",
 }
-_LIMIT = re.compile(r"(Assoc|QOS)(Grp|Max|Min)(\w*)")
+_LIMIT = re.compile(r"(Assoc|QOS)(Grp|Max)(\w*)")
 
 
 def explain(reason: str | None) -> str | None:
@@ -343,10 +342,12 @@ def explain(reason: str | None) -> str | None:
     if not match:
         return None
     whose = {"Assoc": "account", "QOS": "QOS"}[match[1]]
-    if match[2] == "Min" or (match[2] == "Max" and re.search(r"Per(Job|Node)|WallDuration", match[3])):
-        return f"{reason}: it asks for more (or less) than one job of its {whose} may have; {_NEVER} another size"
-    if match[2] == "Max" and "SubmitJob" not in match[3]:
+    if match[2] == "Max" and re.search(r"Per(Job|Node)|WallDuration", match[3]):
+        return f"{reason}: it asks for more than one job of its {whose} may have; {_NEVER} a smaller size"
+    if match[2] == "Max":
         return None
+    if "Minutes" in match[3]:
+        return f"{reason}: the time or budget of its {whose} is used up; wait for the next period or take another"
     return (
         f"{reason}: its {whose} is at a limit that all its jobs share; {_LATER} others end, and never if this job "
         f"alone is above the limit ('sacctmgr show {'assoc' if whose == 'account' else 'qos'}' lists the limits)"
