@@ -11,6 +11,7 @@ what a person would see in the browser: one `SeenRun` a run id. What the client 
 import gzip
 import json
 import re
+import sys
 import threading
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -62,7 +63,7 @@ class WandbServer:
         self.refuse = refuse
         """Answer every upload of history with 'forbidden'."""
         self.lock = threading.Lock()
-        self._http = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"owner": self}))
+        self._http = _Server(("127.0.0.1", 0), type("Handler", (_Handler,), {"owner": self}))
         self.url = f"http://127.0.0.1:{self._http.server_port}"
 
     def __enter__(self) -> "WandbServer":
@@ -142,6 +143,14 @@ class WandbServer:
         config = json.dumps({k: {"value": v} for k, v in run.config.items()})
         about = {"id": "cnVu", "name": run.id, "displayName": run.name, "tags": run.tags, "notes": ""}
         return project | {"bucket": about | counts | state | {"config": config, "wandbConfig": '{"t": 1}'}}
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        if not isinstance(sys.exc_info()[1], ConnectionError):  # a killed client hangs up
+            super().handle_error(request, client_address)
 
 
 class _Handler(BaseHTTPRequestHandler):

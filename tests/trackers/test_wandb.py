@@ -5,13 +5,15 @@ import logging
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from isosweep.settings import TrackerSettings
-from isosweep.trackers import Wandb, logged_in, login, media, service_processes
+from isosweep.trackers import Tracker, Wandb, logged_in, login, media, service_processes, sync_runs
+from tests.support.wandb_server import WandbServer
 from tests.trackers.support import KEY, start
 
 
@@ -49,6 +51,82 @@ def test_offline_run_holds_config_scalars_images_mesh_and_scores(tmp_path, caplo
     assert "study" in records
     assert not list(tmp_path.glob(".tracker-*"))
     assert service_processes() == []
+
+
+@pytest.fixture
+def online(tmp_path, monkeypatch):
+    with WandbServer() as server:
+        for name in ("WANDB_DIR", "WANDB_CONFIG_DIR", "WANDB_CACHE_DIR", "WANDB_DATA_DIR"):
+            monkeypatch.setenv(name, str(tmp_path))
+        monkeypatch.setenv("WANDB_BASE_URL", server.url)
+        monkeypatch.setenv("WANDB_API_KEY", "a" * 40)
+        yield server
+
+
+def wait_until_started(tracker: Tracker) -> None:
+    until = time.monotonic() + 30
+    while "starting" in tracker.hint:
+        assert time.monotonic() < until
+        time.sleep(0.05)
+
+
+def test_pictures_and_mesh_reach_the_server(online, tmp_path):
+    import trimesh
+
+    trimesh.creation.icosphere().export(tmp_path / "mesh.ply")
+    tracker = start(tmp_path, entity="lab")
+    tracker.log(100, {"loss": 1.0})
+    tracker.image("render/000", np.full((8, 8, 3), 9, np.uint8))
+    tracker.mesh("mesh", tmp_path / "mesh.ply")
+    tracker.finish()
+    assert tracker.degraded is None
+    files = online.runs[KEY].files
+    assert [f.rpartition(".")[2] for f in sorted(files) if f.startswith("media/")] == ["png", "glb"]
+    assert online.runs[KEY].config["model"] == {"sdf": {"mlp.width": 64}}
+
+
+def test_server_that_takes_no_lines_is_recorded(online, tmp_path):
+    online.refuse = True
+    tracker = start(tmp_path)
+    wait_until_started(tracker)
+    tracker.log(100, {"loss": 1.0})
+    tracker.finish()
+    assert tracker.degraded.startswith(
+        "wandb log failed: RuntimeError: filestream: fatal error: filestream: failed to upload: 403 Forbidden"
+    )
+    assert "'wandb sync --include-online " in tracker.degraded
+
+
+def test_server_that_goes_away_is_recorded(online, tmp_path):
+    tracker = start(tmp_path, timeout=6.0)
+    wait_until_started(tracker)
+    online.__exit__()
+    tracker.log(100, {"loss": 1.0})
+    begin = time.monotonic()
+    tracker.finish()
+    assert time.monotonic() - begin < 8.5
+    assert tracker.degraded is not None
+    assert service_processes() == []
+
+
+def test_run_with_offline_segments_stays_offline_until_they_are_uploaded(
+    online, tmp_path, monkeypatch, caplog
+):
+    for step in (100, 200):
+        with caplog.at_level(logging.INFO, logger="isosweep"):
+            tracker = start(tmp_path, mode="offline" if step == 100 else "auto")
+            tracker.log(step, {"train/loss": 1.0})
+            tracker.finish()
+        assert tracker.degraded is None
+    assert "offline segments that are not uploaded yet (1); logging offline" in caplog.text
+    assert online.runs == {}
+    (result,) = sync_runs([tmp_path])
+    assert (result.action, result.segments) == ("synced", 2)
+    tracker = start(tmp_path)
+    tracker.log(300, {"train/loss": 1.0})
+    tracker.finish()
+    assert online.runs[KEY].steps == [100, 200, 300]
+    assert tracker.info.url.startswith(online.url)
 
 
 def test_two_runs_one_after_the_other_share_nothing(tmp_path):

@@ -29,9 +29,13 @@ class Segment:
         return self.log.stat().st_size <= HEADER_BYTES
 
     @property
+    def mark(self) -> Path:
+        """The file that 'wandb sync' leaves once it has uploaded the log."""
+        return self.log.with_name(f"{self.log.name}.synced")
+
+    @property
     def synced(self) -> bool:
-        """'wandb sync' leaves this file once all of a log is on the server."""
-        return self.log.with_name(f"{self.log.name}.synced").exists()
+        return self.mark.exists()
 
     @property
     def waits(self) -> bool:

@@ -12,6 +12,8 @@ from isosweep.record.lock import holder_is_alive
 from isosweep.trackers.login import logged_in, server
 from isosweep.trackers.segments import Segment, find_segments
 
+SILENT = "no answer"
+
 
 @dataclass(frozen=True)
 class Synced:
@@ -23,7 +25,7 @@ class Synced:
     reason: str
 
 
-def sync_runs(folders: Iterable[Path], *, timeout: float = 600.0) -> list[Synced]:
+def sync_runs(folders: Iterable[Path], *, timeout: float = 300.0) -> list[Synced]:
     """Upload the offline segments of the runs in ``folders``; one result a run, never an error.
 
     A segment is marked as uploaded (wandb's own .synced file), so a second call has nothing to do. The
@@ -31,9 +33,18 @@ def sync_runs(folders: Iterable[Path], *, timeout: float = 600.0) -> list[Synced
     progress is left alone: wandb would take its unfinished segment for all of it.
 
     Args:
-        timeout: seconds that one segment may take.
+        timeout: seconds that one segment may take; where one takes longer, the other runs are not tried
+            ('wandb sync' waits for ever for a server that does not answer).
     """
-    return [_sync_run(Path(folder), timeout) for folder in folders]
+    results: list[Synced] = []
+    for folder in map(Path, folders):
+        if any(SILENT in result.reason for result in results):  # one wait is enough to know
+            results.append(
+                Synced(folder, "failed", 0, "not tried: the server did not answer for the run before")
+            )
+        else:
+            results.append(_sync_run(folder, timeout))
+    return results
 
 
 def _sync_run(folder: Path, timeout: float) -> Synced:
@@ -68,8 +79,12 @@ def _why_nothing(segments: list[Segment]) -> str:
 
 
 def _upload(segment: Segment, timeout: float) -> str:
-    """Why the upload failed, empty where the whole segment is on the server."""
-    command = [sys.executable, "-m", "wandb", "sync", str(segment.folder)]
+    """Why the upload failed, empty where the whole segment is on the server.
+
+    'wandb sync' exits with 0 after failures, and marks a segment that the server has refused: its error
+    lines count as well, and the mark of a refused segment is taken off.
+    """
+    command = [sys.executable, "-m", "wandb", "sync", str(segment.folder.resolve())]
     environment = {
         k: v for k, v in os.environ.items() if k != "WANDB_MODE"
     }  # 'offline' would stop the upload
@@ -81,11 +96,14 @@ def _upload(segment: Segment, timeout: float) -> str:
             timeout=timeout,
             stdin=subprocess.DEVNULL,
             env=environment,
+            cwd=segment.folder,  # it writes its own log below the working directory
         )
     except subprocess.TimeoutExpired:
-        return f"no answer within {timeout:g} s from {server()}"
-    if segment.synced:  # 'wandb sync' exits with 0 after failures too: its mark is what counts
-        return ""
+        return f"{SILENT} within {timeout:g} s from {server()}"
     lines = [line.strip() for line in (done.stderr + done.stdout).splitlines() if line.strip()]
-    told = [line for line in lines if "error" in line.lower() or "not " in line.lower()] or lines
-    return told[-1] if told else f"wandb sync ended with {done.returncode} and said nothing"
+    errors = [line for line in lines if "ERROR" in line or line.startswith("Error")]
+    if segment.synced and not errors:
+        return ""
+    segment.mark.unlink(missing_ok=True)
+    told = errors or lines or [f"wandb sync ended with {done.returncode} and said nothing"]
+    return told[-1]

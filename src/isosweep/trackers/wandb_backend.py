@@ -1,6 +1,7 @@
 """Weights & Biases: online where the user is logged in, else offline, never a question."""
 
 import contextlib
+import json
 import logging
 import os
 import signal
@@ -47,7 +48,7 @@ class Wandb:
             log.warning("tracker.mode=online, but nobody is logged in: run 'wandb login'; logging offline")
         waiting = sum(segment.waits for segment in self._earlier)
         if waiting and asked != "offline" and logged_in():
-            log.info("wandb: %d offline segments of this run are not uploaded yet; logging offline", waiting)
+            log.info("wandb: this run has offline segments that are not uploaded yet (%d); logging offline", waiting)
         if asked == "offline" or waiting or not logged_in():
             self._run = self._init("offline")
         else:
@@ -94,8 +95,12 @@ class Wandb:
     def finish(self, exit_code: int) -> None:
         import wandb
 
+        internal = Path(self._run.settings.log_internal)
         self._run.finish(exit_code=exit_code)
         wandb.teardown()  # here, where the time is bounded, instead of in wandb's exit hook
+        if lost := _refused(internal):
+            folder = self._run.settings.sync_dir
+            raise RuntimeError(f"{lost}; 'wandb sync --include-online {folder}' uploads what is on the disk")
 
     def kill(self) -> None:
         for pid in service_processes():
@@ -133,6 +138,16 @@ class Wandb:
             settings=options,
             **self._about,
         )
+
+
+def _refused(internal: Path) -> str | None:
+    """Why the server did not take the run's lines. ``finish`` returns all the same: only the log knows."""
+    if not internal.is_file():
+        return None
+    fatal = [
+        line for line in internal.read_text(errors="replace").splitlines() if "filestream: fatal" in line
+    ]
+    return str(json.loads(fatal[0])["msg"]) if fatal else None
 
 
 def service_processes() -> list[int]:

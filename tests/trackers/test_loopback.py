@@ -1,0 +1,215 @@
+"""Whole runs with the real wandb client against a server on the loopback interface."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from isosweep.record import Record, read_metrics, read_record
+from isosweep.trackers.segments import find_segments, last_step
+from isosweep.trackers.sync import sync_runs
+from tests.support.wandb_server import SeenRun, WandbServer
+
+ROOT = Path(__file__).resolve().parents[2]
+LAST, CHECKPOINT, EVERY = 600, 300, 10
+ALL_STEPS = list(range(EVERY, LAST + 1, EVERY))
+SIZES = [
+    "debug=tiny",
+    "tracker=wandb",
+    f"train.max_steps={LAST}",
+    f"train.checkpoint_every={CHECKPOINT}",
+    f"train.log_every={EVERY}",
+    "train.val_every=300",
+    "run.name=study",
+    "tracker.tags=[loopback]",
+    "export.video=false",
+]
+
+
+@pytest.fixture
+def server():
+    with WandbServer() as server:
+        yield server
+
+
+@pytest.fixture
+def environment(server, tmp_path):
+    """Of a user who is logged in at the server and has nothing else of wandb's."""
+    own = {k: v for k, v in os.environ.items() if not k.startswith("WANDB_")}
+    for name in ("DIR", "CONFIG_DIR", "CACHE_DIR", "DATA_DIR"):
+        (tmp_path / name).mkdir()
+        own[f"WANDB_{name}"] = str(tmp_path / name)
+    own |= {"WANDB_BASE_URL": server.url, "WANDB_API_KEY": "a" * 40, "NETRC": str(tmp_path / "netrc")}
+    return own | {"no_proxy": "127.0.0.1", "NO_PROXY": "127.0.0.1"}
+
+
+def begin(runs: Path, environment: dict[str, str], *more: str) -> subprocess.Popen:
+    command = [sys.executable, "main.py", *SIZES, f"run.root={runs}", *more]
+    return subprocess.Popen(
+        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+
+
+def complete(process: subprocess.Popen) -> str:
+    text, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, text
+    return text
+
+
+def wait_for(condition: Callable[[], bool], process: subprocess.Popen) -> None:
+    until = time.monotonic() + 120
+    while not condition():
+        assert process.poll() is None, f"the run ended too early:\n{process.communicate()[0]}"
+        assert time.monotonic() < until, "nothing arrived within 120 s"
+        time.sleep(0.05)
+
+
+def logged(runs: Path) -> int:
+    """The last step in the only run's metrics."""
+    files = list(runs.glob("*/*/*/metrics.jsonl"))
+    lines = read_metrics(files[0]) if files else []
+    return int(lines[-1]["step"]) if lines else 0
+
+
+def steps_seen(server: WandbServer) -> list[int]:
+    return [step for run in list(server.runs.values()) for step in run.steps]
+
+
+def only_run(runs: Path) -> tuple[Path, Record]:
+    (file,) = runs.glob("*/*/*/record.json")
+    return file.parent, read_record(file)
+
+
+def core_of(pid: int) -> list[int]:
+    """wandb-core processes among the children of ``pid``."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            name, _, rest = (folder / "stat").read_text().partition("(")[2].rpartition(")")
+        except OSError:
+            continue
+        if name.startswith("wandb-core") and int(rest.split()[1]) == pid and rest.split()[0] != "Z":
+            found.append(int(folder.name))
+    return found
+
+
+def alive(pid: int) -> bool:
+    try:
+        return (Path("/proc") / str(pid) / "stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def the_run(server: WandbServer, record: Record) -> SeenRun:
+    """What the server holds, after a check that it is one whole run with the record's scores."""
+    assert list(server.runs) == [record.run_key]
+    seen = server.runs[record.run_key]
+    assert seen.steps == ALL_STEPS
+    assert record.scores is not None
+    scores = {k: v for k, v in record.scores.values.items() if v is not None}
+    assert len(scores) > 5
+    assert {k: seen.summary.get(k) for k in scores} == pytest.approx(scores)
+    assert (seen.group, seen.job_type, seen.tags) == ("study", "train", ["loopback"])
+    assert seen.config["seed"] == 0
+    assert seen.config["train"]["max_steps"] == LAST
+    assert seen.exit_codes[-1] == 0
+    return seen
+
+
+@pytest.mark.parametrize("arrived", [True, False], ids=["lines had arrived", "lines were lost"])
+def test_online_run_killed_and_started_again_is_one_run(arrived, server, environment, tmp_path):
+    runs = tmp_path / "runs"
+    process = begin(runs, environment)
+    wait_for(lambda: bool(server.runs) and logged(runs) > CHECKPOINT + 2 * EVERY, process)
+    process.send_signal(signal.SIGSTOP)
+    if arrived:  # wandb's process, which is not stopped, sends what it has every 15 s
+        wait_for(lambda: max(steps_seen(server), default=0) > CHECKPOINT, process)
+    cores = core_of(process.pid)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert max(steps_seen(server), default=0) > CHECKPOINT if arrived else not steps_seen(server)
+    _, record = only_run(runs)
+    assert (record.status, record.trained) == ("running", False)
+
+    text = complete(begin(runs, environment))
+    _, record = only_run(runs)
+    assert f"goes on from step {CHECKPOINT}" in text
+    assert (record.status, len(record.attempts)) == ("finished", 2)
+    the_run(server, record)
+    assert record.tracker is not None
+    assert record.trackers == [record.tracker]
+    assert (record.tracker.id, record.tracker.degraded) == (record.run_key, None)
+    assert record.tracker.url is not None
+    assert record.tracker.url.startswith(server.url)
+    assert not any(alive(pid) for pid in cores)
+
+
+def test_offline_run_resumed_offline_and_synced_is_one_run(server, environment, tmp_path, monkeypatch):
+    runs = tmp_path / "runs"
+    offline = environment | {"WANDB_MODE": "offline"}
+    process = begin(runs, offline)
+    wait_for(lambda: logged(runs) > CHECKPOINT + 2 * EVERY, process)
+    process.send_signal(signal.SIGSTOP)
+    wait_for(lambda: last_step(find_segments(only_run(runs)[0])) > CHECKPOINT, process)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert [s.waits for s in find_segments(only_run(runs)[0])] == [True]
+
+    text = complete(begin(runs, offline))
+    folder, record = only_run(runs)
+    assert text.count("offline-run-") == 2, "the hint names both segments, in order"
+    assert server.runs == {}
+
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    (result,) = sync_runs([folder])
+    assert (result.action, result.segments) == ("synced", 2), result
+    seen = the_run(server, record)
+    assert [s.synced for s in find_segments(folder)] == [True, True]
+
+    lines = len(seen.history)
+    (again,) = sync_runs([folder])
+    assert (again.action, again.reason) == ("nothing", "all offline segments are uploaded")
+    assert len(seen.history) == lines
+
+
+def test_killed_core_does_not_stop_the_run_and_is_recorded(server, environment, tmp_path):
+    runs = tmp_path / "runs"
+    process = begin(runs, environment)
+    wait_for(lambda: bool(server.runs) and logged(runs) > 10 * EVERY, process)
+    (core,) = core_of(process.pid)
+    os.kill(core, signal.SIGKILL)
+    text = complete(process)
+    _, record = only_run(runs)
+    assert record.status == "finished"
+    assert logged(runs) == LAST
+    assert record.tracker is not None
+    assert record.tracker.degraded is not None
+    assert record.tracker.degraded.startswith("wandb log failed: ")
+    assert text.count("the run goes on without it, its own files are complete") == 1
+    assert "Traceback" not in text
+    assert not alive(core)
+    assert core_of(1) == []
+
+
+def test_server_that_takes_nothing_is_no_upload(server, environment, tmp_path, monkeypatch):
+    """A failure is told a run, the segment stays unmarked, and the next run has its turn."""
+    runs = tmp_path / "runs"
+    complete(begin(runs, environment | {"WANDB_MODE": "offline"}, "train.max_steps=20"))
+    folder, record = only_run(runs)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    server.refuse = True
+    failed, nothing = sync_runs([folder, tmp_path / "no such run"])
+    assert (failed.action, failed.segments) == ("failed", 0)
+    assert "1 of 1 segments are left" in failed.reason
+    assert nothing.action == "nothing"
+    assert not any(s.synced for s in find_segments(folder))
+    server.refuse = False
+    assert [r.action for r in sync_runs([folder])] == ["synced"]
+    assert server.runs[record.run_key].steps == [10, 20]
