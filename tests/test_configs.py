@@ -9,6 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from isosweep.config import CONF
 from isosweep.config_check import check
+from isosweep.launchers.jobs import expand
 
 MODELS, ENCODINGS = ("neus", "nerf", "neus_bg"), ("freq", "hashgrid", "progressive")
 DATASETS = ("demo", "blender", "dtu", "bmvs")
@@ -111,12 +112,13 @@ def test_published_recipes_hold_the_published_values() -> None:
 def test_every_sweep_composes_and_every_value_of_it_too(sweep: str) -> None:
     with initialize_config_dir(str(CONF), version_base="1.3"):
         cfg = compose("config", [f"sweep={sweep}", "scene=x"], return_hydra_config=True)
-        params = cfg.hydra.sweeper.params
-        assert params, "a sweep file says what it varies"
         assert cfg.run.name == sweep
-        for key, values in params.items():
-            for value in str(values).split(","):
-                check(compose("config", [f"sweep={sweep}", "scene=x", f"{key}={value}"]))
+        sweeper = OmegaConf.to_container(cfg.hydra.sweeper)
+        assert isinstance(sweeper, dict)
+        jobs = expand([f"sweep={sweep}", "scene=x"], params=sweeper["params"], zipped=sweeper["zip"] or [])
+        assert len(jobs) > 1, "a sweep file says what it varies"
+        for job in jobs:
+            check(compose("config", job))
 
 
 def test_debug_wins_over_a_sweep_which_wins_over_an_experiment(tmp_path: Path) -> None:

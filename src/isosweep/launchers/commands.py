@@ -12,8 +12,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from isosweep.config import CONF
-from isosweep.config_errors import did_you_mean
 from isosweep.launchers import tables
 from isosweep.launchers.entries import ALIVE, DONE, Entry, gather
 from isosweep.record import Lock, LockHeld
@@ -27,7 +25,7 @@ from isosweep.record.launch import (
 )
 from isosweep.record.lock import process_is_alive
 
-MAIN = CONF.parent / "main.py"
+MAIN = Path(__file__).resolve().parents[3] / "main.py"
 
 
 class CommandError(ValueError):
@@ -194,6 +192,13 @@ def cluster_states(ids: Sequence[str]) -> Mapping[str, Any]:
             f"warning: {error}; states of {len(ids)} SLURM jobs are what their records say", file=sys.stderr
         )
         return {}
+
+
+def did_you_mean(word: str, known: Sequence[str]) -> str:
+    """The spellings nearest to a word; Hydra, whose import takes half a second, only where one was misspelt."""
+    from isosweep import config_errors
+
+    return config_errors.did_you_mean(word, known)
 
 
 def matches(entry: Entry, text: str) -> bool:

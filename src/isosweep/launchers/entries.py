@@ -137,7 +137,7 @@ def _of_job(
         elif outcome is not None and outcome.status == "failed" and entry.state == "preempted":
             entry = replace(entry, state="failed", cause=_cause(outcome))
         return replace(entry, **about), key, problem
-    title = " ".join(job.overrides)
+    title = job.title or " ".join(job.overrides)
     if outcome is not None:
         state = outcome.status
         if state == "running" and not _alive(outcome):

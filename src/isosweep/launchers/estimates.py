@@ -2,12 +2,17 @@
 
 from collections.abc import Iterable, Sequence
 from statistics import median
+from typing import TYPE_CHECKING
 
-from isosweep.launchers.planning import Planned
 from isosweep.record.rows import Row
 
+if TYPE_CHECKING:
+    from isosweep.launchers.planning import (
+        Planned,  # composes configs, which a table of records does not need
+    )
 
-def estimate(planned: Sequence[Planned], rows: Iterable[Row]) -> dict[int, float]:
+
+def estimate(planned: Sequence["Planned"], rows: Iterable[Row]) -> dict[int, float]:
     """Number -> seconds, for the runs that start and resemble a finished one.
 
     Runs of the same data set, label and length count; else, per step, runs of the same label. Scoring and

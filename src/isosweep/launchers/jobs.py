@@ -42,7 +42,7 @@ def expand(
     given = {override.get_key_element().lstrip("+~") for override in overrides}
     product = BasicSweeper.split_arguments(overrides, None)[0] if overrides else [[]]
     rows = [[f"{key}={_value(v)}" for key, v in row.items() if key not in given] for row in _rows(zipped)]
-    jobs = [[*one, *row] for one, row in itertools.product(product, rows or [[]])]
+    jobs = [[*one, *row] for one, row in itertools.product(product, rows if zipped else [[]])]
     if not jobs:
         empty = [
             str(o.input_line) for o in overrides if o.is_sweep_override() and not list(o.sweep_iterator())

@@ -49,6 +49,7 @@ def write_plan(
             Job(
                 number=p.number,
                 overrides=p.overrides,
+                title=title(p) if p.key is None else title(p).rpartition(" ")[0],
                 key=p.key,
                 folder=str(p.folder.resolve()) if p.folder else None,
             )

@@ -159,4 +159,4 @@ def sweep_name(named: str | None, arguments: Sequence[str]) -> str:
         return named
     swept = [a.partition("=")[0].lstrip("+").split(".")[-1] for a in arguments if "," in a.partition("=")[2]]
     digest = hashlib.sha256("\n".join(sorted(arguments)).encode()).hexdigest()[:6]
-    return "-".join([*dict.fromkeys(swept), digest] if swept else ["sweep", digest])[:80]
+    return "-".join([*sorted(set(swept)), digest] if swept else ["sweep", digest])[:80]

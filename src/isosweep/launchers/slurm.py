@@ -5,7 +5,7 @@ import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -128,7 +128,12 @@ def wait_for(folder: Path, planned: Sequence[Planned], ids: Mapping[int, str]) -
     open_ones = dict(ids)
     found = {p.number: o for p in planned if (o := settled(p)) is not None}
     while open_ones:
-        states = cluster.job_states(sorted(set(open_ones.values())))
+        try:
+            states = cluster.job_states(sorted(set(open_ones.values())))
+        except cluster.ClusterUnreachable as error:
+            log.warning("%s; asking again in %g s", error, POLL_S)
+            time.sleep(POLL_S)
+            continue
         for number, job in list(open_ones.items()):
             outcome = read_outcome(outcome_path(folder, number))
             state = states.get(job)
@@ -150,6 +155,12 @@ def _ended_without_a_word(job: str, state: "cluster.JobState") -> Outcome:
     text = f"SLURM job {job} ended as {state.state}{f' ({state.reason})' if state.reason else ''}"
     error = ErrorRecord(type="SlurmJob", message=text, traceback="")
     return Outcome(status=status.get(state.state, "failed"), error=error, ended=utc_now(), job=job)  # pyright: ignore[reportArgumentType]
+
+
+def with_shell_defaults(settings: SlurmSettings) -> SlurmSettings:
+    """The same with account, partition and QOS from SBATCH_* variables where the config names none."""
+    defaults = cluster.shell_defaults(os.environ)
+    return replace(settings, **{k: v for k, v in defaults.items() if getattr(settings, k) is None})
 
 
 def _parameters(sweep: str, settings: SlurmSettings) -> dict[str, Any]:

@@ -139,10 +139,11 @@ def launch_slurm(
     from isosweep.app import console
     from isosweep.launchers.cluster import ClusterError
     from isosweep.launchers.launching import write_plan
-    from isosweep.launchers.slurm import SlurmSettings, preflight, submit, wait_for
+    from isosweep.launchers.slurm import SlurmSettings, preflight, submit, wait_for, with_shell_defaults
 
     console()
-    own = SlurmSettings(**{key: _plain(value) for key, value in settings.items()})
+    own = SlurmSettings(**{key: _plain(value) for key, value in settings.items() if key != "_target_"})
+    own = with_shell_defaults(own)
     planned = planned_jobs(context, config, job_overrides, node_device(config))
     refuse_errors(planned)
     try:

@@ -3,13 +3,18 @@
 import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
 
 from isosweep.launchers.entries import Entry
 from isosweep.launchers.estimates import human
-from isosweep.launchers.planning import Planned
+
+if TYPE_CHECKING:
+    from isosweep.launchers.planning import (
+        Planned,  # composes configs, which a table of records does not need
+    )
 
 COLORS = {
     "finished": "green", "running": "cyan", "pending": "blue", "waiting": "blue", "failed": "red", "oom": "red",
@@ -63,7 +68,7 @@ def status_table(entries: Sequence[Entry]) -> Table:
     return table
 
 
-def plan_table(planned: Sequence[Planned], seconds: dict[int, float]) -> Table:
+def plan_table(planned: Sequence["Planned"], seconds: dict[int, float]) -> Table:
     table = Table(box=None, header_style="bold", pad_edge=False)
     for name in ("#", "todo", "run", "key", "estimate", "why", "overrides", "folder"):
         table.add_column(name, overflow="fold")

@@ -25,6 +25,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
 
     number: int
     overrides: list[str]
+    title: str = ""
     key: str | None = None
     folder: str | None = None
     job_id: str | None = None
@@ -59,7 +60,7 @@ def safe_name(name: str) -> str:
 
 def new_launch_folder(root: Path, sweep: str) -> Path:
     """Make <root>/<sweep>/<UTC time>-<random>/, whose name sorts by time."""
-    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
+    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%f")[:-3]
     folder = root / safe_name(sweep) / f"{stamp}-{secrets.token_hex(3)}"
     try:
         folder.mkdir(parents=True)
