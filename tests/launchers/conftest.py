@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+NODES = ("n1", "n2")
+PARTITIONS = ("main", "scavenge", "killable", "high")
 RECORDED = Path(__file__).parent / "recorded"
 
 
@@ -51,11 +53,14 @@ def _why_no_cluster() -> str | None:
         return f"the SLURM controller does not answer within 10 s: {hint}"
     if config.returncode:
         return f"the SLURM controller does not answer ({config.stderr.strip()}): {hint}"
-    names = [
-        line.split("=")[1].strip() for line in config.stdout.splitlines() if line.startswith("ClusterName")
-    ]
-    if names != ["isosweep"]:
-        return f"the cluster here is {names}, not the one of scripts/slurm_local.sh, and tests stay off it"
+    found = subprocess.run(
+        ["sinfo", "-h", "-N", "-o", "%N %R"], capture_output=True, text=True, timeout=10
+    ).stdout
+    missing = {f"{node} {part}" for node in NODES for part in PARTITIONS} - set(found.splitlines())
+    if missing:
+        return (
+            f"the cluster here is not like the one of scripts/slurm_local.sh, and tests stay off it: {hint}"
+        )
     return None
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from isosweep.record import Record, find_runs, read_record
+from isosweep.record.files import objective
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = [
@@ -185,3 +186,20 @@ def test_plan_knows_what_is_finished_and_how_long_the_rest_takes(tmp_path: Path)
     assert "3 runs: 1 skip, 1 train, 1 double" in done.stdout
     assert "1 runs to start: about" in done.stdout
     assert len(records(tmp_path)) == 1, "a plan starts nothing"
+
+
+def test_optuna_gets_the_validation_score(tmp_path: Path) -> None:
+    pytest.importorskip(
+        "optuna", reason="hydra-optuna-sweeper is not installed: pip install 'isosweep[optuna]'"
+    )
+    done = run(
+        "main.py", "-m", *TINY, "hydra/sweeper=optuna", "hydra.sweeper.n_trials=2", "hydra.sweeper.n_jobs=2",
+        "hydra.sweeper.direction=maximize", "scene=ball", "optim.lr_tables=interval(0.001,0.1)",
+        "run.name=search", "hydra.launcher.slots=2", cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    found = [read_record(f) for f in find_runs(tmp_path / "results" / "runs")]
+    assert [(r.status, r.name) for r in found] == [("finished", "search")] * 2
+    (best,) = (tmp_path / "results" / "sweeps" / "hydra").glob("*/optimization_results.yaml")
+    values = [float(line.split()[-1]) for line in best.read_text().splitlines() if "best_value" in line]
+    assert values == [max(objective(f) for f in find_runs(tmp_path / "results" / "runs"))]

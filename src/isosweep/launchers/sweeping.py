@@ -44,9 +44,7 @@ def sweep(sweeper: Any, arguments: Sequence[str]) -> Sequence[JobReturn]:
         raise NothingToRun from None
     given = [*(f"{k}={v}" for k, v in params.items()), *arguments]
     name = sweep_name(OmegaConf.select(config, "run.name"), given)
-    jobs = [
-        job if any(a.startswith("run.name=") for a in job) else [*job, f"run.name={name}"] for job in jobs
-    ]
+    jobs = named(jobs, name)
     if on_jobs is not None:
         on_jobs(sweeper.context, config, name, jobs)
         return []
@@ -54,6 +52,14 @@ def sweep(sweeper: Any, arguments: Sequence[str]) -> Sequence[JobReturn]:
     if any(r.status == JobStatus.FAILED for r in returns):
         raise SweepFailed(f"sweep {name}")
     return returns
+
+
+def named(jobs: Sequence[Sequence[str]], name: str) -> list[list[str]]:
+    """The same jobs, each of which knows the sweep it belongs to."""
+    return [
+        list(job) if any(a.startswith("run.name=") for a in job) else [*job, f"run.name={name}"]
+        for job in jobs
+    ]
 
 
 def planned_jobs(
@@ -65,6 +71,14 @@ def planned_jobs(
         return context.config_loader.load_sweep_config(config, overrides)
 
     return plan(jobs, compose, device=device)
+
+
+def other_sweeper(config: DictConfig) -> bool:
+    """Whether a sweeper that chooses runs by earlier values is at work; it writes into Hydra's folder."""
+    other = not str(config.hydra.sweeper._target_).endswith("GridSweeper")
+    if other:
+        Path(config.hydra.sweep.dir).mkdir(parents=True, exist_ok=True)
+    return other
 
 
 def node_device(config: DictConfig) -> str | None:
@@ -120,10 +134,11 @@ def launch_local(
     from isosweep.launchers.local import launch_here
 
     console()
-    planned = planned_jobs(context, config, job_overrides)
-    refuse_errors(planned)
     name = name_of(config, job_overrides)
+    planned = planned_jobs(context, config, named(job_overrides, name))
+    refuse_errors(planned)
     folder, _ = write_plan(name, Path(config.run.root), planned, list(config.hydra.overrides.hydra), "local")
+    other_sweeper(config)
     values = {key: _plain(value) for key, value in settings.items()}
     outcomes = launch_here(name, folder, planned, extra=passed_on(config), **values)
     return [job_return(p, outcomes.get(p.number)) for p in planned]
@@ -144,20 +159,19 @@ def launch_slurm(
     console()
     own = SlurmSettings(**{key: _plain(value) for key, value in settings.items() if key != "_target_"})
     own = with_shell_defaults(own)
-    planned = planned_jobs(context, config, job_overrides, node_device(config))
+    name = name_of(config, job_overrides)
+    planned = planned_jobs(context, config, named(job_overrides, name), node_device(config))
     refuse_errors(planned)
     try:
         preflight(own, sum(p.starts for p in planned))
     except ClusterError as error:
         print(f"error: {error}; nothing was submitted", file=sys.stderr, flush=True)
         raise Reported(str(error)) from error
-    name = name_of(config, job_overrides)
     folder, launch = write_plan(
         name, Path(config.run.root), planned, list(config.hydra.overrides.hydra), "slurm"
     )
     ids = submit(name, folder, launch, planned, own, passed_on(config))
-    waits = own.wait or not str(config.hydra.sweeper._target_).endswith("GridSweeper")
-    if not waits:
+    if not (own.wait or other_sweeper(config)):
         return [JobReturn(overrides=p.overrides) for p in planned]
     outcomes = wait_for(folder, planned, ids)
     return [job_return(p, outcomes.get(p.number)) for p in planned]
