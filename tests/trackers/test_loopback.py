@@ -1,5 +1,6 @@
 """Whole runs with the real wandb client against a server on the loopback interface."""
 
+import importlib.util
 import os
 import signal
 import subprocess
@@ -102,6 +103,14 @@ def core_of(pid: int) -> list[int]:
     return found
 
 
+def curve(folder: Path, name: str) -> list[int]:
+    """Steps of a scalar as TensorBoard shows them."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(folder / "tensorboard"), size_guidance={"scalars": 0}).Reload()
+    return [event.step for event in events.Scalars(name)]
+
+
 def orphans(server: WandbServer) -> list[int]:
     """wandb-core processes of this test's runs, whoever their parent is now; waits 5 s for them to go."""
     until = time.monotonic() + 5
@@ -138,7 +147,9 @@ def the_run(server: WandbServer, record: Record) -> SeenRun:
 @pytest.mark.parametrize("arrived", [True, False], ids=["lines had arrived", "lines were lost"])
 def test_online_run_killed_and_started_again_is_one_run(arrived, server, environment, tmp_path):
     runs = tmp_path / "runs"
-    process = begin(runs, environment)
+    names = ["wandb", *(["tensorboard"] if importlib.util.find_spec("tensorboard") else [])]
+    both = f"tracker.name=[{','.join(names)}]"
+    process = begin(runs, environment, both)
     wait_for(lambda: "W&B run: " in log_of(runs), process)
     cores = core_of(process.pid)
     assert len(cores) == 1
@@ -155,13 +166,15 @@ def test_online_run_killed_and_started_again_is_one_run(arrived, server, environ
     _, record = only_run(runs)
     assert (record.status, record.trained) == ("running", False)
 
-    text = complete(begin(runs, environment))
-    _, record = only_run(runs)
+    text = complete(begin(runs, environment, both))
+    folder, record = only_run(runs)
     assert f"goes on from step {CHECKPOINT}" in text
     assert (record.status, len(record.attempts)) == ("finished", 2)
     the_run(server, record)
     assert record.tracker is not None
-    assert record.trackers == [record.tracker]
+    assert [(t.name, t.id, t.degraded) for t in record.trackers] == [(n, record.run_key, None) for n in names]
+    if "tensorboard" in names:
+        assert curve(folder, "train/loss") == ALL_STEPS
     assert (record.tracker.id, record.tracker.degraded) == (record.run_key, None)
     assert record.tracker.url is not None
     assert record.tracker.url.startswith(server.url)

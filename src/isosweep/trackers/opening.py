@@ -2,6 +2,7 @@
 
 import difflib
 import importlib.util
+import os
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -46,6 +47,8 @@ def check(settings: TrackerSettings) -> list[str]:
             )
     if settings.mode == "disabled":
         return []
+    if settings.mode == "auto" and os.environ.get("WANDB_MODE") == "disabled":
+        names = [name for name in names if name != "wandb"]
     for name in names:
         if importlib.util.find_spec(name) is None:
             raise ModuleNotFoundError(
