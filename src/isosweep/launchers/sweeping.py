@@ -49,9 +49,20 @@ def sweep(sweeper: Any, arguments: Sequence[str]) -> Sequence[JobReturn]:
         on_jobs(sweeper.context, config, name, jobs)
         return []
     returns = sweeper.launcher.launch(jobs, initial_job_idx=0)
-    if any(r.status == JobStatus.FAILED for r in returns):
+    failed = [r for r in returns if r.status == JobStatus.FAILED]
+    if failed and type(sweeper.launcher).__module__ != type(sweeper).__module__:
+        _say_failed(failed, len(returns), name)  # Hydra's own launchers keep it to themselves
+    if failed:
         raise SweepFailed(f"sweep {name}")
     return returns
+
+
+def _say_failed(failed: Sequence[JobReturn], total: int, name: str) -> None:
+    print(f"{len(failed)} of {total} runs did not finish:", file=sys.stderr)
+    for one in failed:
+        cause = " ".join(str(one._return_value).split())
+        print(f"  {' '.join(one.overrides or [])}\n    {cause}", file=sys.stderr)
+    print(f"their records: python scripts/runs.py status {name}", file=sys.stderr, flush=True)
 
 
 def named(jobs: Sequence[Sequence[str]], name: str) -> list[list[str]]:
