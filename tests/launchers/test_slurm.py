@@ -23,7 +23,7 @@ TINY = [
     "hydra.launcher.timeout_min=30",
 ]  # fmt: skip
 LONG = [
-    "train.max_steps=600", "train.checkpoint_every=100000", "train.val_every=0", "train.log_every=5", "train.rays=16",
+    "train.max_steps=300", "train.checkpoint_every=100000", "train.val_every=0", "train.log_every=5", "train.rays=16",
     "train.max_rays=16", "train.target_samples=128",
 ]  # fmt: skip
 """A minute, with little work, for scenes that are slow; no checkpoint but those that a signal asks for."""
@@ -110,7 +110,7 @@ def test_an_ablation_over_two_nodes_finishes(cluster: Cluster) -> None:
 def test_requeue_kill_and_failure(cluster: Cluster) -> None:
     """scontrol requeue resumes bit for bit; kill -9 and an error are told apart, and retried alone."""
     sweep = Sweep(cluster, "mixed", "scene=slow-requeue,slow-killed,raises,slow-other", *LONG)
-    sweep.until(lambda: sweep.steps("slow-requeue") > 100 and sweep.steps("slow-killed") > 50)
+    sweep.until(lambda: sweep.steps("slow-requeue") > 50 and sweep.steps("slow-killed") > 25)
     slurm("scontrol", "requeue", sweep.job("slow-requeue"))
     os.kill(sweep.records()["slow-killed"].attempts[-1].pid, signal.SIGKILL)
     sweep.until(lambda: sweep.finished("slow-requeue", "slow-other"))
@@ -125,11 +125,11 @@ def test_requeue_kill_and_failure(cluster: Cluster) -> None:
     assert "the disk with the photographs is gone" in status["raises"]["cause"]
     assert "SLURM job" in status["slow-killed"]["cause"]
     (step,) = resumed(sweep.records()["slow-requeue"])
-    assert step > 100, "SIGTERM came before the kill, and was answered with a checkpoint"
+    assert step > 50, "SIGTERM came before the kill, and was answered with a checkpoint"
     accounted = slurm("sacct", "-X", "-n", "-P", "-o", "State", "-j", sweep.job("raises")).strip()
     assert accounted == "FAILED", "SLURM's accounting knows too"
 
-    done = sweep.run("scripts/runs.py", "retry", "mixed", "train.max_steps=600")
+    done = sweep.run("scripts/runs.py", "retry", "mixed", "train.max_steps=300")
     assert done.stdout.startswith("mixed: 2 of 4 runs again")
     sweep.until(lambda: sweep.finished("slow-killed"))
 
@@ -147,7 +147,7 @@ def test_requeue_kill_and_failure(cluster: Cluster) -> None:
 
 def test_time_limit_saves_requeues_and_goes_on(cluster: Cluster) -> None:
     sweep = Sweep(
-        cluster, "timeout", "scene=slow", *LONG, "train.max_steps=1200",
+        cluster, "timeout", "scene=slow", *LONG, "train.max_steps=700",
         "hydra.launcher.timeout_min=2", "hydra.launcher.signal_delay_s=45",
     )  # fmt: skip
     sweep.until(lambda: sweep.finished("slow"), 500)
@@ -161,17 +161,17 @@ def test_preemption_in_both_modes(cluster: Cluster) -> None:
     """REQUEUE: the job comes back by itself. CANCEL: it is recorded as preempted, and retry finishes it."""
     back = Sweep(cluster, "scavenge", "scene=slow-back", *LONG, "hydra.launcher.partition=scavenge")
     gone = Sweep(cluster, "killable", "scene=slow-gone", *LONG, "hydra.launcher.partition=killable")
-    back.until(lambda: back.steps("slow-back") > 60 and gone.steps("slow-gone") > 60)
+    back.until(lambda: back.steps("slow-back") > 30 and gone.steps("slow-gone") > 30)
     cluster.submit("-p", "high", "-N", "2", "--exclusive", "-t", "2", wrap="sleep 15")
     gone.until(lambda: gone.status()["slow-gone"]["state"] == "preempted")
     back.until(lambda: back.finished("slow-back"))
-    assert all(step > 60 for step in resumed(back.records()["slow-back"]))
+    assert all(step > 30 for step in resumed(back.records()["slow-back"]))
     assert len(back.records()["slow-back"].attempts) == 2
     assert (gone.folder("slow-gone") / "last.pt").is_file()
     done = gone.run("scripts/runs.py", "retry", "killable")
     assert done.returncode == 0, done.stderr
     gone.until(lambda: gone.finished("slow-gone"))
-    assert resumed(gone.records()["slow-gone"])[0] > 60
+    assert resumed(gone.records()["slow-gone"])[0] > 30
 
 
 def test_a_node_that_goes_down_costs_no_run(cluster: Cluster) -> None:
