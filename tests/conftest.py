@@ -17,6 +17,14 @@ if not torch.cuda.is_available():
 install_import_hook("isosweep", "tests.support.typecheck.check")
 
 
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Workers are for the whole suite: a few chosen tests start faster without, and one cluster is shared by all."""
+    from isosweep.cores import usable_cores
+
+    chosen = config.args_source != pytest.Config.ArgsSource.TESTPATHS
+    return 0 if chosen or config.option.keyword or config.option.markexpr else max(1, int(usable_cores()))
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """The folder with the real data sets: $ISOSWEEP_DATA, or shared/data beside the checkout."""
