@@ -15,6 +15,7 @@ LAYERS = {
     "types": 0,
     "record": 0,
     "interrupts": 1,
+    "report": 1,
     "geometry": 1,
     "schedules": 1,
     "ops": 2,
@@ -50,6 +51,10 @@ LAYERS = {
     "launchers": 18,
 }
 KERNELS = {"numba", "triton", "tinycudann", "nerfacc", "llvmlite"}
+TORCH_FREE = {
+    "record", "report", "settings", "interrupts", "config", "config_check", "config_errors", "config_names",
+    "launchers",
+}  # fmt: skip
 COMPOSERS = {"hydra", "omegaconf"}
 
 
@@ -94,13 +99,13 @@ def test_only_the_right_places_see_a_library(path):
         assert not roots & COMPOSERS, f"{path.name} sees {roots & COMPOSERS}"
     if here != "ops":
         assert not roots & KERNELS, f"{path.name} sees {roots & KERNELS}"
-    if here in {"record", "settings", "interrupts", "config", "config_check", "config_errors", "config_names", "launchers"}:
+    if here in TORCH_FREE:
         assert "torch" not in roots, f"{path.name} sees torch"
 
 
 def test_composition_answers_without_torch():
     code = (
-        "import sys, isosweep.config, isosweep.record; "
+        "import sys, isosweep.config, isosweep.record, isosweep.report.command; "
         "heavy = {'torch', 'numba', 'wandb', 'trimesh', 'matplotlib'} & set(sys.modules); "
         "assert not heavy, heavy"
     )
