@@ -135,7 +135,7 @@ def setting_differences(members: Sequence[Run], spec: Spec) -> dict[str, list[An
         first = essential(saying[0].record.config)
         for other in saying[1:]:
             for path, (a, b) in differences(first, essential(other.record.config)).items():
-                if not below(path, free):
+                if path not in free:  # the field `model` is no word on the config keys below `model.`
                     values = found.setdefault(path, [a])
                     if b not in values:
                         values.append(b)
@@ -189,7 +189,7 @@ def _score_settings(
                 continue
             having = [r for r in members if value(r, metric)[0] is not None]
             for key, values in _differing_settings(having, metric).items():
-                if not below(key, spec.keys):
+                if key not in spec.keys:
                     where = f"scene {dataset}/{scene}, {metric.name}"
                     found.setdefault((where, key), Conflict("score setting", where, key, values))
     return list(found.values())
@@ -246,7 +246,7 @@ def side_notes(atoms: Mapping[tuple[Key, Place], Sequence[Run]], spec: Spec) -> 
             head = heads.setdefault(key, run)
             a, b = ({k: v for k, v in essential(r.record.config).items() if k in COMMON} for r in (head, run))
             for path, values in differences(a, b).items():
-                if not below(path, (*spec.keys, *spec.over, "dataset.scene")):
+                if path not in (*spec.keys, *spec.over, "dataset.scene"):
                     seen = found.setdefault(path, [])
                     seen += [w for v in values if (w := text(v)) not in seen]
     notes = []

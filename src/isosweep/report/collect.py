@@ -87,6 +87,8 @@ class Run:
     def get(self, key: str) -> Any:
         """The value of a field or of a dotted config key, hashable; None where it is not there."""
         r = self.record
+        if key in ("model", "label"):  # whoever gives one of them has the other called so, too
+            return getattr(r, key) or r.model or r.label
         if key in OWN:
             return getattr(r, key)
         if key in FURTHER:
@@ -184,7 +186,7 @@ def parse(data: bytes) -> RecordPart:
         part = msgspec.convert(json.loads(data), RecordPart)
     if not part.model and not part.label:
         raise ValueError("it names neither a `model` nor a `label`: say whose numbers these are")
-    return part if part.label else msgspec.structs.replace(part, label=part.model)
+    return part
 
 
 def _sweep(name: str, root: Path, known: Collection) -> Collection | None:
