@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from isosweep.report import Refused, Request, make, render
+from isosweep.report import Refused, ReportError, Request, make, render
 from tests.report.hand import put, record
 
 
@@ -159,10 +159,97 @@ def test_an_external_record_is_refused_for_what_it_says_and_not_for_what_it_does
     put(tmp_path / "a", record(seed=0), external(model="neus", seed=1))
     made = table(tmp_path / "a")
     assert made.table.cells[("neus",), made.table.columns[0], made.table.metrics[0]].n == 2
-    other = {"protocol": "dtueval", "values": {"nvs/psnr": 1.0}}
-    put(tmp_path / "b", record(), external(scores=other))
-    with pytest.raises(Refused, match=r"standard \(1 runs\), dtueval \(1 runs\)"):
-        table(tmp_path / "b")
-    silent = {"values": {"nvs/psnr": 1.0}}
-    put(tmp_path / "c", record(), external(scores=silent))
-    table(tmp_path / "c")
+
+
+def test_an_external_row_of_another_protocol_stands_beside_ours_unranked(tmp_path: Path) -> None:
+    other = {"protocol": "images", "values": {"nvs/psnr": 99.0}}
+    put(tmp_path, record("nerf", values={"nvs/psnr": 20.0}), record(), external(scores=other))
+    made = table(tmp_path)
+    marks = {line.labels[0]: line.cells[0].mark for line in made.document.blocks[0].lines}
+    assert marks == {"gsplat": "", "nerf": "second", "neus": "best"}
+    assert "model=gsplat: psnr under protocol images, not ranked with ours." in notes(made)
+    allowed = table(tmp_path, allow=("protocol",))
+    assert [line.cells[0].mark for line in allowed.document.blocks[0].lines] == ["best", "", "second"]
+    assert "under protocol images, ranked with ours (--allow protocol)" in notes(allowed)
+    versus = table(tmp_path, against=(("model", "neus"),))
+    assert [c.row for c in versus.comparisons] == [("nerf",)]
+    assert "model=gsplat in psnr: scored under other protocols (images and standard)" in notes(versus)
+    untold = external(model="untold", scores={"values": {"nvs/psnr": 98.0}})
+    put(tmp_path, untold)
+    assert "model=untold: psnr under protocol not said, not ranked with ours." in notes(table(tmp_path))
+
+
+def test_an_external_row_itself_has_one_protocol_and_so_have_external_rows_alone(tmp_path: Path) -> None:
+    other = {"protocol": "images", "values": {"nvs/psnr": 1.0}}
+    put(tmp_path / "row", record(), external(seed=0), external(seed=1, scores=other))
+    with pytest.raises(Refused, match=r"model=gsplat on demo:\n    protocol protocol: standard \(1 runs\), images"):
+        table(tmp_path / "row")
+    put(tmp_path / "ours", record(seed=0), external(model="neus", seed=1, scores=other))
+    with pytest.raises(Refused, match=r"model=neus on demo:\n    protocol protocol: standard \(1 runs\), images"):
+        table(tmp_path / "ours")
+    put(tmp_path / "alone", external(), external(model="other", scores=other))
+    with pytest.raises(Refused, match=r"the table:\n    protocol protocol: standard \(1 runs\), images"):
+        table(tmp_path / "alone")
+
+
+def test_each_score_has_a_protocol_of_its_own(tmp_path: Path) -> None:
+    mesh = {"protocol": "dtu-neus", "values": {"geometry/chamfer": 0.8}}
+    images = {"protocol": "images", "values": {"nvs/psnr": 31.0}}
+    put(
+        tmp_path,
+        record("nerf", values={"geometry/chamfer": "absent"}),
+        external(scores=mesh, run_key="x", backend="external"),
+        external(scores=images, run_key="x", backend="external"),
+    )
+    made = table(tmp_path, metrics=("psnr", "chamfer"))
+    gsplat, nerf = made.document.blocks[0].lines
+    assert [c.main for c in gsplat.cells] == ["31.00", "0.800"], "two records of one method make one row"
+    assert [c.main for c in nerf.cells] == ["30.00", "–"]
+    assert made.document.notes[0].startswith("Protocol standard (psnr), dtu-neus (chamfer); ")
+    assert made.document.causes == ["model=nerf, scene=mug, seed=0 (chamfer): its record has no geometry/chamfer"]
+    put(tmp_path, external(scores=images, run_key="x", backend="external"))
+    with pytest.raises(Refused, match=r"seed seed=–: .*00002, .*00003"):
+        table(tmp_path, metrics=("psnr", "chamfer"))
+
+
+def test_what_evaluate_py_writes_is_external_and_its_facts_do_not_conflict(tmp_path: Path) -> None:
+    for seed in (0, 1):
+        facts = {"world_unit": "mm", "cull": "neus", "seed": seed, "mesh_sha256": f"{seed}", "faces": seed, "mesh": "m.ply"}
+        scores = {"protocol": "dtu-neus", "values": {"geometry/chamfer": 0.8 + seed}, "settings": facts}
+        small = {"dataset": {"name": "dtu", "scene": "scan24"}, "model": {"name": "2dgs"}, "seed": seed, "backend": "external"}
+        put(
+            tmp_path,
+            external(
+                scene="scan24", dataset="dtu", model="2dgs", seed=seed, scores=scores, config=small, code_hash=f"c{seed}",
+                run_key=f"{seed}", backend="external", times={"total_s": 5.0},
+            ),
+        )  # fmt: skip
+    made = make(Request(sources=(str(tmp_path),), rows=("model",), metrics=("chamfer",), columns=("gpu_hours",)))
+    (line,) = made.document.blocks[0].lines
+    assert (line.kind, [c.main for c in line.cells]) == ("external", ["1.30", "–"]), "two decimals of mm, no scoring time"
+    assert "numerical code" not in notes(made)
+    put(tmp_path / "more", record(scene="scan24", dataset="dtu"))
+    assert "also differ" not in notes(table(tmp_path))
+
+
+def test_seeds_that_are_not_averaged_over_are_a_row_or_refused(tmp_path: Path) -> None:
+    put(tmp_path, record(seed=0), record(seed=1))
+    assert len(make(Request(sources=(str(tmp_path),), rows=("model", "seed"))).document.blocks[0].lines) == 2
+    assert make(Request(sources=(str(tmp_path),), over=())).table.spec.rows == ("seed",)
+    with pytest.raises(Refused, match="setting seed: 0, 1"):
+        table(tmp_path, over=())
+
+
+def test_rows_that_are_protocols_are_ranked_within_each(tmp_path: Path) -> None:
+    for protocol in ("standard", "quick"):
+        put(tmp_path, record("nerf", protocol=protocol, run_key=protocol, values={"nvs/psnr": 20.0}))
+        put(tmp_path, record("neus", protocol=protocol, run_key=f"{protocol}s"))
+    made = make(Request(sources=(str(tmp_path),), rows=("model", "protocol"), metrics=("psnr",)))
+    assert [line.cells[0].mark for line in made.document.blocks[0].lines] == ["second", "second", "best", "best"]
+
+
+@pytest.mark.parametrize("word", ["cod", "setting", "train.max_step", "scores.backgrund"])
+def test_a_misspelt_tolerance_is_refused(tmp_path: Path, word: str) -> None:
+    put(tmp_path, record())
+    with pytest.raises(ReportError, match=f"--allow {word}: nothing is called so. Did you mean"):
+        table(tmp_path, allow=(word,))
