@@ -45,4 +45,8 @@ def test_short_names() -> None:
     assert matches("psnr", "train_view/psnr")
     assert not matches("psnr", "nvs/psnr_masked")
     assert not matches("chamfer", "geometry/chamfer_sq")
-    assert [base(n) for n in ("nvs/psnr_masked", "nvs/lpips_vgg", "geometry/chamfer_sq")] == ["psnr", "lpips", "chamfer_sq"]
+    assert [base(n) for n in ("nvs/psnr_masked", "nvs/lpips_vgg", "geometry/chamfer_sq")] == [
+        "psnr",
+        "lpips",
+        "chamfer_sq",
+    ]

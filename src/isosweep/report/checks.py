@@ -207,7 +207,7 @@ def _differ(
 def _score_settings(
     scored: Mapping[tuple[Key, Place], Sequence[Run]], spec: Spec, metrics: Sequence[Metric]
 ) -> list[Conflict]:
-    """Score settings within one scene and protocol, over all rows: a background or a culling rule makes other numbers."""
+    """Score settings within a scene and protocol, over all rows: another background or culling makes other numbers."""
     scenes: dict[tuple[str, str, str], list[Run]] = {}
     for (_, place), members in scored.items():
         for run in members:

@@ -135,7 +135,9 @@ def _ranks(table: Table, pair: Pair, extras: Extras) -> list[Mark]:
             found[: len(cells)] = [a or b for a, b in zip(found, marks(own, pair[1]), strict=False)]
         return found
     good = ours(table, pair[1])
-    return marks([*(c.mean if good.issuperset(c.protocols or ("",)) else None for c in cells), *printed], pair[1])
+    return marks(
+        [*(c.mean if good.issuperset(c.protocols or ("",)) else None for c in cells), *printed], pair[1]
+    )
 
 
 def ours(table: Table, metric: Metric) -> set[str]:
@@ -229,9 +231,7 @@ def _notes(table: Table, extras: Extras, uniform: int | None) -> list[str]:
         spread = f"mean ± standard deviation (ddof=1) over {over}, n = {uniform}"
     else:
         spread = f"mean ± standard deviation (ddof=1) over {over}, (n); no ± for n = 1"
-    notes = [
-        f"Protocol {_protocols(table)}; {spread}. Best bold, second underlined, as printed; – missing."
-    ]
+    notes = [f"Protocol {_protocols(table)}; {spread}. Best bold, second underlined, as printed; – missing."]
     if any(c.mean for c in table.columns):
         means = "; ".join(f"{d or 'mean'}: {n} scenes" for d, n in _mean_sizes(table).items())
         notes.append(

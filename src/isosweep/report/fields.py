@@ -49,7 +49,7 @@ def text(value: Any) -> str:
 
 
 def means(value: Any, word: str) -> bool:
-    """Whether ``word``, as typed on a command line, names the value: as shown, or as a number or list written otherwise."""
+    """Whether ``word``, from a command line, names the value: as shown, or a number or list written otherwise."""
     if text(value) == word:
         return True
     if value is None or value == "":

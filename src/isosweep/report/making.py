@@ -101,7 +101,9 @@ def make(request: Request) -> Made:
     if found.broken:
         named = ", ".join("/".join(Path(p).parts[-4:]) for p in list(found.broken)[:10])
         notes.append(f"{len(found.broken)} files cannot be read and are left out: {named}.")
-    extras = Extras(found, tolerated, comparisons, notes, rows, request.rank_published, "protocol" in request.allow)
+    extras = Extras(
+        found, tolerated, comparisons, notes, rows, request.rank_published, "protocol" in request.allow
+    )
     title = request.title or ", ".join(name_of(s) for s in request.sources)
     return Made(table, extras, compose(title, table, extras))
 
