@@ -49,13 +49,13 @@ def _read(fragment: str) -> None:
         r"\\begin\{tabular\}\{([lr]+)\}\n(.*?)\\end\{tabular\}", fragment, re.S
     ):
         for line in inside.splitlines():
-            assert line.startswith("\\") and "rule" in line or line.endswith(r"\\")
+            assert (line.startswith("\\") and "rule" in line) or line.endswith(r"\\")
             if line.endswith(r"\\"):
                 assert len(re.findall(r"(?<!\\)&", line)) + 1 == len(columns), line
     bare = re.sub(r"\\.", "", re.sub(r"(?m)^%.*$|\{%$", "", fragment))
     assert not set(bare) & set('#%~"'), set(bare) & set('#%~"')
     assert "_" not in bare
-    assert all(c == "\n" or " " <= c <= "ÿ" and c.isprintable() for c in bare)
+    assert all(c == "\n" or (" " <= c <= "ÿ" and c.isprintable()) for c in bare)
 
 
 def _walk(nodes):

@@ -17,8 +17,8 @@ INSTALL = (
 )
 NUMBERS = ("n", "mean", "std")
 COLUMNS = (
-    "dataset", "scene", "metric", "unit", "state", "n", "mean", "std", "over", "cause", "protocol", "code_hash", "source",
-    "setting",
+    "dataset", "scene", "metric", "unit", "state", "n", "mean", "std", "over", "cause", "protocol", "code_hash",
+    "source", "setting",
 )  # fmt: skip
 SHARED = ("dataset", "scene", "protocol", "code_hash")
 """Columns that a key of the table of the same name fills; any other key so called is 'key.<name>'."""
