@@ -94,6 +94,8 @@ class Table:
     cells: dict[tuple[Key, Column, Metric], Cell]
     atom_cells: dict[tuple[Key, Place, Metric], Cell]
     external: set[Key]
+    protocols: dict[Metric, set[str]]
+    """Of our rows' numbers ('' for not said); of all rows' where none is ours."""
     replaced: int
     """Failed runs whose place a finished run of the same cell and seed has taken."""
 
@@ -148,7 +150,22 @@ def build(runs: Sequence[Run], spec: Spec, metrics: Sequence[Metric]) -> Table:
                 else:
                     cells[row, column, metric] = _over_scenes(found, expected, spec)
     external = {row for (row, _), members in atoms.items() if any(r.external for r in members)}
-    return Table(spec, list(metrics), list(runs), atoms, rows, columns, cells, atom_cells, external, replaced)
+    protocols = _protocols(cells, external)
+    every = list(runs)
+    return Table(
+        spec, list(metrics), every, atoms, rows, columns, cells, atom_cells, external, protocols, replaced
+    )
+
+
+def _protocols(
+    cells: Mapping[tuple[Key, Column, Metric], Cell], external: set[Key]
+) -> dict[Metric, set[str]]:
+    found: dict[Metric, tuple[set[str], set[str]]] = {}
+    for (row, _, metric), cell in cells.items():
+        kept = found.setdefault(metric, (set(), set()))[row in external]
+        if cell.values:
+            kept.update(cell.protocols or ("",))
+    return {metric: ours or others for metric, (ours, others) in found.items()}
 
 
 def describe(keys: Sequence[str], values: Key) -> str:

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from isosweep.report.cells import Key, Place, Spec, describe
 from isosweep.report.collect import Run
-from isosweep.report.fields import OWN, below, differences, essential, text
+from isosweep.report.fields import OWN, below, differences, essential, matters, text
 from isosweep.report.metrics import Metric, base, is_image, value
 
 Kind = Literal["protocol", "score setting", "code", "setting", "seed"]
@@ -135,10 +135,10 @@ def setting_differences(members: Sequence[Run], spec: Spec) -> dict[str, list[An
             found[name] = values
     saying = [r for r in members if r.record.config and not r.external]
     if len(saying) > 1:
-        first = essential(saying[0].record.config)
+        first = saying[0].record.config
         for other in saying[1:]:
-            for path, (a, b) in differences(first, essential(other.record.config)).items():
-                if path not in free:  # the field `model` is no word on the config keys below `model.`
+            for path, (a, b) in differences(first, other.record.config).items():
+                if path not in free and matters(path, a, b):  # `model` is no word on the keys below `model.`
                     values = found.setdefault(path, [a])
                     if b not in values:
                         values.append(b)

@@ -134,19 +134,10 @@ def _ranks(table: Table, pair: Pair, extras: Extras) -> list[Mark]:
             own = [c.mean if row[at] == protocol else None for row, c in zip(table.rows, cells, strict=True)]
             found[: len(cells)] = [a or b for a, b in zip(found, marks(own, pair[1]), strict=False)]
         return found
-    good = ours(table, pair[1])
+    good = table.protocols[pair[1]]
     return marks(
         [*(c.mean if good.issuperset(c.protocols or ("",)) else None for c in cells), *printed], pair[1]
     )
-
-
-def ours(table: Table, metric: Metric) -> set[str]:
-    """Protocols of our rows' numbers ('' for not said); of all rows' where none is ours. A cost has none."""
-    by_row: dict[bool, set[str]] = {False: set(), True: set()}
-    for (row, _, m), cell in table.cells.items():
-        if m == metric and cell.values:
-            by_row[row in table.external].update(cell.protocols or ("",))
-    return by_row[False] or by_row[True]
 
 
 def _heading(table: Table, column: Column) -> str:
@@ -214,9 +205,9 @@ def _source(row: PublishedRow, table: Table) -> str:
     parts = [f"{row.method}: published, {row.source}"]
     if row.setting:
         parts.append(row.setting)
-    ours = sorted({p for cell in table.cells.values() for p in cell.protocols})
-    if ours and ours != [row.protocol]:
-        parts.append(f"protocol {row.protocol}, not ours ({', '.join(ours)})")
+    ours = {p or "not said" for metric in {m for _, m in row.cells} for p in table.protocols[metric]}
+    if ours and ours != {row.protocol}:
+        parts.append(f"protocol {row.protocol}, not ours ({', '.join(sorted(ours))})")
     else:
         parts.append(f"protocol {row.protocol}")
     return "; ".join(parts) + "."
@@ -285,7 +276,7 @@ def _protocols(table: Table) -> str:
     """'standard', or 'standard (psnr, ssim), dtu-neus (chamfer)' where scores have different ones."""
     found: dict[str, list[str]] = {}
     for metric in (m for m in table.metrics if not m.cost):
-        said = " and ".join(sorted(p or "not said" for p in ours(table, metric)))
+        said = " and ".join(sorted(p or "not said" for p in table.protocols[metric]))
         if said:
             found.setdefault(said, []).append(metric.asked)
     if len(found) < 2:
@@ -302,7 +293,7 @@ def _foreign(table: Table, extras: Extras) -> list[str]:
         for metric in (m for m in table.metrics if not m.cost):
             cells = [table.cell(row, column, metric) for column in table.columns]
             said = {p for c in cells if c.values for p in c.protocols or ("",)}
-            if not said <= ours(table, metric):
+            if not said <= table.protocols[metric]:
                 named = ", ".join(sorted(p or "not said" for p in said))
                 found.setdefault((row, named), []).append(metric.asked)
     how = "ranked with ours (--allow protocol)" if extras.rank_mixed else "not ranked with ours"

@@ -106,6 +106,13 @@ def differences(a: Any, b: Any, prefix: str = "") -> dict[str, tuple[Any, Any]]:
     return found
 
 
+def matters(path: str, a: Any, b: Any) -> bool:
+    """Whether two values at a path may make two trained results (record.key.EXCLUDED); cuda:1 and cuda are one."""
+    if path == "device" and isinstance(a, str) and isinstance(b, str):
+        return a.split(":")[0] != b.split(":")[0]
+    return not below(path, EXCLUDED)
+
+
 def below(path: str, keys: Iterable[str]) -> bool:
     """Whether a dotted path is one of ``keys`` or lies below one."""
     return any(path == key or path.startswith(f"{key}.") for key in keys)

@@ -24,9 +24,11 @@ _TITLES = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Metric:
-    """``names`` are the record's names it stands for: one, or several where mixing was allowed."""
+    """A chosen score; each is itself alone (eq=False: tables look it up a hundred thousand times).
+
+    ``names`` are the record's names it stands for: one, or several where mixing was allowed."""
 
     asked: str
     names: tuple[str, ...]
