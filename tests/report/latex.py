@@ -41,6 +41,7 @@ def _read(fragment: str) -> None:
         if isinstance(node, LatexMacroNode):
             assert node.macroname in KNOWN, node.macroname
             if node.macroname == "\\":
+                assert node.pos is not None
                 after = fragment[node.pos + 2 :].lstrip(" \n")
                 assert not after.startswith(("[", "*")), "would be an argument of the line break"
         elif isinstance(node, LatexEnvironmentNode):

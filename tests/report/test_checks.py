@@ -226,7 +226,7 @@ def test_each_score_has_a_protocol_of_its_own(tmp_path: Path) -> None:
         "model=nerf, scene=mug, seed=0 (chamfer): its record has no geometry/chamfer"
     ]
     put(tmp_path, external(scores=images, run_key="x", backend="external"))
-    with pytest.raises(Refused, match=r"seed seed=–: .*00002, .*00003"):
+    with pytest.raises(Refused, match=r"seed not said: .*00002, .*00003"):
         table(tmp_path, metrics=("psnr", "chamfer"))
 
 
@@ -292,3 +292,14 @@ def test_a_misspelt_tolerance_is_refused(tmp_path: Path, word: str) -> None:
     put(tmp_path, record())
     with pytest.raises(ReportError, match=f"--allow {word}: nothing is called so. Did you mean"):
         table(tmp_path, allow=(word,))
+
+
+def test_a_difference_in_many_cells_is_told_once(tmp_path: Path) -> None:
+    for scene in ("mug", "rings", "vase"):
+        put(tmp_path, record(encoding="freq", scene=scene), record(encoding="hashgrid", scene=scene))
+    with pytest.raises(Refused) as refused:
+        table(tmp_path)
+    said = str(refused.value)
+    assert said.count("setting encoding: freq, hashgrid") == 1
+    assert "likewise in 2 more: model=neus, scene=rings; model=neus, scene=vase" in said
+    assert "label" not in said

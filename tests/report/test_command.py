@@ -268,7 +268,7 @@ def test_a_broken_record_is_named_by_its_path_and_costs_only_itself(tmp_path: Pa
     for i in range(6):
         assert f"broken: r/broken{i}/record.json: " in done.stderr
     assert "it names neither a `model` nor a `label`" in done.stderr
-    assert "6 files cannot be read and are left out" in done.stdout
+    assert "Left out, for they cannot be read as records: r/broken0/record.json, " in done.stdout
     assert "(1 runs, " in done.stderr
 
 
@@ -305,6 +305,7 @@ def test_ten_thousand_records_take_less_than_three_seconds(tmp_path: Path) -> No
     """1000 cells a metric; records as long as real ones."""
     draw = np.random.default_rng(0)
     many = tmp_path / "many"
+    folder = many
     views = {"nvs/psnr": {f"view{i:03}": float(v) for i, v in enumerate(draw.normal(30, 1, 120))}}
     for number in range(10_000):
         rest, seed = divmod(number, 5)

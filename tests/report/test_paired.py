@@ -52,6 +52,9 @@ def test_pairs_are_scenes_and_ties_and_missing_pairs_are_said(tmp_path: Path) ->
         "model=nerf", "nvs/PSNR, dB ↑", "3", "0.167", f"[{one.low:.3f}, {one.high:.3f}]", "1 / 1 / 1", "1",
         "only_nerf, only_neus",
     ]  # fmt: skip
+    assert one.low is not None
+    assert one.high is not None
+    assert one.mean is not None
     assert -0.5 <= one.low < one.mean < one.high <= 1.0
     parts = render(made, ["csv"])
     assert set(parts) == {".csv", "-against.csv"}

@@ -169,8 +169,12 @@ def _protocols(
 
 
 def describe(keys: Sequence[str], values: Key) -> str:
-    """'model=neus, scene=mug'."""
-    return ", ".join(f"{k}={text(v)}" for k, v in zip(keys, values, strict=True))
+    """'model=neus, scene=mug'; keys that a record does not have are left out."""
+    return ", ".join(f"{k}={text(v)}" for k, v in zip(keys, values, strict=True) if v not in (None, ""))
+
+
+def _said(*parts: str) -> str:
+    return ", ".join(p for p in parts if p)
 
 
 def _scenes(
@@ -272,7 +276,7 @@ def _over_scenes(found: Mapping[Place, Cell], expected: Sequence[tuple[str, str]
         if cell is None:
             causes.append(Cause(f"scene={scene[1]}", "missing", "no record"))
         elif not cell.values:
-            causes += [Cause(f"scene={scene[1]}, {c.place}", c.state, c.why) for c in cell.causes]
+            causes += [Cause(_said(f"scene={scene[1]}", c.place), c.state, c.why) for c in cell.causes]
     if causes:
         failed = any(c.state not in (*MISSING_STATES, "missing") for c in causes)
         return Cell("failed" if failed and "scene" not in spec.cols else "missing", {}, tuple(causes))
@@ -282,7 +286,7 @@ def _over_scenes(found: Mapping[Place, Cell], expected: Sequence[tuple[str, str]
             if over not in cell.values:
                 at = [c.why for c in cell.causes if c.place == describe(spec.over, over[: len(spec.over)])]
                 named = describe(spec.over, over[: len(spec.over)])
-                causes.append(Cause(f"scene={scene}, {named}", "missing", (at or ["no record"])[0]))
+                causes.append(Cause(_said(f"scene={scene}", named), "missing", (at or ["no record"])[0]))
     if causes or not every:
         return Cell("missing", {}, tuple(causes))
     protocols = tuple(dict.fromkeys(p for cell in by_scene.values() for p in cell.protocols))

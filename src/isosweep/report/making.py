@@ -100,7 +100,8 @@ def make(request: Request) -> Made:
     ]
     if found.broken:
         named = ", ".join("/".join(Path(p).parts[-4:]) for p in list(found.broken)[:10])
-        notes.append(f"{len(found.broken)} files cannot be read and are left out: {named}.")
+        more = f" and {len(found.broken) - 10} more" if len(found.broken) > 10 else ""
+        notes.append(f"Left out, for they cannot be read as records: {named}{more}.")
     extras = Extras(
         found, tolerated, comparisons, notes, rows, request.rank_published, "protocol" in request.allow
     )
