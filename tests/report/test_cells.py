@@ -90,6 +90,15 @@ def test_one_seed_has_no_spread_and_says_so(tmp_path: Path) -> None:
     assert long(tmp_path)[0]["std"] == ""
 
 
+def test_means_alone_on_demand(tmp_path: Path) -> None:
+    put(tmp_path, record(seed=0), record(seed=1, values={"nvs/psnr": 32.0}), record("nerf"))
+    made = make(request(tmp_path, metrics=("psnr",), plain=True))
+    nerf, neus = made.document.blocks[0].lines
+    assert [(c.main, c.extra) for c in (*nerf.cells, *neus.cells)] == [("30.00", ""), ("31.00", "")]
+    assert "mean over seed, n = 1, 2; the spread is in the csv" in made.document.notes[0]
+    assert {x["std"] for x in long(tmp_path, metrics=("psnr",), plain=True)} == {"", "1.4142135623730951"}
+
+
 def test_cells_of_different_n_each_show_theirs(tmp_path: Path) -> None:
     put(tmp_path, record(seed=0), record(seed=1, values={"nvs/psnr": 32.0}), record("nerf"))
     page = render(make(request(tmp_path, metrics=("psnr",))), ["md"])[".md"].decode()

@@ -170,6 +170,27 @@ def test_a_folder_a_sweep_and_a_record_are_sources(swept: Path, tmp_path: Path) 
     assert "**99.00**" in page
 
 
+def test_the_record_in_the_docs_is_a_row(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "report.md").read_text()
+    text = page.partition("```json\n")[2].partition("```")[0]
+    folder = tmp_path / "r" / "2dgs"
+    folder.mkdir(parents=True)
+    (folder / "record.json").write_text(text)
+    ours = record(
+        dataset="dtu", scene="scan24", values={"geometry/chamfer": 0.5}, settings={"world_unit": "mm"}
+    )
+    put(tmp_path / "r", ours)
+    done = report("r", "--columns", "time", "--no-published", "--metrics", "psnr,chamfer", cwd=tmp_path)
+    (block,) = READ["md"](done.stdout)
+    assert block.rows == [
+        ["model", "nvs/PSNR, dB ↑", "geometry/Chamfer, mm ↓", "training time, min"],
+        ["2DGS (external)", "–", "0.48", "10.67"],
+        ["neus", "30.00", "0.50", "1.50"],
+    ]
+    assert "model=2DGS: chamfer under protocol dtu-2dgs, not ranked with ours." in done.stdout
+    assert "model=2DGS, scene=scan24, seed=0 (psnr): its record has no nvs/psnr" in done.stdout
+
+
 def test_it_answers_without_torch(swept: Path, tmp_path: Path) -> None:
     words = [
         "small",

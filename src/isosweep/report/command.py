@@ -76,6 +76,11 @@ def parser() -> argparse.ArgumentParser:
     add("-f", "--format", help=f"{','.join(FORMATS)} (default: the ending of -o, else md)")
     add("-o", "--output", help="folder/, or file name without ending (default: results/tables/<name>)")
     add("--digits", default="", metavar="METRIC=N", help="decimals, e.g. psnr=3,chamfer=4")
+    add(
+        "--no-spread",
+        action="store_true",
+        help="print means alone: wide tables fit a page, csv keeps the rest",
+    )
     add("--title", help="heading and caption (default: the sources)")
     add("--published", type=Path, help="folder of published figures (default: results/published)")
     add("--no-published", action="store_true", help="without published rows")
@@ -182,6 +187,7 @@ def _read(options: argparse.Namespace) -> tuple[Request, list[str], Path]:
         rank_published=options.rank_published,
         digits=_digits(options.digits),
         title=options.title,
+        plain=options.no_spread,
     )
     return request, formats, target
 

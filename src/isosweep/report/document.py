@@ -64,6 +64,8 @@ class Extras:
     notes: Sequence[str] = ()
     published: Sequence[PublishedRow] = ()
     rank_published: bool = False
+    plain: bool = False
+    """Cells without ± and n (--no-spread)."""
     rank_mixed: bool = False
     """Rows of other protocols take part in the ranks (--allow protocol)."""
 
@@ -102,7 +104,10 @@ def _block(table: Table, part: tuple[str, list[Pair]], extras: Extras, uniform: 
         Line(
             "external" if row in table.external else "ours",
             tuple(text(v) for v in row),
-            tuple(_text(table.cell(row, *pair), pair[1], ranked[pair][i], uniform) for pair in pairs),
+            tuple(
+                _text(table.cell(row, *pair), pair[1], ranked[pair][i], uniform, extras.plain)
+                for pair in pairs
+            ),
         )
         for i, row in enumerate(table.rows)
     ]
@@ -156,9 +161,11 @@ def _heading(table: Table, column: Column) -> str:
     return "/".join(parts)
 
 
-def _text(cell: Cell, metric: Metric, mark: Mark, uniform: int | None) -> Text:
+def _text(cell: Cell, metric: Metric, mark: Mark, uniform: int | None, plain: bool) -> Text:
     if cell.mean is None:
         return Text("failed" if cell.state == "failed" else MISSING)
+    if plain:
+        return Text(shown(cell.mean, metric.digits), "", mark)
     extra = [f"± {shown(cell.std, metric.digits)}"] if cell.std is not None else []
     if uniform is None:
         extra.append(f"({cell.n})")
@@ -218,6 +225,9 @@ def _notes(table: Table, extras: Extras, uniform: int | None) -> list[str]:
     over = ", ".join(short(k, table.spec.over) for k in table.spec.over) or "nothing"
     if uniform == 1:
         spread = "every number is of one run, so there is no spread"
+    elif extras.plain:
+        counts = sorted({cell.n for cell in table.cells.values() if cell.n})
+        spread = f"mean over {over}, n = {', '.join(map(str, counts)) or 0}; the spread is in the csv"
     elif uniform is not None:
         spread = f"mean ± standard deviation (ddof=1) over {over}, n = {uniform}"
     else:
