@@ -38,7 +38,7 @@ def report(*arguments: str | Path, cwd: Path) -> subprocess.CompletedProcess[str
 
 def script(*arguments: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, str(ROOT / "scripts" / "report.py"), *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=ENV, timeout=120)
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=ENV, timeout=300)
 
 
 @pytest.fixture(scope="module")
@@ -360,11 +360,11 @@ def test_ten_thousand_records_take_less_than_three_seconds(tmp_path: Path) -> No
     ]
 
 
-def until(what: Callable[[], bool], seconds: float = 30.0) -> None:
+def until(what: Callable[[], bool], seconds: float = 120.0) -> None:
     end = time.monotonic() + seconds
     while not what():
         assert time.monotonic() < end, f"not within {seconds:g} s"
-        time.sleep(0.02)
+        time.sleep(0.05)
 
 
 def test_watch_writes_whole_files_whenever_records_change_and_ends_with_ctrl_c(tmp_path: Path) -> None:
@@ -376,6 +376,7 @@ def test_watch_writes_whole_files_whenever_records_change_and_ends_with_ctrl_c(t
         while not stop.is_set():
             if table.exists() and not (text := table.read_text()).endswith("missing.\n"):
                 torn.append(text)
+            time.sleep(0.001)
 
     process = subprocess.Popen(
         [sys.executable, str(ROOT / "scripts" / "report.py"), "r", "--watch", "--every", "0.05", "-q", "-o", "t"],
@@ -401,7 +402,7 @@ def test_watch_writes_whole_files_whenever_records_change_and_ends_with_ctrl_c(t
         time.sleep(0.3)
         assert table.stat().st_mtime_ns == untouched, "nothing changed, nothing is written"
         process.send_signal(signal.SIGINT)
-        _, said = process.communicate(timeout=20)
+        _, said = process.communicate(timeout=120)
     finally:
         stop.set()
         looker.join()
