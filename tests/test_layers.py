@@ -15,6 +15,7 @@ LAYERS = {
     "types": 0,
     "record": 0,
     "interrupts": 1,
+    "report": 1,
     "geometry": 1,
     "schedules": 1,
     "ops": 2,
@@ -50,10 +51,11 @@ LAYERS = {
     "launchers": 18,
 }
 KERNELS = {"numba", "triton", "tinycudann", "nerfacc", "llvmlite"}
-COMPOSERS = {"hydra", "omegaconf"}
 TORCH_FREE = {
-    "record", "settings", "interrupts", "config", "config_check", "config_errors", "config_names", "launchers",
+    "record", "report", "settings", "interrupts", "config", "config_check", "config_errors", "config_names",
+    "launchers",
 }  # fmt: skip
+COMPOSERS = {"hydra", "omegaconf"}
 
 
 def imports(path: Path, *, top_level: bool = False) -> set[str]:
@@ -103,7 +105,7 @@ def test_only_the_right_places_see_a_library(path):
 
 def test_composition_answers_without_torch():
     code = (
-        "import sys, isosweep.config, isosweep.record; "
+        "import sys, isosweep.config, isosweep.record, isosweep.report.command; "
         "heavy = {'torch', 'numba', 'wandb', 'trimesh', 'matplotlib'} & set(sys.modules); "
         "assert not heavy, heavy"
     )

@@ -58,7 +58,7 @@ def read_rows(root: Path) -> tuple[dict[Path, Row], dict[Path, str]]:
     """Run folder -> row, and record file -> what is wrong with it; a broken record costs only itself."""
     rows: dict[Path, Row] = {}
     broken: dict[Path, str] = {}
-    for folder in _folders(str(root)):
+    for folder in record_folders(str(root)):
         path = f"{folder}/{RECORD_FILE}"
         try:
             with open(path, "rb") as file:
@@ -70,7 +70,7 @@ def read_rows(root: Path) -> tuple[dict[Path, Row], dict[Path, str]]:
     return rows, broken
 
 
-def _folders(root: str) -> Iterator[str]:
+def record_folders(root: str) -> Iterator[str]:
     """Folders below ``root`` with a record, sorted by name on every level; runs moved aside are left out.
 
     Plain strings: a Path for every folder on the way takes longer than reading the records.
@@ -85,4 +85,4 @@ def _folders(root: str) -> Iterator[str]:
         return
     for name, is_dir in found:
         if is_dir and not name.startswith((".", PREVIOUS)):
-            yield from _folders(f"{root}/{name}")
+            yield from record_folders(f"{root}/{name}")

@@ -1,0 +1,235 @@
+"""The command behind scripts/report.py: options, files, exit codes, --watch."""
+
+import argparse
+import gc
+import os
+import re
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from isosweep.record.files import atomic_write_bytes
+from isosweep.record.launch import sweeps_root
+from isosweep.record.rows import record_folders
+from isosweep.record.schema import RECORD_FILE
+from isosweep.report.fields import ReportError
+from isosweep.report.making import FORMATS, Made, NoRuns, Pairs, Request, make, name_of, render
+from isosweep.report.published import shipped
+
+HELP = """Tables from records: per-scene means and spreads, checked for comparability.
+
+python scripts/report.py loss_weights                                      what varies, scenes as columns
+python scripts/report.py results/runs --rows model,encoding --metrics psnr,chamfer -f md,tex,csv
+python scripts/report.py dtu results/external --rows model --against model=neus
+"""
+EPILOG = "exit codes: 0 written, 1 refused or wrong, 2 no runs. More: docs/report.md"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Exit code 0: written; 1: refused, or something asked for is not there; 2: no runs; 130: Ctrl-C."""
+    options = parser().parse_args(arguments)
+    try:
+        request, formats, target = _read(options)
+        if options.watch:
+            return watch(request, formats, target, options.every, options.quiet)
+        return once(request, formats, target, options.quiet)
+    except NoRuns as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except (ReportError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+def parser() -> argparse.ArgumentParser:
+    own = argparse.ArgumentParser(
+        prog="report.py", description=HELP, epilog=EPILOG, allow_abbrev=False,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    add = own.add_argument
+    add(
+        "sources",
+        nargs="*",
+        metavar="SWEEP|FOLDER",
+        help="names of sweeps, folders of records, record.json files (default: --root)",
+    )
+    add("--rows", help="keys, e.g. model,encoding,loss.terms.eikonal.weight (default: what varies)")
+    add("--cols", help="keys, or none for data set means alone (default: scene)")
+    add(
+        "--over",
+        help="keys that mean and spread are taken over (default: seed, unless it is a row or column)",
+    )
+    add("--metrics", default="", help="e.g. psnr,ssim,lpips,chamfer, or the record's own names (nvs/psnr)")
+    add("--columns", default="", help="further columns: time,memory,gpu_hours")
+    add(
+        "--where",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="only these runs; may be given again",
+    )
+    add("--against", default="", metavar="KEY=VALUE", help="a baseline row: differences scene by scene")
+    add("--allow", default="", help="what may differ: code, protocol, settings, or a dotted key")
+    add("-f", "--format", help=f"{','.join(FORMATS)} (default: the ending of -o, else md)")
+    add("-o", "--output", help="folder/, or file name without ending (default: results/tables/<name>)")
+    add("--digits", default="", metavar="METRIC=N", help="decimals, e.g. psnr=3,chamfer=4")
+    add(
+        "--no-spread",
+        action="store_true",
+        help="print means alone: wide tables fit a page, csv keeps the rest",
+    )
+    add("--title", help="heading and caption (default: the sources)")
+    add("--published", type=Path, help="folder of published figures (default: results/published)")
+    add("--no-published", action="store_true", help="without published rows")
+    add("--rank-published", action="store_true", help="rank published rows together with ours")
+    add("--root", type=Path, default=Path("results/runs"), help="folder of the runs of sweeps (run.root)")
+    add("--watch", action="store_true", help="write again when records change, until Ctrl-C")
+    add("--every", type=float, default=10.0, metavar="SECONDS", help="how often --watch looks (default: 10)")
+    add("-q", "--quiet", action="store_true", help="do not print the table")
+    return own
+
+
+def once(request: Request, formats: Sequence[str], target: Path, quiet: bool) -> int:
+    """Make and write the table; every file is rendered before the first one is written."""
+    gc.disable()  # ten thousand configs are a million objects without a cycle: the collector only walks them
+    try:
+        made = make(request)
+        parts = render(made, formats)
+    finally:
+        gc.enable()
+    paths = write(target, parts)
+    for path, problem in made.extras.collection.broken.items():
+        print(f"broken: {path}: {problem}", file=sys.stderr)
+    if not quiet:
+        print(render(made, ["md"])[".md"].decode())
+    for conflict in made.extras.tolerated[:20]:
+        print(f"tolerated: {conflict.where}: {conflict}", file=sys.stderr)
+    print(f"wrote {', '.join(str(p) for p in paths)} ({_count(made)})", file=sys.stderr)
+    return 0
+
+
+def write(target: Path, parts: dict[str, bytes]) -> list[Path]:
+    """Each part to target + its ending; a reader sees the old file or the new one."""
+    paths = []
+    for ending, data in parts.items():
+        path = target.with_name(target.name + ending)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            atomic_write_bytes(path, data)
+        except OSError as error:
+            why = os.strerror(error.errno) if error.errno else str(error)
+            raise ReportError(f"cannot write {path}: {why}; choose another place with -o") from error
+        paths.append(path)
+    return paths
+
+
+def watch(
+    request: Request, formats: Sequence[str], target: Path, seconds: float, quiet: bool,
+    pause: Callable[[float], None] = time.sleep,
+) -> int:  # fmt: skip
+    """Write again whenever a record appears, changes or goes, until Ctrl-C; what is refused meanwhile is said."""
+    seen: object = None
+    while True:
+        now = signature(request)
+        if now != seen:
+            seen = now
+            try:
+                once(request, formats, target, quiet)
+            except (ReportError, OSError) as error:  # a sweep is at work there: the next look may be good
+                print(f"not written: {error}", file=sys.stderr)
+        sys.stdout.flush()
+        pause(seconds)
+
+
+def signature(request: Request) -> dict[str, tuple[int, int]]:
+    """Path -> (time of change in ns, bytes) of every file that the table is made of."""
+    roots = {s for s in request.sources if Path(s).is_dir()} | {str(request.root)}
+    files = [f"{folder}/{RECORD_FILE}" for root in roots for folder in record_folders(root)]
+    files += [str(p) for p in sweeps_root(request.root).glob("*/*/*.json")]
+    files += [str(p) for p in request.published.glob("*.csv")] if request.published is not None else []
+    found = {}
+    for path in files:
+        try:
+            state = os.stat(path)
+        except FileNotFoundError:
+            continue
+        found[path] = (state.st_mtime_ns, state.st_size)
+    return found
+
+
+def _read(options: argparse.Namespace) -> tuple[Request, list[str], Path]:
+    sources = tuple(options.sources) or (str(options.root),)
+    target, ending = _target(options.output, sources)
+    formats = list(_words(options.format if options.format is not None else ending or "md"))
+    unknown = [f for f in formats if f not in FORMATS]
+    if unknown or not formats:
+        raise ReportError(f"-f {options.format}: the formats are {', '.join(FORMATS)}")
+    if not options.every > 0:
+        raise ReportError(f"--every {options.every:g}: give more than 0 seconds")
+    published = options.published or shipped()
+    if options.published is not None and not published.is_dir():
+        raise ReportError(f"--published {published}: there is no such folder")
+    request = Request(
+        sources=sources,
+        root=options.root,
+        rows=None if options.rows is None else _words(options.rows),
+        cols=None if options.cols is None else _words(options.cols),
+        over=None if options.over is None else _words(options.over),
+        metrics=_words(options.metrics),
+        columns=_words(options.columns),
+        conditions=tuple(pair for text in options.where for pair in _pairs(text, "--where")),
+        against=_pairs(options.against, "--against"),
+        allow=_words(options.allow),
+        published=None if options.no_published else published,
+        rank_published=options.rank_published,
+        digits=_digits(options.digits),
+        title=options.title,
+        plain=options.no_spread,
+    )
+    return request, formats, target
+
+
+def _target(output: str | None, sources: Sequence[str]) -> tuple[Path, str]:
+    """Path without ending, and the ending where -o names a format: -o tables/, -o tables/main or -o main.tex."""
+    name = "-".join(name_of(s) for s in sources)[:120]
+    if output is None:
+        return Path("results/tables") / name, ""
+    path = Path(output)
+    if output.endswith(("/", os.sep)) or path.is_dir():
+        return path / name, ""
+    ending = path.suffix[1:]
+    return (path.with_suffix(""), ending) if ending in FORMATS else (path, "")
+
+
+def _words(text: str) -> tuple[str, ...]:
+    """Parted by commas outside brackets."""
+    words = tuple(dict.fromkeys(w.strip() for w in re.split(r",(?![^\[{(]*[\]})])", text) if w.strip()))
+    return () if words == ("none",) else words
+
+
+def _pairs(text: str, option: str) -> Pairs:
+    pairs = []
+    for word in _words(text):
+        key, equals, value = word.partition("=")
+        if not equals or not key:
+            raise ReportError(f"{option} {word!r}: give KEY=VALUE, e.g. {option} model=nerf")
+        pairs.append((key.strip(), value.strip()))
+    return tuple(pairs)
+
+
+def _digits(text: str) -> dict[str, int]:
+    found = {}
+    for key, value in _pairs(text, "--digits"):
+        if not value.isdigit() or int(value) > 12:
+            raise ReportError(f"--digits {key}={value}: give a number of decimals from 0 to 12, e.g. psnr=2")
+        found[key] = int(value)
+    return found
+
+
+def _count(made: Made) -> str:
+    states = [c.state for c in made.table.cells.values()]
+    parts = [f"{states.count(s)} {s}" for s in ("missing", "failed") if s in states]
+    return f"{len(made.table.runs)} runs, {len(states)} cells{', ' if parts else ''}{', '.join(parts)}"

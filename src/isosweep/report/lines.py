@@ -1,0 +1,162 @@
+"""csv and parquet: the same table in long form, one line a cell and metric, numbers unrounded."""
+
+import csv
+import io
+from collections.abc import Sequence
+from typing import Any
+
+from isosweep.report.cells import Table, describe
+from isosweep.report.collect import Run
+from isosweep.report.document import Extras, label
+from isosweep.report.fields import ReportError, text
+from isosweep.report.paired import Comparison
+
+INSTALL = (
+    "parquet needs pyarrow, which is not installed: pip install 'isosweep[report]' (or pyarrow), or leave parquet "
+    "out of -f"
+)
+NUMBERS = ("n", "mean", "std")
+COLUMNS = (
+    "dataset", "scene", "metric", "unit", "state", "n", "mean", "std", "over", "cause", "protocol", "code_hash",
+    "source", "setting",
+)  # fmt: skip
+SHARED = ("dataset", "scene", "protocol", "code_hash")
+"""Columns that a key of the table of the same name fills; any other key so called is 'key.<name>'."""
+
+
+def cell_lines(table: Table, extras: Extras) -> list[dict[str, Any]]:
+    """Every cell, every mean and every published figure. ``std`` is None for n=1, ``mean`` where there is no number.
+
+    kind: ours, external, published. scene: '' for a mean over scenes. state: value, failed, missing.
+    """
+    lines: list[dict[str, Any]] = []
+    codes: dict[tuple[Any, str], set[str]] = {}
+    for (row, place), members in table.atoms.items():
+        codes.setdefault((row, place.dataset), set()).update(_codes(members))
+    for row in table.rows:
+        for column in table.columns:
+            for metric in table.metrics:
+                cell = table.cell(row, column, metric)
+                keys = _keys(table.spec.keys, (*row, *column.col))
+                line = _identity(table, label(row)) | keys
+                if column.dataset:
+                    line["dataset"] = column.dataset
+                elif line["dataset"] is None and len(table.datasets) == 1:
+                    line["dataset"] = table.datasets[0]
+                dataset = line["dataset"]
+                line |= {
+                    "kind": "external" if row in table.external else "ours",
+                    "metric": metric.name,
+                    "unit": metric.unit,
+                    "state": cell.state,
+                    "n": cell.n,
+                    "mean": cell.mean,
+                    "std": cell.std,
+                    "over": "; ".join(
+                        describe(table.spec.over, o[: len(table.spec.over)]) for o in cell.values
+                    ),
+                    "cause": "; ".join(f"{c.place}: {c.why}" if c.place else c.why for c in cell.causes),
+                    "protocol": ", ".join(cell.protocols),
+                    "code_hash": ", ".join(sorted(codes.get((row, str(dataset)), ()))) if cell.n else "",
+                } | {k: keys[k] for k in ("protocol", "code_hash") if k in keys}
+                lines.append(line)
+    for row in extras.published:
+        for (column, metric), figure in row.cells.items():
+            line = _identity(table, row.method) | _keys(table.spec.cols, column.col)
+            line |= {
+                "dataset": column.dataset or line["dataset"] or table.datasets[0],
+                "kind": "published",
+                "metric": metric.name,
+                "unit": metric.unit,
+                "state": "value",
+                "n": None,
+                "mean": float(figure),
+                "std": None,
+                "protocol": row.protocol,
+                "source": row.source,
+                "setting": row.setting,
+            }
+            lines.append(line)
+    return [{k: _plain(k, v) for k, v in line.items()} for line in lines]
+
+
+def comparison_lines(table: Table, comparisons: Sequence[Comparison]) -> list[dict[str, Any]]:
+    """One line a row and metric of ``--against``."""
+    return [
+        {
+            **{k: _plain(k, v) for k, v in _keys(table.spec.rows, c.row).items()},
+            "baseline": describe(table.spec.rows, c.baseline),
+            "metric": c.metric.name,
+            "n": c.n,
+            "mean_difference": c.mean,
+            "low": c.low,
+            "high": c.high,
+            "better": c.better,
+            "worse": c.worse,
+            "ties": c.ties,
+            "p": c.p,
+            "missing": ", ".join(c.missing),
+        }
+        for c in comparisons
+    ]
+
+
+def to_csv(lines: Sequence[dict[str, Any]]) -> str:
+    """RFC 4180 with newlines of one character; None is empty, numbers are written so that they read back equal."""
+    out = io.StringIO()
+    writer = csv.DictWriter(out, list(lines[0]) if lines else ["kind"], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(lines)
+    return out.getvalue()
+
+
+def to_parquet(lines: Sequence[dict[str, Any]]) -> bytes:
+    """The same columns; ReportError with what to install where pyarrow is absent."""
+    try:
+        import pyarrow  # pyright: ignore[reportMissingImports]
+        from pyarrow import parquet  # pyright: ignore[reportMissingImports]
+    except ImportError as error:
+        raise ReportError(INSTALL) from error
+    table = pyarrow.table({name: [line[name] for line in lines] for name in lines[0]})
+    sink = pyarrow.BufferOutputStream()
+    parquet.write_table(table, sink)
+    return sink.getvalue().to_pybytes()
+
+
+def _identity(table: Table, method: str) -> dict[str, Any]:
+    """The columns in their order, empty."""
+    names = ("kind", "method", *(_column(k) for k in table.spec.keys), *COLUMNS)
+    line: dict[str, Any] = dict.fromkeys(names)
+    return line | {"method": method}
+
+
+def _column(key: str) -> str:
+    taken = (
+        "kind",
+        "method",
+        "baseline",
+        "mean_difference",
+        "low",
+        "high",
+        "better",
+        "worse",
+        "ties",
+        "p",
+        "missing",
+    )
+    return f"key.{key}" if key in (*taken, *COLUMNS) and key not in SHARED else key
+
+
+def _keys(names: Sequence[str], values: Sequence[Any]) -> dict[str, Any]:
+    return {_column(k): v for k, v in zip(names, values, strict=True)}
+
+
+def _codes(members: Sequence[Run]) -> set[str]:
+    return {r.code for r in members if r.scored and r.code}
+
+
+def _plain(name: str, value: Any) -> Any:
+    """Keys and words as text (a column has one type), statistics as numbers."""
+    if name in NUMBERS:
+        return value
+    return "" if value is None else value if isinstance(value, str) else text(value)
