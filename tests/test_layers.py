@@ -56,9 +56,6 @@ TORCH_FREE = {
     "launchers",
 }  # fmt: skip
 COMPOSERS = {"hydra", "omegaconf"}
-TORCH_FREE = {
-    "record", "settings", "interrupts", "config", "config_check", "config_errors", "config_names", "launchers",
-}  # fmt: skip
 
 
 def imports(path: Path, *, top_level: bool = False) -> set[str]:
