@@ -5,5 +5,6 @@ folder.py (the files). What the browser does with them is in static/; static/ven
 """
 
 from isosweep.report.browse.folder import Limits, Written, write_page
+from isosweep.report.browse.making import make_page
 
-__all__ = ["Limits", "Written", "write_page"]
+__all__ = ["Limits", "Written", "make_page", "write_page"]

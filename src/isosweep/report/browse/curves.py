@@ -13,7 +13,7 @@ CLOCK = "time_s"
 
 
 def read_curves(path: Path, points: int) -> tuple[dict[str, dict[str, list[Any]]], str]:
-    """Metric -> {"x": steps, "t": seconds or empty, "y": values, None where not finite}, and what is wrong with the file.
+    """Metric -> {"x": steps, "t": seconds or empty, "y": values, None where not finite}; and what is wrong.
 
     A line that is no JSON object (the last one of a killed run) is left out and counted; of a step that was logged
     twice (a resumed run) the later value counts. At most ``points`` points a curve: the lowest and the highest of
@@ -55,7 +55,8 @@ def _short(values: dict[float, tuple[float, float]], points: int) -> dict[str, l
         keep = {0, len(x) - 1}
         for part in np.array_split(np.arange(len(x)), max(1, points // 2)):
             finite = part[np.isfinite(y[part])]
-            keep |= {int(finite[np.argmin(y[finite])]), int(finite[np.argmax(y[finite])])} if len(finite) else {int(part[0])}
+            ends = (np.argmin, np.argmax) if len(finite) else ()
+            keep |= {int(finite[end(y[finite])]) for end in ends} or {int(part[0])}
         chosen = np.array(sorted(keep))
         x, y, t = x[chosen], y[chosen], t[chosen]
     return {

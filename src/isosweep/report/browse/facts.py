@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from isosweep.record.schema import RECORD_FILE
+from isosweep.report.cells import Spec
+from isosweep.report.checks import setting_differences
 from isosweep.report.choice import CANDIDATES, default_rows
 from isosweep.report.collect import Run
 from isosweep.report.fields import OWN, hashable, leaves, lookup, short, text
@@ -16,6 +18,7 @@ from isosweep.report.metrics import choose, value
 
 LOG_FILE = "run.log"
 METRICS_FILE = "metrics.jsonl"
+MOST_KEYS = 3
 LOG_LINES, LOG_BYTES = 80, 16_000
 COSTS = ("time", "memory")
 NAMES = ("name", "device_name", "code_hash", "protocol")
@@ -46,19 +49,41 @@ def keys_of(runs: Sequence[Run]) -> Keys:
     return Keys({k: v for k, v in kept.items() if k not in same}, same)
 
 
-def titles(runs: Sequence[Run]) -> list[str]:
-    """A short name a run: what keeps settings apart, then the seed; the scene is said elsewhere."""
+def titles(runs: Sequence[Run]) -> list[tuple[str, str]]:
+    """A short name a run: what keeps settings apart, and the seed; the scene is said elsewhere.
+
+    Runs of one scene that would be called the same also get the keys in which they differ, or their run key.
+    """
     rows = default_rows(runs, ("dataset", "scene"), ("seed",))
-    made = []
-    for run in runs:
-        named = [text(run.get(k)) for k in rows if k in CANDIDATES and run.get(k) not in (None, "")]
-        further = [f"{short(k, rows)}={text(run.get(k))}" for k in rows if k not in CANDIDATES]
-        seed = [] if run.record.seed is None else [f"s{run.record.seed}"]
-        made.append(" ".join([*(named or [run.record.label]), *further, *seed]))
+    made = [(_setting(r, rows), "" if r.record.seed is None else f"s{r.record.seed}") for r in runs]
+    same: dict[tuple[str, str, str, str], list[int]] = {}
+    for i, run in enumerate(runs):
+        same.setdefault((run.record.dataset, run.record.scene, *made[i]), []).append(i)
+    for group in same.values():
+        if len(group) == 1:
+            continue
+        more = list(setting_differences([runs[i] for i in group], Spec(rows, ("dataset", "scene"))))
+        by_hand = {o.lstrip("+").partition("=")[0] for i in group for o in runs[i].record.overrides}
+        more = sorted(more, key=lambda k: (k not in by_hand, len(k)))[:MOST_KEYS]
+        names = [_setting(runs[i], (*rows, *more)) for i in group]
+        for i, name in zip(group, names, strict=True):
+            unique = names.count(name) == 1
+            made[i] = (
+                name if unique else f"{name} #{(runs[i].record.run_key or identity(runs[i]))[:6]}",
+                made[i][1],
+            )
     return made
 
 
-def metrics_of(runs: Sequence[Run], digits: Mapping[str, int]) -> tuple[list[dict[str, Any]], list[list[Any]]]:
+def _setting(run: Run, keys: Sequence[str]) -> str:
+    named = [text(run.get(k)) for k in keys if k in CANDIDATES and run.get(k) not in (None, "")]
+    further = [f"{short(k, keys)}={text(run.get(k))}" for k in keys if k not in CANDIDATES]
+    return " ".join([*(named or [run.record.label]), *further])
+
+
+def metrics_of(
+    runs: Sequence[Run], digits: Mapping[str, int]
+) -> tuple[list[dict[str, Any]], list[list[Any]]]:
     """Every score that any run has, then times and memory; and a row of numbers a run, None where there is none."""
     have = sorted({n for r in runs if r.scored and r.record.scores for n in r.record.scores.values})
     first = [m.name for m, _ in choose((), runs, digits)] if have else []

@@ -1,5 +1,7 @@
 """The page's folder: index.html, the scripts beside it, and what they load when it is looked at."""
 
+import hashlib
+import json
 import shutil
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -9,12 +11,14 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from isosweep.report.browse import facts, images, meshes
 from isosweep.report.browse.curves import read_curves
 from isosweep.report.browse.files import put, script
 from isosweep.report.collect import Collection, Run
 from isosweep.report.document import Document
-from isosweep.report.fields import ReportError
+from isosweep.report.fields import ReportError, order
 
 STATIC = Path(__file__).parent / "static"
 MARK = "isosweep-page.txt"
@@ -68,10 +72,13 @@ def write_page(
     parts: list[_Part] = []
     with ThreadPoolExecutor(4) as pool:  # decoding and encoding of pictures release the interpreter's lock
         made = pool.map(lambda r: _run(r, chosen[r.record.dataset, r.record.scene], target, limits), runs)
-        for number, (part, name) in enumerate(zip(made, names, strict=True)):
+        for number, (part, named) in enumerate(zip(made, names, strict=True)):
+            part.line["setting"], name = named[0], " ".join(filter(None, named))
             part.line["title"] = name
             parts.append(part)
-            written.notes += [f"{name} ({part.line['dataset']}/{part.line['scene']}): {n}" for n in part.notes]
+            written.notes += [
+                f"{name} ({part.line['dataset']}/{part.line['scene']}): {n}" for n in part.notes
+            ]
             if progress is not None:
                 progress(number + 1, len(runs))
     keys = facts.keys_of(runs)
@@ -110,9 +117,14 @@ def _claim(target: Path) -> None:
     try:
         for name in FOLDERS:
             (target / name).mkdir(parents=True, exist_ok=True)
-        put(target / MARK, b"A page of scripts/report.py --page: open index.html. It is replaced as a whole.\n")
+        put(
+            target / MARK,
+            b"A page of scripts/report.py --page: open index.html. It is replaced as a whole.\n",
+        )
     except OSError as error:
-        raise ReportError(f"cannot write {target}: {error.strerror}; choose another folder with --page") from error
+        raise ReportError(
+            f"cannot write {target}: {error.strerror}; choose another folder with --page"
+        ) from error
 
 
 def _chosen_views(runs: Sequence[Run], count: int) -> dict[tuple[str, str], list[str]]:
@@ -127,8 +139,8 @@ def _chosen_views(runs: Sequence[Run], count: int) -> dict[tuple[str, str], list
         most = max(have.values(), default=0)
         common = [v for v in have if have[v] == most]
         rest = [v for v in have if have[v] < most]
-        names = images.spaced(sorted(common, key=images.order), count)
-        chosen[scene] = sorted([*names, *rest[: count - len(names)]], key=images.order)
+        names = images.spaced(sorted(common, key=order), count)
+        chosen[scene] = sorted([*names, *rest[: count - len(names)]], key=order)
     return chosen
 
 
@@ -156,9 +168,6 @@ def _mesh(run: Run, target: Path, faces: int, notes: list[str]) -> tuple[dict[st
     path = facts.mesh_path(run)
     if path is None or faces <= 0:
         return None, ""
-    import hashlib
-    import json
-
     name = hashlib.sha1(f"1 {images.stamp(path)} {faces}".encode()).hexdigest()[:20]
     script_file, facts_file = target / "meshes" / f"{name}.js", target / "meshes" / f"{name}.json"
     if not (script_file.exists() and facts_file.exists()):
@@ -171,13 +180,14 @@ def _mesh(run: Run, target: Path, faces: int, notes: list[str]) -> tuple[dict[st
         put(script_file, script(f"mesh/{name}", {**packed, "data": data}))
         put(facts_file, json.dumps(packed).encode())
     about = json.loads(facts_file.read_bytes())
-    return {"file": name, **{k: about[k] for k in ("faces", "original", "core", "colors")}}, f"meshes/{name}.js"
+    return {
+        "file": name,
+        **{k: about[k] for k in ("faces", "original", "core", "colors")},
+    }, f"meshes/{name}.js"
 
 
 def _scenes(parts: Sequence[_Part]) -> dict[str, Any]:
-    """Where a camera looks, the same for all meshes of a scene: the median of the runs' boxes, so strays do not count."""
-    import numpy as np
-
+    """Where a camera looks, the same for all meshes of a scene: the median of the runs' boxes."""
     boxes: dict[str, list[Any]] = {}
     ups = {}
     for part in parts:
@@ -195,12 +205,12 @@ def _scenes(parts: Sequence[_Part]) -> dict[str, Any]:
 
 def _indexed(values: Sequence[Any]) -> dict[str, Any]:
     """Each value once, and a number for each run."""
-    table = {json_key(v): v for v in values}
+    table = {_key(v): v for v in values}
     number = {k: i for i, k in enumerate(table)}
-    return {"values": list(table.values()), "of": [number[json_key(v)] for v in values]}
+    return {"values": list(table.values()), "of": [number[_key(v)] for v in values]}
 
 
-def json_key(value: Any) -> tuple[str, str]:
+def _key(value: Any) -> tuple[str, str]:
     """1 and True and '1' are different values."""
     return type(value).__name__, str(value)
 

@@ -84,7 +84,9 @@ def write_views(folder: Path, views: list[str], target: Path, pixels: int) -> Vi
 def error_map(image: np.ndarray, truth: np.ndarray) -> np.ndarray:
     """Mean over the channels of |image - truth|, both 8 bit [H, W, 3], as colours of 'inferno', 0 to ERROR_TOP."""
     if image.shape != truth.shape:
-        raise ValueError(f"render is {image.shape[1]}x{image.shape[0]}, photograph {truth.shape[1]}x{truth.shape[0]}")
+        raise ValueError(
+            f"render is {image.shape[1]}x{image.shape[0]}, photograph {truth.shape[1]}x{truth.shape[0]}"
+        )
     error = np.abs(image.astype(np.int16) - truth.astype(np.int16)).mean(-1) / 255
     return _inferno()[(error / ERROR_TOP * 255).round().clip(0, 255).astype(np.uint8)]
 
@@ -111,7 +113,9 @@ def _error(rgb: Path, truth: Path, target: Path, pixels: int) -> str:
     def draw() -> Any:
         import PIL.Image
 
-        return _small(PIL.Image.fromarray(error_map(np.asarray(_open(rgb)), np.asarray(_open(truth)))), pixels)
+        return _small(
+            PIL.Image.fromarray(error_map(np.asarray(_open(rgb)), np.asarray(_open(truth)))), pixels
+        )
 
     return _once(target, f"{stamp(rgb)} {stamp(truth)} {pixels} {ERROR_TOP}", draw)
 

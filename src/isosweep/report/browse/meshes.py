@@ -49,19 +49,33 @@ def pack_mesh(path: Path, faces: int) -> Packed:
     turn = (np.argmin(f, axis=1)[:, None] + np.arange(3)) % 3
     f = np.take_along_axis(f, turn, axis=1)  # the same triangle, its least corner first
     f = f[np.lexsort((f[:, 2], f[:, 1], f[:, 0]))]
-    parts = [np.diff(q, axis=0, prepend=np.zeros((1, 3), dtype=np.int64)).astype("<u2").T.tobytes()]
+    parts = [_steps(q).astype("<u2").T.tobytes()]
     if c is not None:
-        parts.append(np.diff(c[order].astype(np.int16), axis=0, prepend=np.zeros((1, 3), np.int16)).astype("u1").T.tobytes())
+        parts.append(_steps(c[order].astype(np.int64)).astype("u1").T.tobytes())
     corners = np.stack([np.diff(f[:, 0], prepend=0), f[:, 1] - f[:, 0], f[:, 2] - f[:, 0]])
     parts.append(corners.astype("<u4").tobytes())
     data = base64.b64encode(gzip.compress(b"".join(parts), 9, mtime=0)).decode()
     box = tuple(tuple(float(x) for x in row) for row in core)
     return Packed(
-        data, len(q), len(f), original, tuple(map(float, low)), tuple(map(float, high)), (box[0], box[1]), c is not None
+        data,
+        len(q),
+        len(f),
+        original,
+        tuple(map(float, low)),
+        tuple(map(float, high)),
+        (box[0], box[1]),
+        c is not None,
     )
 
 
-def decimate(v: np.ndarray, f: np.ndarray, c: np.ndarray | None, faces: int) -> tuple[np.ndarray, np.ndarray, Any]:
+def _steps(rows: np.ndarray) -> np.ndarray:
+    """Differences to the row before; those below zero wrap around when they are stored."""
+    return np.diff(rows, axis=0, prepend=np.zeros((1, 3), dtype=np.int64))
+
+
+def decimate(
+    v: np.ndarray, f: np.ndarray, c: np.ndarray | None, faces: int
+) -> tuple[np.ndarray, np.ndarray, Any]:
     """About ``faces`` faces: by quadrics where fast-simplification is installed, else by clustering vertices."""
     if len(f) <= faces:
         return v, f, c
@@ -82,7 +96,9 @@ def decimate(v: np.ndarray, f: np.ndarray, c: np.ndarray | None, faces: int) -> 
     return points.astype(np.float64), kept.astype(np.int64), near
 
 
-def cluster(v: np.ndarray, f: np.ndarray, c: np.ndarray | None, faces: int) -> tuple[np.ndarray, np.ndarray, Any]:
+def cluster(
+    v: np.ndarray, f: np.ndarray, c: np.ndarray | None, faces: int
+) -> tuple[np.ndarray, np.ndarray, Any]:
     """One vertex, the mean, for each cell of a grid; the finest grid that leaves no more than ``faces`` faces."""
     low, size = v.min(0), float((v.max(0) - v.min(0)).max()) or 1.0
     best = None
@@ -105,7 +121,10 @@ def _clustered(
     label = label.ravel()
 
     def mean(values: np.ndarray) -> np.ndarray:
-        return np.stack([np.bincount(label, values[:, k], len(count)) for k in range(3)], axis=1) / count[:, None]
+        return (
+            np.stack([np.bincount(label, values[:, k], len(count)) for k in range(3)], axis=1)
+            / count[:, None]
+        )
 
     g = label[f]
     g = g[(g[:, 0] != g[:, 1]) & (g[:, 1] != g[:, 2]) & (g[:, 2] != g[:, 0])]

@@ -58,9 +58,9 @@
       columns.push({ name, runs, data });
       const box = el("figure", { class: "chart", "aria-label": `${name} over ${across === "x" ? "steps" : "seconds"}, ${runs.length} runs; the values are in the table below` }, el("figcaption", {}, name));
       charts.append(box);
-      const axis = { stroke: ink, grid: { stroke: grid, width: 1 }, ticks: { stroke: grid, width: 1 } };
+      const axis = { stroke: ink, size: 34, grid: { stroke: grid, width: 1 }, ticks: { stroke: grid, width: 1 } };
       plots.push(new uPlot({
-        width: box.clientWidth - 16, height: 230, legend: { show: false }, scales: { x: { time: false }, y: { distr: log ? 3 : 1 } },
+        width: box.clientWidth - 16, height: 220, legend: { show: false }, scales: { x: { time: false }, y: { distr: log ? 3 : 1 } },
         axes: [axis, { ...axis, size: 58 }],
         cursor: { sync: { key: "curves" }, points: { size: 6 } },
         series: [{}, ...runs.map((r, i) => ({ label: r.title, stroke: style(i).colour, dash: style(i).dash, width: 1.8, spanGaps: true, points: { show: tables[i][0].length < 30, size: 4 } }))],
@@ -96,6 +96,6 @@
         columns.map(c => { const v = last(c.data, i + 1); return el("td", { class: "number" }, v === null ? "–" : String(Number(v.toPrecision(5)))); }))))));
   }
 
-  addEventListener("resize", () => plots.forEach(p => { if (p.root.parentElement) p.setSize({ width: p.root.parentElement.clientWidth - 16, height: 230 }); }));
+  addEventListener("resize", () => plots.forEach(p => { if (p.root.parentElement) p.setSize({ width: p.root.parentElement.clientWidth - 16, height: 220 }); }));
   isosweep.views.push({ id: "curves", title: "Curves", show, leave: () => { plots.forEach(p => p.destroy()); plots = []; } });
 })();

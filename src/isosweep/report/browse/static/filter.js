@@ -27,12 +27,15 @@
     return index().runs.filter(run => terms.every(t => t(run)) && sets.every(([k, v]) => v.has(shown(value(run, k)))));
   }
   const MOST = 6;
-  // The runs to draw: the ticked ones, else the first few.
+  // The runs to draw: the ticked ones, else the first run of each setting in the first scene.
   function picked(of = runs()) {
     const ticked = of.filter(r => state.picked.includes(r.id));
     if (ticked.length) return ticked;
-    const whole = of.filter(r => r.state === "finished");
-    return (whole.length ? whole : of).slice(0, MOST);
+    const whole = of.filter(r => r.state === "finished"), some = whole.length ? whole : of;
+    const first = new Map();
+    for (const r of some) if (isosweep.scene(r) === isosweep.scene(some[0]) && !first.has(r.setting)) first.set(r.setting, r);
+    const one = [...first.values()];
+    return [...one, ...some.filter(r => !one.includes(r))].slice(0, one.length > 1 ? Math.min(one.length, MOST) : MOST);
   }
   function pick(run, on) {
     state.picked = state.picked.filter(id => id !== run.id);

@@ -44,8 +44,7 @@
         select("Right", options, view.right, v => set("right", v), { id: "right" }),
         button("Ground truth", e => { peek = !peek; e.target.setAttribute("aria-pressed", peek); document.getElementById("compare").classList.toggle("peek", peek); },
           { id: "peek", "aria-pressed": String(peek), title: "Show the photograph instead of both" })),
-      stage(left, right, truth), view.kind === "error" ? scale() : null,
-      both(left, right, set),
+      el("div", { class: "bench" }, el("div", { class: "main" }, stage(left, right, truth), view.kind === "error" ? scale() : null), both(left, right, set)),
       el("h2", {}, `All ${runs.length} runs of ${view.scene}, ${view.view}`), strip(runs, truth, set));
     return null;
   }
@@ -79,9 +78,9 @@
     const size = () => {
       const image = box.querySelector("img");
       if (!image?.naturalWidth) return;
-      const width = zoom === "fit" ? Math.min(Math.max(image.naturalWidth, 2 * 320), 760) : image.naturalWidth * Number(zoom);
-      box.style.setProperty("--width", `${width}px`);
-      box.style.setProperty("--aspect", `${image.naturalWidth} / ${image.naturalHeight}`);
+      box.style.setProperty("--width", `${zoom === "fit" ? 900 : image.naturalWidth * Number(zoom)}px`);
+      box.style.setProperty("--aspect", String(image.naturalWidth / image.naturalHeight));
+      box.classList.toggle("coarse", box.clientWidth >= 2 * image.naturalWidth);  // pixels are to be seen, not smeared
     };
     box.querySelectorAll("img").forEach(i => i.addEventListener("load", size));
     size();
@@ -96,11 +95,11 @@
 
   // Every kind of picture of both sides, and their scores of this view.
   function both(left, right, set) {
-    const row = side => el("tr", {}, el("th", { scope: "row", class: "name" }, side.title, scores(side)), KINDS.map(([kind, text]) => el("td", {},
+    const row = side => [el("tr", {}, el("th", { scope: "rowgroup", class: "name", colspan: "4" }, side.title, " ", scores(side))), el("tr", {}, KINDS.map(([kind, text]) => el("td", {},
       file(side, kind) && (side.run || kind === "rgb") ? el("button", { type: "button", class: "picture", "aria-label": `Show ${text.toLowerCase()} in the slider`, onclick: () => set("kind", kind) },
-        el("img", { src: file(side, kind), alt: `${text}, ${side.title}`, loading: "lazy" })) : "–")));
-    return el("div", { class: "wide" }, el("table", { class: "both" }, el("thead", {}, el("tr", {}, el("th", {}), KINDS.map(([, text]) => el("th", { scope: "col" }, text)))),
-      el("tbody", {}, row(left), row(right))), el("p", { class: "note" }, "Depth: bright is near; each picture has a range of its own, as the run saved it."));
+        el("img", { src: file(side, kind), alt: `${text}, ${side.title}`, loading: "lazy" })) : "–")))];
+    return el("div", { class: "wide" }, el("table", { class: "both" }, el("thead", {}, el("tr", {}, KINDS.map(([, text]) => el("th", { scope: "col" }, text)))),
+      el("tbody", {}, row(left)), el("tbody", {}, row(right))), el("p", { class: "note" }, "Depth: bright is near; each picture has a range of its own, as the run saved it."));
   }
   function scores(side) {
     const list = el("span", { class: "scores" });

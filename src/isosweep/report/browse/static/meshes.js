@@ -81,15 +81,15 @@
   }
 
   function build(canvas, box, windows, runs) {
-    const renderer = new THREE.WebGLRenderer({ canvas, antialias: true, alpha: true, preserveDrawingBuffer: true });
+    const renderer = new THREE.WebGLRenderer({ canvas, antialias: true, alpha: true });
     const place = index().scenes[state.view.scene];
     const camera = new THREE.PerspectiveCamera(35, 1, place.radius / 100, place.radius * 100);
     const scenes = runs.map(() => {
       const made = new THREE.Scene();
-      made.add(new THREE.HemisphereLight(0xffffff, 0x777777, 1.6));
+      made.add(new THREE.HemisphereLight(0xffffff, 0x999999, 2));
       return made;
     });
-    const lights = scenes.map(s => { const light = new THREE.DirectionalLight(0xffffff, 1.7); s.add(light, light.target); return light; });
+    const lights = scenes.map(s => { const light = new THREE.DirectionalLight(0xffffff, 1.6); s.add(light, light.target); return light; });
     const meshes = runs.map(() => null);
     let controls = null, asked = false, gone = false;
     const center = new THREE.Vector3(...place.center);
@@ -99,7 +99,7 @@
       const up = new THREE.Vector3(...UPS[state.view.up || place.up]);
       const side = new THREE.Vector3(Math.abs(up.x) > 0.5 ? 0 : 1, 0, Math.abs(up.x) > 0.5 ? 1 : 0), front = new THREE.Vector3().crossVectors(side, up);
       camera.up.copy(up);
-      camera.position.copy(center).addScaledVector(side, 1.6 * place.radius).addScaledVector(front, 2.9 * place.radius).addScaledVector(up, 1.5 * place.radius);
+      camera.position.copy(center).addScaledVector(side, 1.3 * place.radius).addScaledVector(front, 2.3 * place.radius).addScaledVector(up, 1.2 * place.radius);
       controls = new THREE.OrbitControls(camera, canvas);
       controls.target.copy(center);
       controls.update();
