@@ -211,6 +211,7 @@ def _without_replaced(members: list[Run], spec: Spec) -> tuple[list[Run], int]:
 def _atom(members: Sequence[Run], metric: Metric, spec: Spec) -> Cell:
     values: dict[Key, float] = {}
     causes: list[Cause] = []
+    without: dict[Key, str] = {}
     protocols: dict[str, None] = {}
     for run in members:
         over = tuple([run.get(k) for k in spec.over])
@@ -220,8 +221,10 @@ def _atom(members: Sequence[Run], metric: Metric, spec: Spec) -> Cell:
             continue
         number, why = value(run, metric)
         if number is None:
-            missing = why.startswith("its record has no ")
-            causes.append(Cause(describe(spec.over, over), "missing" if missing else "failed", why))
+            if why.startswith("its record has no "):
+                without[over] = why
+            else:
+                causes.append(Cause(describe(spec.over, over), "failed", why))
             continue
         same = over
         repeat = 1
@@ -231,6 +234,8 @@ def _atom(members: Sequence[Run], metric: Metric, spec: Spec) -> Cell:
         values[same] = number
         if run.record.scores is not None and run.record.scores.protocol:
             protocols.setdefault(run.record.scores.protocol)
+    # a method's images and its mesh may be scored into two records: what one lacks the other has
+    causes += [Cause(describe(spec.over, o), "missing", w) for o, w in without.items() if o not in values]
     if values:
         return Cell("value", values, tuple(causes), tuple(protocols))
     open_ = all(c.state in (*MISSING_STATES, "missing") for c in causes)

@@ -15,14 +15,17 @@ ALLOW_WORD: Mapping[Kind, str] = {
     "protocol": "protocol", "score setting": "protocol", "code": "code", "setting": "settings", "seed": "settings",
 }  # fmt: skip
 
-NOT_COMPARED = ("step",)
-"""Score settings that belong to the run, not to the scoring: with checkpoint=best each seed has its own step."""
+NOT_COMPARED = (
+    "step", "seed", "sample_seed", "mesh", "mesh_sha256", "transform", "vertices", "faces", "faces_after_culling",
+    "points_in_box", "points_observed", "mesh_within_cap", "scan_within_cap", "paired_by",
+)  # fmt: skip
+"""Score settings that belong to the result, not to the scoring: with checkpoint=best each seed has its own step."""
 IMAGES_ONLY = (
     "split", "held_out", "n_views", "views_of_split", "background", "composite", "quantise", "pixel_centre",
-    "data_range", "psnr_cap_db", "ssim", "lpips_weights",
+    "data_range", "psnr_cap_db", "ssim", "lpips_weights", "lpips", "views", "crop",
 )  # fmt: skip
 GEOMETRY_ONLY = ("world_unit", "samples", "sample_seed", "fscore_at", "visibility", "visual_hull")
-OF_ONE = {"ssim": "ssim", "lpips_weights": "lpips", "psnr_cap_db": "psnr"}
+OF_ONE = {"ssim": "ssim", "lpips_weights": "lpips", "lpips": "lpips", "psnr_cap_db": "psnr"}
 GEOMETRY_CONFIG = ("export.resolution", "export.level", "export.largest_component", "dataset.truth")
 """Config keys outside the run key that decide the mesh, and what it is scored against."""
 SHOWN = 8
@@ -56,20 +59,20 @@ def check(
             values = tuple(f"{n} ({c} runs)" for n, c in names.items())
             found.append(Conflict("protocol", "the table", metric.asked, values))
     scored = {key: [r for r in members if r.scored] for key, members in atoms.items()}
-    everyone = [r for members in scored.values() for r in members]
+    ranked = [m for m, _ in metrics if not m.cost]
     if "protocol" not in spec.keys:
-        found += _differ("protocol", "the table", "protocol", everyone, lambda r: r.get("protocol"))
+        found += _protocols(scored, spec, ranked)
     for (row, place), members in scored.items():
         if len(members) > 1:
-            found += _settings(_name(spec, row, place), members, spec)
+            found += _settings(_name(spec, row, place), members, spec, ranked)
     if "code_hash" not in spec.keys:
         lines: dict[tuple[Key, str], list[Run]] = {}
         for (row, place), members in scored.items():  # a data set's mean is a cell as well
             lines.setdefault((row, place.dataset), []).extend(members)
         for (row, dataset), members in lines.items():
             where = f"{describe(spec.rows, row)} on {dataset}"
-            found += _differ("code", where, "code_hash", members, lambda r: r.record.code_hash)
-    return found + _score_settings(scored, spec, [m for m, _ in metrics])
+            found += _differ("code", where, "code_hash", members, lambda r: r.code)
+    return found + _score_settings(scored, spec, ranked)
 
 
 def split(found: Iterable[Conflict], allow: Sequence[str]) -> tuple[list[Conflict], list[Conflict]]:
@@ -124,18 +127,18 @@ def refusal(refused: Sequence[Conflict]) -> str:
 
 def setting_differences(members: Sequence[Run], spec: Spec) -> dict[str, list[Any]]:
     """Own field or dotted config key -> its values, where runs differ in more than ``over``, rows and columns."""
-    free = (*spec.over, *spec.keys, "seed", "scene", "dataset.scene")
+    free = (*spec.over, *spec.keys, "scene", "dataset.scene")
     found: dict[str, list[Any]] = {}
     for name in OWN:
         values = list(dict.fromkeys(v for r in members if (v := getattr(r.record, name)) not in (None, "")))
-        if len(values) > 1 and name not in free and name != "seed":
+        if len(values) > 1 and name not in free:
             found[name] = values
-    saying = [r for r in members if r.record.config]
+    saying = [r for r in members if r.record.config and not r.external]
     if len(saying) > 1:
         first = essential(saying[0].record.config)
         for other in saying[1:]:
             for path, (a, b) in differences(first, essential(other.record.config)).items():
-                if not below(path, free):
+                if path not in free:  # the field `model` is no word on the config keys below `model.`
                     values = found.setdefault(path, [a])
                     if b not in values:
                         values.append(b)
@@ -147,16 +150,44 @@ def _name(spec: Spec, row: Key, place: Place) -> str:
     return ", ".join(x for x in (describe(spec.rows, row), describe(spec.cols, place.col), *scene) if x)
 
 
-def _settings(where: str, members: Sequence[Run], spec: Spec) -> list[Conflict]:
+def _protocols(
+    scored: Mapping[tuple[Key, Place], Sequence[Run]], spec: Spec, metrics: Sequence[Metric]
+) -> list[Conflict]:
+    """One protocol for each metric, in all our rows and within each external row.
+
+    An external row under another protocol stands beside ours unranked (document.py); where all rows are
+    external they share one.
+    """
+    found: dict[tuple[str, tuple[str, ...]], Conflict] = {}
+    for metric in metrics:
+        rows: dict[tuple[Key, str], list[Run]] = {}
+        for (row, place), members in scored.items():
+            having = [r for r in members if value(r, metric)[0] is not None]
+            rows.setdefault((row, place.dataset), []).extend(having)
+        every = [r for members in rows.values() for r in members]
+        table = [r for r in every if not r.external] or every
+        conflicts = _differ("protocol", "the table", "protocol", table, lambda r: r.get("protocol"))
+        if not conflicts:
+            for (row, dataset), members in rows.items():
+                where = f"{describe(spec.rows, row)} on {dataset}"
+                conflicts += _differ("protocol", where, "protocol", members, lambda r: r.get("protocol"))
+        for conflict in conflicts:
+            found.setdefault((conflict.where, conflict.values), conflict)
+    return list(found.values())
+
+
+def _settings(where: str, members: Sequence[Run], spec: Spec, metrics: Sequence[Metric]) -> list[Conflict]:
     differing = setting_differences(members, spec)
     names = sorted(differing, key=lambda k: (k not in OWN, not _set_by_hand(k, members), k.count("."), k))
     found = [Conflict("setting", where, k, tuple(text(v) for v in differing[k][:6])) for k in names]
     if not found:
-        seeds = Counter(tuple(r.get(k) for k in spec.over) for r in members)
-        for over, count in seeds.items():
-            if count > 1 and any(v is not None for v in over):
-                folders = [r.folder for r in members if tuple(r.get(k) for k in spec.over) == over]
-                found.append(Conflict("seed", where, describe(spec.over, over), tuple(folders[:4])))
+        seeds: dict[Key, list[Run]] = {}
+        for run in members:
+            seeds.setdefault(tuple([run.get(k) for k in spec.over]), []).append(run)
+        for over, runs in seeds.items():
+            if len(runs) > 1 and any(sum(value(r, m)[0] is not None for r in runs) > 1 for m in metrics):
+                said = describe(spec.over, over) or "twice"
+                found.append(Conflict("seed", where, said, tuple(r.folder for r in runs[:4])))
     return found
 
 
@@ -176,20 +207,18 @@ def _differ(
 def _score_settings(
     scored: Mapping[tuple[Key, Place], Sequence[Run]], spec: Spec, metrics: Sequence[Metric]
 ) -> list[Conflict]:
-    """Score settings within one scene, over all rows: a background or a culling rule makes other numbers."""
-    if "protocol" in spec.keys:
-        return []
-    scenes: dict[tuple[str, str], list[Run]] = {}
+    """Score settings within one scene and protocol, over all rows: a background or a culling rule makes other numbers."""
+    scenes: dict[tuple[str, str, str], list[Run]] = {}
     for (_, place), members in scored.items():
-        scenes.setdefault((place.dataset, place.scene), []).extend(members)
+        for run in members:
+            protocol = run.get("protocol") or ""
+            scenes.setdefault((place.dataset, place.scene, protocol), []).append(run)
     found: dict[tuple[str, str], Conflict] = {}
-    for (dataset, scene), members in scenes.items():
+    for (dataset, scene, _), members in scenes.items():
         for metric in metrics:
-            if metric.cost:
-                continue
             having = [r for r in members if value(r, metric)[0] is not None]
             for key, values in _differing_settings(having, metric).items():
-                if not below(key, spec.keys):
+                if key not in spec.keys:
                     where = f"scene {dataset}/{scene}, {metric.name}"
                     found.setdefault((where, key), Conflict("score setting", where, key, values))
     return list(found.values())
@@ -233,7 +262,7 @@ COMMON = ("train", "optim", "dataset", "backend", "device")
 def side_notes(atoms: Mapping[tuple[Key, Place], Sequence[Run]], spec: Spec) -> list[str]:
     """Settings in which rows, or the scenes of a row, differ and that no key of the table names: said, not refused."""
     firsts = {
-        key: next((r for r in members if r.scored and r.record.config), None)
+        key: next((r for r in members if r.scored and r.record.config and not r.external), None)
         for key, members in atoms.items()
     }
     across: dict[str, list[str]] = {}
@@ -246,7 +275,7 @@ def side_notes(atoms: Mapping[tuple[Key, Place], Sequence[Run]], spec: Spec) -> 
             head = heads.setdefault(key, run)
             a, b = ({k: v for k, v in essential(r.record.config).items() if k in COMMON} for r in (head, run))
             for path, values in differences(a, b).items():
-                if not below(path, (*spec.keys, *spec.over, "dataset.scene")):
+                if path not in (*spec.keys, *spec.over, "dataset.scene"):
                     seen = found.setdefault(path, [])
                     seen += [w for v in values if (w := text(v)) not in seen]
     notes = []

@@ -55,7 +55,7 @@ def require(keys: Sequence[str], runs: Sequence[Run], option: str) -> None:
                 f"{option} {key} names a group of settings; name one below it: "
                 f"{', '.join(f'{key}.{k}' for k in leaves(inside)[:12])}"
             )
-        if not found and not any(_present(r.record.config, key) for r in runs):
+        if not found and not any(present(r.record.config, key) for r in runs):
             known = [*OWN, *FURTHER, *{k for r in runs[:200] for k in leaves(r.record.config)}]
             raise ReportError(
                 f"{option} {key}: no record has this key.{near(key, known)} Any dotted key of the config, or "
@@ -63,7 +63,8 @@ def require(keys: Sequence[str], runs: Sequence[Run], option: str) -> None:
             )
 
 
-def _present(config: Any, path: str) -> bool:
+def present(config: Any, path: str) -> bool:
+    """Whether a config has a dotted path, be its value null."""
     for part in path.split("."):
         if not isinstance(config, dict) or part not in config:
             return False

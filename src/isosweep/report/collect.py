@@ -1,6 +1,7 @@
 """Records from folders and sweeps, of this program's runs and of anybody else's methods."""
 
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +21,7 @@ from isosweep.record.lock import holder_is_alive
 from isosweep.record.outcome import read_outcome
 from isosweep.record.rows import record_folders
 from isosweep.record.schema import RECORD_FILE, Status, Times
-from isosweep.report.fields import FURTHER, OWN, ReportError, hashable, lookup, near
+from isosweep.report.fields import FURTHER, OWN, ReportError, hashable, lookup, means, near
 
 MISSING_STATES = ("queued", "running", "preempted", "lost", "waiting")
 """States of a run that may still bring its number; the others failed."""
@@ -64,6 +65,7 @@ class RecordPart(msgspec.Struct, frozen=True, kw_only=True):
     times: Times = msgspec.field(default_factory=Times)
     memory: MemoryPart = msgspec.field(default_factory=MemoryPart)
     device: str = ""
+    backend: str = ""
     code_hash: str = ""
     error: ErrorPart | None = None
 
@@ -77,8 +79,17 @@ class Run:
 
     @property
     def external(self) -> bool:
-        """Another program's method: it says nothing about code or settings, so they cannot be compared."""
-        return not self.record.code_hash and not self.record.config
+        """Another program's method: its training code and settings are not in the record.
+
+        scripts/evaluate.py says so by its backend, a record written by hand by leaving them out.
+        """
+        r = self.record
+        return r.backend == "external" or (not r.code_hash and not r.config)
+
+    @property
+    def code(self) -> str:
+        """Hash of the numerical code that trained it; that of an external record is only its scorer's."""
+        return "" if self.external else self.record.code_hash
 
     @property
     def scored(self) -> bool:
@@ -87,12 +98,14 @@ class Run:
     def get(self, key: str) -> Any:
         """The value of a field or of a dotted config key, hashable; None where it is not there."""
         r = self.record
+        if key in ("model", "label"):  # whoever gives one of them has the other called so, too
+            return getattr(r, key) or r.model or r.label
         if key in OWN:
             return getattr(r, key)
         if key in FURTHER:
             if key == "protocol":
                 return r.scores.protocol if r.scores is not None else None
-            return r.device if key == "device_name" else getattr(r, key)
+            return r.device if key == "device_name" else self.code or None if key == "code_hash" else r.name
         return hashable(lookup(r.config, key))
 
     def why_not(self) -> tuple[str, str]:
@@ -121,23 +134,19 @@ class Collection:
     doubles: int = 0
     """Records of a run that was found twice (same key): one of them counts."""
 
-    @property
-    def code(self) -> set[str]:
-        return {r.record.code_hash for r in self.runs if r.record.code_hash}
-
 
 _DECODER = msgspec.json.Decoder(RecordPart)
 
 
 def collect(sources: Sequence[str], root: Path) -> Collection:
-    """All records of the sources, each a folder or the name of a sweep below ``root`` (run.root).
+    """All records of the sources, each a folder, a record.json or the name of a sweep below ``root`` (run.root).
 
     A name that is both is the sweep; ``./name`` is the folder. Raises ReportError for a source that is neither.
     """
     found = Collection()
     below_root: Collection | None = None
     for source in sources:
-        folder = Path(source)
+        folder = Path(source).parent if Path(source).name == RECORD_FILE else Path(source)
         sweeps = sweep_names(sweeps_root(root)) if "/" not in source else []
         if source not in sweeps and folder.is_dir():
             _add(found, read_folder(folder))
@@ -184,7 +193,7 @@ def parse(data: bytes) -> RecordPart:
         part = msgspec.convert(json.loads(data), RecordPart)
     if not part.model and not part.label:
         raise ValueError("it names neither a `model` nor a `label`: say whose numbers these are")
-    return part if part.label else msgspec.structs.replace(part, label=part.model)
+    return part
 
 
 def _sweep(name: str, root: Path, known: Collection) -> Collection | None:
@@ -227,11 +236,16 @@ def _add(found: Collection, part: Collection) -> None:
 
 
 def _once(runs: Sequence[Run]) -> tuple[list[Run], int]:
-    """Each folder and each run key once: the finished one, of two finished ones the later."""
+    """Each folder and each run key once: the finished one, of two finished ones the later.
+
+    External records count by their folder: their key does not tell apart a mesh and renders of one method.
+    """
     kept: dict[str, Run] = {}
     doubles = 0
     for run in runs:
-        key = run.record.run_key or run.folder
+        key = run.record.run_key
+        if not key or run.external:
+            key = os.path.realpath(run.folder)
         other = kept.get(key)
         if other is not None and other.folder != run.folder:
             doubles += 1
@@ -244,9 +258,9 @@ def _rank(run: Run) -> tuple[bool, str]:
     return run.scored, run.record.times.finished or ""
 
 
-def where(runs: Sequence[Run], conditions: Sequence[tuple[str, str]], text: Any) -> list[Run]:
-    """The runs whose keys have the wanted values (as shown); several values of one key are alternatives."""
-    wanted: dict[str, set[str]] = {}
+def where(runs: Sequence[Run], conditions: Sequence[tuple[str, str]]) -> list[Run]:
+    """The runs whose keys have the wanted values (fields.means); several values of one key are alternatives."""
+    wanted: dict[str, list[str]] = {}
     for key, value in conditions:
-        wanted.setdefault(key, set()).add(value)
-    return [r for r in runs if all(text(r.get(k)) in values for k, values in wanted.items())]
+        wanted.setdefault(key, []).append(value)
+    return [r for r in runs if all(any(means(r.get(k), v) for v in vs) for k, vs in wanted.items())]

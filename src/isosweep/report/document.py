@@ -64,6 +64,8 @@ class Extras:
     notes: Sequence[str] = ()
     published: Sequence[PublishedRow] = ()
     rank_published: bool = False
+    rank_mixed: bool = False
+    """Rows of other protocols take part in the ranks (--allow protocol)."""
 
 
 def compose(title: str, table: Table, extras: Extras) -> Document:
@@ -95,14 +97,7 @@ def _block(table: Table, part: tuple[str, list[Pair]], extras: Extras, uniform: 
     columns = [_heading(table, column) for column, _ in pairs]
     if not title:
         title, columns = columns[0], [metric.title for _, metric in pairs]
-    ranked: dict[Pair, list[Mark]] = {}
-    for pair in pairs:
-        column, metric = pair
-        values = [table.cell(row, column, metric).mean for row in table.rows]
-        if extras.rank_published:
-            figures = [row.cells.get(pair) for row in extras.published]
-            values += [float(f) if f else None for f in figures]
-        ranked[pair] = marks(values, metric)
+    ranked = {pair: _ranks(table, pair, extras) for pair in pairs}
     lines = [
         Line(
             "external" if row in table.external else "ours",
@@ -123,6 +118,33 @@ def _block(table: Table, part: tuple[str, list[Pair]], extras: Extras, uniform: 
             lines.append(Line("published", (row.method, *blank), tuple(cells), i + 1))
     labels = tuple(short(k, table.spec.rows) for k in table.spec.rows)
     return Block(title, labels, tuple(columns), tuple(lines))
+
+
+def _ranks(table: Table, pair: Pair, extras: Extras) -> list[Mark]:
+    """A mark for each row, then each published row; rows of another protocol than ours have none."""
+    cells = [table.cell(row, *pair) for row in table.rows]
+    figures = [row.cells.get(pair) for row in extras.published] if extras.rank_published else []
+    printed = [float(f) if f else None for f in figures]
+    if extras.rank_mixed:
+        return marks([*(c.mean for c in cells), *printed], pair[1])
+    if "protocol" in table.spec.rows:  # each protocol's rows among themselves
+        at = table.spec.rows.index("protocol")
+        found: list[Mark] = [""] * (len(cells) + len(printed))
+        for protocol in {row[at] for row in table.rows}:
+            own = [c.mean if row[at] == protocol else None for row, c in zip(table.rows, cells, strict=True)]
+            found[: len(cells)] = [a or b for a, b in zip(found, marks(own, pair[1]), strict=False)]
+        return found
+    good = ours(table, pair[1])
+    return marks([*(c.mean if good.issuperset(c.protocols or ("",)) else None for c in cells), *printed], pair[1])
+
+
+def ours(table: Table, metric: Metric) -> set[str]:
+    """Protocols of our rows' numbers ('' for not said); of all rows' where none is ours. A cost has none."""
+    by_row: dict[bool, set[str]] = {False: set(), True: set()}
+    for (row, _, m), cell in table.cells.items():
+        if m == metric and cell.values:
+            by_row[row in table.external].update(cell.protocols or ("",))
+    return by_row[False] or by_row[True]
 
 
 def _heading(table: Table, column: Column) -> str:
@@ -200,9 +222,6 @@ def _source(row: PublishedRow, table: Table) -> str:
 
 def _notes(table: Table, extras: Extras, uniform: int | None) -> list[str]:
     scored = [r for r in table.runs if r.scored]
-    protocols = sorted(
-        {r.record.scores.protocol or "not said" for r in scored if r.record.scores is not None}
-    )
     over = ", ".join(short(k, table.spec.over) for k in table.spec.over) or "nothing"
     if uniform == 1:
         spread = "every number is of one run, so there is no spread"
@@ -211,7 +230,7 @@ def _notes(table: Table, extras: Extras, uniform: int | None) -> list[str]:
     else:
         spread = f"mean ± standard deviation (ddof=1) over {over}, (n); no ± for n = 1"
     notes = [
-        f"Protocol {', '.join(protocols) or '–'}; {spread}. Best bold, second underlined, as printed; – missing."
+        f"Protocol {_protocols(table)}; {spread}. Best bold, second underlined, as printed; – missing."
     ]
     if any(c.mean for c in table.columns):
         means = "; ".join(f"{d or 'mean'}: {n} scenes" for d, n in _mean_sizes(table).items())
@@ -223,14 +242,15 @@ def _notes(table: Table, extras: Extras, uniform: int | None) -> list[str]:
         f"Tolerated ({c.kind}), {c.where}: {c.key} is {', '.join(c.values)}."
         for c in _merged(extras.tolerated)
     ]
-    codes = sorted(extras.collection.code & {r.record.code_hash for r in scored})
+    codes = sorted({r.code for r in scored if r.code})
     if len(codes) > 1:
         notes.append(f"Cells come from {len(codes)} versions of the numerical code: {', '.join(codes)}.")
     if table.external:
         named = "; ".join(describe(table.spec.rows, row) for row in table.rows if row in table.external)
         notes.append(
-            f"External: {named}. Their code and settings are not in the records and were not compared."
+            f"External: {named}. How they were trained is not in their records and was not compared."
         )
+        notes += _foreign(table, extras)
     if any(m.cost for m in table.metrics):
         devices = sorted({r.record.device for r in scored if r.record.device}, key=order)
         notes.append(
@@ -245,6 +265,12 @@ def _notes(table: Table, extras: Extras, uniform: int | None) -> list[str]:
             f"Differences: row minus baseline; interval: bootstrap over scenes ({RESAMPLES} resamples, seed fixed); "
             "sign test: two-sided, ties left out."
         )
+        most = max(c.n for c in extras.comparisons)
+        if most < 6:
+            notes.append(
+                f"Few scenes: with {most} the sign test cannot come below p = {2.0 ** (1 - max(most, 1)):.2g}, and the "
+                "interval is rough."
+            )
     notes += extras.notes
     if table.replaced:
         notes.append(
@@ -253,6 +279,37 @@ def _notes(table: Table, extras: Extras, uniform: int | None) -> list[str]:
     if extras.collection.doubles:
         notes.append(f"{extras.collection.doubles} records are copies of runs that are counted already.")
     return notes
+
+
+def _protocols(table: Table) -> str:
+    """'standard', or 'standard (psnr, ssim), dtu-neus (chamfer)' where scores have different ones."""
+    found: dict[str, list[str]] = {}
+    for metric in (m for m in table.metrics if not m.cost):
+        said = " and ".join(sorted(p or "not said" for p in ours(table, metric)))
+        if said:
+            found.setdefault(said, []).append(metric.asked)
+    if len(found) < 2:
+        return next(iter(found), "–")
+    return ", ".join(f"{said} ({', '.join(names)})" for said, names in found.items())
+
+
+def _foreign(table: Table, extras: Extras) -> list[str]:
+    """Which external rows were scored under another protocol than ours."""
+    if "protocol" in table.spec.keys:
+        return []
+    found: dict[tuple[Key, str], list[str]] = {}
+    for row in (r for r in table.rows if r in table.external):
+        for metric in (m for m in table.metrics if not m.cost):
+            cells = [table.cell(row, column, metric) for column in table.columns]
+            said = {p for c in cells if c.values for p in c.protocols or ("",)}
+            if not said <= ours(table, metric):
+                named = ", ".join(sorted(p or "not said" for p in said))
+                found.setdefault((row, named), []).append(metric.asked)
+    how = "ranked with ours (--allow protocol)" if extras.rank_mixed else "not ranked with ours"
+    return [
+        f"{describe(table.spec.rows, row)}: {', '.join(names)} under protocol {said}, {how}."
+        for (row, said), names in found.items()
+    ]
 
 
 def _mean_sizes(table: Table) -> Mapping[str, int]:

@@ -43,8 +43,24 @@ def text(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, float):
-        return f"{value:g}"
+        brief = f"{value:g}"
+        return brief if float(brief) == value or value != value else repr(value)
     return value if isinstance(value, str) else json.dumps(value)
+
+
+def means(value: Any, word: str) -> bool:
+    """Whether ``word``, as typed on a command line, names the value: as shown, or as a number or list written otherwise."""
+    if text(value) == word:
+        return True
+    if value is None or value == "":
+        return word in ("null", "none", "")
+    try:
+        typed = json.loads(word)
+    except ValueError:
+        return False
+    if isinstance(typed, int | float) and not isinstance(typed, bool):
+        return isinstance(value, int | float) and not isinstance(value, bool) and value == typed
+    return hashable(typed) == value
 
 
 def hashable(value: Any) -> Any:

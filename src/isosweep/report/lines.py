@@ -136,7 +136,7 @@ def _identity(table: Table, row: dict[str, Any], method: str) -> dict[str, Any]:
 
 
 def _codes(members: Sequence[Run]) -> set[str]:
-    return {r.record.code_hash for r in members if r.scored and r.record.code_hash}
+    return {r.code for r in members if r.scored and r.code}
 
 
 def _plain(name: str, value: Any) -> Any:

@@ -4,15 +4,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from isosweep.record.schema import RECORD_FILE
 from isosweep.report import latex, markdown, page
 from isosweep.report.cells import Spec, Table, build, group
-from isosweep.report.checks import check, refusal, side_notes, split
-from isosweep.report.choice import default_rows, require
+from isosweep.report.checks import ALLOW_WORD, GEOMETRY_CONFIG, check, refusal, side_notes, split
+from isosweep.report.choice import default_rows, present, require
 from isosweep.report.collect import Collection, Run, collect, where
 from isosweep.report.document import Document, Extras, compose
-from isosweep.report.fields import ReportError, text
+from isosweep.report.fields import FURTHER, OWN, ReportError, leaves, near, text
 from isosweep.report.lines import cell_lines, comparison_lines, to_csv, to_parquet
-from isosweep.report.metrics import COSTS, choose
+from isosweep.report.metrics import COSTS, Metric, choose
 from isosweep.report.paired import Comparison, compare
 from isosweep.report.published import beside, read_published
 
@@ -36,7 +37,8 @@ class Request:
     root: Path = Path("results/runs")
     rows: tuple[str, ...] | None = None
     cols: tuple[str, ...] | None = None
-    over: tuple[str, ...] = ("seed",)
+    over: tuple[str, ...] | None = None
+    """None: the seed, unless it is a row or a column."""
     metrics: tuple[str, ...] = ()
     columns: tuple[str, ...] = ()
     conditions: Pairs = ()
@@ -66,7 +68,8 @@ def make(request: Request) -> Made:
     score or source that is not there.
     """
     found = collect(request.sources, request.root)
-    runs = where(found.runs, request.conditions, text)
+    require([k for k, _ in request.conditions], found.runs, "--where")
+    runs = where(found.runs, request.conditions)
     if not runs:
         raise NoRuns(_nothing(request, found))
     spec = _spec(request, runs)
@@ -77,6 +80,7 @@ def make(request: Request) -> Made:
         raise ReportError(f"--columns {','.join(unknown)}: there are {', '.join(COSTS)}")
     chosen = choose(request.metrics, runs, request.digits)
     chosen += choose(request.columns, runs, request.digits) if request.columns else []
+    _known(request.allow, runs, [metric for metric, _ in chosen])
     atoms = group(runs, spec)
     refused, tolerated = split(check(atoms, spec, chosen), request.allow)
     if refused:
@@ -85,7 +89,7 @@ def make(request: Request) -> Made:
     notes = side_notes(atoms, spec)
     comparisons: list[Comparison] = []
     if request.against:
-        comparisons, unpaired = compare(table, request.against)
+        comparisons, unpaired = compare(table, request.against, "protocol" in request.allow)
         notes += [f"Not compared: {note}." for note in unpaired]
     rows, why = (
         beside(table, read_published(request.published)) if request.published is not None else ([], "")
@@ -97,9 +101,17 @@ def make(request: Request) -> Made:
     if found.broken:
         named = ", ".join("/".join(Path(p).parts[-4:]) for p in list(found.broken)[:10])
         notes.append(f"{len(found.broken)} files cannot be read and are left out: {named}.")
-    extras = Extras(found, tolerated, comparisons, notes, rows, request.rank_published)
-    title = request.title or ", ".join(Path(s).name or s for s in request.sources)
+    extras = Extras(found, tolerated, comparisons, notes, rows, request.rank_published, "protocol" in request.allow)
+    title = request.title or ", ".join(name_of(s) for s in request.sources)
     return Made(table, extras, compose(title, table, extras))
+
+
+def name_of(source: str) -> str:
+    """What a source is called in titles and file names: the folder's own name, also of '.' and '..'."""
+    path = Path(source)
+    if path.name == RECORD_FILE:
+        path = path.parent
+    return (path.resolve() if path.is_dir() else path).name or "records"
 
 
 def render(made: Made, formats: Sequence[str]) -> dict[str, bytes]:
@@ -123,9 +135,11 @@ def render(made: Made, formats: Sequence[str]) -> dict[str, bytes]:
 
 
 def _spec(request: Request, runs: Sequence[Run]) -> Spec:
-    over = request.over
     rows = request.rows
     cols = request.cols
+    over = request.over
+    if over is None:
+        over = () if "seed" in (*(rows or ()), *(cols or ())) else ("seed",)
     if cols is None:
         cols = () if "scene" in (*(rows or ()), *over) else ("scene",)
     if rows is None:
@@ -142,6 +156,21 @@ def _spec(request: Request, runs: Sequence[Run]) -> Spec:
     if not rows:
         raise ReportError("--rows names nothing: name a key, e.g. --rows model")
     return Spec(rows, cols, over)
+
+
+def _known(allow: Sequence[str], runs: Sequence[Run], metrics: Sequence[Metric]) -> None:
+    """ReportError for a word of --allow that can tolerate nothing here: a misspelt one must not pass."""
+    words = {*ALLOW_WORD.values(), *OWN, *FURTHER, *GEOMETRY_CONFIG, *(m.asked for m in metrics)}
+    for run in runs:
+        if run.record.scores is not None:
+            words.update(f"scores.{key}" for key in run.record.scores.settings)
+    for word in allow:
+        if word not in words and not any(present(r.record.config, word) for r in runs):
+            keys = {k for r in runs[:200] for k in leaves(r.record.config)}
+            raise ReportError(
+                f"--allow {word}: nothing is called so.{near(word, {*words, *keys})} There are "
+                f"{', '.join(sorted(set(ALLOW_WORD.values())))}, dotted keys of the config, and scores.<setting>"
+            )
 
 
 def _nothing(request: Request, found: Collection) -> str:

@@ -78,6 +78,9 @@ def value(run: Run, metric: Metric) -> tuple[float | None, str]:
 
 def _cost(run: Run, name: str) -> tuple[float | None, str]:
     r = run.record
+    if r.backend == "external":  # evaluate.py: the rest is what scoring took
+        seconds = r.times.train_s if name != "memory" else 0.0
+        return (seconds / (60 if name == "time" else 3600), "") if seconds else (None, f"its record has no {name}")
     if name == "memory":
         peak = r.memory.cuda_peak_bytes or r.memory.ram_peak_bytes
         return (peak / 2**30, "") if peak else (None, "its record has no peak memory")
@@ -150,7 +153,9 @@ def _metric(word: str, names: tuple[str, ...], runs: Iterable[Run], digits: Mapp
     made = Metric(word, names, direction, "" if unit == "unit" else unit)
     shown = digits.get(word, digits.get(names[0]))
     if shown is None:
-        shown = 2 if kind == "psnr" or word in COSTS else 3
+        shown = 2 if kind == "psnr" or word in COSTS or made.unit == "mm" else 3  # as papers print them
+        if made.unit == "mm":
+            return replace(made, digits=shown)
         if kind in LENGTHS or kind == "chamfer_sq" or (direction == "none" and word not in COSTS):
             sizes = [abs(v) for r in runs if (v := value(r, made)[0]) if v]
             shown = max(0, 2 - math.floor(math.log10(median(sizes)))) if sizes else 3

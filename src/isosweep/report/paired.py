@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from math import comb
 from statistics import fmean
 
-from isosweep.report.cells import Key, Place, Table, describe
-from isosweep.report.fields import ReportError, text
+from isosweep.report.cells import Cell, Key, Place, Table, describe
+from isosweep.report.fields import ReportError, means, text
 from isosweep.report.metrics import Metric
 
 RESAMPLES = 10_000
@@ -41,17 +41,20 @@ class Comparison:
         return fmean(self.differences.values()) if self.differences else None
 
 
-def compare(table: Table, conditions: Sequence[tuple[str, str]]) -> tuple[list[Comparison], list[str]]:
+def compare(
+    table: Table, conditions: Sequence[tuple[str, str]], mixed: bool = False
+) -> tuple[list[Comparison], list[str]]:
     """Every other row against the baseline that ``conditions`` (key, shown value) name, and what could not be compared.
 
     Where they name one row, all others are compared with it; where they name several, each row with
-    the one that equals it in every other key. Raises ReportError where they name none.
+    the one that equals it in every other key. Rows of different protocols are compared where ``mixed``
+    is allowed only. Raises ReportError where the conditions name no row.
     """
     keys = table.spec.rows
     for key, _ in conditions:
         if key not in keys:
             raise ReportError(f"--against {key}=...: {key} is no row key; the rows are {', '.join(keys)}")
-    base = [r for r in table.rows if all(text(r[keys.index(k)]) == v for k, v in conditions)]
+    base = [r for r in table.rows if all(means(r[keys.index(k)], v) for k, v in conditions)]
     if not base:
         known = ", ".join(sorted({text(r[keys.index(k)]) for r in table.rows for k, _ in conditions}))
         wanted = ",".join(f"{k}={v}" for k, v in conditions)
@@ -59,6 +62,9 @@ def compare(table: Table, conditions: Sequence[tuple[str, str]]) -> tuple[list[C
     found: list[Comparison] = []
     notes: list[str] = []
     named = {keys.index(k) for k, _ in conditions}
+    cells: dict[tuple[Key, Metric], dict[Place, Cell]] = {}
+    for (row, place, metric), cell in table.atom_cells.items():
+        cells.setdefault((row, metric), {})[place] = cell
     for row in table.rows:
         if row in base:
             continue
@@ -68,22 +74,23 @@ def compare(table: Table, conditions: Sequence[tuple[str, str]]) -> tuple[list[C
         if len(partners) != 1:
             notes.append(f"{describe(keys, row)} has no baseline row that equals it in every other key")
             continue
-        found += [_pair(table, row, partners[0], m) for m in table.metrics if not m.cost]
+        for metric in (m for m in table.metrics if not m.cost):
+            mine, theirs = cells[row, metric], cells[partners[0], metric]
+            a, b = ({p for c in side.values() for p in c.protocols} for side in (mine, theirs))
+            if a and b and a != b and not mixed:
+                said = f"{', '.join(sorted(a))} and {', '.join(sorted(b))}"
+                notes.append(f"{describe(keys, row)} in {metric.asked}: scored under other protocols ({said})")
+                continue
+            found.append(_pair(row, partners[0], metric, mine, theirs))
     return found, notes
 
 
-def _pair(table: Table, row: Key, baseline: Key, metric: Metric) -> Comparison:
-    def means(of: Key) -> dict[Place, float]:
-        return {
-            place: cell.mean
-            for (r, place, m), cell in table.atom_cells.items()
-            if r == of and m == metric and cell.mean is not None
-        }
-
-    mine, theirs = means(row), means(baseline)
-    both = [place for place in mine if place in theirs]
-    every = {p for r, p in table.atoms if r in (row, baseline)}
-    differences = {p: mine[p] - theirs[p] for p in both}
+def _pair(
+    row: Key, baseline: Key, metric: Metric, mine: Mapping[Place, Cell], theirs: Mapping[Place, Cell]
+) -> Comparison:
+    every = {**mine, **theirs}
+    pairs = {p: (mine[p].mean, theirs[p].mean) for p in every if p in mine and p in theirs}
+    differences = {p: a - b for p, (a, b) in pairs.items() if a is not None and b is not None}
     values = list(differences.values())
     plus, minus = sum(v > 0 for v in values), sum(v < 0 for v in values)
     better, worse = (minus, plus) if metric.direction == "down" else (plus, minus)

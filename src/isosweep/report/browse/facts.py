@@ -3,6 +3,7 @@
 import hashlib
 import json
 import math
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +29,8 @@ UP = {"demo": "z", "blender": "z"}
 
 def identity(run: Run) -> str:
     """12 hex digits that stay the same wherever the page is made; part of file names and links."""
-    return hashlib.sha256((run.record.run_key or run.folder).encode()).hexdigest()[:12]
+    own = run.record.run_key if not run.external else ""  # as collect.py tells them apart
+    return hashlib.sha256((own or os.path.realpath(run.folder)).encode()).hexdigest()[:12]
 
 
 @dataclass(frozen=True)
