@@ -24,5 +24,5 @@ def script(name: str, value: Any) -> bytes:
     ASCII without '<', so that no text of a run can end the script or become markup; NaN and Infinity are
     JavaScript's own words.
     """
-    text = json.dumps(value, ensure_ascii=True, separators=(",", ":")).replace("<", "\\u003c")
-    return f"isosweep.put({json.dumps(name)},{text});\n".encode()
+    text = json.dumps([name, value], ensure_ascii=True, separators=(",", ":")).replace("<", "\\u003c")
+    return f"isosweep.put({text[1:-1]});\n".encode()

@@ -30,6 +30,7 @@
     const place = tabs.contains(document.activeElement);
     tabs.replaceChildren(...views.map(tab));
     if (place) document.getElementById(`tab-${view.id}`).focus();
+    document.getElementById(`tab-${view.id}`).scrollIntoView({ block: "nearest", inline: "nearest" });
     panel.setAttribute("aria-labelledby", `tab-${view.id}`);
     panel.dataset.view = view.id;
     const made = await view.show(panel);

@@ -21,7 +21,7 @@
   }
   function trouble(run, d) {
     const name = isosweep.value(run, "name"), error = d.error;
-    return [el("p", {}, error ? el("strong", {}, `${error.type}: ${error.message}`) : run.why),
+    return [error && !run.why.includes(error.message) ? el("p", {}, el("strong", {}, `${error.type}: ${error.message}`)) : "",
       error?.hint ? el("p", {}, "What to do: ", error.hint) : "",
       error?.traceback ? el("div", {}, el("h3", {}, "Traceback"), pre(error.traceback, "Traceback")) : "",
       d.log ? el("div", {}, el("h3", {}, "End of run.log"), pre(d.log, "End of the log")) : el("p", { class: "note" }, "It left no log."),
@@ -74,5 +74,5 @@
   }
 
   isosweep.showRun = showRun;
-  isosweep.views.push({ id: "failures", title: "Failures", show: showFailures, count: () => failed().length }, { id: "differences", title: "Differences", show: showDifferences });
+  isosweep.views.push({ id: "failures", title: "Failures", show: showFailures, count: () => failed().filter(r => !["running", "queued"].includes(r.state)).length }, { id: "differences", title: "Differences", show: showDifferences });
 })();
