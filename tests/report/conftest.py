@@ -16,7 +16,7 @@ TINY = (
 
 @pytest.fixture(scope="session")
 def small_sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder whose results/runs holds the sweep ``small``, for reading only.
+    """A folder whose results/runs holds the sweep ``small``, for reading only; two to ten minutes.
 
     2 models x 2 encodings x 2 scenes x 2 seeds, all finished, and one run of the scene ``raises`` that failed.
     """
@@ -26,7 +26,7 @@ def small_sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for rows, code in ((grid, 0), (("scene=raises", "encoding=freq"), 1)):
         done = subprocess.run(
             [sys.executable, str(ROOT / "main.py"), "-m", *TINY, *rows],
-            cwd=folder, env=env, capture_output=True, text=True, timeout=550,
+            cwd=folder, env=env, capture_output=True, text=True, timeout=1200,
         )  # fmt: skip
         assert done.returncode == code, done.stderr
     return folder

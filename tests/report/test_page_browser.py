@@ -18,8 +18,9 @@ import pytest
 from isosweep.report.browse import Limits, make_page
 from isosweep.report.making import Request
 from tests.report.hand import put, record
-from tests.support.browser import browser, complaints, require, requests
+from tests.support.browser import browser, complaints, requests, require
 
+pytestmark = pytest.mark.timeout(1500)  # the first test trains the sweep
 HOSTILE = "<script>window.hit=1</script>\"'><img src=x onerror=window.hit=1> & é"
 
 
@@ -272,7 +273,8 @@ def test_curves_failures_means_and_differences(page: Page) -> None:
     assert len(page.all("#panel tbody tr")) >= 4
     page.shot("means")
     runs = page.js(
-        "return isosweep.index().runs.filter(r => r.title.startsWith('neus freq') && r.scene === 'ball-1').map(r => r.id)"
+        "return isosweep.index().runs.filter(r => r.title.startsWith('neus freq') && r.scene === 'ball-1')"
+        ".map(r => r.id)"
     )
     page.open("differences", f"&picked={','.join(runs)}")
     assert page.texts("#panel tbody th[scope=row]") == ["seed"]
