@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 TINY = (
     "debug=tiny", "dataset._target_=tests.support.trouble.load", "backend=torch", "train.max_steps=12",
-    "eval.samples=500", "export.renders=2", "export.video=false", "hydra.launcher.slots=2", "run.name=small",
+    "eval.samples=500", "export.renders=2", "export.video=false", "hydra/launcher=basic", "run.name=small",
 )  # fmt: skip
 
 

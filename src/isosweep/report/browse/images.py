@@ -22,6 +22,7 @@ ENDINGS = (".png", ".jpg", ".jpeg", ".webp")
 ERROR_TOP = 0.2
 """Mean absolute error over the channels, of images in [0, 1], at which the error map is brightest."""
 QUALITY = 82
+"""Of the webp files; pictures that are kept as rendered are kept without loss."""
 _VERSION = "1"
 
 
@@ -106,7 +107,7 @@ def _inferno() -> np.ndarray:
 def _picture(path: Path, target: Path, pixels: int, *, by_content: bool) -> str:
     """``by_content``: runs share the photograph, whatever the file's age."""
     basis = hashlib.sha1(path.read_bytes()).hexdigest() if by_content else stamp(path)
-    return _once(target, f"{basis} {pixels}", lambda: _small(_open(path), pixels))
+    return _once(target, f"{basis} {pixels}", lambda: _small(_open(path), pixels), not pixels)
 
 
 def _error(rgb: Path, truth: Path, target: Path, pixels: int) -> str:
@@ -117,7 +118,7 @@ def _error(rgb: Path, truth: Path, target: Path, pixels: int) -> str:
             PIL.Image.fromarray(error_map(np.asarray(_open(rgb)), np.asarray(_open(truth)))), pixels
         )
 
-    return _once(target, f"{stamp(rgb)} {stamp(truth)} {pixels} {ERROR_TOP}", draw)
+    return _once(target, f"{stamp(rgb)} {stamp(truth)} {pixels} {ERROR_TOP}", draw, not pixels)
 
 
 def stamp(path: Path) -> str:
@@ -126,12 +127,12 @@ def stamp(path: Path) -> str:
     return f"{path.resolve()} {state.st_size} {state.st_mtime_ns}"
 
 
-def _once(target: Path, basis: str, draw: Callable[[], Any]) -> str:
+def _once(target: Path, basis: str, draw: Callable[[], Any], lossless: bool) -> str:
     name = f"{hashlib.sha1(f'{_VERSION} {basis}'.encode()).hexdigest()[:20]}.webp"
     path = target / name
     if not path.exists():
         buffer = io.BytesIO()
-        draw().save(buffer, format="webp", quality=QUALITY, method=3)
+        draw().save(buffer, format="webp", quality=QUALITY, method=3, lossless=lossless)
         put(path, buffer.getvalue())
     return f"{target.name}/{name}"
 
