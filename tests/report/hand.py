@@ -10,7 +10,9 @@ SETTINGS = {
 }  # fmt: skip
 
 
-def config(model: str = "neus", encoding: str = "hashgrid", scene: str = "mug", seed: int = 0) -> dict[str, Any]:
+def config(
+    model: str = "neus", encoding: str = "hashgrid", scene: str = "mug", seed: int = 0
+) -> dict[str, Any]:
     return {
         "scene": scene,
         "seed": seed,

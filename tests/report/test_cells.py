@@ -24,7 +24,10 @@ def sweep(root: Path, *, scenes=SCENES, seeds=(0, 1, 2)) -> None:
         for encoding in ("freq", "hashgrid"):
             for scene in scenes:
                 for seed in seeds:
-                    values = {"nvs/psnr": float(draw.normal(30, 2)), "geometry/chamfer": float(draw.uniform(0.01, 0.02))}
+                    values = {
+                        "nvs/psnr": float(draw.normal(30, 2)),
+                        "geometry/chamfer": float(draw.uniform(0.01, 0.02)),
+                    }
                     put(root, record(model, encoding, scene, seed, values=values))
 
 
@@ -49,7 +52,10 @@ def test_numbers_equal_a_recomputation_from_the_files(tmp_path: Path) -> None:
     for line in lines:
         seeds: dict[int, list[float]] = {}
         for one in raw:
-            if (one["model"], one["encoding"]) == (line["model"], line["encoding"]) and line["scene"] in ("", one["scene"]):
+            if (one["model"], one["encoding"]) == (line["model"], line["encoding"]) and line["scene"] in (
+                "",
+                one["scene"],
+            ):
                 seeds.setdefault(one["seed"], []).append(one["scores"]["values"][line["metric"]])
         values = [statistics.fmean(v) for v in seeds.values()]
         assert {len(v) for v in seeds.values()} == {1 if line["scene"] else len(SCENES)}
@@ -64,7 +70,9 @@ def test_printed_cells_are_those_numbers_rounded(tmp_path: Path) -> None:
     for model in ("nerf", "neus"):
         for encoding in ("freq", "hashgrid"):
             values = [
-                r["scores"]["values"]["nvs/psnr"] for r in files(tmp_path) if (r["model"], r["encoding"]) == (model, encoding)
+                r["scores"]["values"]["nvs/psnr"]
+                for r in files(tmp_path)
+                if (r["model"], r["encoding"]) == (model, encoding)
             ]
             (line,) = [x for x in page.splitlines() if x.startswith("|") and model in x and encoding in x]
             shown = line.replace("*", "").replace("<ins>", "").replace("</ins>", "")
@@ -82,6 +90,15 @@ def test_one_seed_has_no_spread_and_says_so(tmp_path: Path) -> None:
     assert long(tmp_path)[0]["std"] == ""
 
 
+def test_means_alone_on_demand(tmp_path: Path) -> None:
+    put(tmp_path, record(seed=0), record(seed=1, values={"nvs/psnr": 32.0}), record("nerf"))
+    made = make(request(tmp_path, metrics=("psnr",), plain=True))
+    nerf, neus = made.document.blocks[0].lines
+    assert [(c.main, c.extra) for c in (*nerf.cells, *neus.cells)] == [("30.00", ""), ("31.00", "")]
+    assert "mean over seed, n = 1, 2; the spread is in the csv" in made.document.notes[0]
+    assert {x["std"] for x in long(tmp_path, metrics=("psnr",), plain=True)} == {"", "1.4142135623730951"}
+
+
 def test_cells_of_different_n_each_show_theirs(tmp_path: Path) -> None:
     put(tmp_path, record(seed=0), record(seed=1, values={"nvs/psnr": 32.0}), record("nerf"))
     page = render(make(request(tmp_path, metrics=("psnr",))), ["md"])[".md"].decode()
@@ -91,7 +108,12 @@ def test_cells_of_different_n_each_show_theirs(tmp_path: Path) -> None:
 
 def test_no_mean_without_every_scene_and_every_seed(tmp_path: Path) -> None:
     put(tmp_path, record("nerf", scene="mug"), record("nerf", scene="rings"), record("neus", scene="mug"))
-    put(tmp_path, record("both", scene="mug"), record("both", scene="mug", seed=1), record("both", scene="rings"))
+    put(
+        tmp_path,
+        record("both", scene="mug"),
+        record("both", scene="mug", seed=1),
+        record("both", scene="rings"),
+    )
     lines = {(x["model"], x["scene"]): x for x in long(tmp_path, rows=("model",), metrics=("psnr",))}
     assert lines["nerf", ""]["mean"] == "30.0"
     assert (lines["neus", ""]["state"], lines["neus", ""]["mean"]) == ("missing", "")
@@ -120,7 +142,11 @@ def test_failed_and_missing_cells_are_marked_and_listed_with_their_cause(tmp_pat
     )
     assert "NaN" in (tmp_path / "00005" / "record.json").read_text()
     page = render(make(request(tmp_path, rows=("model",), metrics=("psnr",))), ["md"])[".md"].decode()
-    marks = {line.split("|")[1].strip(): line.split("|")[2].strip() for line in page.splitlines() if line[:1] == "|"}
+    marks = {
+        line.split("|")[1].strip(): line.split("|")[2].strip()
+        for line in page.splitlines()
+        if line[:1] == "|"
+    }
     assert [marks[m] for m in "abcdefgh"] == ["failed", "–", "–", "failed", "failed", "failed", "failed", "–"]
     assert marks["ok"] == "30.00", "the only number is not called the best"
     for said in (
@@ -137,7 +163,12 @@ def test_failed_and_missing_cells_are_marked_and_listed_with_their_cause(tmp_pat
 
 
 def test_a_failed_seed_is_listed_and_left_out_of_the_mean(tmp_path: Path) -> None:
-    put(tmp_path, record(seed=0), record(seed=1, status="oom", scores=None), record(seed=2, values={"nvs/psnr": 31.0}))
+    put(
+        tmp_path,
+        record(seed=0),
+        record(seed=1, status="oom", scores=None),
+        record(seed=2, values={"nvs/psnr": 31.0}),
+    )
     made = make(request(tmp_path, metrics=("psnr",)))
     page = render(made, ["md"])[".md"].decode()
     assert "30.50 ± 0.71" in page
@@ -154,7 +185,9 @@ def test_a_failed_run_gives_way_to_a_finished_one_of_the_same_seed(tmp_path: Pat
 def test_the_same_run_found_twice_counts_once(tmp_path: Path) -> None:
     put(tmp_path / "a", record())
     put(tmp_path / "b", record())
-    made = make(Request(sources=(str(tmp_path / "a"), str(tmp_path / "b"), str(tmp_path / "a")), metrics=("psnr",)))
+    made = make(
+        Request(sources=(str(tmp_path / "a"), str(tmp_path / "b"), str(tmp_path / "a")), metrics=("psnr",))
+    )
     assert len(made.table.runs) == 1
     assert "1 records are copies" in " ".join(made.document.notes)
 
@@ -162,7 +195,10 @@ def test_the_same_run_found_twice_counts_once(tmp_path: Path) -> None:
 def test_rows_and_columns_are_any_key(tmp_path: Path) -> None:
     for weight in (0.05, 0.5, 10.0):
         for scene in ("mug", "rings"):
-            put(tmp_path, record(scene=scene, config={"loss.terms.eikonal.weight": weight}, run_key=f"{weight}{scene}"))
+            put(
+                tmp_path,
+                record(scene=scene, config={"loss.terms.eikonal.weight": weight}, run_key=f"{weight}{scene}"),
+            )
     key = "loss.terms.eikonal.weight"
     made = make(request(tmp_path, rows=(key,), metrics=("psnr",)))
     assert made.document.blocks[0].labels == ("eikonal.weight",)
@@ -182,11 +218,17 @@ def test_without_names_the_rows_are_what_varies(tmp_path: Path) -> None:
             tmp_path / "b",
             record(
                 run_key=f"{weight}",
-                config={"loss.terms.eikonal.weight": weight, "loss.copy": weight, "train.log_every": int(weight * 10)},
+                config={
+                    "loss.terms.eikonal.weight": weight,
+                    "loss.copy": weight,
+                    "train.log_every": int(weight * 10),
+                },
                 overrides=[f"loss.terms.eikonal.weight={weight}"],
             ),
         )
-    assert make(request(tmp_path / "b")).table.spec.rows == ("loss.terms.eikonal.weight",), "set by hand, not its copy"
+    assert make(request(tmp_path / "b")).table.spec.rows == ("loss.terms.eikonal.weight",), (
+        "set by hand, not its copy"
+    )
     put(tmp_path / "c", record())
     assert make(request(tmp_path / "c")).table.spec.rows == ("model",)
 
@@ -211,7 +253,11 @@ def test_one_column_puts_the_metrics_side_by_side(tmp_path: Path) -> None:
 
 
 def test_columns_on_demand(tmp_path: Path) -> None:
-    put(tmp_path, record(), record("nerf", times={}, memory={"ram_peak_bytes": 5, "cuda_peak_bytes": 3 * 2**30}))
+    put(
+        tmp_path,
+        record(),
+        record("nerf", times={}, memory={"ram_peak_bytes": 5, "cuda_peak_bytes": 3 * 2**30}),
+    )
     made = make(request(tmp_path, metrics=("psnr",), columns=("time", "memory", "gpu_hours")))
     nerf, neus = made.document.blocks[0].lines
     assert [c.main for c in neus.cells] == ["30.00", "1.50", "1.00", "0.05"]
@@ -252,7 +298,24 @@ def test_a_score_that_no_record_has_is_a_column_of_missing_cells(tmp_path: Path)
 
 
 def test_text_order_and_what_cannot_change_a_result() -> None:
-    assert [text(v) for v in (None, "", True, 1.0, 5e-5, "a", [1])] == ["–", "–", "true", "1", "5e-05", "a", "[1]"]
-    assert sorted(["scan105", "scan24", "b", None, 2, 1.5], key=order) == [None, 1.5, 2, "b", "scan24", "scan105"]
-    kept = essential({"run": 1, "train": {"threads": 2, "rays": 3}, "device": "cuda:1", "eval": {}, "seed": 1})
+    assert [text(v) for v in (None, "", True, 1.0, 5e-5, "a", [1])] == [
+        "–",
+        "–",
+        "true",
+        "1",
+        "5e-05",
+        "a",
+        "[1]",
+    ]
+    assert sorted(["scan105", "scan24", "b", None, 2, 1.5], key=order) == [
+        None,
+        1.5,
+        2,
+        "b",
+        "scan24",
+        "scan105",
+    ]
+    kept = essential(
+        {"run": 1, "train": {"threads": 2, "rays": 3}, "device": "cuda:1", "eval": {}, "seed": 1}
+    )
     assert kept == {"train": {"rays": 3}, "device": "cuda", "seed": 1}

@@ -9,7 +9,9 @@ from tests.report.hand import put, record
 
 
 def table(root: Path, **changes):
-    return make(Request(sources=(str(root),), metrics=changes.pop("metrics", ("psnr",)), rows=("model",), **changes))
+    return make(
+        Request(sources=(str(root),), metrics=changes.pop("metrics", ("psnr",)), rows=("model",), **changes)
+    )
 
 
 def notes(made) -> str:
@@ -23,7 +25,9 @@ def test_mixed_protocols_are_refused_over_the_whole_table(tmp_path: Path) -> Non
     assert "nothing was written" in str(refused.value)
     assert "--allow protocol" in str(refused.value)
     assert "standard (1 runs), quick (1 runs)" in notes(table(tmp_path, allow=("protocol",)))
-    assert table(tmp_path, conditions=(("protocol", "quick"),)).document.blocks[0].lines[0].labels == ("neus",)
+    assert table(tmp_path, conditions=(("protocol", "quick"),)).document.blocks[0].lines[0].labels == (
+        "neus",
+    )
     both = make(Request(sources=(str(tmp_path),), rows=("model", "protocol"), metrics=("psnr",)))
     assert len(both.document.blocks[0].lines) == 2
 
@@ -50,7 +54,11 @@ def test_other_settings_than_the_seed_are_refused_with_their_keys_and_values(tmp
     put(
         tmp_path,
         record(seed=0),
-        record(seed=1, config={"train.max_steps": 5000, "loss.terms.eikonal.weight": 0.5}, overrides=["train.max_steps=5000"]),
+        record(
+            seed=1,
+            config={"train.max_steps": 5000, "loss.terms.eikonal.weight": 0.5},
+            overrides=["train.max_steps=5000"],
+        ),
     )
     with pytest.raises(Refused) as refused:
         table(tmp_path)
@@ -113,7 +121,11 @@ def test_score_settings_must_agree_within_a_scene_for_the_scores_they_concern(tm
     made = table(tmp_path / "a", allow=("scores.background",))
     assert "Tolerated (score setting)" in notes(made)
     table(tmp_path / "a", metrics=("psnr", "chamfer"), allow=("protocol",))
-    put(tmp_path / "b", record("nerf", scene="mug"), record("nerf", scene="rings", settings={"background": [0, 0, 0]}))
+    put(
+        tmp_path / "b",
+        record("nerf", scene="mug"),
+        record("nerf", scene="rings", settings={"background": [0, 0, 0]}),
+    )
     table(tmp_path / "b")  # another scene may have another background
     put(tmp_path / "c", record(seed=0), record(seed=1, settings={"step": 1500}))
     table(tmp_path / "c")  # the best checkpoint of each seed has its own step
@@ -182,10 +194,14 @@ def test_an_external_row_of_another_protocol_stands_beside_ours_unranked(tmp_pat
 def test_an_external_row_itself_has_one_protocol_and_so_have_external_rows_alone(tmp_path: Path) -> None:
     other = {"protocol": "images", "values": {"nvs/psnr": 1.0}}
     put(tmp_path / "row", record(), external(seed=0), external(seed=1, scores=other))
-    with pytest.raises(Refused, match=r"model=gsplat on demo:\n    protocol protocol: standard \(1 runs\), images"):
+    with pytest.raises(
+        Refused, match=r"model=gsplat on demo:\n    protocol protocol: standard \(1 runs\), images"
+    ):
         table(tmp_path / "row")
     put(tmp_path / "ours", record(seed=0), external(model="neus", seed=1, scores=other))
-    with pytest.raises(Refused, match=r"model=neus on demo:\n    protocol protocol: standard \(1 runs\), images"):
+    with pytest.raises(
+        Refused, match=r"model=neus on demo:\n    protocol protocol: standard \(1 runs\), images"
+    ):
         table(tmp_path / "ours")
     put(tmp_path / "alone", external(), external(model="other", scores=other))
     with pytest.raises(Refused, match=r"the table:\n    protocol protocol: standard \(1 runs\), images"):
@@ -206,27 +222,45 @@ def test_each_score_has_a_protocol_of_its_own(tmp_path: Path) -> None:
     assert [c.main for c in gsplat.cells] == ["31.00", "0.800"], "two records of one method make one row"
     assert [c.main for c in nerf.cells] == ["30.00", "–"]
     assert made.document.notes[0].startswith("Protocol standard (psnr), dtu-neus (chamfer); ")
-    assert made.document.causes == ["model=nerf, scene=mug, seed=0 (chamfer): its record has no geometry/chamfer"]
+    assert made.document.causes == [
+        "model=nerf, scene=mug, seed=0 (chamfer): its record has no geometry/chamfer"
+    ]
     put(tmp_path, external(scores=images, run_key="x", backend="external"))
-    with pytest.raises(Refused, match=r"seed seed=–: .*00002, .*00003"):
+    with pytest.raises(Refused, match=r"seed not said: .*00002, .*00003"):
         table(tmp_path, metrics=("psnr", "chamfer"))
 
 
 def test_what_evaluate_py_writes_is_external_and_its_facts_do_not_conflict(tmp_path: Path) -> None:
     for seed in (0, 1):
-        facts = {"world_unit": "mm", "cull": "neus", "seed": seed, "mesh_sha256": f"{seed}", "faces": seed, "mesh": "m.ply"}
+        facts = {
+            "world_unit": "mm",
+            "cull": "neus",
+            "seed": seed,
+            "mesh_sha256": f"{seed}",
+            "faces": seed,
+            "mesh": "m.ply",
+        }
         scores = {"protocol": "dtu-neus", "values": {"geometry/chamfer": 0.8 + seed}, "settings": facts}
-        small = {"dataset": {"name": "dtu", "scene": "scan24"}, "model": {"name": "2dgs"}, "seed": seed, "backend": "external"}
+        small = {
+            "dataset": {"name": "dtu", "scene": "scan24"},
+            "model": {"name": "2dgs"},
+            "seed": seed,
+            "backend": "external",
+        }
         put(
             tmp_path,
             external(
-                scene="scan24", dataset="dtu", model="2dgs", seed=seed, scores=scores, config=small, code_hash=f"c{seed}",
-                run_key=f"{seed}", backend="external", times={"total_s": 5.0},
+                scene="scan24", dataset="dtu", model="2dgs", seed=seed, scores=scores, config=small,
+                code_hash=f"c{seed}", run_key=f"{seed}", backend="external", times={"total_s": 5.0},
             ),
         )  # fmt: skip
-    made = make(Request(sources=(str(tmp_path),), rows=("model",), metrics=("chamfer",), columns=("gpu_hours",)))
+    made = make(
+        Request(sources=(str(tmp_path),), rows=("model",), metrics=("chamfer",), columns=("gpu_hours",))
+    )
     (line,) = made.document.blocks[0].lines
-    assert (line.kind, [c.main for c in line.cells]) == ("external", ["1.30", "–"]), "two decimals of mm, no scoring time"
+    assert (line.kind, [c.main for c in line.cells]) == ("external", ["1.30", "–"]), (
+        "two decimals of mm, no scoring time"
+    )
     assert "numerical code" not in notes(made)
     put(tmp_path / "more", record(scene="scan24", dataset="dtu"))
     assert "also differ" not in notes(table(tmp_path))
@@ -245,7 +279,12 @@ def test_rows_that_are_protocols_are_ranked_within_each(tmp_path: Path) -> None:
         put(tmp_path, record("nerf", protocol=protocol, run_key=protocol, values={"nvs/psnr": 20.0}))
         put(tmp_path, record("neus", protocol=protocol, run_key=f"{protocol}s"))
     made = make(Request(sources=(str(tmp_path),), rows=("model", "protocol"), metrics=("psnr",)))
-    assert [line.cells[0].mark for line in made.document.blocks[0].lines] == ["second", "second", "best", "best"]
+    assert [line.cells[0].mark for line in made.document.blocks[0].lines] == [
+        "second",
+        "second",
+        "best",
+        "best",
+    ]
 
 
 @pytest.mark.parametrize("word", ["cod", "setting", "train.max_step", "scores.backgrund"])
@@ -253,3 +292,14 @@ def test_a_misspelt_tolerance_is_refused(tmp_path: Path, word: str) -> None:
     put(tmp_path, record())
     with pytest.raises(ReportError, match=f"--allow {word}: nothing is called so. Did you mean"):
         table(tmp_path, allow=(word,))
+
+
+def test_a_difference_in_many_cells_is_told_once(tmp_path: Path) -> None:
+    for scene in ("mug", "rings", "vase"):
+        put(tmp_path, record(encoding="freq", scene=scene), record(encoding="hashgrid", scene=scene))
+    with pytest.raises(Refused) as refused:
+        table(tmp_path)
+    said = str(refused.value)
+    assert said.count("setting encoding: freq, hashgrid") == 1
+    assert "likewise in 2 more: model=neus, scene=rings; model=neus, scene=vase" in said
+    assert "label" not in said

@@ -52,6 +52,9 @@ def test_pairs_are_scenes_and_ties_and_missing_pairs_are_said(tmp_path: Path) ->
         "model=nerf", "nvs/PSNR, dB ↑", "3", "0.167", f"[{one.low:.3f}, {one.high:.3f}]", "1 / 1 / 1", "1",
         "only_nerf, only_neus",
     ]  # fmt: skip
+    assert one.low is not None
+    assert one.high is not None
+    assert one.mean is not None
     assert -0.5 <= one.low < one.mean < one.high <= 1.0
     parts = render(made, ["csv"])
     assert set(parts) == {".csv", "-against.csv"}
@@ -59,13 +62,22 @@ def test_pairs_are_scenes_and_ties_and_missing_pairs_are_said(tmp_path: Path) ->
 
 
 def test_less_is_better_turns_better_and_worse(tmp_path: Path) -> None:
-    put(tmp_path, record("nerf", values={"geometry/chamfer": 0.02}), record("neus", values={"geometry/chamfer": 0.01}))
+    put(
+        tmp_path,
+        record("nerf", values={"geometry/chamfer": 0.02}),
+        record("neus", values={"geometry/chamfer": 0.01}),
+    )
     (one,) = versus(tmp_path, (("model", "nerf"),), rows=("model",), metrics=("chamfer",)).comparisons
     assert (one.better, one.worse, one.low) == (1, 0, None)
 
 
 def test_each_row_meets_the_baseline_that_equals_it_otherwise(tmp_path: Path) -> None:
-    for model, encoding in (("nerf", "freq"), ("nerf", "hashgrid"), ("neus", "hashgrid"), ("neus", "progressive")):
+    for model, encoding in (
+        ("nerf", "freq"),
+        ("nerf", "hashgrid"),
+        ("neus", "hashgrid"),
+        ("neus", "progressive"),
+    ):
         put(tmp_path, record(model, encoding))
     made = versus(tmp_path, (("model", "nerf"),), rows=("model", "encoding"))
     assert [(c.row, c.baseline) for c in made.comparisons] == [(("neus", "hashgrid"), ("nerf", "hashgrid"))]

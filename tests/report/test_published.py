@@ -39,7 +39,9 @@ def published(folder: Path, *lines: str) -> Path:
 
 
 def table(root: Path, folder: Path, **changes):
-    return make(Request(sources=(str(root),), rows=("model",), metrics=("psnr",), published=folder, **changes))
+    return make(
+        Request(sources=(str(root),), rows=("model",), metrics=("psnr",), published=folder, **changes)
+    )
 
 
 PAPER = "Paper_1,demo,nvs/psnr,no mask,paper,35.00,20.00,27.50,Table 1,checked"
@@ -52,11 +54,17 @@ def test_rows_stand_beside_ours_unranked_with_source_and_protocol(tmp_path: Path
             put(tmp_path / "r", record(model, scene=scene, values={"nvs/psnr": value}))
     made = table(tmp_path / "r", folder)
     nerf, neus, paper = made.document.blocks[0].lines
-    assert (paper.kind, paper.labels, [c.main for c in paper.cells]) == ("published", ("Paper_1",), ["35.00", "20.00", "27.50"])
+    assert (paper.kind, paper.labels, [c.main for c in paper.cells]) == (
+        "published",
+        ("Paper_1",),
+        ["35.00", "20.00", "27.50"],
+    )
     assert [c.mark for c in paper.cells] == ["", "", ""]
     assert [c.mark for c in neus.cells] == ["best"] * 3
     assert [c.main for c in nerf.cells] == ["30.00"] * 3, "a published figure is in nobody's mean"
-    assert made.document.sources == ["Paper_1: published, Table 1; no mask; protocol paper, not ours (standard)."]
+    assert made.document.sources == [
+        "Paper_1: published, Table 1; no mask; protocol paper, not ours (standard)."
+    ]
     page = render(made, ["md"])[".md"].decode()
     assert "*Paper_1* [1]" in page
     assert "not ranked with ours" in page
@@ -73,7 +81,10 @@ def test_rows_stand_beside_ours_unranked_with_source_and_protocol(tmp_path: Path
 def test_fewer_scenes_have_the_mean_of_their_figures(tmp_path: Path) -> None:
     folder = published(tmp_path / "p")
     text = "method,dataset,metric,setting,protocol,mug,rings,vase,mean,source,status\n"
-    (folder / "demo.csv").write_text(text + "P,demo,nvs/psnr,,standard,30,31,50,37,T,checked\nQ,demo,nvs/psnr,,standard,30,,50,40,T,checked\n")
+    (folder / "demo.csv").write_text(
+        text
+        + "P,demo,nvs/psnr,,standard,30,31,50,37,T,checked\nQ,demo,nvs/psnr,,standard,30,,50,40,T,checked\n"
+    )
     put(tmp_path / "r", record(scene="mug"), record(scene="rings"))
     made = table(tmp_path / "r", folder)
     assert [[c.main for c in line.cells] for line in made.document.blocks[0].lines[1:]] == [

@@ -16,7 +16,7 @@ PSNR = Metric("psnr", ("nvs/psnr",), "up", "dB", 2)
         ([30.0, 31.0, 29.0], ["second", "best", ""]),
         ([30.001, 30.004, 29.0], ["best", "best", "second"]),  # equal as printed: they share the mark
         ([31.0, 30.001, 30.004, 29.0], ["best", "second", "second", ""]),
-        ([30.0, 30.0], ["", ""]),  # nothing to tell apart
+        ([30.0, 30.0], ["best", "best"]),
         ([None, 30.0, None], ["", "", ""]),
         ([None, 30.0, 29.0], ["", "best", "second"]),
         ([], []),
@@ -45,4 +45,8 @@ def test_short_names() -> None:
     assert matches("psnr", "train_view/psnr")
     assert not matches("psnr", "nvs/psnr_masked")
     assert not matches("chamfer", "geometry/chamfer_sq")
-    assert [base(n) for n in ("nvs/psnr_masked", "nvs/lpips_vgg", "geometry/chamfer_sq")] == ["psnr", "lpips", "chamfer_sq"]
+    assert [base(n) for n in ("nvs/psnr_masked", "nvs/lpips_vgg", "geometry/chamfer_sq")] == [
+        "psnr",
+        "lpips",
+        "chamfer_sq",
+    ]

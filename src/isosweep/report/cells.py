@@ -94,6 +94,8 @@ class Table:
     cells: dict[tuple[Key, Column, Metric], Cell]
     atom_cells: dict[tuple[Key, Place, Metric], Cell]
     external: set[Key]
+    protocols: dict[Metric, set[str]]
+    """Of our rows' numbers ('' for not said); of all rows' where none is ours."""
     replaced: int
     """Failed runs whose place a finished run of the same cell and seed has taken."""
 
@@ -148,12 +150,31 @@ def build(runs: Sequence[Run], spec: Spec, metrics: Sequence[Metric]) -> Table:
                 else:
                     cells[row, column, metric] = _over_scenes(found, expected, spec)
     external = {row for (row, _), members in atoms.items() if any(r.external for r in members)}
-    return Table(spec, list(metrics), list(runs), atoms, rows, columns, cells, atom_cells, external, replaced)
+    protocols = _protocols(cells, external)
+    every = list(runs)
+    return Table(
+        spec, list(metrics), every, atoms, rows, columns, cells, atom_cells, external, protocols, replaced
+    )
+
+
+def _protocols(
+    cells: Mapping[tuple[Key, Column, Metric], Cell], external: set[Key]
+) -> dict[Metric, set[str]]:
+    found: dict[Metric, tuple[set[str], set[str]]] = {}
+    for (row, _, metric), cell in cells.items():
+        kept = found.setdefault(metric, (set(), set()))[row in external]
+        if cell.values:
+            kept.update(cell.protocols or ("",))
+    return {metric: ours or others for metric, (ours, others) in found.items()}
 
 
 def describe(keys: Sequence[str], values: Key) -> str:
-    """'model=neus, scene=mug'."""
-    return ", ".join(f"{k}={text(v)}" for k, v in zip(keys, values, strict=True))
+    """'model=neus, scene=mug'; keys that a record does not have are left out."""
+    return ", ".join(f"{k}={text(v)}" for k, v in zip(keys, values, strict=True) if v not in (None, ""))
+
+
+def _said(*parts: str) -> str:
+    return ", ".join(p for p in parts if p)
 
 
 def _scenes(
@@ -255,7 +276,7 @@ def _over_scenes(found: Mapping[Place, Cell], expected: Sequence[tuple[str, str]
         if cell is None:
             causes.append(Cause(f"scene={scene[1]}", "missing", "no record"))
         elif not cell.values:
-            causes += [Cause(f"scene={scene[1]}, {c.place}", c.state, c.why) for c in cell.causes]
+            causes += [Cause(_said(f"scene={scene[1]}", c.place), c.state, c.why) for c in cell.causes]
     if causes:
         failed = any(c.state not in (*MISSING_STATES, "missing") for c in causes)
         return Cell("failed" if failed and "scene" not in spec.cols else "missing", {}, tuple(causes))
@@ -265,7 +286,7 @@ def _over_scenes(found: Mapping[Place, Cell], expected: Sequence[tuple[str, str]
             if over not in cell.values:
                 at = [c.why for c in cell.causes if c.place == describe(spec.over, over[: len(spec.over)])]
                 named = describe(spec.over, over[: len(spec.over)])
-                causes.append(Cause(f"scene={scene}, {named}", "missing", (at or ["no record"])[0]))
+                causes.append(Cause(_said(f"scene={scene}", named), "missing", (at or ["no record"])[0]))
     if causes or not every:
         return Cell("missing", {}, tuple(causes))
     protocols = tuple(dict.fromkeys(p for cell in by_scene.values() for p in cell.protocols))

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from isosweep.report.cells import Key, Place, Spec, describe
 from isosweep.report.collect import Run
-from isosweep.report.fields import OWN, below, differences, essential, text
+from isosweep.report.fields import OWN, below, differences, essential, matters, text
 from isosweep.report.metrics import Metric, base, is_image, value
 
 Kind = Literal["protocol", "score setting", "code", "setting", "seed"]
@@ -91,14 +91,21 @@ def refusal(refused: Sequence[Conflict]) -> str:
     for conflict in refused:
         places.setdefault(conflict.where, []).append(conflict)
     lines = ["these numbers cannot stand in one table, and nothing was written:"]
-    for where, conflicts in list(places.items())[:SHOWN]:
+    alike: dict[tuple[str, str], list[str]] = {}
+    for where, conflicts in places.items():
+        alike.setdefault((conflicts[0].kind, conflicts[0].key), []).append(where)
+    for where, *others in list(alike.values())[:SHOWN]:
+        conflicts = places[where]
         lines.append(f"  {where}:")
         lines += [f"    {c}" for c in conflicts[:SHOWN]]
         if len(conflicts) > SHOWN:
             rest = ", ".join(c.key for c in conflicts[SHOWN : SHOWN + 12])
             lines.append(f"    and {len(conflicts) - SHOWN} more: {rest}")
-    if len(places) > SHOWN:
-        lines.append(f"  and {len(places) - SHOWN} more places")
+        if others:
+            more = "" if len(others) <= SHOWN else " ..."
+            lines.append(f"    likewise in {len(others)} more: {'; '.join(others[:SHOWN])}{more}")
+    if len(alike) > SHOWN:
+        lines.append(f"  and {len(alike) - SHOWN} more kinds of differences")
     kinds = {c.kind for c in refused}
     if "setting" in kinds:
         key = next(c.key for c in refused if c.kind == "setting")
@@ -135,10 +142,10 @@ def setting_differences(members: Sequence[Run], spec: Spec) -> dict[str, list[An
             found[name] = values
     saying = [r for r in members if r.record.config and not r.external]
     if len(saying) > 1:
-        first = essential(saying[0].record.config)
+        first = saying[0].record.config
         for other in saying[1:]:
-            for path, (a, b) in differences(first, essential(other.record.config)).items():
-                if path not in free:  # the field `model` is no word on the config keys below `model.`
+            for path, (a, b) in differences(first, other.record.config).items():
+                if path not in free and matters(path, a, b):  # `model` is no word on the keys below `model.`
                     values = found.setdefault(path, [a])
                     if b not in values:
                         values.append(b)
@@ -178,6 +185,8 @@ def _protocols(
 
 def _settings(where: str, members: Sequence[Run], spec: Spec, metrics: Sequence[Metric]) -> list[Conflict]:
     differing = setting_differences(members, spec)
+    if any(k in differing for k in ("model", "encoding", "loss")):
+        differing.pop("label", None)  # made of them
     names = sorted(differing, key=lambda k: (k not in OWN, not _set_by_hand(k, members), k.count("."), k))
     found = [Conflict("setting", where, k, tuple(text(v) for v in differing[k][:6])) for k in names]
     if not found:
@@ -186,7 +195,7 @@ def _settings(where: str, members: Sequence[Run], spec: Spec, metrics: Sequence[
             seeds.setdefault(tuple([run.get(k) for k in spec.over]), []).append(run)
         for over, runs in seeds.items():
             if len(runs) > 1 and any(sum(value(r, m)[0] is not None for r in runs) > 1 for m in metrics):
-                said = describe(spec.over, over) or "twice"
+                said = describe(spec.over, over) or "not said"
                 found.append(Conflict("seed", where, said, tuple(r.folder for r in runs[:4])))
     return found
 
@@ -207,7 +216,7 @@ def _differ(
 def _score_settings(
     scored: Mapping[tuple[Key, Place], Sequence[Run]], spec: Spec, metrics: Sequence[Metric]
 ) -> list[Conflict]:
-    """Score settings within one scene and protocol, over all rows: a background or a culling rule makes other numbers."""
+    """Score settings within a scene and protocol, over all rows: another background or culling makes other numbers."""
     scenes: dict[tuple[str, str, str], list[Run]] = {}
     for (_, place), members in scored.items():
         for run in members:

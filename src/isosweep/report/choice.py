@@ -19,11 +19,16 @@ def default_rows(runs: Sequence[Run], cols: tuple[str, ...], over: tuple[str, ..
     """
     taken = (*cols, *over)
     rows: tuple[str, ...] = ()
+    known = {name: [r.get(name) for r in runs] for name in ("dataset", "scene", *cols, *CANDIDATES)}
+    parts = {name: known[name] for name in ("dataset", "scene", *cols)}
     for name in CANDIDATES:
-        if name not in taken and len({r.get(name) for r in runs}) > 1:
+        if name not in taken and len(set(known[name])) > 1:
             if name == "label" and not _mixed(runs, Spec(rows, cols, over)):
                 continue
-            if len(group(runs, Spec((*rows, name), cols, over))) > len(group(runs, Spec(rows, cols, over))):
+            if len(set(zip(*parts.values(), known[name], strict=True))) > len(
+                set(zip(*parts.values(), strict=True))
+            ):
+                parts[name] = known[name]
                 rows = (*rows, name)
     by_hand = {o.lstrip("+").partition("=")[0] for r in runs for o in r.record.overrides}
     while mixed := _mixed(runs, Spec(rows, cols, over)):

@@ -3,6 +3,7 @@
 import argparse
 import gc
 import os
+import re
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -13,7 +14,8 @@ from isosweep.record.launch import sweeps_root
 from isosweep.record.rows import record_folders
 from isosweep.record.schema import RECORD_FILE
 from isosweep.report.fields import ReportError
-from isosweep.report.making import FORMATS, Made, NoRuns, Pairs, Request, make, render
+from isosweep.report.making import FORMATS, Made, NoRuns, Pairs, Request, make, name_of, render
+from isosweep.report.published import shipped
 
 HELP = """Tables from records: per-scene means and spreads, checked for comparability.
 
@@ -33,8 +35,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         request, formats, target = _read(options)
         page = _page(options)
-        if options.watch is not None:
-            return watch(request, formats, target, options.watch, options.quiet, page=page)
+        if options.watch:
+            return watch(request, formats, target, options.every, options.quiet, page=page)
         return once(request, formats, target, options.quiet, page)
     except NoRuns as error:
         print(f"error: {error}", file=sys.stderr)
@@ -56,11 +58,14 @@ def parser() -> argparse.ArgumentParser:
         "sources",
         nargs="*",
         metavar="SWEEP|FOLDER",
-        help="names of sweeps, folders of records (default: --root)",
+        help="names of sweeps, folders of records, record.json files (default: --root)",
     )
     add("--rows", help="keys, e.g. model,encoding,loss.terms.eikonal.weight (default: what varies)")
     add("--cols", help="keys, or none for data set means alone (default: scene)")
-    add("--over", default="seed", help="keys that mean and spread are taken over (default: seed)")
+    add(
+        "--over",
+        help="keys that mean and spread are taken over (default: seed, unless it is a row or column)",
+    )
     add("--metrics", default="", help="e.g. psnr,ssim,lpips,chamfer, or the record's own names (nvs/psnr)")
     add("--columns", default="", help="further columns: time,memory,gpu_hours")
     add(
@@ -72,22 +77,21 @@ def parser() -> argparse.ArgumentParser:
     )
     add("--against", default="", metavar="KEY=VALUE", help="a baseline row: differences scene by scene")
     add("--allow", default="", help="what may differ: code, protocol, settings, or a dotted key")
-    add("-f", "--format", help=f"{','.join(FORMATS)} (default: md; with --page none)")
-    add("-o", "--output", type=Path, help="file name without ending (default: results/tables/<name>)")
+    add("-f", "--format", help=f"{','.join(FORMATS)} (default: the ending of -o, else md; none with --page)")
+    add("-o", "--output", help="folder/, or file name without ending (default: results/tables/<name>)")
     add("--digits", default="", metavar="METRIC=N", help="decimals, e.g. psnr=3,chamfer=4")
+    add(
+        "--no-spread",
+        action="store_true",
+        help="print means alone: wide tables fit a page, csv keeps the rest",
+    )
     add("--title", help="heading and caption (default: the sources)")
-    add("--published", type=Path, default=Path("results/published"), help="folder of published figures")
+    add("--published", type=Path, help="folder of published figures (default: results/published)")
     add("--no-published", action="store_true", help="without published rows")
     add("--rank-published", action="store_true", help="rank published rows together with ours")
     add("--root", type=Path, default=Path("results/runs"), help="folder of the runs of sweeps (run.root)")
-    add(
-        "--watch",
-        nargs="?",
-        const=10.0,
-        type=float,
-        metavar="SECONDS",
-        help="write again when records change",
-    )
+    add("--watch", action="store_true", help="write again when records change, until Ctrl-C")
+    add("--every", type=float, default=10.0, metavar="SECONDS", help="how often --watch looks (default: 10)")
     add(
         "--page",
         type=Path,
@@ -159,7 +163,7 @@ def watch(
             seen = now
             try:
                 once(request, formats, target, quiet, page)
-            except ReportError as error:
+            except (ReportError, OSError) as error:  # a sweep is at work there: the next look may be good
                 print(f"not written: {error}", file=sys.stderr)
         sys.stdout.flush()
         pause(seconds)
@@ -182,34 +186,34 @@ def signature(request: Request) -> dict[str, tuple[int, int]]:
 
 
 def _read(options: argparse.Namespace) -> tuple[Request, list[str], Path]:
-    asked = options.format if options.format is not None else "" if options.page is not None else "md"
-    formats = list(_words(asked))
+    sources = tuple(options.sources) or (str(options.root),)
+    target, ending = _target(options.output, sources)
+    usual = "" if options.page is not None and options.output is None else "md"
+    formats = list(_words(options.format if options.format is not None else ending or usual))
     unknown = [f for f in formats if f not in FORMATS]
     if unknown or not (formats or options.page is not None):
         raise ReportError(f"-f {options.format}: the formats are {', '.join(FORMATS)}")
-    sources = tuple(options.sources) or (str(options.root),)
-    target = options.output
-    if target is None:
-        target = Path("results/tables") / ("-".join(Path(s).name or "records" for s in sources))
-    elif target.suffix[1:] in FORMATS:
-        target = target.with_suffix("")
-    if options.watch is not None and options.watch <= 0:
-        raise ReportError(f"--watch {options.watch:g}: give more than 0 seconds")
+    if not options.every > 0:
+        raise ReportError(f"--every {options.every:g}: give more than 0 seconds")
+    published = options.published or shipped()
+    if options.published is not None and not published.is_dir():
+        raise ReportError(f"--published {published}: there is no such folder")
     request = Request(
         sources=sources,
         root=options.root,
         rows=None if options.rows is None else _words(options.rows),
         cols=None if options.cols is None else _words(options.cols),
-        over=_words(options.over),
+        over=None if options.over is None else _words(options.over),
         metrics=_words(options.metrics),
         columns=_words(options.columns),
-        conditions=_pairs(",".join(options.where), "--where"),
+        conditions=tuple(pair for text in options.where for pair in _pairs(text, "--where")),
         against=_pairs(options.against, "--against"),
         allow=_words(options.allow),
-        published=None if options.no_published else options.published,
+        published=None if options.no_published else published,
         rank_published=options.rank_published,
         digits=_digits(options.digits),
         title=options.title,
+        plain=options.no_spread,
     )
     return request, formats, target
 
@@ -240,8 +244,21 @@ def _write_page(request: Request, page: Page) -> None:
     print(f"wrote {target / 'index.html'} ({made.runs} runs, {size:.1f} MB in the folder)", file=sys.stderr)
 
 
+def _target(output: str | None, sources: Sequence[str]) -> tuple[Path, str]:
+    """Path without ending, and the ending where -o names a format: -o tables/, -o tables/main or -o main.tex."""
+    name = "-".join(name_of(s) for s in sources)[:120]
+    if output is None:
+        return Path("results/tables") / name, ""
+    path = Path(output)
+    if output.endswith(("/", os.sep)) or path.is_dir():
+        return path / name, ""
+    ending = path.suffix[1:]
+    return (path.with_suffix(""), ending) if ending in FORMATS else (path, "")
+
+
 def _words(text: str) -> tuple[str, ...]:
-    words = tuple(dict.fromkeys(w.strip() for w in text.split(",") if w.strip()))
+    """Parted by commas outside brackets."""
+    words = tuple(dict.fromkeys(w.strip() for w in re.split(r",(?![^\[{(]*[\]})])", text) if w.strip()))
     return () if words == ("none",) else words
 
 

@@ -64,6 +64,8 @@ class Extras:
     notes: Sequence[str] = ()
     published: Sequence[PublishedRow] = ()
     rank_published: bool = False
+    plain: bool = False
+    """Cells without ± and n (--no-spread)."""
     rank_mixed: bool = False
     """Rows of other protocols take part in the ranks (--allow protocol)."""
 
@@ -102,7 +104,10 @@ def _block(table: Table, part: tuple[str, list[Pair]], extras: Extras, uniform: 
         Line(
             "external" if row in table.external else "ours",
             tuple(text(v) for v in row),
-            tuple(_text(table.cell(row, *pair), pair[1], ranked[pair][i], uniform) for pair in pairs),
+            tuple(
+                _text(table.cell(row, *pair), pair[1], ranked[pair][i], uniform, extras.plain)
+                for pair in pairs
+            ),
         )
         for i, row in enumerate(table.rows)
     ]
@@ -134,17 +139,10 @@ def _ranks(table: Table, pair: Pair, extras: Extras) -> list[Mark]:
             own = [c.mean if row[at] == protocol else None for row, c in zip(table.rows, cells, strict=True)]
             found[: len(cells)] = [a or b for a, b in zip(found, marks(own, pair[1]), strict=False)]
         return found
-    good = ours(table, pair[1])
-    return marks([*(c.mean if good.issuperset(c.protocols or ("",)) else None for c in cells), *printed], pair[1])
-
-
-def ours(table: Table, metric: Metric) -> set[str]:
-    """Protocols of our rows' numbers ('' for not said); of all rows' where none is ours. A cost has none."""
-    by_row: dict[bool, set[str]] = {False: set(), True: set()}
-    for (row, _, m), cell in table.cells.items():
-        if m == metric and cell.values:
-            by_row[row in table.external].update(cell.protocols or ("",))
-    return by_row[False] or by_row[True]
+    good = table.protocols[pair[1]]
+    return marks(
+        [*(c.mean if good.issuperset(c.protocols or ("",)) else None for c in cells), *printed], pair[1]
+    )
 
 
 def _heading(table: Table, column: Column) -> str:
@@ -163,9 +161,11 @@ def _heading(table: Table, column: Column) -> str:
     return "/".join(parts)
 
 
-def _text(cell: Cell, metric: Metric, mark: Mark, uniform: int | None) -> Text:
+def _text(cell: Cell, metric: Metric, mark: Mark, uniform: int | None, plain: bool) -> Text:
     if cell.mean is None:
         return Text("failed" if cell.state == "failed" else MISSING)
+    if plain:
+        return Text(shown(cell.mean, metric.digits), "", mark)
     extra = [f"± {shown(cell.std, metric.digits)}"] if cell.std is not None else []
     if uniform is None:
         extra.append(f"({cell.n})")
@@ -212,9 +212,9 @@ def _source(row: PublishedRow, table: Table) -> str:
     parts = [f"{row.method}: published, {row.source}"]
     if row.setting:
         parts.append(row.setting)
-    ours = sorted({p for cell in table.cells.values() for p in cell.protocols})
-    if ours and ours != [row.protocol]:
-        parts.append(f"protocol {row.protocol}, not ours ({', '.join(ours)})")
+    ours = {p or "not said" for metric in {m for _, m in row.cells} for p in table.protocols[metric]}
+    if ours and ours != {row.protocol}:
+        parts.append(f"protocol {row.protocol}, not ours ({', '.join(sorted(ours))})")
     else:
         parts.append(f"protocol {row.protocol}")
     return "; ".join(parts) + "."
@@ -225,13 +225,14 @@ def _notes(table: Table, extras: Extras, uniform: int | None) -> list[str]:
     over = ", ".join(short(k, table.spec.over) for k in table.spec.over) or "nothing"
     if uniform == 1:
         spread = "every number is of one run, so there is no spread"
+    elif extras.plain:
+        counts = sorted({cell.n for cell in table.cells.values() if cell.n})
+        spread = f"mean over {over}, n = {', '.join(map(str, counts)) or 0}; the spread is in the csv"
     elif uniform is not None:
         spread = f"mean ± standard deviation (ddof=1) over {over}, n = {uniform}"
     else:
         spread = f"mean ± standard deviation (ddof=1) over {over}, (n); no ± for n = 1"
-    notes = [
-        f"Protocol {_protocols(table)}; {spread}. Best bold, second underlined, as printed; – missing."
-    ]
+    notes = [f"Protocol {_protocols(table)}; {spread}. Best bold, second underlined, as printed; – missing."]
     if any(c.mean for c in table.columns):
         means = "; ".join(f"{d or 'mean'}: {n} scenes" for d, n in _mean_sizes(table).items())
         notes.append(
@@ -285,7 +286,7 @@ def _protocols(table: Table) -> str:
     """'standard', or 'standard (psnr, ssim), dtu-neus (chamfer)' where scores have different ones."""
     found: dict[str, list[str]] = {}
     for metric in (m for m in table.metrics if not m.cost):
-        said = " and ".join(sorted(p or "not said" for p in ours(table, metric)))
+        said = " and ".join(sorted(p or "not said" for p in table.protocols[metric]))
         if said:
             found.setdefault(said, []).append(metric.asked)
     if len(found) < 2:
@@ -302,7 +303,7 @@ def _foreign(table: Table, extras: Extras) -> list[str]:
         for metric in (m for m in table.metrics if not m.cost):
             cells = [table.cell(row, column, metric) for column in table.columns]
             said = {p for c in cells if c.values for p in c.protocols or ("",)}
-            if not said <= ours(table, metric):
+            if not said <= table.protocols[metric]:
                 named = ", ".join(sorted(p or "not said" for p in said))
                 found.setdefault((row, named), []).append(metric.asked)
     how = "ranked with ours (--allow protocol)" if extras.rank_mixed else "not ranked with ours"

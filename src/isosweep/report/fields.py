@@ -49,7 +49,7 @@ def text(value: Any) -> str:
 
 
 def means(value: Any, word: str) -> bool:
-    """Whether ``word``, as typed on a command line, names the value: as shown, or as a number or list written otherwise."""
+    """Whether ``word``, from a command line, names the value: as shown, or a number or list written otherwise."""
     if text(value) == word:
         return True
     if value is None or value == "":
@@ -104,6 +104,13 @@ def differences(a: Any, b: Any, prefix: str = "") -> dict[str, tuple[Any, Any]]:
         elif left != right:
             found |= differences(left, right, path)
     return found
+
+
+def matters(path: str, a: Any, b: Any) -> bool:
+    """Whether two values at a path may make two trained results (record.key.EXCLUDED); cuda:1 and cuda are one."""
+    if path == "device" and isinstance(a, str) and isinstance(b, str):
+        return a.split(":")[0] != b.split(":")[0]
+    return not below(path, EXCLUDED)
 
 
 def below(path: str, keys: Iterable[str]) -> bool:

@@ -1,20 +1,25 @@
-"""LaTeX: one booktabs table a block, to be \\input; needs \\usepackage{booktabs} and nothing else."""
+"""LaTeX: one booktabs table a block, to be \\input; needs booktabs, and graphicx where a table is too wide."""
+
+import re
 
 from isosweep.report.document import Block, Document, Line, Text
 
 _ESCAPES = {
-    "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "_": r"\_", "%": r"\%", "&": r"\&", "#": r"\#", "$": r"\$",
+    "\0": "{}", "`": "{`}", "\\": r"\textbackslash{}",
+    "{": r"\{", "}": r"\}", "_": r"\_", "%": r"\%", "&": r"\&", "#": r"\#", "$": r"\$",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
-    "|": r"\textbar{}", '"': r"\textquotedbl{}", "[": "{[}", "]": "{]}", "±": r"$\pm$", "–": "--", "—": "---",
+    "|": r"\textbar{}", '"': "''", "[": "{[}", "]": "{]}", "±": r"$\pm$", "–": "--", "—": "---",
     "↑": r"$\uparrow$", "↓": r"$\downarrow$", "×": r"$\times$", "µ": r"$\mu$", "α": r"$\alpha$", "β": r"$\beta$",
     "γ": r"$\gamma$", "λ": r"$\lambda$", "σ": r"$\sigma$", "°": r"$^\circ$", "\t": " ", "\n": " ", "…": r"\ldots{}",
 }  # fmt: skip
-_ESCAPES['"'] = "''"  # \textquotedbl needs T1 fonts
 
 
 def render(document: Document) -> str:
     """A fragment; the notes follow the last table in small print."""
-    parts = [f"% {_comment(document.title)}: needs \\usepackage{{booktabs}}"]
+    needs = "\\usepackage{booktabs}" + (
+        "\\usepackage{graphicx}" if any(_width(b) > FITS for b in document.blocks) else ""
+    )
+    parts = [f"% {_comment(document.title)}: needs {needs}"]
     parts += [_table(block, document.title) for block in document.blocks]
     notes = [escape(n) for n in document.notes]
     notes += [f"[{i}] {escape(s)}" for i, s in enumerate(document.sources, 1)]
@@ -26,19 +31,39 @@ def render(document: Document) -> str:
 
 def escape(text: str) -> str:
     """Text as LaTeX prints it; a letter that pdflatex does not know becomes its code point."""
-    return "".join(
-        _ESCAPES.get(c) or (c if " " <= c <= "ÿ" and c.isprintable() else f"{{U+{ord(c):04X}}}") for c in text
-    )
+    text = text.replace("--", "-\0-").replace("--", "-\0-")  # no ligature to a dash: --allow stays what it is
+    return "".join(_ESCAPES.get(c) or (c if _printed(c) else f"{{U+{ord(c):04X}}}") for c in text)
+
+
+def _printed(c: str) -> bool:
+    """Letters that pdflatex has in its default encoding, OT1."""
+    return " " <= c <= "ÿ" and c.isprintable() and c not in "«»ÐÞðþ"
 
 
 def _comment(text: str) -> str:
     return " ".join(text.split())
 
 
+FITS = 90
+"""Characters of a line; a wider table is shrunk to the line."""
+
+
+def _width(block: Block) -> int:
+    rows = [(*block.labels, *block.columns)]
+    rows += [(*line.labels, *(f"{c.main} {c.extra}".strip() for c in line.cells)) for line in block.lines]
+    return sum(max(len(row[i]) for row in rows) + 2 for i in range(len(rows[0])))
+
+
+def _label(title: str) -> str:
+    """Letters, digits and hyphens: 'tab:small-nvs-psnr'."""
+    return "tab:" + "-".join(re.findall(r"[a-z0-9]+", title.lower()))
+
+
 def _table(block: Block, title: str) -> str:
     names = len(block.labels)
     head = " & ".join(escape(x) for x in (*block.labels, *block.columns))
     caption = ": ".join(escape(x) for x in (title, block.title) if x)
+    wide = _width(block) > FITS
     ours = [_line(line) for line in block.lines if line.kind != "published"]
     published = [_line(line) for line in block.lines if line.kind == "published"]
     return "\n".join(
@@ -46,6 +71,8 @@ def _table(block: Block, title: str) -> str:
             r"\begin{table}",
             r"\centering",
             f"\\caption{{{caption}}}",
+            f"\\label{{{_label(f'{title} {block.title}')}}}",
+            *([r"\resizebox{\linewidth}{!}{%"] if wide else []),
             f"\\begin{{tabular}}{{{'l' * names}{'r' * len(block.columns)}}}",
             r"\toprule",
             f"{head} \\\\",
@@ -54,7 +81,7 @@ def _table(block: Block, title: str) -> str:
             *([r"\midrule"] if published else []),
             *published,
             r"\bottomrule",
-            r"\end{tabular}",
+            r"\end{tabular}" + ("}" if wide else ""),
             r"\end{table}",
         ]
     )
@@ -66,7 +93,7 @@ def _line(line: Line) -> str:
         first += " (external)"
     elif line.kind == "published":
         first = f"\\textit{{{first}}} {{[{line.reference}]}}"
-    elif first.startswith("["):  # would be read as the argument of the line break before
+    elif first.startswith("*"):  # would belong to the line break before it
         first = f"{{}}{first}"
     return " & ".join([first, *rest, *(_cell(c) for c in line.cells)]) + r" \\"
 

@@ -16,6 +16,12 @@ INSTALL = (
     "out of -f"
 )
 NUMBERS = ("n", "mean", "std")
+COLUMNS = (
+    "dataset", "scene", "metric", "unit", "state", "n", "mean", "std", "over", "cause", "protocol", "code_hash",
+    "source", "setting",
+)  # fmt: skip
+SHARED = ("dataset", "scene", "protocol", "code_hash")
+"""Columns that a key of the table of the same name fills; any other key so called is 'key.<name>'."""
 
 
 def cell_lines(table: Table, extras: Extras) -> list[dict[str, Any]]:
@@ -31,8 +37,8 @@ def cell_lines(table: Table, extras: Extras) -> list[dict[str, Any]]:
         for column in table.columns:
             for metric in table.metrics:
                 cell = table.cell(row, column, metric)
-                line = _identity(table, dict(zip(table.spec.rows, row, strict=True)), label(row))
-                line |= dict(zip(table.spec.cols, column.col, strict=True))
+                keys = _keys(table.spec.keys, (*row, *column.col))
+                line = _identity(table, label(row)) | keys
                 if column.dataset:
                     line["dataset"] = column.dataset
                 elif line["dataset"] is None and len(table.datasets) == 1:
@@ -52,11 +58,11 @@ def cell_lines(table: Table, extras: Extras) -> list[dict[str, Any]]:
                     "cause": "; ".join(f"{c.place}: {c.why}" if c.place else c.why for c in cell.causes),
                     "protocol": ", ".join(cell.protocols),
                     "code_hash": ", ".join(sorted(codes.get((row, str(dataset)), ()))) if cell.n else "",
-                }
+                } | {k: keys[k] for k in ("protocol", "code_hash") if k in keys}
                 lines.append(line)
     for row in extras.published:
         for (column, metric), figure in row.cells.items():
-            line = _identity(table, {}, row.method) | dict(zip(table.spec.cols, column.col, strict=True))
+            line = _identity(table, row.method) | _keys(table.spec.cols, column.col)
             line |= {
                 "dataset": column.dataset or line["dataset"] or table.datasets[0],
                 "kind": "published",
@@ -78,7 +84,7 @@ def comparison_lines(table: Table, comparisons: Sequence[Comparison]) -> list[di
     """One line a row and metric of ``--against``."""
     return [
         {
-            **{k: _plain(k, v) for k, v in zip(table.spec.rows, c.row, strict=True)},
+            **{k: _plain(k, v) for k, v in _keys(table.spec.rows, c.row).items()},
             "baseline": describe(table.spec.rows, c.baseline),
             "metric": c.metric.name,
             "n": c.n,
@@ -117,22 +123,32 @@ def to_parquet(lines: Sequence[dict[str, Any]]) -> bytes:
     return sink.getvalue().to_pybytes()
 
 
-def _identity(table: Table, row: dict[str, Any], method: str) -> dict[str, Any]:
-    """The columns in their order, those of the keys filled in."""
-    names = [
+def _identity(table: Table, method: str) -> dict[str, Any]:
+    """The columns in their order, empty."""
+    names = ("kind", "method", *(_column(k) for k in table.spec.keys), *COLUMNS)
+    line: dict[str, Any] = dict.fromkeys(names)
+    return line | {"method": method}
+
+
+def _column(key: str) -> str:
+    taken = (
         "kind",
         "method",
-        *table.spec.rows,
-        *table.spec.cols,
-        "dataset",
-        "scene",
-        "metric",
-        "unit",
-        "state",
-    ]
-    names += ["n", "mean", "std", "over", "cause", "protocol", "code_hash", "source", "setting"]
-    line: dict[str, Any] = dict.fromkeys(dict.fromkeys(names))
-    return line | row | {"method": method}
+        "baseline",
+        "mean_difference",
+        "low",
+        "high",
+        "better",
+        "worse",
+        "ties",
+        "p",
+        "missing",
+    )
+    return f"key.{key}" if key in (*taken, *COLUMNS) and key not in SHARED else key
+
+
+def _keys(names: Sequence[str], values: Sequence[Any]) -> dict[str, Any]:
+    return {_column(k): v for k, v in zip(names, values, strict=True)}
 
 
 def _codes(members: Sequence[Run]) -> set[str]:

@@ -48,6 +48,7 @@ class Request:
     rank_published: bool = False
     digits: dict[str, int] = field(default_factory=dict)
     title: str | None = None
+    plain: bool = False
 
 
 @dataclass(frozen=True)
@@ -100,8 +101,18 @@ def make(request: Request) -> Made:
     ]
     if found.broken:
         named = ", ".join("/".join(Path(p).parts[-4:]) for p in list(found.broken)[:10])
-        notes.append(f"{len(found.broken)} files cannot be read and are left out: {named}.")
-    extras = Extras(found, tolerated, comparisons, notes, rows, request.rank_published, "protocol" in request.allow)
+        more = f" and {len(found.broken) - 10} more" if len(found.broken) > 10 else ""
+        notes.append(f"Left out, for they cannot be read as records: {named}{more}.")
+    extras = Extras(
+        found,
+        tolerated,
+        comparisons,
+        notes,
+        rows,
+        rank_published=request.rank_published,
+        plain=request.plain,
+        rank_mixed="protocol" in request.allow,
+    )
     title = request.title or ", ".join(name_of(s) for s in request.sources)
     return Made(table, extras, compose(title, table, extras))
 

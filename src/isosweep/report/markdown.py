@@ -19,7 +19,7 @@ def render(document: Document) -> str:
 
 def escape(text: str) -> str:
     """Names as they are: no emphasis, table cell, link or tag begins in them. Intraword underscores need no help."""
-    text = re.sub(r"([\\|*`<\[\]])", r"\\\1", text)
+    text = re.sub(r"([\\|*`<\[\]])", r"\\\1", re.sub(r"\s+", " ", text))
     return re.sub(r"(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])", r"\\_", text)
 
 

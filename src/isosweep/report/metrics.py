@@ -24,9 +24,11 @@ _TITLES = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Metric:
-    """``names`` are the record's names it stands for: one, or several where mixing was allowed."""
+    """A chosen score; each is itself alone (eq=False: tables look it up a hundred thousand times).
+
+    ``names`` are the record's names it stands for: one, or several where mixing was allowed."""
 
     asked: str
     names: tuple[str, ...]
@@ -80,7 +82,11 @@ def _cost(run: Run, name: str) -> tuple[float | None, str]:
     r = run.record
     if r.backend == "external":  # evaluate.py: the rest is what scoring took
         seconds = r.times.train_s if name != "memory" else 0.0
-        return (seconds / (60 if name == "time" else 3600), "") if seconds else (None, f"its record has no {name}")
+        return (
+            (seconds / (60 if name == "time" else 3600), "")
+            if seconds
+            else (None, f"its record has no {name}")
+        )
     if name == "memory":
         peak = r.memory.cuda_peak_bytes or r.memory.ram_peak_bytes
         return (peak / 2**30, "") if peak else (None, "its record has no peak memory")
@@ -111,14 +117,17 @@ def choose(
 ) -> list[tuple[Metric, Counter[str]]]:
     """Each metric with the record's names that runs hold for it; more than one name is for checks.py to judge.
 
-    Without names: those of DEFAULT that any record has. Raises ReportError for a word nobody knows.
+    Without names: those of DEFAULT that any record has a number for. Raises ReportError for a word nobody knows.
     """
     scored = [r.record.scores for r in runs if r.scored and r.record.scores is not None]
     have = Counter(name for s in scored for name in s.values)
+    filled = {name for s in scored for name, v in s.values.items() if v is not None}
     known = {*UP, *DOWN, *COSTS, *have, *(n.rpartition("/")[2] for n in have)}
     if not asked:
         asked = (
-            [m for m in DEFAULT if any(matches(m, n) for n in have)] or sorted(have)[:4] or list(DEFAULT[:1])
+            [m for m in DEFAULT if any(matches(m, n) for n in filled)]
+            or sorted(filled or have)[:4]
+            or list(DEFAULT[:1])
         )
     chosen = []
     for word in asked:

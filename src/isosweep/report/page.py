@@ -8,7 +8,7 @@ _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 75rem; padding: 0 1rem; color: #1a1a1a;
   background: #fff; }
 .wide { overflow-x: auto; }
-table { border-collapse: collapse; border-top: 2px solid; border-bottom: 2px solid; 
+table { border-collapse: collapse; border-top: 2px solid; border-bottom: 2px solid;
   font-variant-numeric: tabular-nums; }
 th, td { padding: .25rem .75rem; text-align: right; white-space: nowrap; }
 thead th { border-bottom: 1px solid; }

@@ -79,7 +79,9 @@ def compare(
             a, b = ({p for c in side.values() for p in c.protocols} for side in (mine, theirs))
             if a and b and a != b and not mixed:
                 said = f"{', '.join(sorted(a))} and {', '.join(sorted(b))}"
-                notes.append(f"{describe(keys, row)} in {metric.asked}: scored under other protocols ({said})")
+                notes.append(
+                    f"{describe(keys, row)} in {metric.asked}: scored under other protocols ({said})"
+                )
                 continue
             found.append(_pair(row, partners[0], metric, mine, theirs))
     return found, notes

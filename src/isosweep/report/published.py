@@ -14,6 +14,12 @@ FIXED = ("method", "dataset", "metric", "setting", "protocol", "source", "status
 OPTIONAL = ("mean", "time", "gpu")
 
 
+def shipped() -> Path:
+    """The checkout's results/published, wherever the command runs; a folder of that name here comes first."""
+    here = Path("results/published")
+    return here if here.is_dir() else Path(__file__).resolve().parents[3] / "results" / "published"
+
+
 @dataclass(frozen=True)
 class Published:
     """One line of a file. ``values``: scene -> the figure as printed there, '' left out."""

@@ -23,12 +23,13 @@ def rounded(value: float, digits: int) -> Decimal:
 def marks(values: Sequence[float | None], metric: Metric) -> list[Mark]:
     """A mark for each value of a column; None has none. Ties share a mark: two bests, then the second best value.
 
-    Nothing is marked without a direction, with fewer than two values, or where all are equal.
+    Nothing is marked without a direction or with fewer than two values.
     """
+    if metric.direction == "none" or sum(v is not None for v in values) < 2:
+        return [""] * len(values)
     known = sorted(
         {rounded(v, metric.digits) for v in values if v is not None}, reverse=metric.direction == "up"
     )
-    if metric.direction == "none" or len(known) < 2:
-        return [""] * len(values)
-    names: Mapping[Decimal, Mark] = {known[0]: "best", known[1]: "second"}
+    places: tuple[Mark, Mark] = ("best", "second")
+    names: Mapping[Decimal, Mark] = dict(zip(known, places, strict=False))
     return ["" if v is None else names.get(rounded(v, metric.digits), "") for v in values]
