@@ -126,11 +126,13 @@ def test_renders_maps_and_grid(tmp_path: Path) -> None:
     model = SphereModel(0.5)
     scene = sphere_scene(model, names=tuple(f"./test/r {v}.x" for v in range(6)))
     paths = export.export_renders(model, scene, KNOBS, SMALL, tmp_path / "renders")
-    kinds = ("rgb", "depth", "normal")
+    kinds = ("rgb", "depth", "normal", "truth")
     names = {f"test_r_{v}.x_{k}.png" for v in (4, 5) for k in kinds} | {"grid.png"}
     assert {p.name for p in paths} == names == {p.name for p in (tmp_path / "renders").iterdir()}
     rgb = np.asarray(PIL.Image.open(tmp_path / "renders" / "test_r_4.x_rgb.png")) / 255
     np.testing.assert_allclose(rgb, scene.images.image(4)[0], atol=0.5 / 255 + 1e-6)
+    truth = np.asarray(PIL.Image.open(tmp_path / "renders" / "test_r_4.x_truth.png")) / 255
+    np.testing.assert_allclose(truth, scene.images.image(4)[0], atol=0.5 / 255 + 1e-6)
     with PIL.Image.open(tmp_path / "renders" / "grid.png") as image:
         assert image.size == (4 * 40 + 3 * 4, 16 + 2 * 32 + 4)
     nothing = export.export_renders(model, scene, KNOBS, replace(SMALL, renders=0), tmp_path / "none")
@@ -147,7 +149,7 @@ def test_the_writer_takes_views_that_evaluation_renders(tmp_path: Path) -> None:
     writer = export.ViewWriter(scene, tmp_path, [5])
     evaluate(model, scene, KNOBS, EvalSettings(lpips=None, geometry=False), on_view=writer)
     assert sorted(p.name for p in writer.finish()) == sorted(
-        ["view_5_rgb.png", "view_5_depth.png", "view_5_normal.png", "grid.png"]
+        ["view_5_rgb.png", "view_5_depth.png", "view_5_normal.png", "view_5_truth.png", "grid.png"]
     )
     assert export.chosen_views(scene, replace(SMALL, renders=-1)) == (4, 5)
 

@@ -129,8 +129,8 @@ class ViewWriter:
     """Writes views as they are rendered, and a grid of all of them at the end.
 
     Called with a view and its render (``evaluation.evaluate(on_view=writer)``) it writes
-    ``<name>_rgb.png``, ``_depth.png`` and ``_normal.png`` for the views chosen; ``finish`` writes
-    ``grid.png``: photograph, render, depth, normals, one row a view.
+    ``<name>_rgb.png``, ``_depth.png``, ``_normal.png`` and the photograph as ``_truth.png`` for the views
+    chosen; ``finish`` writes ``grid.png``: photograph, render, depth, normals, one row a view.
     """
 
     def __init__(self, scene: Scene, folder: Path, views: Sequence[int]) -> None:
@@ -149,9 +149,9 @@ class ViewWriter:
         if "normal" in out:
             maps["normal"] = pictures.normal_picture(out["normal"].numpy().astype(np.float64), opacity)
         name = re.sub(r"[^\w.-]+", "_", self.scene.names[view]).strip("._")
-        for kind, image in maps.items():
-            self.paths.append(pictures.write_png(self.folder / f"{name}_{kind}.png", image))
         truth = truth_image(self.scene, view)[0].numpy().astype(np.float64)
+        for kind, image in (maps | {"truth": truth}).items():
+            self.paths.append(pictures.write_png(self.folder / f"{name}_{kind}.png", image))
         self._rows[view] = [truth, *maps.values()]
 
     def finish(self) -> list[Path]:

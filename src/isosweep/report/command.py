@@ -22,7 +22,10 @@ HELP = """Tables from records: per-scene means and spreads, checked for comparab
 python scripts/report.py loss_weights                                      what varies, scenes as columns
 python scripts/report.py results/runs --rows model,encoding --metrics psnr,chamfer -f md,tex,csv
 python scripts/report.py dtu results/external --rows model --against model=neus
+python scripts/report.py loss_weights --page page                          then open page/index.html
 """
+Page = tuple[Path, int, int, int]
+"""Folder; views of a scene, pixels of a picture, faces of a mesh."""
 EPILOG = "exit codes: 0 written, 1 refused or wrong, 2 no runs. More: docs/report.md"
 
 
@@ -31,9 +34,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     try:
         request, formats, target = _read(options)
+        page = _page(options)
         if options.watch:
-            return watch(request, formats, target, options.every, options.quiet)
-        return once(request, formats, target, options.quiet)
+            return watch(request, formats, target, options.every, options.quiet, page=page)
+        return once(request, formats, target, options.quiet, page)
     except NoRuns as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -73,7 +77,7 @@ def parser() -> argparse.ArgumentParser:
     )
     add("--against", default="", metavar="KEY=VALUE", help="a baseline row: differences scene by scene")
     add("--allow", default="", help="what may differ: code, protocol, settings, or a dotted key")
-    add("-f", "--format", help=f"{','.join(FORMATS)} (default: the ending of -o, else md)")
+    add("-f", "--format", help=f"{','.join(FORMATS)} (default: the ending of -o, else md; none with --page)")
     add("-o", "--output", help="folder/, or file name without ending (default: results/tables/<name>)")
     add("--digits", default="", metavar="METRIC=N", help="decimals, e.g. psnr=3,chamfer=4")
     add(
@@ -88,12 +92,33 @@ def parser() -> argparse.ArgumentParser:
     add("--root", type=Path, default=Path("results/runs"), help="folder of the runs of sweeps (run.root)")
     add("--watch", action="store_true", help="write again when records change, until Ctrl-C")
     add("--every", type=float, default=10.0, metavar="SECONDS", help="how often --watch looks (default: 10)")
+    add(
+        "--page",
+        type=Path,
+        metavar="FOLDER",
+        help="a page to compare runs by looking: open FOLDER/index.html",
+    )
+    add("--page-views", type=int, default=3, metavar="N", help="test views of each scene on the page")
+    add(
+        "--page-pixels",
+        type=int,
+        default=400,
+        metavar="N",
+        help="longest side of its pictures; 0: as rendered",
+    )
+    add("--page-faces", type=int, default=12_000, metavar="N", help="faces of its meshes; 0: no meshes")
     add("-q", "--quiet", action="store_true", help="do not print the table")
     return own
 
 
-def once(request: Request, formats: Sequence[str], target: Path, quiet: bool) -> int:
-    """Make and write the table; every file is rendered before the first one is written."""
+def once(
+    request: Request, formats: Sequence[str], target: Path, quiet: bool, page: Page | None = None
+) -> int:
+    """Make and write page and table; every file of the table is rendered before the first one is written."""
+    if page is not None:
+        _write_page(request, page)
+    if not formats:
+        return 0
     gc.disable()  # ten thousand configs are a million objects without a cycle: the collector only walks them
     try:
         made = make(request)
@@ -128,7 +153,7 @@ def write(target: Path, parts: dict[str, bytes]) -> list[Path]:
 
 def watch(
     request: Request, formats: Sequence[str], target: Path, seconds: float, quiet: bool,
-    pause: Callable[[float], None] = time.sleep,
+    pause: Callable[[float], None] = time.sleep, page: Page | None = None,
 ) -> int:  # fmt: skip
     """Write again whenever a record appears, changes or goes, until Ctrl-C; what is refused meanwhile is said."""
     seen: object = None
@@ -137,7 +162,7 @@ def watch(
         if now != seen:
             seen = now
             try:
-                once(request, formats, target, quiet)
+                once(request, formats, target, quiet, page)
             except (ReportError, OSError) as error:  # a sweep is at work there: the next look may be good
                 print(f"not written: {error}", file=sys.stderr)
         sys.stdout.flush()
@@ -163,9 +188,10 @@ def signature(request: Request) -> dict[str, tuple[int, int]]:
 def _read(options: argparse.Namespace) -> tuple[Request, list[str], Path]:
     sources = tuple(options.sources) or (str(options.root),)
     target, ending = _target(options.output, sources)
-    formats = list(_words(options.format if options.format is not None else ending or "md"))
+    usual = "" if options.page is not None and options.output is None else "md"
+    formats = list(_words(options.format if options.format is not None else ending or usual))
     unknown = [f for f in formats if f not in FORMATS]
-    if unknown or not formats:
+    if unknown or not (formats or options.page is not None):
         raise ReportError(f"-f {options.format}: the formats are {', '.join(FORMATS)}")
     if not options.every > 0:
         raise ReportError(f"--every {options.every:g}: give more than 0 seconds")
@@ -190,6 +216,32 @@ def _read(options: argparse.Namespace) -> tuple[Request, list[str], Path]:
         plain=options.no_spread,
     )
     return request, formats, target
+
+
+def _page(options: argparse.Namespace) -> Page | None:
+    if options.page is None:
+        return None
+    for name, least in (("views", 1), ("pixels", 0), ("faces", 0)):
+        if getattr(options, f"page_{name}") < least:
+            raise ReportError(f"--page-{name} {getattr(options, f'page_{name}')}: give {least} or more")
+    return options.page, options.page_views, options.page_pixels, options.page_faces
+
+
+def _write_page(request: Request, page: Page) -> None:
+    from isosweep.report.browse import Limits, make_page  # numpy: a table does without
+
+    def progress(done: int, of: int) -> None:
+        if sys.stderr.isatty():
+            print(f"\rpage: {done} of {of} runs", end="\n" if done == of else "", file=sys.stderr, flush=True)
+
+    target, views, pixels, faces = page
+    made = make_page(request, target, Limits(views, pixels, faces), progress)
+    for note in made.notes[:20]:
+        print(f"page: {note}", file=sys.stderr)
+    if len(made.notes) > 20:
+        print(f"page: {len(made.notes) - 20} more notes are under Failures", file=sys.stderr)
+    size = made.size / 1e6
+    print(f"wrote {target / 'index.html'} ({made.runs} runs, {size:.1f} MB in the folder)", file=sys.stderr)
 
 
 def _target(output: str | None, sources: Sequence[str]) -> tuple[Path, str]:

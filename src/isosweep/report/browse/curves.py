@@ -1,0 +1,70 @@
+"""metrics.jsonl -> curves short enough to draw. Symbols: N lines of the file, P points that are kept."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+DIGITS = 5
+STEP = "step"
+CLOCK = "time_s"
+
+
+def read_curves(path: Path, points: int) -> tuple[dict[str, dict[str, list[Any]]], str]:
+    """Metric -> {"x": steps, "t": seconds or empty, "y": values, None where not finite}; and what is wrong.
+
+    A line that is no JSON object (the last one of a killed run) is left out and counted; of a step that was logged
+    twice (a resumed run) the later value counts. At most ``points`` points a curve: the lowest and the highest of
+    each of ``points`` / 2 equal stretches, so that spikes stay.
+    """
+    try:
+        lines = path.read_bytes().splitlines()
+    except FileNotFoundError:
+        return {}, ""
+    except OSError as error:
+        return {}, f"{path.name} cannot be read: {error}"
+    series: dict[str, dict[float, tuple[float, float]]] = {}
+    bad = 0
+    for line in lines:
+        try:
+            entry = json.loads(line)
+            step = float(entry[STEP])
+        except (ValueError, KeyError, TypeError):
+            bad += bool(line.strip())
+            continue
+        clock = entry.get(CLOCK)
+        clock = float(clock) if isinstance(clock, int | float) else math.nan
+        for key, value in entry.items():
+            if key in (STEP, CLOCK) or isinstance(value, bool):
+                continue
+            try:
+                number = float(value)  # what is not finite is written as a word: JSON has no NaN
+            except (ValueError, TypeError):
+                number = math.nan
+            series.setdefault(key, {})[step] = (number, clock)
+    made = {key: _short(values, points) for key, values in series.items()}
+    return made, f"{bad} lines of {path.name} are no JSON and are left out" if bad else ""
+
+
+def _short(values: dict[float, tuple[float, float]], points: int) -> dict[str, list[Any]]:
+    x = np.array(sorted(values))
+    y, t = np.array([values[s] for s in x]).T
+    if len(x) > points:
+        keep = {0, len(x) - 1}
+        for part in np.array_split(np.arange(len(x)), max(1, points // 2)):
+            finite = part[np.isfinite(y[part])]
+            ends = (np.argmin, np.argmax) if len(finite) else ()
+            keep |= {int(finite[end(y[finite])]) for end in ends} or {int(part[0])}
+        chosen = np.array(sorted(keep))
+        x, y, t = x[chosen], y[chosen], t[chosen]
+    return {
+        "x": [int(v) if v == int(v) else float(v) for v in x],
+        "t": [] if not np.isfinite(t).all() else [_number(v) for v in t],
+        "y": [_number(v) for v in y],
+    }
+
+
+def _number(value: float) -> float | None:
+    return float(f"{value:.{DIGITS}g}") if math.isfinite(value) else None

@@ -1,0 +1,198 @@
+"""What is said of a run: its place in the summary, and all that the page shows of it on demand."""
+
+import hashlib
+import json
+import math
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from isosweep.record.schema import RECORD_FILE
+from isosweep.report.cells import Spec
+from isosweep.report.checks import setting_differences
+from isosweep.report.choice import CANDIDATES, default_rows
+from isosweep.report.collect import Run
+from isosweep.report.fields import OWN, hashable, leaves, lookup, short, text
+from isosweep.report.metrics import choose, value
+
+LOG_FILE = "run.log"
+METRICS_FILE = "metrics.jsonl"
+MOST_KEYS = 3
+LOG_LINES, LOG_BYTES = 80, 16_000
+COSTS = ("time", "memory")
+NAMES = ("name", "device_name", "code_hash", "protocol")
+UP = {"demo": "z", "blender": "z"}
+"""Which way is up in a data set's world; -y elsewhere, as in the worlds that structure from motion makes."""
+
+
+def identity(run: Run) -> str:
+    """12 hex digits that stay the same wherever the page is made; part of file names and links."""
+    own = run.record.run_key if not run.external else ""  # as collect.py tells them apart
+    return hashlib.sha256((own or os.path.realpath(run.folder)).encode()).hexdigest()[:12]
+
+
+@dataclass(frozen=True)
+class Keys:
+    """Dotted key -> one value a run; ``same`` are those on which all runs agree."""
+
+    differ: dict[str, list[Any]]
+    same: dict[str, Any]
+
+
+def keys_of(runs: Sequence[Run]) -> Keys:
+    """Every field and every config key of any run; absent is None."""
+    names = [*OWN, *NAMES]
+    names += sorted({k for r in runs for k in leaves(r.record.config)} - set(names))
+    columns = {name: [_plain(r.get(name)) for r in runs] for name in names}
+    kept = {k: v for k, v in columns.items() if any(x not in (None, "") for x in v)}
+    same = {k: v[0] for k, v in kept.items() if all(x == v[0] for x in v)}
+    return Keys({k: v for k, v in kept.items() if k not in same}, same)
+
+
+def titles(runs: Sequence[Run]) -> list[tuple[str, str]]:
+    """A short name a run: what keeps settings apart, and the seed; the scene is said elsewhere.
+
+    Runs of one scene that would be called the same also get the keys in which they differ, or their run key.
+    """
+    rows = default_rows(runs, ("dataset", "scene"), ("seed",))
+    made = [(_setting(r, rows), "" if r.record.seed is None else f"s{r.record.seed}") for r in runs]
+    same: dict[tuple[str, str, str, str], list[int]] = {}
+    for i, run in enumerate(runs):
+        same.setdefault((run.record.dataset, run.record.scene, *made[i]), []).append(i)
+    for group in same.values():
+        if len(group) == 1:
+            continue
+        more = list(setting_differences([runs[i] for i in group], Spec(rows, ("dataset", "scene"))))
+        by_hand = {o.lstrip("+").partition("=")[0] for i in group for o in runs[i].record.overrides}
+        more = sorted(more, key=lambda k: (k not in by_hand, len(k)))[:MOST_KEYS]
+        names = [_setting(runs[i], (*rows, *more)) for i in group]
+        for i, name in zip(group, names, strict=True):
+            unique = names.count(name) == 1
+            made[i] = (
+                name if unique else f"{name} #{(runs[i].record.run_key or identity(runs[i]))[:6]}",
+                made[i][1],
+            )
+    return made
+
+
+def _setting(run: Run, keys: Sequence[str]) -> str:
+    named = [text(run.get(k)) for k in keys if k in CANDIDATES and run.get(k) not in (None, "")]
+    further = [f"{short(k, keys)}={text(run.get(k))}" for k in keys if k not in CANDIDATES]
+    return " ".join([*(named or [run.record.label]), *further])
+
+
+def metrics_of(
+    runs: Sequence[Run], digits: Mapping[str, int]
+) -> tuple[list[dict[str, Any]], list[list[Any]]]:
+    """Every score that any run has, then times and memory; and a row of numbers a run, None where there is none."""
+    have = sorted({n for r in runs if r.scored and r.record.scores for n in r.record.scores.values})
+    first = [m.name for m, _ in choose((), runs, digits)] if have else []
+    chosen = [m for m, _ in choose([*first, *(n for n in have if n not in first), *COSTS], runs, digits)]
+    heads = [
+        {
+            "name": m.name, "title": m.title, "direction": m.direction, "digits": m.digits,
+            "shown": m.name in first or m.name == "time",
+        }
+        for m in chosen
+    ]  # fmt: skip
+    return heads, [[value(r, m)[0] if r.scored or m.cost else None for m in chosen] for r in runs]
+
+
+def state(run: Run) -> tuple[str, str]:
+    """'finished' and '', or what the run is instead and why."""
+    return ("finished", "") if run.scored else run.why_not()
+
+
+def details(run: Run) -> tuple[dict[str, Any], str]:
+    """What the page shows of a run on demand, and what could not be read.
+
+    The whole record is read again: a table needs neither tracebacks nor the scores of each view. A record that
+    another program wrote may lack any of it or hold something else in its place.
+    """
+    try:
+        whole = json.loads(Path(run.folder, RECORD_FILE).read_bytes())
+    except (OSError, ValueError) as error:
+        return {"config": flat(run.record.config)}, f"{RECORD_FILE} cannot be read again: {error}"
+    scores, error, git = (_mapping(whole.get(k)) for k in ("scores", "error", "git"))
+    times, memory = _mapping(whole.get("times")), _mapping(whole.get("memory"))
+    facts: dict[str, Any] = {
+        "status": whole.get("status"),
+        "steps": f"{whole.get('steps_done')} of {whole.get('max_steps')}" if whole.get("max_steps") else None,
+        **{f"times.{k}": v for k, v in times.items()},
+        **{f"memory.{k}": v for k, v in memory.items()},
+        **{k: whole.get(k) for k in ("device", "backend", "threads", "code_hash", "scores_of")},
+        **{f"git.{k}": v for k, v in git.items()},
+        **{f"versions.{k}": v for k, v in _mapping(whole.get("versions")).items()},
+        **{f"scores.{k}": v for k, v in _mapping(scores.get("settings")).items()},
+    }
+    attempts = whole.get("attempts")
+    return {
+        "config": flat(run.record.config),
+        "facts": {k: text(hashable(v)) for k, v in facts.items() if v not in (None, "")},
+        "overrides": [str(o) for o in run.record.overrides],
+        "reasons": {str(k): str(v) for k, v in _mapping(scores.get("reasons")).items()},
+        "per_view": _per_view(_mapping(scores.get("per_view"))),
+        "error": {k: str(v) for k, v in error.items() if v} or None,
+        "attempts": [
+            " ".join(str(a[k]) for k in ("started", "action", "host", "status") if a.get(k))
+            for a in (attempts if isinstance(attempts, list) else []) if isinstance(a, dict)
+        ],
+        "log": tail(Path(run.folder, LOG_FILE)),
+    }, ""  # fmt: skip
+
+
+def mesh_path(run: Run) -> Path | None:
+    """The mesh of a run: as its record names it, else mesh.ply; never a file outside the run's folder."""
+    folder = Path(run.folder)
+    try:
+        named = _mapping(json.loads((folder / RECORD_FILE).read_bytes()).get("artifacts")).get("mesh")
+    except (OSError, ValueError, AttributeError):
+        named = None
+    for name in (named, "mesh.ply"):
+        if isinstance(name, str) and (folder / name).is_file():
+            return folder / name if (folder / name).resolve().is_relative_to(folder.resolve()) else None
+    return None
+
+
+def tail(path: Path) -> str:
+    """The last lines of a log; '' where there is none."""
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, path.stat().st_size - LOG_BYTES))
+            return "\n".join(file.read().decode(errors="replace").splitlines()[-LOG_LINES:])
+    except OSError:
+        return ""
+
+
+def flat(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Dotted key -> value."""
+    return {k: _plain(hashable(lookup(config, k))) for k in leaves(config)}
+
+
+def view_file(name: str) -> str:
+    """The stem of a view's files, from the view's name in the record: 'test/r_0' -> 'test_r_0' (export.ViewWriter)."""
+    kept = "".join(c if c.isalnum() or c in "_.-" else "\0" for c in name)
+    return "_".join(p for p in kept.split("\0") if p).strip("._")
+
+
+def _per_view(found: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """View's file stem -> metric -> number."""
+    made: dict[str, dict[str, Any]] = {}
+    for metric, views in found.items():
+        for view, number in _mapping(views).items():
+            if isinstance(number, int | float):
+                made.setdefault(view_file(view), {})[metric] = number
+    return made
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _plain(value: Any) -> Any:
+    """As the page shows it: floats without noise, everything else as it is."""
+    if isinstance(value, float) and math.isfinite(value):
+        return float(f"{value:.12g}")
+    return value

@@ -1,0 +1,234 @@
+"""The page's folder: index.html, the scripts beside it, and what they load when it is looked at."""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from isosweep.report.browse import facts, images, meshes
+from isosweep.report.browse.curves import read_curves
+from isosweep.report.browse.files import put, script
+from isosweep.report.collect import Collection, Run
+from isosweep.report.document import Document
+from isosweep.report.fields import ReportError, order
+
+STATIC = Path(__file__).parent / "static"
+MARK = "isosweep-page.txt"
+"""Says that a folder is a page, which may be replaced."""
+FOLDERS = ("runs", "images", "meshes", "assets")
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How much of a run is taken. ``pixels`` is the longest side of a picture, 0: as rendered."""
+
+    views: int = 3
+    pixels: int = 400
+    faces: int = 12_000
+    points: int = 300
+
+
+@dataclass
+class Written:
+    """What was written where; ``notes`` say what is not shown and why."""
+
+    folder: Path
+    runs: int
+    notes: list[str] = field(default_factory=list)
+    size: int = 0
+
+
+@dataclass
+class _Part:
+    """One run's share: its line in the summary, the files that it needs, its box in the world."""
+
+    line: dict[str, Any]
+    files: set[str]
+    core: Any = None
+    notes: list[str] = field(default_factory=list)
+
+
+def write_page(
+    target: Path, title: str, runs: Sequence[Run], found: Collection, table: Document | str, limits: Limits,
+    digits: dict[str, int] | None = None, progress: Callable[[int, int], None] | None = None,
+) -> Written:  # fmt: skip
+    """Make or renew the page in ``target``; pictures and meshes that have not changed are kept.
+
+    ``table`` is the table's document, or why there is none. Raises ReportError where ``target`` holds something
+    else than a page, or cannot be written.
+    """
+    _claim(target)
+    names = facts.titles(runs)
+    chosen = _chosen_views(runs, limits.views)
+    written = Written(target, len(runs))
+    parts: list[_Part] = []
+    with ThreadPoolExecutor(4) as pool:  # decoding and encoding of pictures release the interpreter's lock
+        made = pool.map(lambda r: _run(r, chosen[r.record.dataset, r.record.scene], target, limits), runs)
+        for number, (part, named) in enumerate(zip(made, names, strict=True)):
+            part.line["setting"], name = named[0], " ".join(filter(None, named))
+            part.line["title"] = name
+            parts.append(part)
+            written.notes += [
+                f"{name} ({part.line['dataset']}/{part.line['scene']}): {n}" for n in part.notes
+            ]
+            if progress is not None:
+                progress(number + 1, len(runs))
+    keys = facts.keys_of(runs)
+    metrics, rows = facts.metrics_of(runs, digits or {})
+    for part, row in zip(parts, rows, strict=True):
+        part.line["values"] = row
+    index = {
+        "title": title,
+        "made": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        "runs": [p.line for p in parts],
+        "metrics": metrics,
+        "keys": {k: _indexed(v) for k, v in keys.differ.items()},
+        "same": keys.same,
+        "scenes": _scenes(parts),
+        "table": asdict(table) if isinstance(table, Document) else None,
+        "refused": table if isinstance(table, str) else "",
+        "absent": found.absent,
+        "broken": found.broken,
+        "notes": written.notes,
+        "error": {"top": images.ERROR_TOP, "colours": images.scale_colours()},
+    }
+    used = {f for p in parts for f in p.files} | _assets(target)
+    put(target / "runs" / "index.js", script("index", index))
+    page = (STATIC / "index.html").read_text(encoding="utf-8").replace("{{title}}", escape(title))
+    put(target / "index.html", page.encode())
+    _clean(target, used | {"runs/index.js"})
+    written.size = sum(f.stat().st_size for f in target.rglob("*") if f.is_file())
+    return written
+
+
+def _claim(target: Path) -> None:
+    if target.exists() and not target.is_dir():
+        raise ReportError(f"--page {target} is a file: name a folder")
+    if target.is_dir() and any(target.iterdir()) and not (target / MARK).is_file():
+        raise ReportError(f"--page {target} holds something else than a page: name a new or an empty folder")
+    try:
+        for name in FOLDERS:
+            (target / name).mkdir(parents=True, exist_ok=True)
+        put(
+            target / MARK,
+            b"A page of scripts/report.py --page: open index.html. It is replaced as a whole.\n",
+        )
+    except OSError as error:
+        raise ReportError(
+            f"cannot write {target}: {error.strerror}; choose another folder with --page"
+        ) from error
+
+
+def _chosen_views(runs: Sequence[Run], count: int) -> dict[tuple[str, str], list[str]]:
+    """Of each scene the views that most of its runs have, evenly spaced; the same for all of its runs."""
+    seen: dict[tuple[str, str], dict[str, int]] = {}
+    for run in runs:
+        have = seen.setdefault((run.record.dataset, run.record.scene), {})
+        for view in images.find_views(Path(run.folder) / "renders"):
+            have[view] = have.get(view, 0) + 1
+    chosen = {}
+    for scene, have in seen.items():
+        most = max(have.values(), default=0)
+        common = [v for v in have if have[v] == most]
+        rest = [v for v in have if have[v] < most]
+        names = images.spaced(sorted(common, key=order), count)
+        chosen[scene] = sorted([*names, *rest[: count - len(names)]], key=order)
+    return chosen
+
+
+def _run(run: Run, views: Sequence[str], target: Path, limits: Limits) -> _Part:
+    name = facts.identity(run)
+    more, problem = facts.details(run)
+    curves, lost = read_curves(Path(run.folder) / facts.METRICS_FILE, limits.points)
+    shown = images.write_views(Path(run.folder) / "renders", list(views), target / "images", limits.pixels)
+    notes = [n for n in (problem, lost, *shown.notes) if n]
+    mesh, file = _mesh(run, target, limits.faces, notes)
+    put(target / "runs" / f"{name}.js", script(f"run/{name}", {**more, "curves": curves, "notes": notes}))
+    files = {f"runs/{name}.js", *(f for kinds in shown.files.values() for f in kinds.values())}
+    status, why = facts.state(run)
+    line = {
+        "id": name, "dataset": run.record.dataset, "scene": run.record.scene, "seed": run.record.seed,
+        "state": status, "why": why, "folder": run.folder, "external": run.external,
+        "steps": [run.record.steps_done, run.record.max_steps],
+        "views": shown.files, "skipped": shown.skipped, "curves": sorted(curves), "mesh": mesh,
+    }  # fmt: skip
+    return _Part(line, files | ({file} if file else set()), mesh and mesh.pop("core"), notes)
+
+
+def _mesh(run: Run, target: Path, faces: int, notes: list[str]) -> tuple[dict[str, Any] | None, str]:
+    """What the summary says of a mesh, and its file; both are made anew only where the mesh has changed."""
+    path = facts.mesh_path(run)
+    if path is None or faces <= 0:
+        return None, ""
+    name = hashlib.sha1(f"1 {images.stamp(path)} {faces}".encode()).hexdigest()[:20]
+    script_file, facts_file = target / "meshes" / f"{name}.js", target / "meshes" / f"{name}.json"
+    if not (script_file.exists() and facts_file.exists()):
+        try:
+            packed = asdict(meshes.pack_mesh(path, faces))
+        except (ValueError, OSError) as error:
+            notes.append(f"no mesh: {error}")
+            return None, ""
+        data = packed.pop("data")
+        put(script_file, script(f"mesh/{name}", {**packed, "data": data}))
+        put(facts_file, json.dumps(packed).encode())
+    about = json.loads(facts_file.read_bytes())
+    return {
+        "file": name,
+        **{k: about[k] for k in ("faces", "original", "core", "colors")},
+    }, f"meshes/{name}.js"
+
+
+def _scenes(parts: Sequence[_Part]) -> dict[str, Any]:
+    """Where a camera looks, the same for all meshes of a scene: the median of the runs' boxes."""
+    boxes: dict[str, list[Any]] = {}
+    ups = {}
+    for part in parts:
+        scene = f"{part.line['dataset']}/{part.line['scene']}"
+        ups[scene] = facts.UP.get(part.line["dataset"], "-y")
+        if part.core:
+            boxes.setdefault(scene, []).append(part.core)
+    made = {}
+    for scene, up in ups.items():
+        low, high = np.median(boxes[scene], axis=0) if scene in boxes else (np.zeros(3), np.ones(3))
+        radius = float(np.linalg.norm(high - low)) / 2 or 1.0
+        made[scene] = {"center": [float(x) for x in (low + high) / 2], "radius": radius, "up": up}
+    return made
+
+
+def _indexed(values: Sequence[Any]) -> dict[str, Any]:
+    """Each value once, and a number for each run."""
+    table = {_key(v): v for v in values}
+    number = {k: i for i, k in enumerate(table)}
+    return {"values": list(table.values()), "of": [number[_key(v)] for v in values]}
+
+
+def _key(value: Any) -> tuple[str, str]:
+    """1 and True and '1' are different values."""
+    return type(value).__name__, str(value)
+
+
+def _assets(target: Path) -> set[str]:
+    used = set()
+    for source in sorted([*STATIC.glob("*.js"), *STATIC.glob("*.css"), *(STATIC / "vendor").iterdir()]):
+        copy = target / "assets" / source.name
+        if not copy.exists() or copy.read_bytes() != source.read_bytes():
+            shutil.copyfile(source, copy)
+        used.add(f"assets/{source.name}")
+    return used
+
+
+def _clean(target: Path, used: set[str]) -> None:
+    """Take away what an earlier page had and this one has not."""
+    keep = used | {f.replace(".js", ".json") for f in used if f.startswith("meshes/")}
+    for folder in FOLDERS:
+        for path in (target / folder).iterdir():
+            if f"{folder}/{path.name}" not in keep and path.is_file():
+                path.unlink()

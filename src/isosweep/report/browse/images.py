@@ -1,0 +1,158 @@
+"""Renders as small pictures, and the error of each against its photograph.
+
+A run saves ``renders/<view>_rgb.png``, ``_depth``, ``_normal`` and ``_truth``; another program's record may hold the
+same. A picture is stored under a name that tells what it was made of, so that it is made once.
+"""
+
+import hashlib
+import io
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from isosweep.report.browse.files import put
+from isosweep.report.fields import order
+
+KINDS = ("rgb", "depth", "normal", "truth")
+ENDINGS = (".png", ".jpg", ".jpeg", ".webp")
+ERROR_TOP = 0.2
+"""Mean absolute error over the channels, of images in [0, 1], at which the error map is brightest."""
+QUALITY = 82
+"""Of the webp files; pictures that are kept as rendered are kept without loss."""
+_VERSION = "1"
+
+
+@dataclass(frozen=True)
+class Views:
+    """View -> kind -> file below the page's folder; ``skipped`` views are there but not taken."""
+
+    files: dict[str, dict[str, str]]
+    skipped: int
+    notes: list[str]
+
+
+def find_views(folder: Path) -> dict[str, dict[str, Path]]:
+    """View -> kind -> file, in the order of the numbers in the names; only views with an ``rgb``."""
+    found: dict[str, dict[str, Path]] = {}
+    try:
+        entries = sorted(os.scandir(folder), key=lambda e: e.name)
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    for entry in entries:
+        stem, ending = os.path.splitext(entry.name)
+        view, _, kind = stem.rpartition("_")
+        if view and kind in KINDS and ending.lower() in ENDINGS:
+            found.setdefault(view, {})[kind] = Path(entry.path)
+    return {v: found[v] for v in sorted(found, key=order) if "rgb" in found[v]}
+
+
+def spaced(names: list[str], count: int) -> list[str]:
+    """``count`` of the names, evenly spaced, the first among them; all where there are no more."""
+    if len(names) <= count:
+        return names
+    return [names[i * len(names) // count] for i in range(count)]
+
+
+def write_views(folder: Path, views: list[str], target: Path, pixels: int) -> Views:
+    """Make the pictures of a run's views. A picture that cannot be read is a note, and the others are made."""
+    found = find_views(folder)
+    files: dict[str, dict[str, str]] = {}
+    notes: list[str] = []
+    for view in views:
+        paths = found.get(view)
+        if paths is None:
+            continue
+        made = {}
+        for kind, path in paths.items():
+            try:
+                made[kind] = _picture(path, target, pixels, by_content=kind == "truth")
+            except (OSError, ValueError, SyntaxError) as error:  # SyntaxError: what PIL calls a broken PNG
+                notes.append(f"{path.name}: {error}")
+        if "rgb" in made and "truth" in made:
+            try:
+                made["error"] = _error(paths["rgb"], paths["truth"], target, pixels)
+            except (OSError, ValueError, SyntaxError) as error:
+                notes.append(f"no error map of {view}: {error}")
+        if "rgb" in made:
+            files[view] = made
+    return Views(files, len(found) - len(files), notes)
+
+
+def error_map(image: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """Mean over the channels of |image - truth|, both 8 bit [H, W, 3], as colours of 'inferno', 0 to ERROR_TOP."""
+    if image.shape != truth.shape:
+        raise ValueError(
+            f"render is {image.shape[1]}x{image.shape[0]}, photograph {truth.shape[1]}x{truth.shape[0]}"
+        )
+    error = np.abs(image.astype(np.int16) - truth.astype(np.int16)).mean(-1) / 255
+    return _inferno()[(error / ERROR_TOP * 255).round().clip(0, 255).astype(np.uint8)]
+
+
+def scale_colours(steps: int = 17) -> list[str]:
+    """'#rrggbb' along the error map's scale."""
+    table = _inferno()
+    return ["#{:02x}{:02x}{:02x}".format(*table[round(i * 255 / (steps - 1))]) for i in range(steps)]
+
+
+def _inferno() -> np.ndarray:
+    from matplotlib import colormaps
+
+    return (colormaps["inferno"](np.arange(256))[:, :3] * 255).round().astype(np.uint8)
+
+
+def _picture(path: Path, target: Path, pixels: int, *, by_content: bool) -> str:
+    """``by_content``: runs share the photograph, whatever the file's age."""
+    basis = hashlib.sha1(path.read_bytes()).hexdigest() if by_content else stamp(path)
+    return _once(target, f"{basis} {pixels}", lambda: _small(_open(path), pixels), not pixels)
+
+
+def _error(rgb: Path, truth: Path, target: Path, pixels: int) -> str:
+    def draw() -> Any:
+        import PIL.Image
+
+        return _small(
+            PIL.Image.fromarray(error_map(np.asarray(_open(rgb)), np.asarray(_open(truth)))), pixels
+        )
+
+    return _once(target, f"{stamp(rgb)} {stamp(truth)} {pixels} {ERROR_TOP}", draw, not pixels)
+
+
+def stamp(path: Path) -> str:
+    """What tells a file from an earlier one of its name without reading it."""
+    state = path.stat()
+    return f"{path.resolve()} {state.st_size} {state.st_mtime_ns}"
+
+
+def _once(target: Path, basis: str, draw: Callable[[], Any], lossless: bool) -> str:
+    name = f"{hashlib.sha1(f'{_VERSION} {basis}'.encode()).hexdigest()[:20]}.webp"
+    path = target / name
+    if not path.exists():
+        buffer = io.BytesIO()
+        draw().save(buffer, format="webp", quality=QUALITY, method=3, lossless=lossless)
+        put(path, buffer.getvalue())
+    return f"{target.name}/{name}"
+
+
+def _open(path: Path) -> Any:
+    import PIL.Image
+
+    with PIL.Image.open(path) as image:
+        if image.mode in ("RGBA", "LA", "PA"):  # over white, as scores composite
+            image = image.convert("RGBA")
+            white = PIL.Image.new("RGBA", image.size, "white")
+            return PIL.Image.alpha_composite(white, image).convert("RGB")
+        return image.convert("RGB")
+
+
+def _small(image: Any, pixels: int) -> Any:
+    import PIL.Image
+
+    longest = max(image.size)
+    if pixels and longest > pixels:
+        size = tuple(max(1, round(side * pixels / longest)) for side in image.size)
+        return image.resize(size, PIL.Image.Resampling.BOX)
+    return image

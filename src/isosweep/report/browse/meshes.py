@@ -1,0 +1,153 @@
+"""A mesh as a few ten kilobytes of text that a browser's script takes apart.
+
+Symbols: N vertices, F faces. The text is base64 of gzip of, in this order and little-endian: positions [3, N] uint16 in
+units of (high - low) / 65535, each the difference to the vertex before; colours [3, N] uint8, where there are any,
+likewise; faces [3, F] uint32: the first corner as the difference to the face before, the other two to the first.
+"""
+
+import base64
+import gzip
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+STEPS = 65535
+CLUSTER_FIRST = 3_000_000
+"""Faces above which quadrics would take minutes; vertices are clustered first."""
+
+
+@dataclass(frozen=True)
+class Packed:
+    """``faces`` of ``original`` are kept; ``low`` and ``high`` are the corners of the box in world units."""
+
+    data: str
+    vertices: int
+    faces: int
+    original: int
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+    core: tuple[tuple[float, ...], tuple[float, ...]]
+    """1st and 99th percentile of the vertices: the box without strays."""
+    colors: bool
+
+
+def pack_mesh(path: Path, faces: int) -> Packed:
+    """The mesh at ``path`` with about ``faces`` faces. Raises ValueError for what is no mesh of triangles."""
+    v, f, c = _read(path)
+    original = len(f)
+    v, f, c = decimate(v, f, c, faces)
+    low, high = v.min(0), v.max(0)
+    core = np.percentile(v, [1, 99], axis=0)
+    size = np.where(high > low, high - low, 1.0)
+    q = ((v - low) / size * STEPS).round().astype(np.int64)
+    order = np.lexsort(q.T)  # neighbours in the list are neighbours in space: small differences
+    back = np.empty(len(order), dtype=np.int64)
+    back[order] = np.arange(len(order))
+    q, f = q[order], back[f]
+    turn = (np.argmin(f, axis=1)[:, None] + np.arange(3)) % 3
+    f = np.take_along_axis(f, turn, axis=1)  # the same triangle, its least corner first
+    f = f[np.lexsort((f[:, 2], f[:, 1], f[:, 0]))]
+    parts = [_steps(q).astype("<u2").T.tobytes()]
+    if c is not None:
+        parts.append(_steps(c[order].astype(np.int64)).astype("u1").T.tobytes())
+    corners = np.stack([np.diff(f[:, 0], prepend=0), f[:, 1] - f[:, 0], f[:, 2] - f[:, 0]])
+    parts.append(corners.astype("<u4").tobytes())
+    data = base64.b64encode(gzip.compress(b"".join(parts), 9, mtime=0)).decode()
+    box = tuple(tuple(float(x) for x in row) for row in core)
+    return Packed(
+        data,
+        len(q),
+        len(f),
+        original,
+        tuple(map(float, low)),
+        tuple(map(float, high)),
+        (box[0], box[1]),
+        c is not None,
+    )
+
+
+def _steps(rows: np.ndarray) -> np.ndarray:
+    """Differences to the row before; those below zero wrap around when they are stored."""
+    return np.diff(rows, axis=0, prepend=np.zeros((1, 3), dtype=np.int64))
+
+
+def decimate(
+    v: np.ndarray, f: np.ndarray, c: np.ndarray | None, faces: int
+) -> tuple[np.ndarray, np.ndarray, Any]:
+    """About ``faces`` faces: by quadrics where fast-simplification is installed, else by clustering vertices."""
+    if len(f) <= faces:
+        return v, f, c
+    if len(f) > CLUSTER_FIRST:
+        v, f, c = cluster(v, f, c, CLUSTER_FIRST)
+    try:
+        import fast_simplification
+    except ImportError:
+        return cluster(v, f, c, faces)
+    from scipy.spatial import cKDTree
+
+    points, kept = fast_simplification.simplify(
+        np.ascontiguousarray(v, dtype=np.float32), np.ascontiguousarray(f, dtype=np.int32), target_count=faces
+    )
+    if not len(kept):
+        return cluster(v, f, c, faces)
+    near = c[cKDTree(v).query(points)[1]] if c is not None else None
+    return points.astype(np.float64), kept.astype(np.int64), near
+
+
+def cluster(
+    v: np.ndarray, f: np.ndarray, c: np.ndarray | None, faces: int
+) -> tuple[np.ndarray, np.ndarray, Any]:
+    """One vertex, the mean, for each cell of a grid; the finest grid that leaves no more than ``faces`` faces."""
+    low, size = v.min(0), float((v.max(0) - v.min(0)).max()) or 1.0
+    best = None
+    under, over = 2, 2048
+    while under < over:
+        cells = (under + over + 1) // 2
+        made = _clustered(v, f, c, low, size / cells)
+        if len(made[1]) <= faces:
+            under, best = cells, made
+        else:
+            over = cells - 1
+    return best or _clustered(v, f, c, low, size / under)
+
+
+def _clustered(
+    v: np.ndarray, f: np.ndarray, c: np.ndarray | None, low: np.ndarray, cell: float
+) -> tuple[np.ndarray, np.ndarray, Any]:
+    at = ((v - low) / cell).astype(np.int64)
+    _, label, count = np.unique(at @ np.array([1, 4096, 4096**2]), return_inverse=True, return_counts=True)
+    label = label.ravel()
+
+    def mean(values: np.ndarray) -> np.ndarray:
+        return (
+            np.stack([np.bincount(label, values[:, k], len(count)) for k in range(3)], axis=1)
+            / count[:, None]
+        )
+
+    g = label[f]
+    g = g[(g[:, 0] != g[:, 1]) & (g[:, 1] != g[:, 2]) & (g[:, 2] != g[:, 0])]
+    used, g = np.unique(g, return_inverse=True)
+    color = None if c is None else mean(c.astype(float)).round().astype(np.uint8)[used]
+    return mean(v)[used], g.reshape(-1, 3), color
+
+
+def _read(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    import trimesh
+
+    try:
+        mesh = trimesh.load_mesh(path, process=False)
+    except Exception as error:  # each format's reader has errors of its own
+        raise ValueError(f"{path.name} cannot be read as a mesh: {type(error).__name__}: {error}") from error
+    v = np.asarray(getattr(mesh, "vertices", np.empty((0, 3))), dtype=np.float64)
+    f = np.asarray(getattr(mesh, "faces", np.empty((0, 3))), dtype=np.int64)
+    f = f[np.isfinite(v).all(1)[f].all(1)] if len(f) else f
+    if not len(f):
+        raise ValueError(f"{path.name} has {len(v)} vertices and no faces between finite ones")
+    used, f = np.unique(f, return_inverse=True)
+    color = None
+    visual = getattr(mesh, "visual", None)
+    if visual is not None and visual.kind == "vertex":
+        color = np.asarray(visual.vertex_colors)[used, :3].astype(np.uint8)
+    return v[used], f.reshape(-1, 3), color

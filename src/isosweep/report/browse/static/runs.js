@@ -1,0 +1,109 @@
+// The runs, one a row; and the table of means, as scripts/report.py prints it.
+"use strict";
+(() => {
+  const { el, state, index, shown, cell, button, scene, value } = isosweep;
+  let order = [], current = null;
+  const chosen = () => state.view.columns !== undefined ? state.view.columns.split("\n").filter(Boolean)
+    : index().metrics.filter(m => m.shown).map(m => m.name);
+
+  function show(panel) {
+    const all = index(), names = chosen();
+    const metrics = all.metrics.map((m, i) => ({ ...m, i })).filter(m => names.includes(m.name));
+    const keys = Object.keys({ ...all.keys, ...all.same }).filter(k => names.includes(k));
+    const heads = [{ text: "✓", sort: false, class: "tick", title: "Ticked runs are drawn in the other views" }, { text: "Run", class: "name", row: true }, { text: "Scene", class: "name" }, { text: "State", class: "name" },
+      ...keys.map(k => ({ text: short(k), title: k, class: "name" })),
+      ...metrics.map(m => ({ text: m.title, title: m.name, class: "number", down: m.direction === "up" }))];
+    let visible = new Set(isosweep.runs());
+    const rows = all.runs.map(run => row(run, keys, metrics));
+    current?.destroy();
+    const { holder, table } = isosweep.sortable("Runs", heads, rows, {
+      order: order.filter(([i]) => i < heads.length), keep: i => visible.has(all.runs[i]), sorted: o => { order = o; },
+      rowClass: i => all.runs[i].state === "finished" ? "" : "unfinished",
+    });
+    current = table;
+    mark(metrics, visible);
+    panel.replaceChildren(el("div", { class: "row" }, columns(names),
+      button("Tick all shown", () => { state.picked = isosweep.runs().map(r => r.id); isosweep.changed("all"); }),
+      button("Tick none", () => { state.picked = []; isosweep.changed("all"); }),
+      el("p", { class: "note" }, "Best of each scene in bold. A click on a run's name shows all of it.")), holder);
+    return what => {
+      if (what === "picked" || what === "all") ticks();
+      if (what === "picked" || what === "all") return true;
+      if (what !== "filter") return false;
+      visible = new Set(isosweep.runs());
+      table.draw();
+      mark(metrics, visible);
+      ticks();
+      return true;
+    };
+  }
+  const boxes = new Map();
+  const ticks = () => { for (const [id, box] of boxes) box.checked = state.picked.includes(id); };
+  function row(run, keys, metrics) {
+    const box = el("input", { type: "checkbox", checked: state.picked.includes(run.id), "aria-label": `Tick ${run.title}, ${run.scene}`,
+      onchange: e => isosweep.pick(run, e.target.checked) });
+    boxes.set(run.id, box);
+    return [cell(box), cell(button(run.title, () => isosweep.showRun(run), { class: "link" }), run.title), cell(scene(run), scene(run)),
+      cell(el("span", { class: `state ${run.state}`, title: run.why || null }, run.state), run.state),
+      ...keys.map(k => cell(shown(value(run, k)), value(run, k))),
+      ...metrics.map(m => cell(shown(run.values[m.i] ?? null, m.digits), run.values[m.i], { "data-run": run.id, "data-metric": m.name }))];
+  }
+  // Best of each scene among the visible runs, and a bar from the worst to the best of the column's scene.
+  function mark(metrics, visible) {
+    const cells = new Map();
+    current.cells({ page: "all" }).nodes().each(n => { if (n.dataset.run) cells.set(`${n.dataset.run} ${n.dataset.metric}`, n); });
+    for (const m of metrics) {
+      const scenes = new Map();
+      for (const run of index().runs) {
+        const node = cells.get(`${run.id} ${m.name}`);
+        node.classList.remove("best");
+        node.style.removeProperty("--share");
+        if (visible.has(run) && Number.isFinite(run.values[m.i])) scenes.set(scene(run), [...(scenes.get(scene(run)) || []), [run.values[m.i], node]]);
+      }
+      for (const group of m.direction === "none" ? [] : scenes.values()) {
+        const numbers = group.map(g => g[0]), low = Math.min(...numbers), high = Math.max(...numbers);
+        if (low === high) continue;
+        const best = (m.direction === "up" ? high : low).toFixed(m.digits);
+        for (const [v, node] of group) {
+          const share = (v - low) / (high - low);
+          node.style.setProperty("--share", `${(100 * (m.direction === "up" ? share : 1 - share)).toFixed(0)}%`);
+          node.classList.toggle("best", v.toFixed(m.digits) === best);
+        }
+      }
+    }
+  }
+  const short = k => k.split(".").slice(-2).join(".");
+  function columns(names) {
+    const all = index();
+    const toggle = (name, on) => {
+      state.view.columns = (on ? [...names, name] : names.filter(n => n !== name)).join("\n");
+      order = [];
+      isosweep.changed("columns");
+      document.querySelector("details.columns").open = true;
+    };
+    const list = (title, items) => items.length ? el("fieldset", {}, el("legend", {}, title), items.map(n => isosweep.check(n, names.includes(n), on => toggle(n, on)))) : null;
+    return el("details", { class: "menu columns" }, el("summary", {}, "Columns"), el("div", { class: "sheet" },
+      list("Scores", all.metrics.map(m => m.name)), list("Keys that differ", Object.keys(all.keys))));
+  }
+
+  function showTable(panel) {
+    const { table, refused } = index();
+    if (!table) {
+      panel.replaceChildren(el("p", {}, "There is no table of means of these runs:"), el("pre", { class: "problem" }, refused));
+      return null;
+    }
+    const lines = block => block.lines.map(line => [
+      ...line.labels.map((l, i) => cell(i ? l : l + { ours: "", external: " (external)", published: ` [${line.reference}]` }[line.kind], l)),
+      ...line.cells.map(c => cell([el("span", { class: c.mark || (c.main === "failed" ? "failed" : "") }, c.main), c.extra ? ` ${c.extra}` : ""],
+        isNaN(c.main) ? "" : c.main))]);
+    panel.replaceChildren(el("p", { class: "note" }, "All runs of the page, whatever the filter says."), ...table.blocks.map(block => el("section", {}, block.title ? el("h2", {}, block.title) : null,
+      isosweep.sortable(block.title || "Means", [...block.labels.map((text, i) => ({ text, class: "name", row: !i })), ...block.columns.map(text => ({ text, class: "number" }))],
+        lines(block), { rowClass: i => block.lines[i].kind }).holder)),
+    ...table.notes.map(n => el("p", { class: "note" }, n)),
+    table.sources.length ? el("ol", { class: "note" }, table.sources.map(s => el("li", {}, s))) : "",
+    table.causes.length ? el("section", {}, el("h2", {}, "Missing and failed"), el("ul", { class: "note" }, table.causes.map(c => el("li", {}, c)))) : "");
+    return null;
+  }
+
+  isosweep.views.push({ id: "runs", title: "Runs", show }, { id: "table", title: "Means", show: showTable });
+})();

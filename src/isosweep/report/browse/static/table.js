@@ -1,0 +1,36 @@
+// Sortable tables: real tables that DataTables enhances. Cells are made as elements, never as markup.
+"use strict";
+(() => {
+  const { el } = isosweep;
+  const natural = new Intl.Collator(undefined, { numeric: true });
+  const empty = v => v === "" || v === "NaN" || v === undefined;
+  const compare = (a, b) => a !== "" && b !== "" && !isNaN(a) && !isNaN(b) ? a - b : natural.compare(a, b);
+  // What is missing stays at the end in both directions.
+  const rank = sign => (a, b) => empty(a) || empty(b) ? empty(a) - empty(b) : sign * compare(a, b);
+  DataTable.ext.type.order["plain-asc"] = rank(1);
+  DataTable.ext.type.order["plain-desc"] = rank(-1);
+  DataTable.ext.errMode = "throw";
+
+  const cell = (content, order, attributes = {}) => ({ content, order: order === null || order === undefined ? "" : String(order), attributes });
+
+  // heads: {text, class?, title?, sort?}; rows: lists of cell(). Returns the table, sorted by `order` [[column, "asc"]].
+  function sortable(label, heads, rows, { order = [], keep = () => true, sorted = () => {}, rowClass = () => "" } = {}) {
+    const table = el("table", { class: "sortable", "aria-label": label },
+      el("thead", {}, el("tr", {}, heads.map(h => el("th", { scope: "col", class: h.class || "", title: h.title || null }, h.text)))),
+      el("tbody", {}, rows.map((row, i) => el("tr", { class: rowClass(i) }, row.map((c, j) => el(heads[j].row ? "th" : "td",
+        { "data-order": c.order, class: heads[j].class || "", scope: heads[j].row ? "row" : null, ...c.attributes }, c.content))))));
+    const holder = el("div", { class: "wide", tabindex: "0", role: "region", "aria-label": `${label}, scrolls sideways` }, table);
+    const made = new DataTable(table, {
+      autoWidth: false, order, pageLength: 100, lengthChange: false, searching: true, info: rows.length > 100, paging: rows.length > 100,
+      layout: { topStart: null, topEnd: null, bottomStart: rows.length > 100 ? "info" : null, bottomEnd: rows.length > 100 ? "paging" : null },
+      columnDefs: [{ targets: "_all", type: "plain" }, { targets: heads.flatMap((h, i) => h.sort === false ? [i] : []), orderable: false },
+        { targets: heads.flatMap((h, i) => h.down ? [i] : []), orderSequence: ["desc", "asc", ""] }],
+    });
+    made.search.fixed("filter", (text, data, i) => keep(i));
+    made.draw();
+    made.on("order", () => sorted(made.order()));
+    return { holder, table: made };
+  }
+
+  Object.assign(isosweep, { sortable, cell });
+})();
