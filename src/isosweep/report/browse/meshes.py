@@ -85,14 +85,16 @@ def decimate(
         import fast_simplification
     except ImportError:
         return cluster(v, f, c, faces)
-    from scipy.spatial import cKDTree
+    from scipy.spatial import KDTree
 
-    points, kept = fast_simplification.simplify(
+    # without return_collapses the result is a pair; the annotations know neither that nor float32
+    simplify: Any = fast_simplification.simplify
+    points, kept = simplify(
         np.ascontiguousarray(v, dtype=np.float32), np.ascontiguousarray(f, dtype=np.int32), target_count=faces
     )
     if not len(kept):
         return cluster(v, f, c, faces)
-    near = c[cKDTree(v).query(points)[1]] if c is not None else None
+    near = c[KDTree(v).query(points)[1]] if c is not None else None
     return points.astype(np.float64), kept.astype(np.int64), near
 
 
@@ -142,7 +144,8 @@ def _read(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
         raise ValueError(f"{path.name} cannot be read as a mesh: {type(error).__name__}: {error}") from error
     v = np.asarray(getattr(mesh, "vertices", np.empty((0, 3))), dtype=np.float64)
     f = np.asarray(getattr(mesh, "faces", np.empty((0, 3))), dtype=np.int64)
-    f = f[np.isfinite(v).all(1)[f].all(1)] if len(f) else f
+    finite: np.ndarray = np.asarray(np.isfinite(v).all(axis=1))
+    f = f[finite[f].all(axis=1)] if len(f) else f
     if not len(f):
         raise ValueError(f"{path.name} has {len(v)} vertices and no faces between finite ones")
     used, f = np.unique(f, return_inverse=True)
