@@ -26,7 +26,13 @@ LAYERS = {
     "metrics": 4,
     "lpips": 5,
     "silhouette": 5,
+    "meshfile": 1,
+    "thinning": 1,
     "chamfer": 6,
+    "culling": 7,
+    "dtu": 8,
+    "image_files": 8,
+    "external": 9,
     "models": 6,
     "marching": 6,
     "pictures": 6,
@@ -94,7 +100,16 @@ def test_only_the_right_places_see_a_library(path):
         assert not roots & COMPOSERS, f"{path.name} sees {roots & COMPOSERS}"
     if here != "ops":
         assert not roots & KERNELS, f"{path.name} sees {roots & KERNELS}"
-    if here in {"record", "settings", "interrupts", "config", "config_check", "config_errors", "config_names", "launchers"}:
+    if here in {
+        "record",
+        "settings",
+        "interrupts",
+        "config",
+        "config_check",
+        "config_errors",
+        "config_names",
+        "launchers",
+    }:
         assert "torch" not in roots, f"{path.name} sees torch"
 
 
