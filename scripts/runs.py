@@ -61,13 +61,13 @@ def main() -> int:
 
     try:
         return getattr(commands, options.command)(options)
+    except BrokenPipeError:
+        return 0
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130
-    except BrokenPipeError:
-        return 0
 
 
 if __name__ == "__main__":

@@ -74,6 +74,11 @@ if [ "${1:-}" = pytest ] && [ "$(uname -sm)" = "Linux x86_64" ] && ! "$python" -
   "$python" -m pip install --quiet --no-deps "triton>=3.2" ||
     echo "isosweep: no Triton (it did not install): the tests of the CUDA kernels are skipped, the rest runs" >&2
 fi
+# trackio takes other versions of pillow and huggingface_hub, which a user's environment should not meet unasked.
+if [ "${1:-}" = pytest ] && ! "$python" -c "import trackio" 2>/dev/null; then
+  "$python" -m pip install --quiet --only-binary :all: "trackio>=0.43" ||
+    echo "isosweep: no trackio (it did not install): its tests are skipped, the rest runs" >&2
+fi
 
 export VIRTUAL_ENV=$env PATH="$env/bin:$PATH"
 cd "$root"

@@ -23,7 +23,9 @@ def shared_data() -> Path:
     folder = Path(os.environ.get("ISOSWEEP_DATA") or Path(__file__).resolve().parents[2] / "shared" / "data")
     missing = [name for name in ("dtu_scan24", "blender_chair") if not (folder / name).is_dir()]
     if missing:
-        pytest.skip(f"no {' and no '.join(missing)} in {folder}: set ISOSWEEP_DATA to the folder that holds them")
+        pytest.skip(
+            f"no {' and no '.join(missing)} in {folder}: set ISOSWEEP_DATA to the folder that holds them"
+        )
     return folder
 
 

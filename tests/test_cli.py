@@ -96,6 +96,22 @@ def test_shell_completion_offers_options(tmp_path: Path) -> None:
             ["mode=eval"],
             "error: mode=eval works on a trained run, and there is no run results/runs/demo/mug/neus-hashgri",
         ),
+        (
+            ["tracker=[wandb,tensorboard]"],
+            "error: tracker=[wandb,tensorboard]: tracker takes one option; a sweep",
+        ),
+        (
+            ["-m", "seed=0,1", "tracker=[none],wandb"],
+            "error: tracker=[none]: tracker takes one option; a sweep",
+        ),
+        (
+            ["-m", "seed=0,1", "train.max_stps=1"],
+            "error: there is no key 'train.max_stps'; did you mean 'train.m",
+        ),
+        (
+            ["-m", "model=nerf,neus", "encoding.start_leve=1"],
+            "error: there is no key 'encoding.start_leve'; did",
+        ),
         (["-m", "seed=0,1", "model=nerf,neuss"], "error: model=neuss: there is no model 'neuss'"),
     ],
 )

@@ -115,7 +115,8 @@ def test_every_sweep_composes_and_every_value_of_it_too(sweep: str) -> None:
         assert cfg.run.name == sweep
         sweeper = OmegaConf.to_container(cfg.hydra.sweeper)
         assert isinstance(sweeper, dict)
-        jobs = expand([f"sweep={sweep}", "scene=x"], params=sweeper["params"], zipped=sweeper["zip"] or [])
+        scene = [] if "scene" in sweeper["params"] else ["scene=x"]
+        jobs = expand([f"sweep={sweep}", *scene], params=sweeper["params"], zipped=sweeper["zip"] or [])
         assert len(jobs) > 1, "a sweep file says what it varies"
         for job in jobs:
             check(compose("config", job))

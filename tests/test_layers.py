@@ -57,6 +57,9 @@ LAYERS = {
 }
 KERNELS = {"numba", "triton", "tinycudann", "nerfacc", "llvmlite"}
 COMPOSERS = {"hydra", "omegaconf"}
+TORCH_FREE = {
+    "record", "settings", "interrupts", "config", "config_check", "config_errors", "config_names", "launchers",
+}  # fmt: skip
 
 
 def imports(path: Path, *, top_level: bool = False) -> set[str]:
@@ -100,16 +103,7 @@ def test_only_the_right_places_see_a_library(path):
         assert not roots & COMPOSERS, f"{path.name} sees {roots & COMPOSERS}"
     if here != "ops":
         assert not roots & KERNELS, f"{path.name} sees {roots & KERNELS}"
-    if here in {
-        "record",
-        "settings",
-        "interrupts",
-        "config",
-        "config_check",
-        "config_errors",
-        "config_names",
-        "launchers",
-    }:
+    if here in TORCH_FREE:
         assert "torch" not in roots, f"{path.name} sees torch"
 
 

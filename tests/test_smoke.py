@@ -80,6 +80,9 @@ class Watch:
     def checkpointed(self, step):
         pass
 
+    def may_be_killed(self):
+        raise AssertionError("nobody sent a signal")
+
 
 def fit(cfg, folder: Path) -> tuple[torch.nn.Module, dict, Watch]:
     torch.manual_seed(cfg.seed)

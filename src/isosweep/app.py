@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 
 from isosweep import interrupts
 from isosweep.config import Reported, full_error
-from isosweep.config_check import check, require_scene
+from isosweep.config_check import check, one_option_each, require_scene
 from isosweep.record import RunPreempted, RunTimeout, outcome
 
 log = logging.getLogger("isosweep")
@@ -98,6 +98,8 @@ def run(cfg: DictConfig) -> float:
     Never a test score: the value steers sweeps.
     """
     console()
+    if HydraConfig.initialized():
+        one_option_each(HydraConfig.get().overrides.task)
     check(cfg)
     if cfg.debug.part != "model":
         require_scene(cfg)

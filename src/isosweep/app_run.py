@@ -64,16 +64,16 @@ def execute(cfg: DictConfig) -> float:
             tags=settings.tracker.tags,
             config=config,
         )
-        ended_well = False
         try:
             work(Job(cfg, settings, model, loss, record, tracker, key, where))
-            ended_well = True
-        except (torch.OutOfMemoryError, MemoryError) as error:
-            error.add_note("lower train.target_samples, train.max_rays or encoding.log2_size and start again")
+        except BaseException as error:
+            if isinstance(error, torch.OutOfMemoryError | MemoryError):
+                error.add_note(
+                    "lower train.target_samples, train.max_rays or encoding.log2_size and start again"
+                )
+            tracker.finish(exit_code=1)
+            record.keep(tracker=tracker.info, trackers=tracker.infos)
             raise
-        finally:
-            if not ended_well:
-                tracker.finish(exit_code=1)
         tell(record)
     return objective(record.folder)
 

@@ -6,7 +6,8 @@ a key that no constructor knows fails within a fraction of a second.
 
 import ast
 import importlib.util
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from functools import lru_cache
 from pathlib import Path
@@ -17,6 +18,8 @@ from omegaconf import DictConfig, OmegaConf
 from isosweep.config import MODES, Config
 from isosweep.config_errors import did_you_mean, unknown_key
 
+PLAIN_GROUPS = ("optim", "train", "eval", "export", "tracker")
+BUILT_GROUPS = ("dataset", "encoding", "sampler", "model", "loss")
 SPECIAL = {"_target_", "_partial_", "_convert_", "_recursive_", "_args_"}
 
 
@@ -44,13 +47,27 @@ def check(cfg: DictConfig) -> None:
             )
     if cfg.mode not in MODES:
         raise ConfigError(f"mode={cfg.mode} is none of {', '.join(MODES)}{did_you_mean(cfg.mode, MODES)}")
-    for name in ("optim", "train", "eval", "export", "tracker", "run", "debug"):
+    for name in (*PLAIN_GROUPS, "run", "debug"):
         check_plain(cfg, name)
-    for name in ("dataset", "encoding", "sampler", "model", "loss"):
+    for name in BUILT_GROUPS:
         node = OmegaConf.to_container(cfg[name], resolve=False)
         if not isinstance(node, dict) or "_target_" not in node:
             raise ConfigError(f"the group {name} has no _target_: name the class or function it builds")
         check_targets(node, name)
+
+
+def one_option_each(overrides: Iterable[str]) -> None:
+    """Raise ConfigError for ``tracker=[wandb,tensorboard]``: Hydra merges both, the last wins in silence.
+
+    ``sweep``, ``experiment`` and ``debug`` are recipes and may be merged.
+    """
+    for override in overrides:
+        found = re.fullmatch(r"\+*/?([\w/]+)(?:@[\w.]+)?=\[(.*)\]", override.strip())
+        if found is None or found[1] not in (*PLAIN_GROUPS, *BUILT_GROUPS):
+            continue
+        hint = f"; several trackers at once: 'tracker.name=[{found[2]}]'" if found[1] == "tracker" else ""
+        several = f"; a sweep over several: -m {found[1]}={found[2]}"
+        raise ConfigError(f"{override}: {found[1]} takes one option{several}{hint}")
 
 
 def require_scene(cfg: DictConfig) -> None:

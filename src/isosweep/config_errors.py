@@ -3,6 +3,7 @@
 import difflib
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,9 @@ def explain(error: Exception, overrides: Sequence[str], conf: Path) -> str:
     """One paragraph on why ``overrides`` do not compose over the configs in ``conf``."""
     text = _explain_parse(overrides)
     if text is None:
-        with initialize_config_dir(str(conf), version_base="1.3"):
+        # A sweep's jobs are composed while Hydra runs: its configs are the ones to look at.
+        running = GlobalHydra().is_initialized()
+        with nullcontext() if running else initialize_config_dir(str(conf), version_base="1.3"):
             text = _explain_groups(overrides) or _explain_keys(overrides)
     return text or _explain_background(error) or _explain_value(error) or _tidy(str(error))
 
@@ -65,7 +68,7 @@ def _explain_groups(overrides: Sequence[str]) -> str | None:
 
 def _explain_keys(overrides: Sequence[str]) -> str | None:
     """About a key that nothing reads. Composes what is left when value overrides are dropped."""
-    groups = [o.input_line or "" for o, group in _parsed(overrides) if group is not None]
+    groups = [_first_choice(o) for o, group in _parsed(overrides) if group is not None]
     try:
         cfg = compose("config", groups, return_hydra_config=True)
     except (HydraException, OmegaConfBaseException):
@@ -161,6 +164,11 @@ def _parsed(overrides: Sequence[str]) -> list[tuple[Override, str | None]]:
         is_group = "." not in key and bool(loader.get_group_options(key))
         groups.append((override, key if is_group else None))
     return groups
+
+
+def _first_choice(override: Override) -> str:
+    text = override.input_line or ""
+    return f"{text.partition('=')[0]}={_choices(override)[0]}" if override.is_choice_sweep() else text
 
 
 def _choices(override: Override) -> list[str | None]:

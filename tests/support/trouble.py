@@ -9,12 +9,20 @@ from typing import Any
 
 import torch
 
-from isosweep.types import Scene
+from isosweep import training
+from isosweep.data import pixels
+from isosweep.types import Batch, Scene
 from tests.test_app import load_ball
 
 
+def slowly(*arguments: Any) -> Batch:
+    """A batch that takes its time and leaves the cores to others."""
+    time.sleep(0.08)
+    return pixels.draw(*arguments)
+
+
 def load(scene: str, **options: Any) -> Scene:
-    """raises, killed, exits, blind and hangs do what they are called; every other scene is fine."""
+    """raises, killed, exits, blind, hangs and slow do what they are called; every other scene is fine."""
     ball = load_ball("ball", **options)
     if scene.startswith("raises"):
         raise RuntimeError("the disk with the photographs is gone")
@@ -24,6 +32,8 @@ def load(scene: str, **options: Any) -> Scene:
         sys.exit(3)
     if scene.startswith("hangs"):
         time.sleep(3600)
+    if scene.startswith("slow"):
+        training.draw = slowly
     if scene.startswith("blind"):
         cameras = replace(ball.cameras, c2w=torch.full_like(ball.cameras.c2w, torch.nan))
         return replace(ball, cameras=cameras)

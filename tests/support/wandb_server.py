@@ -58,6 +58,8 @@ class WandbServer:
 
     def __init__(self, *, refuse: bool = False) -> None:
         self.runs: dict[str, SeenRun] = {}
+        self.views: list[dict[str, Any]] = []
+        """Workspaces and reports that were saved."""
         self.asked: list[str] = []
         """GraphQL operations and paths, in order."""
         self.refuse = refuse
@@ -86,7 +88,7 @@ class WandbServer:
                     {"name": f, "uploadUrl": f"{self.url}/upload/{given['run']}/{f}"} for f in given["files"]
                 ]
                 return {"createRunFiles": {"runID": "cnVu", "uploadHeaders": [], "files": files}}
-            case "Viewer" | "viewer":
+            case "Viewer" | "viewer" | "GetDefaultEntity":
                 who = {
                     "id": "dXNlcg==",
                     "entity": ENTITY,
@@ -95,6 +97,21 @@ class WandbServer:
                     "email": "me@localhost",
                 }
                 return {"viewer": who | {"flags": "{}", "admin": False, "teams": {"edges": []}}}
+            case "UpsertView2" | "upsertView":
+                self.views.append(given)
+                view = {"id": "dmlldw==", "name": given["name"], "displayName": given["displayName"]}
+                project = {"id": "cHJvag==", "name": given["projectName"], "entityName": given["entityName"]}
+                kept = {"description": "", "spec": given["spec"], "project": project}
+                times = {"createdAt": "2026-01-01T00:00:00", "updatedAt": "2026-01-01T00:00:00"}
+                user = {"name": "me", "username": "me", "userInfo": {}}
+                return {"upsertView": {"view": view | kept | times | {"user": user}, "inserted": True}}
+            case "ProjectInternalId":
+                return {"project": {"id": "cHJvag==", "internalId": "cHJvag=="}}
+            case "GetProjects":
+                facts = {"__typename": "Project", "id": "cHJvag==", "name": "isosweep", "entityName": ENTITY}
+                node = facts | {"createdAt": "2026-01-01T00:00:00", "isBenchmark": False, "user": None}
+                page = {"__typename": "PageInfo", "endCursor": None, "hasNextPage": False}
+                return {"models": {"pageInfo": page, "edges": [{"node": node}]}}
             case "ServerFeaturesQuery":
                 return {"serverInfo": {"features": []}}
         return {}

@@ -39,6 +39,11 @@ def test_a_package_that_is_missing_is_named_before_training(monkeypatch):
     assert check(settings("trackio", mode="disabled")) == []
 
 
+def test_method_is_what_the_folder_says():
+    assert opening.method(f"neus-hashgrid-s0-{KEY}", KEY) == "neus-hashgrid"
+    assert opening.method("my-s3-run", KEY) == "my-s3-run"
+
+
 @pytest.mark.parametrize(
     ("name", "names"),
     [
@@ -50,6 +55,12 @@ def test_a_package_that_is_missing_is_named_before_training(monkeypatch):
 )
 def test_one_name_or_several(name, names):
     assert tracker_names(settings(name)) == names
+
+
+def test_wandb_switched_off_in_the_environment_is_off(monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    assert check(settings(["wandb", "tensorboard"])) == ["tensorboard"]
+    assert check(settings("wandb", mode="offline")) == ["wandb"]
 
 
 def test_history_is_one_item_a_step(tmp_path):

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from omegaconf import DictConfig, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from isosweep.config_check import ConfigError, check, require_scene
+from isosweep.config_check import ConfigError, check, one_option_each, require_scene
 from isosweep.config_names import choice_names, folder_of, label, plain_config
 from isosweep.launchers.machine import expected_backends, visible_gpus
 from isosweep.record import Record, provenance, read_record, run_key
@@ -38,8 +38,8 @@ class Planned:
 
     @property
     def starts(self) -> bool:
-        """Whether a launcher starts a process for it; an error is started too, so that it is recorded."""
-        return self.todo in ("train", "resume", "score", "error")
+        """Whether a launcher starts a process for it."""
+        return self.todo in ("train", "resume", "score")
 
 
 def plan(
@@ -73,6 +73,7 @@ def _plan_one(
     code: str,
 ) -> Planned:
     try:
+        one_option_each(overrides)
         composed = compose(overrides)
         choices = composed.hydra.runtime.choices
         cfg = without_hydra(composed)

@@ -99,7 +99,7 @@ def submit(
         for part in cluster.split(len(todo), min(cluster.max_array_size(), 1000)):
             some = [todo[i] for i in part]
             with executor.batch():
-                jobs = [executor.submit(_run(one, folder, extra, launch)) for one in some]
+                jobs = [executor.submit(_run(one, folder, extra, launch, settings)) for one in some]
             ids = {one.number: job.job_id for one, job in zip(some, jobs, strict=True)}
             started |= ids
             launch = _with_ids(launch, ids)
@@ -193,13 +193,16 @@ def _parameters(sweep: str, settings: SlurmSettings) -> dict[str, Any]:
     return {name: value for name, value in asked.items() if value is not None} | fixed
 
 
-def _run(one: Planned, folder: Path, extra: Sequence[str], launch: Launch) -> SlurmRun:
+def _run(
+    one: Planned, folder: Path, extra: Sequence[str], launch: Launch, settings: SlurmSettings
+) -> SlurmRun:
     return SlurmRun(
         main=str(MAIN),
         arguments=[*one.overrides, *extra],
         cwd=launch.cwd,
         environment={ENVIRONMENT: str(outcome_path(folder.resolve(), one.number))},
         code_hash=launch.code_hash,
+        timeout_min=settings.timeout_min,
     )
 
 

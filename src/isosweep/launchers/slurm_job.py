@@ -6,6 +6,7 @@ Imports nothing heavy: SLURM's warning signal ends a process that has not instal
 import os
 import runpy
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +19,23 @@ class SlurmRun:
     """
 
     def __init__(
-        self, *, main: str, arguments: list[str], cwd: str, environment: dict[str, str], code_hash: str
+        self,
+        *,
+        main: str,
+        arguments: list[str],
+        cwd: str,
+        environment: dict[str, str],
+        code_hash: str,
+        timeout_min: int,
     ) -> None:
         self.main, self.arguments, self.cwd = main, arguments, cwd
-        self.environment, self.code_hash = environment, code_hash
+        self.environment, self.code_hash, self.timeout_min = environment, code_hash, timeout_min
 
     def __call__(self) -> None:
         os.chdir(self.cwd)
         os.environ.update(self.environment)
+        # SLURM tells a job its end since 22.05, its steps only later: a warning near it is a time-out
+        os.environ.setdefault("SLURM_JOB_END_TIME", str(int(time.time()) + 60 * self.timeout_min))
         self._compare_code()
         sys.argv = [self.main, *self.arguments]
         sys.path.insert(0, str(Path(self.main).parent))

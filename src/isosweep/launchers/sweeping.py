@@ -7,10 +7,14 @@ from typing import Any
 
 from hydra._internal.utils import get_args_parser
 from hydra.core.utils import JobReturn, JobStatus
+from hydra.errors import HydraException
 from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
-from isosweep.config import NothingToRun, Reported
+from isosweep.config import CONF, NothingToRun, Reported
+from isosweep.config_check import ConfigError
+from isosweep.config_errors import explain
 from isosweep.launchers.jobs import EmptySweep, expand, read_jobs
 from isosweep.launchers.planning import Planned, plan, sweep_name
 from isosweep.record.outcome import GOOD, Outcome
@@ -49,9 +53,20 @@ def sweep(sweeper: Any, arguments: Sequence[str]) -> Sequence[JobReturn]:
         on_jobs(sweeper.context, config, name, jobs)
         return []
     returns = sweeper.launcher.launch(jobs, initial_job_idx=0)
-    if any(r.status == JobStatus.FAILED for r in returns):
+    failed = [r for r in returns if r.status == JobStatus.FAILED]
+    if failed and type(sweeper.launcher).__module__ != type(sweeper).__module__:
+        _say_failed(failed, len(returns), name)  # Hydra's own launchers keep it to themselves
+    if failed:
         raise SweepFailed(f"sweep {name}")
     return returns
+
+
+def _say_failed(failed: Sequence[JobReturn], total: int, name: str) -> None:
+    print(f"{len(failed)} of {total} runs did not finish:", file=sys.stderr)
+    for one in failed:
+        cause = " ".join(str(one._return_value).split())
+        print(f"  {' '.join(one.overrides or [])}\n    {cause}", file=sys.stderr)
+    print(f"their records: python scripts/runs.py status {name}", file=sys.stderr, flush=True)
 
 
 def named(jobs: Sequence[Sequence[str]], name: str) -> list[list[str]]:
@@ -66,9 +81,16 @@ def planned_jobs(
     context: HydraContext, config: DictConfig, jobs: Sequence[Sequence[str]], device: str | None = None
 ) -> list[Planned]:
     """Every job composed and judged."""
+    causes: dict[str, str] = {}  # the same mistake in many jobs is explained once
 
     def compose(overrides: list[str]) -> DictConfig:
-        return context.config_loader.load_sweep_config(config, overrides)
+        try:
+            return context.config_loader.load_sweep_config(config, overrides)
+        except (HydraException, OmegaConfBaseException) as error:
+            if str(error) not in causes:
+                own = [*config.hydra.overrides.hydra, *overrides]
+                causes[str(error)] = explain(error, own, CONF)
+            raise ConfigError(causes[str(error)]) from error
 
     return plan(jobs, compose, device=device)
 
@@ -95,11 +117,13 @@ def refuse_errors(planned: Sequence[Planned]) -> None:
     wrong = [p for p in planned if p.todo == "error"]
     if not wrong:
         return
-    lines = [f"  {' '.join(p.overrides)}\n    {p.reason}" for p in wrong[:20]]
-    more = [f"  ... and {len(wrong) - 20} more"] if len(wrong) > 20 else []
-    text = "\n".join(
-        [f"error: {len(wrong)} of {len(planned)} runs cannot start; nothing was started:", *lines, *more]
-    )
+    count = f"{len(wrong)} of {len(planned)} runs cannot start; nothing was started"
+    if len({p.reason for p in wrong}) == 1:
+        text = f"error: {wrong[0].reason} ({count})"
+    else:
+        lines = [f"  {' '.join(p.overrides)}\n    {p.reason}" for p in wrong[:20]]
+        more = [f"  ... and {len(wrong) - 20} more"] if len(wrong) > 20 else []
+        text = "\n".join([f"error: {count}:", *lines, *more])
     print(text, file=sys.stderr, flush=True)
     raise Reported(text)
 

@@ -217,6 +217,10 @@ class RunRecord:
         self._set(**changes)
         self._write()
 
+    def keep(self, **changes: Any) -> None:
+        """Set fields of the record that the next write, or the run's end, takes with it; never raises."""
+        self._set(**changes)
+
     def timed(self, name: str) -> AbstractContextManager[None]:
         """``with run.timed("train_s")``: add the block's seconds to that field of the record's times."""
         return self._clock.section(name)

@@ -2,6 +2,8 @@
 
 import difflib
 import importlib.util
+import os
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -45,6 +47,8 @@ def check(settings: TrackerSettings) -> list[str]:
             )
     if settings.mode == "disabled":
         return []
+    if settings.mode == "auto" and os.environ.get("WANDB_MODE") == "disabled":
+        names = [name for name in names if name != "wandb"]
     for name in names:
         if importlib.util.find_spec(name) is None:
             raise ModuleNotFoundError(
@@ -74,7 +78,7 @@ def open_tracker(
     moved_aside = sum((p / "metrics.jsonl").is_file() for p in run_dir.glob("previous-*"))
     suffix = f"-{moved_aside + 1}" if moved_aside else ""
     about = {"name": f"{name}{suffix}", "group": group, "job_type": job_type, "tags": list(tags)}
-    about["config"] = shallow(config)
+    about["config"] = shallow(config) | {"method": method(name, run_key)}
     backends = [
         BACKENDS[n](settings, run_id=f"{run_key}{suffix}", run_dir=run_dir, about=about) for n in names
     ]
@@ -82,6 +86,11 @@ def open_tracker(
     return Tracker(
         *backends, run_id=f"{run_key}{suffix}", timeout=settings.timeout, history=lambda: history(metrics)
     )
+
+
+def method(name: str, run_key: str) -> str:
+    """Model and encoding, as the name of the run's folder says them: what runs are compared by."""
+    return re.sub(rf"-s\d+-{re.escape(run_key)}$", "", name)
 
 
 def history(metrics: Path) -> Iterable[tuple[int, Mapping[str, float]]]:

@@ -24,6 +24,13 @@ class Synced:
     segments: int
     reason: str
 
+    @property
+    def ok(self) -> bool:
+        return self.action != "failed"
+
+    def __str__(self) -> str:
+        return f"{self.action:8} {self.folder.name}: {self.reason}"
+
 
 def sync_runs(folders: Iterable[Path], *, timeout: float = 300.0) -> list[Synced]:
     """Upload the offline segments of the runs in ``folders``; one result a run, never an error.

@@ -48,7 +48,10 @@ class Wandb:
             log.warning("tracker.mode=online, but nobody is logged in: run 'wandb login'; logging offline")
         waiting = sum(segment.waits for segment in self._earlier)
         if waiting and asked != "offline" and logged_in():
-            log.info("wandb: this run has offline segments that are not uploaded yet (%d); logging offline", waiting)
+            log.info(
+                "wandb: this run has offline segments that are not uploaded yet (%d); logging offline",
+                waiting,
+            )
         if asked == "offline" or waiting or not logged_in():
             self._run = self._init("offline")
         else:

@@ -1,0 +1,54 @@
+"""Compose a W&B workspace (or a report) that compares the runs of a sweep.
+
+python scripts/wandb_report.py loss_weights                    save a workspace
+python scripts/wandb_report.py loss_weights --report           save a report
+python scripts/wandb_report.py loss_weights --dry-run          print its spec as JSON; no network, no account
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+
+def parser() -> argparse.ArgumentParser:
+    own = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    own.add_argument("sweep", help="name of the sweep (run.name), the group of its runs at W&B")
+    own.add_argument("--project", default="isosweep", help="tracker.project of the runs")
+    own.add_argument("--entity", default=None, help="tracker.entity; default: whoever is logged in")
+    own.add_argument("--runs", type=Path, default=Path("results/runs"), help="folder of the runs (run.root)")
+    own.add_argument("--without-records", action="store_true", help="the runs are on another machine")
+    own.add_argument("--report", action="store_true", help="a report instead of a workspace")
+    own.add_argument("--dry-run", action="store_true", help="print the spec, send nothing")
+    return own
+
+
+def main() -> int:
+    options = parser().parse_args()
+    from isosweep.trackers import report
+
+    try:
+        report.require_package()
+        content = report.STANDARD
+        if not options.without_records:
+            content = report.content_of(options.sweep, options.runs)
+        entity = options.entity or ("ENTITY" if options.dry_run else report.default_entity())
+        where = {"project": options.project, "entity": entity}
+        if options.report:
+            view = report.report(options.sweep, content, **where, draft=options.dry_run)
+        else:
+            view = report.workspace(options.sweep, content, **where)
+        if options.dry_run:
+            print(json.dumps(report.spec(view), indent=2))
+        else:
+            print(report.save(view))
+    except (LookupError, ModuleNotFoundError, OSError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

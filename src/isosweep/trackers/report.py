@@ -1,0 +1,192 @@
+"""A W&B workspace or report that compares the runs of one sweep, composed without a network.
+
+Runs of a sweep are a W&B group; ``method`` in their config is model and encoding as the run's folder
+says them. What the panels show is read from the sweep's records: scores that some run has, and the
+names of the views that were logged as pictures.
+"""
+
+import difflib
+import importlib.util
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from isosweep.record import find_runs, read_record
+from isosweep.trackers.login import logged_in, server
+from isosweep.trackers.wrapper import first_line
+
+SCORES = (
+    "nvs/psnr",
+    "nvs/ssim",
+    "nvs/lpips_vgg",
+    "nvs/lpips_alex",
+    "geometry/chamfer",
+    "geometry/fscore",
+    "geometry/normal_consistency",
+)
+"""Scores with a panel, in this order."""
+CURVES = ("val/psnr", "train/psnr", "train/loss")
+SHOWN = 8
+"""Pictures of at most this many views get a place in the media panel."""
+
+
+@dataclass(frozen=True)
+class Content:
+    """What a sweep's runs have logged."""
+
+    runs: int
+    scores: tuple[str, ...]
+    pictures: tuple[str, ...]
+
+
+STANDARD = Content(0, ("nvs/psnr", "nvs/ssim", "geometry/chamfer"), ())
+"""For a sweep whose records are on another machine."""
+
+
+def content_of(sweep: str, runs: Path) -> Content:
+    """What the records of ``sweep`` below ``runs`` hold; LookupError with the sweeps there where none does."""
+    records = [read_record(folder) for folder in find_runs(runs)]
+    own = [record for record in records if record.name == sweep]
+    if not own:
+        names = sorted({record.name for record in records if record.name})
+        near = difflib.get_close_matches(sweep, names, n=2)
+        hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else "."
+        there = f"has runs of {', '.join(names[:12])}" if names else f"has {len(records)} runs, of no sweep"
+        raise LookupError(
+            f"no run of the sweep {sweep!r}{hint} {runs} {there}. Name their folder with --runs, or compose "
+            "the standard panels for runs on another machine with --without-records"
+        )
+    scored = [record.scores for record in own if record.scores is not None]
+    has = {name for scores in scored for name, value in scores.values.items() if value is not None}
+    views = [
+        view for scores in scored for names in list(scores.per_view.values())[:1] for view in list(names)
+    ]
+    pictures = [f"render/{view}" for view in dict.fromkeys(views)]
+    return Content(len(own), tuple(name for name in SCORES if name in has), tuple(pictures[:SHOWN]))
+
+
+def workspace(sweep: str, content: Content, *, project: str, entity: str) -> Any:
+    """The workspace object (wandb_workspaces.workspaces.Workspace); nothing is sent."""
+    require_package()
+    import wandb_workspaces.workspaces as ws
+
+    return ws.Workspace(
+        entity=entity,
+        project=project,
+        name=f"Sweep {sweep}",
+        sections=[
+            ws.Section(name=title, panels=panels, is_open=True) for title, panels in _sections(content)
+        ],
+        settings=ws.WorkspaceSettings(x_axis="step", max_runs=100, ignore_outliers=False),
+        runset_settings=ws.RunsetSettings(
+            filters=[ws.Metric("Group") == sweep],
+            groupby=[ws.Config("scene"), ws.Config("method")],
+            pinned_columns=["run:displayName", *(f"summary:{name}" for name in content.scores)],
+        ),
+    )
+
+
+def report(sweep: str, content: Content, *, project: str, entity: str, draft: bool = False) -> Any:
+    """The same panels as a report, a heading a section.
+
+    wandb-workspaces asks the server for the id of a run set's project when the report is sent or shown;
+    a ``draft`` leaves the project to the report's own and can be shown without a network.
+    """
+    require_package()
+    import wandb_workspaces.reports.v2 as wr
+    from wandb_workspaces import expr
+    from wandb_workspaces.reports.v2.interface import Report, Runset
+
+    blocks: list[Any] = []
+    for title, panels in _sections(content):
+        runs = Runset(
+            project="" if draft else project,
+            entity="" if draft else entity,
+            name=sweep,
+            filters=[expr.Metric("Group") == sweep],
+            groupby=["config.scene", "config.method"],
+        )
+        blocks += [wr.H2(title), wr.PanelGrid(runsets=[runs], panels=panels)]
+    about = f"{content.runs} runs when this was composed." if content.runs else ""
+    return Report(
+        entity=entity,
+        project=project,
+        title=f"Sweep {sweep}",
+        description=f"Runs of the group {sweep}, averaged over seeds. {about}".strip(),
+        blocks=blocks,
+        width="fluid",
+    )
+
+
+def spec(view: Any) -> dict[str, Any]:
+    """What would be sent, as plain types."""
+    return view._to_model().model_dump(by_alias=True, exclude_none=True, mode="json")
+
+
+def save(view: Any) -> str:
+    """Send it to the server; its url. PermissionError where nobody is logged in, ConnectionError without the server."""
+    if not logged_in():
+        raise PermissionError(
+            f"nobody is logged in at {server()}: run 'wandb login' first, or look at the spec with --dry-run"
+        )
+    try:
+        view.save()
+        return str(view.url)
+    except Exception as error:  # of wandb, its server, or their answers' types
+        raise ConnectionError(f"{server()} did not take it: {first_line(error)}") from error
+
+
+def default_entity() -> str:
+    """The entity of whoever is logged in; asks the server."""
+    if not logged_in():
+        raise PermissionError(
+            f"nobody is logged in at {server()}: run 'wandb login' first, or name the owner with --entity"
+        )
+    import wandb
+
+    try:
+        entity = wandb.Api().default_entity
+    except Exception as error:  # as in save
+        raise ConnectionError(
+            f"{server()} does not say who is logged in ({first_line(error)}): name the owner with --entity"
+        ) from error
+    if not entity:
+        raise PermissionError(f"{server()} names no default entity: give the owner with --entity")
+    return str(entity)
+
+
+def require_package() -> None:
+    """ModuleNotFoundError that says what to install, unless wandb-workspaces is there."""
+    if importlib.util.find_spec("wandb_workspaces") is None:
+        raise ModuleNotFoundError(
+            "the package wandb-workspaces is not installed: pip install 'isosweep[wandb-report]' "
+            "(in a checkout: pip install -e '.[wandb-report]')"
+        )
+
+
+def _sections(content: Content) -> list[tuple[str, list[Any]]]:
+    """Title and panels, the same in a workspace and in a report."""
+    import wandb_workspaces.reports.v2 as wr
+
+    method = wr.Config("method")
+    curves = [
+        wr.LinePlot(
+            title=name, x="step", y=[name], groupby=method, groupby_aggfunc="mean", groupby_rangefunc="minmax"
+        )
+        for name in CURVES
+    ]
+    bars = [
+        wr.BarPlot(title=f"{name}: scene x method", metrics=[name], orientation="v")
+        for name in content.scores
+    ]
+    targets = [name for name in ("nvs/psnr", "geometry/chamfer") if name in content.scores]
+    importance = [wr.ParameterImportancePlot(with_respect_to=name) for name in targets]
+    pictures = [wr.MediaBrowser(title="Test views", media_keys=list(content.pictures), num_columns=4)]
+    mesh = wr.MediaBrowser(title="Meshes", media_keys=["mesh"], num_columns=4)
+    sections = [
+        ("Curves by method", curves),
+        ("Scores: scene x method", bars),
+        ("What matters", [*importance, wr.RunComparer(diff_only="split")]),
+        ("Pictures and meshes", [*(pictures if content.pictures else []), mesh]),
+    ]
+    return [(title, panels) for title, panels in sections if panels]
