@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from isosweep import chamfer, silhouette
+from isosweep.meshfile import read_mesh
 from isosweep.settings import EvalSettings
 from isosweep.types import Mesh
 from tests.support.analytic import box, joined, orbit, sphere, torus
@@ -194,23 +195,7 @@ def test_reference_points_have_their_distance_to_the_surface() -> None:
     assert chamfer.reference_scores(flat, points[:0])[0]["geometry/reference_median"] is None
 
 
-def test_surface_files(tmp_path: Path) -> None:
-    import trimesh
-
-    mesh = torus()
-    trimesh.Trimesh(mesh.vertices, mesh.faces, process=False).export(tmp_path / "mesh.ply")
-    trimesh.PointCloud(mesh.vertices).export(tmp_path / "cloud.ply")
-    assert len(chamfer.read_surface(tmp_path / "mesh.ply").faces) == len(mesh.faces)
-    cloud = chamfer.read_surface(tmp_path / "cloud.ply")
-    assert cloud.faces.shape == (0, 3)
-    np.testing.assert_allclose(cloud.vertices, mesh.vertices, atol=1e-6)
-    with pytest.raises(
-        FileNotFoundError, match=r"no surface to compare with at .*gone\.ply: restore the file or set"
-    ):
-        chamfer.read_surface(tmp_path / "gone.ply")
-
-
 def test_reference_points_of_the_real_scan_are_points(shared_data: Path) -> None:
-    cloud = chamfer.read_surface(shared_data / "dtu_scan24" / "gt" / "sparse_reference_points_world.ply")
+    cloud = read_mesh(shared_data / "dtu_scan24" / "gt" / "sparse_reference_points_world.ply")
     assert len(cloud.vertices) > 100
     assert cloud.faces.shape == (0, 3)

@@ -1,7 +1,7 @@
 """The ways in which papers remove surface outside the object's masks before they score a DTU mesh.
 
-They differ by several tenths of a millimetre on open scenes, so the preset is part of a number's name.
-Symbols: V views, H, W pixels of a mask, r reach of a kernel in pixels of a mask 1600 wide.
+They keep different rims of open scenes, so the preset is part of a number's name.
+Symbols: V views, H, W pixels of a mask, F faces, r reach of a kernel in pixels of a mask 1600 wide.
 """
 
 from dataclasses import dataclass
@@ -41,8 +41,13 @@ PRESETS: dict[str, Preset | None] = {
     "2dgs": Preset("disk", 24, "all"),
     "neuralwarp": Preset("square", 25, "any", views=2, largest="area", loose=False),
 }
-"""neus: the cleaning script of NeuS issue 3. monosdf: MonoSDF dtu_eval. 2dgs: 2DGS eval_dtu. neuralwarp:
-NeuralWarp clean_mesh.py and mesh_filtering.py (masks grown by 51x51, the part with most area)."""
+"""neus: the authors' clean_points_by_mask (NeuS issues 3 and 74). monosdf: MonoSDF dtu_eval. 2dgs: 2DGS eval_dtu.
+neuralwarp: NeuralWarp clean_mesh.py and mesh_filtering.py (masks grown by 51x51, the part with most area).
+
+Where they differ from each other by less than a pixel they are one here: a vertex takes the mask's nearest
+pixel (NeuralWarp takes any of the four around it), is in the frame where that pixel is, and points behind a
+camera are out of its frame (NeuS mirrors them through the camera).
+"""
 
 
 def preset(name: str) -> Preset | None:
@@ -55,8 +60,7 @@ def preset(name: str) -> Preset | None:
 def cull(mesh: Mesh, name: str, seen: Seen | None) -> Mesh:
     """What is left of a mesh in world units under a preset; the mesh itself for 'none'.
 
-    Points behind a camera are out of its frame. Kernels are scaled with the mask's width; a vertex takes
-    the mask's nearest pixel, and parts are connected through shared vertices.
+    Kernels are scaled with the mask's longer side.
 
     Raises:
         ValueError: no such preset; it needs masks and ``seen`` has none.
@@ -114,15 +118,34 @@ def grown(mask: Bool[np.ndarray, "h w"], half_widths: Int[np.ndarray, " rows"]) 
     return out
 
 
-def _largest(mesh: Mesh, by: str) -> np.ndarray:
+def _largest(mesh: Mesh, by: str) -> Int[np.ndarray, "f 3"]:
     if len(mesh.faces) == 0:
         return mesh.faces
-    label = chamfer.face_components(mesh)
+    label = parts(mesh)
     weight = chamfer.face_areas(mesh) if by == "area" else None
     return mesh.faces[label == int(np.argmax(np.bincount(label, weights=weight)))]
 
 
-def _only(mesh: Mesh, faces: np.ndarray, loose: np.ndarray) -> Mesh:
+def parts(mesh: Mesh) -> Int[np.ndarray, " f"]:
+    """The number of the part each face belongs to, as trimesh's ``split`` has them, which both scripts call.
+
+    Faces are neighbours across an edge that exactly two share, vertices at one place being one.
+    """
+    from scipy.sparse import coo_matrix
+    from scipy.sparse.csgraph import connected_components
+
+    place = np.unique(mesh.vertices, axis=0, return_inverse=True)[1].reshape(-1)
+    ends = np.sort(place[mesh.faces][:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2), axis=1)
+    code = ends[:, 0].astype(np.int64) * len(mesh.vertices) + ends[:, 1]
+    order = np.argsort(code, kind="stable")
+    _, first, uses = np.unique(code[order], return_index=True, return_counts=True)
+    first = first[uses == 2]
+    one, two = order[first] // 3, order[first + 1] // 3
+    joined = (np.ones(len(one), dtype=bool), (one, two))
+    return connected_components(coo_matrix(joined, shape=(len(mesh.faces),) * 2), directed=False)[1]
+
+
+def _only(mesh: Mesh, faces: Int[np.ndarray, "f 3"], loose: Bool[np.ndarray, " v"]) -> Mesh:
     """Those faces with their vertices, and the vertices ``loose``."""
     used = loose.copy()
     used[faces] = True

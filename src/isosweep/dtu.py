@@ -5,6 +5,8 @@ prediction to scan (accuracy), s2d scan to prediction (completeness). BB is the 
 the structured light could observe.
 """
 
+import itertools
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
@@ -22,6 +24,8 @@ from isosweep.silhouette import world_cameras
 from isosweep.types import Mesh
 
 NAMES = ("geometry/accuracy", "geometry/completeness", "geometry/chamfer")
+PROTOCOL = "dtu-"
+"""With the culling preset behind it, the name under which the scores are stored and asked for."""
 BELOW = ("", "SampleSet/MVS Data", "MVS Data", "SampleSet/MVS_Data")
 """Folders below the given one in which the official archives put Points/ and ObsMask/."""
 MARGIN = 50
@@ -86,21 +90,42 @@ class Official:
     """P: a point x is above the table where P . (x, 1) > 0."""
 
 
+def preset_of(protocol: str) -> str | None:
+    """The culling preset of 'dtu-<preset>', None for any other protocol; ValueError for an unknown preset."""
+    if not protocol.startswith(PROTOCOL):
+        return None
+    name = protocol.removeprefix(PROTOCOL)
+    culling.preset(name)
+    return name
+
+
+def scan_number(scene: str) -> int:
+    """24 of 'scan24' or 'dtu_scan24'; ValueError for a name that does not end in a number."""
+    found = re.search(r"(\d+)$", scene)
+    if found is None:
+        raise ValueError(f"scene '{scene}' does not end in the number of a DTU scan, such as scan24: rename it")
+    return int(found[1])
+
+
+def official_files(root: Path, scan: int) -> tuple[Path, Path, Path]:
+    """Scan, ObsMask and plane of ``root``; FileNotFoundError names the file and all places where it was sought."""
+    names = (
+        f"Points/stl/stl{scan:03d}_total.ply",
+        f"ObsMask/ObsMask{scan}_10.mat",
+        f"ObsMask/Plane{scan}.mat",
+    )
+    points, mask, plane = (_find(root, name) for name in names)
+    return points, mask, plane
+
+
 def read_official(root: Path, scan: int) -> Official:
     """Points/stl/stl<nnn>_total.ply, ObsMask/ObsMask<n>_10.mat and ObsMask/Plane<n>.mat below ``root``.
 
     Raises:
-        FileNotFoundError: names the file and all places where it was sought.
+        FileNotFoundError: as `official_files`.
         ValueError: a file that cannot be read, or a .mat without its variables.
     """
-    files = [
-        _find(root, name)
-        for name in (
-            f"Points/stl/stl{scan:03d}_total.ply",
-            f"ObsMask/ObsMask{scan}_10.mat",
-            f"ObsMask/Plane{scan}.mat",
-        )
-    ]
+    files = official_files(root, scan)
     grid = _mat(files[1], {"ObsMask": None, "BB": (2, 3), "Res": (1,)})
     if grid["ObsMask"].ndim != 3:
         raise ValueError(
@@ -157,13 +182,15 @@ def _mat(path: Path, wanted: dict[str, tuple[int, ...] | None]) -> dict[str, np.
     return out
 
 
-def read_masks(folder: Path, scan: int) -> tuple[Seen, Float[np.ndarray, "4 4"]]:
-    """Cameras in mm and masks of a scene in NeuS' or IDR's layout, for culling, and its scale_mat.
+def culling_views(scan: int, count: int) -> range:
+    """The first 49 of ``count`` views of scans below 83 and 64 of the others, as the public scripts take."""
+    return range(min(count, 49 if scan < 83 else 64))
 
-    The first 49 views of scans below 83 and 64 of the others, as the public scripts take.
-    """
+
+def read_masks(folder: Path, scan: int) -> tuple[Seen, Float[np.ndarray, "4 4"]]:
+    """Cameras in mm and masks of a scene in NeuS' or IDR's layout, for culling, and its scale_mat."""
     cameras, to_world, masks = read_cameras(folder)
-    views = range(min(len(cameras), 49 if scan < 83 else 64))
+    views = culling_views(scan, len(cameras))
     if not masks:
         raise FileNotFoundError(
             f"{folder} has no mask/ with .png: culling presets need the object's masks; add them, or take --cull none"
@@ -259,13 +286,14 @@ def surface_points(mesh: Mesh, official: Official, settings: DtuSettings) -> Flo
     parts: list[np.ndarray] = []
     lattices = thinning.triangle_lattices(mesh, settings.pitch) if steps.sample else ()
     count = 0
-    for points in _chain(mesh.vertices.astype(np.float64), lattices):
+    for points in itertools.chain((mesh.vertices.astype(np.float64),), lattices):
         parts.append(within(points, MARGIN * settings.radius))
         count += len(parts[-1])
         if count > MOST_POINTS:
             raise ValueError(
-                f"the mesh has more than {MOST_POINTS} points in the box of scan {official.scan}, at most one a "
-                f"{settings.pitch:g} mm square of surface is meant: its surface is folded or in other units"
+                f"the mesh needs more than {MOST_POINTS} points at a pitch of {settings.pitch:g} mm in the box of scan "
+                f"{official.scan}, or {MOST_POINTS * settings.pitch**2 / 1e6:.1f} m^2 of surface: it is folded, full of "
+                "fog, or in other units; clean it first, or choose a preset that culls (--cull)"
             )
     points = np.concatenate(parts)
     del parts
@@ -273,11 +301,6 @@ def surface_points(mesh: Mesh, official: Official, settings: DtuSettings) -> Flo
         order = thinning.shuffled(points, settings.seed) if steps.shuffle else np.arange(len(points))
         points = thinning.thin(points, settings.radius, order)
     return within(points)
-
-
-def _chain(vertices: np.ndarray, lattices: Any) -> Any:
-    yield vertices
-    yield from lattices
 
 
 def _observed(points: np.ndarray, official: Official) -> np.ndarray:

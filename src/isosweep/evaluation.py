@@ -14,7 +14,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from isosweep import chamfer, geometry, interrupts, lpips, metrics, silhouette
+from isosweep import chamfer, dtu, geometry, interrupts, lpips, metrics, silhouette
+from isosweep.meshfile import read_mesh
 from isosweep.metrics import Score
 from isosweep.settings import EvalSettings
 from isosweep.types import Cameras, Knobs, Mesh, Scene, Scores
@@ -270,12 +271,15 @@ def _score_mesh(
     board: _Board, scene: Scene, settings: EvalSettings, mesh: Mesh | None, no_mesh: str, views: Sequence[int]
 ) -> dict[str, object]:
     """Put every geometry score that the scene allows on the board; returns the settings to record."""
-    if scene.truth is None:
+    official = dtu.preset_of(settings.protocol) is not None
+    if scene.truth is None and not official:
         why = f"{scene.dataset} scene {scene.name} comes without a ground-truth surface"
         board.put(({"geometry/chamfer": None}, {"geometry/chamfer": why}))
     if mesh is None:
         names = ["geometry/genus", "geometry/components"]
-        if scene.truth is not None:
+        if official:
+            names += dtu.NAMES
+        elif scene.truth is not None:
             names += [f"geometry/{n}" for n in chamfer.NAMES]
         if scene.reference_points is not None:
             names += ["geometry/reference_median", "geometry/reference_p90"]
@@ -288,8 +292,11 @@ def _score_mesh(
     watched = chamfer.Seen(cameras, watching, [_foreground(scene, v) for v in watching])
     masked = scene.images.has_masks
     board.put(chamfer.topology(mesh))
-    if scene.truth is not None:
-        truth = chamfer.read_surface(scene.truth)
+    notes: dict[str, object] = {}
+    if official:
+        notes = _score_dtu(board, scene, settings, mesh)
+    elif scene.truth is not None:
+        truth = read_mesh(scene.truth)
         board.put(chamfer.surface_scores(mesh, truth, settings, watched, DILATION))
         if len(truth.faces):
             real, why = chamfer.topology(truth)
@@ -297,7 +304,7 @@ def _score_mesh(
                 ({"geometry/genus_truth": real["geometry/genus"]}, {f"{k}_truth": v for k, v in why.items()})
             )
     if scene.reference_points is not None:
-        points = chamfer.read_surface(scene.reference_points).vertices
+        points = read_mesh(scene.reference_points).vertices
         board.put(chamfer.reference_scores(mesh, points, settings.samples, settings.seed))
     if masked:
         board.put(
@@ -314,7 +321,7 @@ def _score_mesh(
                     scene.names[view],
                     Score(value, None if value is not None else "mask and silhouette are empty"),
                 )
-    return {
+    return notes | {
         "world_unit": scene.world_unit,
         "samples": settings.samples,
         "sample_seed": settings.seed,
@@ -322,6 +329,48 @@ def _score_mesh(
         "visibility": f"ray casting from {len(watching)} of {len(scene.splits['train'])} training views",
         "visual_hull": f"masks of the same views, grown by {DILATION} px" if masked else None,
     }
+
+
+def require_official(scene: Scene, settings: EvalSettings) -> tuple[str, int] | None:
+    """(preset, scan) where the protocol is dtu-<preset>, else None, without reading more than file names.
+
+    Raises:
+        FileNotFoundError: the official data is not where the scene says.
+        ValueError: an unknown preset, a scene that is no scan or in other units, no official data or no masks.
+    """
+    preset = dtu.preset_of(settings.protocol)
+    if preset is None:
+        return None
+    if scene.official is None or scene.world_unit != "mm":
+        raise ValueError(
+            f"eval.protocol={settings.protocol} scores a DTU scan in mm against the authors' data, and {scene.dataset} "
+            f"scene {scene.name} has official={scene.official}, unit {scene.world_unit}: set "
+            "dataset=dtu dataset.official=<folder with Points/ and ObsMask/>, or eval=standard"
+        )
+    scan = dtu.scan_number(scene.name)
+    dtu.official_files(scene.official, scan)
+    if preset != "none" and not scene.images.has_masks:
+        raise ValueError(
+            f"eval.protocol={settings.protocol} culls by the object's masks, and scene {scene.name} has none: restore "
+            "mask/, or set eval.protocol=dtu-none"
+        )
+    return preset, scan
+
+
+def _score_dtu(board: _Board, scene: Scene, settings: EvalSettings, mesh: Mesh) -> dict[str, object]:
+    """Put the DTU protocol's scores on the board; the mesh is in mm already."""
+    asked = require_official(scene, settings)
+    assert asked is not None and scene.official is not None, "the caller asks for the protocol"
+    preset, scan = asked
+    seen = None
+    if preset != "none":
+        views = dtu.culling_views(scan, len(scene.cameras))
+        cameras = silhouette.world_cameras(scene.cameras, scene.to_world)
+        seen = chamfer.Seen(cameras, views, [_foreground(scene, v) for v in views])
+    truth = dtu.read_official(scene.official, scan)
+    values, reasons, notes = dtu.dtu_scores(mesh, truth, dtu.DtuSettings(preset, settings.seed), seen)
+    board.put((values, reasons))
+    return notes
 
 
 def _foreground(scene: Scene, view: int) -> np.ndarray | None:

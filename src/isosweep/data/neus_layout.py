@@ -39,6 +39,7 @@ def load(
     n_images: int | None = None,
     test_every: int | None = None,
     truth: str | None = None,
+    official: str | None = None,
     cache: bool = True,
 ) -> Scene:
     """Load one scan.
@@ -53,6 +54,7 @@ def load(
         world_unit: what scale_mat maps to: 'mm' for DTU.
         background: see `backdrop`; 'auto' is black behind masks.
         truth: a ply in world units, such as DTU's official stl*_total.ply; None takes what gt/ holds.
+        official: the folder with Points/ and ObsMask/ of DTU's authors (docs/evaluation.md).
 
     Raises:
         FileNotFoundError: no such scene, no images.
@@ -95,6 +97,7 @@ def load(
         use_masks=masks and store.has_masks,
         truth=truth_file,
         reference_points=reference,
+        official=None if official is None else Path(official),
     )
 
 
