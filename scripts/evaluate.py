@@ -27,6 +27,10 @@ def parser() -> argparse.ArgumentParser:
     record.add_argument("--root", type=Path, default=Path("results/external"))
     record.add_argument("--out", type=Path, help="the record's folder itself")
     record.add_argument(
+        "--protocol-name", help="its name in the record, for runs of yours that are scored alike (standard)"
+    )
+    record.add_argument("--add", action="store_true", help="put the scores beside those in the record")
+    record.add_argument(
         "--force", action="store_true", help="replace a record; the old one is kept beside it"
     )
     mesh = own.add_argument_group("dtu and chamfer")
@@ -45,6 +49,9 @@ def parser() -> argparse.ArgumentParser:
     images.add_argument("--masks", type=Path, help="folder of masks: also scores the foreground alone")
     images.add_argument("--background", help="white or black: behind alpha, and behind the truth's masks")
     images.add_argument("--crop", type=int, default=0, help="pixels cut from every side")
+    images.add_argument(
+        "--ignore", nargs="+", default=[], metavar="PATTERN", help="file names that are no views: '*_depth*'"
+    )
     images.add_argument("--lpips", default="vgg", choices=("vgg", "alex", "none"))
     return own
 
@@ -59,6 +66,12 @@ def main() -> int:
     for protocol, name in (("dtu", "official"), ("dtu", "scan"), ("chamfer", "truth")):
         if options.protocol == protocol and getattr(options, name) is None:
             own.error(f"--protocol {protocol} needs --{name}")
+    for name, least in (("seed", 0), ("scan", 1), ("samples", 1), ("crop", 0)):
+        value = getattr(options, name)
+        if value is not None and value < least:
+            own.error(f"--{name} {value}: give {least} or more")
+    if options.force and options.add:
+        own.error("--force replaces a record and --add keeps it: give one of them")
     import torch
 
     from isosweep.cores import usable_cores
@@ -66,8 +79,9 @@ def main() -> int:
     torch.set_num_threads(max(1, int(usable_cores())))
     try:
         return run(options)
-    except (ValueError, OSError, RuntimeError) as error:
-        print(f"error: {error}", file=sys.stderr)
+    except (ValueError, OSError, RuntimeError, MemoryError) as error:
+        text = " ".join(str(error).split()) or type(error).__name__
+        print(f"error: {text}", file=sys.stderr)
         return 1
 
 
@@ -88,6 +102,8 @@ def run(options: argparse.Namespace) -> int:
         root=options.root,
         out=options.out,
         force=options.force,
+        add=options.add,
+        protocol=options.protocol_name,
     )
     entry.check()
     watch = external.Stopwatch()
@@ -107,10 +123,10 @@ def run(options: argparse.Namespace) -> int:
         )
     else:
         lpips = None if options.lpips == "none" else options.lpips
-        how = ImageSettings(options.views, options.background, options.crop, lpips)
+        how = ImageSettings(options.views, options.background, options.crop, lpips, tuple(options.ignore))
         scores = external.score_images(first, truth, options.masks, how)
     path = external.write_record(entry, scores, watch)
-    print(f"{entry.dataset} {entry.scene} {entry.method}, protocol {scores.protocol}")
+    print(f"{entry.dataset} {entry.scene} {entry.method}, protocol {entry.protocol or scores.protocol}")
     for name, value in scores.values.items():
         note = "" if name not in scores.reasons else f"  ({scores.reasons[name]})"
         print(f"  {name:32} {'-' if value is None else f'{value:.6g}'}{note}")

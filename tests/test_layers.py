@@ -31,6 +31,7 @@ LAYERS = {
     "chamfer": 6,
     "culling": 7,
     "dtu": 8,
+    "scoreboard": 7,
     "image_files": 8,
     "models": 6,
     "marching": 6,

@@ -103,7 +103,9 @@ def scan_number(scene: str) -> int:
     """24 of 'scan24' or 'dtu_scan24'; ValueError for a name that does not end in a number."""
     found = re.search(r"(\d+)$", scene)
     if found is None:
-        raise ValueError(f"scene '{scene}' does not end in the number of a DTU scan, such as scan24: rename it")
+        raise ValueError(
+            f"scene '{scene}' does not end in the number of a DTU scan, such as scan24: rename it"
+        )
     return int(found[1])
 
 
@@ -292,7 +294,7 @@ def surface_points(mesh: Mesh, official: Official, settings: DtuSettings) -> Flo
         if count > MOST_POINTS:
             raise ValueError(
                 f"the mesh needs more than {MOST_POINTS} points at a pitch of {settings.pitch:g} mm in the box of scan "
-                f"{official.scan}, or {MOST_POINTS * settings.pitch**2 / 1e6:.1f} m^2 of surface: it is folded, full of "
+                f"{official.scan}, {MOST_POINTS * settings.pitch**2 / 1e6:.1f} m^2 of surface: it is folded, full of "
                 "fog, or in other units; clean it first, or choose a preset that culls (--cull)"
             )
     points = np.concatenate(parts)

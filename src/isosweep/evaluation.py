@@ -6,7 +6,7 @@ and compared with images composited alike.
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -14,9 +14,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from isosweep import chamfer, dtu, geometry, interrupts, lpips, metrics, silhouette
+from isosweep import chamfer, dtu, geometry, interrupts, metrics, silhouette
 from isosweep.meshfile import read_mesh
 from isosweep.metrics import Score
+from isosweep.scoreboard import Board, ViewScorer
 from isosweep.settings import EvalSettings
 from isosweep.types import Cameras, Knobs, Mesh, Scene, Scores
 
@@ -167,12 +168,10 @@ def evaluate(
       on_view: called with the view's index and its render, so that pictures need no second rendering.
     """
     views = _views(scene, settings)
-    board = _Board()
-    network, why = (None, None) if settings.lpips is None else lpips.load_lpips(settings.lpips)
-    if why is not None:
-        log.warning("no LPIPS: %s", why)
-    where = torch.device(knobs.cos_anneal.device if device is None else device)
-    network = network if network is None else network.to(where)
+    board = Board()
+    scorer = ViewScorer(settings.lpips, torch.device(knobs.cos_anneal.device if device is None else device))
+    if scorer.why is not None:
+        log.warning("no LPIPS: %s", scorer.why)
     prefix = (
         "val"
         if settings.split == "val"
@@ -186,19 +185,7 @@ def evaluate(
         out, chunk = _render(model, scene.cameras, view, knobs, scene.background, chunk, device)
         pred = metrics.quantised(out["rgb"]) if settings.quantise else out["rgb"]
         truth, mask = truth_image(scene, view)
-        scores = {"psnr": metrics.psnr(pred, truth), "ssim": metrics.ssim(pred, truth)}
-        if settings.lpips is not None:
-            scores[f"lpips_{settings.lpips}"] = (
-                Score(None, why)
-                if network is None
-                else lpips.measure(network, pred.to(where), truth.to(where))
-            )
-        if settings.masked and mask is not None:
-            scores |= {
-                "psnr_masked": metrics.psnr(pred, truth, mask),
-                "ssim_masked": metrics.ssim(pred, truth, mask),
-            }
-        for name, score in scores.items():
+        for name, score in scorer(pred, truth, mask if settings.masked else None).items():
             board.add(f"{prefix}/{name}", scene.names[view], score)
         if on_view is not None:
             on_view(view, out)
@@ -211,13 +198,9 @@ def evaluate(
         "composite": scene.composite,
         "quantise": settings.quantise,
         "pixel_centre": scene.cameras.pixel_centre,
-        "data_range": 1.0,
-        "psnr_cap_db": metrics.PSNR_CAP,
-        "ssim": f"{metrics.SSIM_WINDOW}x{metrics.SSIM_WINDOW} Gaussian, sigma {metrics.SSIM_SIGMA}",
-        "lpips_weights": None if network is None else network.source,
         "checkpoint": settings.checkpoint,
         "step": knobs.step,
-    }
+    } | scorer.notes()
     if settings.geometry:
         notes |= _score_mesh(board, scene, settings, mesh, no_mesh, views)
     return Scores(settings.protocol, *board.result(), notes, board.reasons)
@@ -237,38 +220,8 @@ def _views(scene: Scene, settings: EvalSettings) -> tuple[int, ...]:
     return spaced(scene.splits[settings.split], settings.n_views)
 
 
-@dataclass
-class _Board:
-    """Scores as they come in."""
-
-    per_view: dict[str, dict[str, float | None]] = field(default_factory=dict)
-    values: dict[str, float | None] = field(default_factory=dict)
-    reasons: dict[str, str] = field(default_factory=dict)
-
-    def add(self, name: str, view: str, score: Score) -> None:
-        self.per_view.setdefault(name, {})[view] = score.value
-        if score.reason is not None:
-            self.reasons.setdefault(name, f"view '{view}': {score.reason}")
-
-    def put(self, scores: tuple[Mapping[str, float | None], Mapping[str, str]]) -> None:
-        self.values |= scores[0]
-        self.reasons |= scores[1]
-
-    def result(self) -> tuple[dict[str, float | None], dict[str, dict[str, float | None]]]:
-        """Mean over the views that have a score, beside the values put in whole."""
-        means: dict[str, float | None] = {}
-        for name, views in self.per_view.items():
-            known = [v for v in views.values() if v is not None]
-            means[name] = float(np.mean(known)) if known else None
-            if known and name in self.reasons:
-                self.reasons[name] = (
-                    f"{len(views) - len(known)} of {len(views)} views left out; {self.reasons[name]}"
-                )
-        return means | self.values, self.per_view
-
-
 def _score_mesh(
-    board: _Board, scene: Scene, settings: EvalSettings, mesh: Mesh | None, no_mesh: str, views: Sequence[int]
+    board: Board, scene: Scene, settings: EvalSettings, mesh: Mesh | None, no_mesh: str, views: Sequence[int]
 ) -> dict[str, object]:
     """Put every geometry score that the scene allows on the board; returns the settings to record."""
     official = dtu.preset_of(settings.protocol) is not None
@@ -331,8 +284,8 @@ def _score_mesh(
     }
 
 
-def require_official(scene: Scene, settings: EvalSettings) -> tuple[str, int] | None:
-    """(preset, scan) where the protocol is dtu-<preset>, else None, without reading more than file names.
+def require_official(scene: Scene, settings: EvalSettings) -> tuple[str, int, Path] | None:
+    """(preset, scan, folder) where the protocol is dtu-<preset>, else None, without reading more than file names.
 
     Raises:
         FileNotFoundError: the official data is not where the scene says.
@@ -354,20 +307,20 @@ def require_official(scene: Scene, settings: EvalSettings) -> tuple[str, int] | 
             f"eval.protocol={settings.protocol} culls by the object's masks, and scene {scene.name} has none: restore "
             "mask/, or set eval.protocol=dtu-none"
         )
-    return preset, scan
+    return preset, scan, scene.official
 
 
-def _score_dtu(board: _Board, scene: Scene, settings: EvalSettings, mesh: Mesh) -> dict[str, object]:
+def _score_dtu(board: Board, scene: Scene, settings: EvalSettings, mesh: Mesh) -> dict[str, object]:
     """Put the DTU protocol's scores on the board; the mesh is in mm already."""
     asked = require_official(scene, settings)
-    assert asked is not None and scene.official is not None, "the caller asks for the protocol"
-    preset, scan = asked
+    assert asked is not None, "the caller has asked for the protocol"
+    preset, scan, folder = asked
     seen = None
     if preset != "none":
         views = dtu.culling_views(scan, len(scene.cameras))
         cameras = silhouette.world_cameras(scene.cameras, scene.to_world)
         seen = chamfer.Seen(cameras, views, [_foreground(scene, v) for v in views])
-    truth = dtu.read_official(scene.official, scan)
+    truth = dtu.read_official(folder, scan)
     values, reasons, notes = dtu.dtu_scores(mesh, truth, dtu.DtuSettings(preset, settings.seed), seen)
     board.put((values, reasons))
     return notes

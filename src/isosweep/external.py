@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from isosweep import chamfer, culling, dtu, geometry, image_files, silhouette
+from isosweep import chamfer, culling, dtu, evaluation, geometry, image_files, silhouette
 from isosweep.data.decode import read_mask
 from isosweep.data.neus_layout import read_cameras
 from isosweep.meshfile import read_mesh
@@ -19,12 +19,10 @@ from isosweep.record import Lock, Memory, Record, Times, atomic_write_bytes, pro
 from isosweep.record import folder as layout
 from isosweep.record.clock import utc_now
 from isosweep.record.key import plain
-from isosweep.record.schema import RECORD_FILE, Attempt, encode_record
+from isosweep.record.schema import RECORD_FILE, Attempt, ScoreRecord, encode_record, read_record
 from isosweep.record.scores import score_record
 from isosweep.settings import EvalSettings
 from isosweep.types import Mesh, Scores
-
-HULL_DILATION = 1
 
 
 @dataclass(frozen=True)
@@ -39,6 +37,10 @@ class Entry:
     out: Path | None = None
     """The record's folder itself; None makes <root>/<dataset>/<scene>/<method>-s<seed>."""
     force: bool = False
+    add: bool = False
+    """Put the scores beside those that the record has: a method's mesh and its renders are one record."""
+    protocol: str | None = None
+    """The protocol's name in the record; None keeps the one that the scores come with."""
 
     @property
     def folder(self) -> Path:
@@ -48,12 +50,17 @@ class Entry:
         return self.root.joinpath(*(re.sub(r"[^A-Za-z0-9._+=-]+", "_", p).lstrip(".-") or "_" for p in parts))
 
     def check(self) -> None:
-        """Raise FileExistsError where the folder holds a record and ``force`` is off."""
+        """Raise FileExistsError where the folder holds a record that is neither replaced nor added to."""
         file = self.folder / RECORD_FILE
-        if file.exists() and not self.force:
+        if self.add and not file.exists():
+            raise FileNotFoundError(
+                f"--add puts scores into a record, and there is none at {file}: leave it out"
+            )
+        if file.exists() and not (self.force or self.add):
             raise FileExistsError(
                 f"{file} exists and is not overwritten: score into another folder (--out {self.folder}-2), as another "
-                "--method or --seed, or replace it with --force, which keeps the old one in previous-<n>/"
+                "--method or --seed, put other scores of the same method beside its own with --add, or replace it "
+                "with --force; both keep the old one in previous-<n>/"
             )
 
 
@@ -110,7 +117,7 @@ def score_dtu(
     values, reasons, notes = dtu.dtu_scores(pred, truth, settings, seen, matrix)
     _require(mesh, values, reasons)
     notes |= _input(mesh, pred) | {"transform": _rows(matrix)}
-    return Scores(f"dtu-{settings.cull}", values, {}, notes, reasons)
+    return Scores(dtu.PROTOCOL + settings.cull, values, {}, notes, reasons)
 
 
 def score_chamfer(
@@ -134,7 +141,7 @@ def score_chamfer(
         cameras, to_world, masks = read_cameras(images_from)
         grounds = [read_mask(path) > 127 for path in masks] or [None] * len(cameras)
         watched = chamfer.Seen(silhouette.world_cameras(cameras, to_world), range(len(cameras)), grounds)
-    values, reasons = chamfer.surface_scores(pred, real, settings, watched, HULL_DILATION)
+    values, reasons = chamfer.surface_scores(pred, real, settings, watched, evaluation.DILATION)
     _require(mesh, values, reasons)
     notes: dict[str, object] = {
         "world_unit": unit,
@@ -144,7 +151,7 @@ def score_chamfer(
         "visibility": None if watched is None else f"ray casting from {len(watched.views)} views",
         "visual_hull": None
         if watched is None or watched.masks[0] is None
-        else f"masks of the same views, grown by {HULL_DILATION} px",
+        else f"masks of the same views, grown by {evaluation.DILATION} px",
         "transform": _rows(matrix),
         "truth": truth.name,
     } | _input(mesh, pred)
@@ -192,30 +199,39 @@ class Stopwatch:
 def write_record(entry: Entry, scores: Scores, watch: Stopwatch) -> Path:
     """record.json with status finished in the entry's folder; returns its path.
 
-    Raises FileExistsError where there is one already, LockHeld where another process writes there.
+    Raises:
+        FileExistsError: there is one already.
+        ValueError: it is to be added to and is somebody else's, or has one of the scores.
+        LockHeld: another process writes there.
     """
     entry.check()
     folder = entry.folder
     folder.mkdir(parents=True, exist_ok=True)
-    config = {
-        "dataset": {"name": entry.dataset, "scene": entry.scene},
-        "scene": entry.scene,
-        "model": {"name": entry.method},
-        "seed": entry.seed,
-        "backend": "external",
-        "device": "cpu",
-        "eval": {"protocol": scores.protocol},
-    }
+    new = score_record(scores if entry.protocol is None else replace(scores, protocol=entry.protocol))
     git, diff = provenance.git_state()
-    seconds, now = watch.seconds(), utc_now()
     code = provenance.code_hash()
     lock = Lock(folder).acquire()
     try:
         entry.check()
+        before = read_record(folder) if entry.add else None
+        if before is not None:
+            new = _joined(entry, before, new)
         if (folder / RECORD_FILE).exists():
             layout.keep_record(folder)
         if diff:
             atomic_write_bytes(folder / provenance.DIFF_FILE, diff)
+        config = _config(entry, new.protocol)
+        seconds, now = watch.seconds(), utc_now()
+        spent = seconds + (before.times.eval_s if before is not None else 0.0)
+        attempt = Attempt(
+            action="score",
+            started=watch.started,
+            host=lock.holder.host,
+            pid=lock.holder.pid,
+            code_hash=code,
+            git_sha=git.sha,
+            status="finished",
+        )
         record = Record(
             run_key=run_key(config),
             dataset=entry.dataset,
@@ -226,8 +242,8 @@ def write_record(entry: Entry, scores: Scores, watch: Stopwatch) -> Path:
             status="finished",
             trained=True,
             config=plain(config),
-            scores=score_record(scores),
-            times=Times(started=watch.started, updated=now, finished=now, total_s=seconds, eval_s=seconds),
+            scores=new,
+            times=Times(started=watch.started, updated=now, finished=now, total_s=spent, eval_s=spent),
             memory=Memory(ram_peak_bytes=provenance.ram_peak_bytes()),
             device="cpu",
             backend="external",
@@ -236,19 +252,48 @@ def write_record(entry: Entry, scores: Scores, watch: Stopwatch) -> Path:
             versions=provenance.versions(),
             git=git,
             code_hash=code,
-            attempts=[
-                Attempt(
-                    action="score",
-                    started=watch.started,
-                    host=lock.holder.host,
-                    pid=lock.holder.pid,
-                    code_hash=code,
-                    git_sha=git.sha,
-                    status="finished",
-                )
-            ],
+            attempts=[*(before.attempts if before is not None else []), attempt],
         )
         atomic_write_bytes(folder / RECORD_FILE, encode_record(record))
     finally:
         lock.release()
     return folder / RECORD_FILE
+
+
+def _config(entry: Entry, protocol: str) -> dict[str, object]:
+    """What a table may sort and filter by, in the places where a run of ours has it."""
+    return {
+        "dataset": {"name": entry.dataset, "scene": entry.scene},
+        "scene": entry.scene,
+        "model": {"name": entry.method},
+        "seed": entry.seed,
+        "backend": "external",
+        "device": "cpu",
+        "eval": {"protocol": protocol},
+    }
+
+
+def _joined(entry: Entry, before: Record, new: ScoreRecord) -> ScoreRecord:
+    """The scores of a record and further ones."""
+    file = entry.folder / RECORD_FILE
+    theirs = (before.dataset, before.scene, before.model, before.seed, before.backend)
+    if theirs != (entry.dataset, entry.scene, entry.method, entry.seed, "external"):
+        raise ValueError(
+            f"{file} is of {before.dataset} {before.scene} {before.model} seed {before.seed} ({before.backend}), "
+            f"no external record of {entry.dataset} {entry.scene} {entry.method} seed {entry.seed}: nothing was added"
+        )
+    old = before.scores if before.scores is not None else ScoreRecord(protocol=new.protocol)
+    twice = sorted(old.values.keys() & new.values.keys())
+    if twice:
+        raise ValueError(
+            f"{file} has {', '.join(twice)} already, under protocol {old.protocol}: --add adds other scores; score it "
+            "anew with --force"
+        )
+    names = dict.fromkeys([*old.protocol.split("+"), *new.protocol.split("+")])
+    return ScoreRecord(
+        protocol="+".join(names),
+        values=old.values | new.values,
+        per_view=old.per_view | new.per_view,
+        settings=old.settings | new.settings,
+        reasons=old.reasons | new.reasons,
+    )

@@ -5,7 +5,8 @@ Symbols: H, W pixels of a view. Colours in [0, 1] after reading; files have 8 bi
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from fnmatch import fnmatch
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +14,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from isosweep import lpips, metrics
+from isosweep import metrics
 from isosweep.data.decode import Source, decode, read_header, read_mask
 from isosweep.data.neus_layout import natural_order
-from isosweep.metrics import Score
+from isosweep.scoreboard import Board, ViewScorer
 from isosweep.types import Scores
 
 ENDINGS = (".png", ".jpg", ".jpeg")
@@ -32,6 +33,8 @@ class ImageSettings:
     crop: int = 0
     """Pixels cut from every side before scoring."""
     lpips: str | None = "vgg"
+    ignore: tuple[str, ...] = ()
+    """Patterns of file names that are no views, such as '*_depth*'."""
 
 
 @dataclass(frozen=True)
@@ -43,10 +46,11 @@ class View:
 
 
 def image_scores(renders: Path, truth: Path, masks: Path | None, settings: ImageSettings) -> Scores:
-    """psnr, ssim, lpips_<net>, and psnr_masked, ssim_masked with masks: per view and their means.
+    """psnr, ssim, lpips_<net>, and psnr_masked, ssim_masked with masks or alpha: per view and their means.
 
     Truth and renders with alpha are composited over the background, the truth also behind its mask where a
-    background is given and it has no alpha; a render without alpha is scored as it is.
+    background is given and it has no alpha; a render without alpha is scored as it is. The truth's alpha is
+    its mask where there are no others.
 
     Raises:
         FileNotFoundError: a folder or an image that is missing.
@@ -56,52 +60,41 @@ def image_scores(renders: Path, truth: Path, masks: Path | None, settings: Image
         raise ValueError(f"background '{settings.background}' is none of {', '.join(BACKGROUNDS)}")
     if settings.views not in ("nvs", "train_view"):
         raise ValueError(f"views '{settings.views}' is none of nvs, train_view")
-    views, paired = pair(renders, truth, masks)
+    views, paired = pair(renders, truth, masks, settings.ignore)
     for view in views:
         _check(view, settings)
-    network, why = (None, None) if settings.lpips is None else lpips.load_lpips(settings.lpips)
-    per_view: dict[str, dict[str, float | None]] = {}
-    reasons: dict[str, str] = {}
+    scorer, board = ViewScorer(settings.lpips), Board()
+    alphas = 0
     for view in views:
         pred, real, mask = _read(view, settings)
-        scores = {"psnr": metrics.psnr(pred, real), "ssim": metrics.ssim(pred, real)}
-        if settings.lpips is not None:
-            measured = Score(None, why) if network is None else lpips.measure(network, pred, real)
-            scores[f"lpips_{settings.lpips}"] = measured
-        if mask is not None:
-            scores |= {
-                "psnr_masked": metrics.psnr(pred, real, mask),
-                "ssim_masked": metrics.ssim(pred, real, mask),
-            }
-        for name, score in scores.items():
-            per_view.setdefault(f"{settings.views}/{name}", {})[view.name] = score.value
-            if score.reason is not None:
-                reasons.setdefault(f"{settings.views}/{name}", f"view '{view.name}': {score.reason}")
-    known = {name: [v for v in of.values() if v is not None] for name, of in per_view.items()}
-    for name in reasons:
-        if known[name]:
-            reasons[name] = f"{len(views) - len(known[name])} of {len(views)} views left out; {reasons[name]}"
-    notes: dict[str, object] = asdict(settings) | {
-        "n_views": len(views),
+        alphas += mask is not None and view.mask is None
+        for name, score in scorer(pred, real, mask).items():
+            board.add(f"{settings.views}/{name}", view.name, score)
+    values, per_view = board.result()
+    composited = settings.background is not None and (masks is not None or alphas > 0)
+    notes: dict[str, object] = {
+        "split": "test" if settings.views == "nvs" else "train",
         "held_out": settings.views == "nvs",
-        "paired_by": paired,
+        "n_views": len(views),
+        "background": list(BACKGROUNDS[settings.background]) if composited and settings.background else None,
+        "composite": composited,
         "quantise": True,
-        "data_range": 1.0,
-        "psnr_cap_db": metrics.PSNR_CAP,
-        "ssim": f"{metrics.SSIM_WINDOW}x{metrics.SSIM_WINDOW} Gaussian, sigma {metrics.SSIM_SIGMA}",
-        "lpips_weights": None if network is None else network.source,
-    }
-    means = {name: float(np.mean(values)) if values else None for name, values in known.items()}
-    return Scores("images", means, per_view, notes, reasons)
+        "crop": settings.crop,
+        "masked_by": "masks" if masks is not None else "alpha" if alphas else None,
+        "paired_by": paired,
+    } | scorer.notes()
+    return Scores("images", values, per_view, notes, board.reasons)
 
 
-def pair(renders: Path, truth: Path, masks: Path | None) -> tuple[list[View], str]:
+def pair(
+    renders: Path, truth: Path, masks: Path | None, ignore: Sequence[str] = ()
+) -> tuple[list[View], str]:
     """The views of three folders and how they were matched: by name, or by place where no name agrees.
 
-    Numbers in names are taken as numbers: 2 before 10.
+    Numbers in names are taken as numbers: 2 before 10. Files that match a pattern of ``ignore`` are left out.
     """
-    real = _images(truth)
-    found = {"render": _images(renders)} | ({} if masks is None else {"mask": _images(masks)})
+    real = _images(truth, ignore)
+    found = {"render": _images(renders, ignore)} | ({} if masks is None else {"mask": _images(masks, ignore)})
     how = "name"
     matched: dict[str, list[Path]] = {}
     for what, files in found.items():
@@ -117,25 +110,28 @@ def pair(renders: Path, truth: Path, masks: Path | None) -> tuple[list[View], st
             raise ValueError(
                 f"{truth} has {len(real)} images and {files[0].parent} has {len(files)} {what}s, which do not pair "
                 f"up: no {what} for {_few(lonely)}, nothing to compare {_few(extra)} with. Names without their ending "
-                "have to agree, or none of them and the counts: add or move away what is too few or too many"
+                "have to agree, or none of them and the counts: add what is missing, move away or --ignore the rest"
             )
     grounds = matched.get("mask", [None] * len(real))
     rows = zip(real, matched["render"], grounds, strict=True)
     return [View(path.name, render, path, mask) for path, render, mask in rows], how
 
 
-def _images(folder: Path) -> list[Path]:
+def _images(folder: Path, ignore: Sequence[str]) -> list[Path]:
     if not folder.is_dir():
         raise FileNotFoundError(f"no folder of images at {folder}: check the path")
-    files = [p for p in folder.iterdir() if not p.name.startswith(".")]
+    there = [p for p in folder.iterdir() if not p.name.startswith(".")]
+    files = [p for p in there if not any(fnmatch(p.name, pattern) for pattern in ignore)]
     other = sorted(p.name for p in files if not p.is_file() or p.suffix.lower() not in ENDINGS)
     if other:
         raise ValueError(
             f"{folder} holds {_few(other)}, which {'is' if len(other) == 1 else 'are'} no image "
-            f"({', '.join(ENDINGS)}): give a folder with nothing but the images to score"
+            f"({', '.join(ENDINGS)}): give a folder with nothing but the images to score, or leave files out "
+            "by name (--ignore)"
         )
     if not files:
-        raise FileNotFoundError(f"{folder} is empty: expected images ({', '.join(ENDINGS)})")
+        what = f"nothing but {len(there)} ignored files" if there else "nothing"
+        raise FileNotFoundError(f"{folder} holds {what}: expected images ({', '.join(ENDINGS)})")
     stems = sorted(p.stem for p in files)
     twice = sorted({a for a, b in itertools.pairwise(stems) if a == b})
     if twice:
@@ -180,6 +176,8 @@ def _read(
         cover = alpha if alpha is not None else None if mask is None else mask[..., None]
         if cover is not None:
             real = real * cover + behind * (1 - cover)
+    if mask is None and alpha is not None:
+        mask = alpha[..., 0]
     cut = (
         slice(settings.crop, real.shape[0] - settings.crop),
         slice(settings.crop, real.shape[1] - settings.crop),

@@ -118,7 +118,9 @@ class StandIn:
         left = [z for z in self.zones if preset in z.kept_by and z.in_box and z.depth is not None]
         near = [(z.points, z.depth) for z in left if z.observed]
         back = [(len(z.scan()), z.depth) for z in left if z.above]
-        accuracy, completeness = (sum(n * d for n, d in part) / sum(n for n, _ in part) for part in (near, back))
+        accuracy, completeness = (
+            sum(n * d for n, d in part) / sum(n for n, _ in part) for part in (near, back)
+        )
         return {
             "geometry/accuracy": accuracy,
             "geometry/completeness": completeness,
