@@ -4,8 +4,8 @@ python scripts/evaluate.py mesh.ply --protocol dtu --official DTU --scan 24 --cu
 python scripts/evaluate.py mesh.ply --protocol chamfer --truth truth.ply
 python scripts/evaluate.py renders/ truth/ --protocol images --masks masks/
 
-The record goes to results/external/<dataset>/<scene>/<method>-s<seed>/record.json. docs/evaluation.md
-says what every step does and where the official DTU data lies.
+The record goes to results/external/<dataset>/<scene>/<method>-<protocol>-s<seed>/record.json.
+docs/evaluation.md says what every step does and where the official DTU data lies.
 """
 
 import argparse
@@ -29,7 +29,6 @@ def parser() -> argparse.ArgumentParser:
     record.add_argument(
         "--protocol-name", help="its name in the record, for runs of yours that are scored alike (standard)"
     )
-    record.add_argument("--add", action="store_true", help="put the scores beside those in the record")
     record.add_argument(
         "--force", action="store_true", help="replace a record; the old one is kept beside it"
     )
@@ -70,8 +69,6 @@ def main() -> int:
         value = getattr(options, name)
         if value is not None and value < least:
             own.error(f"--{name} {value}: give {least} or more")
-    if options.force and options.add:
-        own.error("--force replaces a record and --add keeps it: give one of them")
     import torch
 
     from isosweep.cores import usable_cores
@@ -98,12 +95,11 @@ def run(options: argparse.Namespace) -> int:
         dataset=options.dataset or ("dtu" if dtu else "external"),
         scene=options.scene or (f"scan{options.scan}" if dtu else truth.resolve().stem),
         method=options.method or first.resolve().stem,
+        protocol=options.protocol_name or (f"dtu-{options.cull}" if dtu else options.protocol),
         seed=options.seed,
         root=options.root,
         out=options.out,
         force=options.force,
-        add=options.add,
-        protocol=options.protocol_name,
     )
     entry.check()
     watch = external.Stopwatch()
@@ -126,7 +122,7 @@ def run(options: argparse.Namespace) -> int:
         how = ImageSettings(options.views, options.background, options.crop, lpips, tuple(options.ignore))
         scores = external.score_images(first, truth, options.masks, how)
     path = external.write_record(entry, scores, watch)
-    print(f"{entry.dataset} {entry.scene} {entry.method}, protocol {entry.protocol or scores.protocol}")
+    print(f"{entry.dataset} {entry.scene} {entry.method}, protocol {entry.protocol}")
     for name, value in scores.values.items():
         note = "" if name not in scores.reasons else f"  ({scores.reasons[name]})"
         print(f"  {name:32} {'-' if value is None else f'{value:.6g}'}{note}")

@@ -19,10 +19,14 @@ from isosweep.record import Lock, Memory, Record, Times, atomic_write_bytes, pro
 from isosweep.record import folder as layout
 from isosweep.record.clock import utc_now
 from isosweep.record.key import plain
-from isosweep.record.schema import RECORD_FILE, Attempt, ScoreRecord, encode_record, read_record
+from isosweep.record.schema import RECORD_FILE, Attempt, encode_record
 from isosweep.record.scores import score_record
 from isosweep.settings import EvalSettings
 from isosweep.types import Mesh, Scores
+
+
+TINY = 0.02
+"""A mesh smaller than this share of its scan is in other units."""
 
 
 @dataclass(frozen=True)
@@ -32,35 +36,28 @@ class Entry:
     dataset: str
     scene: str
     method: str
+    protocol: str
+    """The name under which the scores are stored: that of ``Scores``, or of runs that are scored alike."""
     seed: int = 0
     root: Path = Path("results/external")
     out: Path | None = None
-    """The record's folder itself; None makes <root>/<dataset>/<scene>/<method>-s<seed>."""
+    """The record's folder itself; None makes <root>/<dataset>/<scene>/<method>-<protocol>-s<seed>."""
     force: bool = False
-    add: bool = False
-    """Put the scores beside those that the record has: a method's mesh and its renders are one record."""
-    protocol: str | None = None
-    """The protocol's name in the record; None keeps the one that the scores come with."""
 
     @property
     def folder(self) -> Path:
         if self.out is not None:
             return self.out
-        parts = (self.dataset, self.scene, f"{self.method}-s{self.seed}")
+        parts = (self.dataset, self.scene, f"{self.method}-{self.protocol}-s{self.seed}")
         return self.root.joinpath(*(re.sub(r"[^A-Za-z0-9._+=-]+", "_", p).lstrip(".-") or "_" for p in parts))
 
     def check(self) -> None:
-        """Raise FileExistsError where the folder holds a record that is neither replaced nor added to."""
+        """Raise FileExistsError where the folder holds a record and ``force`` is off."""
         file = self.folder / RECORD_FILE
-        if self.add and not file.exists():
-            raise FileNotFoundError(
-                f"--add puts scores into a record, and there is none at {file}: leave it out"
-            )
-        if file.exists() and not (self.force or self.add):
+        if file.exists() and not self.force:
             raise FileExistsError(
                 f"{file} exists and is not overwritten: score into another folder (--out {self.folder}-2), as another "
-                "--method or --seed, put other scores of the same method beside its own with --add, or replace it "
-                "with --force; both keep the old one in previous-<n>/"
+                "--method or --seed, or replace it with --force, which keeps the old one in previous-<n>/"
             )
 
 
@@ -108,12 +105,14 @@ def score_dtu(
         FileNotFoundError, ValueError: inputs that are missing or broken, and a mesh that has no score.
     """
     culling.preset(settings.cull)
+    dtu.official_files(official, scan)
     pred = read_mesh(mesh, faces=True)
     seen = None
     if images_from is not None and settings.cull != "none":
         seen = dtu.read_masks(images_from, scan)[0]
     truth = dtu.read_official(official, scan)
     matrix = None if transform is None else read_transform(transform)
+    _require_mm(mesh, pred, truth, matrix)
     values, reasons, notes = dtu.dtu_scores(pred, truth, settings, seen, matrix)
     _require(mesh, values, reasons)
     notes |= _input(mesh, pred) | {"transform": _rows(matrix)}
@@ -164,6 +163,18 @@ def score_images(
     return image_files.image_scores(renders, truth, masks, settings)
 
 
+def _require_mm(path: Path, mesh: Mesh, truth: dtu.Official, matrix: np.ndarray | None) -> None:
+    """Refuse a mesh in a unit sphere: the box of many scans holds the origin, so it would get a number."""
+    size = float(np.linalg.norm(np.ptp(mesh.vertices, axis=0)))
+    size *= 1.0 if matrix is None else geometry.similarity_scale(matrix)
+    scan = float(np.linalg.norm(np.ptp(truth.points, axis=0)))
+    if size < TINY * scan:
+        raise ValueError(
+            f"{path} is {size:.3g} mm across, the scan {scan:.3g} mm: the mesh seems to be in normalised units; give its "
+            "scale_mat (--transform cameras_sphere.npz)"
+        )
+
+
 def _require(mesh: Path, values: Mapping[str, float | None], reasons: Mapping[str, str]) -> None:
     if values["geometry/chamfer"] is None:
         raise ValueError(f"{mesh} has no score: {reasons['geometry/chamfer']}")
@@ -199,30 +210,22 @@ class Stopwatch:
 def write_record(entry: Entry, scores: Scores, watch: Stopwatch) -> Path:
     """record.json with status finished in the entry's folder; returns its path.
 
-    Raises:
-        FileExistsError: there is one already.
-        ValueError: it is to be added to and is somebody else's, or has one of the scores.
-        LockHeld: another process writes there.
+    Raises FileExistsError where there is one already, LockHeld where another process writes there.
     """
     entry.check()
     folder = entry.folder
     folder.mkdir(parents=True, exist_ok=True)
-    new = score_record(scores if entry.protocol is None else replace(scores, protocol=entry.protocol))
     git, diff = provenance.git_state()
     code = provenance.code_hash()
     lock = Lock(folder).acquire()
     try:
         entry.check()
-        before = read_record(folder) if entry.add else None
-        if before is not None:
-            new = _joined(entry, before, new)
         if (folder / RECORD_FILE).exists():
             layout.keep_record(folder)
         if diff:
             atomic_write_bytes(folder / provenance.DIFF_FILE, diff)
-        config = _config(entry, new.protocol)
+        config = _config(entry)
         seconds, now = watch.seconds(), utc_now()
-        spent = seconds + (before.times.eval_s if before is not None else 0.0)
         attempt = Attempt(
             action="score",
             started=watch.started,
@@ -242,8 +245,8 @@ def write_record(entry: Entry, scores: Scores, watch: Stopwatch) -> Path:
             status="finished",
             trained=True,
             config=plain(config),
-            scores=new,
-            times=Times(started=watch.started, updated=now, finished=now, total_s=spent, eval_s=spent),
+            scores=score_record(replace(scores, protocol=entry.protocol)),
+            times=Times(started=watch.started, updated=now, finished=now, total_s=seconds, eval_s=seconds),
             memory=Memory(ram_peak_bytes=provenance.ram_peak_bytes()),
             device="cpu",
             backend="external",
@@ -252,7 +255,7 @@ def write_record(entry: Entry, scores: Scores, watch: Stopwatch) -> Path:
             versions=provenance.versions(),
             git=git,
             code_hash=code,
-            attempts=[*(before.attempts if before is not None else []), attempt],
+            attempts=[attempt],
         )
         atomic_write_bytes(folder / RECORD_FILE, encode_record(record))
     finally:
@@ -260,7 +263,7 @@ def write_record(entry: Entry, scores: Scores, watch: Stopwatch) -> Path:
     return folder / RECORD_FILE
 
 
-def _config(entry: Entry, protocol: str) -> dict[str, object]:
+def _config(entry: Entry) -> dict[str, object]:
     """What a table may sort and filter by, in the places where a run of ours has it."""
     return {
         "dataset": {"name": entry.dataset, "scene": entry.scene},
@@ -269,31 +272,5 @@ def _config(entry: Entry, protocol: str) -> dict[str, object]:
         "seed": entry.seed,
         "backend": "external",
         "device": "cpu",
-        "eval": {"protocol": protocol},
+        "eval": {"protocol": entry.protocol},
     }
-
-
-def _joined(entry: Entry, before: Record, new: ScoreRecord) -> ScoreRecord:
-    """The scores of a record and further ones."""
-    file = entry.folder / RECORD_FILE
-    theirs = (before.dataset, before.scene, before.model, before.seed, before.backend)
-    if theirs != (entry.dataset, entry.scene, entry.method, entry.seed, "external"):
-        raise ValueError(
-            f"{file} is of {before.dataset} {before.scene} {before.model} seed {before.seed} ({before.backend}), "
-            f"no external record of {entry.dataset} {entry.scene} {entry.method} seed {entry.seed}: nothing was added"
-        )
-    old = before.scores if before.scores is not None else ScoreRecord(protocol=new.protocol)
-    twice = sorted(old.values.keys() & new.values.keys())
-    if twice:
-        raise ValueError(
-            f"{file} has {', '.join(twice)} already, under protocol {old.protocol}: --add adds other scores; score it "
-            "anew with --force"
-        )
-    names = dict.fromkeys([*old.protocol.split("+"), *new.protocol.split("+")])
-    return ScoreRecord(
-        protocol="+".join(names),
-        values=old.values | new.values,
-        per_view=old.per_view | new.per_view,
-        settings=old.settings | new.settings,
-        reasons=old.reasons | new.reasons,
-    )
