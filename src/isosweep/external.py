@@ -24,7 +24,6 @@ from isosweep.record.scores import score_record
 from isosweep.settings import EvalSettings
 from isosweep.types import Mesh, Scores
 
-
 TINY = 0.02
 """A mesh smaller than this share of its scan is in other units."""
 
@@ -170,8 +169,8 @@ def _require_mm(path: Path, mesh: Mesh, truth: dtu.Official, matrix: np.ndarray 
     scan = float(np.linalg.norm(np.ptp(truth.points, axis=0)))
     if size < TINY * scan:
         raise ValueError(
-            f"{path} is {size:.3g} mm across, the scan {scan:.3g} mm: the mesh seems to be in normalised units; give its "
-            "scale_mat (--transform cameras_sphere.npz)"
+            f"{path} is {size:.3g} mm across, the scan {scan:.3g} mm: the mesh seems to be in normalised units; give "
+            "its scale_mat (--transform cameras_sphere.npz)"
         )
 
 
