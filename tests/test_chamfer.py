@@ -199,3 +199,39 @@ def test_reference_points_of_the_real_scan_are_points(shared_data: Path) -> None
     cloud = read_mesh(shared_data / "dtu_scan24" / "gt" / "sparse_reference_points_world.ply")
     assert len(cloud.vertices) > 100
     assert cloud.faces.shape == (0, 3)
+
+
+def test_chamfer_is_brute_force_over_the_same_samples() -> None:
+    """Every distance of every pair by scipy's cdist, and open3d's where it is installed."""
+    from scipy.spatial.distance import cdist
+
+    settings = EvalSettings(samples=1500, seed=4)
+    pred, truth = torus(0.55, 0.2), joined(torus(), box(0.3, (2.0, 0, 0)))
+    values, _ = chamfer.surface_scores(pred, truth, settings)
+    real, guess = (
+        chamfer.sample_surface(truth, settings.samples, settings.seed),
+        chamfer.sample_surface(pred, settings.samples, settings.seed + 1),
+    )
+    every = cdist(guess.points, real.points)
+    accuracy, completeness = every.min(axis=1), every.min(axis=0)
+    reach = 0.01 * np.linalg.norm(np.ptp(truth.vertices, axis=0))
+    p, r = (accuracy < reach).mean(), (completeness < reach).mean()
+    normals = np.abs(guess.normals @ real.normals.T)
+    forth, back = (
+        normals[np.arange(1500), every.argmin(axis=1)].mean(),
+        normals[every.argmin(axis=0), np.arange(1500)].mean(),
+    )
+    expected = {
+        "accuracy": accuracy.mean(),
+        "completeness": completeness.mean(),
+        "chamfer": (accuracy.mean() + completeness.mean()) / 2,
+        "chamfer_sq": (accuracy**2).mean() + (completeness**2).mean(),
+        "fscore": 2 * p * r / (p + r),
+        "normal_consistency": (forth + back) / 2,
+    }
+    for name, value in expected.items():
+        assert values[f"geometry/{name}"] == pytest.approx(value, rel=1e-9), name
+    o3d = pytest.importorskip("open3d", reason="open3d is not installed; scipy has agreed above")
+    clouds = [o3d.geometry.PointCloud(o3d.utility.Vector3dVector(s.points)) for s in (guess, real)]
+    theirs = np.asarray(clouds[0].compute_point_cloud_distance(clouds[1])).mean()
+    assert values["geometry/accuracy"] == pytest.approx(theirs, rel=1e-6)
