@@ -25,7 +25,7 @@ from isosweep.config_names import plain_config
 from isosweep.data.images import ImageStore
 from isosweep.losses.total import TotalLoss
 from isosweep.models.base import Model
-from isosweep.record import RunRecord, outcome, run_key
+from isosweep.record import RunPreempted, RunRecord, RunTimeout, outcome, run_key
 from isosweep.record.files import objective
 from isosweep.settings import TrainSettings
 from isosweep.types import Knobs, Scene
@@ -71,7 +71,7 @@ def execute(cfg: DictConfig) -> float:
                 error.add_note(
                     "lower train.target_samples, train.max_rays or encoding.log2_size and start again"
                 )
-            tracker.finish(exit_code=1)
+            tracker.finish(exit_code=1, preempted=isinstance(error, RunPreempted | RunTimeout))
             record.keep(tracker=tracker.info, trackers=tracker.infos)
             raise
         tell(record)

@@ -35,6 +35,7 @@ class SeenRun:
     lines: dict[str, dict[int, str]] = field(default_factory=dict)
     files: set[str] = field(default_factory=set)
     exit_codes: list[int] = field(default_factory=list)
+    preemptions: int = 0
     starts: int = 0
 
     @property
@@ -123,6 +124,7 @@ class WandbServer:
             kept = run.lines.setdefault(name, {})
             for i, line in enumerate(part["content"]):
                 kept[part["offset"] + i] = line
+        run.preemptions += bool(body.get("preempting"))
         if body.get("complete"):
             run.exit_codes.append(body["exitcode"])
 

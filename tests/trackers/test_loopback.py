@@ -210,6 +210,22 @@ def test_offline_run_resumed_offline_and_synced_is_one_run(server, environment, 
     assert len(seen.history) == lines
 
 
+def test_preempted_run_is_preempted_for_wandb_too(server, environment, tmp_path):
+    runs = tmp_path / "runs"
+    process = begin(runs, environment)
+    wait_for(lambda: logged(runs) > 2 * EVERY and "W&B run: " in log_of(runs), process)
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=60)
+    _, record = only_run(runs)
+    assert record.status == "preempted"
+    seen = server.runs[record.run_key]
+    assert (seen.preemptions, seen.exit_codes) == (1, [1])
+
+    complete(begin(runs, environment))
+    _, record = only_run(runs)
+    assert the_run(server, record).preemptions == 1
+
+
 def test_killed_core_does_not_stop_the_run_and_is_recorded(server, environment, tmp_path):
     runs = tmp_path / "runs"
     process = begin(runs, environment)

@@ -56,8 +56,8 @@ class Fake:
     def summary(self, values) -> None:
         self._call("summary", dict(values))
 
-    def finish(self, exit_code) -> None:
-        self._call("finish", exit_code)
+    def finish(self, exit_code, preempted) -> None:
+        self._call("finish", exit_code, preempted)
 
     def kill(self) -> None:
         self._call("kill")
@@ -88,7 +88,7 @@ def test_calls_arrive_in_order_and_one_a_step():
         ("image", "render", (4, 5, 3), 200),
         ("mesh", "mesh", "mesh.ply"),
         ("summary", {"nvs/psnr": 30.0}),
-        ("finish", 0),
+        ("finish", 0, False),
     ]
     assert tracker.degraded is None
     assert (tracker.info.url, tracker.hint) == ("http://example.org/r", "look at http://example.org/r")
@@ -118,7 +118,7 @@ def test_a_picture_that_fails_costs_only_itself(fails, caplog):
     use(tracker)
     assert "left out: ValueError: too large" in tracker.degraded
     assert ("summary", {"nvs/psnr": 30.0}) in fake.calls
-    assert fake.calls[-1] == ("finish", 0)
+    assert fake.calls[-1] == ("finish", 0, False)
 
 
 PAST = ((5, {"loss": 5.0}), (10, {"loss": 10.0, "val/psnr": 20.0}))
@@ -162,7 +162,7 @@ def test_unreadable_history_is_a_gap_that_is_told():
 
     tracker = Tracker(fake := Fake(), history=history)
     use(tracker)
-    assert fake.calls[-1] == ("finish", 0)
+    assert fake.calls[-1] == ("finish", 0, False)
     assert tracker.degraded == (
         "what earlier starts logged could not be read: ValueError: metrics.jsonl has a line that is no metrics"
     )
@@ -173,7 +173,7 @@ def test_several_trackers_are_independent():
     broken.name = "broken"
     tracker = Tracker(broken, whole, run_id=KEY)
     use(tracker)
-    assert whole.calls[-1] == ("finish", 0)
+    assert whole.calls[-1] == ("finish", 0, False)
     assert tracker.degraded == "broken log failed: ConnectionError: the server is gone"
     assert [(r.name, r.id, bool(r.degraded)) for r in tracker.infos] == [
         ("broken", KEY, True),

@@ -62,7 +62,7 @@ class TensorBoard:
         for name, value in numbers.items():
             self._writer.add_scalar(name, value, self._last)
 
-    def finish(self, exit_code: int) -> None:
+    def finish(self, exit_code: int, preempted: bool) -> None:
         self._writer.close()
 
     def kill(self) -> None:

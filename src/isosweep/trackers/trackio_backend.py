@@ -72,7 +72,7 @@ class Trackio:
     def summary(self, values: Mapping[str, Any]) -> None:
         self._write(dict(values), self._last)
 
-    def finish(self, exit_code: int) -> None:
+    def finish(self, exit_code: int, preempted: bool) -> None:
         self._run.finish()
         self._raise_if_lost()
 

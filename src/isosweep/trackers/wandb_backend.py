@@ -95,8 +95,11 @@ class Wandb:
     def summary(self, values: Mapping[str, Any]) -> None:
         self._run.summary.update(dict(values))
 
-    def finish(self, exit_code: int) -> None:
+    def finish(self, exit_code: int, preempted: bool) -> None:
         import wandb
+
+        if preempted:
+            self._run.mark_preempting()  # W&B shows such a run as preempted, not as failed
 
         internal = Path(self._run.settings.log_internal)
         self._run.finish(exit_code=exit_code)

@@ -54,7 +54,7 @@ class Backend(Protocol):
     def image(self, name: str, array: np.ndarray, step: int | None) -> None: ...
     def mesh(self, name: str, path: Path) -> None: ...
     def summary(self, values: Mapping[str, Any]) -> None: ...
-    def finish(self, exit_code: int) -> None: ...
+    def finish(self, exit_code: int, preempted: bool) -> None: ...
     def kill(self) -> None:
         """Make whatever hangs fail at once; called from another thread."""
         ...
@@ -127,11 +127,19 @@ class Tracker:
         for channel in self._channels:
             channel.put(lambda backend: backend.summary(kept))
 
-    def finish(self, exit_code: int = 0) -> None:
-        """Hand over what is queued and end the run there; a tracker that hangs is left behind."""
+    def finish(self, exit_code: int = 0, preempted: bool = False) -> None:
+        """Hand over what is queued and end the run there; a tracker that hangs is left behind.
+
+        Args:
+            exit_code: of the run; 0 is success.
+            preempted: the run saved a checkpoint because it was told to end; another start goes on.
+        """
         self._flush()
         channels, deadline = self._channels, time.monotonic() + self._timeout
-        enders = [threading.Thread(target=c.end, args=(exit_code, deadline), daemon=True) for c in channels]
+        enders = [
+            threading.Thread(target=c.end, args=(exit_code, preempted, deadline), daemon=True)
+            for c in channels
+        ]
         for thread in enders:
             thread.start()
         for thread in enders:
@@ -199,7 +207,7 @@ class _Channel:
 
         self.put(soft)
 
-    def end(self, exit_code: int, deadline: float) -> None:
+    def end(self, exit_code: int, preempted: bool, deadline: float) -> None:
         """Finish until ``deadline`` (time.monotonic), then leave the backend behind."""
         if self._ended:
             return
@@ -207,7 +215,7 @@ class _Channel:
 
         def act() -> None:
             self._catch_up(math.inf)
-            self._backend.finish(exit_code)
+            self._backend.finish(exit_code, preempted)
 
         self._put(act, until=deadline)
         self._put(None, until=deadline)
