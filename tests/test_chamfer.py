@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from isosweep import chamfer, silhouette
+from isosweep.meshfile import read_mesh
 from isosweep.settings import EvalSettings
 from isosweep.types import Mesh
 from tests.support.analytic import box, joined, orbit, sphere, torus
@@ -194,23 +195,43 @@ def test_reference_points_have_their_distance_to_the_surface() -> None:
     assert chamfer.reference_scores(flat, points[:0])[0]["geometry/reference_median"] is None
 
 
-def test_surface_files(tmp_path: Path) -> None:
-    import trimesh
-
-    mesh = torus()
-    trimesh.Trimesh(mesh.vertices, mesh.faces, process=False).export(tmp_path / "mesh.ply")
-    trimesh.PointCloud(mesh.vertices).export(tmp_path / "cloud.ply")
-    assert len(chamfer.read_surface(tmp_path / "mesh.ply").faces) == len(mesh.faces)
-    cloud = chamfer.read_surface(tmp_path / "cloud.ply")
-    assert cloud.faces.shape == (0, 3)
-    np.testing.assert_allclose(cloud.vertices, mesh.vertices, atol=1e-6)
-    with pytest.raises(
-        FileNotFoundError, match=r"no surface to compare with at .*gone\.ply: restore the file or set"
-    ):
-        chamfer.read_surface(tmp_path / "gone.ply")
-
-
 def test_reference_points_of_the_real_scan_are_points(shared_data: Path) -> None:
-    cloud = chamfer.read_surface(shared_data / "dtu_scan24" / "gt" / "sparse_reference_points_world.ply")
+    cloud = read_mesh(shared_data / "dtu_scan24" / "gt" / "sparse_reference_points_world.ply")
     assert len(cloud.vertices) > 100
     assert cloud.faces.shape == (0, 3)
+
+
+def test_chamfer_is_brute_force_over_the_same_samples() -> None:
+    """Every distance of every pair by scipy's cdist, and open3d's where it is installed."""
+    from scipy.spatial.distance import cdist
+
+    settings = EvalSettings(samples=1500, seed=4)
+    pred, truth = torus(0.55, 0.2), joined(torus(), box(0.3, (2.0, 0, 0)))
+    values, _ = chamfer.surface_scores(pred, truth, settings)
+    real, guess = (
+        chamfer.sample_surface(truth, settings.samples, settings.seed),
+        chamfer.sample_surface(pred, settings.samples, settings.seed + 1),
+    )
+    every = cdist(guess.points, real.points)
+    accuracy, completeness = every.min(axis=1), every.min(axis=0)
+    reach = 0.01 * np.linalg.norm(np.ptp(truth.vertices, axis=0))
+    p, r = (accuracy < reach).mean(), (completeness < reach).mean()
+    normals = np.abs(guess.normals @ real.normals.T)
+    forth, back = (
+        normals[np.arange(1500), every.argmin(axis=1)].mean(),
+        normals[every.argmin(axis=0), np.arange(1500)].mean(),
+    )
+    expected = {
+        "accuracy": accuracy.mean(),
+        "completeness": completeness.mean(),
+        "chamfer": (accuracy.mean() + completeness.mean()) / 2,
+        "chamfer_sq": (accuracy**2).mean() + (completeness**2).mean(),
+        "fscore": 2 * p * r / (p + r),
+        "normal_consistency": (forth + back) / 2,
+    }
+    for name, value in expected.items():
+        assert values[f"geometry/{name}"] == pytest.approx(value, rel=1e-9), name
+    o3d = pytest.importorskip("open3d", reason="open3d is not installed; scipy has agreed above")
+    clouds = [o3d.geometry.PointCloud(o3d.utility.Vector3dVector(s.points)) for s in (guess, real)]
+    theirs = np.asarray(clouds[0].compute_point_cloud_distance(clouds[1])).mean()
+    assert values["geometry/accuracy"] == pytest.approx(theirs, rel=1e-6)

@@ -170,3 +170,57 @@ def test_only_arrays_are_unpickled(tmp_path: Path) -> None:
     path.write_bytes(b"")
     with pytest.raises(ValueError, match="cannot read the weights"):
         lpips.read_pickle(path)
+
+
+@pytest.mark.parametrize("net", ["vgg", "alex"])
+def test_the_formula_on_random_weights(net: str) -> None:
+    """Written again in numpy loops over layers and taps (Zhang et al. 2018, equation 1): no weights are needed."""
+    shapes = {
+        "vgg": [(3, 64), (64, 64), (64, 128), (128, 128), (128, 256), (256, 256), (256, 256), (256, 512)]
+        + [(512, 512)] * 5,
+        "alex": [(3, 64), (64, 192), (192, 384), (384, 256), (256, 256)],
+    }[net]
+    sizes = [3] * 13 if net == "vgg" else [11, 5, 3, 3, 3]
+    generator = torch.Generator().manual_seed(0)
+
+    def random(*shape: int) -> torch.Tensor:
+        return torch.randn(*shape, generator=generator)
+
+    convs = [
+        (random(b, a, k, k) * (2 / (a * k * k)) ** 0.5, 0.1 * random(b))
+        for (a, b), k in zip(shapes, sizes, strict=True)
+    ]
+    channels = [64, 128, 256, 512, 512] if net == "vgg" else [64, 192, 384, 256, 256]
+    lins = [random(c).abs() for c in channels]
+    a, b = image(48, 40, 8), image(48, 40, 9)
+    got = lpips.LPIPS(net, convs, lins, "random")(a, b)
+
+    # in double precision: x in [-1, 1], then the scaling layer of the authors
+    pools_before = {2, 4, 7, 10} if net == "vgg" else {1, 2}
+    taps_after = [1, 3, 6, 9, 12] if net == "vgg" else [0, 1, 2, 3, 4]
+    strides, paddings = ([1] * 13, [1] * 13) if net == "vgg" else ([4, 1, 1, 1, 1], [2, 2, 1, 1, 1])
+    window = 2 if net == "vgg" else 3
+    features: list[list[np.ndarray]] = []
+    for picture in (a, b):
+        x = picture.double().numpy() * 2 - 1
+        x = (x - np.array([-0.030, -0.088, -0.188])) / np.array([0.458, 0.448, 0.450])
+        x = x.transpose(2, 0, 1)
+        taps = []
+        for i, (kernel, bias) in enumerate(convs):
+            if i in pools_before:
+                view = np.lib.stride_tricks.sliding_window_view(x, (window, window), axis=(1, 2))
+                x = view[:, ::2, ::2].max(axis=(3, 4))
+            k, pad = kernel.shape[-1], paddings[i]
+            padded = np.pad(x, ((0, 0), (pad, pad), (pad, pad)))
+            view = np.lib.stride_tricks.sliding_window_view(padded, (k, k), axis=(1, 2))
+            view = view[:, :: strides[i], :: strides[i]]
+            x = np.tensordot(kernel.double().numpy(), view, axes=([1, 2, 3], [0, 3, 4]))
+            x = np.maximum(x + bias.double().numpy()[:, None, None], 0)
+            if i in taps_after:
+                taps.append(x)
+        features.append(taps)
+    expected = 0.0
+    for x, y, lin in zip(*features, lins, strict=True):
+        unit_x, unit_y = (v / (np.sqrt((v**2).sum(axis=0, keepdims=True)) + 1e-10) for v in (x, y))
+        expected += float(np.einsum("chw,c->hw", (unit_x - unit_y) ** 2, lin.double().numpy()).mean())
+    assert got == pytest.approx(expected, rel=1e-4)

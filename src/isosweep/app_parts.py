@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
-from isosweep import ops
+from isosweep import evaluation, ops
 from isosweep.config_check import ConfigError
 from isosweep.config_names import choice_names
 from isosweep.cores import usable_cores
@@ -144,7 +144,8 @@ def check_scene(cfg: DictConfig, scene: Scene, loss: TotalLoss, model: Model) ->
     """What only the data can tell: masks that a term reads, a background that nothing models.
 
     Raises:
-        ValueError: a loss term reads masks that this scene does not have, or a camera is not finite.
+        FileNotFoundError, ValueError: a loss term reads masks that this scene does not have, a camera is not
+            finite, or the protocol needs the official DTU data and it is not there.
     """
     cameras = scene.cameras
     finite = cameras.c2w.flatten(1).isfinite().all(1) & cameras.K.flatten(1).isfinite().all(1)
@@ -154,6 +155,8 @@ def check_scene(cfg: DictConfig, scene: Scene, loss: TotalLoss, model: Model) ->
             f"{len(bad)} of {len(finite)} cameras of scene {scene.name} hold NaN or infinity ({', '.join(bad[:5])}): "
             "repair the poses, or take these views out of the data set"
         )
+    if cfg.eval.geometry:
+        evaluation.require_official(scene, OmegaConf.to_object(cfg.eval))  # pyright: ignore[reportArgumentType]
     names = choice_names(cfg)
     loss.check(names["model"], model.provides, has_masks=scene.use_masks)
     opaque = not scene.composite and not scene.images.is_alpha

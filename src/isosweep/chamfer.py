@@ -7,8 +7,6 @@ samples, so two equal surfaces score half the mean sample spacing, not zero.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -48,32 +46,6 @@ class Seen:
     views: Sequence[int]
     masks: Sequence[Bool[np.ndarray, "h w"] | None]
     """Foreground, parallel to ``views``."""
-
-
-def read_surface(path: Path) -> Mesh:
-    """A ply in world units; without faces it is a point cloud (then ``faces`` is empty).
-
-    Raises FileNotFoundError where there is no file and ValueError where it holds no finite vertex.
-    """
-    import trimesh
-
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"no surface to compare with at {path}: restore the file or set eval.geometry=false"
-        )
-    loaded: Any = trimesh.load(path, process=False)
-    if isinstance(loaded, trimesh.Scene):
-        loaded = loaded.to_mesh()
-    vertices = np.asarray(loaded.vertices, dtype=np.float64).reshape(-1, 3)
-    if len(vertices) == 0 or not np.isfinite(vertices).all():
-        raise ValueError(
-            f"the surface {path} has {len(vertices)} vertices, of which "
-            f"{int((~np.isfinite(vertices)).any(axis=1).sum())} are not finite: replace the file"
-        )
-    faces = (
-        np.asarray(loaded.faces) if isinstance(loaded, trimesh.Trimesh) else np.zeros((0, 3), dtype=np.int64)
-    )
-    return Mesh(vertices, faces)
 
 
 def sample_surface(mesh: Mesh, count: int, seed: int) -> Samples:

@@ -6,7 +6,7 @@ and compared with images composited alike.
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -14,8 +14,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from isosweep import chamfer, geometry, interrupts, lpips, metrics, silhouette
+from isosweep import chamfer, dtu, geometry, interrupts, metrics, silhouette
+from isosweep.meshfile import read_mesh
 from isosweep.metrics import Score
+from isosweep.scoreboard import Board, ViewScorer
 from isosweep.settings import EvalSettings
 from isosweep.types import Cameras, Knobs, Mesh, Scene, Scores
 
@@ -166,12 +168,10 @@ def evaluate(
       on_view: called with the view's index and its render, so that pictures need no second rendering.
     """
     views = _views(scene, settings)
-    board = _Board()
-    network, why = (None, None) if settings.lpips is None else lpips.load_lpips(settings.lpips)
-    if why is not None:
-        log.warning("no LPIPS: %s", why)
-    where = torch.device(knobs.cos_anneal.device if device is None else device)
-    network = network if network is None else network.to(where)
+    board = Board()
+    scorer = ViewScorer(settings.lpips, torch.device(knobs.cos_anneal.device if device is None else device))
+    if scorer.why is not None:
+        log.warning("no LPIPS: %s", scorer.why)
     prefix = (
         "val"
         if settings.split == "val"
@@ -185,19 +185,7 @@ def evaluate(
         out, chunk = _render(model, scene.cameras, view, knobs, scene.background, chunk, device)
         pred = metrics.quantised(out["rgb"]) if settings.quantise else out["rgb"]
         truth, mask = truth_image(scene, view)
-        scores = {"psnr": metrics.psnr(pred, truth), "ssim": metrics.ssim(pred, truth)}
-        if settings.lpips is not None:
-            scores[f"lpips_{settings.lpips}"] = (
-                Score(None, why)
-                if network is None
-                else lpips.measure(network, pred.to(where), truth.to(where))
-            )
-        if settings.masked and mask is not None:
-            scores |= {
-                "psnr_masked": metrics.psnr(pred, truth, mask),
-                "ssim_masked": metrics.ssim(pred, truth, mask),
-            }
-        for name, score in scores.items():
+        for name, score in scorer(pred, truth, mask if settings.masked else None).items():
             board.add(f"{prefix}/{name}", scene.names[view], score)
         if on_view is not None:
             on_view(view, out)
@@ -210,13 +198,9 @@ def evaluate(
         "composite": scene.composite,
         "quantise": settings.quantise,
         "pixel_centre": scene.cameras.pixel_centre,
-        "data_range": 1.0,
-        "psnr_cap_db": metrics.PSNR_CAP,
-        "ssim": f"{metrics.SSIM_WINDOW}x{metrics.SSIM_WINDOW} Gaussian, sigma {metrics.SSIM_SIGMA}",
-        "lpips_weights": None if network is None else network.source,
         "checkpoint": settings.checkpoint,
         "step": knobs.step,
-    }
+    } | scorer.notes()
     if settings.geometry:
         notes |= _score_mesh(board, scene, settings, mesh, no_mesh, views)
     return Scores(settings.protocol, *board.result(), notes, board.reasons)
@@ -236,46 +220,19 @@ def _views(scene: Scene, settings: EvalSettings) -> tuple[int, ...]:
     return spaced(scene.splits[settings.split], settings.n_views)
 
 
-@dataclass
-class _Board:
-    """Scores as they come in."""
-
-    per_view: dict[str, dict[str, float | None]] = field(default_factory=dict)
-    values: dict[str, float | None] = field(default_factory=dict)
-    reasons: dict[str, str] = field(default_factory=dict)
-
-    def add(self, name: str, view: str, score: Score) -> None:
-        self.per_view.setdefault(name, {})[view] = score.value
-        if score.reason is not None:
-            self.reasons.setdefault(name, f"view '{view}': {score.reason}")
-
-    def put(self, scores: tuple[Mapping[str, float | None], Mapping[str, str]]) -> None:
-        self.values |= scores[0]
-        self.reasons |= scores[1]
-
-    def result(self) -> tuple[dict[str, float | None], dict[str, dict[str, float | None]]]:
-        """Mean over the views that have a score, beside the values put in whole."""
-        means: dict[str, float | None] = {}
-        for name, views in self.per_view.items():
-            known = [v for v in views.values() if v is not None]
-            means[name] = float(np.mean(known)) if known else None
-            if known and name in self.reasons:
-                self.reasons[name] = (
-                    f"{len(views) - len(known)} of {len(views)} views left out; {self.reasons[name]}"
-                )
-        return means | self.values, self.per_view
-
-
 def _score_mesh(
-    board: _Board, scene: Scene, settings: EvalSettings, mesh: Mesh | None, no_mesh: str, views: Sequence[int]
+    board: Board, scene: Scene, settings: EvalSettings, mesh: Mesh | None, no_mesh: str, views: Sequence[int]
 ) -> dict[str, object]:
     """Put every geometry score that the scene allows on the board; returns the settings to record."""
-    if scene.truth is None:
+    official = dtu.preset_of(settings.protocol) is not None
+    if scene.truth is None and not official:
         why = f"{scene.dataset} scene {scene.name} comes without a ground-truth surface"
         board.put(({"geometry/chamfer": None}, {"geometry/chamfer": why}))
     if mesh is None:
         names = ["geometry/genus", "geometry/components"]
-        if scene.truth is not None:
+        if official:
+            names += dtu.NAMES
+        elif scene.truth is not None:
             names += [f"geometry/{n}" for n in chamfer.NAMES]
         if scene.reference_points is not None:
             names += ["geometry/reference_median", "geometry/reference_p90"]
@@ -288,8 +245,11 @@ def _score_mesh(
     watched = chamfer.Seen(cameras, watching, [_foreground(scene, v) for v in watching])
     masked = scene.images.has_masks
     board.put(chamfer.topology(mesh))
-    if scene.truth is not None:
-        truth = chamfer.read_surface(scene.truth)
+    notes: dict[str, object] = {}
+    if official:
+        notes = _score_dtu(board, scene, settings, mesh)
+    elif scene.truth is not None:
+        truth = read_mesh(scene.truth)
         board.put(chamfer.surface_scores(mesh, truth, settings, watched, DILATION))
         if len(truth.faces):
             real, why = chamfer.topology(truth)
@@ -297,7 +257,7 @@ def _score_mesh(
                 ({"geometry/genus_truth": real["geometry/genus"]}, {f"{k}_truth": v for k, v in why.items()})
             )
     if scene.reference_points is not None:
-        points = chamfer.read_surface(scene.reference_points).vertices
+        points = read_mesh(scene.reference_points).vertices
         board.put(chamfer.reference_scores(mesh, points, settings.samples, settings.seed))
     if masked:
         board.put(
@@ -314,7 +274,7 @@ def _score_mesh(
                     scene.names[view],
                     Score(value, None if value is not None else "mask and silhouette are empty"),
                 )
-    return {
+    return notes | {
         "world_unit": scene.world_unit,
         "samples": settings.samples,
         "sample_seed": settings.seed,
@@ -322,6 +282,48 @@ def _score_mesh(
         "visibility": f"ray casting from {len(watching)} of {len(scene.splits['train'])} training views",
         "visual_hull": f"masks of the same views, grown by {DILATION} px" if masked else None,
     }
+
+
+def require_official(scene: Scene, settings: EvalSettings) -> tuple[str, int, Path] | None:
+    """(preset, scan, folder) where the protocol is dtu-<preset>, else None, without reading more than file names.
+
+    Raises:
+        FileNotFoundError: the official data is not where the scene says.
+        ValueError: an unknown preset, a scene that is no scan or in other units, no official data or no masks.
+    """
+    preset = dtu.preset_of(settings.protocol)
+    if preset is None:
+        return None
+    if scene.official is None or scene.world_unit != "mm":
+        raise ValueError(
+            f"eval.protocol={settings.protocol} scores a DTU scan in mm against the authors' data, and {scene.dataset} "
+            f"scene {scene.name} has official={scene.official}, unit {scene.world_unit}: set "
+            "dataset=dtu dataset.official=<folder with Points/ and ObsMask/>, or eval=standard"
+        )
+    scan = dtu.scan_number(scene.name)
+    dtu.official_files(scene.official, scan)
+    if preset != "none" and not scene.images.has_masks:
+        raise ValueError(
+            f"eval.protocol={settings.protocol} culls by the object's masks, and scene {scene.name} has none: restore "
+            "mask/, or set eval.protocol=dtu-none"
+        )
+    return preset, scan, scene.official
+
+
+def _score_dtu(board: Board, scene: Scene, settings: EvalSettings, mesh: Mesh) -> dict[str, object]:
+    """Put the DTU protocol's scores on the board; the mesh is in mm already."""
+    asked = require_official(scene, settings)
+    assert asked is not None, "the caller has asked for the protocol"
+    preset, scan, folder = asked
+    seen = None
+    if preset != "none":
+        views = dtu.culling_views(scan, len(scene.cameras))
+        cameras = silhouette.world_cameras(scene.cameras, scene.to_world)
+        seen = chamfer.Seen(cameras, views, [_foreground(scene, v) for v in views])
+    truth = dtu.read_official(folder, scan)
+    values, reasons, notes = dtu.dtu_scores(mesh, truth, dtu.DtuSettings(preset, settings.seed), seen)
+    board.put((values, reasons))
+    return notes
 
 
 def _foreground(scene: Scene, view: int) -> np.ndarray | None:

@@ -17,8 +17,9 @@ import numpy as np
 import torch
 from PIL import Image
 
-from isosweep import chamfer, metrics, silhouette
+from isosweep import metrics, silhouette
 from isosweep.data import blender
+from isosweep.meshfile import read_mesh
 from isosweep.types import Scene
 
 CUT = 0.02
@@ -48,7 +49,7 @@ def truth_normals(scene: Scene, folder: Path, view: int) -> tuple[np.ndarray, np
 def scores(run: Path, data: Path) -> dict[str, float | None]:
     """Means over the test views; a pixel where the mesh or the render has no normal counts as 90 degrees."""
     scene = blender.load("chair", path=str(data))
-    mesh = chamfer.read_surface(run / "mesh.ply")
+    mesh = read_mesh(run / "mesh.ply")
     caster = silhouette.Caster(mesh)
     cameras = silhouette.world_cameras(scene.cameras, scene.to_world)
     found: dict[str, list[float]] = {

@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 
 import isosweep.config  # noqa: F401 - registers the schema of the plain nodes
 from isosweep import chamfer, evaluation, export, ops, training
+from isosweep.meshfile import read_mesh
 from isosweep.settings import EvalSettings, ExportSettings, OptimSettings, TrainSettings
 
 log = logging.getLogger("isosweep")
@@ -61,7 +62,7 @@ def time_to_quality(conf: Path, device: torch.device, overrides: Sequence[str], 
     )
     optim = OptimSettings(**plain(cfg.optim))
     state = training.start(model, settings, optim, cfg.seed, device)
-    truth = None if scene.truth is None else chamfer.read_surface(scene.truth)
+    truth = None if scene.truth is None else read_mesh(scene.truth)
     curve = Curve(f"{cfg.scene}, {' '.join(overrides)}", settings.max_steps)
 
     def score() -> float:

@@ -84,6 +84,16 @@ def decode(source: Source, with_mask: bool, downscale: int) -> UInt8[np.ndarray,
     return shrink(np.dstack([colour, mask]), downscale, premultiply=alpha_is_mask)
 
 
+def read_mask(path: Path) -> UInt8[np.ndarray, "h w"]:
+    """A mask file's coverage, 0 to 255; the largest of its channels.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: no image, or a damaged one.
+    """
+    return _mask(_pixels(path))
+
+
 def shrink(
     pixels: UInt8[np.ndarray, "h w c"], factor: int, premultiply: bool = False
 ) -> UInt8[np.ndarray, "h2 w2 c"]:

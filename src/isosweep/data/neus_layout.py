@@ -12,9 +12,10 @@ from zipfile import BadZipFile
 
 import numpy as np
 import torch
+from jaxtyping import Float
 
 from isosweep.data.backdrop import backdrop, check_background
-from isosweep.data.decode import Source
+from isosweep.data.decode import Source, read_header
 from isosweep.data.find import find_scene, spread, whole_factor
 from isosweep.data.images import load_images
 from isosweep.geometry import decompose_projection, similarity_scale
@@ -38,6 +39,7 @@ def load(
     n_images: int | None = None,
     test_every: int | None = None,
     truth: str | None = None,
+    official: str | None = None,
     cache: bool = True,
 ) -> Scene:
     """Load one scan.
@@ -52,6 +54,7 @@ def load(
         world_unit: what scale_mat maps to: 'mm' for DTU.
         background: see `backdrop`; 'auto' is black behind masks.
         truth: a ply in world units, such as DTU's official stl*_total.ply; None takes what gt/ holds.
+        official: the folder with Points/ and ObsMask/ of DTU's authors (docs/evaluation.md).
 
     Raises:
         FileNotFoundError: no such scene, no images.
@@ -94,12 +97,38 @@ def load(
         use_masks=masks and store.has_masks,
         truth=truth_file,
         reference_points=reference,
+        official=None if official is None else Path(official),
     )
 
 
 def looks_right(folder: Path) -> bool:
     """Whether a folder has images and a camera file."""
     return (folder / "image").is_dir() and any((folder / name).is_file() for name in CAMERA_FILES)
+
+
+def read_cameras(folder: Path) -> tuple[Cameras, Float[np.ndarray, "4 4"], list[Path]]:
+    """All cameras of a scene in normalised units, its ``to_world``, and its mask files, without decoding images.
+
+    Raises:
+        FileNotFoundError: the folder is no such scene.
+        ValueError: as ``load``.
+    """
+    if not looks_right(folder):
+        there = (
+            ", ".join(sorted(p.name for p in folder.iterdir())[:8]) if folder.is_dir() else "no folder at all"
+        )
+        raise FileNotFoundError(
+            f"{folder} is no scene in NeuS' layout: expected image/ and {' or '.join(CAMERA_FILES)}, found "
+            f"{there or 'nothing'}"
+        )
+    images, masks = _files(folder)
+    world, scale = _matrices(folder, images)
+    headers = [read_header(Source(image)) for image in images]
+    K, c2w = zip(
+        *(_camera(w @ s, i.name, folder) for w, s, i in zip(world, scale, images, strict=True)), strict=True
+    )
+    hw = torch.tensor([[header.height, header.width] for header in headers])
+    return _cameras(np.stack(K), np.stack(c2w), hw, 1, folder), scale[0], masks
 
 
 def _files(folder: Path) -> tuple[list[Path], list[Path]]:
@@ -118,10 +147,10 @@ def _files(folder: Path) -> tuple[list[Path], list[Path]]:
 def _sorted(folder: Path) -> list[Path]:
     if not folder.is_dir():
         return []
-    return sorted((p for p in folder.iterdir() if p.suffix.lower() in IMAGE_ENDINGS), key=_natural)
+    return sorted((p for p in folder.iterdir() if p.suffix.lower() in IMAGE_ENDINGS), key=natural_order)
 
 
-def _natural(path: Path) -> list[tuple[int, str]]:
+def natural_order(path: Path) -> list[tuple[int, str]]:
     """Order of names with their numbers taken as numbers: 2 before 10, whatever the zero padding."""
     return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", path.stem)]
 

@@ -24,6 +24,7 @@ EXCLUDED: tuple[str, ...] = (
     "dataset.root",  # where the same data lies on this machine
     "dataset.path",
     "dataset.truth",  # what the scores are taken against: part of the score key
+    "dataset.official",  # likewise
     "dataset.cache",
     "dataset.cache_dir",
     "dataset.workers",
@@ -68,9 +69,10 @@ def run_key(config: Mapping[str, Any]) -> str:
 def score_key(config: Mapping[str, Any]) -> str:
     """16 hexadecimal digits of what decides a finished run's scores and exports, given its weights."""
     parts = {name: config[name] for name in ("eval", "export") if config.get(name) is not None}
-    truth = (config.get("dataset") or {}).get("truth")
-    if truth is not None:
-        parts["truth"] = truth
+    for name in ("truth", "official"):
+        against = (config.get("dataset") or {}).get(name)
+        if against is not None:
+            parts[name] = against
     return _digest(_without(parts, SCORE_FREE))
 
 

@@ -13,7 +13,7 @@ from isosweep.record.schema import Git
 PACKAGE = Path(__file__).resolve().parents[1]
 NOT_NUMERICAL: tuple[str, ...] = (
     "record", "trackers", "report", "launchers", "bench", "interrupts.py", "app.py", "app_look.py", "config.py",
-    "config_errors.py", "config_names.py", "video.py",
+    "config_errors.py", "config_names.py", "video.py", "external.py",
 )  # fmt: skip
 """Parts of the package that cannot change a trained or scored number; no part of the code hash."""
 

@@ -1,0 +1,134 @@
+"""Score meshes and renders made anywhere, and write a record that our tables read.
+
+python scripts/evaluate.py mesh.ply --protocol dtu --official DTU --scan 24 --cull neus --images-from dtu_scan24
+python scripts/evaluate.py mesh.ply --protocol chamfer --truth truth.ply
+python scripts/evaluate.py renders/ truth/ --protocol images --masks masks/
+
+The record goes to results/external/<dataset>/<scene>/<method>-<protocol>-s<seed>/record.json.
+docs/evaluation.md says what every step does and where the official DTU data lies.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+
+def parser() -> argparse.ArgumentParser:
+    own = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    own.add_argument("inputs", nargs="+", type=Path, help="a mesh; or a folder of renders and one of truths")
+    own.add_argument("--protocol", required=True, choices=("dtu", "chamfer", "images"))
+    record = own.add_argument_group("the record")
+    record.add_argument("--method", help="whose result it is (default: the name of the file or folder)")
+    record.add_argument("--dataset", help="default: dtu, else external")
+    record.add_argument("--scene", help="default: scan<n>, else the name of the truth")
+    record.add_argument("--seed", type=int, default=0, help="of the method's run, and of the order of points")
+    record.add_argument("--root", type=Path, default=Path("results/external"))
+    record.add_argument("--out", type=Path, help="the record's folder itself")
+    record.add_argument(
+        "--protocol-name", help="its name in the record, for runs of yours that are scored alike (standard)"
+    )
+    record.add_argument(
+        "--force", action="store_true", help="replace a record; the old one is kept beside it"
+    )
+    mesh = own.add_argument_group("dtu and chamfer")
+    mesh.add_argument(
+        "--transform", type=Path, help="mesh to world: cameras .npz (scale_mat_0), or 4x4 .npy or text"
+    )
+    mesh.add_argument("--images-from", type=Path, help="scene folder with cameras and mask/, in NeuS' layout")
+    mesh.add_argument("--official", type=Path, help="dtu: the folder with Points/stl and ObsMask")
+    mesh.add_argument("--scan", type=int, help="dtu: number of the scan")
+    mesh.add_argument("--cull", default="none", help="dtu: none, neus, monosdf, 2dgs or neuralwarp")
+    mesh.add_argument("--truth", type=Path, help="chamfer: the reference mesh or cloud")
+    mesh.add_argument("--samples", type=int, default=1_000_000, help="chamfer: points on each surface")
+    mesh.add_argument("--unit", default="unit", help="chamfer: name of the world's unit")
+    images = own.add_argument_group("images")
+    images.add_argument("--views", default="nvs", help="nvs (held out, the default), or train_view")
+    images.add_argument("--masks", type=Path, help="folder of masks: also scores the foreground alone")
+    images.add_argument("--background", help="white or black: behind alpha, and behind the truth's masks")
+    images.add_argument("--crop", type=int, default=0, help="pixels cut from every side")
+    images.add_argument(
+        "--ignore", nargs="+", default=[], metavar="PATTERN", help="file names that are no views: '*_depth*'"
+    )
+    images.add_argument("--lpips", default="vgg", choices=("vgg", "alex", "none"))
+    return own
+
+
+def main() -> int:
+    own = parser()
+    options = own.parse_args()
+    wanted = 2 if options.protocol == "images" else 1
+    if len(options.inputs) != wanted:
+        what = "a folder of renders and a folder of truths" if wanted == 2 else "one mesh"
+        own.error(f"--protocol {options.protocol} takes {what}, found {len(options.inputs)} paths")
+    for protocol, name in (("dtu", "official"), ("dtu", "scan"), ("chamfer", "truth")):
+        if options.protocol == protocol and getattr(options, name) is None:
+            own.error(f"--protocol {protocol} needs --{name}")
+    for name, least in (("seed", 0), ("scan", 1), ("samples", 1), ("crop", 0)):
+        value = getattr(options, name)
+        if value is not None and value < least:
+            own.error(f"--{name} {value}: give {least} or more")
+    import torch
+
+    from isosweep.cores import usable_cores
+
+    torch.set_num_threads(max(1, int(usable_cores())))
+    try:
+        return run(options)
+    except (ValueError, OSError, RuntimeError, MemoryError) as error:
+        text = " ".join(str(error).split()) or type(error).__name__
+        print(f"error: {text}", file=sys.stderr)
+        return 1
+
+
+def run(options: argparse.Namespace) -> int:
+    from isosweep import external
+    from isosweep.dtu import DtuSettings
+    from isosweep.image_files import ImageSettings
+    from isosweep.settings import EvalSettings
+
+    first = options.inputs[0]
+    dtu = options.protocol == "dtu"
+    truth = options.inputs[-1] if options.protocol == "images" else options.truth
+    entry = external.Entry(
+        dataset=options.dataset or ("dtu" if dtu else "external"),
+        scene=options.scene or (f"scan{options.scan}" if dtu else truth.resolve().stem),
+        method=options.method or first.resolve().stem,
+        protocol=options.protocol_name or (f"dtu-{options.cull}" if dtu else options.protocol),
+        seed=options.seed,
+        root=options.root,
+        out=options.out,
+        force=options.force,
+    )
+    entry.check()
+    watch = external.Stopwatch()
+    if dtu:
+        settings = DtuSettings(cull=options.cull, seed=options.seed)
+        scores = external.score_dtu(
+            first, options.official, options.scan, settings, options.transform, options.images_from
+        )
+    elif options.protocol == "chamfer":
+        scores = external.score_chamfer(
+            first,
+            truth,
+            EvalSettings(samples=options.samples, seed=options.seed),
+            options.transform,
+            options.images_from,
+            options.unit,
+        )
+    else:
+        lpips = None if options.lpips == "none" else options.lpips
+        how = ImageSettings(options.views, options.background, options.crop, lpips, tuple(options.ignore))
+        scores = external.score_images(first, truth, options.masks, how)
+    path = external.write_record(entry, scores, watch)
+    print(f"{entry.dataset} {entry.scene} {entry.method}, protocol {entry.protocol}")
+    for name, value in scores.values.items():
+        note = "" if name not in scores.reasons else f"  ({scores.reasons[name]})"
+        print(f"  {name:32} {'-' if value is None else f'{value:.6g}'}{note}")
+    print(path)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
