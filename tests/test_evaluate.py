@@ -114,7 +114,7 @@ def test_nothing_is_overwritten_unless_forced_and_then_kept(command: Command, st
     assert (folder / "previous-1" / "record.json").read_bytes() == before
     second = read_record(folder)
     assert second.scores.values == first.scores.values  # seeded
-    assert second.times.started != first.times.started
+    assert second.times.total_s != first.times.total_s
     # another seed, preset, method or folder is another record
     assert command(*arguments, "--seed", 1)[0] == 0
     assert command(*dtu_arguments(stand_in, "2dgs"))[0] == 0
