@@ -119,7 +119,6 @@ def _scale(
     if choice == "cameras":
         return _positive(nearest, "the cameras stand in the centre")
     if choice == "look_at" or inliers is None:
-        # seldom framed less tightly than in half of the views
         size = float(np.median(distance * half_fov))
     else:
         size = MARGIN * float(np.percentile(np.linalg.norm(inliers - centre, axis=1), 99))
@@ -214,8 +213,9 @@ def read_extension(meta: Mapping[str, Any], file: Path) -> tuple[Float[np.ndarra
     try:
         matrix = np.array(found["to_world"], np.float64)
         unit = str(found.get("world_unit", "unit"))
-        assert matrix.shape == (4, 4)
-    except (KeyError, TypeError, ValueError, AttributeError, AssertionError) as error:
+        if matrix.shape != (4, 4):
+            raise ValueError(f"found {matrix.shape}")
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ValueError(
             f"{file}: '{EXTENSION}' needs to_world, a 4x4 matrix that maps normalised points to the user's "
             f"({error!r}): write the scene again, or remove the field"

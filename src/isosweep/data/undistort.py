@@ -72,7 +72,7 @@ def apply(
     pixels: UInt8[np.ndarray, "h w c"], how: Undistortion, premultiply: bool = False
 ) -> UInt8[np.ndarray, "h2 w2 c"]:
     """Bilinear samples; under alpha (``premultiply``) invisible pixels do not bleed in."""
-    flat = torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1)[None].float()
+    flat = torch.from_numpy(pixels.astype(np.float32)).permute(2, 0, 1)[None]
     if premultiply:
         flat = torch.cat([flat[:, :3] * flat[:, 3:], flat[:, 3:]], 1)
     # grid_sample counts [-1, 1] over whole pixels, as the places do
