@@ -89,7 +89,9 @@ def train(scene: Path, cache: bool, steps: int, folder: Path, more: list[str]) -
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--views", type=int, default=1000)
     parser.add_argument("--width", type=int, default=1600)
     parser.add_argument("--height", type=int, default=1200)
@@ -108,7 +110,9 @@ def main() -> None:
             found = train(scene, cache, args.steps, args.folder, args.more)
             rates[cache].append(found["steps_per_s"])
             peaks[cache] = max(peaks[cache], found["peak_gib"])
-            print("mapped   " if cache else "in memory", {k: round(v, 2) for k, v in found.items()}, flush=True)
+            print(
+                "mapped   " if cache else "in memory", {k: round(v, 2) for k, v in found.items()}, flush=True
+            )
     share = max(rates[True]) / max(rates[False])
     print(
         f"{args.views} views of {args.width}x{args.height}: mapped {peaks[True]:.2f} GiB at the peak, in memory "

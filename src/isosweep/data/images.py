@@ -139,8 +139,9 @@ def load_images(
     """Decodes views once into bytes.
 
     Up to ``memory`` GiB they live in memory; more, or images whose distortion is taken out, go into a
-    memory-mapped file in the cache folder (data/cache.py), which later runs open at once. ``cache=False``
-    always keeps them in memory and undistorts them in every run. Views without a mask or alpha among views that have one count as foreground everywhere.
+    file in the cache folder (data/cache.py), which later runs open at once, mapped where it is large.
+    ``cache=False`` always keeps them in memory and undistorts them in every run. Views without a mask or
+    alpha among views that have one count as foreground everywhere.
 
     Raises:
         FileNotFoundError, ValueError: see data/decode.py; also where an image is smaller than a box.

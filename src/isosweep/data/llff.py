@@ -20,6 +20,7 @@ from isosweep.data.find import find_scene
 from isosweep.data.frames import FrameChoice
 from isosweep.data.lens import make_lens
 from isosweep.data.splits import Ids, choose, hold_out
+from isosweep.geometry import similarity_scale
 from isosweep.types import Ndc, Scene
 
 log = logging.getLogger("isosweep")
@@ -100,6 +101,8 @@ def load(
     if ndc:
         known = ndc_frame(c2w, bounds, recenter, bd_factor), world_unit
         made = capture.build(scene, name, views, splits, options, file, known=known)
+        unit = similarity_scale(made.to_world)
+        made = replace(made, near_far=(0.9 * float(bounds.min()) / unit, float(bounds.max()) / unit))
         return with_ndc(made, 1.0 if bd_factor else 0.9 * float(bounds.min()), file)
     forward = frames.forward_facing(c2w) if spherify is None else not spherify
     if forward and spherify is None:
