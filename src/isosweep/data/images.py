@@ -82,8 +82,7 @@ class ImageStore:
             # on CUDA the test would wait for the device at every batch
             self._check(view, row, col)
         flat = self._offsets[view] + row * self._width[view] + col
-        picked = self._pixels[flat].to(asked).float() / 255
-        self._read(len(flat) * _READ_AROUND)
+        picked = self._picked(flat).to(asked).float() / 255
         return picked[:, :3], picked[:, 3] if self.has_masks else None
 
     def image(self, view: int) -> tuple[Float[Tensor, "h w 3"], Float[Tensor, "h w"] | None]:
@@ -114,6 +113,15 @@ class ImageStore:
             moved[start : start + rows] = self._pixels[start : start + rows].to(device)
             self._release()
         return ImageStore(moved, self._hw, self._is_alpha)
+
+    def _picked(self, flat: Int[Tensor, " r"]) -> UInt8[Tensor, "r c"]:
+        if self._release is None:
+            return self._pixels[flat]
+        parts = []
+        for some in flat.split(_RESIDENT // _READ_AROUND):
+            parts.append(self._pixels[some])
+            self._read(len(some) * _READ_AROUND)
+        return torch.cat(parts) if parts else self._pixels[flat]
 
     def _read(self, resident: int) -> None:
         """Count bytes that became resident, at most, and let them go when they are many."""
