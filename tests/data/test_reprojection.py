@@ -49,16 +49,20 @@ def track_errors(scene: Scene, model: SparseModel) -> np.ndarray:
     return np.concatenate(errors)
 
 
-@pytest.mark.parametrize("model", ["sparse/0", "sparse_txt"])
-@pytest.mark.parametrize("downscale", [1, 3])
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ISOSWEEP_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.mark.parametrize(("model", "downscale"), [("sparse/0", 1), ("sparse_txt", 3)])
 def test_mary_rose_as_colmap(shared_data: Path, model: str, downscale: int) -> None:
     folder = need(shared_data, "colmap_maryrose")
     scene = colmap.load("maryrose", path=str(folder), model=model, downscale=downscale)
     assert len(scene.names) == 41
     errors = track_errors(scene, read_model(folder / model))
     assert len(errors) == 39195
-    # COLMAP's own mean is 0.359 px of 576
-    assert np.mean(errors) * downscale == pytest.approx(0.359, abs=0.02)
+    # COLMAP's own mean is 0.359 px of the distorted 576
+    assert np.mean(errors) * downscale == pytest.approx(0.359, rel=0.1)
     assert np.median(errors) < 1.0
 
 
@@ -74,7 +78,7 @@ def test_sceaux_by_an_older_colmap(shared_data: Path, kind: str, tmp_path: Path)
     scene = colmap.load("sceaux", root=str(tmp_path))
     errors = track_errors(scene, model)
     assert len(errors) == 37123
-    assert np.mean(errors) * 4 == pytest.approx(0.604, abs=0.03)
+    assert np.mean(errors) * 4 == pytest.approx(0.604, rel=0.1)
     assert np.median(errors) < 1.0
 
 
@@ -191,7 +195,6 @@ def test_chair_depth_maps_agree_from_view_to_view(shared_data: Path) -> None:
         shifts.append((there - pixel[ok][same]).norm(dim=-1))
     errors = torch.cat(shifts)
     assert len(errors) > 5000
-    print("shares", np.median(shares), errors.median())
     assert np.median(shares) > 0.5
     assert errors.median() < 1.0
 
