@@ -22,8 +22,8 @@ log = logging.getLogger(__name__)
 _GIB = 2**30
 _READ_AROUND = 2**16
 """Bytes that become resident when one mapped pixel is read (Linux maps 16 cached pages at once)."""
-_RESIDENT = 2**28
-"""Bytes of mapped pixels that may be resident before they are let go."""
+_RESIDENT = 2**27
+"""Bytes of mapped pixels that may be resident, as estimated, before they are let go."""
 
 
 @final
@@ -128,7 +128,7 @@ class ImageStore:
         if self._release is None:
             return
         self._resident += resident
-        if self._resident > _RESIDENT:
+        if self._resident >= _RESIDENT:
             self._release()
             self._resident = 0
 
