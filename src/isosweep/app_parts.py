@@ -170,7 +170,7 @@ def check_scene(cfg: DictConfig, scene: Scene, loss: TotalLoss, model: Model) ->
         )
     opaque = not scene.composite and not scene.images.is_alpha
     behind = "background_weights" in model.provides
-    if opaque and not behind:
+    if opaque and not behind and scene.cameras.ndc is None:
         log.warning(
             "nothing models the background of these photographs: model '%s' has to build it inside its box, "
             "which ruins the surface. Use model=neus_bg, or masks (loss=mask) where the data has them%s",
