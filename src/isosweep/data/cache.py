@@ -1,18 +1,37 @@
-"""Decoded pixels on disk: one memory-mapped .npy a set of images, written whole or not at all."""
+"""Decoded pixels on disk: one .npy a set of images, written whole or not at all."""
 
+import functools
 import hashlib
 import logging
+import mmap
 import os
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Int, UInt8
 
 from isosweep.data.decode import Source
 
 log = logging.getLogger(__name__)
+_PREAD: Callable[[int, int, int], bytes] | None = getattr(os, "pread", None)
+_FADVISE: Callable[[int, int, int, int], None] | None = getattr(os, "posix_fadvise", None)
+_WILLNEED: int | None = getattr(os, "POSIX_FADV_WILLNEED", None)
+_READERS = 16
+
+
+@functools.cache
+def _readers() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(_READERS, "pixels")
+
+
+if hasattr(os, "register_at_fork"):
+    # threads do not survive a fork
+    os.register_at_fork(after_in_child=_readers.cache_clear)
+
+
 _VERSION = 1
 """Raised whenever decoding the same files gives other bytes."""
 
@@ -25,29 +44,85 @@ def cache_folder() -> Path:
 
 
 def cache_key(sources: Sequence[Source], downscale: int, channels: int) -> str:
-    """Names the pixels of these files as they are now: paths, sizes and times of change."""
+    """Names the pixels of these files as they are now: paths, sizes, times of change, and the lens's
+    calibration where its distortion is taken out."""
     digest = hashlib.sha256(f"{_VERSION} {downscale} {channels}".encode())
     for source in sources:
         for path in (source.image, source.mask):
             stat = path.stat() if path is not None else None
             digest.update(f"{path and path.resolve()}|{stat and (stat.st_mtime_ns, stat.st_size)}\n".encode())
+        if source.warp is not None or source.turn:
+            digest.update(f"{source.warp}|{source.turn}\n".encode())
     return digest.hexdigest()[:20]
 
 
-def open_cached(path: Path, shape: tuple[int, int]) -> UInt8[np.ndarray, "n c"] | None:
-    """The mapped pixels, or None where there is no file of this shape."""
+class FilePixels:
+    """The rows of a .npy of bytes, read from the file as they are asked for.
+
+    ``mapped`` is the same as a memory-mapped array, for its shape and for systems without pread. Rows are not
+    read through it elsewhere: every page that is touched counts as this process's memory, up to 2 MiB a
+    pixel where the system keeps the file in large pages, while a read leaves it to the system's cache.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("rb")
+        version = np.lib.format.read_magic(self._file)
+        if version != (1, 0):
+            raise ValueError(f"expected version 1.0 of the npy format, found {version}")
+        self.shape, _, self.dtype = np.lib.format.read_array_header_1_0(self._file)
+        self._start = self._file.tell()
+        # copy-on-write: torch wants a writable array, the file stays as it is
+        whole = mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_COPY)
+        count = int(np.prod(self.shape))
+        self.mapped = np.frombuffer(whole, self.dtype, count, self._start).reshape(self.shape)
+        if _FADVISE is not None and _WILLNEED is not None:
+            # read ahead into the system's cache as far as it has room, in order and not pixel by pixel
+            for place in range(0, len(whole), 2**21):
+                _FADVISE(self._file.fileno(), place, 2**21, _WILLNEED)
+
+    def rows(self, index: Int[np.ndarray, " r"]) -> UInt8[np.ndarray, "r c"]:
+        """Rows in any order."""
+        if _PREAD is None:
+            return self.mapped[index]
+        # a read that the system's cache does not hold waits for the disk, and many wait at once
+        shares = np.array_split(self._start + index * self.shape[1], max(1, min(_READERS, len(index) // 64)))
+        data = bytearray().join(_readers().map(self._joined, shares))
+        return np.frombuffer(data, np.uint8).reshape(len(index), self.shape[1])
+
+    def _joined(self, places: Int[np.ndarray, " r"]) -> bytes:
+        assert _PREAD is not None, "rows() asks"
+        size, number = self.shape[1], self._file.fileno()
+        return b"".join([_PREAD(number, size, place) for place in places.tolist()])
+
+    def span(self, first: int, count: int) -> UInt8[np.ndarray, "r c"]:
+        """``count`` rows one after another."""
+        if _PREAD is None:
+            return self.mapped[first : first + count]
+        size, data = self.shape[1], bytearray()
+        while len(data) < count * size:
+            place = self._start + first * size + len(data)
+            part = _PREAD(self._file.fileno(), min(count * size - len(data), 2**26), place)
+            if not part:
+                raise OSError(
+                    f"{self._file.name} ends at byte {place}: the image cache was cut off while in use"
+                )
+            data += part
+        return np.frombuffer(data, np.uint8).reshape(count, size)
+
+
+def open_cached(path: Path, shape: tuple[int, int]) -> FilePixels | None:
+    """The file's pixels, or None where there is no file of this shape."""
     if not path.is_file():
         return None
     try:
-        # copy-on-write: torch wants a writable array, the file stays as it is
-        pixels = np.load(path, mmap_mode="c")
+        found = FilePixels(path)
     except (ValueError, EOFError) as error:
         log.warning("image cache %s is damaged (%s): decoding again", path, error)
         return None
-    if pixels.shape != shape or pixels.dtype != np.uint8:
-        log.warning("image cache %s holds %s, expected %s: decoding again", path, pixels.shape, shape)
+    if found.shape != shape or found.dtype != np.uint8:
+        log.warning("image cache %s holds %s, expected %s: decoding again", path, found.shape, shape)
         return None
-    return pixels
+    return found
 
 
 def write_cached(path: Path, shape: tuple[int, int], views: Iterable[UInt8[np.ndarray, "h w c"]]) -> None:

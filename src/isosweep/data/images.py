@@ -15,18 +15,27 @@ import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
-from isosweep.data.cache import cache_folder, cache_key, open_cached, write_cached
+from isosweep.data.cache import FilePixels, cache_folder, cache_key, open_cached, write_cached
 from isosweep.data.decode import Source, decode, read_header
 
 log = logging.getLogger(__name__)
 _GIB = 2**30
+_MOVED = 2**27
+"""Bytes that go to a device at once."""
 
 
 @final
 class ImageStore:
-    """Implements types.Images on one flat uint8 array, in memory, memory-mapped or on a CUDA device."""
+    """Implements types.Images on one flat uint8 array, in memory, in a file or on a CUDA device."""
 
-    def __init__(self, pixels: UInt8[Tensor, "n c"], hw: Int[Tensor, "v 2"], is_alpha: bool) -> None:
+    def __init__(
+        self,
+        pixels: UInt8[Tensor, "n c"],
+        hw: Int[Tensor, "v 2"],
+        is_alpha: bool,
+        file: FilePixels | None = None,
+    ) -> None:
+        """``file``: where the pixels lie that ``pixels`` maps; they are then read from it, pixel by pixel."""
         counts = hw.prod(-1)
         if len(pixels) != int(counts.sum()) or pixels.shape[1] not in (3, 4):
             raise ValueError(
@@ -38,6 +47,7 @@ class ImageStore:
         self._offsets = (counts.cumsum(0) - counts).to(pixels.device)
         self._width = hw[:, 1].to(pixels.device)
         self._height = hw[:, 0].to(pixels.device)
+        self._file = file
 
     @property
     def hw(self) -> Int[Tensor, "v 2"]:
@@ -70,14 +80,14 @@ class ImageStore:
             # on CUDA the test would wait for the device at every batch
             self._check(view, row, col)
         flat = self._offsets[view] + row * self._width[view] + col
-        picked = self._pixels[flat].to(asked).float() / 255
+        picked = self._picked(flat).to(asked).float() / 255
         return picked[:, :3], picked[:, 3] if self.has_masks else None
 
     def image(self, view: int) -> tuple[Float[Tensor, "h w 3"], Float[Tensor, "h w"] | None]:
         """Straight colour and mask in [0, 1] of one view, on the CPU."""
         h, w = self._hw[view].tolist()
         start = int(self._offsets[view])
-        picked = self._pixels[start : start + h * w].cpu().float().view(h, w, -1) / 255
+        picked = self._span(start, h * w).cpu().float().view(h, w, -1) / 255
         return picked[..., :3], picked[..., 3] if self.has_masks else None
 
     def to(self, device: torch.device | str) -> "ImageStore":
@@ -92,7 +102,21 @@ class ImageStore:
                     free / _GIB,
                 )
                 return self
-        return ImageStore(self._pixels.to(device), self._hw, self._is_alpha)
+        if device == self._pixels.device:
+            return self
+        moved = torch.empty_like(self._pixels, device=device)
+        rows = _MOVED // self._pixels.shape[1]
+        for start in range(0, len(moved), rows):
+            moved[start : start + rows] = self._span(start, min(rows, len(moved) - start)).to(device)
+        return ImageStore(moved, self._hw, self._is_alpha)
+
+    def _picked(self, flat: Int[Tensor, " r"]) -> UInt8[Tensor, "r c"]:
+        return self._pixels[flat] if self._file is None else torch.from_numpy(self._file.rows(flat.numpy()))
+
+    def _span(self, start: int, count: int) -> UInt8[Tensor, "r c"]:
+        if self._file is None:
+            return self._pixels[start : start + count]
+        return torch.from_numpy(self._file.span(start, count))
 
     def _check(self, view: Tensor, row: Tensor, col: Tensor) -> None:
         if view.numel() == 0:
@@ -108,9 +132,10 @@ def load_images(
 ) -> ImageStore:
     """Decodes views once into bytes.
 
-    Up to ``memory`` GiB they live in memory; more goes into a memory-mapped file in the cache folder
-    (data/cache.py), which later runs open at once. ``cache=False`` always keeps them in memory. Views
-    without a mask or alpha among views that have one count as foreground everywhere.
+    Up to ``memory`` GiB they live in memory; more, or images whose distortion is taken out, go into a
+    file in the cache folder (data/cache.py), which later runs open at once and read pixel by pixel.
+    ``cache=False`` always keeps them in memory and undistorts them in every run. Views without a mask or
+    alpha among views that have one count as foreground everywhere.
 
     Raises:
         FileNotFoundError, ValueError: see data/decode.py; also where an image is smaller than a box.
@@ -127,8 +152,13 @@ def load_images(
     files = any(s.mask is not None for s in sources)
     alpha = not files and any(h.alpha for h in headers)
     shape = (int(hw.prod(1).sum()), 4 if files or alpha else 3)
-    if cache and shape[0] * shape[1] > memory * _GIB:
-        pixels = _mapped(sources, shape, downscale)
+    file = None
+    large = shape[0] * shape[1] > memory * _GIB
+    if cache and (large or any(s.warp is not None for s in sources)):
+        file = _cached(sources, shape, downscale)
+        pixels = file.mapped
+        if not large:
+            pixels, file = file.span(0, shape[0]), None
     else:
         pixels = np.empty(shape, np.uint8)
         start = 0
@@ -136,19 +166,19 @@ def load_images(
             flat = view.reshape(-1, shape[1])
             pixels[start : start + len(flat)] = flat
             start += len(flat)
-    return ImageStore(torch.from_numpy(pixels), torch.from_numpy(hw), alpha)
+    return ImageStore(torch.from_numpy(pixels), torch.from_numpy(hw), alpha, file)
 
 
-def _mapped(sources: Sequence[Source], shape: tuple[int, int], downscale: int) -> np.ndarray:
+def _cached(sources: Sequence[Source], shape: tuple[int, int], downscale: int) -> FilePixels:
     path = cache_folder() / "images" / f"{cache_key(sources, downscale, shape[1])}.npy"
-    pixels = open_cached(path, shape)
-    if pixels is None:
+    found = open_cached(path, shape)
+    if found is None:
         log.info("decoding %d images into %s", len(sources), path)
         write_cached(path, shape, _decoded(sources, shape[1] == 4, downscale))
-        pixels = open_cached(path, shape)
-    if pixels is None:
+        found = open_cached(path, shape)
+    if found is None:
         raise OSError(f"the image cache {path} was written but cannot be read back: is the disk damaged?")
-    return pixels
+    return found
 
 
 def _decoded(sources: Sequence[Source], with_mask: bool, downscale: int) -> Iterator[np.ndarray]:
