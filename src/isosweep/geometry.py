@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from isosweep.types import Cameras, Rays
+from isosweep.types import Cameras, Ndc, Rays
 
 _TINY = 1e-12
 """Stands in for a direction component of zero: 1 / it is finite, so a slab parallel to the ray
@@ -28,7 +28,8 @@ def pixel_rays(
 
     With u = col + pixel_centre and v = row + pixel_centre the direction is
     R K^-1 (u, v, 1), normalised; K may have skew, its last row must be (0, 0, 1). Rows and columns
-    may be fractional. ``background`` is one colour or one a ray.
+    may be fractional. ``background`` is one colour or one a ray. Cameras with ``ndc`` give their rays
+    in normalised device coordinates.
     """
     K, c2w = cameras.K[view], cameras.c2w[view]
     y = (row + cameras.pixel_centre - K[:, 1, 2]) / K[:, 1, 1]
@@ -36,7 +37,8 @@ def pixel_rays(
     in_camera = torch.stack([x, y, torch.ones_like(x)], -1)
     dirs = (c2w[:, :, :3] @ in_camera[:, :, None])[:, :, 0]
     dirs = dirs / dirs.norm(dim=-1, keepdim=True)
-    return Rays(origins=c2w[:, :, 3], dirs=dirs, background=background.expand(len(dirs), 3))
+    rays = Rays(origins=c2w[:, :, 3], dirs=dirs, background=background.expand(len(dirs), 3))
+    return rays if cameras.ndc is None else ndc_rays(rays, cameras.ndc)
 
 
 def project(
@@ -45,13 +47,45 @@ def project(
     """Where points appear in a view: (column, row) as fractional pixel indices, and the depth.
 
     The inverse of `pixel_rays`: index (c, r) is the centre of pixel [r, c] whatever
-    ``pixel_centre`` is. Depth is along the optical axis and positive in front of the camera.
+    ``pixel_centre`` is. Depth is along the optical axis and positive in front of the camera, in units of
+    the poses. Points are in the frame of the rays: with ``ndc`` in normalised device coordinates.
     """
+    if cameras.ndc is not None:
+        points = from_ndc(points, cameras.ndc)
     c2w, K = cameras.c2w[view], cameras.K[view]
     in_camera = (points - c2w[:, 3]) @ c2w[:, :3]
     depth = in_camera[:, 2]
     image = (in_camera / depth[:, None]) @ K.T
     return image[:, :2] - cameras.pixel_centre, depth
+
+
+def ndc_rays(rays: Rays, ndc: Ndc) -> Rays:
+    """The same rays in normalised device coordinates, where they are straight as well.
+
+    They cross the near plane (z' = -1) one unit behind their origin and end at infinity (z' = 1), with unit
+    directions. A ray that looks back from the near plane meets nothing: it leads away from the box.
+    """
+    o, d = rays.origins, rays.dirs
+    dz = d[:, 2:].clamp_min(1e-6)
+    at = o + (ndc.near - o[:, 2:]) / dz * d
+    scale = at.new_tensor([ndc.scale_x, ndc.scale_y])
+    start = torch.cat([scale * at[:, :2] / ndc.near, -torch.ones_like(dz)], 1)
+    end = torch.cat([scale * d[:, :2] / dz, torch.ones_like(dz)], 1)
+    forward = torch.nn.functional.normalize(end - start, dim=-1)
+    forward = torch.where(d[:, 2:] > 1e-6, forward, forward.new_tensor([0.0, 0.0, -1.0]))
+    return Rays(origins=start - forward, dirs=forward, background=rays.background)
+
+
+def to_ndc(points: Float[Tensor, "p 3"], ndc: Ndc) -> Float[Tensor, "p 3"]:
+    """Points of the poses' frame in normalised device coordinates."""
+    x, y, z = points.unbind(-1)
+    return torch.stack([ndc.scale_x * x / z, ndc.scale_y * y / z, 1 - 2 * ndc.near / z], -1)
+
+
+def from_ndc(points: Float[Tensor, "p 3"], ndc: Ndc) -> Float[Tensor, "p 3"]:
+    """The inverse of `to_ndc`."""
+    z = 2 * ndc.near / (1 - points[:, 2])
+    return torch.stack([points[:, 0] * z / ndc.scale_x, points[:, 1] * z / ndc.scale_y, z], -1)
 
 
 def box_hit(rays: Rays, radius: float) -> tuple[Float[Tensor, " r"], Float[Tensor, " r"]]:

@@ -19,6 +19,20 @@ from torch import Tensor
 
 
 @dataclass(frozen=True)
+class Ndc:
+    """Normalised device coordinates of a forward-facing capture (NeRF, appendix C), OpenCV signs.
+
+    x' = scale_x x / z, y' = scale_y y / z, z' = 1 - 2 near / z: everything in front of the plane z = near
+    and as far as infinity lies in z' of [-1, 1). Projective, not a similarity: no distances, no world mesh.
+    """
+
+    scale_x: float
+    scale_y: float
+    near: float
+    """Of the frame that the cameras' poses are in."""
+
+
+@dataclass(frozen=True)
 class Cameras:
     """Pin-hole cameras, one row a view, each with its own intrinsics and image size."""
 
@@ -28,6 +42,8 @@ class Cameras:
     pixel_centre: float
     """Offset from the integer index (column, row) to the point the intrinsics are written for:
     0.5 where pixel (0, 0) covers [0, 1]^2 (Blender, COLMAP), 0.0 where its centre is (0, 0) (NeuS)."""
+    ndc: Ndc | None = None
+    """Where set, rays are handed out in these coordinates instead of the poses' own."""
 
     def __len__(self) -> int:
         return len(self.c2w)
@@ -142,6 +158,18 @@ class Images(Protocol):
 
 
 @dataclass(frozen=True)
+class Sightings:
+    """Which points were seen in which view: view v saw points ``point[offsets[v]:offsets[v + 1]]``."""
+
+    point: Int[Tensor, " o"]
+    offsets: Int[Tensor, " v1"]
+    """Length V + 1."""
+
+    def to(self, device: torch.device | str) -> "Sightings":
+        return replace(self, point=self.point.to(device), offsets=self.offsets.to(device))
+
+
+@dataclass(frozen=True)
 class Scene:
     """One scene of one data set, normalised, ready to train on."""
 
@@ -175,6 +203,8 @@ class Scene:
     """Sparse trusted surface points in world units (a ply), e.g. triangulated features."""
     points: Float[Tensor, "p 3"] | None = None
     """Structure-from-motion points, normalised units."""
+    sightings: Sightings | None = None
+    """Which of them each view sees; None where that is not known."""
 
     @property
     def score_prefix(self) -> str:

@@ -25,12 +25,15 @@ def cache_folder() -> Path:
 
 
 def cache_key(sources: Sequence[Source], downscale: int, channels: int) -> str:
-    """Names the pixels of these files as they are now: paths, sizes and times of change."""
+    """Names the pixels of these files as they are now: paths, sizes, times of change, and the lens's
+    calibration where its distortion is taken out."""
     digest = hashlib.sha256(f"{_VERSION} {downscale} {channels}".encode())
     for source in sources:
         for path in (source.image, source.mask):
             stat = path.stat() if path is not None else None
             digest.update(f"{path and path.resolve()}|{stat and (stat.st_mtime_ns, stat.st_size)}\n".encode())
+        if source.warp is not None or source.turn:
+            digest.update(f"{source.warp}|{source.turn}\n".encode())
     return digest.hexdigest()[:20]
 
 

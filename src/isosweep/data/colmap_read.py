@@ -9,6 +9,7 @@ Frames: poses are world to OpenCV camera; pixels as in data/lens.py.
 Source: colmap/scene/reconstruction_io_{binary,text}.cc.
 """
 
+import itertools
 import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -120,7 +121,7 @@ def read_model(folder: Path) -> SparseModel:
                 f"{', '.join(map(str, sorted(cameras)[:10]))}: the files are of different models"
             )
     ordered = sorted(images, key=lambda image: image.name)
-    double = next((a.name for a, b in zip(ordered, ordered[1:], strict=False) if a.name == b.name), None)
+    double = next((a.name for a, b in itertools.pairwise(ordered) if a.name == b.name), None)
     if double is not None:
         raise ValueError(f"{files[1]} registers the image {double} twice: export the model again")
     return SparseModel(folder, cameras, tuple(ordered), points)

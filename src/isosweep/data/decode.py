@@ -6,7 +6,10 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image
+from PIL import Image, ImageOps
+
+from isosweep.data import undistort
+from isosweep.data.undistort import Undistortion
 
 _COLOUR_MODES = ("RGB", "RGBA", "L", "LA", "P", "PA", "1", "I", "I;16", "I;16B", "I;16L")
 _ORIENTATION = 0x0112
@@ -22,6 +25,10 @@ class Source:
     mask: Path | None = None
     listed_in: Path | None = None
     """The file that names the image, for the error where it is missing."""
+    warp: Undistortion | None = None
+    """The lens distortion to take out, of image and mask."""
+    turn: bool | None = None
+    """An EXIF orientation other than upright: obeyed, ignored, or (None) refused as ambiguous."""
 
 
 @dataclass(frozen=True)
@@ -42,9 +49,8 @@ def read_header(source: Source) -> Header:
             pixel grid, so nothing is turned in silence); a mask of another size.
     """
     with _open(source.image, source.listed_in) as image:
-        # asked for without an exif block, a png would be decoded whole to look for one at its end
-        turned = image.getexif().get(_ORIENTATION, 1) if "exif" in image.info else 1
-        if turned not in (0, 1):
+        turned = orientation(image)
+        if turned != 1 and source.turn is None:
             raise ValueError(
                 f"{source.image} asks to be turned when shown (EXIF orientation {turned}), so its pixel grid is "
                 "ambiguous: write the pixels upright, as the camera poses mean them, and drop the tag "
@@ -55,7 +61,8 @@ def read_header(source: Source) -> Header:
                 f"{source.image} has pixels of mode {image.mode}; expected grey, RGB or RGBA of 8 or 16 bits: "
                 "convert it"
             )
-        header = Header(image.height, image.width, _has_alpha(image))
+        size = (image.width, image.height)[:: -1 if turned >= 5 and source.turn else 1]
+        header = Header(size[1], size[0], _has_alpha(image))
     if source.mask is not None:
         with _open(source.mask, None) as mask:
             if (mask.height, mask.width) != (header.height, header.width):
@@ -63,7 +70,33 @@ def read_header(source: Source) -> Header:
                     f"mask {source.mask} is {mask.width}x{mask.height}, its image {source.image} is "
                     f"{header.width}x{header.height}: masks and images must have one size"
                 )
-    return header
+    if source.warp is None:
+        return header
+    lens = source.warp.lens
+    if (lens.width, lens.height) != size:
+        raise ValueError(
+            f"{source.image} is {size[0]}x{size[1]}, its lens was planned for {lens.width}x{lens.height}"
+        )
+    return Header(source.warp.height, source.warp.width, header.alpha)
+
+
+def read_size(path: Path, listed_in: Path | None = None) -> tuple[int, int, int]:
+    """Width, height and EXIF orientation (1: upright) of an image as it is stored.
+
+    Raises:
+        FileNotFoundError, ValueError: as `read_header`.
+    """
+    with _open(path, listed_in) as image:
+        return image.width, image.height, orientation(image)
+
+
+def orientation(image: Image.Image) -> int:
+    """The EXIF orientation, 1 to 8; 1 where there is none.
+
+    Asked for without an exif block, a png would be decoded whole to look for one at its end.
+    """
+    found = image.getexif().get(_ORIENTATION, 1) if "exif" in image.info else 1
+    return found if isinstance(found, int) and 1 < found <= 8 else 1
 
 
 def decode(source: Source, with_mask: bool, downscale: int) -> UInt8[np.ndarray, "h w c"]:
@@ -75,13 +108,19 @@ def decode(source: Source, with_mask: bool, downscale: int) -> UInt8[np.ndarray,
     is real everywhere and is averaged as it is.
     """
     alpha_is_mask = with_mask and source.mask is None
-    colour, alpha = _colour(_pixels(source.image))
+    image = _pixels(source.image)
+    colour, alpha = _colour(ImageOps.exif_transpose(image) if source.turn else image)
     if not with_mask:
-        return shrink(colour, downscale)
+        return shrink(_straight(colour, source, False), downscale)
     mask = alpha if alpha_is_mask else _mask(_pixels(source.mask)) if source.mask else None
     if mask is None:
         mask = np.full(colour.shape[:2], 255, np.uint8)
-    return shrink(np.dstack([colour, mask]), downscale, premultiply=alpha_is_mask)
+    pixels = _straight(np.dstack([colour, mask]), source, alpha_is_mask)
+    return shrink(pixels, downscale, premultiply=alpha_is_mask)
+
+
+def _straight(pixels: UInt8[np.ndarray, "h w c"], source: Source, premultiply: bool) -> np.ndarray:
+    return pixels if source.warp is None else undistort.apply(pixels, source.warp, premultiply)
 
 
 def shrink(

@@ -74,5 +74,5 @@ def spread(n: int, wanted: int | None) -> list[int]:
     if wanted is None or wanted >= n:
         return list(range(n))
     if wanted < 1:
-        raise ValueError(f"dataset.n_images must be at least 1, found {wanted}")
+        raise ValueError(f"dataset.n_images and dataset.n_test are at least 1, found {wanted}")
     return sorted({round(i * (n - 1) / max(wanted - 1, 1)) for i in range(wanted)})

@@ -1,0 +1,251 @@
+"""What the loaders of photographs share: views with a lens and a pose become a Scene of pin-hole cameras.
+
+Frames: poses are world OpenCV camera-to-world in float64; ``to_world`` maps the normalised frame to it.
+"""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from isosweep.data import frames, undistort
+from isosweep.data.backdrop import backdrop, check_background
+from isosweep.data.decode import Source, read_size
+from isosweep.data.find import whole_factor
+from isosweep.data.frames import FrameChoice
+from isosweep.data.images import ImageStore, load_images
+from isosweep.data.lens import Lens
+from isosweep.data.splits import Splits
+from isosweep.geometry import from_world
+from isosweep.types import Cameras, Scene, Sightings
+
+log = logging.getLogger("isosweep")
+IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp")
+
+
+@dataclass(frozen=True)
+class View:
+    """One photograph as its data set describes it."""
+
+    name: str
+    image: Path
+    lens: Lens
+    """Of the size that the camera file states; the image may be smaller."""
+    c2w: np.ndarray
+    mask: Path | None = None
+
+
+@dataclass(frozen=True)
+class Landmarks:
+    """Structure-from-motion points in world units, and which views see each."""
+
+    xyz: np.ndarray
+    seen: Sequence[np.ndarray] | None
+    """A view's rows of ``xyz``, in order of the views; None where that is not known."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """The options that these loaders have in common, as their configs name them."""
+
+    downscale: float
+    background: str
+    masks: bool
+    radius: float
+    world_unit: str
+    cache: bool
+    frame: FrameChoice
+
+
+def check(options: Options) -> None:
+    """Raise ValueError for values that would only be met after the images are read."""
+    check_background(options.background)
+    whole_factor(options.downscale)
+    frames.check(options.frame)
+
+
+def build(
+    scene: str,
+    dataset: str,
+    views: Sequence[View],
+    splits: Splits,
+    options: Options,
+    listed_in: Path,
+    landmarks: Landmarks | None = None,
+    known: tuple[np.ndarray, str] | None = None,
+) -> Scene:
+    """Images without distortion, cameras and points in the normalised frame.
+
+    Args:
+        views: all of them; those in ``splits`` are kept.
+        listed_in: the file that names the images, for errors.
+        known: ``to_world`` and its unit as the data gives them, used while ``options.frame`` is 'auto'.
+
+    Raises:
+        FileNotFoundError, ValueError: an image that is missing, damaged or of another shape than its camera.
+    """
+    kept = splits.kept
+    views = [views[i] for i in kept]
+    sources, K = zip(*(_source(view, listed_in) for view in views), strict=True)
+    factor = whole_factor(options.downscale)
+    store = load_images(sources, factor, options.cache)
+    K = np.stack(K)
+    K[:, :2] /= factor
+    c2w = np.stack([view.c2w for view in views])
+    unit = options.world_unit
+    if known is not None and options.frame.is_auto:
+        to_world, unit = known
+    else:
+        points = None if landmarks is None else landmarks.xyz
+        to_world = frames.find(options.frame, c2w, _half_fov(K, store.hw.numpy()), points)
+    named, held_out = splits.renumbered()
+    composite = store.is_alpha or (options.masks and store.has_masks)
+    found, sightings = _points(landmarks, to_world, kept)
+    return Scene(
+        name=scene,
+        dataset=dataset,
+        cameras=Cameras(
+            torch.tensor(frames.apply(c2w, to_world), dtype=torch.float32),
+            torch.tensor(K, dtype=torch.float32),
+            store.hw.clone(),
+            0.5,
+        ),
+        images=store,
+        names=tuple(view.name for view in views),
+        splits=named,
+        held_out=held_out,
+        to_world=to_world,
+        world_unit=unit,
+        radius=options.radius,
+        near_far=(0.05, 1e3),
+        background=backdrop(options.background, "white", composite, store, named["train"]),
+        composite=composite,
+        use_masks=options.masks and store.has_masks,
+        points=found,
+        sightings=sightings,
+    )
+
+
+def _source(view: View, listed_in: Path) -> tuple[Source, np.ndarray]:
+    """Where a view's pixels come from, and K of its pin-hole image before downscaling."""
+    width, height, turned = read_size(view.image, listed_in)
+    stored, shown = fits(width, height, view.lens), turned >= 5 and fits(height, width, view.lens)
+    if not stored and not shown:
+        raise ValueError(
+            f"{view.image} is {width}x{height}, and {listed_in} has its camera at {view.lens.width}x"
+            f"{view.lens.height}, which is another shape: the image was cropped or turned after calibration. Use the "
+            "images the cameras were made for"
+        )
+    # a square image that asks to be turned stays ambiguous, and so does one that is turned by half
+    turn = None if turned == 1 or turned < 5 or (stored and shown) else shown
+    lens = view.lens.resized(*((height, width) if turn else (width, height)))
+    source = Source(view.image, view.mask, listed_in, turn=turn)
+    if lens.is_pinhole:
+        return source, lens.K
+    try:
+        how = undistort.plan(lens)
+    except ValueError as error:
+        raise ValueError(f"the camera of {view.image} in {listed_in}: {error}") from error
+    return replace(source, warp=how), how.K
+
+
+def fits(width: int, height: int, lens: Lens) -> bool:
+    """Whether pixels are those of the lens at any size, rounding aside."""
+    off = min(abs(width * lens.height / lens.width - height), abs(height * lens.width / lens.height - width))
+    return off <= 1.01 + max(lens.height / lens.width, lens.width / lens.height)
+
+
+def _half_fov(K: np.ndarray, hw: np.ndarray) -> np.ndarray:
+    """Tangent of half the narrower field of view."""
+    return 0.5 * (hw[:, ::-1] / K[:, [0, 1], [0, 1]]).min(1)
+
+
+def _points(
+    landmarks: Landmarks | None, to_world: np.ndarray, kept: Sequence[int]
+) -> tuple[torch.Tensor | None, Sightings | None]:
+    if landmarks is None or not len(landmarks.xyz):
+        return None, None
+    points = torch.tensor(from_world(landmarks.xyz, to_world), dtype=torch.float32)
+    if landmarks.seen is None:
+        return points, None
+    seen = [landmarks.seen[i] for i in kept]
+    offsets = np.concatenate([[0], np.cumsum([len(s) for s in seen])])
+    return points, Sightings(torch.from_numpy(np.concatenate(seen).astype(np.int64)), torch.from_numpy(offsets))
+
+
+def image_folder(scene: Path, images: str | None, names: Sequence[str] = ("images", "image")) -> Path:
+    """The folder with a scene's images: ``images`` if given, else images/, else the largest of images_2, images_4 ...
+
+    Raises:
+        FileNotFoundError: there is none, with what is there.
+    """
+    there = {p.name: p for p in sorted(scene.iterdir()) if p.is_dir()}
+    if images is not None:
+        if images in there or (scene / images).is_dir():
+            return scene / images
+    else:
+        reduced = sorted(
+            (n for n in there if n.startswith("images_") and n.removeprefix("images_").isdigit()),
+            key=lambda n: int(n.removeprefix("images_")),
+        )
+        for name in (*names, *reduced):
+            if name in there:
+                if name in reduced:
+                    log.info("%s has no images/: taking %s", scene, name)
+                return there[name]
+    wanted = images or "images, images_2, images_4 or images_8"
+    raise FileNotFoundError(
+        f"no folder of images ({wanted}) in {scene}; it has {', '.join(there) or 'no folder'}: set dataset.images="
+    )
+
+
+def mask_folder(scene: Path, images: Path) -> Path | None:
+    """masks/ beside images/, masks_4/ beside images_4/ (or mask/, mask_4/)."""
+    size = images.name.removeprefix("images").removeprefix("image")
+    for name in (f"masks{size}", f"mask{size}"):
+        if (scene / name).is_dir():
+            return scene / name
+    if size and any((scene / name).is_dir() for name in ("masks", "mask")):
+        log.warning(
+            "%s has masks for images/ and none for %s: training without masks. Put masks of that size into masks%s/",
+            scene,
+            images.name,
+            size,
+        )
+    return None
+
+
+def mask_of(image: str, folder: Path | None) -> Path | None:
+    """The mask of an image: <name>.png (COLMAP: IMG_1.jpg.png), or the same stem with any ending."""
+    if folder is None:
+        return None
+    for candidate in (folder / f"{image}.png", folder / image):
+        if candidate.is_file():
+            return candidate
+    return same_stem(folder / image)
+
+
+def same_stem(path: Path) -> Path | None:
+    """A file with this path but for its ending; None if there is none."""
+    found = (path.with_suffix(e) for ending in IMAGE_ENDINGS for e in (ending, ending.upper()))
+    return next((p for p in found if p.is_file()), None)
+
+
+def tell_masks(views: Sequence[View], folder: Path | None) -> None:
+    """Warn where some views have a mask and others have none: those count as foreground everywhere."""
+    without = [view.name for view in views if view.mask is None]
+    if folder is None or not without:
+        return
+    if len(without) == len(views):
+        log.warning("no file in %s is named like an image (%s): training without masks", folder, without[0])
+        return
+    log.warning(
+        "%d of %d views have no mask in %s (%s): all of such an image counts as foreground",
+        len(without),
+        len(views),
+        folder,
+        ", ".join(without[:5]),
+    )

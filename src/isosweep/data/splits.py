@@ -1,0 +1,123 @@
+"""Which views a run takes, and which of them it holds out: the same options for every data set."""
+
+import difflib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from isosweep.data.find import spread
+
+Ids = Sequence[int | str] | str | None
+
+
+@dataclass(frozen=True)
+class Splits:
+    """Places in a list of views. ``test`` is empty where nothing is held out."""
+
+    train: tuple[int, ...]
+    val: tuple[int, ...]
+    test: tuple[int, ...]
+
+    @property
+    def kept(self) -> tuple[int, ...]:
+        """All of them, in order."""
+        return tuple(sorted({*self.train, *self.val, *self.test}))
+
+    def renumbered(self) -> tuple[dict[str, tuple[int, ...]], bool]:
+        """A Scene's ``splits`` over the views of ``kept``, and whether any are held out."""
+        place = {view: i for i, view in enumerate(self.kept)}
+        named = {"train": self.train, "val": self.val, "test": self.test or self.train}
+        return {name: tuple(place[v] for v in views) for name, views in named.items()}, bool(self.test)
+
+
+def choose(names: Sequence[str], ids: Ids, where: Path) -> list[int]:
+    """Places of the views that ``image_ids`` takes, in order of the list.
+
+    Args:
+        names: of all views, sorted as the data set sorts them.
+        ids: None for all; places or names (with or without ending) in a list; a slice such as '0:40:2'; or
+            a text file with a name a line.
+
+    Raises:
+        ValueError: no such view, with the nearest name; an empty choice.
+    """
+    if ids is None:
+        return list(range(len(names)))
+    if isinstance(ids, str):
+        ids = _listed(ids, len(names))
+    by_name: dict[str, int] = {}
+    for i, name in enumerate(names):
+        for key in (name, str(Path(name).with_suffix("")), Path(name).name, Path(name).stem):
+            by_name.setdefault(key, i)
+    chosen = set()
+    for one in ids:
+        if isinstance(one, int):
+            if not -len(names) <= one < len(names):
+                raise ValueError(f"dataset.image_ids: view {one} of {len(names)} in {where}; count from 0")
+            chosen.add(one % len(names))
+            continue
+        if str(one) not in by_name:
+            near = difflib.get_close_matches(str(one), by_name, n=1)
+            hint = f"; did you mean '{near[0]}'?" if near else f"; it has {', '.join(names[:5])} ..."
+            raise ValueError(f"dataset.image_ids: no view '{one}' in {where}{hint}")
+        chosen.add(by_name[str(one)])
+    if not chosen:
+        raise ValueError("dataset.image_ids takes no view: give places or names, or null for all")
+    return sorted(chosen)
+
+
+def _listed(ids: str, n: int) -> Sequence[int | str]:
+    parts = ids.split(":")
+    if 2 <= len(parts) <= 3 and all(p.strip().lstrip("-").isdigit() or not p.strip() for p in parts):
+        step = [int(p) if p.strip() else None for p in parts]
+        if len(step) == 3 and step[2] == 0:
+            raise ValueError(f"dataset.image_ids={ids}: a slice of step 0 takes nothing")
+        return range(n)[slice(*step)]
+    if Path(ids).is_file():
+        return [line.strip() for line in Path(ids).read_text().splitlines() if line.strip()]
+    return [int(p) if p.strip().isdigit() else p.strip() for p in ids.split(",")]
+
+
+def hold_out(
+    views: Sequence[int],
+    test_every: int | None,
+    val_every: int | None,
+    n_images: int | None,
+    n_test: int | None,
+    where: Path,
+) -> Splits:
+    """Every ``test_every``-th of ``views`` (from the first) is test, every ``val_every``-th of the rest validation.
+
+    ``n_images`` and ``n_test`` then take that many of the training and the test views, evenly spaced:
+    the test views are the same for every number of training views.
+
+    Raises:
+        ValueError: nothing is left to train on.
+    """
+    for name, every in (("test_every", test_every), ("val_every", val_every)):
+        if every is not None and every < 1:
+            raise ValueError(f"dataset.{name}={every}: hold out every n-th view with 2 or more, or null for none")
+    test = [v for i, v in enumerate(views) if test_every and i % test_every == 0]
+    rest = [v for v in views if v not in set(test)]
+    val = [v for i, v in enumerate(rest) if val_every and i % val_every == 0]
+    train = [v for v in rest if v not in set(val)]
+    return named(train, val, test, n_images, n_test, where, f"test_every={test_every}, val_every={val_every}")
+
+
+def named(
+    train: Sequence[int],
+    val: Sequence[int],
+    test: Sequence[int],
+    n_images: int | None,
+    n_test: int | None,
+    where: Path,
+    why: str,
+) -> Splits:
+    """Splits that are known, thinned by ``n_images`` and ``n_test``."""
+    if not train:
+        raise ValueError(
+            f"dataset.{why} holds out all {len(val) + len(test)} views of {where} and leaves none to train on: "
+            "use 2 or more (8 is usual), or null"
+        )
+    kept = tuple(train[i] for i in spread(len(train), n_images))
+    return Splits(kept, tuple(val), tuple(test[i] for i in spread(len(test), n_test)))
