@@ -1,5 +1,6 @@
 """Images without lens distortion, and the reconstruction that belongs to them."""
 
+import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from isosweep.prepare.layouts import mask_name
 from isosweep.prepare.poses import library
 from isosweep.prepare.solved import Solved
 
@@ -31,8 +33,11 @@ def flatten(
     colmap = library()
     model = colmap.Reconstruction(model_folder)
     views = sorted((i for i in model.images.values() if i.has_pose), key=lambda i: i.name)
-    for folder in (out_images, out_masks) if masks is not None else (out_images,):
-        folder.mkdir(parents=True, exist_ok=True)
+    for folder in (out_images, out_masks):
+        # images of an earlier preparation must not stay among the new ones
+        shutil.rmtree(folder, ignore_errors=True)
+        if folder is out_images or masks is not None:
+            folder.mkdir(parents=True)
     options = colmap.UndistortCameraOptions()
     flat = {i: colmap.undistort_camera(options, c) for i, c in model.cameras.items()}
 
@@ -54,7 +59,7 @@ def flatten(
             # three channels: the warp then is the one of the image
             wide = colmap.Bitmap.from_array(np.ascontiguousarray(np.dstack([cover] * 3)))
             cover = colmap.undistort_image(options, wide, camera)[0].to_array()[..., 0]
-        Image.fromarray(np.ascontiguousarray(cover)).save(out_masks / f"{Path(view.name).stem}.png")
+        Image.fromarray(np.ascontiguousarray(cover)).save(out_masks / mask_name(view.name))
 
     with ThreadPoolExecutor(workers) as pool:
         for _ in pool.map(one, views):

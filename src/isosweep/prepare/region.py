@@ -3,11 +3,13 @@
 Axes: P points, V views. World units.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Bool, Float
 
+from isosweep.prepare.hull import visual_hull
 from isosweep.prepare.solved import Solved
 
 MOST = 0.8
@@ -125,3 +127,32 @@ def check_region(solved: Solved, region: Region) -> None:
             f"in its picture; the points lie between {np.round(low, 3).tolist()} and {np.round(high, 3).tolist()}, in "
             "the units of the poses: change --box or --sphere"
         )
+
+
+def region_of_masks(
+    solved: Solved, masks: Mapping[int, Bool[np.ndarray, "h w"]], margin: float
+) -> Region:
+    """The region of the visual hull, found around the points that fall on the masks.
+
+    Points alone leave out parts without texture; the hull does not. Where the masks leave nothing, or
+    more than the grid holds, the points decide.
+    """
+    votes, framed = np.zeros(len(solved.xyz)), np.zeros(len(solved.xyz))
+    for view, mask in masks.items():
+        xy, _ = solved.project(view, solved.xyz)
+        ok = np.flatnonzero(solved.framed(view, solved.xyz))
+        h, w = solved.hw[view]
+        place = (xy[ok] * [mask.shape[1] / w, mask.shape[0] / h]).astype(int)
+        col, row = np.minimum(place, [mask.shape[1] - 1, mask.shape[0] - 1]).T
+        framed[ok] += 1
+        votes[ok] += mask[row, col]
+    foreground = (framed > 0) & (votes >= 0.9 * framed)
+    first, _ = region_of_points(solved, foreground, margin)
+    hull = visual_hull(solved, masks, first.centre, first.radius)
+    if hull.empty or hull.clipped:
+        why = "leave nothing of" if hull.empty else "do not bound"
+        return replace(first, why=f"{first.why} (the masks {why} the region: they were not used for its size)")
+    low, high = hull.centres.min(0) - hull.cell / 2, hull.centres.max(0) + hull.cell / 2
+    centre = (low + high) / 2
+    reach = np.linalg.norm(hull.centres - centre, axis=1).max() + hull.cell / 2
+    return Region(low, high, centre, float(reach * margin), f"the visual hull of {len(masks)} masks")
