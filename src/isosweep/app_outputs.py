@@ -7,7 +7,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from isosweep import evaluation, export, pictures, schedules
+from isosweep import evaluation, export, pictures, schedules, video
 from isosweep.config_check import ConfigError
 from isosweep.config_errors import did_you_mean
 from isosweep.models.base import Model
@@ -45,6 +45,7 @@ def check_settings(settings: Settings) -> None:
         ("eval.checkpoint", scoring.checkpoint, tuple(CHECKPOINTS)),
         ("eval.split", scoring.split, ("train", "val", "test")),
         ("eval.lpips", scoring.lpips, ("vgg", "alex", None)),
+        ("export.video_path", output.video_path, video.PATHS),
         *(("export.formats", name, export.FORMATS) for name in output.formats),
     ]
     for key, value, options in allowed:
@@ -98,6 +99,14 @@ def make_mesh(
     write = mode == "export" or (settings.export.mesh and mode != "eval")
     if not write and not settings.eval.geometry:
         outcome.no_mesh = "eval.geometry and export.mesh are false"
+        return
+    if scene.cameras.ndc is not None:
+        outcome.no_mesh = (
+            "NDC is projective: a surface in it is none in the world (dataset.ndc=false has one)"
+        )
+        if mode == "export":
+            raise ValueError(f"no mesh: {outcome.no_mesh}")
+        log.info("no mesh: %s", outcome.no_mesh)
         return
     try:
         outcome.mesh = export.export_mesh(model, scene, knobs, settings.export)

@@ -21,6 +21,7 @@ from isosweep.config_names import choice_names
 from isosweep.cores import usable_cores
 from isosweep.data.demo_scenes import SOLIDS
 from isosweep.data.find import places
+from isosweep.data.pixels import has_points
 from isosweep.losses.total import TotalLoss
 from isosweep.models.base import Model
 from isosweep.ops.cpu_memory import keep_freed_memory
@@ -155,7 +156,18 @@ def check_scene(cfg: DictConfig, scene: Scene, loss: TotalLoss, model: Model) ->
             "repair the poses, or take these views out of the data set"
         )
     names = choice_names(cfg)
-    loss.check(names["model"], model.provides, has_masks=scene.use_masks)
+    loss.check(names["model"], model.provides, has_masks=scene.use_masks, has_points=has_points(scene))
+    if scene.cameras.ndc is not None and "background_weights" in model.provides:
+        raise ConfigError(
+            "dataset.ndc=true holds everything up to infinity in the box, and there is nothing behind it for the "
+            f"background of model '{names['model']}': use model=nerf, or dataset.ndc=false"
+        )
+    if scene.cameras.ndc is not None and "sdf" in model.provides:
+        log.warning(
+            "dataset.ndc=true is projective: the distances of model '%s' are none in the world, and there will be no "
+            "mesh. Use model=nerf, or dataset.ndc=false",
+            names["model"],
+        )
     opaque = not scene.composite and not scene.images.is_alpha
     behind = "background_weights" in model.provides
     if opaque and not behind:

@@ -1,4 +1,4 @@
-"""The surface as a mesh in world units with vertex colours; renders, maps and a turntable as files.
+"""The surface as a mesh in world units with vertex colours; renders, maps and a video as files.
 
 Symbols: P points, N vertices, F faces.
 """
@@ -196,10 +196,8 @@ def export_video(
     device: torch.device | str | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Path:
-    """Render a turntable (video.turntable, from the training cameras) and write it as an mp4."""
-    cameras = video.turntable(
-        scene.cameras, scene.splits["train"], settings.video_frames, settings.video_size
-    )
+    """Render a turntable or a spiral (video.camera_path) and write it as an mp4."""
+    cameras = video.camera_path(scene, settings.video_path, settings.video_frames, settings.video_size)
     chunk = max(1, settings.chunk // RAYS_PER_POINT)
 
     def frames():

@@ -75,6 +75,7 @@ class ExportSettings:
     formats: list[str] = field(default_factory=lambda: ["ply"])  # ply obj stl glb
     renders: int = 8  # test views written as rgb, depth, normal; -1 writes all
     video: bool = True
+    video_path: str = "auto"  # turntable | spiral | auto: a spiral where the cameras look one way
     video_frames: int = 48
     video_fps: int = 24
     video_size: int = 192  # pixels along the longer side

@@ -5,7 +5,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from isosweep import checkpoint, interrupts, schedules
-from isosweep.data.pixels import draw
+from isosweep.data.pixels import Targets, draw
 from isosweep.losses.total import TotalLoss, check_finite
 from isosweep.models.base import Model
 from isosweep.settings import OptimSettings, TrainSettings
@@ -158,6 +158,7 @@ def train(
     asked = interrupts.current()
     dtype = _autocast_dtype(settings, device)
     progress = _Progress(settings.max_steps, state.step)
+    targets = Targets(scene, device) if loss.points else None
     model.train()
     while state.step < settings.max_steps:
         began = time.perf_counter()
@@ -168,9 +169,14 @@ def train(
         model.update(step, settings.max_steps, state.generator)
         knobs = model.knobs(step, settings.max_steps)
         crop = settings.precrop if step < settings.precrop_until * settings.max_steps else 0.0
-        batch = draw(scene, state.rays, settings.background, crop, state.generator, device)
+        batch = draw(
+            scene, state.rays, settings.background, crop, state.generator, device, targets, loss.points
+        )
         with torch.autocast(device.type, dtype=dtype, enabled=dtype is not None):
             out = model(batch.rays, knobs, want, state.generator)
+            if targets is not None:
+                level = model.level(batch.extras["points"], knobs)
+                out = replace(out, extras={**out.extras, "point_sdf": level})
         total, terms = loss(out, batch, step, settings.max_steps)
         check_finite(total, terms, step)
         state.optimizer.zero_grad(set_to_none=True)

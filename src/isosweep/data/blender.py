@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,15 @@ import torch
 
 from isosweep.data.backdrop import backdrop, check_background
 from isosweep.data.decode import Header, Source, read_header
-from isosweep.data.find import find_scene, spread, whole_factor
+from isosweep.data.find import find_scene, whole_factor
+from isosweep.data.frames import read_extension
 from isosweep.data.images import load_images
+from isosweep.data.splits import Ids, choose, hold_out, named
 from isosweep.geometry import opengl_to_opencv
 from isosweep.types import Cameras, Scene
 
 SPLITS = ("train", "val", "test")
+Frame = dict[str, Any]
 
 
 def load(
@@ -27,18 +31,24 @@ def load(
     background: str = "auto",
     masks: bool = True,
     radius: float = 1.5,
+    image_ids: Ids = None,
     n_images: int | None = None,
     n_test: int | None = None,
+    test_every: int | None = None,
+    val_every: int | None = None,
     cache: bool = True,
 ) -> Scene:
     """Load one scene; cameras become OpenCV, world units are the file's own.
 
-    Without transforms_val.json there is no validation split; without transforms_test.json the
-    training views are scored as train_view/*. Images without alpha count as photographs.
+    An 'isosweep' field of transforms_train.json maps its frame to the user's (docs/data.md). Without
+    transforms_val.json there is no validation split unless ``val_every`` takes one from the training
+    views; without transforms_test.json ``test_every`` does so, or the training views are scored as
+    train_view/*. Images without alpha count as photographs.
 
     Args:
         name: the data set, as records and tables call it, and the prefix of its folders (blender_chair).
         background: see `backdrop`; 'auto' is white behind alpha.
+        image_ids: training views to take.
 
     Raises:
         FileNotFoundError: no such scene, or an image that a json lists.
@@ -46,31 +56,28 @@ def load(
     """
     check_background(background)
     folder = find_scene(name, scene, path, root, "transforms_train.json", looks_right)
-    sources: list[Source] = []
-    poses, focals, names = [], [], []
-    splits: dict[str, tuple[int, ...]] = {}
-    for split in SPLITS:
-        file = folder / f"transforms_{split}.json"
-        if not file.is_file():
-            splits[split] = ()
-            continue
-        meta, frames = _read(file)
-        wanted = {"train": n_images, "test": n_test}.get(split)
-        kept = [frames[i] for i in spread(len(frames), wanted)]
-        splits[split] = tuple(range(len(sources), len(sources) + len(kept)))
-        for frame in kept:
-            image = _image_path(folder, frame, file)
-            sources.append(Source(image, None, file))
-            poses.append(_pose(frame, file))
-            focals.append(_focal(meta, frame, file))
-            names.append(_name(split, frame["file_path"]))
+    listed, groups = _listed(folder)
+    names = [name for name, _, _, _ in listed]
+    train = [groups["train"][i] for i in choose([names[i] for i in groups["train"]], image_ids, folder)]
+    if groups["test"]:
+        val = groups["val"] or list(train[::val_every] if val_every else ())
+        rest = [i for i in train if i not in val]
+        chosen = named(rest, val, groups["test"], n_images, n_test, folder, f"val_every={val_every}")
+    else:
+        every = None if groups["val"] else val_every
+        chosen = hold_out(train, test_every, every, n_images, n_test, folder)
+        if groups["val"]:
+            chosen = replace(chosen, val=tuple(groups["val"]))
+    views = [listed[i] for i in chosen.kept]
+    splits, held_out = chosen.renumbered()
+    sources = [Source(_image_path(folder, frame, file), None, file) for _, frame, _, file in views]
+    poses = [read_pose(frame, file) for _, frame, _, file in views]
+    focals = [_focal(meta, frame, file) for _, frame, meta, file in views]
     factor = whole_factor(downscale)
     store = load_images(sources, factor, cache)
     K = np.stack([_intrinsics(f, read_header(s), factor) for f, s in zip(focals, sources, strict=True)])
     composite = store.is_alpha or (masks and store.has_masks)
-    held_out = bool(splits["test"])
-    if not held_out:
-        splits["test"] = splits["train"]
+    to_world, unit = read_extension(listed[0][2], listed[0][3]) or (np.eye(4), "unit")
     return Scene(
         name=scene,
         dataset=name,
@@ -81,11 +88,11 @@ def load(
             0.5,
         ),
         images=store,
-        names=tuple(names),
+        names=tuple(view[0] for view in views),
         splits=splits,
         held_out=held_out,
-        to_world=np.eye(4),
-        world_unit="unit",
+        to_world=to_world,
+        world_unit=unit,
         radius=radius,
         near_far=(0.05, 1e3),
         background=backdrop(background, "white", composite, store, splits["train"]),
@@ -99,11 +106,31 @@ def looks_right(folder: Path) -> bool:
     return (folder / "transforms_train.json").is_file()
 
 
-def _read(file: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+def _listed(folder: Path) -> tuple[list[tuple[str, Frame, Frame, Path]], dict[str, list[int]]]:
+    """Every frame as (name, frame, its json, its file), and the places of each split's frames."""
+    listed, groups = [], {}
+    for split in SPLITS:
+        file = folder / f"transforms_{split}.json"
+        meta, found = read_frames(file) if file.is_file() else ({}, [])
+        groups[split] = list(range(len(listed), len(listed) + len(found)))
+        for frame in found:
+            _image_path(folder, frame, file)
+            listed.append((_name(split, frame["file_path"]), frame, meta, file))
+    return listed, groups
+
+
+def read_frames(file: Path) -> tuple[Frame, list[Frame]]:
+    """A transforms json and its frames.
+
+    Raises:
+        ValueError: no json, no frames, or frames that are no mappings.
+    """
     try:
         meta = json.loads(file.read_text())
         frames = meta["frames"]
-    except (ValueError, KeyError, TypeError) as error:
+        if not isinstance(frames, list) or not all(isinstance(frame, dict) for frame in frames):
+            raise TypeError("frames is no list of mappings")
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ValueError(
             f"{file} is no transforms json with 'frames' ({error!r}): export it again"
         ) from error
@@ -112,7 +139,7 @@ def _read(file: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     return meta, frames
 
 
-def _image_path(folder: Path, frame: dict[str, Any], file: Path) -> Path:
+def _image_path(folder: Path, frame: Frame, file: Path) -> Path:
     if not isinstance(frame.get("file_path"), str):
         raise ValueError(f"{file}: a frame has no file_path (it has {', '.join(frame)}): export it again")
     # follow the json and never glob: depth and normal maps lie beside the images
@@ -127,10 +154,15 @@ def _name(split: str, file_path: str) -> str:
     return f"{split}/{name.removesuffix(ending) if ending.lower() in {'.png', '.jpg', '.jpeg'} else name}"
 
 
-def _pose(frame: dict[str, Any], file: Path) -> np.ndarray:
+def read_pose(frame: Frame, file: Path) -> np.ndarray:
+    """A frame's OpenGL camera-to-world [3, 4].
+
+    Raises:
+        ValueError: it is no finite matrix, or holds no rotation.
+    """
     try:
         matrix = np.array(frame["transform_matrix"], np.float64)
-    except (KeyError, ValueError) as error:
+    except (KeyError, ValueError, TypeError) as error:
         raise ValueError(
             f"{file}: {frame.get('file_path')} has no 4x4 transform_matrix ({error!r})"
         ) from error
@@ -148,7 +180,7 @@ def _pose(frame: dict[str, Any], file: Path) -> np.ndarray:
     return matrix[:3]
 
 
-def _focal(meta: dict[str, Any], frame: dict[str, Any], file: Path) -> dict[str, float]:
+def _focal(meta: Frame, frame: Frame, file: Path) -> dict[str, float]:
     """Whatever intrinsics the json gives, the frame's before the file's."""
     keys = ("fl_x", "fl_y", "cx", "cy", "w", "h", "camera_angle_x")
     found = {k: float(v) for k in keys if (v := frame.get(k, meta.get(k))) is not None}
@@ -156,7 +188,7 @@ def _focal(meta: dict[str, Any], frame: dict[str, Any], file: Path) -> dict[str,
     if distorted:
         raise ValueError(
             f"{file} gives lens distortion ({', '.join(distorted)}), and cameras here are pin-holes: undistort the "
-            "images first (colmap image_undistorter), or set the coefficients to 0 if they are negligible"
+            "images first or use dataset=nerfstudio, which does, or set the coefficients to 0 if they are negligible"
         )
     if "fl_x" not in found and "camera_angle_x" not in found:
         raise ValueError(f"{file} has neither camera_angle_x nor fl_x: the focal length is unknown")

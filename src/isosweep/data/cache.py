@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+import mmap
 import os
 import tempfile
 from collections.abc import Iterable, Sequence
@@ -13,6 +14,7 @@ from jaxtyping import UInt8
 from isosweep.data.decode import Source
 
 log = logging.getLogger(__name__)
+_DONTNEED: int | None = getattr(mmap, "MADV_DONTNEED", None)
 _VERSION = 1
 """Raised whenever decoding the same files gives other bytes."""
 
@@ -37,20 +39,44 @@ def cache_key(sources: Sequence[Source], downscale: int, channels: int) -> str:
     return digest.hexdigest()[:20]
 
 
-def open_cached(path: Path, shape: tuple[int, int]) -> UInt8[np.ndarray, "n c"] | None:
+class MappedPixels:
+    """A memory-mapped .npy of bytes; ``pixels`` is read like any array and never written.
+
+    Pages that were read count as this process's memory until ``release`` lets them go; the system keeps
+    them in its own cache while it has room.
+    """
+
+    def __init__(self, path: Path) -> None:
+        with path.open("rb") as file:
+            version = np.lib.format.read_magic(file)
+            if version != (1, 0):
+                raise ValueError(f"expected version 1.0 of the npy format, found {version}")
+            self.shape, _, self.dtype = np.lib.format.read_array_header_1_0(file)
+            start = file.tell()
+            # copy-on-write: torch wants a writable array, the file stays as it is
+            self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+        count = int(np.prod(self.shape))
+        self.pixels = np.frombuffer(self._map, self.dtype, count, start).reshape(self.shape)
+
+    def release(self) -> None:
+        """Let the pages go that were read so far (nothing where the system has no such call)."""
+        if _DONTNEED is not None:
+            self._map.madvise(_DONTNEED)
+
+
+def open_cached(path: Path, shape: tuple[int, int]) -> MappedPixels | None:
     """The mapped pixels, or None where there is no file of this shape."""
     if not path.is_file():
         return None
     try:
-        # copy-on-write: torch wants a writable array, the file stays as it is
-        pixels = np.load(path, mmap_mode="c")
+        found = MappedPixels(path)
     except (ValueError, EOFError) as error:
         log.warning("image cache %s is damaged (%s): decoding again", path, error)
         return None
-    if pixels.shape != shape or pixels.dtype != np.uint8:
-        log.warning("image cache %s holds %s, expected %s: decoding again", path, pixels.shape, shape)
+    if found.shape != shape or found.dtype != np.uint8:
+        log.warning("image cache %s holds %s, expected %s: decoding again", path, found.shape, shape)
         return None
-    return pixels
+    return found
 
 
 def write_cached(path: Path, shape: tuple[int, int], views: Iterable[UInt8[np.ndarray, "h w c"]]) -> None:

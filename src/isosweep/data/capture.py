@@ -16,7 +16,7 @@ from isosweep.data.backdrop import backdrop, check_background
 from isosweep.data.decode import Source, read_size
 from isosweep.data.find import whole_factor
 from isosweep.data.frames import FrameChoice
-from isosweep.data.images import ImageStore, load_images
+from isosweep.data.images import load_images
 from isosweep.data.lens import Lens
 from isosweep.data.splits import Splits
 from isosweep.geometry import from_world
@@ -173,7 +173,9 @@ def _points(
         return points, None
     seen = [landmarks.seen[i] for i in kept]
     offsets = np.concatenate([[0], np.cumsum([len(s) for s in seen])])
-    return points, Sightings(torch.from_numpy(np.concatenate(seen).astype(np.int64)), torch.from_numpy(offsets))
+    return points, Sightings(
+        torch.from_numpy(np.concatenate(seen).astype(np.int64)), torch.from_numpy(offsets)
+    )
 
 
 def image_folder(scene: Path, images: str | None, names: Sequence[str] = ("images", "image")) -> Path:

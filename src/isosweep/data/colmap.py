@@ -115,7 +115,9 @@ def _present(images: Sequence[Registered], where: Path, listed: Path) -> list[tu
     used = {file for _, file in present}
     extra = [p.name for p in sorted(where.rglob("*")) if p.suffix.lower() in IMAGE_ENDINGS and p not in used]
     if extra:
-        log.info("%d images in %s are not registered in the model: %s", len(extra), where, ", ".join(extra[:8]))
+        log.info(
+            "%d images in %s are not registered in the model: %s", len(extra), where, ", ".join(extra[:8])
+        )
     return present
 
 

@@ -18,6 +18,7 @@ from isosweep.data.blender import looks_right
 from isosweep.data.cache import cache_folder
 from isosweep.data.demo_make import make, write_blender
 from isosweep.data.demo_scenes import SOLIDS
+from isosweep.data.splits import Ids
 from isosweep.types import Scene
 
 log = logging.getLogger("isosweep")
@@ -35,6 +36,7 @@ def load(
     background: str = "auto",
     masks: bool = True,
     radius: float = 1.0,
+    image_ids: Ids = None,
     n_images: int | None = None,
     n_test: int | None = None,
     cache: bool = True,
@@ -75,6 +77,7 @@ def load(
         background=background,
         masks=masks,
         radius=radius,
+        image_ids=image_ids,
         n_images=n_images,
         n_test=n_test,
         cache=cache,

@@ -6,7 +6,7 @@ a batch, V views.
 
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import final
 
@@ -15,18 +15,29 @@ import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
-from isosweep.data.cache import cache_folder, cache_key, open_cached, write_cached
+from isosweep.data.cache import MappedPixels, cache_folder, cache_key, open_cached, write_cached
 from isosweep.data.decode import Source, decode, read_header
 
 log = logging.getLogger(__name__)
 _GIB = 2**30
+_READ_AROUND = 2**16
+"""Bytes that become resident when one mapped pixel is read (Linux maps 16 cached pages at once)."""
+_RESIDENT = 2**28
+"""Bytes of mapped pixels that may be resident before they are let go."""
 
 
 @final
 class ImageStore:
     """Implements types.Images on one flat uint8 array, in memory, memory-mapped or on a CUDA device."""
 
-    def __init__(self, pixels: UInt8[Tensor, "n c"], hw: Int[Tensor, "v 2"], is_alpha: bool) -> None:
+    def __init__(
+        self,
+        pixels: UInt8[Tensor, "n c"],
+        hw: Int[Tensor, "v 2"],
+        is_alpha: bool,
+        release: Callable[[], None] | None = None,
+    ) -> None:
+        """``release`` lets the pages go that reading mapped pixels made resident."""
         counts = hw.prod(-1)
         if len(pixels) != int(counts.sum()) or pixels.shape[1] not in (3, 4):
             raise ValueError(
@@ -38,6 +49,7 @@ class ImageStore:
         self._offsets = (counts.cumsum(0) - counts).to(pixels.device)
         self._width = hw[:, 1].to(pixels.device)
         self._height = hw[:, 0].to(pixels.device)
+        self._release, self._resident = release, 0
 
     @property
     def hw(self) -> Int[Tensor, "v 2"]:
@@ -71,6 +83,7 @@ class ImageStore:
             self._check(view, row, col)
         flat = self._offsets[view] + row * self._width[view] + col
         picked = self._pixels[flat].to(asked).float() / 255
+        self._read(len(flat) * _READ_AROUND)
         return picked[:, :3], picked[:, 3] if self.has_masks else None
 
     def image(self, view: int) -> tuple[Float[Tensor, "h w 3"], Float[Tensor, "h w"] | None]:
@@ -78,6 +91,7 @@ class ImageStore:
         h, w = self._hw[view].tolist()
         start = int(self._offsets[view])
         picked = self._pixels[start : start + h * w].cpu().float().view(h, w, -1) / 255
+        self._read(h * w * self._pixels.shape[1])
         return picked[..., :3], picked[..., 3] if self.has_masks else None
 
     def to(self, device: torch.device | str) -> "ImageStore":
@@ -92,7 +106,23 @@ class ImageStore:
                     free / _GIB,
                 )
                 return self
-        return ImageStore(self._pixels.to(device), self._hw, self._is_alpha)
+        if self._release is None or device == self._pixels.device:
+            return ImageStore(self._pixels.to(device), self._hw, self._is_alpha, self._release)
+        moved = torch.empty_like(self._pixels, device=device)
+        rows = _RESIDENT // self._pixels.shape[1]
+        for start in range(0, len(moved), rows):
+            moved[start : start + rows] = self._pixels[start : start + rows].to(device)
+            self._release()
+        return ImageStore(moved, self._hw, self._is_alpha)
+
+    def _read(self, resident: int) -> None:
+        """Count bytes that became resident, at most, and let them go when they are many."""
+        if self._release is None:
+            return
+        self._resident += resident
+        if self._resident > _RESIDENT:
+            self._release()
+            self._resident = 0
 
     def _check(self, view: Tensor, row: Tensor, col: Tensor) -> None:
         if view.numel() == 0:
@@ -108,9 +138,10 @@ def load_images(
 ) -> ImageStore:
     """Decodes views once into bytes.
 
-    Up to ``memory`` GiB they live in memory; more goes into a memory-mapped file in the cache folder
-    (data/cache.py), which later runs open at once. ``cache=False`` always keeps them in memory. Views
-    without a mask or alpha among views that have one count as foreground everywhere.
+    Up to ``memory`` GiB they live in memory; more, or images whose distortion is taken out, go into a
+    file in the cache folder (data/cache.py), which later runs open at once, mapped where it is large.
+    ``cache=False`` always keeps them in memory and undistorts them in every run. Views without a mask or
+    alpha among views that have one count as foreground everywhere.
 
     Raises:
         FileNotFoundError, ValueError: see data/decode.py; also where an image is smaller than a box.
@@ -127,8 +158,13 @@ def load_images(
     files = any(s.mask is not None for s in sources)
     alpha = not files and any(h.alpha for h in headers)
     shape = (int(hw.prod(1).sum()), 4 if files or alpha else 3)
-    if cache and shape[0] * shape[1] > memory * _GIB:
-        pixels = _mapped(sources, shape, downscale)
+    release = None
+    large = shape[0] * shape[1] > memory * _GIB
+    if cache and (large or any(s.warp is not None for s in sources)):
+        mapped = _mapped(sources, shape, downscale)
+        pixels, release = mapped.pixels, mapped.release
+        if not large:
+            pixels, release = pixels.copy(), None
     else:
         pixels = np.empty(shape, np.uint8)
         start = 0
@@ -136,10 +172,10 @@ def load_images(
             flat = view.reshape(-1, shape[1])
             pixels[start : start + len(flat)] = flat
             start += len(flat)
-    return ImageStore(torch.from_numpy(pixels), torch.from_numpy(hw), alpha)
+    return ImageStore(torch.from_numpy(pixels), torch.from_numpy(hw), alpha, release)
 
 
-def _mapped(sources: Sequence[Source], shape: tuple[int, int], downscale: int) -> np.ndarray:
+def _mapped(sources: Sequence[Source], shape: tuple[int, int], downscale: int) -> MappedPixels:
     path = cache_folder() / "images" / f"{cache_key(sources, downscale, shape[1])}.npy"
     pixels = open_cached(path, shape)
     if pixels is None:

@@ -150,6 +150,11 @@ def _opencv(plane: Plane, k: Params) -> Plane:
     return _polynomial(plane, k[:2]) + _tangential(plane, *k[2:4])
 
 
+def _opencv8(plane: Plane, k: Params) -> Plane:
+    """nerfstudio's OPENCV: k1 k2 p1 p2 k3 k4, radial up to r^8."""
+    return _polynomial(plane, k[[0, 1, 4, 5]]) + _tangential(plane, *k[2:4])
+
+
 def _full_opencv(plane: Plane, k: Params) -> Plane:
     """FULL_OPENCV: k1 k2 p1 p2 k3 k4 k5 k6, a quotient of two polynomials in r^2."""
     r2 = _radial(plane)
@@ -205,7 +210,7 @@ def _eucm(plane: Plane, k: Params) -> Plane:
     return plane / (alpha * np.sqrt(beta * _radial(plane) + 1) + 1 - alpha)[:, None]
 
 
-_POLYNOMIALS = (_polynomial, _opencv, _full_opencv)
+_POLYNOMIALS = (_polynomial, _opencv, _opencv8, _full_opencv)
 MODELS = {
     "SIMPLE_PINHOLE": LensModel(0, "f cx cy", None),
     "PINHOLE": LensModel(1, "fx fy cx cy", None),
@@ -226,6 +231,7 @@ MODELS = {
     "SIMPLE_FISHEYE": LensModel(14, "f cx cy", _fisheye),
     "FISHEYE": LensModel(15, "fx fy cx cy", _fisheye),
     "EUCM": LensModel(16, "fx fy cx cy alpha beta", _eucm),
+    "OPENCV8": LensModel(-1, "fx fy cx cy k1 k2 p1 p2 k3 k4", _opencv8),  # nerfstudio's, none of COLMAP's
 }
 UNSUPPORTED = {
     "EQUIRECTANGULAR": "a panorama has no pin-hole image; cut it into perspective views first "
@@ -241,4 +247,5 @@ _WITH_TWO_FOCALS = {
     "SIMPLE_DIVISION": "DIVISION",
     "SIMPLE_FISHEYE": "FISHEYE",
 }
-NAMES = {model.id: name for name, model in MODELS.items()}
+NAMES = {model.id: name for name, model in MODELS.items() if model.id >= 0}
+"""COLMAP's ids."""

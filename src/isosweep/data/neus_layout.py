@@ -4,23 +4,21 @@ world_mat_i is the 4x4 projection (intrinsics @ world-to-camera) of view i into 
 are integers; scale_mat_i maps the normalised sphere to world units.
 """
 
-import logging
 import re
-import zlib
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 import torch
 
+from isosweep.data.arrays import read_npz
 from isosweep.data.backdrop import backdrop, check_background
 from isosweep.data.decode import Source
-from isosweep.data.find import find_scene, spread, whole_factor
+from isosweep.data.find import find_scene, whole_factor
 from isosweep.data.images import load_images
+from isosweep.data.splits import Ids, choose, hold_out
 from isosweep.geometry import decompose_projection, similarity_scale
 from isosweep.types import Cameras, Scene
 
-log = logging.getLogger("isosweep")
 CAMERA_FILES = ("cameras_sphere.npz", "cameras.npz")
 IMAGE_ENDINGS = {".png", ".jpg", ".jpeg"}
 
@@ -35,8 +33,11 @@ def load(
     background: str = "auto",
     masks: bool = True,
     radius: float = 1.0,
+    image_ids: Ids = None,
     n_images: int | None = None,
+    n_test: int | None = None,
     test_every: int | None = None,
+    val_every: int | None = None,
     truth: str | None = None,
     cache: bool = True,
 ) -> Scene:
@@ -44,8 +45,8 @@ def load(
 
     Cameras become OpenCV camera-to-world in normalised units; ``to_world`` is scale_mat_0. Without
     ``test_every`` every view is trained on and scored as train_view/*; with it, views whose place in
-    the sorted list is a multiple of it are held out. The layout has no validation views, and neither
-    test nor training views are taken for them.
+    the sorted list is a multiple of it are held out. The layout has no validation views: ``val_every``
+    takes some of the training views for them, and by default none are.
 
     Args:
         name: the data set, as records and tables call it, and the prefix of its folders (dtu_scan24).
@@ -61,20 +62,14 @@ def load(
     folder = find_scene(name, scene, path, root, "image/ and cameras_sphere.npz or cameras.npz", looks_right)
     images, mask_files = _files(folder)
     world, scale = _matrices(folder, images)
-    chosen = spread(len(images), n_images)
+    views = choose([p.name for p in images], image_ids, folder / "image")
+    held = hold_out(views, test_every, val_every, n_images, n_test, folder)
+    chosen, (splits, held_out) = held.kept, held.renumbered()
     factor = whole_factor(downscale)
     sources = [Source(images[i], mask_files[i] if mask_files else None) for i in chosen]
     store = load_images(sources, factor, cache)
     K, c2w = zip(*(_camera(world[i] @ scale[0], images[i].name, folder) for i in chosen), strict=True)
     cameras = _cameras(np.stack(K), np.stack(c2w), store.hw, factor, folder)
-    n = len(chosen)
-    test = tuple(i for i in range(n) if test_every and i % test_every == 0)
-    train = tuple(i for i in range(n) if i not in set(test))
-    if not train:
-        raise ValueError(
-            f"dataset.test_every={test_every} holds out all {n} views of {folder} and leaves none to train on: "
-            "use 2 or more (8 is usual), or null"
-        )
     composite = store.is_alpha or (masks and store.has_masks)
     truth_file, reference = _ground_truth(folder, truth)
     return Scene(
@@ -83,13 +78,13 @@ def load(
         cameras=cameras,
         images=store,
         names=tuple(images[i].name for i in chosen),
-        splits={"train": train, "val": (), "test": test or train},
-        held_out=bool(test),
+        splits=splits,
+        held_out=held_out,
         to_world=scale[0],
         world_unit=world_unit,
         radius=radius,
         near_far=(0.05, 1e3),
-        background=backdrop(background, "black", composite, store, train),
+        background=backdrop(background, "black", composite, store, splits["train"]),
         composite=composite,
         use_masks=masks and store.has_masks,
         truth=truth_file,
@@ -129,11 +124,14 @@ def _natural(path: Path) -> list[tuple[int, str]]:
 def _matrices(folder: Path, images: list[Path]) -> tuple[np.ndarray, np.ndarray]:
     """world_mat [n, 4, 4] and scale_mat [n, 4, 4] of the views, in order of their index."""
     file = next(folder / name for name in CAMERA_FILES if (folder / name).is_file())
-    try:
-        with np.load(file) as data:
-            arrays = {key: np.asarray(data[key], np.float64) for key in data.files if "inv" not in key}
-    except (ValueError, OSError, EOFError, BadZipFile, zlib.error) as error:
-        raise ValueError(f"cannot read the cameras in {file}: {error}. Copy the file again") from error
+    arrays = {}
+    for key, value in read_npz(file, "the cameras").items():
+        if re.fullmatch(r"(world|scale)_mat_\d+", key):
+            if value.shape not in ((4, 4), (3, 4)) or value.dtype.kind not in "fiu":
+                raise ValueError(
+                    f"{file}: {key} is {value.dtype} of shape {value.shape}; expected a 4x4 matrix"
+                )
+            arrays[key] = np.vstack([value, [[0, 0, 0, 1]]])[:4].astype(np.float64)
     indices = sorted(
         int(k.removeprefix("world_mat_")) for k in arrays if k.removeprefix("world_mat_").isdigit()
     )

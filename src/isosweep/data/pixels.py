@@ -1,6 +1,9 @@
 """Training batches: random pixels of the training views as rays and colours."""
 
+from typing import final
+
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from isosweep.data.backdrop import COLORS
@@ -9,7 +12,14 @@ from isosweep.types import Batch, Scene
 
 
 def draw(
-    scene: Scene, n: int, background: str, crop: float, generator: torch.Generator, device: torch.device
+    scene: Scene,
+    n: int,
+    background: str,
+    crop: float,
+    generator: torch.Generator,
+    device: torch.device,
+    points: "Targets | None" = None,
+    n_points: int = 0,
 ) -> Batch:
     """``n`` pixels, uniform over views and within each view.
 
@@ -18,6 +28,7 @@ def draw(
         background: 'random' (one colour a ray, only where training may see the masks, else the
             scene's own), 'white', 'black' or 'dataset' (the colour that scores are taken on).
         crop: side of the central part of the image that is drawn from; 0 for all of it.
+        points: the scene's structure-from-motion points; ``n_points`` of them become ``extras['points']``.
     """
     train = torch.tensor(scene.splits["train"], device=device)
     view = train[torch.randint(len(train), (n,), generator=generator, device=device)]
@@ -32,7 +43,57 @@ def draw(
     if scene.composite and mask is not None:
         rgb = rgb * mask[:, None] + behind * (1 - mask[:, None])
     rays = pixel_rays(scene.cameras, view, row, col, behind)
-    return Batch(rays=rays, rgb=rgb, mask=mask if scene.use_masks else None)
+    extras = {} if points is None else {"points": points.draw(view, n_points, generator)}
+    return Batch(rays=rays, rgb=rgb, mask=mask if scene.use_masks else None, extras=extras)
+
+
+@final
+class Targets:
+    """The scene's points inside the box, ready to be drawn by the view that sees them."""
+
+    def __init__(self, scene: Scene, device: torch.device) -> None:
+        """Raises ValueError where the scene has no points in its box (TotalLoss.check says so before)."""
+        if not has_points(scene) or scene.points is None:
+            raise ValueError(f"scene {scene.name} has no structure-from-motion points inside its box")
+        inside = scene.points.abs().amax(-1) < scene.radius
+        self.points = scene.points[inside].to(device)
+        n_views = len(scene.cameras)
+        if scene.sightings is None:
+            # not known who sees what: every view may see all
+            self.seen = torch.arange(len(self.points), device=device)
+            self.start = torch.zeros(n_views, dtype=torch.long, device=device)
+            self.count = torch.full_like(self.start, len(self.points))
+            return
+        place, offsets = inside.cumsum(0) - 1, scene.sightings.offsets
+        kept = inside[scene.sightings.point]
+        before = torch.cat([kept.new_zeros(1, dtype=torch.long), kept.cumsum(0)])[offsets]
+        self.seen = place[scene.sightings.point[kept]].to(device)
+        self.start, self.count = before[:-1].to(device), before.diff().to(device)
+
+    def draw(self, view: Int[Tensor, " r"], n: int, generator: torch.Generator) -> Float[Tensor, "p 3"]:
+        """``n`` points, each one that a random ray's view sees; fewer where a view sees none.
+
+        A view weighs as its share of the rays, and its points weigh alike: the mean over views of the mean
+        over a view's points (Geo-NeuS takes one view a step).
+        """
+        device = self.points.device
+        chosen = view[torch.randint(len(view), (n,), generator=generator, device=device)]
+        place = torch.rand(n, generator=generator, device=device, dtype=torch.float64)
+        count = self.count[chosen]
+        index = self.start[chosen] + torch.minimum((place * count).long(), count - 1)
+        return self.points[self.seen[index[count > 0]]]
+
+
+def has_points(scene: Scene) -> bool:
+    """Whether a training view of the scene sees a point in the box."""
+    if scene.points is None:
+        return False
+    inside = scene.points.abs().amax(-1) < scene.radius
+    if scene.sightings is None:
+        return bool(inside.any())
+    start, end = scene.sightings.offsets[:-1], scene.sightings.offsets[1:]
+    seen = [scene.sightings.point[start[v] : end[v]] for v in scene.splits["train"]]
+    return bool(inside[torch.cat(seen)].any())
 
 
 def _behind(

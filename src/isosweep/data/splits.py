@@ -96,12 +96,15 @@ def hold_out(
     """
     for name, every in (("test_every", test_every), ("val_every", val_every)):
         if every is not None and every < 1:
-            raise ValueError(f"dataset.{name}={every}: hold out every n-th view with 2 or more, or null for none")
+            raise ValueError(
+                f"dataset.{name}={every}: hold out every n-th view with 2 or more, or null for none"
+            )
     test = [v for i, v in enumerate(views) if test_every and i % test_every == 0]
     rest = [v for v in views if v not in set(test)]
     val = [v for i, v in enumerate(rest) if val_every and i % val_every == 0]
     train = [v for v in rest if v not in set(val)]
-    return named(train, val, test, n_images, n_test, where, f"test_every={test_every}, val_every={val_every}")
+    why = f"test_every={test_every}" + (f" with val_every={val_every}" if val_every else "")
+    return named(train, val, test, n_images, n_test, where, why)
 
 
 def named(

@@ -132,13 +132,16 @@ def unproject(lens: Lens, pixels: Float[np.ndarray, "n 2"]) -> Float[np.ndarray,
         J = _jacobian(lens, plane)
         with np.errstate(all="ignore"):
             det = J[:, 0, 0] * J[:, 1, 1] - J[:, 0, 1] * J[:, 1, 0]
-            step = np.stack(
-                [
-                    J[:, 1, 1] * value[:, 0] - J[:, 0, 1] * value[:, 1],
-                    J[:, 0, 0] * value[:, 1] - J[:, 1, 0] * value[:, 0],
-                ],
-                1,
-            ) / np.where(det == 0, np.nan, det)[:, None]
+            step = (
+                np.stack(
+                    [
+                        J[:, 1, 1] * value[:, 0] - J[:, 0, 1] * value[:, 1],
+                        J[:, 0, 0] * value[:, 1] - J[:, 1, 0] * value[:, 0],
+                    ],
+                    1,
+                )
+                / np.where(det == 0, np.nan, det)[:, None]
+            )
         plane = plane - step
     off = np.abs(lens.project(plane) - pixels).max(1)
     return np.where((reached.any(1) & (off < 1e-6 * max(lens.width, lens.height)))[:, None], plane, np.nan)

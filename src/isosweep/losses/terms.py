@@ -1,7 +1,7 @@
 """Loss terms: plain functions of what was rendered and what was photographed, each one scalar.
 
 Shapes: R rays, S packed samples. ``needs`` names the RenderOut fields and Batch fields a term
-reads ('batch.mask'), so that a config is checked before anything is loaded.
+reads ('batch.mask', 'batch.extras.points'), so that a config is checked before anything is loaded.
 """
 
 from collections.abc import Callable
@@ -82,6 +82,16 @@ def sparsity(out: RenderOut, batch: Batch, scale: float = 1.0) -> Tensor:
 def curvature(out: RenderOut, batch: Batch) -> Tensor:
     """Mean |sum over axes of the second difference of f| (Neuralangelo, Li et al. 2023, equation 8)."""
     return _mean(_required(out.laplacian).abs())
+
+
+@needs("extras.point_sdf", "batch.extras.points")
+def sfm(out: RenderOut, batch: Batch) -> Tensor:
+    """Mean |f(p)| over structure-from-motion points seen in the batch's views (L_SDF of
+    Geo-NeuS, Fu et al. 2022).
+
+    The surface passes through what was triangulated; f is 0 there. 0 where no point lies in the box.
+    """
+    return _mean(out.extras["point_sdf"].abs())
 
 
 @needs("weights", "samples")

@@ -9,6 +9,8 @@ from torch import Tensor
 from isosweep import schedules
 from isosweep.types import Batch, RenderOut
 
+POINTS = "batch.extras.points"
+
 
 class NonFiniteLoss(ArithmeticError):
     """A loss term became nan or inf; the message names the first one and the step."""
@@ -21,9 +23,14 @@ class TotalLoss:
         terms: name -> {weight: number or schedule, fn: function of (out, batch)}; a term that is
             None or whose weight is the number 0 is off.
         masks: whether training sees the data set's masks (read by the dataset group).
+        points: structure-from-motion points drawn a batch where a term reads them.
     """
 
-    def __init__(self, terms: Mapping[str, Mapping[str, Any] | None], masks: bool = True) -> None:
+    def __init__(
+        self, terms: Mapping[str, Mapping[str, Any] | None], masks: bool = True, points: int = 1024
+    ) -> None:
+        if points < 1:
+            raise ValueError(f"loss.points={points}: draw at least one, or set the weight of sfm to 0")
         self.masks = masks
         self.terms: dict[str, tuple[Any, Callable[[RenderOut, Batch], Tensor]]] = {}
         for name, term in terms.items():
@@ -32,6 +39,7 @@ class TotalLoss:
             schedules.check(term["weight"], f"loss.terms.{name}.weight")
             if term["weight"] != 0:
                 self.terms[name] = (term["weight"], term["fn"])
+        self.points = points if any(POINTS in self.needs(name) for name in self.terms) else 0
         if not self.terms:
             raise ValueError(
                 f"the loss has no active term (of {', '.join(terms) or 'none'}): give one a weight above 0"
@@ -48,10 +56,16 @@ class TotalLoss:
         every = frozenset().union(*(self.needs(name) for name in self.terms))
         return frozenset(field for field in every if not field.startswith("batch."))
 
-    def check(self, model: str, provides: frozenset[str], has_masks: bool | None = None) -> None:
+    def check(
+        self,
+        model: str,
+        provides: frozenset[str],
+        has_masks: bool | None = None,
+        has_points: bool | None = None,
+    ) -> None:
         """Raise ValueError where a term reads what the model, or the data, does not give.
 
-        ``has_masks`` None skips the data's part (the scene is not known yet).
+        ``has_masks`` and ``has_points`` None skip the data's part (the scene is not known yet).
         """
         for name in self.terms:
             fields = self.needs(name)
@@ -66,6 +80,12 @@ class TotalLoss:
                     f"loss term '{name}' reads the masks, and this run has none "
                     f"(loss.masks={str(self.masks).lower()}; masks are a mask/ folder or an alpha "
                     f"channel): use loss=nomask, model=neus_bg, or set loss.terms.{name}.weight=0"
+                )
+            if POINTS in fields and has_points is False:
+                raise ValueError(
+                    f"loss term '{name}' reads structure-from-motion points inside the box, and this scene has none: "
+                    "use dataset=colmap, dataset=nerfstudio with ply_file_path, or set "
+                    f"loss.terms.{name}.weight=0"
                 )
 
     def __call__(

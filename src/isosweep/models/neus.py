@@ -113,6 +113,7 @@ class NeuS(Model):
         self.occupancy = occupancy
         self.log_sharpness = nn.Parameter(torch.tensor(float(init_sharpness)))
         provides = {"rgb", "opacity", "depth", "weights", "samples", "normal", "sdf", "sdf_grad", "laplacian"}
+        provides |= {"extras.point_sdf"}  # its level is a signed distance
         if background is not None:
             provides |= {"background_samples", "background_weights"}
         self.provides = frozenset(provides)

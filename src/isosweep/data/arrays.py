@@ -1,0 +1,75 @@
+"""Arrays from .npy and .npz files that may be damaged: sizes are compared with the file before reading.
+
+numpy allocates what a header announces; a few wrong bytes there would ask for terabytes.
+"""
+
+import io
+import struct
+import tokenize
+import zipfile
+import zlib
+from pathlib import Path
+
+import numpy as np
+
+_DAMAGED = (
+    ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error, struct.error, KeyError, SyntaxError,
+    NotImplementedError, RuntimeError, OverflowError, TypeError, MemoryError, tokenize.TokenError,
+)  # fmt: skip
+"""What zipfile and numpy's header parser raise for bytes that are no archive, no array, or cut off."""
+_DEFLATE = 1040
+"""Deflate shrinks at most 1032 times."""
+
+
+def read_npz(file: Path, what: str) -> dict[str, np.ndarray]:
+    """Every array of an archive; ``what`` it holds, for errors.
+
+    Raises:
+        ValueError: no archive, a damaged one, or one that holds objects or more than its bytes can.
+    """
+    try:
+        arrays = {}
+        with zipfile.ZipFile(file) as archive:
+            for member in archive.infolist():
+                if member.file_size > member.compress_size * _DEFLATE + 1024:
+                    raise ValueError(f"{member.filename} announces {member.file_size} bytes")
+                with archive.open(member) as stream:
+                    arrays[member.filename.removesuffix(".npy")] = _parsed(stream.read(member.file_size))
+        return arrays
+    except _DAMAGED as error:
+        raise ValueError(
+            f"cannot read {what} in {file}: {error or type(error).__name__}. Copy the file again"
+        ) from error
+
+
+def read_npy(file: Path, what: str) -> np.ndarray:
+    """One array.
+
+    Raises:
+        ValueError: as `read_npz`.
+    """
+    try:
+        return _parsed(file.read_bytes())
+    except _DAMAGED as error:
+        raise ValueError(
+            f"cannot read {what} in {file}: {error or type(error).__name__}. Copy the file again"
+        ) from error
+
+
+def _parsed(data: bytes) -> np.ndarray:
+    buffer = io.BytesIO(data)
+    version = np.lib.format.read_magic(buffer)
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, fortran, dtype = read(buffer)
+    if dtype.hasobject:
+        raise ValueError("it holds Python objects, which are never unpickled")
+    left = len(data) - buffer.tell()
+    count = 1
+    for n in shape:
+        count *= int(n)
+    if count < 0 or min(shape, default=0) < 0 or count * dtype.itemsize > left:
+        raise ValueError(
+            f"an array of shape {shape} needs {count * dtype.itemsize} bytes, and {left} are there"
+        )
+    flat = np.frombuffer(data, dtype, count, buffer.tell())
+    return flat.reshape(shape, order="F" if fortran else "C").copy()

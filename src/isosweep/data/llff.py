@@ -1,0 +1,247 @@
+"""LLFF: poses_bounds.npy beside images/, images_4/ or images_8/, forward-facing or around an object.
+
+Each row is a 3x5 matrix (camera-to-world with axes down, right, back; the last column height, width,
+focal length of the calibrated size) and the nearest and farthest depth seen.
+Source: Fyusion/LLFF; NeRF's load_llff.py (recentring, spherify, bd_factor); NeRF, appendix C (NDC).
+"""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from isosweep.data import capture, frames
+from isosweep.data.arrays import read_npy
+from isosweep.data.capture import IMAGE_ENDINGS, Options, View
+from isosweep.data.find import find_scene
+from isosweep.data.frames import FrameChoice
+from isosweep.data.lens import make_lens
+from isosweep.data.splits import Ids, choose, hold_out
+from isosweep.geometry import similarity_scale
+from isosweep.types import Ndc, Scene
+
+log = logging.getLogger("isosweep")
+FILE = "poses_bounds.npy"
+MARKER = f"{FILE} and images/, images_4/ or images_8/"
+
+
+def load(
+    scene: str,
+    name: str = "llff",
+    path: str | None = None,
+    root: str = "data",
+    images: str | None = None,
+    world_unit: str = "unit",
+    downscale: float = 1,
+    background: str = "auto",
+    masks: bool = True,
+    radius: float = 1.0,
+    ndc: bool = False,
+    recenter: bool = True,
+    bd_factor: float | None = 0.75,
+    spherify: bool | None = None,
+    centre: str | Sequence[float] = "auto",
+    scale: str | float = "auto",
+    orientation: str = "auto",
+    image_ids: Ids = None,
+    n_images: int | None = None,
+    n_test: int | None = None,
+    test_every: int | None = 8,
+    val_every: int | None = None,
+    cache: bool = True,
+) -> Scene:
+    """Load one capture; images and poses belong together by the sorted names.
+
+    ``to_world`` maps to the frame of the file (in OpenCV axes its points are the same). With ``ndc`` the
+    rays are in normalised device coordinates: for model=nerf on forward-facing scenes, without a mesh.
+
+    Args:
+        images: the folder with the images; None takes images/, else the largest of images_2, images_4 ...
+        recenter: NDC looks along the mean camera; false takes the file's z axis.
+        bd_factor: NDC's unit: the nearest depth is 1 / bd_factor of it, and the near plane 1; None keeps the
+            file's unit, with the near plane at 0.9 of the nearest depth.
+        spherify: whether the cameras stand around something, which becomes the middle of the box; None
+            decides by their directions. False puts the box around what the cameras look at in front of them.
+
+    Raises:
+        FileNotFoundError: no such scene or images.
+        ValueError: counts, poses, bounds or sizes that do not fit, each named.
+    """
+    options = Options(
+        downscale, background, masks, radius, world_unit, cache, FrameChoice(centre, scale, orientation)
+    )
+    capture.check(options)
+    if ndc and not options.frame.is_auto:
+        raise ValueError(
+            "dataset.ndc=true has a frame of its own: leave dataset.centre, scale and orientation at auto"
+        )
+    if ndc and radius != 1:
+        raise ValueError(
+            f"dataset.ndc=true fills the box of radius 1: set dataset.radius=1, found {radius:g}"
+        )
+    folder = find_scene(name, scene, path, root, MARKER, looks_right)
+    file = folder / FILE
+    where = capture.image_folder(folder, images)
+    files = sorted(p for p in where.iterdir() if p.suffix.lower() in IMAGE_ENDINGS)
+    c2w, hwf, bounds = read_poses(file, files)
+    mask_dir = capture.mask_folder(folder, where)
+    views = []
+    for i, image in enumerate(files):
+        h, w, f = hwf[i]
+        lens = make_lens(
+            "SIMPLE_PINHOLE", round(w), round(h), (f, w / 2, h / 2), f"row {i} of {file} ({image.name})"
+        )
+        views.append(View(image.name, image, lens, c2w[i], capture.mask_of(image.name, mask_dir)))
+    capture.tell_masks(views, mask_dir if masks else None)
+    names = [view.name for view in views]
+    splits = hold_out(choose(names, image_ids, file), test_every, val_every, n_images, n_test, file)
+    if ndc:
+        known = ndc_frame(c2w, bounds, recenter, bd_factor), world_unit
+        made = capture.build(scene, name, views, splits, options, file, known=known)
+        unit = similarity_scale(made.to_world)
+        made = replace(made, near_far=(0.9 * float(bounds.min()) / unit, float(bounds.max()) / unit))
+        return with_ndc(made, 1.0 if bd_factor else 0.9 * float(bounds.min()), file)
+    forward = frames.forward_facing(c2w) if spherify is None else not spherify
+    if forward and spherify is None:
+        log.info("the cameras of %s look one way: for model=nerf, dataset.ndc=true is usual", folder)
+    choice = frame_choice(options.frame, c2w, bounds, forward)
+    known = frames.extension_file(folder) if options.frame.is_auto else None
+    options = options if known is not None else replace(options, frame=choice)
+    return capture.build(scene, name, views, splits, options, file, known=known)
+
+
+def looks_right(folder: Path) -> bool:
+    """Whether a folder has poses_bounds.npy."""
+    return (folder / FILE).is_file()
+
+
+def read_poses(file: Path, images: Sequence[Path]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """OpenCV camera-to-world [V, 3, 4], (height, width, focal) [V, 3] and depth bounds [V, 2].
+
+    Raises:
+        ValueError: a damaged file, another shape or count, or values that are no poses, each named.
+    """
+    rows = read_npy(file, "the poses")
+    if rows.ndim != 2 or rows.shape[1] != 17 or rows.dtype.kind not in "fiu":
+        raise ValueError(
+            f"{file} holds {rows.dtype} of shape {rows.shape}; expected [views, 17]: a 3x5 pose and two bounds a view"
+        )
+    if len(rows) != len(images):
+        where = images[0].parent if images else "the folder of images"
+        raise ValueError(
+            f"{file} has {len(rows)} poses and {where} {len(images)} images, which belong together by the "
+            "sorted names: take out the images without a pose (COLMAP did not register them), or make the poses again"
+        )
+    rows = rows.astype(np.float64)
+    bad = np.flatnonzero(~np.isfinite(rows).all(1))
+    if len(bad):
+        raise ValueError(
+            f"{file}: the pose of {images[bad[0]].name} (row {bad[0]}) has nan or inf entries ({len(bad)} such): take "
+            "the image and its row out, or make the poses again"
+        )
+    matrix = rows[:, :15].reshape(-1, 3, 5)
+    down, right, back, place = (matrix[:, :, i] for i in range(4))
+    c2w = np.stack([right, down, -back, place], 2)
+    turned = c2w[:, :, :3]
+    off = np.abs(turned.transpose(0, 2, 1) @ turned - np.eye(3)).max((1, 2))
+    bad = np.flatnonzero((off > 1e-2) | (np.linalg.det(turned) < 0))
+    if len(bad):
+        raise ValueError(
+            f"{file}: the pose of {images[bad[0]].name} (row {bad[0]}) holds no rotation; its columns are down, right, "
+            "back, position and (height, width, focal)"
+        )
+    bounds = rows[:, 15:]
+    bad = np.flatnonzero((bounds[:, 0] <= 0) | (bounds[:, 1] < bounds[:, 0]))
+    if len(bad):
+        near, far = bounds[bad[0]]
+        raise ValueError(
+            f"{file}: the depths of {images[bad[0]].name} run from {near:g} to {far:g}; expected 0 < near <= far"
+        )
+    return c2w, matrix[:, :, 4], bounds
+
+
+def frame_choice(asked: FrameChoice, c2w: np.ndarray, bounds: np.ndarray, forward: bool) -> FrameChoice:
+    """What 'auto' means without points: the depth bounds say where the surfaces are.
+
+    Around something, its middle is where the cameras look, and nine cameras in ten see nothing of it
+    nearer than the box's edge. In front of the cameras, the middle is at the depth halfway
+    between the bounds in disparity (as NeRF's spiral focuses), as wide as the images are there.
+    """
+    where = asked.centre
+    if where == "auto" and forward:
+        depth = focus_depth(bounds)
+        d = c2w[:, :, 2].mean(0)
+        where = (np.median(c2w[:, :, 3], axis=0) + depth * d / np.linalg.norm(d)).tolist()
+    size = asked.scale
+    if size == "auto" and not forward:
+        middle = frames.look_at_point(c2w) if isinstance(where, str) else np.array(where)
+        reach = np.linalg.norm(c2w[:, :, 3] - middle, axis=1) - bounds[:, 0]
+        nearest = frames.MARGIN * float(np.percentile(reach, 90))
+        size = nearest if nearest > 0 else "look_at"
+    return FrameChoice(where, "look_at" if size == "auto" else size, asked.orientation)
+
+
+def focus_depth(bounds: np.ndarray) -> float:
+    """NeRF's depth of focus: 1 / (1/4 / (0.9 nearest) + 3/4 / (5 farthest))."""
+    return float(1 / (0.25 / (0.9 * bounds.min()) + 0.75 / (5 * bounds.max())))
+
+
+def mean_pose(c2w: np.ndarray) -> np.ndarray:
+    """NeRF's average camera: mean centre and viewing direction, up as near as can be to the mean up."""
+    z = c2w[:, :, 2].mean(0)
+    z = z / np.linalg.norm(z)
+    x = np.cross(c2w[:, :, 1].mean(0), z)
+    x = x / np.linalg.norm(x)
+    return np.stack([x, np.cross(z, x), z, c2w[:, :, 3].mean(0)], 1)
+
+
+def ndc_frame(c2w: np.ndarray, bounds: np.ndarray, recenter: bool, bd_factor: float | None) -> np.ndarray:
+    """``to_world`` of the frame that NDC starts from: z along the mean camera, the unit by ``bd_factor``.
+
+    Raises:
+        ValueError: a camera that does not look along z, which NDC cannot show.
+    """
+    matrix = np.eye(4)
+    if recenter:
+        matrix[:3] = mean_pose(c2w)
+    matrix[:3, :3] *= bounds.min() * bd_factor if bd_factor else 1.0
+    ahead = frames.apply(c2w, matrix)[:, 2, 2]
+    if ahead.min() < 0.1:
+        raise ValueError(
+            f"dataset.ndc=true is for cameras that look one way; here {int((ahead < 0.1).sum())} of {len(ahead)} look "
+            "across or back: set dataset.ndc=false (or dataset.recenter=true where it is off)"
+        )
+    return matrix
+
+
+def with_ndc(scene: Scene, near: float, file: Path) -> Scene:
+    """The scene with NDC whose x and y just hold every view's pixels, from the near plane to infinity.
+
+    Raises:
+        ValueError: a camera beyond the near plane, or one that sees past the horizon of the mean camera.
+    """
+    cameras = scene.cameras
+    c2w, K, hw = cameras.c2w.double(), cameras.K.double(), cameras.hw.double()
+    if float(c2w[:, 2, 3].max()) >= near:
+        raise ValueError(
+            f"{file}: a camera stands beyond the near plane of NDC: the depth bounds are wrong, or "
+            "dataset.bd_factor is too large"
+        )
+    extent = torch.zeros(2, dtype=torch.float64)
+    for corner in ((0, 0), (0, 1), (1, 0), (1, 1)):
+        pixel = torch.tensor(corner) * hw.flip(1)
+        plane = (pixel - K[:, :2, 2]) / K[:, [0, 1], [0, 1]]
+        d = (c2w[:, :, :3] @ torch.cat([plane, torch.ones_like(plane[:, :1])], 1)[:, :, None])[:, :, 0]
+        if float(d[:, 2].min()) <= 0.05:
+            raise ValueError(
+                f"{file}: a camera sees past the horizon of the mean camera, which NDC cannot show: "
+                "set dataset.ndc=false"
+            )
+        far = d[:, :2] / d[:, 2:]
+        close = (c2w[:, :2, 3] + (near - c2w[:, 2:, 3]) * far) / near
+        extent = torch.maximum(extent, torch.maximum(far.abs(), close.abs()).amax(0))
+    x, y = (0.999 / extent).tolist()
+    return replace(scene, cameras=replace(cameras, ndc=Ndc(x, y, near)), points=None, sightings=None)

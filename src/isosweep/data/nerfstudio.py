@@ -1,0 +1,296 @@
+"""transforms.json as nerfstudio and Instant-NGP write it: intrinsics a frame, OpenCV distortion, masks, points.
+
+Poses are OpenGL camera-to-world in the json's frame; applied_transform (and applied_scale) say how that
+came from the user's own, to which ``to_world`` maps back.
+Source: nerfstudio's data conventions and nerfstudio_dataparser.py; instant-ngp's nerf_dataset docs.
+"""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from isosweep.data import capture, frames
+from isosweep.data.blender import SPLITS, read_frames, read_pose
+from isosweep.data.capture import Landmarks, Options, View
+from isosweep.data.decode import read_size
+from isosweep.data.find import find_scene
+from isosweep.data.frames import FrameChoice
+from isosweep.data.lens import Lens, make_lens
+from isosweep.data.splits import Ids, choose, hold_out, named
+from isosweep.geometry import opengl_to_opencv, similarity_scale
+from isosweep.types import Scene
+
+FILE = "transforms.json"
+MARKER = f"{FILE} (or transforms_train.json)"
+Json = dict[str, Any]
+_COEFFICIENTS = ("k1", "k2", "k3", "k4", "k5", "k6", "p1", "p2")
+
+
+def load(
+    scene: str,
+    name: str = "nerfstudio",
+    path: str | None = None,
+    root: str = "data",
+    images: str | None = None,
+    world_unit: str = "unit",
+    downscale: float = 1,
+    background: str = "auto",
+    masks: bool = True,
+    radius: float = 1.0,
+    centre: str | Sequence[float] = "auto",
+    scale: str | float = "auto",
+    orientation: str = "auto",
+    image_ids: Ids = None,
+    n_images: int | None = None,
+    n_test: int | None = None,
+    test_every: int | None = 8,
+    val_every: int | None = None,
+    cache: bool = True,
+) -> Scene:
+    """Load one capture, views in order of their file names.
+
+    Splits: train_filenames, val_filenames and test_filenames where the json has them (or one json a split);
+    else every ``test_every``-th view is held out. Frame: an 'isosweep' field, else Instant-NGP's scale and
+    offset (its unit cube becomes the box), else `FrameChoice` with the points of ply_file_path.
+
+    Args:
+        images: another folder for images/ in the file names (images_4); sizes are read from the files.
+
+    Raises:
+        FileNotFoundError: no such scene, or an image that the json lists.
+        ValueError: a json, pose, camera or split that cannot be used, named.
+    """
+    options = Options(
+        downscale, background, masks, radius, world_unit, cache, FrameChoice(centre, scale, orientation)
+    )
+    capture.check(options)
+    folder = find_scene(name, scene, path, root, MARKER, looks_right)
+    files = [folder / FILE] if (folder / FILE).is_file() else _split_files(folder)
+    meta, listed, of_split = _frames(files)
+    file = files[0]
+    undo = applied(meta, file)
+    views = [_view(folder, frame, own, source, undo, images) for frame, own, source in listed]
+    names = [view.name for view in views]
+    chosen = choose(names, image_ids, file)
+    splits = _splits(meta, listed, of_split, chosen, file)
+    if splits is None:
+        kept = hold_out(chosen, test_every, val_every, n_images, n_test, file)
+    else:
+        kept = named(*splits, n_images, n_test, file, "image_ids")
+    landmarks = _landmarks(folder, meta, undo, file)
+    known = frames.read_extension(meta, file) or _unit_cube(meta, undo, world_unit, file)
+    return capture.build(scene, name, views, kept, options, file, landmarks, known)
+
+
+def looks_right(folder: Path) -> bool:
+    """Whether a folder has a transforms json."""
+    return (folder / FILE).is_file() or (folder / "transforms_train.json").is_file()
+
+
+def _split_files(folder: Path) -> list[Path]:
+    return [f for split in SPLITS if (f := folder / f"transforms_{split}.json").is_file()]
+
+
+def _frames(files: Sequence[Path]) -> tuple[Json, list[tuple[Json, Json, Path]], dict[int, str]]:
+    """The first json; every frame with its json and file, sorted by name; place -> split, of several jsons."""
+    first: Json = {}
+    listed, split_of = [], {}
+    for file in files:
+        meta, found = read_frames(file)
+        first = first or meta
+        split = file.stem.removeprefix("transforms").removeprefix("_")
+        listed += [(frame, meta, file, split) for frame in found]
+    for frame, _, file, _ in listed:
+        if not isinstance(frame.get("file_path"), str):
+            raise ValueError(f"{file}: a frame has no file_path (it has {', '.join(frame)}): export it again")
+    listed.sort(key=lambda one: one[0]["file_path"])
+    seen: dict[str, Path] = {}
+    for i, (frame, _, file, split) in enumerate(listed):
+        if (path := _plain(frame["file_path"])) in seen:
+            raise ValueError(f"{file} lists {path} twice (also in {seen[path]}): export it again")
+        seen[path] = file
+        if split:
+            split_of[i] = split
+    return first, [one[:3] for one in listed], split_of
+
+
+def _plain(file_path: str) -> str:
+    return file_path.replace("\\", "/").removeprefix("./")
+
+
+def _view(folder: Path, frame: Json, meta: Json, file: Path, undo: np.ndarray, images: str | None) -> View:
+    image = _file(folder, frame["file_path"], images)
+    pose = opengl_to_opencv(read_pose(frame, file))
+    scale = similarity_scale(undo)
+    c2w = np.concatenate([undo[:3, :3] / scale @ pose[:, :3], undo[:3, :3] @ pose[:, 3:] + undo[:3, 3:]], 1)
+    mask = None
+    if isinstance(frame.get("mask_path"), str):
+        mask = _file(folder, frame["mask_path"], images and images.replace("images", "masks"), "masks")
+    return View(_plain(frame["file_path"]), image, _lens(frame, meta, image, file), c2w, mask)
+
+
+def _file(folder: Path, given: str, instead: str | None, usual: str = "images") -> Path:
+    """The file of a frame; an ending that is not given, or another one, is looked for."""
+    plain = _plain(given)
+    if instead is not None:
+        plain = f"{instead}/{plain.removeprefix(f'{usual}/')}"
+    path = folder / plain
+    if path.is_file():
+        return path
+    # './train/r_0' of a folder with r_0.png; with_suffix would eat a part of 'frame.0001'
+    added = (path.with_name(path.name + ending) for ending in capture.IMAGE_ENDINGS)
+    return next((p for p in added if p.is_file()), None) or capture.same_stem(path) or path
+
+
+def _lens(frame: Json, meta: Json, image: Path, file: Path) -> Lens:
+    """The frame's intrinsics before the file's; the image's own size where neither gives one."""
+
+    def value(key: str, default: float | None = None) -> float | None:
+        found = frame.get(key, meta.get(key))
+        if found is None:
+            return default
+        if isinstance(found, bool) or not isinstance(found, int | float):
+            raise ValueError(f"{file}: {key} of {frame['file_path']} is no number: {found!r}")
+        return float(found)
+
+    w, h = value("w"), value("h")
+    if w is None or h is None:
+        width, height, _ = read_size(image, file)
+        w, h = w or width, h or height
+    fx = value("fl_x") or _from_angle(value("camera_angle_x"), value("x_fov"), w)
+    fy = value("fl_y") or _from_angle(value("camera_angle_y"), value("y_fov"), h)
+    if fx is None and fy is None:
+        raise ValueError(
+            f"{file} gives no fl_x, fl_y, camera_angle_x or camera_angle_y for {frame['file_path']}: the focal length "
+            "is unknown"
+        )
+    fx, fy = fx or fy, fy or fx
+    pin_hole = (fx, fy, value("cx", w / 2), value("cy", h / 2))
+    k = {name: value(name, 0.0) for name in _COEFFICIENTS}
+    kind = str(frame.get("camera_model", meta.get("camera_model", "OPENCV"))).upper()
+    if frame.get("is_fisheye", meta.get("is_fisheye", False)):
+        kind = "OPENCV_FISHEYE"
+    what = f"the camera of {frame['file_path']} in {file}"
+    if kind in ("OPENCV_FISHEYE", "FISHEYE"):
+        model, extra = "OPENCV_FISHEYE", (k["k1"], k["k2"], k["k3"], k["k4"])
+    elif kind == "FULL_OPENCV":
+        model, extra = kind, tuple(k[n] for n in ("k1", "k2", "p1", "p2", "k3", "k4", "k5", "k6"))
+    elif kind in ("OPENCV", "PINHOLE", "SIMPLE_PINHOLE", "PERSPECTIVE", "SIMPLE_RADIAL", "RADIAL"):
+        model, extra = "OPENCV8", tuple(k[n] for n in ("k1", "k2", "p1", "p2", "k3", "k4"))
+    else:
+        raise ValueError(
+            f"{what} has camera_model {kind}: expected OPENCV, OPENCV_FISHEYE, FULL_OPENCV, PINHOLE or SIMPLE_PINHOLE; "
+            "undistort the images to pin-holes first"
+        )
+    return make_lens(model, round(w), round(h), (*pin_hole, *extra), what)  # pyright: ignore[reportArgumentType] - defaults are given
+
+
+def _from_angle(radians: float | None, degrees: float | None, size: float) -> float | None:
+    angle = math.radians(degrees) if radians is None and degrees is not None else radians
+    return None if not angle else 0.5 * size / math.tan(0.5 * angle)
+
+
+def applied(meta: Json, file: Path) -> np.ndarray:
+    """The similarity from the json's frame back to the user's: the inverse of applied_transform.
+
+    Raises:
+        ValueError: it is no 3x4 or 4x4 similarity.
+    """
+    matrix = np.eye(4)
+    try:
+        given = np.array(meta.get("applied_transform", matrix[:3]), np.float64)
+        factor = float(meta.get("applied_scale", 1.0))
+        if given.shape not in ((3, 4), (4, 4)):
+            raise ValueError(f"found shape {given.shape}")
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"{file}: applied_transform is a 3x4 matrix and applied_scale a number ({error})"
+        ) from error
+    matrix[:3] = factor * given[:3]
+    try:
+        similarity_scale(matrix)
+    except ValueError as error:
+        raise ValueError(f"{file}: applied_transform and applied_scale: {error}") from error
+    return np.linalg.inv(matrix)
+
+
+def _unit_cube(meta: Json, undo: np.ndarray, unit: str, file: Path) -> tuple[np.ndarray, str] | None:
+    """Instant-NGP's cube [0, 1]^3 of (point * scale + offset) as the box; None where the json sets none of it."""
+    if not any(key in meta for key in ("aabb_scale", "scale", "offset")):
+        return None
+    try:
+        factor = float(meta.get("scale", 0.33))
+        offset = np.array(meta.get("offset", [0.5] * 3), np.float64)
+        if (
+            offset.shape != (3,)
+            or not np.isfinite(offset).all()
+            or not (math.isfinite(factor) and factor > 0)
+        ):
+            raise ValueError(f"scale {meta.get('scale')}, offset {meta.get('offset')}")
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{file}: scale is a positive number and offset three numbers ({error})") from error
+    cube = np.eye(4)
+    cube[:3, :3] *= 0.5 / factor
+    cube[:3, 3] = (0.5 - offset) / factor
+    return undo @ cube, unit
+
+
+def _splits(
+    meta: Json,
+    listed: Sequence[tuple[Json, Json, Path]],
+    split_of: dict[int, str],
+    chosen: Sequence[int],
+    file: Path,
+) -> tuple[list[int], list[int], list[int]] | None:
+    """Train, val and test as the data gives them; None where it does not."""
+    if split_of:
+        groups = {s: [i for i in chosen if split_of[i] == s] for s in SPLITS}
+        return (
+            None
+            if not groups["test"] and not groups["val"]
+            else (groups["train"], groups["val"], groups["test"])
+        )
+    given = {s: meta.get(f"{s}_filenames") for s in SPLITS}
+    if not any(given.values()):
+        return None
+    place = {_plain(frame["file_path"]): i for i, (frame, _, _) in enumerate(listed)}
+    groups = {}
+    for split, names in given.items():
+        unknown = [n for n in names or [] if not isinstance(n, str) or _plain(n) not in place]
+        if unknown:
+            raise ValueError(f"{file}: {split}_filenames has {unknown[0]!r}, which is no frame's file_path")
+        groups[split] = [i for i in sorted({place[_plain(n)] for n in names or []}) if i in set(chosen)]
+    both = set(groups["train"]) & {*groups["test"], *groups["val"]}
+    if both:
+        raise ValueError(
+            f"{file}: {len(both)} views are trained on and held out (train_filenames and test_filenames share "
+            f"{listed[min(both)][0]['file_path']}): a score of them would not be one of novel views"
+        )
+    if not given["train"]:
+        out = {*groups["val"], *groups["test"]}
+        groups["train"] = [i for i in chosen if i not in out]
+    return groups["train"], groups["val"], groups["test"]
+
+
+def _landmarks(folder: Path, meta: Json, undo: np.ndarray, file: Path) -> Landmarks | None:
+    """The points of ply_file_path, which are in the json's frame."""
+    given = meta.get("ply_file_path")
+    if not isinstance(given, str):
+        return None
+    path = folder / given
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"no points at {path}, which {file} names as ply_file_path: restore it, or drop the key"
+        )
+    import trimesh
+
+    try:
+        cloud = trimesh.load(path, process=False)
+        points = np.array(cloud.vertices, np.float64)  # pyright: ignore[reportAttributeAccessIssue] - meshes and clouds have them
+    except (ValueError, IndexError, KeyError, AttributeError, TypeError, EOFError) as error:
+        raise ValueError(f"cannot read the points in {path}: {error!r}. Export them again") from error
+    points = points[np.isfinite(points).all(1)]
+    return Landmarks(points @ undo[:3, :3].T + undo[:3, 3], None)
