@@ -86,7 +86,7 @@ def inspect(arguments: list[str]) -> list[str]:
     own.add_argument("target", nargs="+", help="a scene's folder, or overrides as main.py takes them (dataset=dtu scene=scan24)")
     own.add_argument("--out", type=Path, help="the png; default: results/inspect/<dataset>-<scene>.png")
     args = own.parse_args(arguments)
-    from isosweep.prepare.inspecting import inspect as look
+    from isosweep.app_inspect import inspect as look
 
     return look(args.target, args.out)
 

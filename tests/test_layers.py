@@ -35,6 +35,7 @@ LAYERS = {
     "training": 7,
     "evaluation": 7,
     "export": 8,
+    "prepare": 8,
     "trackers": 9,
     "config_errors": 10,
     "config": 11,
@@ -46,6 +47,7 @@ LAYERS = {
     "app_run": 15,
     "app_look": 16,
     "app": 17,
+    "app_inspect": 17,
     "bench": 18,
     "launchers": 18,
 }

@@ -50,16 +50,6 @@ def framed_share(solved: Solved, points: Float[np.ndarray, "n 3"]) -> Float[np.n
     return count / max(len(solved), 1)
 
 
-def look_at_point(c2w: Float[np.ndarray, "v 3 4"]) -> Float[np.ndarray, "3"] | None:
-    """The point nearest to all optical axes (least squares); None where they are parallel."""
-    axis = c2w[:, :, 2]
-    across = np.eye(3) - axis[:, :, None] * axis[:, None, :]
-    total = across.sum(0)
-    if np.linalg.cond(total) > 1e6:
-        return None
-    return np.linalg.solve(total, (across @ c2w[:, :, 3:]).sum(0)[:, 0])
-
-
 def isolated(points: Float[np.ndarray, "n 3"]) -> Bool[np.ndarray, " n"]:
     """True for points far from their neighbours, compared with how far others are from theirs."""
     from scipy.spatial import cKDTree

@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from isosweep.data.frames import look_at_point
 from isosweep.prepare.hull import Hull, visual_hull
-from isosweep.prepare.region import framed_share, look_at_point
+from isosweep.prepare.region import framed_share
 from isosweep.prepare.views import Shown, small_masks
 from isosweep.record.files import atomic_write_bytes
 
@@ -32,7 +33,7 @@ def draw(shown: Shown, lines: list[str], path: Path) -> list[str]:
     facts = measure(shown, hull, look)
     views = np.unique(np.linspace(0, len(solved) - 1, min(THUMBNAILS, len(solved))).astype(int)).tolist()
     rows = -(-len(views) // COLUMNS)
-    text = [*lines, *facts, *_legend(shown, hull, look)]
+    text = [*lines, *facts, *_legend(shown, hull)]
     figure = Figure(figsize=(16, 6.2 + 0.17 * len(text) + 2.7 * rows), layout="constrained")
     top, bottom = figure.subfigures(2, 1, height_ratios=[6.2 + 0.17 * len(text), 2.7 * rows])
     words, plots = top.subfigures(2, 1, height_ratios=[0.3 + 0.17 * len(text), 5.9])
@@ -51,7 +52,7 @@ def draw(shown: Shown, lines: list[str], path: Path) -> list[str]:
     return facts
 
 
-def measure(shown: Shown, hull: Hull | None, look: np.ndarray | None) -> list[str]:
+def measure(shown: Shown, hull: Hull | None, look: np.ndarray) -> list[str]:
     """Cameras, points, look-at and visual hull against the sphere, in words, with what to do where it is bad."""
     solved, r = shown.solved, shown.radius
     distance = np.linalg.norm(solved.c2w[:, :, 3], axis=1) / r
@@ -68,8 +69,7 @@ def measure(shown: Shown, hull: Hull | None, look: np.ndarray | None) -> list[st
         )
     if framing < 0.5 * len(solved):
         facts.append("WARNING: most cameras do not look at the sphere's centre: is the normalisation of other data?")
-    if look is not None:
-        facts.append(f"look-at point {np.linalg.norm(look) / r:.2f} radii from the centre")
+    facts.append(f"look-at point {np.linalg.norm(look) / r:.2f} radii from the centre")
     if len(solved.xyz):
         share = framed_share(solved, solved.xyz)
         near = np.linalg.norm(solved.xyz, axis=1) <= r
@@ -105,9 +105,8 @@ def _hull_facts(hull: Hull | None) -> list[str]:
     return facts
 
 
-def _legend(shown: Shown, hull: Hull | None, look: np.ndarray | None) -> list[str]:
-    parts = ["cameras blue", "sphere and box orange", f"{shown.points_are}"]
-    parts += ["look-at point magenta"] if look is not None else []
+def _legend(shown: Shown, hull: Hull | None) -> list[str]:
+    parts = ["cameras blue", "sphere and box orange", "look-at point magenta", shown.points_are]
     parts += ["hull grey"] if hull is not None and not hull.empty else []
     splits = ", ".join(f"{n} {count}" for n, count in shown.splits.items())
     return ["; ".join(parts) + (f"; splits {splits}" if splits else "")]
@@ -125,7 +124,7 @@ def frame_of(c2w: np.ndarray) -> np.ndarray:
     return np.stack([np.cross(front, up), front, up])
 
 
-def _plots(figure: Any, shown: Shown, hull: Hull | None, look: np.ndarray | None) -> None:
+def _plots(figure: Any, shown: Shown, hull: Hull | None, look: np.ndarray) -> None:
     """A perspective view, one from above and one from the side, all with the cameras' own up."""
     solved, r = shown.solved, shown.radius
     turn = frame_of(solved.c2w)
@@ -154,8 +153,7 @@ def _plots(figure: Any, shown: Shown, hull: Hull | None, look: np.ndarray | None
         ring = np.zeros((60, 3))
         ring[:, a], ring[:, b] = r * np.cos(circle), r * np.sin(circle)
         three.plot(*ring.T, color=SPHERE, linewidth=0.8)
-    if look is not None:
-        three.scatter(*(turn @ look)[:, None], color=LOOK, s=25, marker="x")
+    three.scatter(*(turn @ look)[:, None], color=LOOK, s=25, marker="x")
     every = np.concatenate([centres @ turn.T, [[r] * 3, [-r] * 3]])
     middle, half = (every.max(0) + every.min(0)) / 2, float((every.max(0) - every.min(0)).max()) / 2 * 1.05
     three.set(**{f"{axis}lim": (m - half, m + half) for axis, m in zip("xyz", middle, strict=True)})
@@ -177,8 +175,7 @@ def _flat(axes: Any, turn, shape, points, rgb, centres, ends, corners, edges, r,
     heads = np.stack([centres, ends.mean(1)], 1) @ turn.T
     axes.add_collection(LineCollection(list(heads), colors=CAMERA, linewidths=0.8))
     axes.scatter(*(centres @ turn.T).T, s=10, color=CAMERA)
-    if look is not None:
-        axes.scatter(*(turn @ look)[:, None], color=LOOK, marker="x", s=40, zorder=5)
+    axes.scatter(*(turn @ look)[:, None], color=LOOK, marker="x", s=40, zorder=5)
     every = np.concatenate([centres @ turn.T, [[r, r], [-r, -r]]])
     low, high = every.min(0), every.max(0)
     pad = 0.06 * float((high - low).max())
@@ -209,7 +206,7 @@ def _thinned(solved: Any, r: float) -> tuple[np.ndarray, np.ndarray]:
     return solved.xyz[near], solved.rgb[near] / 255
 
 
-def _thumbnail(axes: Any, shown: Shown, view: int, look: np.ndarray | None) -> None:
+def _thumbnail(axes: Any, shown: Shown, view: int, look: np.ndarray) -> None:
     """An image with its mask, points, look-at and the sphere's outline, all through this view's camera."""
     from scipy.ndimage import zoom
 
@@ -233,7 +230,7 @@ def _thumbnail(axes: Any, shown: Shown, view: int, look: np.ndarray | None) -> N
         xy, depth = solved.project(view, outline)
         xy[depth <= 0] = np.nan
         axes.plot(*(xy * scale - 0.5).T, color=SPHERE, linewidth=1)
-    if look is not None and solved.framed(view, look[None])[0]:
+    if solved.framed(view, look[None])[0]:
         axes.scatter(*(solved.project(view, look[None])[0] * scale - 0.5).T, color=LOOK, marker="x", s=25)
     axes.set(xlim=(-0.5, w - 0.5), ylim=(h - 0.5, -0.5))
     axes.set_title(solved.names[view], fontsize=7)
