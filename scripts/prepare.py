@@ -24,24 +24,38 @@ def parser() -> argparse.ArgumentParser:
     )
     own.add_argument("source", type=Path, help="a video, or a folder of photographs; 'inspect' for a scene")
     own.add_argument("--out", type=Path, required=True, help="folder of the scene")
-    own.add_argument("--layout", default="colmap,neus", help="neus, blender, nerfstudio, colmap; several with commas")
+    own.add_argument(
+        "--layout", default="colmap,neus", help="neus, blender, nerfstudio, colmap; several with commas"
+    )
     own.add_argument("--frames", type=int, default=150, help="most frames of a video (150)")
     own.add_argument("--start", type=float, default=0.0, help="seconds of the video before the first frame")
     own.add_argument("--end", type=float, help="seconds of the video at the last frame")
     own.add_argument("--size", type=int, default=1600, help="longer side of the images (1600); 0 keeps them")
-    own.add_argument("--matching", default="auto", help="auto, exhaustive (every pair), sequential (neighbours)")
+    own.add_argument(
+        "--matching", default="auto", help="auto, exhaustive (every pair), sequential (neighbours)"
+    )
     own.add_argument("--camera", default="auto", help="auto (one a size and focal length), single, per-image")
-    own.add_argument("--lens", default="simple_radial", help="COLMAP's camera model (simple_radial, opencv ...)")
+    own.add_argument(
+        "--lens", default="simple_radial", help="COLMAP's camera model (simple_radial, opencv ...)"
+    )
     own.add_argument("--focal", type=float, help="35 mm equivalent in place of the EXIF (26 for most phones)")
     own.add_argument("--features", type=int, default=4096, help="most features an image (4096)")
     own.add_argument(
-        "--masks", default="auto", help="auto (alpha if there is any), none, alpha, a folder, color:RRGGBB, model:FILE.pt"
+        "--masks",
+        default="auto",
+        help="auto (alpha if there is any), none, alpha, a folder, color:RRGGBB, model:FILE.pt",
     )
-    own.add_argument("--mask-features", action="store_true", help="features inside the masks only (turntables)")
-    own.add_argument("--box", type=float, nargs=6, metavar=("X0", "Y0", "Z0", "X1", "Y1", "Z1"), help="region")
+    own.add_argument(
+        "--mask-features", action="store_true", help="features inside the masks only (turntables)"
+    )
+    own.add_argument(
+        "--box", type=float, nargs=6, metavar=("X0", "Y0", "Z0", "X1", "Y1", "Z1"), help="region"
+    )
     own.add_argument("--sphere", type=float, nargs=4, metavar=("X", "Y", "Z", "R"), help="region")
     own.add_argument("--margin", type=float, default=1.1, help="radius of the sphere over the region's (1.1)")
-    own.add_argument("--test-every", type=int, default=0, help="hold out every n-th view (blender, nerfstudio)")
+    own.add_argument(
+        "--test-every", type=int, default=0, help="hold out every n-th view (blender, nerfstudio)"
+    )
     own.add_argument("--threads", type=int, default=0, help="0: the cores this process may use")
     own.add_argument("--seed", type=int, default=0)
     own.add_argument("--quiet", action="store_true", help="no progress bars")
@@ -83,7 +97,11 @@ def prepare(arguments: list[str]) -> list[str]:
 
 def inspect(arguments: list[str]) -> list[str]:
     own = argparse.ArgumentParser(prog="prepare.py inspect", description="A contact sheet of a scene.")
-    own.add_argument("target", nargs="+", help="a scene's folder, or overrides as main.py takes them (dataset=dtu scene=scan24)")
+    own.add_argument(
+        "target",
+        nargs="+",
+        help="a scene's folder, or overrides as main.py takes them (dataset=dtu scene=scan24)",
+    )
     own.add_argument("--out", type=Path, help="the png; default: results/inspect/<dataset>-<scene>.png")
     args = own.parse_args(arguments)
     from isosweep.app_inspect import inspect as look

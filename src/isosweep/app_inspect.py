@@ -99,7 +99,11 @@ def _quoted(value: str) -> str:
 
 def _composed(overrides: list[str]) -> DictConfig:
     # masks are shown wherever there are any, whatever a loss would do with them
-    shown = overrides if any(o.startswith("dataset.masks=") for o in overrides) else [*overrides, "dataset.masks=true"]
+    shown = (
+        overrides
+        if any(o.startswith("dataset.masks=") for o in overrides)
+        else [*overrides, "dataset.masks=true"]
+    )
     try:
         with initialize_config_dir(str(CONF), version_base="1.3"):
             return compose("config", shown)

@@ -91,7 +91,7 @@ def _solved(model: Any, views: list[Any], flat: dict[int, Any]) -> Solved:
         if not old.is_undistorted():
             on_plane = np.asarray(old.cam_from_img(xy))
             xy = on_plane @ np.diag([new.focal_length_x, new.focal_length_y])
-            xy = xy + [new.principal_point_x, new.principal_point_y]
+            xy += np.array([new.principal_point_x, new.principal_point_y])
         seen_view.append(np.full(len(seen), v))
         seen_point.append(np.array([place[p.point3D_id] for p in seen]))
         seen_xy.append(xy)

@@ -3,6 +3,7 @@
 Two passes: the first measures every frame at a small size, the second writes those chosen.
 """
 
+import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,7 +52,7 @@ def choose(frames: list[Frame], most: int) -> list[int]:
     if len(sharpest) <= most:
         return [f.index for f in sharpest]
     bounds = np.linspace(0, len(sharpest), most + 1).astype(int)
-    parts = [sharpest[a:b] for a, b in zip(bounds, bounds[1:], strict=False)]
+    parts = [sharpest[a:b] for a, b in itertools.pairwise(bounds)]
     return [max(part, key=lambda f: f.sharpness).index for part in parts]
 
 
@@ -96,7 +97,9 @@ def extract(
         seen.append(_measured(i, frame))
     if not seen:
         until = "its end" if end is None else f"{end:g} s"
-        raise ValueError(f"no frame of {video} lies between {start:g} s and {until}: change --start and --end")
+        raise ValueError(
+            f"no frame of {video} lies between {start:g} s and {until}: change --start and --end"
+        )
     chosen = set(choose(seen, most))
     images.mkdir(parents=True, exist_ok=True)
     made = []
@@ -117,6 +120,7 @@ def extract(
 
 def _decoded(video: Path, start: float, end: float | None) -> Iterator[tuple[int, Any]]:
     import av
+    from av.error import FFmpegError
 
     try:
         with av.open(str(video)) as container:
@@ -130,7 +134,7 @@ def _decoded(video: Path, start: float, end: float | None) -> Iterator[tuple[int
                     return
                 if time >= start:
                     yield i, frame
-    except av.FFmpegError as error:
+    except FFmpegError as error:
         raise ValueError(
             f"cannot decode {video} ({video.stat().st_size} bytes): {error}. It is no video, damaged or cut off"
         ) from error
@@ -138,11 +142,12 @@ def _decoded(video: Path, start: float, end: float | None) -> Iterator[tuple[int
 
 def _announced(video: Path) -> int:
     import av
+    from av.error import FFmpegError
 
     try:
         with av.open(str(video)) as container:
             return container.streams.video[0].frames if container.streams.video else 0
-    except av.FFmpegError as error:
+    except FFmpegError as error:
         raise ValueError(
             f"cannot open {video} ({video.stat().st_size} bytes): {error}. It is no video, damaged or cut off"
         ) from error

@@ -68,7 +68,7 @@ def visual_hull(
         scale = np.array([mask.shape[1] / w, mask.shape[0] / h])
         distance = np.linalg.norm(centre - solved.c2w[view, :, 3])
         pixels = int(np.ceil(0.5 * step / max(distance, 1e-9) * solved.K[view, 0, 0] * scale[0]))
-        grown = maximum_filter(mask, size=2 * min(pixels, 64) + 1)
+        grown = np.asarray(maximum_filter(mask, size=2 * min(pixels, 64) + 1), bool)
         col, row = np.minimum((xy[place] * scale).astype(int), [mask.shape[1] - 1, mask.shape[0] - 1]).T
         framed[place] += 1
         outside[place] += ~grown[row, col]
@@ -87,3 +87,27 @@ def visual_hull(
         clipped=bool((np.abs(inside) > half - 1.5 * step).any()),
         judged=float(judged[ball].mean()),
     )
+
+
+def outside_share(
+    solved: Solved, masks: Mapping[int, Bool[np.ndarray, "h w"]], radius: float
+) -> dict[int, float]:
+    """View -> share of its foreground whose rays miss the sphere about the origin, so that nothing there can
+    be reconstructed. Needs no bound on the hull: it holds for cameras on one side, too."""
+    found = {}
+    for view, mask in masks.items():
+        row, col = np.nonzero(mask)
+        if not len(row):
+            continue
+        h, w = solved.hw[view]
+        pixels = np.stack(
+            [(col + 0.5) * w / mask.shape[1], (row + 0.5) * h / mask.shape[0], np.ones(len(row))], -1
+        )
+        rays = pixels @ np.linalg.inv(solved.K[view]).T @ solved.c2w[view, :, :3].T
+        rays /= np.linalg.norm(rays, axis=1, keepdims=True)
+        eye = solved.c2w[view, :, 3]
+        along = -(rays @ eye)
+        nearest = np.linalg.norm(eye + along[:, None] * rays, axis=1)
+        hit = (nearest <= radius) & ((along > 0) | (np.linalg.norm(eye) <= radius))
+        found[view] = float(1 - hit.mean())
+    return found

@@ -52,7 +52,7 @@ def write_neus(
     _folders(out, ("image", "mask") if masked else ("image",))
     _each(one, len(solved), workers, tick)
     buffer = io.BytesIO()
-    np.savez(buffer, **cameras)
+    np.savez(buffer, **cameras)  # pyright: ignore[reportArgumentType] - no key is allow_pickle
     atomic_write_bytes(out / "cameras_sphere.npz", buffer.getvalue())
     return [out / "image", out / "cameras_sphere.npz", *([out / "mask"] if masked else [])]
 
@@ -68,7 +68,7 @@ def write_blender(
     splits = {"train": [v for v in range(len(solved)) if not held[v]]}
     if test_every:
         splits["test"] = [v for v in range(len(solved)) if held[v]]
-    of_view = {v: "train" for v in splits["train"]} | {v: "test" for v in splits.get("test", [])}
+    of_view = dict.fromkeys(splits["train"], "train") | dict.fromkeys(splits.get("test", []), "test")
 
     def one(v: int) -> None:
         image = _rgb(out / "images" / solved.names[v])
@@ -103,7 +103,10 @@ def write_nerfstudio(
     poses = opencv_to_opengl(normalised(solved.c2w, to_world))
     frames, test, train = [], [], []
     for v, name in enumerate(solved.names):
-        frame: dict[str, Any] = {"file_path": f"images/{name}", "transform_matrix": _square(poses[v]).tolist()}
+        frame: dict[str, Any] = {
+            "file_path": f"images/{name}",
+            "transform_matrix": _square(poses[v]).tolist(),
+        }
         if masked:
             frame["mask_path"] = f"masks/{mask_name(name)}"
         frames.append({**frame, **_pinhole(solved, v)})
@@ -119,7 +122,9 @@ def write_nerfstudio(
     if test_every:
         meta |= {"train_filenames": train, "val_filenames": test, "test_filenames": test}
     write_points(out / "sparse_pc.ply", solved, to_world)
-    atomic_write_text(out / "transforms.json", json.dumps({**meta, **_applied(to_world), **_extension(to_world)}, indent=1))
+    atomic_write_text(
+        out / "transforms.json", json.dumps({**meta, **_applied(to_world), **_extension(to_world)}, indent=1)
+    )
     return [out / "transforms.json", out / "sparse_pc.ply"]
 
 
@@ -183,10 +188,7 @@ def quaternion(R: np.ndarray) -> tuple[float, float, float, float]:
     for i in range(4):
         if i == k:
             continue
-        if 0 in (i, k):
-            numerator = off[max(i, k) - 1]
-        else:
-            numerator = both[(min(i, k) - 1, max(i, k) - 1)]
+        numerator = off[max(i, k) - 1] if 0 in (i, k) else both[min(i, k) - 1, max(i, k) - 1]
         q[i] = numerator / (4 * q[k])
     w, x, y, z = (q if q[0] >= 0 else -q).tolist()
     return w, x, y, z
@@ -197,8 +199,17 @@ def write_points(path: Path, solved: Solved, to_world: np.ndarray) -> None:
     vertex = np.dtype([("xyz", "<f4", 3), ("rgb", "u1", 3)])
     data = np.empty(len(solved.xyz), vertex)
     data["xyz"], data["rgb"] = from_world(solved.xyz, to_world), solved.rgb
-    fields = [f"property float {a}" for a in "xyz"] + [f"property uchar {c}" for c in ("red", "green", "blue")]
-    head = ["ply", "format binary_little_endian 1.0", f"element vertex {len(data)}", *fields, "end_header", ""]
+    fields = [f"property float {a}" for a in "xyz"] + [
+        f"property uchar {c}" for c in ("red", "green", "blue")
+    ]
+    head = [
+        "ply",
+        "format binary_little_endian 1.0",
+        f"element vertex {len(data)}",
+        *fields,
+        "end_header",
+        "",
+    ]
     atomic_write_bytes(path, "\n".join(head).encode() + data.tobytes())
 
 

@@ -45,12 +45,16 @@ def parse(text: str, any_alpha: bool) -> Choice:
         return Choice("none")
     if text == "alpha":
         if not any_alpha:
-            raise ValueError("--masks alpha: no photograph has transparent pixels. Use another kind, or --masks none")
+            raise ValueError(
+                "--masks alpha: no photograph has transparent pixels. Use another kind, or --masks none"
+            )
         return Choice("alpha")
     if text.startswith("color:"):
         found = re.fullmatch(r"color:#?([0-9a-fA-F]{6})(?::(\d{1,3}))?", text)
         if not found:
-            raise ValueError(f"--masks {text}: a colour is six hex digits, color:00ff00 or color:ffffff:24 (tolerance)")
+            raise ValueError(
+                f"--masks {text}: a colour is six hex digits, color:00ff00 or color:ffffff:24 (tolerance)"
+            )
         r, g, b = (int(found[1][k : k + 2], 16) for k in (0, 2, 4))
         return Choice("color", None, (r, g, b), int(found[2]) if found[2] else TOLERANCE)
     if text.startswith("model:"):
@@ -80,7 +84,13 @@ def find_mask(folder: Path, source: str) -> Path | None:
 
 
 def make_masks(
-    choice: Choice, photos: list[tuple[str, str]], images: Path, alphas: Path, out: Path, workers: int, tick: Callable[[], None]
+    choice: Choice,
+    photos: list[tuple[str, str]],
+    images: Path,
+    alphas: Path,
+    out: Path,
+    workers: int,
+    tick: Callable[[], None],
 ) -> list[str]:
     """Write the masks of all working copies ((name, source) each); names of sources that have none.
 
@@ -123,12 +133,14 @@ def make_masks(
             f"{Path(photos[0][1]).stem}.png, {photos[0][1]}.png and the like"
         )
     if max(cover) == 0:
-        raise ValueError("all masks are empty: with color:..., the whole of every image is that colour; change --masks")
+        raise ValueError(
+            "all masks are empty: with color:..., the whole of every image is that colour; change --masks"
+        )
     if choice.kind == "color" and min(cover) == 1:
         r, g, b = choice.color
         raise ValueError(
-            f"--masks color: no pixel at the border of an image is within {choice.tolerance} of #{r:02x}{g:02x}{b:02x}: "
-            "give the colour as it is in the photographs, or a larger tolerance"
+            f"--masks color: no pixel at the border of an image is within {choice.tolerance} of "
+            f"#{r:02x}{g:02x}{b:02x}: give the colour as it is in the photographs, or a larger tolerance"
         )
     return without
 
@@ -152,8 +164,8 @@ def _read(file: Path, size: tuple[int, int]) -> UInt8[np.ndarray, "h w"]:
         ratio = np.array(grey.shape) / np.array(size[::-1])
         if abs(ratio[0] / ratio[1] - 1) > 0.02:
             raise ValueError(
-                f"mask {file} is {grey.shape[1]}x{grey.shape[0]}, its photograph {size[0]}x{size[1]}: they must have one "
-                "shape (was one of them turned?)"
+                f"mask {file} is {grey.shape[1]}x{grey.shape[0]}, its photograph {size[0]}x{size[1]}: they must "
+                "have one shape (was one of them turned?)"
             )
         grey = np.asarray(Image.fromarray(grey).resize(size, Image.Resampling.BILINEAR))
     return np.ascontiguousarray(grey)
@@ -166,7 +178,7 @@ def not_background(
     from scipy.ndimage import label
 
     near = np.abs(pixels.astype(np.int16) - np.array(color, np.int16)).max(-1) <= tolerance
-    parts, _ = label(near)
+    parts = np.asarray(label(near)[0])  # pyright: ignore[reportIndexIssue] - a pair without `output`
     border = np.unique(np.concatenate([parts[0], parts[-1], parts[:, 0], parts[:, -1]]))
     background = near & np.isin(parts, border[border > 0])
     return np.where(background, np.uint8(0), np.uint8(255))

@@ -73,7 +73,9 @@ class Options:
         if self.focal is not None and not 5 <= self.focal <= 1000:
             raise ValueError(f"--focal is the 35 mm equivalent (26 for most phones), found {self.focal:g}")
         if not 1.0 <= self.margin <= 10:
-            raise ValueError(f"--margin is the sphere's radius over the region's, 1 to 10; found {self.margin:g}")
+            raise ValueError(
+                f"--margin is the sphere's radius over the region's, 1 to 10; found {self.margin:g}"
+            )
         if self.box is not None and self.sphere is not None:
             raise ValueError("give --box or --sphere, not both")
         if self.box is not None and not all(a < b for a, b in zip(self.box[:3], self.box[3:], strict=True)):

@@ -17,7 +17,10 @@ def method(matching: str, n: int, video: bool) -> tuple[str, str]:
     kind = "frames of a video" if video else "photographs"
     if n <= limit:
         return "exhaustive", f"{n} {kind}, {limit} at most"
-    return "sequential", f"{n} {kind}, above {limit}: neighbours by name, and {LOOPS} spaced ones with each other"
+    return (
+        "sequential",
+        f"{n} {kind}, above {limit}: neighbours by name, and {LOOPS} spaced ones with each other",
+    )
 
 
 def pairs(how: str, n: int) -> list[tuple[int, int]]:

@@ -60,7 +60,9 @@ def list_photos(folder: Path) -> tuple[list[Path], dict[str, str]]:
     if kept:
         return kept, left
     inside = sorted(
-        p.name for p in folder.iterdir() if p.is_dir() and any(q.suffix.lower() in ENDINGS for q in p.iterdir())
+        p.name
+        for p in folder.iterdir()
+        if p.is_dir() and any(q.suffix.lower() in ENDINGS for q in p.iterdir())
     )
     if left:
         found = f"found {len(left)} files such as {next(iter(left))}, which {next(iter(left.values()))}"
@@ -172,7 +174,9 @@ def copy_photos(
         return copy_photo(*job, images, alphas, size)
 
     with ThreadPoolExecutor(workers) as pool:
-        for file, done in zip(files, pool.map(one, zip(files, unique_names(files), strict=True)), strict=True):
+        for file, done in zip(
+            files, pool.map(one, zip(files, unique_names(files), strict=True)), strict=True
+        ):
             tick()
             if isinstance(done, Photo):
                 kept.append(done)

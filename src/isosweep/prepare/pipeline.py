@@ -3,11 +3,8 @@
 Files: <out>/images, masks and the layouts are the scene; <out>/work holds copies, database and model.
 """
 
-import fcntl
 import logging
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,19 +12,30 @@ from typing import Any
 import numpy as np
 
 from isosweep.cores import usable_cores
-from isosweep.prepare import flatten, frames, layouts, masks, pairs, photos, poses, region, sheet, solved
+from isosweep.prepare import (
+    flatten,
+    frames,
+    layouts,
+    masks,
+    pairs,
+    photos,
+    poses,
+    region,
+    sheet,
+    solved,
+    words,
+)
 from isosweep.prepare.focal import Focal, Group, from_35mm, group_cameras
 from isosweep.prepare.options import Options
 from isosweep.prepare.progress import Progress
 from isosweep.prepare.region import Region
 from isosweep.prepare.sheet import SHEET
 from isosweep.prepare.solved import Solved
-from isosweep.prepare.stages import BOOK, Book, Stage, fingerprint
+from isosweep.prepare.stages import Book, Stage, claim, fingerprint, held
 from isosweep.prepare.views import prepared_view, small_mask, small_masks
 
 log = logging.getLogger("isosweep")
 FEWEST = 3
-LOCK = ".lock"
 
 
 class Preparation:
@@ -57,12 +65,14 @@ class Preparation:
 
     def run(self) -> list[str]:
         """Do what is missing; lines for the terminal."""
-        _claim(self.out)
-        with _held(self.out / LOCK):
-            for layout in self.options.layouts:
+        claim(self.out)
+        with held(self.out):
+            # a layout of an earlier call shares images with the new ones: it must not stay as it was
+            earlier = [name for name in layouts.WRITERS if name in self.book.entries]
+            for layout in dict.fromkeys((*self.options.layouts, *earlier)):
                 self.book.bring(layout)
             self.book.bring("sheet")
-            return self._report()
+            return words.report(self.book, self.options.layouts)
 
     def _stages(self) -> list[Stage]:
         o = self.options
@@ -116,7 +126,15 @@ class Preparation:
                 )
             unknown = asdict(Focal(None, "a video states no focal length"))
             kept = [
-                {"name": n, "source": n, "width": w, "height": h, "focal": unknown, "turned": False, "alpha": False}
+                {
+                    "name": n,
+                    "source": n,
+                    "width": w,
+                    "height": h,
+                    "focal": unknown,
+                    "turned": False,
+                    "alpha": False,
+                }
                 for n, w, h, _ in made
             ]
             log.info("frames    %d of %d frames of %s", len(kept), seen, self.files[0].name)
@@ -136,7 +154,10 @@ class Preparation:
         sizes = sorted({(p.width, p.height) for p in found})
         shown = ", ".join(f"{w}x{h}" for w, h in sizes[:4]) + (" ..." if len(sizes) > 4 else "")
         log.info(
-            "images    %d photographs of %s%s", len(found), shown, f"; {turned} turned upright" if turned else ""
+            "images    %d photographs of %s%s",
+            len(found),
+            shown,
+            f"; {turned} turned upright" if turned else "",
         )
         return {"photos": [asdict(p) for p in found], "left": left}, [folder]
 
@@ -194,12 +215,16 @@ class Preparation:
     def _feature_masks(self) -> Path | None:
         """COLMAP's name of a mask is <image>.png."""
         if self.book.facts("masks")["kind"] == "none":
-            raise ValueError("--mask-features needs masks: give --masks a folder, color:RRGGBB or model:FILE.pt")
+            raise ValueError(
+                "--mask-features needs masks: give --masks a folder, color:RRGGBB or model:FILE.pt"
+            )
         out = self.work / "feature-masks"
         shutil.rmtree(out, ignore_errors=True)
         out.mkdir()
         for photo in self._photos:
-            shutil.copyfile(self.work / "masks" / f"{Path(photo['name']).stem}.png", out / f"{photo['name']}.png")
+            shutil.copyfile(
+                self.work / "masks" / f"{Path(photo['name']).stem}.png", out / f"{photo['name']}.png"
+            )
         return out
 
     def _matches(self) -> tuple[dict[str, Any], list[Path]]:
@@ -211,7 +236,7 @@ class Preparation:
         partners = np.bincount(np.array([k for i, j, _ in found for k in (i, j)], int), minlength=len(names))
         log.info("matches   %s (%s): %d of %d pairs fit together", how, why, len(found), len(wanted))
         if not found:
-            raise ValueError(self._too_few("no two images show the same thing"))
+            raise ValueError(words.too_few(self.book, "no two images show the same thing"))
         return {"how": how, "partners": dict(zip(names, partners.tolist(), strict=True))}, [self.database]
 
     def _poses(self) -> tuple[dict[str, Any], list[Path]]:
@@ -223,7 +248,7 @@ class Preparation:
                 self.options.seed, lambda line: log.info("poses     %s", line), task.reach,
             )  # fmt: skip
         if best.registered < FEWEST:
-            raise ValueError(self._too_few("no reconstruction of three or more images was found"))
+            raise ValueError(words.too_few(self.book, "no reconstruction of three or more images was found"))
         folder = self.work / "model"
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
@@ -238,16 +263,6 @@ class Preparation:
             "cameras": poses.cameras_told(best.model),
         }
         return facts, [folder]
-
-    def _too_few(self, what: str) -> str:
-        counts = self.book.facts("features")["counts"]
-        poor = [n for n, c in counts.items() if c < 200]
-        few = f"; {len(poor)} images have fewer than 200 features, such as {poor[0]}" if poor else ""
-        return (
-            f"too few matches: {what} ({len(counts)} images, {int(np.median(list(counts.values())))} features an "
-            f"image{few}). Photographs must overlap by two thirds, be sharp and show texture; try --features 8192, "
-            "--size 2400, --matching exhaustive, --focal <35 mm equivalent>, or more photographs"
-        )
 
     def _flatten(self) -> tuple[dict[str, Any], list[Path]]:
         masked = self.book.facts("masks")["kind"] != "none"
@@ -284,7 +299,9 @@ class Preparation:
             return region.region_of_points(found, None, self.options.margin)[0]
         folder = self.out / "masks"
         cover = small_masks(
-            found.names, lambda view: small_mask(folder / layouts.mask_name(found.names[view])), sheet.HULL_VIEWS
+            found.names,
+            lambda view: small_mask(folder / layouts.mask_name(found.names[view])),
+            sheet.HULL_VIEWS,
         )
         return region.region_of_masks(found, cover, self.options.margin)
 
@@ -298,96 +315,20 @@ class Preparation:
         masked = self.book.facts("flatten")["masked"]
         with self.progress.task(layout, len(found)) as task:
             files = layouts.WRITERS[layout](
-                self.out, found, self.region().to_world, masked, self.options.test_every, self.threads, task.tick
+                self.out,
+                found,
+                self.region().to_world,
+                masked,
+                self.options.test_every,
+                self.threads,
+                task.tick,
             )
         return {}, files
 
     def _sheet(self) -> tuple[dict[str, Any], list[Path]]:
         masked = self.book.facts("flatten")["masked"]
         view = prepared_view(self.out, self._solved(), self.region(), masked)
-        facts = sheet.draw(view, [*self._found(), *self.region_lines()], self.out / SHEET)
+        facts = sheet.draw(view, words.found(self.book), self.out / SHEET)
         for line in facts:
             log.info("sheet     %s", line)
         return {"lines": facts}, [self.out / SHEET]
-
-    # --- words ---
-
-    def region_lines(self) -> list[str]:
-        found = self.region()
-        return [f"one unit is {found.radius:.4g} units of the poses; region: {found.why}"]
-
-    def _found(self) -> list[str]:
-        p, left = self.book.facts("poses"), self.book.facts("images")["left"]
-        n = len(p["registered"]) + len(p["unregistered"])
-        lines = [
-            f"{len(p['registered'])} of {n} images registered, {p['points']} points, reprojection error "
-            f"{p['error']:.2f} pixels"
-        ]
-        if p["unregistered"]:
-            lines.append(f"not registered: {_some(p['unregistered'])}")
-        if left:
-            lines.append(f"skipped: {_some(list(left))}")
-        return [*lines, *p["cameras"]]
-
-    def _report(self) -> list[str]:
-        lines = [] if self.book.done else ["everything was up to date"]
-        lines += self._found()
-        partners, p = self.book.facts("matches")["partners"], self.book.facts("poses")
-        for name in p["unregistered"][:8]:
-            lines.append(f"  {name}: fits {partners.get(name, 0)} other images")
-        if len(p["registered"]) < 0.5 * len(partners):
-            lines.append(
-                "less than half is registered: the photographs fall into parts that do not overlap, or most are "
-                "blurred; look at the contact sheet before training"
-            )
-        lines += self.region_lines() + self.book.facts("sheet")["lines"]
-        lines.append(f"contact sheet: {self.out / SHEET}")
-        return lines + train_commands(self.out, self.options.layouts, self.book.facts("flatten")["masked"])
-
-
-def train_commands(out: Path, made: tuple[str, ...], masked: bool) -> list[str]:
-    """How each layout is trained on."""
-    model = "model=neus loss=mask" if masked else "model=neus_bg"
-    name = out.resolve().name
-    own = {
-        "colmap": "dataset=colmap",
-        "neus": "dataset=dtu dataset.name=prepared dataset.world_unit=unit",
-        "blender": "dataset=blender",
-        "nerfstudio": "dataset=nerfstudio",
-    }
-    return [f"python main.py {model} {own[layout]} scene={name} dataset.path={out}" for layout in made]
-
-
-def _some(names: list[str]) -> str:
-    return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
-
-
-def _claim(out: Path) -> None:
-    """Make the folder, or see that it is one of ours.
-
-    Raises:
-        FileExistsError: it holds something else.
-    """
-    if out.exists() and not out.is_dir():
-        raise FileExistsError(f"{out} is a file: give --out a folder")
-    if out.is_dir() and not (out / BOOK).is_file():
-        others = sorted(p.name for p in out.iterdir() if p.name not in (LOCK, "work"))
-        if others:
-            raise FileExistsError(
-                f"{out} holds {_some(others)} and no {BOOK}: it was not made here, and nothing in it is overwritten. "
-                "Give --out a new folder"
-            )
-    out.mkdir(parents=True, exist_ok=True)
-
-
-@contextmanager
-def _held(path: Path) -> Iterator[None]:
-    """One preparation a folder at a time; the kernel lets go when the process ends."""
-    with path.open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise FileExistsError(
-                f"another process prepares {path.parent} at this moment: wait for it, or give another --out"
-            ) from error
-        yield

@@ -91,7 +91,13 @@ def features(
 
 
 def _begin(
-    colmap: Any, database: Path, images: Path, names: list[str], groups: list[Group], lens: str, masks: Path | None
+    colmap: Any,
+    database: Path,
+    images: Path,
+    names: list[str],
+    groups: list[Group],
+    lens: str,
+    masks: Path | None,
 ) -> None:
     """Cameras and images without features, in a new database that appears whole."""
     temporary = database.with_suffix(".new")
@@ -129,7 +135,12 @@ def _camera(colmap: Any, group: Group, lens: str, focal: float | None) -> Any:
 
 
 def match(
-    database: Path, names: list[str], wanted: list[tuple[int, int]], threads: int, seed: int, tick: Callable[[int], None]
+    database: Path,
+    names: list[str],
+    wanted: list[tuple[int, int]],
+    threads: int,
+    seed: int,
+    tick: Callable[[int], None],
 ) -> list[tuple[int, int, int]]:
     """Match and verify pairs that the database lacks; (i, j, inliers) of those that fit together."""
     colmap = library()
@@ -206,7 +217,9 @@ def solve(
         forget = ratio is not None or (estimate and bool(known))
         try:
             attempts.append(
-                _attempt(copy, images, groups, lens, threads, seed, start, ratio, forget, estimate, registered)
+                _attempt(
+                    copy, images, groups, lens, threads, seed, start, ratio, forget, estimate, registered
+                )
             )
         finally:
             for file in database.parent.glob(f"{copy.name}*"):

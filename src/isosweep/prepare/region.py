@@ -52,11 +52,11 @@ def framed_share(solved: Solved, points: Float[np.ndarray, "n 3"]) -> Float[np.n
 
 def isolated(points: Float[np.ndarray, "n 3"]) -> Bool[np.ndarray, " n"]:
     """True for points far from their neighbours, compared with how far others are from theirs."""
-    from scipy.spatial import cKDTree
+    from scipy.spatial import KDTree
 
     if len(points) <= NEIGHBOURS:
         return np.zeros(len(points), bool)
-    distance = cKDTree(points).query(points, k=NEIGHBOURS + 1)[0][:, 1:].mean(1)
+    distance = KDTree(points).query(points, k=NEIGHBOURS + 1)[0][:, 1:].mean(1)
     return distance > ISOLATED * np.median(distance)
 
 
@@ -119,9 +119,7 @@ def check_region(solved: Solved, region: Region) -> None:
         )
 
 
-def region_of_masks(
-    solved: Solved, masks: Mapping[int, Bool[np.ndarray, "h w"]], margin: float
-) -> Region:
+def region_of_masks(solved: Solved, masks: Mapping[int, Bool[np.ndarray, "h w"]], margin: float) -> Region:
     """The region of the visual hull, found around the points that fall on the masks.
 
     Points alone leave out parts without texture; the hull does not. Where the masks leave nothing, or
@@ -141,7 +139,9 @@ def region_of_masks(
     hull = visual_hull(solved, masks, first.centre, first.radius)
     if hull.empty or hull.clipped:
         why = "leave nothing of" if hull.empty else "do not bound"
-        return replace(first, why=f"{first.why} (the masks {why} the region: they were not used for its size)")
+        return replace(
+            first, why=f"{first.why} (the masks {why} the region: they were not used for its size)"
+        )
     low, high = hull.centres.min(0) - hull.cell / 2, hull.centres.max(0) + hull.cell / 2
     centre = (low + high) / 2
     reach = np.linalg.norm(hull.centres - centre, axis=1).max() + hull.cell / 2

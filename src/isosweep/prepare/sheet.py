@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from isosweep.data.frames import look_at_point
-from isosweep.prepare.hull import Hull, visual_hull
+from isosweep.prepare.hull import Hull, outside_share, visual_hull
 from isosweep.prepare.region import framed_share
 from isosweep.prepare.views import Shown, small_masks
 from isosweep.record.files import atomic_write_bytes
@@ -30,13 +31,13 @@ def draw(shown: Shown, lines: list[str], path: Path) -> list[str]:
     masks = small_masks(solved.names, shown.mask, HULL_VIEWS)
     hull = visual_hull(solved, masks, np.zeros(3), shown.radius) if masks else None
     look = look_at_point(solved.c2w)
-    facts = measure(shown, hull, look)
+    facts = [*measure(shown, look), *_hull_facts(shown, hull, masks)]
     views = np.unique(np.linspace(0, len(solved) - 1, min(THUMBNAILS, len(solved))).astype(int)).tolist()
     rows = -(-len(views) // COLUMNS)
     text = [*lines, *facts, *_legend(shown, hull)]
     figure = Figure(figsize=(16, 6.2 + 0.17 * len(text) + 2.7 * rows), layout="constrained")
-    top, bottom = figure.subfigures(2, 1, height_ratios=[6.2 + 0.17 * len(text), 2.7 * rows])
-    words, plots = top.subfigures(2, 1, height_ratios=[0.3 + 0.17 * len(text), 5.9])
+    heights = [0.3 + 0.17 * len(text), 5.9, 2.7 * rows]
+    words, plots, bottom = figure.subfigures(3, 1, squeeze=False, height_ratios=heights)[:, 0]
     words.suptitle(shown.title, x=0.01, ha="left", fontsize=13, weight="bold")
     words.text(0.01, 0.0, "\n".join(text), va="bottom", fontsize=9)
     _plots(plots, shown, hull, look)
@@ -52,8 +53,8 @@ def draw(shown: Shown, lines: list[str], path: Path) -> list[str]:
     return facts
 
 
-def measure(shown: Shown, hull: Hull | None, look: np.ndarray) -> list[str]:
-    """Cameras, points, look-at and visual hull against the sphere, in words, with what to do where it is bad."""
+def measure(shown: Shown, look: np.ndarray) -> list[str]:
+    """Cameras, points and look-at against the sphere, in words, with what to do where it is bad."""
     solved, r = shown.solved, shown.radius
     distance = np.linalg.norm(solved.c2w[:, :, 3], axis=1) / r
     inside = int((distance < 1).sum())
@@ -68,7 +69,9 @@ def measure(shown: Shown, hull: Hull | None, look: np.ndarray) -> list[str]:
             "what they see; make the sphere smaller"
         )
     if framing < 0.5 * len(solved):
-        facts.append("WARNING: most cameras do not look at the sphere's centre: is the normalisation of other data?")
+        facts.append(
+            "WARNING: most cameras do not look at the sphere's centre: is the normalisation of other data?"
+        )
     facts.append(f"look-at point {np.linalg.norm(look) / r:.2f} radii from the centre")
     if len(solved.xyz):
         share = framed_share(solved, solved.xyz)
@@ -78,12 +81,14 @@ def measure(shown: Shown, hull: Hull | None, look: np.ndarray) -> list[str]:
         if most.sum() >= 10:
             told += f", {near[most].mean():.0%} of those that most cameras have in the picture"
         facts.append(told)
-    return facts + _hull_facts(hull)
+    return facts
 
 
-def _hull_facts(hull: Hull | None) -> list[str]:
+def _hull_facts(shown: Shown, hull: Hull | None, masks: dict[int, np.ndarray]) -> list[str]:
     if hull is None:
-        return ["no masks, so no visual hull: how much of the object is in the sphere is told by the points alone"]
+        return [
+            "no masks, so no visual hull: how much of the object is in the sphere is told by the points alone"
+        ]
     if hull.empty:
         return [
             "WARNING: the visual hull is empty: masks and cameras contradict each other (wrong masks, wrong poses, "
@@ -91,16 +96,23 @@ def _hull_facts(hull: Hull | None) -> list[str]:
         ]
     facts = [
         f"visual hull: {hull.in_sphere:.1%} of it in the sphere, {hull.in_box:.1%} in the box, farthest cell at "
-        f"{hull.reach:.2f} radii" + (" or more (it leaves the grid)" if hull.clipped else "")
+        f"{hull.reach:.2f} radii" + (" or more: the cameras do not bound it" if hull.clipped else "")
     ]
     if hull.judged < 0.5:
         facts.append(
             f"only {hull.judged:.0%} of the sphere is in the picture of half of the cameras: the hull is not certain"
         )
-    if hull.in_sphere < 0.99:
+    missing = outside_share(shown.solved, masks, shown.radius)
+    worst = max(missing, key=lambda v: missing[v])
+    mean = float(np.mean(list(missing.values())))
+    facts.append(
+        f"{1 - mean:.1%} of the foreground pixels look into the sphere (worst view {shown.solved.names[worst]}: "
+        f"{1 - missing[worst]:.1%})"
+    )
+    if mean > 0.01 or (hull.in_sphere < 0.99 and not hull.clipped):
         facts.append(
-            "WARNING: a part of the hull lies outside the sphere, where no surface is reconstructed: a larger sphere "
-            "(--margin, --sphere; another scale_mat) is needed, or masks that leave less"
+            "WARNING: a part of the object lies outside the sphere, where no surface is reconstructed: take a larger "
+            "sphere (prepare.py --margin or --sphere, another scale_mat, dataset.scale) or masks that leave less"
         )
     return facts
 
@@ -130,7 +142,9 @@ def _plots(figure: Any, shown: Shown, hull: Hull | None, look: np.ndarray) -> No
     turn = frame_of(solved.c2w)
     centres, ends, apex = _frusta(solved, r)
     low, high = shown.box
-    corners = np.array([[x, y, z] for x in (low[0], high[0]) for y in (low[1], high[1]) for z in (low[2], high[2])])
+    corners = np.array(
+        [[x, y, z] for x in (low[0], high[0]) for y in (low[1], high[1]) for z in (low[2], high[2])]
+    )
     edges = [(i, j) for i in range(8) for j in range(i + 1, 8) if (i ^ j) in (1, 2, 4)]
     points, rgb = _thinned(solved, r)
     shape = np.zeros((0, 3)) if hull is None else hull.centres[:: max(1, len(hull.centres) // 3000)]
@@ -190,7 +204,9 @@ def _frusta(solved: Any, r: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     h, w = solved.hw.T
     zero = np.zeros_like(w)
     pixels = np.stack([np.stack([zero, w, w, zero], 1), np.stack([zero, zero, h, h], 1)], -1).astype(float)
-    rays = np.concatenate([pixels, np.ones((*pixels.shape[:2], 1))], -1) @ np.linalg.inv(solved.K).transpose(0, 2, 1)
+    rays = np.concatenate([pixels, np.ones((*pixels.shape[:2], 1))], -1) @ np.linalg.inv(solved.K).transpose(
+        0, 2, 1
+    )
     ends = depth * rays @ solved.c2w[:, :, :3].transpose(0, 2, 1) + centres[:, None]
     return centres, ends, np.repeat(centres[:, None], 4, 1)
 
@@ -208,16 +224,14 @@ def _thinned(solved: Any, r: float) -> tuple[np.ndarray, np.ndarray]:
 
 def _thumbnail(axes: Any, shown: Shown, view: int, look: np.ndarray) -> None:
     """An image with its mask, points, look-at and the sphere's outline, all through this view's camera."""
-    from scipy.ndimage import zoom
-
     solved = shown.solved
     picture = shown.picture(view, SIDE).astype(np.float32) / 255
     h, w = picture.shape[:2]
     scale = np.array([w / solved.hw[view, 1], h / solved.hw[view, 0]])
     mask = shown.mask(view)
     if mask is not None:
-        fine = zoom(mask.astype(np.float32), (h / mask.shape[0], w / mask.shape[1]), order=1)[:h, :w]
-        picture = picture * (0.35 + 0.65 * np.pad(fine, ((0, h - fine.shape[0]), (0, w - fine.shape[1])))[..., None])
+        fine = np.asarray(Image.fromarray(mask).resize((w, h)), np.float32)
+        picture = picture * (0.35 + 0.65 * fine[..., None])
         if mask.any() and not mask.all():
             axes.contour(fine, [0.5], colors="#00c000", linewidths=0.8)
     axes.imshow(picture.clip(0, 1))

@@ -68,5 +68,7 @@ def load(path: Path) -> Solved:
         with np.load(path) as data:
             arrays = {f.name: data[f.name] for f in fields(Solved)}
     except (OSError, ValueError, KeyError, EOFError, BadZipFile, zlib.error) as error:
-        raise ValueError(f"cannot read the poses in {path} ({error}): delete it, and they are made again") from error
+        raise ValueError(
+            f"cannot read the poses in {path} ({error}): delete it, and they are made again"
+        ) from error
     return Solved(**{**arrays, "names": tuple(map(str, arrays["names"]))})

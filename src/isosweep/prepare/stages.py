@@ -5,11 +5,13 @@ settings and facts of every finished step; a step leaves it before it starts aga
 interrupted never counts as done.
 """
 
+import fcntl
 import hashlib
 import json
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ from isosweep.record.files import atomic_write_text
 
 log = logging.getLogger("isosweep")
 BOOK = "prepare.json"
+LOCK = ".lock"
 VERSION = 1
 """Of the book and of what the steps write: a change redoes everything."""
 
@@ -47,7 +50,9 @@ class Book:
 
     def digest(self, name: str) -> str:
         stage = self.stages[name]
-        text = json.dumps([VERSION, stage.name, stage.settings, [self.digest(n) for n in stage.needs]], sort_keys=True)
+        text = json.dumps(
+            [VERSION, stage.name, stage.settings, [self.digest(n) for n in stage.needs]], sort_keys=True
+        )
         return hashlib.sha256(text.encode()).hexdigest()[:20]
 
     def facts(self, name: str) -> dict[str, Any]:
@@ -130,3 +135,38 @@ def fingerprint(files: list[Path]) -> str:
             own = hashlib.file_digest(handle, "blake2b").hexdigest()
         total.update(f"{file.name}|{own}\n".encode())
     return total.hexdigest()
+
+
+def claim(out: Path) -> None:
+    """Make the folder, or see that it is one of ours.
+
+    Raises:
+        FileExistsError: it holds something else.
+    """
+    if out.exists() and not out.is_dir():
+        raise FileExistsError(f"{out} is a file: give --out a folder")
+    if out.is_dir() and not (out / BOOK).is_file():
+        others = sorted(p.name for p in out.iterdir() if p.name not in (LOCK, "work"))
+        if others:
+            raise FileExistsError(
+                f"{out} holds {', '.join(others[:6])} and no {BOOK}: it was not made here, and nothing in it is "
+                "overwritten. Give --out a new folder"
+            )
+    out.mkdir(parents=True, exist_ok=True)
+
+
+@contextmanager
+def held(out: Path) -> Iterator[None]:
+    """One preparation a folder at a time; the kernel lets go when the process ends, however it ends.
+
+    Raises:
+        FileExistsError: another process has it.
+    """
+    with (out / LOCK).open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise FileExistsError(
+                f"another process prepares {out} at this moment: wait for it, or give another --out"
+            ) from error
+        yield
