@@ -196,10 +196,8 @@ class Preparation:
             shutil.rmtree(database.parent, ignore_errors=True)
             database.parent.mkdir(parents=True)
             mark.write_text(digest)
-        for photo in self._photos:
-            if photo["focal"]["doubtful"] and self.options.focal is None:
-                log.warning("%s: %s", photo["source"], photo["focal"]["note"])
         groups, said = self._groups()
+        said = [*([] if self.options.focal else words.doubtful(self._photos)), *said]
         for line in said:
             log.warning("%s", line)
         names = [p["name"] for p in self._photos]

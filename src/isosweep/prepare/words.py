@@ -2,6 +2,7 @@
 
 import shlex
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -32,6 +33,7 @@ def found(book: Book) -> list[str]:
     region = book.facts("region")
     return [
         *lines,
+        *book.facts("features")["said"],
         *poses["cameras"],
         f"one normalised unit is {region['radius']:.4g} units of the poses; region: {region['why']}",
     ]
@@ -66,11 +68,20 @@ def too_few(book: Book, what: str) -> str:
     few = f"; {len(poor)} images have fewer than 200 features, such as {poor[0]}" if poor else ""
     return (
         f"too few matches: {what} ({len(counts)} images, {int(np.median(list(counts.values())))} features an "
-        f"image{few}). Photographs must overlap by two thirds, be sharp and show texture; try --features 8192, --size 2400, "
-        "--matching exhaustive, --focal <35 mm equivalent>, or more photographs"
+        f"image{few}). Photographs must overlap by two thirds, be sharp and show texture; try --features 8192, "
+        "--size 2400, --matching exhaustive, --focal <35 mm equivalent>, or more photographs"
     )
+
+
+def doubtful(photos: list[dict[str, Any]]) -> list[str]:
+    """Focal lengths that are not used, each reason once."""
+    of_note: dict[str, list[str]] = {}
+    for photo in photos:
+        if photo["focal"]["doubtful"]:
+            of_note.setdefault(photo["focal"]["note"], []).append(photo["source"])
+    return [f"{len(names)} of {len(photos)} photographs ({some(names)}): {note}" for note, names in of_note.items()]
 
 
 def some(names: list[str]) -> str:
     """The first names of a list."""
-    return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
