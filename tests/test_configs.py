@@ -12,7 +12,7 @@ from isosweep.config_check import check
 from isosweep.launchers.jobs import expand
 
 MODELS, ENCODINGS = ("neus", "nerf", "neus_bg"), ("freq", "hashgrid", "progressive")
-DATASETS = ("demo", "blender", "dtu", "bmvs")
+DATASETS = ("demo", "blender", "dtu", "bmvs", "colmap", "llff", "nerfstudio")
 
 
 def options(group: str) -> list[str]:

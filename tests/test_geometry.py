@@ -1,13 +1,14 @@
 """Rays, hits, contraction and frames against hand-worked numbers."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
 from isosweep import geometry as g
-from isosweep.types import Cameras, Rays
+from isosweep.types import Cameras, Ndc, Rays
 
 UP = np.array([0.0, 0.0, 1.0])
 
@@ -177,3 +178,58 @@ def test_world_round_trip_and_scale():
     ]:
         with pytest.raises(ValueError, match=words):
             g.similarity_scale(bad)
+
+
+def test_ndc_by_hand():
+    """near 2, scales 1/2 and 1: (4, 3, 8) -> (0.25, 0.375, 0.5); z = near -> -1, infinity -> 1."""
+    ndc = Ndc(0.5, 1.0, 2.0)
+    points = torch.tensor([[4.0, 3, 8], [0, 0, 2], [1, 1, 2e6]])
+    there = g.to_ndc(points, ndc)
+    assert torch.allclose(there[0], torch.tensor([0.25, 0.375, 0.5]))
+    assert there[1].tolist() == [0, 0, -1]
+    assert there[2, 2] == pytest.approx(1, abs=1e-5)
+    assert torch.allclose(g.from_ndc(there[:2], ndc), points[:2])
+
+
+def test_ndc_rays_pass_through_the_points_their_rays_pass():
+    """A point on a ray is, in NDC, on the ray's image; the box entry is the near plane, the exit infinity."""
+    ndc = Ndc(0.5, 0.6, 1.0)
+    generator = torch.Generator().manual_seed(0)
+    o = torch.randn(50, 3, generator=generator) * 0.2
+    d = torch.nn.functional.normalize(
+        torch.randn(50, 3, generator=generator) * 0.4 + torch.tensor([0, 0, 1.5]), dim=-1
+    )
+    plain = Rays(o, d, torch.zeros(50, 3))
+    bent = g.ndc_rays(plain, ndc)
+    assert torch.allclose(bent.dirs.norm(dim=-1), torch.ones(50), atol=1e-6)
+    for depth in (1.0, 1.7, 9.0, 300.0):
+        at = o + (depth - o[:, 2:]) / d[:, 2:] * d
+        off = g.to_ndc(at, ndc) - bent.origins
+        along = (off * bent.dirs).sum(-1)
+        assert (along > 0.99).all()
+        assert (off - along[:, None] * bent.dirs).norm(dim=-1).max() < 1e-5
+    near, far = g.box_hit(bent, 1.0)
+    hit = far > near
+    ends = bent.origins + far[:, None] * bent.dirs
+    assert hit.float().mean() > 0.8
+    inside = (bent.origins + near[:, None] * bent.dirs).abs().amax(-1) < 1 + 1e-5
+    assert inside[hit].all()
+    assert (ends[hit].abs().amax(-1) < 1 + 1e-5).all()
+
+
+def test_ndc_rays_that_look_back_meet_nothing():
+    plain = Rays(torch.zeros(1, 3), torch.tensor([[0.0, 0, -1]]), torch.zeros(1, 3))
+    near, far = g.box_hit(g.ndc_rays(plain, Ndc(1.0, 1.0, 1.0)), 1.0)
+    assert far <= near
+
+
+def test_ndc_cameras_project_what_their_rays_see():
+    pose = np.eye(4)[:3].copy()
+    pose[:, 3] = [0.1, -0.2, 0.05]
+    c = replace(camera(pose, [[4, 0, 2], [0, 4, 2], [0, 0, 1]], 0.5), ndc=Ndc(0.9, 0.9, 1.0))
+    view = torch.zeros(3, dtype=torch.long)
+    row, col = torch.tensor([0, 1, 3]), torch.tensor([2, 0, 3])
+    seen = g.pixel_rays(c, view, row, col, torch.zeros(3))
+    pixel, depth = g.project(c, 0, seen.origins + 1.5 * seen.dirs)
+    assert torch.allclose(pixel, torch.stack([col, row], -1).float(), atol=1e-4)
+    assert (depth > 0.9).all()

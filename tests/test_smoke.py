@@ -11,14 +11,16 @@ from omegaconf import OmegaConf
 
 import isosweep.config  # noqa: F401 - registers the schema of the plain nodes
 from isosweep.data.demo_make import Demo, make, write_blender, write_neus
+from isosweep.data.pixels import has_points
 from isosweep.settings import OptimSettings, TrainSettings
 from isosweep.training import start, train
+from tests.support.captures import tiny_colmap, tiny_llff, tiny_nerfstudio
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
 CPU = torch.device("cpu")
 MODELS = ("nerf", "neus", "neus_bg")
 ENCODINGS = ("freq", "hashgrid", "progressive")
-DATASETS = ("demo", "blender", "dtu", "bmvs")
+DATASETS = ("demo", "blender", "dtu", "bmvs", "colmap", "llff", "nerfstudio")
 SMALL = [
     "train=tiny",
     "sampler.resolution=16",
@@ -49,6 +51,8 @@ def scenes(tmp_path_factory) -> Path:
         write_blender(root / name, tiny)
     for name in ("dtu_tiny", "bmvs_tiny"):
         write_neus(root / name, tiny)
+    for name, write in (("colmap", tiny_colmap), ("llff", tiny_llff), ("nerfstudio", tiny_nerfstudio)):
+        write(root / name).rename(root / name / "tiny")
     return root
 
 
@@ -89,7 +93,7 @@ def fit(cfg, folder: Path) -> tuple[torch.nn.Module, dict, Watch]:
     scene = instantiate(cfg.dataset, _convert_="all")
     model = instantiate(cfg.model, _convert_="all")
     loss = instantiate(cfg.loss, _convert_="all")
-    loss.check("model", model.provides, has_masks=scene.use_masks)
+    loss.check("model", model.provides, has_masks=scene.use_masks, has_points=has_points(scene))
     settings = TrainSettings(**OmegaConf.to_container(cfg.train))
     optim = OptimSettings(**OmegaConf.to_container(cfg.optim))
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
@@ -130,6 +134,15 @@ def test_every_surface_loss_trains(loss, dataset, scenes, tmp_path):
         config(scenes, "neus", "hashgrid", dataset, f"loss={loss}", "train.max_steps=6"), tmp_path
     )
     assert len(watch.losses) == 6
+
+
+@pytest.mark.parametrize("model", ["neus", "neus_bg"])
+def test_points_are_a_loss_where_the_data_has_them(model, scenes, tmp_path):
+    more = ["loss=sfm", "loss.points=64", "train.max_steps=6"]
+    _, _, watch = fit(config(scenes, model, "hashgrid", "colmap", *more), tmp_path)
+    assert len(watch.losses) == 6
+    with pytest.raises(ValueError, match="loss term 'sfm' reads structure-from-motion points inside the box"):
+        fit(config(scenes, model, "hashgrid", "llff", *more), tmp_path)
 
 
 @pytest.mark.parametrize(

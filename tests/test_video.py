@@ -1,6 +1,7 @@
 """Turntable paths, and mp4 files read back with av."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import av
@@ -9,8 +10,8 @@ import pytest
 import torch
 
 from isosweep import video
-from isosweep.types import Cameras
-from tests.support.analytic import orbit
+from isosweep.types import Cameras, Ndc, Scene
+from tests.support.analytic import SphereModel, orbit, sphere_scene
 
 
 def frames(count: int, h: int = 48, w: int = 64) -> list[np.ndarray]:
@@ -105,3 +106,39 @@ def test_one_camera_and_cameras_straight_above_make_a_path() -> None:
     path = video.turntable(Cameras(pose, K, torch.tensor([[32, 32]]), 0.5), [0], 5, 32)
     assert torch.isfinite(path.c2w).all()
     assert path.c2w[:, :, 3].norm(dim=-1).tolist() == pytest.approx([3] * 5)
+
+
+def forward_scene(ndc: Ndc | None = None) -> Scene:
+    """Nine cameras on a grid in the plane z = 0 that look along +z, at a box around the origin behind z = 0."""
+    grid = torch.tensor([[x, y] for x in (-1.0, 0, 1) for y in (-0.5, 0, 0.5)])
+    pose = torch.eye(4)[:3].repeat(9, 1, 1)
+    pose[:, :2, 3] = grid
+    pose[:, 2, 3] = -4.0 if ndc is None else 0.0
+    K = torch.tensor([[60.0, 0, 32], [0, 60, 24], [0, 0, 1]]).repeat(9, 1, 1)
+    cameras = Cameras(pose, K, torch.tensor([[48, 64]]).repeat(9, 1), 0.5, ndc)
+    scene = sphere_scene(SphereModel())
+    return replace(scene, cameras=cameras, splits={"train": tuple(range(9))}, near_far=(1.2, 20.0))
+
+
+def test_cameras_that_look_one_way_get_a_spiral() -> None:
+    path = video.camera_path(forward_scene(), "auto", 40, 64)
+    centre = path.c2w[:, :, 3]
+    assert centre[:, 0].abs().max() == pytest.approx(1.0, abs=0.02)
+    assert centre[:, 1].abs().max() == pytest.approx(0.5, abs=0.02)
+    assert torch.allclose(centre[:, 2], torch.tensor(-4.0), atol=1e-4)
+    # every camera looks at the origin, upright
+    ahead = path.c2w[:, :, 2]
+    assert torch.allclose(ahead, -centre / centre.norm(dim=1, keepdim=True), atol=1e-4)
+    assert (path.c2w[:, 1, 1] > 0.9).all()
+    # twice round
+    angle = np.unwrap(np.arctan2(centre[:, 1] / 0.5, centre[:, 0]))
+    assert abs(angle[-1] - angle[0]) > 3.5 * math.pi
+    turned = video.camera_path(forward_scene(), "turntable", 40, 64)
+    assert turned.c2w[:, :, 3].norm(dim=1).std() < 1e-4
+
+
+def test_normalised_device_coordinates_have_a_spiral_only() -> None:
+    ndc = Ndc(0.8, 0.8, 1.0)
+    path = video.camera_path(forward_scene(ndc), "turntable", 12, 64)
+    assert path.ndc == ndc
+    assert path.c2w[:, 2, 2].min() > 0.9

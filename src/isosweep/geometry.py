@@ -72,8 +72,9 @@ def ndc_rays(rays: Rays, ndc: Ndc) -> Rays:
     start = torch.cat([scale * at[:, :2] / ndc.near, -torch.ones_like(dz)], 1)
     end = torch.cat([scale * d[:, :2] / dz, torch.ones_like(dz)], 1)
     forward = torch.nn.functional.normalize(end - start, dim=-1)
-    forward = torch.where(d[:, 2:] > 1e-6, forward, forward.new_tensor([0.0, 0.0, -1.0]))
-    return Rays(origins=start - forward, dirs=forward, background=rays.background)
+    ahead, back = d[:, 2:] > 1e-6, forward.new_tensor([0.0, 0.0, -1.0])
+    origins = torch.where(ahead, start - forward, start + back)
+    return Rays(origins=origins, dirs=torch.where(ahead, forward, back), background=rays.background)
 
 
 def to_ndc(points: Float[Tensor, "p 3"], ndc: Ndc) -> Float[Tensor, "p 3"]:

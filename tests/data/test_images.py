@@ -212,3 +212,43 @@ def test_an_exif_orientation_is_refused(tmp_path: Path) -> None:
 def test_no_views_is_an_error() -> None:
     with pytest.raises(ValueError, match="list of views is empty"):
         load_images([])
+
+
+def test_mapped_pixels_let_their_pages_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every batch reads far apart; the pages are released again and again, also within one large batch."""
+    monkeypatch.setenv("ISOSWEEP_CACHE", str(tmp_path / "cache"))
+    sources = [Source(save(tmp_path / f"{i}.png", noise(64, 64))) for i in range(4)]
+    plain, mapped = load_images(sources), load_images(sources, memory=0.0)
+    calls: list[int] = []
+    release = mapped._release
+    assert release is not None
+    monkeypatch.setattr(mapped, "_release", lambda: (calls.append(1), release()))
+    view, row, col = (torch.randint(n, (9000,)) for n in (4, 64, 64))
+    assert torch.equal(mapped.gather(view, row, col)[0], plain.gather(view, row, col)[0])
+    assert len(calls) == 4, "2048 pixels may be 128 MiB of pages"
+    assert torch.equal(mapped.image(3)[0], plain.image(3)[0])
+    assert plain._release is None
+
+
+@pytest.mark.skipif(
+    not Path("/proc/self/status").exists(), reason="resident memory is read from /proc: Linux only"
+)
+def test_reading_all_of_a_mapped_set_stays_small(tmp_path: Path) -> None:
+    def resident() -> int:
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return next(1024 * int(line.split()[1]) for line in lines if line.startswith("RssFile"))
+
+    n = 2**29
+    cache.write_cached(
+        tmp_path / "big.npy", (n // 4, 4), (np.zeros((2**12, 2**10, 4), np.uint8) for _ in range(32))
+    )
+    mapped = cache.open_cached(tmp_path / "big.npy", (n // 4, 4))
+    assert mapped is not None
+    store = ImageStore(
+        torch.from_numpy(mapped.pixels), torch.tensor([[2**12, 2**10]] * 32), False, mapped.release
+    )
+    before = resident()
+    for _ in range(40):
+        view, row, col = (torch.randint(k, (2000,)) for k in (32, 2**12, 2**10))
+        store.gather(view, row, col)
+    assert resident() - before < 300 * 2**20

@@ -1,7 +1,10 @@
+import dataclasses
+
 import pytest
 import torch
 
-from isosweep.data.pixels import draw
+from isosweep.data.pixels import Targets, draw, has_points
+from isosweep.types import Sightings
 from tests.support.analytic import SphereModel, sphere_scene
 
 CPU = torch.device("cpu")
@@ -44,3 +47,43 @@ def test_the_crop_keeps_to_the_middle():
 def test_an_unknown_background_lists_the_choices():
     with pytest.raises(ValueError, match="one of random, white, black, dataset, found 'grey'"):
         batch("grey")
+
+
+def pointed(**changes):
+    """Four views: the first sees points 0 and 1, the second point 1, the third none; point 2 is outside."""
+    points = torch.tensor([[0.1, 0, 0], [0.2, 0, 0], [5.0, 0, 0], [0.4, 0, 0]])
+    seen = Sightings(torch.tensor([0, 1, 2, 1, 2, 3]), torch.tensor([0, 3, 5, 5, 6, 6, 6]))
+    _, scene = batch(points=points, sightings=seen, **changes)
+    return scene
+
+
+def test_points_are_those_that_the_views_of_the_rays_see():
+    scene = pointed()
+    targets = Targets(scene, CPU)
+    g = torch.Generator().manual_seed(0)
+    first = targets.draw(torch.zeros(10, dtype=torch.long), 2000, g)[:, 0]
+    assert first.unique().tolist() == pytest.approx([0.1, 0.2])
+    assert (first < 0.15).float().mean() == pytest.approx(0.5, abs=0.05)
+    assert targets.draw(torch.ones(10, dtype=torch.long), 20, g)[:, 0].unique().tolist() == pytest.approx(
+        [0.2]
+    )
+    assert len(targets.draw(torch.full((10,), 2), 20, g)) == 0
+    # a view weighs as its rays do: half the draws are of view 3
+    both = targets.draw(torch.tensor([3, 1]), 2000, g)[:, 0]
+    assert (both > 0.3).float().mean() == pytest.approx(0.5, abs=0.05)
+    b = draw(scene, 64, "dataset", 0.0, g, CPU, targets, 32)
+    assert b.extras["points"].shape[1] == 3
+    assert draw(scene, 64, "dataset", 0.0, g, CPU).extras == {}
+
+
+def test_points_without_views_are_anyones_and_points_outside_are_none():
+    scene = pointed()
+    anyone = dataclasses.replace(scene, sightings=None)
+    drawn = Targets(anyone, CPU).draw(torch.tensor([2]), 200, torch.Generator().manual_seed(0))
+    assert drawn[:, 0].unique().tolist() == pytest.approx([0.1, 0.2, 0.4])
+    assert has_points(scene)
+    assert not has_points(dataclasses.replace(scene, points=scene.points + 9))
+    assert not has_points(dataclasses.replace(scene, points=None))
+    assert not has_points(dataclasses.replace(scene, splits={"train": (2,), "test": (2,)}))
+    with pytest.raises(ValueError, match="no structure-from-motion points inside its box"):
+        Targets(dataclasses.replace(scene, points=None), CPU)

@@ -82,6 +82,29 @@ def test_sparsity_and_curvature_by_hand():
     assert float(terms.curvature(o, batch())) == 3.0
 
 
+def test_sfm_is_the_mean_distance_at_the_points():
+    o = out(extras={"point_sdf": torch.tensor([0.5, -0.25, 0.0, 0.25])})
+    assert float(terms.sfm(o, batch())) == pytest.approx(0.25)
+    assert float(terms.sfm(out(extras={"point_sdf": torch.zeros(0)}), batch())) == 0
+
+
+def test_points_are_drawn_only_where_a_term_reads_them():
+    weighed = {"rgb": {"weight": 1.0, "fn": terms.rgb_l1}, "sfm": {"weight": 0.0, "fn": terms.sfm}}
+    assert TotalLoss(weighed).points == 0
+    weighed["sfm"]["weight"] = 0.1
+    loss = TotalLoss(weighed, points=7)
+    assert loss.points == 7
+    loss.check("neus", frozenset({"rgb", "extras.point_sdf"}), has_points=True)
+    with pytest.raises(
+        ValueError, match=r"loss term 'sfm' reads structure-from-motion points .*loss\.terms\.sfm"
+    ):
+        loss.check("neus", frozenset({"rgb", "extras.point_sdf"}), has_points=False)
+    with pytest.raises(
+        ValueError, match=r"'sfm' reads \['extras.point_sdf'\], which model 'nerf' does not return"
+    ):
+        loss.check("nerf", frozenset({"rgb"}))
+
+
 @pytest.mark.parametrize("counts", [[4], [3, 0, 5, 1], [0, 0, 7]])
 def test_distortion_equals_the_double_sum(counts):
     packed = samples(counts)

@@ -14,6 +14,7 @@ from jaxtyping import UInt8
 from isosweep.data.decode import Source
 
 log = logging.getLogger(__name__)
+_RANDOM: int | None = getattr(mmap, "MADV_RANDOM", None)
 _DONTNEED: int | None = getattr(mmap, "MADV_DONTNEED", None)
 _VERSION = 1
 """Raised whenever decoding the same files gives other bytes."""
@@ -55,6 +56,8 @@ class MappedPixels:
             start = file.tell()
             # copy-on-write: torch wants a writable array, the file stays as it is
             self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+        if _RANDOM is not None:
+            self._map.madvise(_RANDOM)
         count = int(np.prod(self.shape))
         self.pixels = np.frombuffer(self._map, self.dtype, count, start).reshape(self.shape)
 

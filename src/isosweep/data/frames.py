@@ -133,7 +133,7 @@ def _positive(size: float, why: str) -> float:
     return size
 
 
-def without_outliers(points: Points) -> Points:
+def without_outliers(points: Points) -> Float[np.ndarray, "q 3"]:
     """Points within 4 standard deviations of the median along every axis, by the median deviation.
 
     Twice, since the first round's spread is still the outliers' where they are many.

@@ -22,8 +22,8 @@ log = logging.getLogger(__name__)
 _GIB = 2**30
 _READ_AROUND = 2**16
 """Bytes that become resident when one mapped pixel is read (Linux maps 16 cached pages at once)."""
-_RESIDENT = 2**28
-"""Bytes of mapped pixels that may be resident before they are let go."""
+_RESIDENT = 2**27
+"""Bytes of mapped pixels that may be resident, as estimated, before they are let go."""
 
 
 @final
@@ -82,8 +82,7 @@ class ImageStore:
             # on CUDA the test would wait for the device at every batch
             self._check(view, row, col)
         flat = self._offsets[view] + row * self._width[view] + col
-        picked = self._pixels[flat].to(asked).float() / 255
-        self._read(len(flat) * _READ_AROUND)
+        picked = self._picked(flat).to(asked).float() / 255
         return picked[:, :3], picked[:, 3] if self.has_masks else None
 
     def image(self, view: int) -> tuple[Float[Tensor, "h w 3"], Float[Tensor, "h w"] | None]:
@@ -115,12 +114,21 @@ class ImageStore:
             self._release()
         return ImageStore(moved, self._hw, self._is_alpha)
 
+    def _picked(self, flat: Int[Tensor, " r"]) -> UInt8[Tensor, "r c"]:
+        if self._release is None:
+            return self._pixels[flat]
+        parts = []
+        for some in flat.split(_RESIDENT // _READ_AROUND):
+            parts.append(self._pixels[some])
+            self._read(len(some) * _READ_AROUND)
+        return torch.cat(parts) if parts else self._pixels[flat]
+
     def _read(self, resident: int) -> None:
         """Count bytes that became resident, at most, and let them go when they are many."""
         if self._release is None:
             return
         self._resident += resident
-        if self._resident > _RESIDENT:
+        if self._resident >= _RESIDENT:
             self._release()
             self._resident = 0
 
