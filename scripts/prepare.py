@@ -5,7 +5,7 @@
     python scripts/prepare.py inspect scene/
     python scripts/prepare.py inspect dataset=dtu scene=scan24
 
-Poses are found with pycolmap on the CPU (pip install 'isosweep[prepare]'). The same command again does only
+Poses are found with pycolmap on the CPU (the extra prepare). The same command again does only
 what is missing. docs/prepare.md tells the rest.
 """
 

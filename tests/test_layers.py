@@ -51,6 +51,7 @@ LAYERS = {
     "bench": 18,
     "launchers": 18,
 }
+SOLVERS = {"pycolmap"}
 KERNELS = {"numba", "triton", "tinycudann", "nerfacc", "llvmlite"}
 COMPOSERS = {"hydra", "omegaconf"}
 TORCH_FREE = {
@@ -99,6 +100,8 @@ def test_only_the_right_places_see_a_library(path):
         assert not roots & COMPOSERS, f"{path.name} sees {roots & COMPOSERS}"
     if here != "ops":
         assert not roots & KERNELS, f"{path.name} sees {roots & KERNELS}"
+    if (here, path.name) != ("prepare", "poses.py"):
+        assert not roots & SOLVERS, f"{path.name} sees {roots & SOLVERS}"
     if here in TORCH_FREE:
         assert "torch" not in roots, f"{path.name} sees torch"
 

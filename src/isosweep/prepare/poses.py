@@ -40,8 +40,8 @@ def library() -> Any:
         import pycolmap
     except ImportError as error:
         raise ImportError(
-            "poses are found with pycolmap, which is not installed: pip install 'isosweep[prepare]', or "
-            "bash scripts/with_env.sh pip install pycolmap"
+            "poses are found with pycolmap, which is not installed: pip install pycolmap, or "
+            "run it by bash scripts/with_env.sh, which installs it"
         ) from error
     pycolmap.logging.minloglevel = pycolmap.logging.ERROR.value
     return pycolmap
