@@ -100,10 +100,10 @@ def region_of_points(
 def given_region(box: tuple[float, ...] | None, sphere: tuple[float, ...] | None, margin: float) -> Region:
     """A region by the user's numbers. The sphere is taken as it is; a box gets one around it."""
     if sphere is not None:
-        centre, radius = np.array(sphere[:3]), float(sphere[3])
+        centre, radius = np.array(sphere[:3], np.float64), float(sphere[3])
         return Region(centre - radius, centre + radius, centre, radius, "the given sphere")
     assert box is not None
-    low, high = np.array(box[:3]), np.array(box[3:])
+    low, high = np.array(box[:3], np.float64), np.array(box[3:], np.float64)
     reach = float(np.linalg.norm(high - low) / 2)
     return Region(low, high, (low + high) / 2, reach * margin, "the given box")
 
@@ -135,14 +135,16 @@ def region_of_masks(solved: Solved, masks: Mapping[int, Bool[np.ndarray, "h w"]]
         framed[ok] += 1
         votes[ok] += mask[row, col]
     foreground = (framed > 0) & (votes >= 0.9 * framed)
-    first, _ = region_of_points(solved, foreground, margin)
+    first, kept = region_of_points(solved, foreground, margin)
     hull = visual_hull(solved, masks, first.centre, first.radius)
     if hull.empty or hull.clipped:
         why = "leave nothing of" if hull.empty else "do not bound"
         return replace(
             first, why=f"{first.why} (the masks {why} the region: they were not used for its size)"
         )
-    low, high = hull.centres.min(0) - hull.cell / 2, hull.centres.max(0) + hull.cell / 2
+    low, high = np.percentile(hull.centres, [TRIM, 100 - TRIM], axis=0)
     centre = (low + high) / 2
-    reach = np.linalg.norm(hull.centres - centre, axis=1).max() + hull.cell / 2
-    return Region(low, high, centre, float(reach * margin), f"the visual hull of {len(masks)} masks")
+    # few views leave spikes of the hull where nobody looks: its outer parts count as far as points are there
+    reach = float(np.percentile(np.linalg.norm(hull.centres - centre, axis=1), 100 - 2 * TRIM)) + hull.cell / 2
+    reach = max(reach, float(np.linalg.norm(solved.xyz[kept] - centre, axis=1).max()))
+    return Region(low, high, centre, reach * margin, f"the visual hull of {len(masks)} masks")

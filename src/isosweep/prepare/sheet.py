@@ -109,7 +109,8 @@ def _hull_facts(shown: Shown, hull: Hull | None, masks: dict[int, np.ndarray]) -
         f"{1 - mean:.1%} of the foreground pixels look into the sphere (worst view {shown.solved.names[worst]}: "
         f"{1 - missing[worst]:.1%})"
     )
-    if mean > 0.01 or (hull.in_sphere < 0.99 and not hull.clipped):
+    # few views leave spikes of the hull where nobody looks: they alone are no reason to warn
+    if mean > 0.01 or (hull.in_sphere < 0.9 and not hull.clipped):
         facts.append(
             "WARNING: a part of the object lies outside the sphere, where no surface is reconstructed: take a larger "
             "sphere (prepare.py --margin or --sphere, another scale_mat, dataset.scale) or masks that leave less"
