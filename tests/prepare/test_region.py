@@ -91,8 +91,10 @@ def test_a_given_region() -> None:
     sphere = given_region(None, (1, 2, 3, 4), 1.1)
     assert (sphere.centre.tolist(), sphere.radius) == ([1, 2, 3], 4)
     check_region(solved_demo(13), given_region(None, (*SHIFT, 1.0), 1.1))
+    one = replace(solved_demo(13), names=("a.jpg",))
+    behind = SHIFT + 2 * (one.c2w[0, :, 3] - SHIFT)
     with pytest.raises(ValueError, match=r"which no camera has in its picture; the points lie between"):
-        check_region(solved_demo(13), given_region(None, (1e4, 0, 0, 1), 1.1))
+        check_region(one, given_region(None, (*behind, 1.0), 1.1))
 
 
 def test_too_few_points_say_so() -> None:
