@@ -32,7 +32,9 @@ def test_blur_lowers_sharpness_and_exposure_does_not() -> None:
     picture = np.random.default_rng(0).integers(0, 120, (64, 64)).astype(np.float32)
     blurred = gaussian_filter(picture, 1.5)
     assert sharpness(blurred.astype(np.uint8)) < 0.2 * sharpness(picture.astype(np.uint8))
-    assert sharpness((2 * picture).astype(np.uint8)) == pytest.approx(sharpness(picture.astype(np.uint8)), rel=0.05)
+    assert sharpness((2 * picture).astype(np.uint8)) == pytest.approx(
+        sharpness(picture.astype(np.uint8)), rel=0.05
+    )
 
 
 def film(path: Path, n: int = 6, held: int = 3) -> Path:

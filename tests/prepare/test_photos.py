@@ -32,7 +32,9 @@ def copied(path: Path, tmp_path: Path, size: int = 0, name: str = "a.jpg"):
 @pytest.mark.parametrize(
     ("value", "corner"), [(1, (0, 0)), (3, (-1, -1)), (6, (0, -1)), (8, (-1, 0)), (2, (0, -1)), (5, (0, 0))]
 )
-def test_photographs_are_turned_as_their_exif_says(tmp_path: Path, value: int, corner: tuple[int, int]) -> None:
+def test_photographs_are_turned_as_their_exif_says(
+    tmp_path: Path, value: int, corner: tuple[int, int]
+) -> None:
     oriented(tmp_path / "a.jpg", value)
     pixels, _, turned = upright(tmp_path / "a.jpg")
     assert pixels.shape[:2] == ((72, 96) if value < 5 else (96, 72))

@@ -41,7 +41,9 @@ def made(tmp_path_factory) -> tuple[Options, list[str]]:
     (base / "photos").mkdir()
     for i, rgba in enumerate(textured_views(N, SIZE)[0]):
         Image.fromarray(rgba).save(base / "photos" / f"view {i:02d}.png")
-    options = Options(base / "photos", base / "scene", layouts=("neus", "blender", "nerfstudio", "colmap"), threads=2)
+    options = Options(
+        base / "photos", base / "scene", layouts=("neus", "blender", "nerfstudio", "colmap"), threads=2
+    )
     return options, run(options)[1]
 
 
@@ -51,14 +53,18 @@ def aligned_error(found: np.ndarray, true: np.ndarray) -> float:
     u, s, vt = np.linalg.svd(b.T @ a)
     d = np.diag([1, 1, np.sign(np.linalg.det(u @ vt))])
     rotation, scale = u @ d @ vt, (s * np.diag(d)).sum() / (a**2).sum()
-    return float(np.linalg.norm(scale * a @ rotation.T - b, axis=1).max() / np.linalg.norm(true, axis=1).mean())
+    return float(
+        np.linalg.norm(scale * a @ rotation.T - b, axis=1).max() / np.linalg.norm(true, axis=1).mean()
+    )
 
 
 def test_all_images_register_where_they_were_taken(made: tuple[Options, list[str]]) -> None:
     options, lines = made
     assert lines[0].startswith(f"{N} of {N} images registered")
     scene = colmap.load("s", path=str(options.out), test_every=None)
-    assert aligned_error(scene.cameras.c2w[:, :, 3].double().numpy(), textured_views(N, SIZE)[1][:, :, 3]) < 0.02
+    assert (
+        aligned_error(scene.cameras.c2w[:, :, 3].double().numpy(), textured_views(N, SIZE)[1][:, :, 3]) < 0.02
+    )
     assert scene.names == tuple(f"view_{i:02d}.png" for i in range(N))
 
 
@@ -73,7 +79,9 @@ def test_every_layout_loads_to_the_same_rays_and_world(made: tuple[Options, list
     row, col = torch.tensor([0, 40, 200]), torch.tensor([3, 90, 17])
     first = None
     for scene in scenes:
-        rays = [pixel_rays(scene.cameras, torch.full_like(row, v), row, col, torch.zeros(3)) for v in range(N)]
+        rays = [
+            pixel_rays(scene.cameras, torch.full_like(row, v), row, col, torch.zeros(3)) for v in range(N)
+        ]
         both = torch.cat([torch.cat([r.origins, r.dirs], 1) for r in rays])
         first = both if first is None else first
         assert float((both - first).abs().max()) < 1e-5
@@ -125,7 +133,9 @@ def test_trouble_is_reported_and_the_rest_registers(tmp_path: Path) -> None:
             turned.save(photos / f"photo_{i:03d}.jpg", quality=95, exif=exif)
     for i in (2, 6, 7):
         with Image.open(photos / f"photo_{i:03d}.jpg") as image:
-            image.crop((0, 32, 256, 224)).save(photos / f"photo_{i:03d}.jpg", quality=95, exif=image.getexif())
+            image.crop((0, 32, 256, 224)).save(
+                photos / f"photo_{i:03d}.jpg", quality=95, exif=image.getexif()
+            )
     (photos / "broken.jpg").write_bytes((photos / "photo_000.jpg").read_bytes()[:3000])
     noise = np.random.default_rng(0).integers(0, 255, (256, 256, 3), dtype=np.uint8)
     Image.fromarray(noise).save(photos / "stranger.jpg")
@@ -148,7 +158,13 @@ def test_images_without_anything_in_common_say_too_few_matches(tmp_path: Path) -
     (tmp_path / "photos").mkdir()
     for i in range(3):
         Image.new("RGB", (96, 96), (40 * i, 90, 90)).save(tmp_path / "photos" / f"{i}.png")
-    command = [sys.executable, str(ROOT / "scripts/prepare.py"), str(tmp_path / "photos"), "--out", str(tmp_path / "s")]
+    command = [
+        sys.executable,
+        str(ROOT / "scripts/prepare.py"),
+        str(tmp_path / "photos"),
+        "--out",
+        str(tmp_path / "s"),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
     assert done.returncode == 1
     assert "error: too few matches" in done.stderr
@@ -174,7 +190,9 @@ def test_the_mary_rose_registers(shared_data: Path, tmp_path: Path, video: bool)
 
         pictures = (np.asarray(Image.open(p).convert("RGB")) for p in sorted(source.iterdir()))
         source = write_video(tmp_path / "v.mp4", (p for p in pictures for _ in range(3)), 12)
-    made, _ = run(Options(source, tmp_path / "scene", layouts=("colmap",), size=400, features=2048, threads=2))
+    made, _ = run(
+        Options(source, tmp_path / "scene", layouts=("colmap",), size=400, features=2048, threads=2)
+    )
     facts = made.book.facts("poses")
     assert len(facts["registered"]) + len(facts["unregistered"]) == 41
     assert len(facts["registered"]) >= (38 if video else 40)

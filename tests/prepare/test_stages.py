@@ -98,7 +98,10 @@ def test_foreign_folders_are_left_alone(tmp_path: Path) -> None:
 
 
 def test_two_at_once_are_refused(tmp_path: Path) -> None:
-    code = f"from isosweep.prepare.stages import held\nfrom pathlib import Path\nwith held(Path({str(tmp_path)!r})): pass"
+    code = (
+        "from isosweep.prepare.stages import held\nfrom pathlib import Path\n"
+        f"with held(Path({str(tmp_path)!r})): pass"
+    )
     with held(tmp_path):
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode != 0

@@ -145,6 +145,8 @@ def region_of_masks(solved: Solved, masks: Mapping[int, Bool[np.ndarray, "h w"]]
     low, high = np.percentile(hull.centres, [TRIM, 100 - TRIM], axis=0)
     centre = (low + high) / 2
     # few views leave spikes of the hull where nobody looks: its outer parts count as far as points are there
-    reach = float(np.percentile(np.linalg.norm(hull.centres - centre, axis=1), 100 - 2 * TRIM)) + hull.cell / 2
+    reach = (
+        float(np.percentile(np.linalg.norm(hull.centres - centre, axis=1), 100 - 2 * TRIM)) + hull.cell / 2
+    )
     reach = max(reach, float(np.linalg.norm(solved.xyz[kept] - centre, axis=1).max()))
     return Region(low, high, centre, reach * margin, f"the visual hull of {len(masks)} masks")

@@ -79,7 +79,10 @@ def doubtful(photos: list[dict[str, Any]]) -> list[str]:
     for photo in photos:
         if photo["focal"]["doubtful"]:
             of_note.setdefault(photo["focal"]["note"], []).append(photo["source"])
-    return [f"{len(names)} of {len(photos)} photographs ({some(names)}): {note}" for note, names in of_note.items()]
+    return [
+        f"{len(names)} of {len(photos)} photographs ({some(names)}): {note}"
+        for note, names in of_note.items()
+    ]
 
 
 def some(names: list[str]) -> str:
