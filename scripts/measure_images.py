@@ -1,10 +1,10 @@
-"""Resident memory and step rate of training on many photographs, mapped from the cache and held in memory.
+"""Resident memory and step rate of training on many photographs, read from the cache and held in memory.
 
     python scripts/measure_images.py --views 1000 --folder /tmp/many
 
 Generates the images and a COLMAP text model once (a ring of cameras), then trains on them in turns with
 dataset.cache=true and dataset.cache=false, each as a whole run of its own process: load, steps, a
-scored view. The peak is of everything the process did; the first mapped run also decodes.
+scored view. The peak is of everything the process did; the first cached run also decodes.
 """
 
 import argparse
@@ -114,11 +114,11 @@ def main() -> None:
             rates[cache].append(found["steps_per_s"])
             peaks[cache] = max(peaks[cache], found["peak_gib"])
             print(
-                "mapped   " if cache else "in memory", {k: round(v, 2) for k, v in found.items()}, flush=True
+                "from file" if cache else "in memory", {k: round(v, 2) for k, v in found.items()}, flush=True
             )
     share = max(rates[True]) / max(rates[False])
     print(
-        f"{args.views} views of {args.width}x{args.height}: mapped {peaks[True]:.2f} GiB at the peak, in memory "
+        f"{args.views} views of {args.width}x{args.height}: from the file {peaks[True]:.2f} GiB at the peak, in memory "
         f"{peaks[False]:.2f} GiB; {share:.0%} of the in-memory step rate"
     )
 

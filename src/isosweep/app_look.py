@@ -51,7 +51,16 @@ def scene_lines(scene: Scene) -> list[str]:
         f"rays from {scene.near_far[0]:g} to {scene.near_far[1]:g}; "
         f"pixel centre {scene.cameras.pixel_centre:g}",
         f"ground truth: {scene.truth or scene.reference_points or 'none'}",
+        "points: " + _point_line(scene),
     ]
+
+
+def _point_line(scene: Scene) -> str:
+    if scene.points is None:
+        return "none"
+    inside = float((scene.points.abs().amax(-1) < scene.radius).float().mean())
+    seen = "" if scene.sightings is None else f", {len(scene.sightings.point)} sightings"
+    return f"{len(scene.points)}, {inside:.0%} of them in the box{seen}"
 
 
 def frusta(cameras: Cameras, depth: float) -> np.ndarray:

@@ -1,21 +1,20 @@
-"""Decoded pixels on disk: one memory-mapped .npy a set of images, written whole or not at all."""
+"""Decoded pixels on disk: one .npy a set of images, written whole or not at all."""
 
 import hashlib
 import logging
 import mmap
 import os
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Int, UInt8
 
 from isosweep.data.decode import Source
 
 log = logging.getLogger(__name__)
-_RANDOM: int | None = getattr(mmap, "MADV_RANDOM", None)
-_DONTNEED: int | None = getattr(mmap, "MADV_DONTNEED", None)
+_PREAD: Callable[[int, int, int], bytes] | None = getattr(os, "pread", None)
 _VERSION = 1
 """Raised whenever decoding the same files gives other bytes."""
 
@@ -40,39 +39,57 @@ def cache_key(sources: Sequence[Source], downscale: int, channels: int) -> str:
     return digest.hexdigest()[:20]
 
 
-class MappedPixels:
-    """A memory-mapped .npy of bytes; ``pixels`` is read like any array and never written.
+class FilePixels:
+    """The rows of a .npy of bytes, read from the file as they are asked for.
 
-    Pages that were read count as this process's memory until ``release`` lets them go; the system keeps
-    them in its own cache while it has room.
+    ``mapped`` is the same as a memory-mapped array, for its shape and for systems without pread. Rows are not
+    read through it elsewhere: every page that is touched counts as this process's memory, up to 2 MiB a
+    pixel where the system keeps the file in large pages, while a read leaves it to the system's cache.
     """
 
     def __init__(self, path: Path) -> None:
-        with path.open("rb") as file:
-            version = np.lib.format.read_magic(file)
-            if version != (1, 0):
-                raise ValueError(f"expected version 1.0 of the npy format, found {version}")
-            self.shape, _, self.dtype = np.lib.format.read_array_header_1_0(file)
-            start = file.tell()
-            # copy-on-write: torch wants a writable array, the file stays as it is
-            self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
-        if _RANDOM is not None:
-            self._map.madvise(_RANDOM)
+        self._file = path.open("rb")
+        version = np.lib.format.read_magic(self._file)
+        if version != (1, 0):
+            raise ValueError(f"expected version 1.0 of the npy format, found {version}")
+        self.shape, _, self.dtype = np.lib.format.read_array_header_1_0(self._file)
+        self._start = self._file.tell()
+        # copy-on-write: torch wants a writable array, the file stays as it is
+        whole = mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_COPY)
         count = int(np.prod(self.shape))
-        self.pixels = np.frombuffer(self._map, self.dtype, count, start).reshape(self.shape)
+        self.mapped = np.frombuffer(whole, self.dtype, count, self._start).reshape(self.shape)
 
-    def release(self) -> None:
-        """Let the pages go that were read so far (nothing where the system has no such call)."""
-        if _DONTNEED is not None:
-            self._map.madvise(_DONTNEED)
+    def rows(self, index: Int[np.ndarray, " r"]) -> UInt8[np.ndarray, "r c"]:
+        """Rows in any order."""
+        if _PREAD is None:
+            return self.mapped[index]
+        size, number = self.shape[1], self._file.fileno()
+        places = (self._start + index * size).tolist()
+        data = bytearray().join([_PREAD(number, size, place) for place in places])
+        return np.frombuffer(data, np.uint8).reshape(len(index), size)
+
+    def span(self, first: int, count: int) -> UInt8[np.ndarray, "r c"]:
+        """``count`` rows one after another."""
+        if _PREAD is None:
+            return self.mapped[first : first + count]
+        size, data = self.shape[1], bytearray()
+        while len(data) < count * size:
+            place = self._start + first * size + len(data)
+            part = _PREAD(self._file.fileno(), min(count * size - len(data), 2**26), place)
+            if not part:
+                raise OSError(
+                    f"{self._file.name} ends at byte {place}: the image cache was cut off while in use"
+                )
+            data += part
+        return np.frombuffer(data, np.uint8).reshape(count, size)
 
 
-def open_cached(path: Path, shape: tuple[int, int]) -> MappedPixels | None:
-    """The mapped pixels, or None where there is no file of this shape."""
+def open_cached(path: Path, shape: tuple[int, int]) -> FilePixels | None:
+    """The file's pixels, or None where there is no file of this shape."""
     if not path.is_file():
         return None
     try:
-        found = MappedPixels(path)
+        found = FilePixels(path)
     except (ValueError, EOFError) as error:
         log.warning("image cache %s is damaged (%s): decoding again", path, error)
         return None

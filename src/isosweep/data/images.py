@@ -6,7 +6,7 @@ a batch, V views.
 
 import logging
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import final
 
@@ -15,29 +15,27 @@ import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
-from isosweep.data.cache import MappedPixels, cache_folder, cache_key, open_cached, write_cached
+from isosweep.data.cache import FilePixels, cache_folder, cache_key, open_cached, write_cached
 from isosweep.data.decode import Source, decode, read_header
 
 log = logging.getLogger(__name__)
 _GIB = 2**30
-_READ_AROUND = 2**16
-"""Bytes that become resident when one mapped pixel is read (Linux maps 16 cached pages at once)."""
-_RESIDENT = 2**27
-"""Bytes of mapped pixels that may be resident, as estimated, before they are let go."""
+_MOVED = 2**27
+"""Bytes that go to a device at once."""
 
 
 @final
 class ImageStore:
-    """Implements types.Images on one flat uint8 array, in memory, memory-mapped or on a CUDA device."""
+    """Implements types.Images on one flat uint8 array, in memory, in a file or on a CUDA device."""
 
     def __init__(
         self,
         pixels: UInt8[Tensor, "n c"],
         hw: Int[Tensor, "v 2"],
         is_alpha: bool,
-        release: Callable[[], None] | None = None,
+        file: FilePixels | None = None,
     ) -> None:
-        """``release`` lets the pages go that reading mapped pixels made resident."""
+        """``file``: where the pixels lie that ``pixels`` maps; they are then read from it, pixel by pixel."""
         counts = hw.prod(-1)
         if len(pixels) != int(counts.sum()) or pixels.shape[1] not in (3, 4):
             raise ValueError(
@@ -49,7 +47,7 @@ class ImageStore:
         self._offsets = (counts.cumsum(0) - counts).to(pixels.device)
         self._width = hw[:, 1].to(pixels.device)
         self._height = hw[:, 0].to(pixels.device)
-        self._release, self._resident = release, 0
+        self._file = file
 
     @property
     def hw(self) -> Int[Tensor, "v 2"]:
@@ -89,8 +87,7 @@ class ImageStore:
         """Straight colour and mask in [0, 1] of one view, on the CPU."""
         h, w = self._hw[view].tolist()
         start = int(self._offsets[view])
-        picked = self._pixels[start : start + h * w].cpu().float().view(h, w, -1) / 255
-        self._read(h * w * self._pixels.shape[1])
+        picked = self._span(start, h * w).cpu().float().view(h, w, -1) / 255
         return picked[..., :3], picked[..., 3] if self.has_masks else None
 
     def to(self, device: torch.device | str) -> "ImageStore":
@@ -105,32 +102,21 @@ class ImageStore:
                     free / _GIB,
                 )
                 return self
-        if self._release is None or device == self._pixels.device:
-            return ImageStore(self._pixels.to(device), self._hw, self._is_alpha, self._release)
+        if device == self._pixels.device:
+            return self
         moved = torch.empty_like(self._pixels, device=device)
-        rows = _RESIDENT // self._pixels.shape[1]
+        rows = _MOVED // self._pixels.shape[1]
         for start in range(0, len(moved), rows):
-            moved[start : start + rows] = self._pixels[start : start + rows].to(device)
-            self._release()
+            moved[start : start + rows] = self._span(start, min(rows, len(moved) - start)).to(device)
         return ImageStore(moved, self._hw, self._is_alpha)
 
     def _picked(self, flat: Int[Tensor, " r"]) -> UInt8[Tensor, "r c"]:
-        if self._release is None:
-            return self._pixels[flat]
-        parts = []
-        for some in flat.split(_RESIDENT // _READ_AROUND):
-            parts.append(self._pixels[some])
-            self._read(len(some) * _READ_AROUND)
-        return torch.cat(parts) if parts else self._pixels[flat]
+        return self._pixels[flat] if self._file is None else torch.from_numpy(self._file.rows(flat.numpy()))
 
-    def _read(self, resident: int) -> None:
-        """Count bytes that became resident, at most, and let them go when they are many."""
-        if self._release is None:
-            return
-        self._resident += resident
-        if self._resident >= _RESIDENT:
-            self._release()
-            self._resident = 0
+    def _span(self, start: int, count: int) -> UInt8[Tensor, "r c"]:
+        if self._file is None:
+            return self._pixels[start : start + count]
+        return torch.from_numpy(self._file.span(start, count))
 
     def _check(self, view: Tensor, row: Tensor, col: Tensor) -> None:
         if view.numel() == 0:
@@ -147,7 +133,7 @@ def load_images(
     """Decodes views once into bytes.
 
     Up to ``memory`` GiB they live in memory; more, or images whose distortion is taken out, go into a
-    file in the cache folder (data/cache.py), which later runs open at once, mapped where it is large.
+    file in the cache folder (data/cache.py), which later runs open at once and read pixel by pixel.
     ``cache=False`` always keeps them in memory and undistorts them in every run. Views without a mask or
     alpha among views that have one count as foreground everywhere.
 
@@ -166,13 +152,13 @@ def load_images(
     files = any(s.mask is not None for s in sources)
     alpha = not files and any(h.alpha for h in headers)
     shape = (int(hw.prod(1).sum()), 4 if files or alpha else 3)
-    release = None
+    file = None
     large = shape[0] * shape[1] > memory * _GIB
     if cache and (large or any(s.warp is not None for s in sources)):
-        mapped = _mapped(sources, shape, downscale)
-        pixels, release = mapped.pixels, mapped.release
+        file = _cached(sources, shape, downscale)
+        pixels = file.mapped
         if not large:
-            pixels, release = pixels.copy(), None
+            pixels, file = file.span(0, shape[0]), None
     else:
         pixels = np.empty(shape, np.uint8)
         start = 0
@@ -180,19 +166,19 @@ def load_images(
             flat = view.reshape(-1, shape[1])
             pixels[start : start + len(flat)] = flat
             start += len(flat)
-    return ImageStore(torch.from_numpy(pixels), torch.from_numpy(hw), alpha, release)
+    return ImageStore(torch.from_numpy(pixels), torch.from_numpy(hw), alpha, file)
 
 
-def _mapped(sources: Sequence[Source], shape: tuple[int, int], downscale: int) -> MappedPixels:
+def _cached(sources: Sequence[Source], shape: tuple[int, int], downscale: int) -> FilePixels:
     path = cache_folder() / "images" / f"{cache_key(sources, downscale, shape[1])}.npy"
-    pixels = open_cached(path, shape)
-    if pixels is None:
+    found = open_cached(path, shape)
+    if found is None:
         log.info("decoding %d images into %s", len(sources), path)
         write_cached(path, shape, _decoded(sources, shape[1] == 4, downscale))
-        pixels = open_cached(path, shape)
-    if pixels is None:
+        found = open_cached(path, shape)
+    if found is None:
         raise OSError(f"the image cache {path} was written but cannot be read back: is the disk damaged?")
-    return pixels
+    return found
 
 
 def _decoded(sources: Sequence[Source], with_mask: bool, downscale: int) -> Iterator[np.ndarray]:
