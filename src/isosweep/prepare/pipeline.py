@@ -208,7 +208,7 @@ class Preparation:
                 self.threads, task.tick,
             )  # fmt: skip
         log.info("features  %d an image (%d to %d)", int(np.median(counts)), min(counts), max(counts))
-        return {"counts": dict(zip(names, counts, strict=True))}, [database]
+        return {"counts": dict(zip(names, counts, strict=True)), "said": said}, [database]
 
     def _feature_masks(self) -> Path | None:
         """COLMAP's name of a mask is <image>.png."""
