@@ -43,6 +43,7 @@ LAYERS = {
     "evaluation": 9,
     "external": 10,
     "export": 10,
+    "prepare": 10,
     "trackers": 10,
     "config_errors": 10,
     "config": 11,
@@ -54,9 +55,11 @@ LAYERS = {
     "app_run": 15,
     "app_look": 16,
     "app": 17,
+    "app_inspect": 17,
     "bench": 18,
     "launchers": 18,
 }
+SOLVERS = {"pycolmap"}
 KERNELS = {"numba", "triton", "tinycudann", "nerfacc", "llvmlite"}
 TORCH_FREE = {
     "record", "report", "settings", "interrupts", "config", "config_check", "config_errors", "config_names",
@@ -106,6 +109,8 @@ def test_only_the_right_places_see_a_library(path):
         assert not roots & COMPOSERS, f"{path.name} sees {roots & COMPOSERS}"
     if here != "ops":
         assert not roots & KERNELS, f"{path.name} sees {roots & KERNELS}"
+    if (here, path.name) != ("prepare", "poses.py"):
+        assert not roots & SOLVERS, f"{path.name} sees {roots & SOLVERS}"
     if here in TORCH_FREE:
         assert "torch" not in roots, f"{path.name} sees torch"
 

@@ -1,0 +1,1 @@
+"""Photographs or a video to a scene that trains: frames, poses, masks, region, layouts, contact sheet."""

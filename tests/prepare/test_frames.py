@@ -1,0 +1,101 @@
+"""Frames of a video: the sharpest of each interval, held pictures once, turned upright, damage named."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from isosweep.prepare.frames import SMALL, Frame, choose, extract, sharpness
+from isosweep.video import write_video
+
+
+def frame(index: int, sharp: float, picture: int | None = None) -> Frame:
+    rng = np.random.default_rng(index if picture is None else picture)
+    return Frame(index, index / 24, sharp, rng.integers(0, 255, (SMALL, SMALL), dtype=np.uint8))
+
+
+def test_the_sharpest_of_each_interval() -> None:
+    frames = [frame(i, sharp) for i, sharp in enumerate((1, 5, 2, 3, 9, 1, 7, 2, 3))]
+    assert choose(frames, 3) == [1, 4, 6]
+    assert choose(frames, 100) == list(range(9))
+
+
+def test_a_held_picture_counts_once() -> None:
+    frames = [frame(i, sharp=i % 4, picture=i // 4) for i in range(20)]
+    assert choose(frames, 100) == [3, 7, 11, 15, 19]
+
+
+def test_blur_lowers_sharpness_and_exposure_does_not() -> None:
+    from scipy.ndimage import gaussian_filter
+
+    picture = np.random.default_rng(0).integers(0, 120, (64, 64)).astype(np.float32)
+    blurred = gaussian_filter(picture, 1.5)
+    assert sharpness(blurred.astype(np.uint8)) < 0.2 * sharpness(picture.astype(np.uint8))
+    assert sharpness((2 * picture).astype(np.uint8)) == pytest.approx(
+        sharpness(picture.astype(np.uint8)), rel=0.05
+    )
+
+
+def film(path: Path, n: int = 6, held: int = 3) -> Path:
+    rng = np.random.default_rng(0)
+    pictures = [rng.integers(0, 255, (12, 16, 3), dtype=np.uint8).repeat(8, 0).repeat(8, 1) for _ in range(n)]
+    return write_video(path, (p for p in pictures for _ in range(held)), 12)
+
+
+def test_a_video_of_held_photographs_gives_each_back(tmp_path: Path) -> None:
+    counted = []
+    made, seen = extract(
+        film(tmp_path / "v.mp4"), tmp_path / "f", 50, 0, 0, None, counted.append, lambda: None
+    )
+    assert seen == 18
+    assert counted == [36]
+    assert len(made) == 6
+    assert [w for _, w, _, _ in made] == [128] * 6
+    assert sorted(p.name for p in (tmp_path / "f").iterdir()) == [name for name, *_ in made]
+    short, _ = extract(tmp_path / "v.mp4", tmp_path / "g", 50, 64, 0.5, 1.0, counted.append, lambda: None)
+    assert [(w, h) for _, w, h, _ in short] == [(64, 48)] * len(short)
+    assert all(0.5 <= time <= 1.0 for *_, time in short)
+
+
+def test_a_phone_video_is_turned_upright(tmp_path: Path) -> None:
+    import av
+
+    pixels = np.zeros((64, 96, 3), np.uint8)
+    pixels[:16, :24] = 255
+    with av.open(str(tmp_path / "v.mp4"), "w") as container:
+        stream = container.add_stream("libx264" if "libx264" in av.codecs_available else "mpeg4", rate=5)
+        stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
+        for _ in range(3):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+        container.mux(stream.encode())
+    _patch_matrix(tmp_path / "v.mp4")
+    made, _ = extract(tmp_path / "v.mp4", tmp_path / "f", 5, 0, 0, None, lambda n: None, lambda: None)
+    name, width, height, _ = made[0]
+    assert (width, height) == (64, 96)
+    bright = np.asarray(Image.open(tmp_path / "f" / name).convert("L"))
+    assert bright[:20, -12:].min() > 200, "turned clockwise: the top left corner is at the top right"
+
+
+def _patch_matrix(path: Path) -> None:
+    """Write 'turn 90 degrees clockwise' into the track's header, as a phone held upright does."""
+    import struct
+
+    data = bytearray(path.read_bytes())
+    at = data.find(b"tkhd") + 4
+    place = at + 4 + 20 + 16  # version and flags, times and ids, reserved to volume
+    one = 0x10000
+    assert struct.unpack_from(">i", data, place)[0] == one
+    struct.pack_into(">9i", data, place, 0, one, 0, -one, 0, 0, 64 * one, 0, 0x40000000)
+    path.write_bytes(bytes(data))
+
+
+def test_damaged_and_empty_videos_say_so(tmp_path: Path) -> None:
+    def run(path: Path, **options) -> None:
+        extract(path, tmp_path / "f", 5, 0, options.get("start", 0), None, lambda n: None, lambda: None)
+
+    (tmp_path / "zero.mp4").write_bytes(b"\0" * 4000)
+    with pytest.raises(ValueError, match=r"cannot open .*zero.mp4 \(4000 bytes\).*damaged or cut off"):
+        run(tmp_path / "zero.mp4")
+    with pytest.raises(ValueError, match=r"no frame of .* lies between 99 s and its end"):
+        run(film(tmp_path / "v.mp4", 3), start=99)

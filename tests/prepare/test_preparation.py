@@ -1,0 +1,199 @@
+"""The whole preparation with pycolmap, on photographs of a rendered solid whose poses are known."""
+
+import json
+import logging
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from isosweep.data import blender, colmap, nerfstudio, neus_layout
+from isosweep.geometry import pixel_rays
+from isosweep.prepare import poses
+from isosweep.prepare.options import Options
+from isosweep.prepare.pipeline import Preparation
+from isosweep.prepare.progress import Progress
+from tests.support.textured import textured_views, write_photos
+
+ROOT = Path(__file__).resolve().parents[2]
+N, SIZE = 10, 256
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _needs_pycolmap():
+    pytest.importorskip("pycolmap", reason="poses need the extra 'prepare' (pycolmap)")
+
+
+def run(options: Options) -> tuple[Preparation, list[str]]:
+    made = Preparation(options, Progress(False))
+    return made, made.run()
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory) -> tuple[Options, list[str]]:
+    """RGBA photographs prepared in all four layouts."""
+    base = tmp_path_factory.mktemp("prepare")
+    (base / "photos").mkdir()
+    for i, rgba in enumerate(textured_views(N, SIZE)[0]):
+        Image.fromarray(rgba).save(base / "photos" / f"view {i:02d}.png")
+    options = Options(
+        base / "photos", base / "scene", layouts=("neus", "blender", "nerfstudio", "colmap"), threads=2
+    )
+    return options, run(options)[1]
+
+
+def aligned_error(found: np.ndarray, true: np.ndarray) -> float:
+    """Largest distance of centres after the best similarity (Umeyama 1991), over the cameras' mean distance."""
+    a, b = found - found.mean(0), true - true.mean(0)
+    u, s, vt = np.linalg.svd(b.T @ a)
+    d = np.diag([1, 1, np.sign(np.linalg.det(u @ vt))])
+    rotation, scale = u @ d @ vt, (s * np.diag(d)).sum() / (a**2).sum()
+    return float(
+        np.linalg.norm(scale * a @ rotation.T - b, axis=1).max() / np.linalg.norm(true, axis=1).mean()
+    )
+
+
+def test_all_images_register_where_they_were_taken(made: tuple[Options, list[str]]) -> None:
+    options, lines = made
+    assert lines[0].startswith(f"{N} of {N} images registered")
+    scene = colmap.load("s", path=str(options.out), test_every=None)
+    assert (
+        aligned_error(scene.cameras.c2w[:, :, 3].double().numpy(), textured_views(N, SIZE)[1][:, :, 3]) < 0.02
+    )
+    assert scene.names == tuple(f"view_{i:02d}.png" for i in range(N))
+
+
+def test_every_layout_loads_to_the_same_rays_and_world(made: tuple[Options, list[str]]) -> None:
+    path = str(made[0].out)
+    scenes = [
+        neus_layout.load("s", "dtu", path=path),
+        blender.load("s", path=path),
+        nerfstudio.load("s", path=path, test_every=None),
+        colmap.load("s", path=path, test_every=None),
+    ]
+    row, col = torch.tensor([0, 40, 200]), torch.tensor([3, 90, 17])
+    first = None
+    for scene in scenes:
+        rays = [
+            pixel_rays(scene.cameras, torch.full_like(row, v), row, col, torch.zeros(3)) for v in range(N)
+        ]
+        both = torch.cat([torch.cat([r.origins, r.dirs], 1) for r in rays])
+        first = both if first is None else first
+        assert float((both - first).abs().max()) < 1e-5
+        assert np.allclose(scene.to_world, scenes[0].to_world, atol=1e-12)
+        assert scene.images.has_masks
+        assert scene.use_masks
+
+
+def test_the_masks_decide_on_the_sphere(made: tuple[Options, list[str]]) -> None:
+    options, lines = made
+    assert any("region: " in line and "masks" in line for line in lines)
+    assert any("100.0% of the foreground pixels look into the sphere" in line for line in lines)
+    assert any("loss=mask" in line and "dataset=colmap" in line for line in lines)
+    with Image.open(options.out / "contact.png") as sheet:
+        assert sheet.width == 1600
+
+
+def test_the_same_command_does_nothing_and_a_change_only_its_part(
+    made: tuple[Options, list[str]], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    options, _ = made
+    again, lines = run(options)
+    assert again.book.done == []
+    assert lines[0] == "everything was up to date"
+    wider, _ = run(replace(options, margin=1.3, layouts=("neus",)))
+    assert wider.book.done == ["region", "neus", "blender", "nerfstudio", "colmap", "sheet"]
+    assert "margin was 1.1, is 1.3" in caplog.text
+    new = json.loads((options.out / "isosweep.json").read_text())["to_world"]
+    assert new == neus_layout.load("s", "dtu", path=str(options.out)).to_world.tolist()
+    (options.out / "cameras_sphere.npz").unlink()
+    back, _ = run(replace(options, margin=1.3, layouts=("neus",)))
+    assert back.book.done == ["neus"]
+
+
+def test_trouble_is_reported_and_the_rest_registers(tmp_path: Path) -> None:
+    """A wrong EXIF, lying and cropped photographs, a damaged file, a stranger: eleven of twelve remain."""
+    photos = tmp_path / "photos"
+    write_photos(photos, N, SIZE, f35=46)
+    with Image.open(photos / "photo_005.jpg") as image:
+        exif = image.getexif()
+        exif.get_ifd(0x8769)[0xA405] = 2000
+        image.save(photos / "photo_005.jpg", quality=95, exif=exif)
+    for i in (1, 4):
+        with Image.open(photos / f"photo_{i:03d}.jpg") as image:
+            turned = image.transpose(Image.Transpose.ROTATE_90)
+            exif = image.getexif()
+            exif[0x0112] = 6
+            turned.save(photos / f"photo_{i:03d}.jpg", quality=95, exif=exif)
+    for i in (2, 6, 7):
+        with Image.open(photos / f"photo_{i:03d}.jpg") as image:
+            image.crop((0, 32, 256, 224)).save(
+                photos / f"photo_{i:03d}.jpg", quality=95, exif=image.getexif()
+            )
+    (photos / "broken.jpg").write_bytes((photos / "photo_000.jpg").read_bytes()[:3000])
+    noise = np.random.default_rng(0).integers(0, 255, (256, 256, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(photos / "stranger.jpg")
+    made, lines = run(Options(photos, tmp_path / "scene", layouts=("colmap",), threads=2))
+    text = "\n".join(lines)
+    assert f"{N} of {N + 1} images registered" in text
+    assert "not registered: stranger.jpg" in text
+    assert "stranger.jpg: fits 0 other images" in text
+    assert "skipped: broken.jpg" in text
+    assert "(photo_005.jpg): EXIF focal length 2000 mm" in text
+    facts = made.book.facts("images")
+    assert sum(p["turned"] for p in facts["photos"]) == 2
+    scene = colmap.load("s", path=str(tmp_path / "scene"), test_every=None)
+    assert len({tuple(hw) for hw in scene.cameras.hw.tolist()}) == 2
+    true = textured_views(N, SIZE)[1][:, :, 3]
+    assert aligned_error(scene.cameras.c2w[:, :, 3].double().numpy(), true) < 0.03
+
+
+def test_images_without_anything_in_common_say_too_few_matches(tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    for i in range(3):
+        Image.new("RGB", (96, 96), (40 * i, 90, 90)).save(tmp_path / "photos" / f"{i}.png")
+    command = [
+        sys.executable,
+        str(ROOT / "scripts/prepare.py"),
+        str(tmp_path / "photos"),
+        "--out",
+        str(tmp_path / "s"),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+    assert done.returncode == 1
+    assert "error: too few matches" in done.stderr
+    assert "3 images have fewer than 200 features, such as 0.png" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_without_pycolmap_it_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pycolmap", None)
+    with pytest.raises(ImportError, match="pip install pycolmap"):
+        poses.library()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("video", [False, True], ids=["photographs", "video"])
+def test_the_mary_rose_registers(shared_data: Path, tmp_path: Path, video: bool) -> None:
+    """41 real photographs, and a video of them, at a reduced size; docs/prepare.md has the full one."""
+    source = shared_data / "colmap_maryrose" / "images"
+    if not source.is_dir():
+        pytest.skip(f"no {source}")
+    if video:
+        from isosweep.video import write_video
+
+        pictures = (np.asarray(Image.open(p).convert("RGB")) for p in sorted(source.iterdir()))
+        source = write_video(tmp_path / "v.mp4", (p for p in pictures for _ in range(3)), 12)
+    made, _ = run(
+        Options(source, tmp_path / "scene", layouts=("colmap",), size=400, features=2048, threads=2)
+    )
+    facts = made.book.facts("poses")
+    assert len(facts["registered"]) + len(facts["unregistered"]) == 41
+    assert len(facts["registered"]) >= (38 if video else 40)
+    assert facts["error"] < 1.0
