@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from isosweep import evaluation
+from isosweep import evaluation, lpips
 from isosweep.settings import EvalSettings
 from isosweep.types import Mesh
 from tests.support.analytic import KNOBS, SphereModel, StoredImages, sphere, sphere_scene, torus
@@ -181,7 +181,7 @@ def test_scores_that_cannot_be_had_are_none_with_a_reason(tmp_path: Path) -> Non
 def test_lpips_without_weights_is_none_and_said_once(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(evaluation.lpips, "load_lpips", lambda net: (None, "get them so"))
+    monkeypatch.setattr(lpips, "load_lpips", lambda net: (None, "get them so"))
     model = SphereModel(0.5)
     with caplog.at_level(logging.WARNING, logger="isosweep"):
         scores = evaluation.evaluate(model, sphere_scene(model), KNOBS, EvalSettings(geometry=False))
