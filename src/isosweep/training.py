@@ -14,6 +14,7 @@ from torch import nn
 
 from isosweep import checkpoint, interrupts, schedules
 from isosweep.data.pixels import Targets, draw
+from isosweep.data.working_set import WorkingSet, is_large, new_pieces
 from isosweep.losses.total import TotalLoss, check_finite
 from isosweep.models.base import Model
 from isosweep.settings import OptimSettings, TrainSettings
@@ -159,6 +160,10 @@ def train(
     dtype = _autocast_dtype(settings, device)
     progress = _Progress(settings.max_steps, state.step)
     targets = Targets(scene, device) if loss.points else None
+    working = None
+    if is_large(scene):
+        new = new_pieces(settings.rays, settings.target_samples)
+        working = WorkingSet(scene, state.generator.initial_seed(), new, device)
     model.train()
     while state.step < settings.max_steps:
         began = time.perf_counter()
@@ -169,8 +174,18 @@ def train(
         model.update(step, settings.max_steps, state.generator)
         knobs = model.knobs(step, settings.max_steps)
         crop = settings.precrop if step < settings.precrop_until * settings.max_steps else 0.0
+        if working is not None:
+            working.advance(step)
         batch = draw(
-            scene, state.rays, settings.background, crop, state.generator, device, targets, loss.points
+            scene,
+            state.rays,
+            settings.background,
+            crop,
+            state.generator,
+            device,
+            points=targets,
+            n_points=loss.points,
+            working=working,
         )
         with torch.autocast(device.type, dtype=dtype, enabled=dtype is not None):
             out = model(batch.rays, knobs, want, state.generator)

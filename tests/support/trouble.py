@@ -15,10 +15,10 @@ from isosweep.types import Batch, Scene
 from tests.test_app import load_ball
 
 
-def slowly(*arguments: Any) -> Batch:
+def slowly(*arguments: Any, **named: Any) -> Batch:
     """A batch that takes its time and leaves the cores to others."""
     time.sleep(0.08)
-    return pixels.draw(*arguments)
+    return pixels.draw(*arguments, **named)
 
 
 def load(scene: str, **options: Any) -> Scene:

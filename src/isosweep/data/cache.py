@@ -1,13 +1,11 @@
 """Decoded pixels on disk: one .npy a set of images, written whole or not at all."""
 
-import functools
 import hashlib
 import logging
 import mmap
 import os
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -19,18 +17,6 @@ log = logging.getLogger(__name__)
 _PREAD: Callable[[int, int, int], bytes] | None = getattr(os, "pread", None)
 _FADVISE: Callable[[int, int, int, int], None] | None = getattr(os, "posix_fadvise", None)
 _WILLNEED: int | None = getattr(os, "POSIX_FADV_WILLNEED", None)
-_READERS = 16
-
-
-@functools.cache
-def _readers() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(_READERS, "pixels")
-
-
-if hasattr(os, "register_at_fork"):
-    # threads do not survive a fork
-    os.register_at_fork(after_in_child=_readers.cache_clear)
-
 
 _VERSION = 1
 """Raised whenever decoding the same files gives other bytes."""
@@ -75,24 +61,29 @@ class FilePixels:
         whole = mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_COPY)
         count = int(np.prod(self.shape))
         self.mapped = np.frombuffer(whole, self.dtype, count, self._start).reshape(self.shape)
-        if _FADVISE is not None and _WILLNEED is not None:
-            # read ahead into the system's cache as far as it has room, in order and not pixel by pixel
-            for place in range(0, len(whole), 2**21):
-                _FADVISE(self._file.fileno(), place, 2**21, _WILLNEED)
 
     def rows(self, index: Int[np.ndarray, " r"]) -> UInt8[np.ndarray, "r c"]:
         """Rows in any order."""
-        if _PREAD is None:
-            return self.mapped[index]
-        # a read that the system's cache does not hold waits for the disk, and many wait at once
-        shares = np.array_split(self._start + index * self.shape[1], max(1, min(_READERS, len(index) // 64)))
-        data = bytearray().join(_readers().map(self._joined, shares))
-        return np.frombuffer(data, np.uint8).reshape(len(index), self.shape[1])
+        self.announce(index, 1)
+        return self.runs(index, 1)[:, 0]
 
-    def _joined(self, places: Int[np.ndarray, " r"]) -> bytes:
-        assert _PREAD is not None, "rows() asks"
-        size, number = self.shape[1], self._file.fileno()
-        return b"".join([_PREAD(number, size, place) for place in places.tolist()])
+    def runs(self, first: Int[np.ndarray, " n"], length: int) -> UInt8[np.ndarray, "n length c"]:
+        """``length`` rows from each place on; anything beyond the end of the file. Where they were announced
+        before, nothing waits for the disk."""
+        if _PREAD is None:
+            return self.mapped[np.minimum(first[:, None] + np.arange(length), self.shape[0] - 1)]
+        size, number = length * self.shape[1], self._file.fileno()
+        places = (self._start + first * self.shape[1]).tolist()
+        data = bytearray().join([_PREAD(number, size, place).ljust(size, b"\0") for place in places])
+        return np.frombuffer(data, np.uint8).reshape(len(first), length, self.shape[1])
+
+    def announce(self, first: Int[np.ndarray, " n"], length: int) -> None:
+        """Asks the system to read what `runs` will ask for, all at once and without waiting for the disk."""
+        if _FADVISE is None or _WILLNEED is None:
+            return
+        size, number = length * self.shape[1], self._file.fileno()
+        for place in (self._start + first * self.shape[1]).tolist():
+            _FADVISE(number, place, size, _WILLNEED)
 
     def span(self, first: int, count: int) -> UInt8[np.ndarray, "r c"]:
         """``count`` rows one after another."""

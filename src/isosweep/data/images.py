@@ -70,6 +70,11 @@ class ImageStore:
     def device(self) -> torch.device:
         return self._pixels.device
 
+    @property
+    def in_file(self) -> bool:
+        """Whether pixels are read from a file whenever they are asked for."""
+        return self._file is not None
+
     def gather(
         self, view: Int[Tensor, " r"], row: Int[Tensor, " r"], col: Int[Tensor, " r"]
     ) -> tuple[Float[Tensor, "r 3"], Float[Tensor, " r"] | None]:
@@ -79,8 +84,7 @@ class ImageStore:
         if home.type == "cpu":
             # on CUDA the test would wait for the device at every batch
             self._check(view, row, col)
-        flat = self._offsets[view] + row * self._width[view] + col
-        picked = self._picked(flat).to(asked).float() / 255
+        picked = self._picked(self._places(view, row, col)).to(asked).float() / 255
         return picked[:, :3], picked[:, 3] if self.has_masks else None
 
     def image(self, view: int) -> tuple[Float[Tensor, "h w 3"], Float[Tensor, "h w"] | None]:
@@ -89,6 +93,28 @@ class ImageStore:
         start = int(self._offsets[view])
         picked = self._span(start, h * w).cpu().float().view(h, w, -1) / 255
         return picked[..., :3], picked[..., 3] if self.has_masks else None
+
+    def room(self, n: int, length: int) -> UInt8[Tensor, "n length c"]:
+        """Memory for pieces."""
+        return torch.zeros(n, length, self._pixels.shape[1], dtype=torch.uint8)
+
+    def pieces(
+        self, view: Int[Tensor, " n"], row: Int[Tensor, " n"], col: Int[Tensor, " n"], length: int
+    ) -> UInt8[Tensor, "n length c"]:
+        """``length`` pixels to the right of each pixel, as bytes on the CPU; where its row ends before, whatever
+        the file has there.
+
+        Raises:
+            ValueError: the pixels are not in a file.
+        """
+        first = self._places(view, row, col)
+        return torch.from_numpy(self._in_file().runs(first.numpy(), length))
+
+    def announce(
+        self, view: Int[Tensor, " n"], row: Int[Tensor, " n"], col: Int[Tensor, " n"], length: int
+    ) -> None:
+        """Lets the system read what `pieces` will ask for, without waiting for it."""
+        self._in_file().announce(self._places(view, row, col).numpy(), length)
 
     def to(self, device: torch.device | str) -> "ImageStore":
         """The same images with the bytes on ``device`` if half of what is free there holds them."""
@@ -112,6 +138,14 @@ class ImageStore:
 
     def _picked(self, flat: Int[Tensor, " r"]) -> UInt8[Tensor, "r c"]:
         return self._pixels[flat] if self._file is None else torch.from_numpy(self._file.rows(flat.numpy()))
+
+    def _places(self, view: Tensor, row: Tensor, col: Tensor) -> Int[Tensor, " r"]:
+        return self._offsets[view] + row * self._width[view] + col
+
+    def _in_file(self) -> FilePixels:
+        if self._file is None:
+            raise ValueError("pieces are read from a file; these images are in memory")
+        return self._file
 
     def _span(self, start: int, count: int) -> UInt8[Tensor, "r c"]:
         if self._file is None:

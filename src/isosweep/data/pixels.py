@@ -7,6 +7,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from isosweep.data.backdrop import COLORS
+from isosweep.data.working_set import WorkingSet
 from isosweep.geometry import pixel_rays
 from isosweep.types import Batch, Scene
 
@@ -20,6 +21,7 @@ def draw(
     device: torch.device,
     points: "Targets | None" = None,
     n_points: int = 0,
+    working: WorkingSet | None = None,
 ) -> Batch:
     """``n`` pixels, uniform over views and within each view.
 
@@ -29,7 +31,25 @@ def draw(
             scene's own), 'white', 'black' or 'dataset' (the colour that scores are taken on).
         crop: side of the central part of the image that is drawn from; 0 for all of it.
         points: the scene's structure-from-motion points; ``n_points`` of them become ``extras['points']``.
+        working: where a large scene's pixels are drawn from, unless they are cropped.
     """
+    if working is None or crop > 0:
+        view, row, col = _anywhere(scene, n, crop, generator, device)
+        behind = _behind(scene, n, background, generator, device)
+        rgb, mask = scene.images.gather(view, row, col)
+    else:
+        view, row, col, rgb, mask = working.draw(n, generator)
+        behind = _behind(scene, n, background, generator, device)
+    if scene.composite and mask is not None:
+        rgb = rgb * mask[:, None] + behind * (1 - mask[:, None])
+    rays = pixel_rays(scene.cameras, view, row, col, behind)
+    extras = {} if points is None else {"points": points.draw(view, n_points, generator)}
+    return Batch(rays=rays, rgb=rgb, mask=mask if scene.use_masks else None, extras=extras)
+
+
+def _anywhere(
+    scene: Scene, n: int, crop: float, generator: torch.Generator, device: torch.device
+) -> tuple[Tensor, Tensor, Tensor]:
     train = torch.tensor(scene.splits["train"], device=device)
     view = train[torch.randint(len(train), (n,), generator=generator, device=device)]
     hw = scene.cameras.hw[view]
@@ -37,14 +57,7 @@ def draw(
     if crop > 0:
         place = 0.5 + (place - 0.5) * crop
     pixel = torch.minimum((place * hw).long(), hw - 1)
-    row, col = pixel[:, 0], pixel[:, 1]
-    behind = _behind(scene, n, background, generator, device)
-    rgb, mask = scene.images.gather(view, row, col)
-    if scene.composite and mask is not None:
-        rgb = rgb * mask[:, None] + behind * (1 - mask[:, None])
-    rays = pixel_rays(scene.cameras, view, row, col, behind)
-    extras = {} if points is None else {"points": points.draw(view, n_points, generator)}
-    return Batch(rays=rays, rgb=rgb, mask=mask if scene.use_masks else None, extras=extras)
+    return view, pixel[:, 0], pixel[:, 1]
 
 
 @final
