@@ -26,6 +26,18 @@ def test_a_held_picture_counts_once() -> None:
     assert choose(frames, 100) == [3, 7, 11, 15, 19]
 
 
+def test_a_coarse_codec_does_not_make_two_pictures_of_a_held_one() -> None:
+    """Each key frame changes the held picture by five or six grey values; another photograph, by far more."""
+    coarse = [frame(i, 1.0, picture=i // 15) for i in range(60)]
+    for i, f in enumerate(coarse):
+        if i % 12 == 0:
+            f.small[:] = np.clip(f.small.astype(int) + 6, 0, 255)
+    assert len(choose(coarse, 100)) == 4
+    # a camera that moves on at every frame: such a change is a new picture
+    moving = [Frame(i, i / 24, 1.0, np.full((SMALL, SMALL), 6 * i, np.uint8)) for i in range(20)]
+    assert len(choose(moving, 100)) == 20
+
+
 def test_blur_lowers_sharpness_and_exposure_does_not() -> None:
     from scipy.ndimage import gaussian_filter
 

@@ -20,6 +20,11 @@ SMALL = 48
 """Side of the picture by which two frames are compared."""
 SAME = 2.0
 """Mean difference of the tenth that changes most, of 255: below it two frames show one picture."""
+HELD = 10.0
+"""The same for a video that mostly stands still: each new key frame of a coarse codec changes a held picture by
+five or six, another photograph by more than twenty."""
+STILL = 0.5
+"""Median difference of neighbours below which it does."""
 
 
 @dataclass(frozen=True)
@@ -42,9 +47,11 @@ def choose(frames: list[Frame], most: int) -> list[int]:
     Neighbours that show one picture (a held photograph, a camera at rest) count as one. Where more than
     ``most`` remain, they are divided into that many intervals of equal numbers.
     """
+    steps = [difference(a.small, b.small) for a, b in itertools.pairwise(frames)]
+    same = HELD if steps and np.median(steps) < STILL else SAME
     groups: list[list[Frame]] = []
     for frame in frames:
-        if groups and difference(groups[-1][0].small, frame.small) < SAME:
+        if groups and difference(groups[-1][0].small, frame.small) < same:
             groups[-1].append(frame)
         else:
             groups.append([frame])

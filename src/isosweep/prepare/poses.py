@@ -166,6 +166,21 @@ def match(
     return sorted(found)
 
 
+@dataclass(frozen=True)
+class Start:
+    """What a run of the mapper takes for the focal lengths."""
+
+    words: str
+    ratio: float | None = None
+    """Of focal length to longer side, where nothing better is known."""
+    forget: bool = False
+    """Drop what the EXIF said."""
+    estimate: bool = False
+    """From the matches, where nothing is stated."""
+    cameras: dict[int, Any] = field(default_factory=dict)
+    """Cameras that an earlier attempt solved."""
+
+
 @dataclass
 class Attempt:
     """One run of the mapper."""
@@ -177,6 +192,10 @@ class Attempt:
     error: float = float("inf")
     others: list[int] = field(default_factory=list)
     """Sizes of further models, which share no image with this one that would join them."""
+
+    def rank(self) -> tuple[int, float]:
+        """Larger is better."""
+        return self.registered, -self.error
 
     def __str__(self) -> str:
         rest = f", further models of {', '.join(map(str, self.others))} images" if self.others else ""
@@ -199,61 +218,71 @@ def solve(
     """The model with the most images, of attempts that differ in the focal lengths they start from.
 
     First what the EXIF says, where it says something; then focal lengths estimated from the matches;
-    then guesses. The first attempt that registers 90% ends it.
+    then guesses. The first attempt that registers 90% ends it; where it misses some images, one more starts
+    from the cameras that the best attempt solved, with which weaker matches fit, too.
 
     Args:
         registered: called with the number of images that the running attempt has.
     """
-    starts: list[tuple[str, float | None, bool]] = [("focal lengths estimated from the matches", None, True)]
-    known = [g for g in groups if g.ratio is not None]
+    known = any(g.ratio is not None for g in groups)
+    starts = [Start("focal lengths estimated from the matches", forget=known, estimate=True)]
     if known:
-        kind = "focal lengths as stated" + ("" if len(known) == len(groups) else ", the others estimated")
-        starts.insert(0, (kind, None, False))
-    starts += [(f"focal length {ratio:g} times the longer side", ratio, False) for ratio in LADDER]
+        others = "" if all(g.ratio is not None for g in groups) else ", the others estimated"
+        starts.insert(0, Start(f"focal lengths as stated{others}", estimate=bool(others)))
+    unknown = any(g.ratio is None for g in groups)
+    starts += [
+        Start(f"focal length {r:g} times the longer side", ratio=r, forget=True, estimate=unknown)
+        for r in LADDER
+    ]
     attempts: list[Attempt] = []
-    for k, (start, ratio, estimate) in enumerate(starts):
-        copy = database.with_name(f"attempt-{k}.db")
+
+    def attempt(start: Start) -> None:
+        copy = database.with_name(f"attempt-{len(attempts)}.db")
+        # a killed attempt leaves SQLite's journal behind, which belongs to another file than the new copy
+        _remove(copy)
         shutil.copyfile(database, copy)
-        forget = ratio is not None or (estimate and bool(known))
         try:
-            attempts.append(
-                _attempt(
-                    copy, images, groups, lens, threads, seed, start, ratio, forget, estimate, registered
-                )
-            )
+            attempts.append(_attempt(copy, images, lens, threads, seed, start, registered))
         finally:
-            for file in database.parent.glob(f"{copy.name}*"):
-                file.unlink()
+            _remove(copy)
         said(str(attempts[-1]))
+
+    for start in starts:
+        attempt(start)
         if attempts[-1].registered >= ENOUGH * n:
             break
-    return max(attempts, key=lambda a: (a.registered, -a.error)), attempts
+    best = max(attempts, key=Attempt.rank)
+    if 0 < best.registered < n:
+        attempt(Start("cameras of the best attempt", cameras=dict(best.model.cameras)))
+    return max(attempts, key=Attempt.rank), attempts
+
+
+def _remove(database: Path) -> None:
+    for file in database.parent.glob(f"{database.name}*"):
+        file.unlink()
 
 
 def _attempt(
     database: Path,
     images: Path,
-    groups: list[Group],
     lens: str,
     threads: int,
     seed: int,
-    start: str,
-    ratio: float | None,
-    forget: bool,
-    estimate: bool,
+    start: Start,
     registered: Callable[[int], None],
 ) -> Attempt:
     colmap = library()
     colmap.set_random_seed(seed)
-    if forget:
-        with colmap.Database.open(database) as base:
-            for old in base.read_all_cameras():
-                guess = (GUESS if ratio is None else ratio) * max(old.width, old.height)
-                new = colmap.Camera.create_from_model_name(
-                    old.camera_id, lens.upper(), guess, old.width, old.height
-                )
-                base.update_camera(new)
-    if estimate or any(g.ratio is None for g in groups):
+    with colmap.Database.open(database) as base:
+        for old in base.read_all_cameras() if start.forget else []:
+            guess = (GUESS if start.ratio is None else start.ratio) * max(old.width, old.height)
+            new = colmap.Camera.create_from_model_name(
+                old.camera_id, lens.upper(), guess, old.width, old.height
+            )
+            base.update_camera(new)
+        for solved in start.cameras.values():
+            base.update_camera(solved)
+    if start.estimate:
         calibration = colmap.ViewGraphCalibrationOptions()
         calibration.random_seed = seed
         colmap.calibrate_view_graph(database, calibration)
@@ -283,10 +312,10 @@ def _attempt(
         shutil.rmtree(folder, ignore_errors=True)
     models = sorted(found.values(), key=lambda m: m.num_reg_images(), reverse=True)
     if not models:
-        return Attempt(start)
+        return Attempt(start.words)
     best = models[0]
     return Attempt(
-        start,
+        start.words,
         best,
         best.num_reg_images(),
         float(best.compute_mean_reprojection_error()),
