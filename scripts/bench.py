@@ -60,7 +60,7 @@ def main() -> int:
         "field": lambda: field_cases(device, samples, sizes),
         "rays": lambda: ray_cases(device, n_rays),
         "step": lambda: step_cases(conf, device, samples, sizes),
-        "scaling": lambda: scaling_cases(conf, device, samples),
+        "scaling": lambda: scaling_cases(conf, device, samples, ends=args.quick),
         "export": lambda: export_cases(conf, device, (32,) if args.quick else (256, 512)),
         "chamfer": lambda: chamfer_cases(1000 if args.quick else 1_000_000),
     }

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,20 @@ if not torch.cuda.is_available():
     # Triton's kernels run in its interpreter then; it reads this when anything first imports it
     os.environ.setdefault("TRITON_INTERPRET", "1")
 
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # a shell's background job ignores Ctrl-C and so would its children; the tests send it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+LONGEST = (
+    "test_local.py",
+    "test_loopback.py",
+    "test_smoke.py",
+    "test_command.py",
+    "test_bench.py",
+    "test_configs.py",
+)
+"""Files of minutes: a worker takes one file at a time, and should not begin such a one when the others are done."""
+
 install_import_hook("isosweep", "tests.support.typecheck.check")
 
 
@@ -23,6 +38,10 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
 
     chosen = config.args_source != pytest.Config.ArgsSource.TESTPATHS
     return 0 if chosen or config.option.keyword or config.option.markexpr else max(1, int(usable_cores()))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
 
 
 @pytest.fixture(scope="session")

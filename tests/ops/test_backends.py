@@ -181,44 +181,32 @@ def test_a_cache_folder_of_somebody_else_is_not_used(tmp_path: Path, monkeypatch
     assert cpu_threads._writable(tmp_path / "mine")
 
 
-def test_first_use_says_that_it_compiles(tmp_path: Path) -> None:
-    """In a process of its own with an empty cache; a second one finds the kernels compiled."""
+def test_first_use_says_that_it_compiles_also_in_two_processes_at_once(tmp_path: Path) -> None:
+    """Jobs of a sweep start together on an empty cache: both say so and run, and what they leave is whole."""
     code = (
         "import logging, torch; logging.basicConfig(level=logging.INFO, format='%(message)s');"
         "torch.set_num_threads(1);"
-        "from isosweep import ops; ops.use('cpu', 'cpu'); ops.use('cpu', 'cpu')"
+        "from isosweep import ops; ops.use('cpu', 'cpu'); ops.use('cpu', 'cpu');"
+        "from isosweep.ops import cpu_surface; print(sum(cpu_surface.forward.stats.cache_misses.values()))"
     )
-    said = []
-    for _ in range(2):
-        done = subprocess.run(
+
+    def start() -> subprocess.Popen[str]:
+        return subprocess.Popen(
             [sys.executable, "-c", code],
             env=os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)},
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
-            check=True,
-        )
-        said.append([line.split(" in ")[0] for line in done.stderr.splitlines()])
-    assert said == [
-        ["compiling CPU kernels (first use, about 25 s)", "CPU kernels ready"],
-        ["CPU kernels ready"],
-    ]
-
-
-def test_two_processes_compile_at_once(tmp_path: Path) -> None:
-    """Jobs of a sweep start together on an empty cache: both run, and what they leave is whole."""
-    code = "from isosweep import ops; ops.use('cpu', 'cpu'); from isosweep.ops import cpu_surface as c; print(%s)"
-    environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)}
-
-    def start(said: str) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            [sys.executable, "-c", code % said], env=environment, stdout=subprocess.PIPE, text=True
         )
 
-    pair = [start("'ready'") for _ in range(2)]
-    assert [process.communicate(timeout=300)[0] for process in pair] == ["ready\n"] * 2
-    assert [process.returncode for process in pair] == [0, 0]
-    third = start("sum(c.forward.stats.cache_misses.values())")
-    assert third.communicate(timeout=300)[0] == "0\n"
+    def end(process: subprocess.Popen[str]) -> tuple[str, list[str]]:
+        out, err = process.communicate(timeout=300)
+        assert process.returncode == 0, err
+        return out.strip(), [line.split(" in ")[0] for line in err.splitlines()]
+
+    for _, said in [end(process) for process in (start(), start())]:
+        assert said == ["compiling CPU kernels (first use, about 25 s)", "CPU kernels ready"]
+    assert end(start()) == ("0", ["CPU kernels ready"])
 
 
 def test_a_forked_child_has_threads_of_its_own() -> None:

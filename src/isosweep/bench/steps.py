@@ -101,12 +101,12 @@ def step_cases(
             )
 
 
-def scaling_cases(conf: Path, device: torch.device, samples: int) -> Iterator[Case]:
-    """Our NeuS step alone against samples, levels and table size."""
+def scaling_cases(conf: Path, device: torch.device, samples: int, ends: bool = False) -> Iterator[Case]:
+    """Our NeuS step alone against samples, levels and table size; or only its ends."""
     backend = ops.choose("auto", device).name
     sizes = [(n, 12, 15) for n in (samples // 4, samples // 2, samples, 2 * samples)]
     sizes += [(samples, levels, 15) for levels in (8, 16)] + [(samples, 12, log2) for log2 in (17, 19)]
-    for n, n_levels, log2_size in sizes:
+    for n, n_levels, log2_size in (sizes[0], sizes[-1]) if ends else sizes:
         grid = ("model=neus", f"encoding.n_levels={n_levels}", f"encoding.log2_size={log2_size}")
         step = training_steps(conf, device, n, grid)
         size = f"{n / 1000:.3g}k samples, {n_levels} levels x 2, tables 2^{log2_size}"
