@@ -38,6 +38,14 @@ def world_rays(scene: Scene, view: int) -> tuple[np.ndarray, np.ndarray]:
     return to_world(rays.origins.numpy(), scene.to_world), rays.dirs.double().numpy() @ turn.T
 
 
+def edited(folder: Path, **more: object) -> Path:
+    """The folder, its transforms.json with more keys; None takes one away."""
+    file = folder / "transforms.json"
+    meta = {**json.loads(file.read_text()), **more}
+    file.write_text(json.dumps({key: value for key, value in meta.items() if value is not None}))
+    return folder
+
+
 @pytest.mark.parametrize("name", FORMATS)
 def test_one_world_gives_the_same_rays_in_every_layout(name: str, tmp_path: Path) -> None:
     write, load = FORMATS[name]
@@ -79,6 +87,17 @@ def test_hold_out_choice_and_thinning(name: str, tmp_path: Path) -> None:
     assert [Path(n).stem for n in scene.names] == ["view_1", "view_3", "view_5"]
     with pytest.raises(ValueError, match=r"dataset\.image_ids: no view 'view_33' in .*did you mean 'view_3'"):
         load("mug", path=folder, image_ids=["view_33"])
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_the_frame_is_the_same_for_few_views_and_for_many(name: str, tmp_path: Path) -> None:
+    """A sweep over n_images changes the number of views and nothing else."""
+    write, load = FORMATS[name]
+    folder = str(write(tmp_path))
+    every = load("mug", path=folder, test_every=4)
+    few = load("mug", path=folder, test_every=4, n_images=2, n_test=1)
+    assert len(few.names) == 3
+    np.testing.assert_array_equal(few.to_world, every.to_world)
 
 
 @pytest.mark.parametrize("name", FORMATS)
@@ -361,7 +380,10 @@ def rewrite(folder: Path, edit: Callable[[dict], object]) -> str:
             lambda m: m.update(applied_transform=np.diag([1, 2, 3, 1]).tolist()),
             r"applied_transform and .*similarity",
         ),
-        (lambda m: m.update(aabb_scale=4, scale=-1), r"scale is a positive number and offset three numbers"),
+        (
+            lambda m: m.update(aabb_scale=4, scale=-1),
+            r"scale a positive number, and offset a number or three",
+        ),
         (lambda m: m.update(w=64, h=40), r"view_0\.png is 32x32, and .* its camera at 64x40"),
     ],
 )
@@ -471,3 +493,51 @@ def test_distortion_in_the_json_is_taken_out(tmp_path: Path) -> None:
     assert scene.images.hw[0].tolist() != [32, 32]
     few = nerfstudio.load("mug", path=str(folder), image_ids=[0, 1], test_every=None)
     assert few.cameras.K[0, 0, 0] == pytest.approx(tiny_demo().K[0, 0], rel=1e-6)
+
+
+def test_instant_ngps_aabb_wins_over_scale_and_offset(tmp_path: Path) -> None:
+    folder = edited(tiny_nerfstudio(tmp_path), aabb=[[9, -1, -1], [11, 0.5, 1]], aabb_scale=1, scale=3.0)
+    scene = nerfstudio.load("mug", path=str(folder))
+    # its loader: scale = 1 / longest side, the box's centre becomes the cube's
+    np.testing.assert_allclose(scene.to_world[:3, :3], np.eye(3), atol=1e-12)
+    np.testing.assert_allclose(scene.to_world[:3, 3], [10, -0.25, 0], atol=1e-12)
+    edited(folder, aabb=None, scale=0.5, offset=0.25)
+    np.testing.assert_allclose(nerfstudio.load("mug", path=str(folder)).to_world[:3, 3], [0.5] * 3)
+    edited(folder, aabb=[[0, 0, 0]])
+    with pytest.raises(ValueError, match="aabb is two corners"):
+        nerfstudio.load("mug", path=str(folder))
+    edited(folder, aabb=None, normal_mts_args={})
+    with pytest.raises(ValueError, match="written for Mitsuba"):
+        nerfstudio.load("mug", path=str(folder))
+
+
+def test_a_frames_own_angle_wins_over_the_files_pixels(tmp_path: Path) -> None:
+    folder = tiny_nerfstudio(tmp_path)
+    meta = json.loads((folder / "transforms.json").read_text())
+    before = nerfstudio.load("mug", path=str(folder), test_every=None).cameras.K
+    meta["frames"][3] |= {"camera_angle_x": 0.5}
+    meta["frames"][3].pop("fl_x", None)
+    for key in ("fl_x", "fl_y"):
+        meta.setdefault(key, meta["frames"][0].get(key))
+    edited(folder, **meta)
+    K = nerfstudio.load("mug", path=str(folder), test_every=None).cameras.K
+    width = Image.open(folder / meta["frames"][3]["file_path"]).width
+    changed = (before != K).flatten(1).any(1).nonzero()[:, 0].tolist()
+    assert len(changed) == 1
+    assert float(K[changed[0], 0, 0]) == pytest.approx(0.5 * width / np.tan(0.25))
+
+
+def test_focal_lengths_without_a_size_are_of_the_images_that_the_json_names(tmp_path: Path) -> None:
+    folder = tiny_nerfstudio(tmp_path)
+    meta = json.loads((folder / "transforms.json").read_text())
+    for one in (meta, *meta["frames"]):
+        for key in ("w", "h", "cx", "cy"):
+            one.pop(key, None)
+    (folder / "transforms.json").write_text(json.dumps(meta))
+    (folder / "images_2").mkdir()
+    for path in (folder / "images").iterdir():
+        with Image.open(path) as image:
+            image.resize((image.width // 2, image.height // 2)).save(folder / "images_2" / path.name)
+    whole = nerfstudio.load("mug", path=str(folder)).cameras.K
+    half = nerfstudio.load("mug", path=str(folder), images="images_2").cameras.K
+    torch.testing.assert_close(2 * half[:, 0, 0], whole[:, 0, 0])

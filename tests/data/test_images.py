@@ -1,6 +1,7 @@
 """ImageStore: bytes in, the same pixels out, whatever the file is; and the error of every bad file."""
 
 import errno
+import os
 import tracemalloc
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from PIL import Image
 
 from isosweep.data import cache
 from isosweep.data.decode import Source, shrink
-from isosweep.data.images import ImageStore, load_images
+from isosweep.data.images import ImageStore, as_tensor, load_images
 from isosweep.types import Images
 
 RNG = np.random.default_rng(0)
@@ -248,9 +249,39 @@ def test_reading_far_and_wide_in_a_file_takes_no_memory(tmp_path: Path) -> None:
     )
     found = cache.open_cached(tmp_path / "big.npy", (n // 4, 4))
     assert found is not None
-    store = ImageStore(torch.from_numpy(found.mapped), torch.tensor([[2**12, 2**10]] * 16), False, found)
+    store = ImageStore(as_tensor(found.mapped), torch.tensor([[2**12, 2**10]] * 16), False, found)
     before = resident()
     for _ in range(10):
         view, row, col = (torch.randint(k, (4000,)) for k in (16, 2**12, 2**10))
         store.gather(view, row, col)
     assert resident() - before < 2**26
+
+
+def test_a_cache_that_is_cut_off_while_in_use_is_an_error_and_not_black(tmp_path: Path) -> None:
+    path = tmp_path / "c.npy"
+    cache.write_cached(path, (10_000, 3), [noise(100, 100)])
+    found = cache.open_cached(path, (10_000, 3))
+    assert found is not None
+    assert not found.mapped.flags.writeable, "a writable map counts as memory that must be there"
+    whole = found.runs(np.array([9_998]), 5)
+    assert whole[0, 2:].sum() == 0
+    np.testing.assert_array_equal(whole[0, :2], found.mapped[9_998:])
+    os.truncate(path, 128 + 3 * 6_001)
+    np.testing.assert_array_equal(found.rows(np.array([6_000])).shape, (1, 3))
+    for read in (
+        lambda: found.rows(np.array([3, 9_000])),
+        lambda: found.runs(np.array([6_000]), 2),
+        lambda: found.span(5_000, 2_000),
+    ):
+        with pytest.raises(OSError, match=r"was cut off while in use\. Remove it"):
+            read()
+
+
+def test_what_a_killed_process_left_is_removed_after_a_day(tmp_path: Path) -> None:
+    names = ("c-old.tmp", "c-new.tmp", "other-old.tmp")
+    for name in names:
+        (tmp_path / name).write_bytes(b"part")
+    for name in ("c-old.tmp", "other-old.tmp"):
+        os.utime(tmp_path / name, (0, 0))
+    cache.write_cached(tmp_path / "c.npy", (4, 3), [noise(2, 2)])
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["c-new.tmp", "c.npy", "other-old.tmp"]

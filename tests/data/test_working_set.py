@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from isosweep import training
-from isosweep.data import cache, working_set
+from isosweep.data import cache, pixels, working_set
 from isosweep.data.decode import Source
 from isosweep.data.images import ImageStore, load_images
 from isosweep.data.working_set import LIFE, WorkingSet, is_large, new_pieces
@@ -161,3 +161,44 @@ def test_training_is_the_same_from_a_file_from_memory_and_after_a_resume(
     resumed = trained(filed, "filed", resume=True)[0]
     assert test_training.same(memory, resumed)
     assert not test_training.same(usual, memory)
+
+
+def test_training_advances_the_set_with_its_steps_and_by_its_seed(
+    scenes: tuple[Scene, Scene], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = []
+
+    def spied(scene: Scene, seed: int, new: int, device: torch.device) -> WorkingSet:
+        working, steps = WorkingSet(scene, seed, new, device), []
+        advance = working.advance
+        made.append((seed, new, steps))
+        monkeypatch.setattr(working, "advance", lambda step: (steps.append(step), advance(step)))
+        return working
+
+    monkeypatch.setattr(training, "is_large", lambda scene: True)
+    monkeypatch.setattr(training, "WorkingSet", spied)
+    test_training.run(tmp_path, scene=scenes[1], seed=5)
+    assert made == [(5, 16, list(range(test_training.SMALL.max_steps)))]
+
+
+def test_a_crop_is_drawn_from_all_pixels(scenes: tuple[Scene, Scene]) -> None:
+    working = WorkingSet(scenes[0], 3, 16, CPU)
+    working.advance(0)
+    drawn = [
+        pixels.draw(scenes[0], 300, "random", 0.2, torch.Generator().manual_seed(0), CPU, working=w)
+        for w in (None, working)
+    ]
+    assert torch.equal(drawn[0].rgb, drawn[1].rgb)
+    assert torch.equal(drawn[0].rays.dirs, drawn[1].rays.dirs)
+
+
+def test_the_piece_at_the_end_of_the_file_is_whole(scenes: tuple[Scene, Scene]) -> None:
+    filed = scenes[0].images
+    assert isinstance(filed, ImageStore)
+    end = [torch.tensor([0, len(filed.hw) - 1])] + [torch.tensor([0, n - 1]) for n in filed.hw[-1].tolist()]
+    found = filed.pieces(*end, length=10)
+    for place, piece in zip(zip(*(e.tolist() for e in end), strict=True), found, strict=True):
+        rgb, mask = filed.image(place[0])
+        assert mask is not None
+        assert torch.equal(piece[0, :3] / 255, rgb[place[1], place[2]])
+        assert piece[0, 3] / 255 == mask[place[1], place[2]]

@@ -12,7 +12,7 @@ from isosweep.video import write_video
 
 def frame(index: int, sharp: float, picture: int | None = None) -> Frame:
     rng = np.random.default_rng(index if picture is None else picture)
-    return Frame(index, index / 24, sharp, rng.integers(0, 255, (SMALL, SMALL), dtype=np.uint8))
+    return Frame(index, sharp, rng.integers(0, 255, (SMALL, SMALL), dtype=np.uint8))
 
 
 def test_the_sharpest_of_each_interval() -> None:
@@ -34,7 +34,7 @@ def test_a_coarse_codec_does_not_make_two_pictures_of_a_held_one() -> None:
             f.small[:] = np.clip(f.small.astype(int) + 6, 0, 255)
     assert len(choose(coarse, 100)) == 4
     # a camera that moves on at every frame: such a change is a new picture
-    moving = [Frame(i, i / 24, 1.0, np.full((SMALL, SMALL), 6 * i, np.uint8)) for i in range(20)]
+    moving = [Frame(i, 1.0, np.full((SMALL, SMALL), 6 * i, np.uint8)) for i in range(20)]
     assert len(choose(moving, 100)) == 20
 
 
@@ -87,6 +87,30 @@ def test_a_phone_video_is_turned_upright(tmp_path: Path) -> None:
     assert (width, height) == (64, 96)
     bright = np.asarray(Image.open(tmp_path / "f" / name).convert("L"))
     assert bright[:20, -12:].min() > 200, "turned clockwise: the top left corner is at the top right"
+
+
+def test_anamorphic_pixels_become_square_and_times_count_from_the_beginning(tmp_path: Path) -> None:
+    from fractions import Fraction
+
+    import av
+
+    path = tmp_path / "v.ts"
+    with av.open(str(path), "w", format="mpegts") as container:
+        stream = container.add_stream("mpeg4", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
+        stream.codec_context.sample_aspect_ratio = Fraction(4, 3)
+        stream.codec_context.time_base = Fraction(1, 10)
+        rng = np.random.default_rng(0)
+        for i in range(30):
+            pixels = rng.integers(0, 255, (8, 12, 3), np.uint8).repeat(8, 0).repeat(8, 1)
+            frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
+            frame.pts = 600 + i  # a camcorder's clock: the stream begins after a minute
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    made, seen = extract(path, tmp_path / "f", 50, 0, 1.0, 2.0, lambda n: None, lambda: None)
+    assert 9 <= seen <= 11
+    assert {(w, h) for _, w, h, _ in made} == {(128, 64)}
+    assert all(1.0 <= time <= 2.0 for *_, time in made)
 
 
 def _patch_matrix(path: Path) -> None:

@@ -1,10 +1,12 @@
 """Decoded pixels on disk: one .npy a set of images, written whole or not at all."""
 
+import contextlib
 import hashlib
 import logging
 import mmap
 import os
 import tempfile
+import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
@@ -57,8 +59,8 @@ class FilePixels:
             raise ValueError(f"expected version 1.0 of the npy format, found {version}")
         self.shape, _, self.dtype = np.lib.format.read_array_header_1_0(self._file)
         self._start = self._file.tell()
-        # copy-on-write: torch wants a writable array, the file stays as it is
-        whole = mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_COPY)
+        # read-only: a writable map, though private, counts as promised memory, and the system refuses what it lacks
+        whole = mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ)
         count = int(np.prod(self.shape))
         self.mapped = np.frombuffer(whole, self.dtype, count, self._start).reshape(self.shape)
 
@@ -68,14 +70,33 @@ class FilePixels:
         return self.runs(index, 1)[:, 0]
 
     def runs(self, first: Int[np.ndarray, " n"], length: int) -> UInt8[np.ndarray, "n length c"]:
-        """``length`` rows from each place on; anything beyond the end of the file. Where they were announced
-        before, nothing waits for the disk."""
+        """``length`` rows from each place on; zeros beyond the last row. Where they were announced before, nothing
+        waits for the disk.
+
+        Raises:
+            OSError: the file was cut off while in use.
+        """
         if _PREAD is None:
             return self.mapped[np.minimum(first[:, None] + np.arange(length), self.shape[0] - 1)]
         size, number = length * self.shape[1], self._file.fileno()
         places = (self._start + first * self.shape[1]).tolist()
-        data = bytearray().join([_PREAD(number, size, place).ljust(size, b"\0") for place in places])
+        data = bytearray().join([_PREAD(number, size, place) for place in places])
+        if len(data) < size * len(places):
+            data = bytearray().join(
+                [self._whole(_PREAD(number, size, place), place, size) for place in places]
+            )
         return np.frombuffer(data, np.uint8).reshape(len(first), length, self.shape[1])
+
+    def _whole(self, read: bytes, place: int, size: int) -> bytes:
+        if len(read) < min(size, self._start + self.mapped.size - place):
+            raise self._cut_off(place + len(read))
+        return read.ljust(size, b"\0")
+
+    def _cut_off(self, place: int) -> OSError:
+        return OSError(
+            f"{self._file.name} ends at byte {place}: the image cache was cut off while in use. Remove it, and the "
+            "same command decodes the images again"
+        )
 
     def announce(self, first: Int[np.ndarray, " n"], length: int) -> None:
         """Asks the system to read what `runs` will ask for, all at once and without waiting for the disk."""
@@ -94,9 +115,7 @@ class FilePixels:
             place = self._start + first * size + len(data)
             part = _PREAD(self._file.fileno(), min(count * size - len(data), 2**26), place)
             if not part:
-                raise OSError(
-                    f"{self._file.name} ends at byte {place}: the image cache was cut off while in use"
-                )
+                raise self._cut_off(place)
             data += part
         return np.frombuffer(data, np.uint8).reshape(count, size)
 
@@ -123,6 +142,7 @@ def write_cached(path: Path, shape: tuple[int, int], views: Iterable[UInt8[np.nd
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_abandoned(path)
         handle, name = tempfile.mkstemp(prefix=path.stem + "-", suffix=".tmp", dir=path.parent)
     except OSError as error:
         raise OSError(error.errno, _no_room(path, shape, error)) from error
@@ -137,6 +157,14 @@ def write_cached(path: Path, shape: tuple[int, int], views: Iterable[UInt8[np.nd
         os.replace(name, path)
     finally:
         Path(name).unlink(missing_ok=True)
+
+
+def _remove_abandoned(path: Path) -> None:
+    """What a killed process left of this file: nobody writes for a day."""
+    for old in path.parent.glob(f"{path.stem}-*.tmp"):
+        with contextlib.suppress(FileNotFoundError):  # somebody else removed it
+            if time.time() - old.stat().st_mtime > 86_400:
+                old.unlink()
 
 
 def _write(file, view: np.ndarray, path: Path, shape: tuple[int, int]) -> None:

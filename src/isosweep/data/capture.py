@@ -87,7 +87,7 @@ def build(
     Raises:
         FileNotFoundError, ValueError: an image that is missing, damaged or of another shape than its camera.
     """
-    kept = splits.kept
+    kept, framed = splits.kept, [views[i] for i in splits.chosen]
     views = [views[i] for i in kept]
     sources, K = zip(*(_source(view, listed_in) for view in views), strict=True)
     factor = whole_factor(options.downscale)
@@ -100,7 +100,12 @@ def build(
         to_world, unit = known
     else:
         points = None if landmarks is None else landmarks.xyz
-        to_world = frames.find(options.frame, c2w, _half_fov(K, store.hw.numpy()), points)
+        to_world = frames.find(
+            options.frame,
+            np.stack([v.c2w for v in framed]),
+            np.array([_half_fov(v.lens) for v in framed]),
+            points,
+        )
     named, held_out = splits.renumbered()
     composite = store.is_alpha or (options.masks and store.has_masks)
     found, sightings = _points(landmarks, to_world, kept)
@@ -158,9 +163,9 @@ def fits(width: int, height: int, lens: Lens) -> bool:
     return off <= 1.01 + max(lens.height / lens.width, lens.width / lens.height)
 
 
-def _half_fov(K: np.ndarray, hw: np.ndarray) -> np.ndarray:
-    """Tangent of half the narrower field of view."""
-    return 0.5 * (hw[:, ::-1] / K[:, [0, 1], [0, 1]]).min(1)
+def _half_fov(lens: Lens) -> float:
+    """Tangent of half the narrower field of view, distortion aside."""
+    return 0.5 * min(lens.width / lens.K[0, 0], lens.height / lens.K[1, 1])
 
 
 def _points(

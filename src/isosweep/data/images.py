@@ -6,6 +6,7 @@ a batch, V views.
 
 import logging
 import os
+import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import final
@@ -200,7 +201,14 @@ def load_images(
             flat = view.reshape(-1, shape[1])
             pixels[start : start + len(flat)] = flat
             start += len(flat)
-    return ImageStore(torch.from_numpy(pixels), torch.from_numpy(hw), alpha, file)
+    return ImageStore(as_tensor(pixels), torch.from_numpy(hw), alpha, file)
+
+
+def as_tensor(pixels: UInt8[np.ndarray, "n c"]) -> UInt8[Tensor, "n c"]:
+    """The array's own memory, which may be read-only: nothing here writes to it."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The given NumPy array is not writable")
+        return torch.from_numpy(pixels)
 
 
 def _cached(sources: Sequence[Source], shape: tuple[int, int], downscale: int) -> FilePixels:

@@ -98,7 +98,7 @@ def load(
     capture.tell_masks(views, mask_dir if masks else None)
     names = [view.name for view in views]
     splits = hold_out(choose(names, image_ids, file), test_every, val_every, n_images, n_test, file)
-    c2w, bounds = c2w[list(splits.kept)], bounds[list(splits.kept)]
+    c2w, bounds = c2w[list(splits.chosen)], bounds[list(splits.chosen)]
     if ndc:
         known = ndc_frame(c2w, bounds, recenter, bd_factor), world_unit
         made = capture.build(scene, name, views, splits, options, file, known=known)

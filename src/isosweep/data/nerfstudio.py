@@ -122,14 +122,14 @@ def _plain(file_path: str) -> str:
 
 
 def _view(folder: Path, frame: Json, meta: Json, file: Path, undo: np.ndarray, images: str | None) -> View:
-    image = _file(folder, frame["file_path"], images)
+    image, original = (_file(folder, frame["file_path"], instead) for instead in (images, None))
     pose = opengl_to_opencv(read_pose(frame, file))
     scale = similarity_scale(undo)
     c2w = np.concatenate([undo[:3, :3] / scale @ pose[:, :3], undo[:3, :3] @ pose[:, 3:] + undo[:3, 3:]], 1)
     mask = None
     if isinstance(frame.get("mask_path"), str):
         mask = _file(folder, frame["mask_path"], images and images.replace("images", "masks"), "masks")
-    return View(_plain(frame["file_path"]), image, _lens(frame, meta, image, file), c2w, mask)
+    return View(_plain(frame["file_path"]), image, _lens(frame, meta, image, original, file), c2w, mask)
 
 
 def _file(folder: Path, given: str, instead: str | None, usual: str = "images") -> Path:
@@ -145,8 +145,8 @@ def _file(folder: Path, given: str, instead: str | None, usual: str = "images") 
     return next((p for p in added if p.is_file()), None) or capture.same_stem(path) or path
 
 
-def _lens(frame: Json, meta: Json, image: Path, file: Path) -> Lens:
-    """The frame's intrinsics before the file's; the image's own size where neither gives one."""
+def _lens(frame: Json, meta: Json, image: Path, original: Path, file: Path) -> Lens:
+    """The frame's intrinsics before the file's; the size of the ``original`` image where neither gives one."""
 
     def value(key: str, default: float | None = None) -> float | None:
         found = frame.get(key, meta.get(key))
@@ -158,10 +158,20 @@ def _lens(frame: Json, meta: Json, image: Path, file: Path) -> Lens:
 
     w, h = value("w"), value("h")
     if w is None or h is None:
-        width, height, _ = read_size(image, file)
+        # fl_x is in pixels of the image that the json names, not of a smaller one that is read instead
+        width, height, _ = read_size(original if original.is_file() else image, file)
         w, h = w or width, h or height
-    fx = value("fl_x") or _from_angle(value("camera_angle_x"), value("x_fov"), w)
-    fy = value("fl_y") or _from_angle(value("camera_angle_y"), value("y_fov"), h)
+
+    def focal(pixels: str, radians: str, degrees: str, size: float) -> float | None:
+        # all that the frame says comes before anything that the file says
+        for source in (frame, meta):
+            given, *angles = (value(key) if key in source else None for key in (pixels, radians, degrees))
+            if found := given or _from_angle(angles[0], angles[1], size):
+                return found
+        return None
+
+    fx = focal("fl_x", "camera_angle_x", "x_fov", w)
+    fy = focal("fl_y", "camera_angle_y", "y_fov", h)
     if fx is None and fy is None:
         raise ValueError(
             f"{file} gives no fl_x, fl_y, camera_angle_x or camera_angle_y for {frame['file_path']}: the focal length "
@@ -219,19 +229,34 @@ def applied(meta: Json, file: Path) -> np.ndarray:
 
 def _unit_cube(meta: Json, undo: np.ndarray, unit: str, file: Path) -> tuple[np.ndarray, str] | None:
     """Instant-NGP's cube [0, 1]^3 of (point * scale + offset) as the box; None where the json sets none of it."""
-    if not any(key in meta for key in ("aabb_scale", "scale", "offset")):
+    if "normal_mts_args" in meta:
+        raise ValueError(
+            f"{file} was written for Mitsuba (normal_mts_args), whose scale and axes are others: export it for "
+            "nerfstudio, or give dataset.centre and dataset.scale and drop the key"
+        )
+    if not any(key in meta for key in ("aabb_scale", "aabb", "scale", "offset")):
         return None
     try:
-        factor = float(meta.get("scale", 0.33))
-        offset = np.array(meta.get("offset", [0.5] * 3), np.float64)
+        if "aabb" in meta:  # Instant-NGP's loader puts this box into its cube, whatever scale and offset say
+            low, high = np.array(meta["aabb"], np.float64)
+            factor = float(1 / (high - low).max())
+            offset = 0.5 - 0.5 * (low + high) * factor
+        else:
+            factor = float(meta.get("scale", 0.33))
+            offset = np.array(meta.get("offset", 0.5), np.float64)
+            offset = np.full(3, offset) if offset.ndim == 0 else offset
         if (
             offset.shape != (3,)
             or not np.isfinite(offset).all()
             or not (math.isfinite(factor) and factor > 0)
         ):
-            raise ValueError(f"scale {meta.get('scale')}, offset {meta.get('offset')}")
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{file}: scale is a positive number and offset three numbers ({error})") from error
+            raise ValueError(
+                f"aabb {meta.get('aabb')}, scale {meta.get('scale')}, offset {meta.get('offset')}"
+            )
+    except (TypeError, ValueError, ZeroDivisionError) as error:
+        raise ValueError(
+            f"{file}: aabb is two corners, scale a positive number, and offset a number or three ({error})"
+        ) from error
     cube = np.eye(4)
     cube[:3, :3] *= 0.5 / factor
     cube[:3, 3] = (0.5 - offset) / factor

@@ -17,6 +17,9 @@ class Splits:
     train: tuple[int, ...]
     val: tuple[int, ...]
     test: tuple[int, ...]
+    chosen: tuple[int, ...]
+    """These and the views that ``n_images`` and ``n_test`` left out: the normalised frame is found from all of
+    them, so that it does not change with the number of views."""
 
     @property
     def kept(self) -> tuple[int, ...]:
@@ -44,11 +47,8 @@ def choose(names: Sequence[str], ids: Ids, where: Path) -> list[int]:
     if ids is None:
         return list(range(len(names)))
     if isinstance(ids, str):
-        ids = _listed(ids, len(names))
-    by_name: dict[str, int] = {}
-    for i, name in enumerate(names):
-        for key in (name, str(Path(name).with_suffix("")), Path(name).name, Path(name).stem):
-            by_name.setdefault(key, i)
+        ids = _listed(ids, names)
+    by_name = _by_name(names)
     chosen = set()
     for one in ids:
         if isinstance(one, int):
@@ -56,26 +56,51 @@ def choose(names: Sequence[str], ids: Ids, where: Path) -> list[int]:
                 raise ValueError(f"dataset.image_ids: view {one} of {len(names)} in {where}; count from 0")
             chosen.add(one % len(names))
             continue
-        if str(one) not in by_name:
+        found = by_name.get(str(one), [])
+        if len(found) > 1:
+            raise ValueError(
+                f"dataset.image_ids: '{one}' may be {' or '.join(names[i] for i in found[:3])} in {where}: give the "
+                "whole name"
+            )
+        if not found:
             near = difflib.get_close_matches(str(one), by_name, n=1)
             hint = f"; did you mean '{near[0]}'?" if near else f"; it has {', '.join(names[:5])} ..."
             raise ValueError(f"dataset.image_ids: no view '{one}' in {where}{hint}")
-        chosen.add(by_name[str(one)])
+        chosen.add(found[0])
     if not chosen:
         raise ValueError("dataset.image_ids takes no view: give places or names, or null for all")
     return sorted(chosen)
 
 
-def _listed(ids: str, n: int) -> Sequence[int | str]:
+def _by_name(names: Sequence[str]) -> dict[str, list[int]]:
+    """Views by name; by a shorter name (without ending, without folders) where no view has it as a longer one."""
+    found: dict[str, list[int]] = {}
+    for shorter in (
+        lambda p: str(p),
+        lambda p: str(p.with_suffix("")),
+        lambda p: p.name,
+        lambda p: p.stem,
+    ):
+        keys = [shorter(Path(name)) for name in names]
+        taken = set(found)
+        for i, key in enumerate(keys):
+            if key not in taken:
+                found.setdefault(key, []).append(i)
+    return found
+
+
+def _listed(ids: str, names: Sequence[str]) -> Sequence[int | str]:
     parts = ids.split(":")
     if 2 <= len(parts) <= 3 and all(p.strip().lstrip("-").isdigit() or not p.strip() for p in parts):
         step = [int(p) if p.strip() else None for p in parts]
         if len(step) == 3 and step[2] == 0:
             raise ValueError(f"dataset.image_ids={ids}: a slice of step 0 takes nothing")
-        return range(n)[slice(*step)]
-    if Path(ids).is_file():
+        return range(len(names))[slice(*step)]
+    given = [part.strip() for part in ids.split(",")]
+    if len(given) == 1 and Path(ids).is_file():
         return [line.strip() for line in Path(ids).read_text().splitlines() if line.strip()]
-    return [int(p) if p.strip().isdigit() else p.strip() for p in ids.split(",")]
+    named = _by_name(names)
+    return [int(part) if part.isdigit() and part not in named else part for part in given]
 
 
 def hold_out(
@@ -123,4 +148,5 @@ def named(
             "use 2 or more (8 is usual), or null"
         )
     kept = tuple(train[i] for i in spread(len(train), n_images))
-    return Splits(kept, tuple(val), tuple(test[i] for i in spread(len(test), n_test)))
+    chosen = tuple(sorted({*train, *val, *test}))
+    return Splits(kept, tuple(val), tuple(test[i] for i in spread(len(test), n_test)), chosen)

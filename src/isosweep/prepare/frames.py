@@ -32,7 +32,6 @@ class Frame:
     """One frame as the first pass sees it."""
 
     index: int
-    time: float
     sharpness: float
     small: UInt8[np.ndarray, "s s"]
 
@@ -99,7 +98,7 @@ def extract(
     n = _announced(video)
     total(2 * n if n else 0)
     seen = []
-    for i, frame in _decoded(video, start, end):
+    for i, frame, _, _ in _decoded(video, start, end):
         tick()
         seen.append(_measured(i, frame))
     if not seen:
@@ -110,22 +109,28 @@ def extract(
     chosen = set(choose(seen, most))
     images.mkdir(parents=True, exist_ok=True)
     made = []
-    for i, frame in _decoded(video, start, end):
+    for i, frame, time, aspect in _decoded(video, start, end):
         tick()
         if i not in chosen:
             continue
-        picture = Image.fromarray(_turned(frame.to_ndarray(format="rgb24"), frame.rotation))
+        picture = Image.fromarray(frame.to_ndarray(format="rgb24"))
+        if aspect != 1:  # an anamorphic video: poses want square pixels
+            picture = picture.resize(
+                (round(picture.width * aspect), picture.height), Image.Resampling.LANCZOS
+            )
+        picture = Image.fromarray(_turned(np.asarray(picture), frame.rotation))
         longer = max(picture.size)
         if size and longer > size:
             w, h = (max(1, round(s * size / longer)) for s in picture.size)
             picture = picture.resize((w, h), Image.Resampling.LANCZOS, reducing_gap=3.0)
         name = f"frame_{i:06d}.jpg"
         picture.save(images / name, quality=97, subsampling=0)
-        made.append((name, picture.width, picture.height, float(frame.time or 0.0)))
+        made.append((name, picture.width, picture.height, time))
     return made, len(seen)
 
 
-def _decoded(video: Path, start: float, end: float | None) -> Iterator[tuple[int, Any]]:
+def _decoded(video: Path, start: float, end: float | None) -> Iterator[tuple[int, Any, float, float]]:
+    """Number, frame, seconds since the video's own beginning, and width of a pixel over its height."""
     import av
     from av.error import FFmpegError
 
@@ -135,12 +140,15 @@ def _decoded(video: Path, start: float, end: float | None) -> Iterator[tuple[int
                 raise ValueError(f"{video} has no picture, only {len(container.streams)} other streams")
             stream = container.streams.video[0]
             stream.thread_type = "AUTO"
+            aspect = float(stream.sample_aspect_ratio or 1)
+            # streams of camcorders and broadcasts do not begin at 0
+            begin = float((stream.start_time or 0) * (stream.time_base or 0))
             for i, frame in enumerate(container.decode(stream)):
-                time = float(frame.time or 0.0)
+                time = float(frame.time or begin) - begin
                 if end is not None and time > end:
                     return
                 if time >= start:
-                    yield i, frame
+                    yield i, frame, time, aspect
     except FFmpegError as error:
         raise ValueError(
             f"cannot decode {video} ({video.stat().st_size} bytes): {error}. It is no video, damaged or cut off"
@@ -165,7 +173,7 @@ def _measured(index: int, frame: Any) -> Frame:
     w, h = (max(8, 2 * round(s * scale / 2)) for s in (frame.width, frame.height))
     grey = frame.reformat(width=w, height=h, format="gray").to_ndarray()[:h, :w]
     small = frame.reformat(width=SMALL, height=SMALL, format="gray", interpolation="AREA").to_ndarray()
-    return Frame(index, float(frame.time or 0.0), sharpness(grey), small[:SMALL, :SMALL].copy())
+    return Frame(index, sharpness(grey), small[:SMALL, :SMALL].copy())
 
 
 def _turned(pixels: np.ndarray, degrees: int) -> np.ndarray:
