@@ -11,6 +11,7 @@ what is missing. docs/prepare.md tells the rest.
 
 import argparse
 import logging
+import signal
 import sys
 import time
 from pathlib import Path
@@ -20,29 +21,30 @@ import isosweep  # noqa: F401 - before torch: it settles how torch's threads wai
 
 def parser() -> argparse.ArgumentParser:
     own = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+        argument_default=argparse.SUPPRESS,
     )
     own.add_argument("source", type=Path, help="a video, or a folder of photographs; 'inspect' for a scene")
     own.add_argument("--out", type=Path, required=True, help="folder of the scene")
     own.add_argument(
-        "--layout", default="colmap,neus", help="neus, blender, nerfstudio, colmap; several with commas"
+        "--layout",
+        default="colmap,neus",
+        dest="layouts",
+        help="neus, blender, nerfstudio, colmap; several with commas",
     )
-    own.add_argument("--frames", type=int, default=150, help="most frames of a video (150)")
-    own.add_argument("--start", type=float, default=0.0, help="seconds of the video before the first frame")
+    own.add_argument("--frames", type=int, help="most frames of a video (150)")
+    own.add_argument("--start", type=float, help="seconds of the video before the first frame")
     own.add_argument("--end", type=float, help="seconds of the video at the last frame")
-    own.add_argument("--size", type=int, default=1600, help="longer side of the images (1600); 0 keeps them")
-    own.add_argument(
-        "--matching", default="auto", help="auto, exhaustive (every pair), sequential (neighbours)"
-    )
-    own.add_argument("--camera", default="auto", help="auto (one a size and focal length), single, per-image")
-    own.add_argument(
-        "--lens", default="simple_radial", help="COLMAP's camera model (simple_radial, opencv ...)"
-    )
+    own.add_argument("--size", type=int, help="longer side of the images (1600); 0 keeps them")
+    own.add_argument("--matching", help="auto, exhaustive (every pair), sequential (neighbours)")
+    own.add_argument("--camera", help="auto (one a size and focal length), single, per-image")
+    own.add_argument("--lens", help="COLMAP's camera model (simple_radial, opencv ...)")
     own.add_argument("--focal", type=float, help="35 mm equivalent in place of the EXIF (26 for most phones)")
-    own.add_argument("--features", type=int, default=4096, help="most features an image (4096)")
+    own.add_argument("--features", type=int, help="most features an image (4096)")
     own.add_argument(
         "--masks",
-        default="auto",
         help="auto (alpha if there is any), none, alpha, a folder, color:RRGGBB, model:FILE.pt",
     )
     own.add_argument(
@@ -52,47 +54,49 @@ def parser() -> argparse.ArgumentParser:
         "--box", type=float, nargs=6, metavar=("X0", "Y0", "Z0", "X1", "Y1", "Z1"), help="region"
     )
     own.add_argument("--sphere", type=float, nargs=4, metavar=("X", "Y", "Z", "R"), help="region")
-    own.add_argument("--margin", type=float, default=1.1, help="radius of the sphere over the region's (1.1)")
+    own.add_argument("--margin", type=float, help="radius of the sphere over the region's (1.1)")
+    own.add_argument("--test-every", type=int, help="hold out every n-th view (blender, nerfstudio)")
+    own.add_argument("--threads", type=int, help="0: the cores this process may use")
+    own.add_argument("--seed", type=int)
     own.add_argument(
-        "--test-every", type=int, default=0, help="hold out every n-th view (blender, nerfstudio)"
+        "--reset",
+        action="store_true",
+        default=False,
+        help="forget the options of earlier calls for this --out",
     )
-    own.add_argument("--threads", type=int, default=0, help="0: the cores this process may use")
-    own.add_argument("--seed", type=int, default=0)
-    own.add_argument("--quiet", action="store_true", help="no progress bars")
+    own.add_argument("--quiet", action="store_true", default=False, help="no progress bars")
     return own
 
 
 def prepare(arguments: list[str]) -> list[str]:
     args = parser().parse_args(arguments)
-    from isosweep.prepare.options import Options
+    from isosweep.prepare.options import Options, merged
     from isosweep.prepare.pipeline import Preparation
     from isosweep.prepare.progress import Progress
+    from isosweep.prepare.stages import asked_before
 
-    options = Options(
-        source=args.source,
-        out=args.out,
-        layouts=tuple(dict.fromkeys(name.strip() for name in args.layout.split(",") if name.strip())),
-        frames=args.frames,
-        start=args.start,
-        end=args.end,
-        size=args.size,
-        matching=args.matching,
-        camera=args.camera,
-        lens=args.lens.lower(),
-        focal=args.focal,
-        features=args.features,
-        masks=args.masks,
-        mask_features=args.mask_features,
-        box=tuple(args.box) if args.box else None,
-        sphere=tuple(args.sphere) if args.sphere else None,
-        margin=args.margin,
-        test_every=args.test_every,
-        threads=args.threads,
-        seed=args.seed,
-    )
+    given = vars(args)
+    quiet, reset = given.pop("quiet"), given.pop("reset")
+    given["layouts"] = tuple(dict.fromkeys(n.strip() for n in args.layouts.split(",") if n.strip()))
+    given |= {name: tuple(given[name]) for name in ("box", "sphere") if name in given}
+    if "lens" in given:
+        given["lens"] = given["lens"].lower()
+    if Path(given.get("masks", "")).is_dir() and given.get("masks"):
+        given["masks"] = str(Path(given["masks"]).resolve())  # a later call may come from another folder
+    before = {} if reset else asked_before(args.out)
+    asked, kept = merged(given, before)
+    if kept:
+        told = ", ".join(f"--{name.replace('_', '-')} {shown(asked[name])}" for name in kept)
+        logging.getLogger("isosweep").info("as in the call before: %s (--reset forgets it)", told)
+    options = Options(**asked)
     began = time.perf_counter()
-    lines = Preparation(options, Progress(not args.quiet)).run()
+    lines = Preparation(options, Progress(not quiet)).run()
     return [*lines, f"{time.perf_counter() - began:.0f} s"]
+
+
+def shown(value: object) -> str:
+    """An option's value as it is typed."""
+    return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def inspect(arguments: list[str]) -> list[str]:
@@ -109,18 +113,24 @@ def inspect(arguments: list[str]) -> list[str]:
     return look(args.target, args.out)
 
 
+def terminated(number: int, _: object) -> None:
+    """SIGTERM ends like Ctrl-C, with its own exit code."""
+    raise KeyboardInterrupt(128 + number)
+
+
 def main() -> int:
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     logging.getLogger("PIL").setLevel(logging.WARNING)
     arguments = sys.argv[1:]
+    signal.signal(signal.SIGTERM, terminated)
     try:
         lines = inspect(arguments[1:]) if arguments[:1] == ["inspect"] else prepare(arguments)
     except (ValueError, OSError, ImportError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         print("interrupted: the same command goes on with what is missing", file=sys.stderr)
-        return 130
+        return stop.args[0] if stop.args else 130
     try:
         print("\n".join(lines))
     except BrokenPipeError:

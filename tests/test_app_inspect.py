@@ -25,7 +25,7 @@ def test_a_folder_is_recognised_by_its_files(tmp_path: Path) -> None:
     neus, classic = tiny_neus(tmp_path / "a"), tiny_blender(tmp_path / "b")
     assert overrides_of([str(neus)]) == (
         ["read as dtu"],
-        ["dataset=dtu", "scene='mug'", f"dataset.path='{neus}'"],
+        ["dataset=dtu", "scene=mug", f"dataset.path={neus}"],
     )
     assert overrides_of([str(classic)])[1][0] == "dataset=demo"
     (classic / "demo.json").unlink()

@@ -17,6 +17,7 @@ from isosweep.config_errors import explain
 from isosweep.data import blender, colmap, llff, nerfstudio, neus_layout
 from isosweep.prepare.sheet import draw
 from isosweep.prepare.views import scene_view
+from isosweep.prepare.words import quoted
 from isosweep.types import Scene
 
 log = logging.getLogger("isosweep")
@@ -54,10 +55,10 @@ def inspect(target: list[str], out: Path | None) -> list[str]:
 
 def overrides_of(target: list[str]) -> tuple[list[str], list[str]]:
     """(what has to be said, overrides) for the arguments of inspect."""
+    if len(target) == 1 and Path(target[0]).is_dir():
+        return _of_folder(Path(target[0]))
     if len(target) == 1 and "=" not in target[0]:
         folder = Path(target[0])
-        if folder.is_dir():
-            return _of_folder(folder)
         if (CONF / "dataset" / f"{target[0]}.yaml").is_file():
             return [], [f"dataset={target[0]}"]
         options = ", ".join(sorted(p.stem for p in (CONF / "dataset").glob("*.yaml")))
@@ -89,12 +90,7 @@ def _of_folder(folder: Path) -> tuple[list[str], list[str]]:
         if len(found) > 1
         else ""
     )
-    return [said], [f"dataset={found[0]}", f"scene={_quoted(scene)}", f"dataset.path={_quoted(str(folder))}"]
-
-
-def _quoted(value: str) -> str:
-    escaped = value.replace("\\", "\\\\").replace("'", "\\'")
-    return f"'{escaped}'"
+    return [said], [f"dataset={found[0]}", f"scene={quoted(scene)}", f"dataset.path={quoted(str(folder))}"]
 
 
 def _composed(overrides: list[str]) -> DictConfig:

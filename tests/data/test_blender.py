@@ -173,6 +173,13 @@ def broken(folder: Path, change) -> Path:
             r"\./train/r_2 holds no rotation \(axis lengths \[2.0, 2.0, 2.0\]\)",
         ),
         (lambda m: m.update(fl_x=40, w=64, h=64), "written for w=64 pixels, the image has 32"),
+        (lambda m: m.update(fl_x=-100), r"fl_x of \./train/r_0 must be above 0, found -100"),
+        (lambda m: m.update(fl_x=40, fl_y=0), r"fl_y of \./train/r_0 must be above 0, found 0"),
+        (lambda m: m.update(camera_angle_x=39.6), r"below pi; found 39\.6: is it in degrees\?"),
+        (lambda m: m.update(camera_angle_x=0), r"camera_angle_x of \./train/r_0 is the field of view in rad"),
+        (lambda m: m.update(camera_angle_x="x"), r"camera_angle_x of \./train/r_0 is no finite number: 'x'"),
+        (lambda m: m.update(camera_angle_x=True), r"is no finite number: True"),
+        (lambda m: m.update(camera_angle_x=float("inf")), r"is no finite number: inf"),
         (lambda m: m.update(k1=0.1), r"lens distortion \(k1\), and cameras here are pin-holes: undistort"),
     ],
 )

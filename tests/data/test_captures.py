@@ -357,7 +357,23 @@ def rewrite(folder: Path, edit: Callable[[dict], object]) -> str:
             r"gives no fl_x, fl_y, camera_angle_x .*focal length is unknown",
         ),
         (lambda m: m.update(fl_x="wide"), r"fl_x of images/view_0\.png is no number: 'wide'"),
-        (lambda m: m.update(fl_x=float("nan")), r"view_0\.png .*needs finite parameters"),
+        (lambda m: m.update(fl_x=float("nan")), r"fl_x of images/view_0\.png cannot be nan"),
+        (lambda m: m.update(w=float("inf")), r"w of images/view_0\.png cannot be inf"),
+        (lambda m: m.update(cx=1e30), r"its axis at \(1e\+30, .*no camera is like that"),
+        (
+            lambda m: (m.pop("fl_x"), m.pop("fl_y"), m.update(camera_angle_x=39.6)),
+            r"camera_angle_x .* above 0 and below pi; found 39\.6: is it in degrees\?",
+        ),
+        (lambda m: m["frames"][2].update(mask_path=5), r"mask_path of images/view_2\.png is no path: 5"),
+        (lambda m: m.update(train_filenames=5), r"train_filenames is a list of file_paths, found 5"),
+        (
+            lambda m: m.update(test_filenames=[f["file_path"] for f in m["frames"]]),
+            r"name all 8 views and leave none to train on: take some out of the lists",
+        ),
+        (
+            lambda m: m.update(isosweep={"to_world": [[float("nan")] * 4] * 4}),
+            r"transforms\.json: 'isosweep' needs to_world",
+        ),
         (
             lambda m: m["frames"][2]["transform_matrix"][0].__setitem__(3, float("nan")),
             r"images/view_2\.png is no fini",

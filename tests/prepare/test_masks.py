@@ -24,8 +24,15 @@ def images(folder: Path) -> Path:
 
 def made(tmp_path: Path, text: str, any_alpha: bool = False) -> tuple[list[str], np.ndarray]:
     folder = images(tmp_path / "in")
+    choice = parse(text, len(PHOTOS) * any_alpha, len(PHOTOS))
     without = make_masks(
-        parse(text, any_alpha), PHOTOS, folder, tmp_path / "alpha", tmp_path / "out", 2, lambda: None
+        choice,
+        PHOTOS,
+        folder,
+        tmp_path / "alpha",
+        tmp_path / "out",
+        2,
+        lambda: None,
     )
     return without, np.asarray(Image.open(tmp_path / "out" / "a.png"))
 
@@ -84,7 +91,7 @@ def test_masks_that_do_not_fit_are_refused(tmp_path: Path) -> None:
         ("model:nowhere.pt", "TorchScript"),
     ):
         with pytest.raises((ValueError, FileNotFoundError), match=error):
-            parse(text, False)
+            parse(text, 0, 3)
 
 
 class Reddish(torch.nn.Module):
@@ -103,3 +110,8 @@ def test_a_model_of_the_user_masks(tmp_path: Path) -> None:
     (tmp_path / "bad.pt").write_bytes(b"no model")
     with pytest.raises(ValueError, match="is no TorchScript file"):
         made(tmp_path / "again", f"model:{tmp_path / 'bad.pt'}")
+
+
+def test_one_transparent_picture_among_photographs_masks_none() -> None:
+    assert [parse("auto", k, 8).kind for k in (0, 1, 3, 4, 8)] == ["none", "none", "none", "alpha", "alpha"]
+    assert parse("alpha", 1, 8).kind == "alpha"

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -115,6 +116,50 @@ def test_the_same_command_does_nothing_and_a_change_only_its_part(
     (options.out / "cameras_sphere.npz").unlink()
     back, _ = run(replace(options, margin=1.3, layouts=("neus",)))
     assert back.book.done == ["neus"]
+
+
+def test_a_damaged_database_says_what_to_delete(made: tuple[Options, list[str]], tmp_path: Path) -> None:
+    shutil.copytree(made[0].out, tmp_path / "scene")
+    options = replace(made[0], out=tmp_path / "scene", seed=3)
+    database = tmp_path / "scene" / "work" / "colmap" / "database.db"
+    database.write_bytes(database.read_bytes()[:5000])
+    with pytest.raises(ValueError, match=r"COLMAP failed on .*delete .*work/colmap: the same command then"):
+        run(options)
+    shutil.rmtree(database.parent)
+    assert run(options)[1][0].startswith(f"{N} of {N} images registered")
+
+
+def test_masks_drawn_beside_the_images_stay_when_images_are_made_again(
+    made: tuple[Options, list[str]], tmp_path: Path
+) -> None:
+    shutil.copytree(made[0].out, tmp_path / "scene")
+    drawn = tmp_path / "scene" / "masks" / "drawn.png"
+    drawn.write_bytes(b"by hand")
+    options = replace(made[0], out=tmp_path / "scene")
+    assert "flatten" not in run(options)[0].book.done
+    with pytest.raises(FileExistsError, match=r"not made here \(masks/drawn\.png\).*Nothing was overwritten"):
+        run(replace(options, masks="none"))
+    assert drawn.read_bytes() == b"by hand"
+    drawn.unlink()
+    run(replace(options, masks="none"))
+    assert not any((tmp_path / "scene" / "masks").iterdir())
+
+
+def test_sigterm_ends_in_one_line_and_the_same_command_goes_on(tmp_path: Path) -> None:
+    write_photos(tmp_path / "photos", N, SIZE)
+    command = [sys.executable, str(ROOT / "scripts/prepare.py"), "photos", "--out", "s", "--quiet"]
+    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    for line in process.stderr:
+        if line.startswith("features"):
+            break
+    process.terminate()
+    rest = process.stderr.read()
+    assert process.wait(timeout=120) == 143
+    assert rest.splitlines()[-1] == "interrupted: the same command goes on with what is missing"
+    assert "@ " not in rest, "no C++ stack"
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_trouble_is_reported_and_the_rest_registers(tmp_path: Path) -> None:

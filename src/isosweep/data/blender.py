@@ -183,7 +183,18 @@ def read_pose(frame: Frame, file: Path) -> np.ndarray:
 def _focal(meta: Frame, frame: Frame, file: Path) -> dict[str, float]:
     """Whatever intrinsics the json gives, the frame's before the file's."""
     keys = ("fl_x", "fl_y", "cx", "cy", "w", "h", "camera_angle_x")
-    found = {k: float(v) for k in keys if (v := frame.get(k, meta.get(k))) is not None}
+    found = {}
+    for key in keys:
+        value = frame.get(key, meta.get(key))
+        if value is None:
+            continue
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            raise ValueError(f"{file}: {key} of {frame['file_path']} is no finite number: {value!r}")
+        if key in ("fl_x", "fl_y", "w", "h") and value <= 0:
+            raise ValueError(f"{file}: {key} of {frame['file_path']} must be above 0, found {value:g}")
+        if key == "camera_angle_x":
+            check_angle(value, f"{file}: camera_angle_x of {frame['file_path']}")
+        found[key] = float(value)
     distorted = [k for k in ("k1", "k2", "k3", "k4", "p1", "p2") if frame.get(k, meta.get(k))]
     if distorted:
         raise ValueError(
@@ -193,6 +204,15 @@ def _focal(meta: Frame, frame: Frame, file: Path) -> dict[str, float]:
     if "fl_x" not in found and "camera_angle_x" not in found:
         raise ValueError(f"{file} has neither camera_angle_x nor fl_x: the focal length is unknown")
     return found
+
+
+def check_angle(radians: float, what: str) -> None:
+    """Raise ValueError where a field of view is none."""
+    if not 0 < radians < math.pi:
+        hint = ": is it in degrees?" if math.pi <= radians < 180 else ""
+        raise ValueError(
+            f"{what} is the field of view in radians, above 0 and below pi; found {radians:g}{hint}"
+        )
 
 
 def _intrinsics(given: dict[str, float], image: Header, factor: int) -> np.ndarray:

@@ -57,7 +57,7 @@ def load(
     """
     if scene not in SOLIDS:
         near = difflib.get_close_matches(scene, SOLIDS, n=1)
-        hint = f"; did you mean '{near[0]}'?" if near else ""
+        hint = f"; did you mean '{near[0]}'?" if near else "."
         raise ValueError(f"no demo scene '{scene}'{hint} The demo has: {', '.join(sorted(SOLIDS))}")
     if version != VERSION:
         raise ValueError(

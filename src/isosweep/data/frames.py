@@ -215,12 +215,12 @@ def read_extension(meta: Mapping[str, Any], file: Path) -> tuple[Float[np.ndarra
         unit = str(found.get("world_unit", "unit"))
         if matrix.shape != (4, 4):
             raise ValueError(f"found {matrix.shape}")
+        similarity_scale(matrix)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ValueError(
             f"{file}: '{EXTENSION}' needs to_world, a 4x4 matrix that maps normalised points to the user's "
             f"({error!r}): write the scene again, or remove the field"
         ) from error
-    similarity_scale(matrix)
     return matrix, unit
 
 

@@ -116,6 +116,12 @@ def make_lens(model: str, width: int, height: int, params: tuple[float, ...], wh
     if not np.isfinite(lens.params).all() or min(lens.focal) <= 0:
         given = ", ".join(f"{n}={p:g}" for n, p in zip(names, lens.params, strict=True))
         raise ValueError(f"{what} needs finite parameters and a positive focal length; found {given}")
+    K, side = lens.K, max(width, height)
+    if min(lens.focal) < 1e-3 * side or np.abs(K[:2, 2] - [width / 2, height / 2]).max() > 10 * side:
+        raise ValueError(
+            f"{what} has a focal length of {min(lens.focal):g} pixels and its axis at ({K[0, 2]:g}, {K[1, 2]:g}) in an "
+            f"image of {width}x{height}: no camera is like that. Is the file damaged, or are the units others?"
+        )
     return lens
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from isosweep.data import capture, frames
-from isosweep.data.blender import SPLITS, read_frames, read_pose
+from isosweep.data.blender import SPLITS, check_angle, read_frames, read_pose
 from isosweep.data.capture import Landmarks, Options, View
 from isosweep.data.decode import read_size
 from isosweep.data.find import find_scene
@@ -127,7 +127,9 @@ def _view(folder: Path, frame: Json, meta: Json, file: Path, undo: np.ndarray, i
     scale = similarity_scale(undo)
     c2w = np.concatenate([undo[:3, :3] / scale @ pose[:, :3], undo[:3, :3] @ pose[:, 3:] + undo[:3, 3:]], 1)
     mask = None
-    if isinstance(frame.get("mask_path"), str):
+    if frame.get("mask_path") is not None:
+        if not isinstance(frame["mask_path"], str):
+            raise ValueError(f"{file}: mask_path of {frame['file_path']} is no path: {frame['mask_path']!r}")
         mask = _file(folder, frame["mask_path"], images and images.replace("images", "masks"), "masks")
     return View(_plain(frame["file_path"]), image, _lens(frame, meta, image, original, file), c2w, mask)
 
@@ -154,6 +156,10 @@ def _lens(frame: Json, meta: Json, image: Path, original: Path, file: Path) -> L
             return default
         if isinstance(found, bool) or not isinstance(found, int | float):
             raise ValueError(f"{file}: {key} of {frame['file_path']} is no number: {found!r}")
+        if not math.isfinite(found) or (key in ("w", "h") and found < 1):
+            raise ValueError(f"{file}: {key} of {frame['file_path']} cannot be {found!r}: export it again")
+        if key.startswith("camera_angle") and found:
+            check_angle(found, f"{file}: {key} of {frame['file_path']}")
         return float(found)
 
     w, h = value("w"), value("h")
@@ -284,6 +290,8 @@ def _splits(
     place = {_plain(frame["file_path"]): i for i, (frame, _, _) in enumerate(listed)}
     groups = {}
     for split, names in given.items():
+        if names is not None and not isinstance(names, list):
+            raise ValueError(f"{file}: {split}_filenames is a list of file_paths, found {names!r}")
         unknown = [n for n in names or [] if not isinstance(n, str) or _plain(n) not in place]
         if unknown:
             raise ValueError(f"{file}: {split}_filenames has {unknown[0]!r}, which is no frame's file_path")
@@ -295,6 +303,11 @@ def _splits(
             f"{listed[min(both)][0]['file_path']}): a score of them would not be one of novel views"
         )
     if not given["train"]:
+        if len({*groups["val"], *groups["test"]}) == len(chosen):
+            raise ValueError(
+                f"{file}: val_filenames and test_filenames name all {len(chosen)} views and leave none to train on: "
+                "take some out of the lists, or drop the lists and set dataset.test_every"
+            )
         out = {*groups["val"], *groups["test"]}
         groups["train"] = [i for i in chosen if i not in out]
     return groups["train"], groups["val"], groups["test"]
@@ -315,7 +328,9 @@ def _landmarks(folder: Path, meta: Json, undo: np.ndarray, file: Path) -> Landma
     try:
         cloud = trimesh.load(path, process=False)
         points = np.array(cloud.vertices, np.float64)  # pyright: ignore[reportAttributeAccessIssue] - meshes and clouds have them
-    except (ValueError, IndexError, KeyError, AttributeError, TypeError, EOFError) as error:
+    except (
+        ValueError, IndexError, KeyError, AttributeError, TypeError, EOFError, NotImplementedError,
+    ) as error:  # fmt: skip
         raise ValueError(f"cannot read the points in {path}: {error!r}. Export them again") from error
     points = points[np.isfinite(points).all(1)]
     return Landmarks(points @ undo[:3, :3].T + undo[:3, 3], None)

@@ -98,7 +98,8 @@ def _listed(ids: str, names: Sequence[str]) -> Sequence[int | str]:
         return range(len(names))[slice(*step)]
     given = [part.strip() for part in ids.split(",")]
     if len(given) == 1 and Path(ids).is_file():
-        return [line.strip() for line in Path(ids).read_text().splitlines() if line.strip()]
+        lines = (line.strip() for line in Path(ids).read_text().splitlines())
+        return [line for line in lines if line and not line.startswith("#")]
     named = _by_name(names)
     return [int(part) if part.isdigit() and part not in named else part for part in given]
 

@@ -1,6 +1,5 @@
 """Images without lens distortion, and the reconstruction that belongs to them."""
 
-import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -24,20 +23,25 @@ def flatten(
     out_images: Path,
     out_masks: Path,
     workers: int,
+    own: Callable[[list[Path]], None],
     tick: Callable[[], None],
 ) -> Solved:
     """Undistort all registered images, and masks (<stem>.png, white is foreground) in the same way.
 
     An image whose camera has no distortion is copied byte by byte. Views are in order of their names.
+
+    Args:
+        own: called with all files before the first is written; it removes those of an earlier preparation.
     """
     colmap = library()
     model = colmap.Reconstruction(model_folder)
     views = sorted((i for i in model.images.values() if i.has_pose), key=lambda i: i.name)
-    for folder in (out_images, out_masks):
-        # images of an earlier preparation must not stay among the new ones
-        shutil.rmtree(folder, ignore_errors=True)
-        if folder is out_images or masks is not None:
-            folder.mkdir(parents=True)
+    made = [out_images / view.name for view in views]
+    if masks is not None:
+        made += [out_masks / mask_name(view.name) for view in views]
+    own(made)
+    for folder in {file.parent for file in made}:
+        folder.mkdir(parents=True, exist_ok=True)
     options = colmap.UndistortCameraOptions()
     flat = {i: colmap.undistort_camera(options, c) for i, c in model.cameras.items()}
 

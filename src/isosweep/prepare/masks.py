@@ -32,19 +32,22 @@ class Choice:
     tolerance: int = TOLERANCE
 
 
-def parse(text: str, any_alpha: bool) -> Choice:
-    """The value of --masks.
+def parse(text: str, with_alpha: int, n: int) -> Choice:
+    """The value of --masks, for ``n`` photographs of which some have transparent pixels.
+
+    'auto' takes these for masks where at least half of the photographs have them: one picture with a
+    transparent corner among photographs masks none of them.
 
     Raises:
         ValueError: 'alpha' without an image that has one, or a colour that is none.
         FileNotFoundError: a folder or model that is not there.
     """
     if text == "auto":
-        return Choice("alpha" if any_alpha else "none")
+        return Choice("alpha" if with_alpha and 2 * with_alpha >= n else "none")
     if text == "none":
         return Choice("none")
     if text == "alpha":
-        if not any_alpha:
+        if not with_alpha:
             raise ValueError(
                 "--masks alpha: no photograph has transparent pixels. Use another kind, or --masks none"
             )

@@ -1,8 +1,10 @@
 """What a preparation is asked for, checked before anything is read."""
 
 import difflib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 LAYOUTS = ("neus", "blender", "nerfstudio", "colmap")
 MATCHING = ("auto", "exhaustive", "sequential")
@@ -11,6 +13,10 @@ LENSES = (
     "pinhole", "simple_pinhole", "simple_radial", "radial", "opencv", "full_opencv",
     "opencv_fisheye", "simple_radial_fisheye", "radial_fisheye",
 )  # fmt: skip
+
+
+NOT_KEPT = {"source", "out", "layouts", "threads"}
+"""Options that a later call does not take over from an earlier one."""
 
 
 @dataclass(frozen=True)
@@ -48,8 +54,29 @@ class Options:
     threads: int = 0
     seed: int = 0
 
+    @property
+    def _mask_path(self) -> Path | None:
+        named = self.masks in ("auto", "none", "alpha") or self.masks.startswith(("color:", "model:"))
+        return None if named else Path(self.masks)
+
+    def asked(self) -> dict[str, Any]:
+        """What differs from the defaults, as JSON, for a later call that does not name it."""
+        found = {}
+        for field in fields(Options):
+            value = getattr(self, field.name)
+            if field.name not in NOT_KEPT and value != field.default:
+                found[field.name] = list(value) if isinstance(value, tuple) else value
+        return found
+
     def check(self) -> None:
         """Raise ValueError for what cannot be meant."""
+        out = self.out.resolve()
+        for option, path in (("the input", self.source), ("--masks", self._mask_path)):
+            if path is not None and out in (path.resolve(), *path.resolve().parents):
+                raise ValueError(
+                    f"{option} {path} lies in --out {self.out}, where files are made, replaced and removed: give "
+                    "another folder for --out, or move the input out of it"
+                )
         for name in self.layouts:
             _choice("--layout", name, LAYOUTS)
         if not self.layouts:
@@ -82,6 +109,22 @@ class Options:
             raise ValueError(f"--box takes x0 y0 z0 x1 y1 z1 with each 0 below its 1; found {list(self.box)}")
         if self.sphere is not None and not self.sphere[3] > 0:
             raise ValueError(f"--sphere takes x y z radius with a radius above 0; found {list(self.sphere)}")
+
+
+def merged(given: Mapping[str, Any], before: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """Options given now, and of an earlier call those that are not; the names of these.
+
+    A box replaces an earlier sphere, and the reverse.
+    """
+    known = {field.name for field in fields(Options)} - NOT_KEPT
+    dropped = {"box": "sphere", "sphere": "box"}
+    without = {dropped[name] for name in given if name in dropped}
+    kept = {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in before.items()
+        if name in known and name not in given and name not in without
+    }
+    return {**kept, **given}, sorted(kept)
 
 
 def _choice(option: str, value: str, choices: tuple[str, ...]) -> None:

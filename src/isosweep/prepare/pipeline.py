@@ -69,6 +69,10 @@ class Preparation:
         with held(self.out):
             # a layout of an earlier call shares images with the new ones: it must not stay as it was
             earlier = [name for name in layouts.WRITERS if name in self.book.entries]
+            if not self.book.fresh("flatten"):
+                self.book.check_owned()
+            self.book.asked = self.options.asked()
+            self.book.write()
             for layout in dict.fromkeys((*self.options.layouts, *earlier)):
                 self.book.bring(layout)
             self.book.bring("sheet")
@@ -168,8 +172,14 @@ class Preparation:
     def _masks(self) -> tuple[dict[str, Any], list[Path]]:
         out = self.work / "masks"
         shutil.rmtree(out, ignore_errors=True)
-        choice = masks.parse(self.options.masks, any(p["alpha"] for p in self._photos))
+        transparent = [p["source"] for p in self._photos if p["alpha"]]
+        choice = masks.parse(self.options.masks, len(transparent), len(self._photos))
         if choice.kind == "none":
+            if transparent and self.options.masks == "auto":
+                log.warning(
+                    "masks     %d of %d photographs are transparent in part (%s), ignored: --masks alpha uses it",
+                    len(transparent), len(self._photos), words.some(transparent),
+                )  # fmt: skip
             return {"kind": "none", "without": []}, []
         pairs_ = [(p["name"], p["source"]) for p in self._photos]
         with self.progress.task("masks", len(pairs_)) as task:
@@ -202,7 +212,7 @@ class Preparation:
             log.warning("%s", line)
         names = [p["name"] for p in self._photos]
         where = self._feature_masks() if self.options.mask_features else None
-        with self.progress.task("features", len(names)) as task:
+        with self.progress.task("features", len(names)) as task, poses.speaking(self.database):
             counts = poses.features(
                 database, self.work / "images", names, groups, self.options.lens, self.options.features, where,
                 self.threads, task.tick,
@@ -229,7 +239,7 @@ class Preparation:
         names = [p["name"] for p in self._photos]
         how, why = pairs.method(self.options.matching, len(names), self.video)
         wanted = pairs.pairs(how, len(names))
-        with self.progress.task("matches", len(wanted)) as task:
+        with self.progress.task("matches", len(wanted)) as task, poses.speaking(self.database):
             found = poses.match(self.database, names, wanted, self.threads, self.options.seed, task.tick)
         partners = np.bincount(np.array([k for i, j, _ in found for k in (i, j)], int), minlength=len(names))
         log.info("matches   %s (%s): %d of %d pairs fit together", how, why, len(found), len(wanted))
@@ -240,7 +250,7 @@ class Preparation:
     def _poses(self) -> tuple[dict[str, Any], list[Path]]:
         groups, _ = self._groups()
         names = [p["name"] for p in self._photos]
-        with self.progress.task("poses", len(names)) as task:
+        with self.progress.task("poses", len(names)) as task, poses.speaking(self.database):
             best, attempts = poses.solve(
                 self.database, self.work / "images", len(names), groups, self.options.lens, self.threads,
                 self.options.seed, lambda line: log.info("poses     %s", line), task.reach,
@@ -269,7 +279,7 @@ class Preparation:
         with self.progress.task("flatten", n) as task:
             found = flatten.flatten(
                 self.work / "model", self.work / "images", self.work / "masks" if masked else None, images, cover,
-                self.threads, task.tick,
+                self.threads, self.book.own, task.tick,
             )  # fmt: skip
         solved.save(self.work / "solved.npz", found)
         return {"masked": masked}, [self.work / "solved.npz", images, *([cover] if masked else [])]

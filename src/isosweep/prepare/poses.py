@@ -6,9 +6,11 @@ an EXIF, and image ids do not depend on which thread was first.
 
 import logging
 import shutil
+import signal
 import sqlite3
-from collections.abc import Callable
-from contextlib import closing
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -36,6 +38,7 @@ def library() -> Any:
     Raises:
         ImportError: it is not installed; says how to get it.
     """
+    before = signal.getsignal(signal.SIGTERM)
     try:
         import pycolmap
     except ImportError as error:
@@ -43,8 +46,24 @@ def library() -> Any:
             "poses are found with pycolmap, which is not installed: pip install pycolmap, or "
             "run it by bash scripts/with_env.sh, which installs it"
         ) from error
-    pycolmap.logging.minloglevel = pycolmap.logging.ERROR.value
+    pycolmap.logging.minloglevel = pycolmap.logging.FATAL.value
+    if threading.current_thread() is threading.main_thread() and before is not None:
+        # its import has SIGTERM print a page of C++ stack
+        signal.signal(signal.SIGTERM, before)
     return pycolmap
+
+
+@contextmanager
+def speaking(database: Path) -> Iterator[None]:
+    """COLMAP's own failures as a ValueError that says what to do."""
+    try:
+        yield
+    except RuntimeError as error:
+        said = str(error).strip().splitlines()
+        raise ValueError(
+            f"COLMAP failed on {database}: {said[0] if said else 'no reason given'}. If it was cut off or copied "
+            f"in part, delete {database.parent}: the same command then makes features and matches again"
+        ) from error
 
 
 def features(

@@ -21,7 +21,7 @@ from isosweep.record.files import atomic_write_text
 log = logging.getLogger("isosweep")
 BOOK = "prepare.json"
 LOCK = ".lock"
-VERSION = 1
+VERSION = 2
 """Of the book and of what the steps write: a change redoes everything."""
 
 
@@ -43,7 +43,12 @@ class Book:
     def __init__(self, folder: Path, stages: list[Stage]) -> None:
         self.folder = folder
         self.stages = {stage.name: stage for stage in stages}
-        self.entries = _read(folder / BOOK)
+        kept = _read(folder / BOOK)
+        self.entries: dict[str, Any] = kept.get("steps", {})
+        self.owned: list[str] = kept.get("owned", [])
+        """Files of folders that a user may put files into, too, which the preparation wrote."""
+        self.asked: dict[str, Any] = kept.get("asked", {})
+        """The options of the last call that were given and not left at their defaults."""
         self._fresh: dict[str, bool] = {}
         self.done: list[str] = []
         """Steps that this process ran."""
@@ -77,7 +82,7 @@ class Book:
         if (why := self._why(name)) is not None:
             log.info("%-9s again: %s", name, why)
         if self.entries.pop(name, None) is not None:
-            self._write()
+            self.write()
         began = time.perf_counter()
         facts, files = stage.run()
         seconds = time.perf_counter() - began
@@ -88,7 +93,7 @@ class Book:
             "files": [str(file.relative_to(self.folder)) for file in files],
             "seconds": round(seconds, 2),
         }
-        self._write()
+        self.write()
         self.done.append(name)
         return facts
 
@@ -108,13 +113,39 @@ class Book:
             "the input's files changed" if k == "input" else f"{k} was {old[k]}, is {new[k]}" for k in changed
         )
 
-    def _write(self) -> None:
-        text = json.dumps({"version": VERSION, "steps": self.entries}, indent=1)
+    def own(self, files: list[Path]) -> None:
+        """Remove what the preparation wrote before, and be the owner of ``files`` before they are written.
+
+        Raises:
+            FileExistsError: one of their folders holds somebody else's files; nothing is removed then.
+        """
+        self.check_owned()
+        for name in self.owned:
+            (self.folder / name).unlink(missing_ok=True)
+        self.owned = [str(file.relative_to(self.folder)) for file in files]
+        self.write()
+
+    def check_owned(self) -> None:
+        """Raise FileExistsError where images/ or masks/ hold files that were not written here."""
+        for name in ("images", "masks"):
+            folder = self.folder / name
+            there = {str(p.relative_to(self.folder)) for p in folder.rglob("*") if p.is_file()}
+            if foreign := sorted(there - set(self.owned)):
+                raise FileExistsError(
+                    f"{folder} holds {len(foreign)} files that were not made here ({', '.join(foreign[:3])}), and its "
+                    "files have to be made again: move them to a folder outside of --out (masks: give that folder with "
+                    "--masks). Nothing was overwritten"
+                )
+
+    def write(self) -> None:
+        """Keep the book."""
+        book = {"version": VERSION, "asked": self.asked, "owned": self.owned, "steps": self.entries}
+        text = json.dumps(book, indent=1)
         atomic_write_text(self.folder / BOOK, text)
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """Finished steps; none where the book is absent, damaged or of another version."""
+    """The book; empty where it is absent, damaged or of another version."""
     if not path.is_file():
         return {}
     try:
@@ -124,7 +155,7 @@ def _read(path: Path) -> dict[str, Any]:
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         log.warning("%s cannot be read (%s): everything is made again", path, error)
         return {}
-    return entries if whole and book["version"] == VERSION else {}
+    return book if whole and book["version"] == VERSION else {}
 
 
 def fingerprint(files: list[Path]) -> str:
@@ -137,8 +168,13 @@ def fingerprint(files: list[Path]) -> str:
     return total.hexdigest()
 
 
+def asked_before(out: Path) -> dict[str, Any]:
+    """What the last call for this folder asked for, by names of `Options`."""
+    return _read(out / BOOK).get("asked", {})
+
+
 def claim(out: Path) -> None:
-    """Make the folder, or see that it is one of ours.
+    """Make the folder with an empty book, or see that it is one of ours.
 
     Raises:
         FileExistsError: it holds something else.
@@ -146,13 +182,15 @@ def claim(out: Path) -> None:
     if out.exists() and not out.is_dir():
         raise FileExistsError(f"{out} is a file: give --out a folder")
     if out.is_dir() and not (out / BOOK).is_file():
-        others = sorted(p.name for p in out.iterdir() if p.name not in (LOCK, "work"))
+        others = sorted(p.name for p in out.iterdir() if p.name != LOCK)
         if others:
             raise FileExistsError(
                 f"{out} holds {', '.join(others[:6])} and no {BOOK}: it was not made here, and nothing in it is "
                 "overwritten. Give --out a new folder"
             )
     out.mkdir(parents=True, exist_ok=True)
+    if not (out / BOOK).is_file():
+        atomic_write_text(out / BOOK, json.dumps({"version": VERSION, "steps": {}}))
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """What a preparation tells at its end and on the contact sheet, from the book of its steps."""
 
+import re
 import shlex
 from pathlib import Path
 from typing import Any
@@ -57,8 +58,21 @@ def report(book: Book, layouts: tuple[str, ...]) -> list[str]:
 def train_commands(out: Path, layouts: tuple[str, ...], masked: bool) -> list[str]:
     """The command line that trains on each layout."""
     model = "model=neus loss=mask" if masked else "model=neus_bg"
-    name, path = shlex.quote(f"scene={out.resolve().name}"), shlex.quote(f"dataset.path={out}")
+    name, path = (
+        shlex.quote(f"{key}={quoted(value)}")
+        for key, value in (("scene", out.resolve().name), ("dataset.path", str(out)))
+    )
     return [f"python main.py {model} {TRAIN[layout]} {name} {path}" for layout in layouts]
+
+
+def quoted(value: str) -> str:
+    """A value as Hydra's grammar takes it: in quotes where it is more than letters, digits and ._-/ ."""
+    plain = re.fullmatch(r"[\w./-]*[A-Za-z_][\w./-]*", value, re.ASCII)
+    if plain and not re.fullmatch(r"null|true|false|[+-]?(inf|nan|[\d._]+e[+-]?\d+)", value, re.IGNORECASE):
+        return value
+    # the grammar takes a backslash as it is, but before a quote
+    escaped = re.sub(r"(\\*)('|$)", lambda m: 2 * m[1] + ("\\'" if m[2] else ""), value)
+    return f"'{escaped}'"
 
 
 def too_few(book: Book, what: str) -> str:
