@@ -22,6 +22,7 @@ from isosweep.app_parts import (
 )
 from isosweep.config_check import ConfigError
 from isosweep.config_names import plain_config
+from isosweep.data.coverage import check_masks
 from isosweep.data.images import ImageStore
 from isosweep.losses.total import TotalLoss
 from isosweep.models.base import Model
@@ -194,5 +195,6 @@ def load_trained(job: Job) -> Knobs:
 def load_scene(cfg: DictConfig, device: torch.device) -> Scene:
     """The scene with cameras on the device, and images where they fit."""
     scene: Scene = build(cfg.dataset, named=False)
+    check_masks(scene)
     images = scene.images.to(device) if isinstance(scene.images, ImageStore) else scene.images
     return replace(scene, cameras=scene.cameras.to(device), images=images)

@@ -1,0 +1,46 @@
+"""Whether masks say anything: an empty one in every view trains a scene of nothing, and no loss would show it."""
+
+import logging
+
+import torch
+
+from isosweep.types import Scene
+
+log = logging.getLogger("isosweep")
+N_PIXELS = 65_536
+
+
+def check_masks(scene: Scene) -> None:
+    """Looks at ``N_PIXELS`` random pixels of the training views, drawn with a fixed seed; at all of them where these
+    say nothing.
+
+    Raises:
+        ValueError: training sees the masks, and none of the pixels is foreground.
+    """
+    if not scene.use_masks:
+        return
+    generator = torch.Generator().manual_seed(0)
+    views = torch.tensor(scene.splits["train"])
+    view = views[torch.randint(len(views), (N_PIXELS,), generator=generator)]
+    hw = scene.images.hw[view]
+    place = torch.rand(N_PIXELS, 2, generator=generator)
+    row, col = torch.minimum((place * hw).long(), hw - 1).unbind(-1)
+    mask = scene.images.gather(view, row, col)[1]
+    if mask is None:
+        return
+    if float(mask.max()) == 0 and not any(_has_foreground(scene, v) for v in scene.splits["train"]):
+        raise ValueError(
+            f"the masks of {scene.dataset} scene {scene.name} are black in every training view. White is "
+            "foreground: draw them again, or train without (dataset.masks=false)"
+        )
+    if float(mask.min()) == 1:
+        log.warning(
+            "the masks of %s scene %s are white everywhere: they tell training nothing about the object's outline",
+            scene.dataset,
+            scene.name,
+        )
+
+
+def _has_foreground(scene: Scene, view: int) -> bool:
+    mask = scene.images.image(view)[1]
+    return mask is not None and bool((mask > 0).any())
