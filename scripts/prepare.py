@@ -81,8 +81,6 @@ def prepare(arguments: list[str]) -> list[str]:
     given |= {name: tuple(given[name]) for name in ("box", "sphere") if name in given}
     if "lens" in given:
         given["lens"] = given["lens"].lower()
-    if Path(given.get("masks", "")).is_dir() and given.get("masks"):
-        given["masks"] = str(Path(given["masks"]).resolve())  # a later call may come from another folder
     before = {} if reset else asked_before(args.out)
     asked, kept = merged(given, before)
     if kept:

@@ -134,6 +134,7 @@ def track(job: Job, outcome: Outcome) -> None:
 def fit(job: Job, scene: Scene) -> None:
     """Train from the start, from another run's weights, or from this run's last checkpoint."""
     settings, record, device = job.settings, job.record, job.where.device
+    check_masks(scene)
     state = training.start(job.model, settings.train, settings.optim, job.cfg.seed, device)
     if record.action == "resume":
         path = record.checkpoint("last")
@@ -195,6 +196,5 @@ def load_trained(job: Job) -> Knobs:
 def load_scene(cfg: DictConfig, device: torch.device) -> Scene:
     """The scene with cameras on the device, and images where they fit."""
     scene: Scene = build(cfg.dataset, named=False)
-    check_masks(scene)
     images = scene.images.to(device) if isinstance(scene.images, ImageStore) else scene.images
     return replace(scene, cameras=scene.cameras.to(device), images=images)

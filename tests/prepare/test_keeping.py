@@ -85,6 +85,17 @@ def test_options_of_an_earlier_call_are_kept_until_others_are_given() -> None:
     assert Options(**asked).asked() == {"box": [0.0] * 3 + [1.0] * 3}
 
 
+def test_masks_are_found_from_another_folder_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("m").mkdir()
+    Path("net.pt").touch()
+    assert Options(Path("p"), Path("s"), masks="m").asked() == {"masks": str(tmp_path / "m")}
+    assert Options(Path("p"), Path("s"), masks="model:net.pt").asked() == {
+        "masks": f"model:{tmp_path / 'net.pt'}"
+    }
+    assert Options(Path("p"), Path("s"), masks="gone").masks == "gone"
+
+
 def test_folder_names_are_quoted_for_the_shell_and_for_hydra(tmp_path: Path) -> None:
     import shlex
 

@@ -118,6 +118,36 @@ def test_the_same_command_does_nothing_and_a_change_only_its_part(
     assert back.book.done == ["neus"]
 
 
+def test_a_later_command_keeps_what_an_earlier_one_asked_for(
+    made: tuple[Options, list[str]], tmp_path: Path
+) -> None:
+    shutil.copytree(made[0].out, tmp_path / "scene")
+
+    def command(*more: str) -> subprocess.CompletedProcess[str]:
+        script = [sys.executable, str(ROOT / "scripts/prepare.py"), str(made[0].source), "--out", "scene"]
+        return subprocess.run(
+            [*script, *more, "--quiet"], cwd=tmp_path, capture_output=True, text=True, check=False
+        )
+
+    def radius() -> float:
+        return json.loads((tmp_path / "scene" / "prepare.json").read_text())["steps"]["region"]["facts"][
+            "radius"
+        ]
+
+    assert command("--sphere", "1", "0.5", "7.6", "1.5", "--layout", "neus").returncode == 0
+    assert radius() == 1.5
+    refused = command("--sphere", "900", "0", "0", "1")
+    assert refused.returncode == 1
+    assert "change --box or --sphere" in refused.stderr
+    later = command("--layout", "blender")
+    assert later.returncode == 0, later.stderr
+    assert radius() == 1.5
+    assert later.stderr.startswith("as in the call before: ")
+    assert "--sphere 1.0 0.5 7.6 1.5 (--reset forgets it)" in later.stderr
+    assert command("--reset").returncode == 0
+    assert radius() != 1.5
+
+
 def test_a_damaged_database_says_what_to_delete(made: tuple[Options, list[str]], tmp_path: Path) -> None:
     shutil.copytree(made[0].out, tmp_path / "scene")
     options = replace(made[0], out=tmp_path / "scene", seed=3)

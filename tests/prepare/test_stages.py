@@ -55,6 +55,18 @@ def test_only_what_depends_on_a_change_is_redone(tmp_path: Path, caplog: pytest.
     assert "a step before it changed" in caplog.text
 
 
+def test_a_step_that_was_begun_otherwise_and_failed_is_done_again(tmp_path: Path) -> None:
+    """Back to the settings of before: what comes after the step is as asked for, the step itself is not."""
+    ran: list[str] = []
+    book(tmp_path, ran).bring("region")
+    with pytest.raises(KeyboardInterrupt):
+        book(tmp_path, ran, size=2, fail="images").bring("region")
+    again = book(tmp_path, ran)
+    again.bring("region")
+    assert again.facts("images") == {"of": "images"}
+    assert ran[4:] == ["images", "poses", "region"]
+
+
 def test_a_file_that_is_gone_is_made_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     ran: list[str] = []

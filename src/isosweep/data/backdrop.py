@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from isosweep.data.uniform import uniform_pixels
 from isosweep.types import Images
 
 COLORS = {"white": 1.0, "black": 0.0}
@@ -35,8 +36,4 @@ def backdrop(
 
 def _mean_color(images: Images, views: Sequence[int]) -> Float[Tensor, "3"]:
     generator = torch.Generator().manual_seed(0)
-    view = torch.tensor(views)[torch.randint(len(views), (N_PIXELS,), generator=generator)]
-    hw = images.hw[view]
-    place = torch.rand(N_PIXELS, 2, generator=generator)
-    row, col = torch.minimum((place * hw).long(), hw - 1).unbind(-1)
-    return images.gather(view, row, col)[0].mean(0)
+    return images.gather(*uniform_pixels(images.hw, views, N_PIXELS, generator))[0].mean(0)

@@ -185,16 +185,14 @@ def _focal(meta: Frame, frame: Frame, file: Path) -> dict[str, float]:
     keys = ("fl_x", "fl_y", "cx", "cy", "w", "h", "camera_angle_x")
     found = {}
     for key in keys:
-        value = frame.get(key, meta.get(key))
+        value = read_number(frame, meta, key, file)
         if value is None:
             continue
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-            raise ValueError(f"{file}: {key} of {frame['file_path']} is no finite number: {value!r}")
         if key in ("fl_x", "fl_y", "w", "h") and value <= 0:
             raise ValueError(f"{file}: {key} of {frame['file_path']} must be above 0, found {value:g}")
         if key == "camera_angle_x":
             check_angle(value, f"{file}: camera_angle_x of {frame['file_path']}")
-        found[key] = float(value)
+        found[key] = value
     distorted = [k for k in ("k1", "k2", "k3", "k4", "p1", "p2") if frame.get(k, meta.get(k))]
     if distorted:
         raise ValueError(
@@ -204,6 +202,16 @@ def _focal(meta: Frame, frame: Frame, file: Path) -> dict[str, float]:
     if "fl_x" not in found and "camera_angle_x" not in found:
         raise ValueError(f"{file} has neither camera_angle_x nor fl_x: the focal length is unknown")
     return found
+
+
+def read_number(frame: Frame, meta: Frame, key: str, file: Path) -> float | None:
+    """A number of the frame, else of its file; None where neither has it. Raise ValueError for anything else."""
+    value = frame.get(key, meta.get(key))
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise ValueError(f"{file}: {key} of {frame['file_path']} is no finite number: {value!r}")
+    return float(value)
 
 
 def check_angle(radians: float, what: str) -> None:

@@ -4,10 +4,11 @@ import logging
 
 import torch
 
+from isosweep.data.uniform import uniform_pixels
 from isosweep.types import Scene
 
 log = logging.getLogger("isosweep")
-N_PIXELS = 65_536
+N_PIXELS = 4096
 
 
 def check_masks(scene: Scene) -> None:
@@ -20,12 +21,9 @@ def check_masks(scene: Scene) -> None:
     if not scene.use_masks:
         return
     generator = torch.Generator().manual_seed(0)
-    views = torch.tensor(scene.splits["train"])
-    view = views[torch.randint(len(views), (N_PIXELS,), generator=generator)]
-    hw = scene.images.hw[view]
-    place = torch.rand(N_PIXELS, 2, generator=generator)
-    row, col = torch.minimum((place * hw).long(), hw - 1).unbind(-1)
-    mask = scene.images.gather(view, row, col)[1]
+    mask = scene.images.gather(*uniform_pixels(scene.images.hw, scene.splits["train"], N_PIXELS, generator))[
+        1
+    ]
     if mask is None:
         return
     if float(mask.max()) == 0 and not any(_has_foreground(scene, v) for v in scene.splits["train"]):

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from isosweep.data import capture, frames
-from isosweep.data.blender import SPLITS, check_angle, read_frames, read_pose
+from isosweep.data.blender import SPLITS, check_angle, read_frames, read_number, read_pose
 from isosweep.data.capture import Landmarks, Options, View
 from isosweep.data.decode import read_size
 from isosweep.data.find import find_scene
@@ -151,16 +151,14 @@ def _lens(frame: Json, meta: Json, image: Path, original: Path, file: Path) -> L
     """The frame's intrinsics before the file's; the size of the ``original`` image where neither gives one."""
 
     def value(key: str, default: float | None = None) -> float | None:
-        found = frame.get(key, meta.get(key))
+        found = read_number(frame, meta, key, file)
         if found is None:
             return default
-        if isinstance(found, bool) or not isinstance(found, int | float):
-            raise ValueError(f"{file}: {key} of {frame['file_path']} is no number: {found!r}")
-        if not math.isfinite(found) or (key in ("w", "h") and found < 1):
-            raise ValueError(f"{file}: {key} of {frame['file_path']} cannot be {found!r}: export it again")
+        if key in ("w", "h") and found < 1:
+            raise ValueError(f"{file}: {key} of {frame['file_path']} cannot be {found:g}: export it again")
         if key.startswith("camera_angle") and found:
             check_angle(found, f"{file}: {key} of {frame['file_path']}")
-        return float(found)
+        return found
 
     w, h = value("w"), value("h")
     if w is None or h is None:

@@ -7,6 +7,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from isosweep.data.backdrop import COLORS
+from isosweep.data.uniform import uniform_pixels
 from isosweep.data.working_set import WorkingSet
 from isosweep.geometry import pixel_rays
 from isosweep.types import Batch, Scene
@@ -34,7 +35,7 @@ def draw(
         working: where a large scene's pixels are drawn from, unless they are cropped.
     """
     if working is None or crop > 0:
-        view, row, col = _anywhere(scene, n, crop, generator, device)
+        view, row, col = uniform_pixels(scene.cameras.hw, scene.splits["train"], n, generator, crop)
         behind = _behind(scene, n, background, generator, device)
         rgb, mask = scene.images.gather(view, row, col)
     else:
@@ -45,19 +46,6 @@ def draw(
     rays = pixel_rays(scene.cameras, view, row, col, behind)
     extras = {} if points is None else {"points": points.draw(view, n_points, generator)}
     return Batch(rays=rays, rgb=rgb, mask=mask if scene.use_masks else None, extras=extras)
-
-
-def _anywhere(
-    scene: Scene, n: int, crop: float, generator: torch.Generator, device: torch.device
-) -> tuple[Tensor, Tensor, Tensor]:
-    train = torch.tensor(scene.splits["train"], device=device)
-    view = train[torch.randint(len(train), (n,), generator=generator, device=device)]
-    hw = scene.cameras.hw[view]
-    place = torch.rand(n, 2, generator=generator, device=device)
-    if crop > 0:
-        place = 0.5 + (place - 0.5) * crop
-    pixel = torch.minimum((place * hw).long(), hw - 1)
-    return view, pixel[:, 0], pixel[:, 1]
 
 
 @final

@@ -42,29 +42,29 @@ class WorkingSet:
         self._views = np.array(scene.splits["train"])
         self._hw = scene.images.hw.numpy()
         self._newest: int | None = None
-        self._next: Int[Tensor, "new 4"] | None = None
+        self._ahead: dict[int, Int[Tensor, "new 4"]] = {}
         # [pieces, 4]: view, row, first column, number of columns
         self._where = torch.zeros(LIFE * new, 4, dtype=torch.long, device=device)
         self._held = scene.images.room(len(self._where), LENGTH) if scene.images.in_file else None
 
     def advance(self, step: int) -> None:
         """Holds the pieces of the `LIFE` steps that end with ``step``, and has those of the next one read ahead."""
-        if self._newest is not None and step == self._newest + 1 and self._next is not None:
-            self._renew(self._next, step)
-        elif self._newest is None or step > self._newest:
-            first = step - LIFE + 1 if self._newest is None else max(self._newest, step - LIFE) + 1
-            for missing in range(first, step + 1):
-                self._announce(self._drawn(missing))
-            for missing in range(first, step + 1):
-                self._renew(self._drawn(missing), missing)
-        else:
+        if self._newest is not None and step <= self._newest:
             return
-        self._newest, self._next = step, self._drawn(step + 1)
-        self._announce(self._next)
+        oldest = step - LIFE + 1
+        first = oldest if self._newest is None else max(self._newest + 1, oldest)
+        # the reads of one step are announced a step before they are waited for
+        where = {s: self._ahead[s] if s in self._ahead else self._begun(s) for s in range(first, step + 2)}
+        for s in range(first, step + 1):
+            self._renew(where[s], s)
+        self._newest, self._ahead = step, {step + 1: where[step + 1]}
 
-    def _announce(self, where: Int[Tensor, "new 4"]) -> None:
+    def _begun(self, step: int) -> Int[Tensor, "new 4"]:
+        """The pieces of a step, whose reading has begun."""
+        where = self._drawn(step)
         if self._held is not None:
             self._images.announce(where[:, 0], where[:, 1], where[:, 2], LENGTH)
+        return where
 
     def _renew(self, where: Int[Tensor, "new 4"], step: int) -> None:
         start = step % LIFE * self._new

@@ -54,10 +54,22 @@ class Options:
     threads: int = 0
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        # kept for later calls, which may come from another folder
+        for prefix, path in (("", self.mask_folder), ("model:", self.mask_model)):
+            if path is not None and path.exists():
+                object.__setattr__(self, "masks", f"{prefix}{path.resolve()}")
+
     @property
-    def _mask_path(self) -> Path | None:
+    def mask_folder(self) -> Path | None:
+        """The folder that ``masks`` names, there or not; None where it names something else."""
         named = self.masks in ("auto", "none", "alpha") or self.masks.startswith(("color:", "model:"))
         return None if named else Path(self.masks)
+
+    @property
+    def mask_model(self) -> Path | None:
+        """The network that ``masks`` names."""
+        return Path(self.masks.removeprefix("model:")) if self.masks.startswith("model:") else None
 
     def asked(self) -> dict[str, Any]:
         """What differs from the defaults, as JSON, for a later call that does not name it."""
@@ -71,7 +83,7 @@ class Options:
     def check(self) -> None:
         """Raise ValueError for what cannot be meant."""
         out = self.out.resolve()
-        for option, path in (("the input", self.source), ("--masks", self._mask_path)):
+        for option, path in (("the input", self.source), ("--masks", self.mask_folder)):
             if path is not None and out in (path.resolve(), *path.resolve().parents):
                 raise ValueError(
                     f"{option} {path} lies in --out {self.out}, where files are made, replaced and removed: give "

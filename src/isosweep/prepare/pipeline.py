@@ -71,11 +71,12 @@ class Preparation:
             earlier = [name for name in layouts.WRITERS if name in self.book.entries]
             if not self.book.fresh("flatten"):
                 self.book.check_owned()
-            self.book.asked = self.options.asked()
-            self.book.write()
             for layout in dict.fromkeys((*self.options.layouts, *earlier)):
                 self.book.bring(layout)
             self.book.bring("sheet")
+            # what was refused is not asked for again
+            self.book.asked = self.options.asked()
+            self.book.write()
             return words.report(self.book, self.options.layouts)
 
     def _stages(self) -> list[Stage]:
@@ -108,12 +109,11 @@ class Preparation:
 
     def _mask_input(self) -> dict[str, str]:
         """Contents of the masks' folder or of the model, so that a change of theirs is noticed."""
-        text = self.options.masks
-        path = Path(text.removeprefix("model:"))
-        if text.startswith("model:") and path.is_file():
-            return {"input": fingerprint([path])}
-        if text not in ("auto", "none", "alpha") and path.is_dir():
-            return {"input": fingerprint(sorted(p for p in path.iterdir() if p.is_file()))}
+        model, folder = self.options.mask_model, self.options.mask_folder
+        if model is not None and model.is_file():
+            return {"input": fingerprint([model])}
+        if folder is not None and folder.is_dir():
+            return {"input": fingerprint(sorted(p for p in folder.iterdir() if p.is_file()))}
         return {}
 
     # --- steps: facts, files ---

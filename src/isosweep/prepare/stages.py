@@ -49,7 +49,6 @@ class Book:
         """Files of folders that a user may put files into, too, which the preparation wrote."""
         self.asked: dict[str, Any] = kept.get("asked", {})
         """The options of the last call that were given and not left at their defaults."""
-        self._fresh: dict[str, bool] = {}
         self.done: list[str] = []
         """Steps that this process ran."""
 
@@ -65,11 +64,18 @@ class Book:
 
     def fresh(self, name: str) -> bool:
         """Whether the step is done, its files are there and it was made from what is asked for now."""
+        return self._recorded(name) and all(
+            (self.folder / file).exists() for file in self.entries[name]["files"]
+        )
+
+    def _recorded(self, name: str) -> bool:
+        """Whether the step was done as it is asked for now, and so was every step it needs: one of those that was
+        begun with other settings and not ended has left the book."""
         entry = self.entries.get(name)
         return (
             entry is not None
             and entry["digest"] == self.digest(name)
-            and all((self.folder / file).exists() for file in entry["files"])
+            and all(self._recorded(needed) for needed in self.stages[name].needs)
         )
 
     def bring(self, name: str) -> dict[str, Any]:
@@ -104,7 +110,7 @@ class Book:
             return None
         if entry["digest"] == self.digest(name):
             gone = [f for f in entry["files"] if not (self.folder / f).exists()]
-            return f"{gone[0]} is gone"
+            return f"{gone[0]} is gone" if gone else "a step before it was begun with other settings"
         old, new = entry["settings"], self.stages[name].settings
         changed = [k for k in new if k in old and json.dumps(old[k]) != json.dumps(new[k])]
         if not changed:
