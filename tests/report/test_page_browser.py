@@ -47,7 +47,10 @@ class Page:
         return found[0]
 
     def texts(self, css: str) -> list[str]:
-        return [e.text for e in self.all(css)]
+        """Read at one moment: an element that is asked for later may have been replaced."""
+        return self.js(
+            "return [...document.querySelectorAll(arguments[0])].map(e => e.innerText.trim())", css
+        )
 
     def choose(self, css: str, value: str) -> None:
         from selenium.webdriver.support.ui import Select
@@ -61,6 +64,19 @@ class Page:
                 f"not within {seconds:g} s; the console says {complaints(self.driver)}"
             )
             time.sleep(0.1)
+
+    def sees(self, read: Callable[[], Any], expected: Any, why: str = "", seconds: float = 20.0) -> None:
+        """``read()`` becomes equal to ``expected``: DataTables draws in a timer, after the click has returned."""
+        end = time.monotonic() + seconds
+        while (found := read()) != expected and time.monotonic() < end:
+            time.sleep(0.05)
+        assert found == expected, why
+
+    def drawn(self) -> None:
+        """What the page has asked to draw is on the screen: its frame, and one after it."""
+        self.driver.execute_async_script(
+            "const done = arguments[0]; requestAnimationFrame(() => requestAnimationFrame(() => done()))"
+        )
 
     def shot(self, name: str) -> None:
         self.driver.save_screenshot(str(self.shots / f"{name}.png"))
@@ -125,8 +141,10 @@ def test_sorting_by_mouse_and_by_keyboard(page: Page) -> None:
     known = sorted(x for x in before if x is not None)
     head = "#panel th[title='nvs/psnr']"
     page.one(head).click()
-    assert numbers(page) == [*known[::-1], None], "the first click: best first; what is missing is last"
-    assert page.one(head).get_attribute("aria-sort") == "descending"
+    page.sees(
+        lambda: numbers(page), [*known[::-1], None], "the first click: best first; what is missing is last"
+    )
+    page.sees(lambda: page.one(head).get_attribute("aria-sort"), "descending")
     page.shot("sorted")
     page.js("document.querySelector(arguments[0]).querySelector('[tabindex]')?.focus() ?? 0", head)
     page.js(
@@ -137,7 +155,7 @@ def test_sorting_by_mouse_and_by_keyboard(page: Page) -> None:
         "headings take the focus"
     )
     page.driver.switch_to.active_element.send_keys(Keys.ENTER)
-    assert numbers(page) == [*known, None]
+    page.sees(lambda: numbers(page), [*known, None])
 
 
 def test_filtering_by_any_key_and_by_words(page: Page) -> None:
@@ -146,23 +164,23 @@ def test_filtering_by_any_key_and_by_words(page: Page) -> None:
     box = next(b for b in page.all("#values label") if b.text.startswith("nerf"))
     assert box.text == "nerf (8)"
     box.click()
-    assert page.one("#count").text == "8 of 17 runs"
-    assert all("nerf" in t for t in page.texts(f"{ROWS} th"))
+    page.sees(lambda: page.one("#count").text, "8 of 17 runs")
+    page.sees(lambda: ["nerf" in t for t in page.texts(f"{ROWS} th")], [True] * 8)
     page.choose("#filter-key", "encoding.n_frequencies")  # a key of the config that only some encodings have
     next(b for b in page.all("#values label") if b.text.startswith("6")).click()
-    assert page.one("#count").text == "4 of 17 runs"
+    page.sees(lambda: page.one("#count").text, "4 of 17 runs")
     page.shot("filtered")
     address = page.driver.current_url
     page.driver.get("about:blank")
     page.driver.get(address)
-    page.until(lambda: page.one("#count").text == "4 of 17 runs")  # the filter is in the address
+    page.sees(lambda: page.one("#count").text, "4 of 17 runs")  # the filter is in the address
     page.one(".chip").click()
     page.one("#clear").click()
     page.keys("#words", "seed=1 ball-2 psnr>0")
-    page.until(lambda: page.one("#count").text == "4 of 17 runs")
-    assert page.js("return document.activeElement.id") == "words", "typing goes on"
+    page.sees(lambda: page.one("#count").text, "4 of 17 runs")
+    page.sees(lambda: page.js("return document.activeElement.id"), "words", "typing goes on")
     page.one("#tab-failures").click()
-    assert "Every run that passes the filter is finished" in page.one("#panel").text
+    page.until(lambda: "Every run that passes the filter is finished" in page.one("#panel").text)
 
 
 def test_the_slider_by_mouse_and_by_keyboard(page: Page) -> None:
@@ -184,23 +202,23 @@ def test_the_slider_by_mouse_and_by_keyboard(page: Page) -> None:
         row = page.pixels("#compare")[-4].sum(-1)
         return 100.0 * float(np.argmax(row < 200)) / len(row)
 
-    assert cut() == 50
-    assert photograph_until() == pytest.approx(50, abs=2)
+    page.sees(cut, 50)
+    page.sees(photograph_until, pytest.approx(50, abs=2))
     page.keys("#cut", Keys.ARROW_RIGHT * 10)
-    assert cut() == 60
-    assert photograph_until() == pytest.approx(60, abs=2)
+    page.sees(cut, 60)
+    page.sees(photograph_until, pytest.approx(60, abs=2))
     stage = page.one("#compare")
     width = stage.size["width"]
     ActionChains(page.driver).move_to_element(stage).click_and_hold().move_by_offset(
         -round(width * 0.3), 0
     ).release().perform()
-    assert cut() == pytest.approx(20, abs=1)
-    assert photograph_until() == pytest.approx(20, abs=2)
+    page.sees(cut, pytest.approx(20, abs=1))
+    page.sees(photograph_until, pytest.approx(20, abs=2))
     page.shot("slider")
     before = page.one("#compare .under").get_attribute("src")
     page.one("#next").click()
-    assert page.one("#compare .under").get_attribute("src") != before
-    assert page.js("return document.activeElement.id") == "next", "the keyboard stays on the button"
+    page.until(lambda: page.one("#compare .under").get_attribute("src") != before)
+    page.sees(lambda: page.js("return document.activeElement.id"), "next", "the keyboard stays on the button")
     for kind in ("rgb", "depth", "normal"):
         page.open("images", f"&v.kind={kind}&v.left={run(page, 'neus')}")
         page.until(
@@ -210,7 +228,7 @@ def test_the_slider_by_mouse_and_by_keyboard(page: Page) -> None:
         )
         page.shot(f"images-{kind}")
     page.one("#peek").click()
-    assert page.one("#compare .photo").is_displayed()
+    page.until(lambda: page.one("#compare .photo").is_displayed())
 
 
 def run(page: Page, model: str) -> str:
@@ -227,7 +245,7 @@ def test_meshes_are_seen_and_turn_together(page: Page) -> None:
 
     def seen() -> list[np.ndarray]:
         """Each window below its caption, as it is on the screen."""
-        time.sleep(0.5)  # a frame is drawn when the browser is ready for it
+        page.drawn()
         found = []
         for window in page.all(".window"):
             data = window.screenshot_as_png
@@ -281,12 +299,11 @@ def test_curves_failures_means_and_differences(page: Page) -> None:
     assert blue > 50, "the first run's curve, in its colour"
     before = page.texts(".legend td.number")
     page.js("const s = document.getElementById('step'); s.value = 0; s.dispatchEvent(new Event('input'))")
-    assert page.texts(".legend td.number") != before, "the table has the values under the cursor"
+    page.until(lambda: page.texts(".legend td.number") != before)  # the values under the cursor
     page.shot("curves")
     page.open("failures")
-    text = page.one("#panel").text
     page.until(lambda: "Traceback (most recent call last)" in page.one("#panel").text)
-    assert "the disk with the photographs is gone" in text
+    assert "the disk with the photographs is gone" in page.one("#panel").text
     page.shot("failures")
     page.open("table")
     assert len(page.all("#panel tbody tr")) >= 4
@@ -309,8 +326,8 @@ def test_tabs_by_keyboard_and_a_narrow_window(page: Page) -> None:
 
     page.open("runs")
     page.keys("#tab-runs", Keys.ARROW_RIGHT)
-    assert page.js("return document.activeElement.id") == "tab-table"
-    assert page.one("#tab-table").get_attribute("aria-selected") == "true"
+    page.sees(lambda: page.js("return document.activeElement.id"), "tab-table")
+    page.sees(lambda: page.one("#tab-table").get_attribute("aria-selected"), "true")
     try:
         size = {"width": 390, "height": 844, "deviceScaleFactor": 1, "mobile": True}
         page.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
