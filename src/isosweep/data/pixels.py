@@ -36,11 +36,10 @@ def draw(
     """
     if working is None or crop > 0:
         view, row, col = uniform_pixels(scene.cameras.hw, scene.splits["train"], n, generator, crop)
-        behind = _behind(scene, n, background, generator, device)
         rgb, mask = scene.images.gather(view, row, col)
     else:
         view, row, col, rgb, mask = working.draw(n, generator)
-        behind = _behind(scene, n, background, generator, device)
+    behind = _behind(scene, n, background, generator, device)
     if scene.composite and mask is not None:
         rgb = rgb * mask[:, None] + behind * (1 - mask[:, None])
     rays = pixel_rays(scene.cameras, view, row, col, behind)

@@ -144,7 +144,7 @@ def _decoded(video: Path, start: float, end: float | None) -> Iterator[tuple[int
             # streams of camcorders and broadcasts do not begin at 0
             begin = float((stream.start_time or 0) * (stream.time_base or 0))
             for i, frame in enumerate(container.decode(stream)):
-                time = float(frame.time or begin) - begin
+                time = 0.0 if frame.time is None else float(frame.time) - begin
                 if end is not None and time > end:
                     return
                 if time >= start:
