@@ -22,7 +22,7 @@ from isosweep.app_parts import (
 )
 from isosweep.config_check import ConfigError
 from isosweep.config_names import plain_config
-from isosweep.data.coverage import check_masks
+from isosweep.data.coverage import check_masks, check_poses
 from isosweep.data.images import ImageStore
 from isosweep.losses.total import TotalLoss
 from isosweep.models.base import Model
@@ -134,6 +134,7 @@ def track(job: Job, outcome: Outcome) -> None:
 def fit(job: Job, scene: Scene) -> None:
     """Train from the start, from another run's weights, or from this run's last checkpoint."""
     settings, record, device = job.settings, job.record, job.where.device
+    check_poses(scene)
     check_masks(scene)
     state = training.start(job.model, settings.train, settings.optim, job.cfg.seed, device)
     if record.action == "resume":

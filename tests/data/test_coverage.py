@@ -1,4 +1,4 @@
-"""Masks that say nothing end a run before it trains, or are told."""
+"""Masks that say nothing, and poses without parallax, end a run before it trains, or are told."""
 
 import logging
 from dataclasses import replace
@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from isosweep.data.coverage import check_masks
+from isosweep.data.coverage import check_masks, check_poses
 from isosweep.data.images import ImageStore
 from isosweep.types import Scene
 from tests.support.analytic import SphereModel, sphere_scene
@@ -45,3 +45,21 @@ def test_white_masks_are_told(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
         check_masks(sphere_scene(SphereModel()))
     assert not caplog.text
+
+
+def test_one_pose_for_all_views_is_refused_and_turning_alone_is_told(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    scene = sphere_scene(SphereModel())
+    with caplog.at_level(logging.WARNING):
+        check_poses(scene)
+    assert not caplog.text
+    c2w = scene.cameras.c2w.clone()
+    c2w[:, :, 3] = c2w[0, :, 3]
+    with caplog.at_level(logging.WARNING):
+        check_poses(replace(scene, cameras=replace(scene.cameras, c2w=c2w)))
+    assert "were taken from one place: turning alone shows no depth" in caplog.text
+    same = replace(scene, cameras=replace(scene.cameras, c2w=c2w[:1].expand_as(c2w)))
+    with pytest.raises(ValueError, match=r"all \d+ training views of .* have one and the same pose"):
+        check_poses(same)
+    check_poses(replace(same, splits={**same.splits, "train": (0,)}))

@@ -1,4 +1,4 @@
-"""Whether masks say anything: an empty one in every view trains a scene of nothing, and no loss would show it."""
+"""Whether views can show a scene: without parallax, or with empty masks, training ends in nothing and no loss tells."""
 
 import logging
 
@@ -37,6 +37,25 @@ def check_masks(scene: Scene) -> None:
             scene.dataset,
             scene.name,
         )
+
+
+def check_poses(scene: Scene) -> None:
+    """Whether the training views are of more than one place.
+
+    Raises:
+        ValueError: all of several training views have one pose.
+    """
+    c2w = scene.cameras.c2w[list(scene.splits["train"])]
+    if len(c2w) < 2:
+        return
+    what = f"all {len(c2w)} training views of {scene.dataset} scene {scene.name}"
+    if bool((c2w == c2w[0]).all()):
+        raise ValueError(
+            f"{what} have one and the same pose, so no depth can be found: write the poses of the cameras again, one "
+            "for each image"
+        )
+    if bool((c2w[:, :, 3] == c2w[0, :, 3]).all()):
+        log.warning("%s were taken from one place: turning alone shows no depth", what)
 
 
 def _has_foreground(scene: Scene, view: int) -> bool:

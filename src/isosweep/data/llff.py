@@ -11,7 +11,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from isosweep.data import capture, frames
 from isosweep.data.arrays import read_npy
@@ -101,10 +100,17 @@ def load(
     c2w, bounds = c2w[list(splits.chosen)], bounds[list(splits.chosen)]
     if ndc:
         known = ndc_frame(c2w, bounds, recenter, bd_factor), world_unit
+        near = 1.0 if bd_factor else 0.9 * float(bounds.min())
+        cube = ndc_of([views[i] for i in splits.chosen], known[0], near, file)
         made = capture.build(scene, name, views, splits, options, file, known=known)
         unit = similarity_scale(made.to_world)
-        made = replace(made, near_far=(0.9 * float(bounds.min()) / unit, float(bounds.max()) / unit))
-        return with_ndc(made, 1.0 if bd_factor else 0.9 * float(bounds.min()), file)
+        return replace(
+            made,
+            cameras=replace(made.cameras, ndc=cube),
+            near_far=(0.9 * float(bounds.min()) / unit, float(bounds.max()) / unit),
+            points=None,
+            sightings=None,
+        )
     forward = frames.forward_facing(c2w) if spherify is None else not spherify
     if forward and spherify is None:
         log.info("the cameras of %s look one way: for model=nerf, dataset.ndc=true is usual", folder)
@@ -218,31 +224,31 @@ def ndc_frame(c2w: np.ndarray, bounds: np.ndarray, recenter: bool, bd_factor: fl
     return matrix
 
 
-def with_ndc(scene: Scene, near: float, file: Path) -> Scene:
-    """The scene with NDC whose x and y just hold every view's pixels, from the near plane to infinity.
+def ndc_of(views: Sequence[View], to_world: np.ndarray, near: float, file: Path) -> Ndc:
+    """The NDC whose x and y just hold every view's pixels, from the near plane to infinity.
 
     Raises:
         ValueError: a camera beyond the near plane, or one that sees past the horizon of the mean camera.
     """
-    cameras = scene.cameras
-    c2w, K, hw = cameras.c2w.double(), cameras.K.double(), cameras.hw.double()
-    if float(c2w[:, 2, 3].max()) >= near:
+    c2w = frames.apply(np.stack([view.c2w for view in views]), to_world)
+    place = c2w[:, :, 3]
+    if place[:, 2].max() >= near:
         raise ValueError(
             f"{file}: a camera stands beyond the near plane of NDC: the depth bounds are wrong, or "
             "dataset.bd_factor is too large"
         )
-    extent = torch.zeros(2, dtype=torch.float64)
+    extent = np.zeros(2)
     for corner in ((0, 0), (0, 1), (1, 0), (1, 1)):
-        pixel = torch.tensor(corner) * hw.flip(1)
-        plane = (pixel - K[:, :2, 2]) / K[:, [0, 1], [0, 1]]
-        d = (c2w[:, :, :3] @ torch.cat([plane, torch.ones_like(plane[:, :1])], 1)[:, :, None])[:, :, 0]
-        if float(d[:, 2].min()) <= 0.05:
+        pixel = np.array([[*(np.array(corner) * (v.lens.width, v.lens.height)), 1.0] for v in views])
+        inside = np.linalg.solve(np.stack([v.lens.K for v in views]), pixel[:, :, None])
+        d = (c2w[:, :, :3] @ inside)[:, :, 0]
+        if d[:, 2].min() <= 0.05:
             raise ValueError(
                 f"{file}: a camera sees past the horizon of the mean camera, which NDC cannot show: "
                 "set dataset.ndc=false"
             )
         far = d[:, :2] / d[:, 2:]
-        close = (c2w[:, :2, 3] + (near - c2w[:, 2:, 3]) * far) / near
-        extent = torch.maximum(extent, torch.maximum(far.abs(), close.abs()).amax(0))
+        close = (place[:, :2] + (near - place[:, 2:]) * far) / near
+        extent = np.maximum(extent, np.maximum(np.abs(far), np.abs(close)).max(0))
     x, y = (0.999 / extent).tolist()
-    return replace(scene, cameras=replace(cameras, ndc=Ndc(x, y, near)), points=None, sightings=None)
+    return Ndc(x, y, near)
