@@ -14,6 +14,7 @@ import pytest
 
 from isosweep.record import lock as module
 from isosweep.record.lock import LOCK_FILE, Holder, Lock, LockHeld, LockLost, read_holder, this_process
+from tests.support.waiting import until
 
 fork = multiprocessing.get_context("fork")
 QUICK = {"heartbeat": 0.1, "stale_after": 0.5}
@@ -73,7 +74,7 @@ def test_killed_holder_is_replaced_at_once(tmp_path):
     lock = Lock(tmp_path, heartbeat=30, stale_after=3600)
     start = time.monotonic()
     lock.acquire()
-    assert time.monotonic() - start < 2
+    assert time.monotonic() - start < 60, "not after stale_after"
     assert read_holder(tmp_path) == lock.holder
     assert left(tmp_path) == [LOCK_FILE]
     child.join()
@@ -160,8 +161,7 @@ def test_age_is_judged_by_the_file_servers_clock(tmp_path, monkeypatch):
 def test_heartbeat_keeps_the_lock_fresh(tmp_path):
     lock = Lock(tmp_path, **QUICK).acquire()
     first = (tmp_path / LOCK_FILE).stat().st_mtime_ns
-    time.sleep(0.35)
-    assert (tmp_path / LOCK_FILE).stat().st_mtime_ns > first
+    until(lambda: (tmp_path / LOCK_FILE).stat().st_mtime_ns > first)
     lock.check()
     lock.release()
 
@@ -169,8 +169,7 @@ def test_heartbeat_keeps_the_lock_fresh(tmp_path):
 def test_taken_over_lock_is_noticed(tmp_path):
     lock = Lock(tmp_path, **QUICK).acquire()
     other = put_lock(tmp_path, age=0)
-    time.sleep(0.25)
-    assert lock.lost
+    until(lambda: lock.lost)
     with pytest.raises(LockLost, match=r"held by process \d+ on elsewhere now.*Nothing more is written"):
         lock.check()
     lock.release()
@@ -189,7 +188,7 @@ def test_waking_up_late_is_noticed_before_the_next_heartbeat(tmp_path):
 def test_removed_folder_is_noticed(tmp_path):
     lock = Lock(tmp_path, **QUICK).acquire()
     (tmp_path / LOCK_FILE).unlink()
-    time.sleep(0.25)
+    until(lambda: lock.lost)
     with pytest.raises(LockLost, match="the lock is gone"):
         lock.check()
     lock.release()
@@ -277,17 +276,19 @@ def test_unreadable_lock_is_somebody_until_stale(tmp_path):
 
 
 def test_heartbeat_survives_a_server_that_is_away_for_a_moment(tmp_path, monkeypatch):
-    lock = Lock(tmp_path, **QUICK).acquire()
+    lock = Lock(tmp_path, heartbeat=0.1, stale_after=3).acquire()
+    tried = []
 
     def away(*_args, **_kwargs):
+        tried.append(time.monotonic())
         raise OSError(errno.EIO, "away")
 
     with monkeypatch.context() as patch:
         patch.setattr(module.os, "utime", away)
-        time.sleep(0.25)
+        until(lambda: len(tried) >= 2)
         lock.check()
-        time.sleep(0.6)
-        assert lock.lost
+        until(lambda: lock.lost)
+        assert tried[-1] - tried[0] > 2
     lock.release()
 
 

@@ -10,6 +10,7 @@ import signal
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -21,6 +22,7 @@ from isosweep.record import (
     RunPreempted,
     RunRecord,
     RunTimeout,
+    clock,
     find_runs,
     read_metrics,
     read_record,
@@ -29,6 +31,7 @@ from isosweep.record import (
 from isosweep.record import files as record_files
 from isosweep.record.failure import describe, status_of
 from isosweep.record.folder import run_folder
+from tests.support.waiting import until
 
 fork = multiprocessing.get_context("fork")
 CONFIG = {"scene": "demo", "seed": 0, "backend": "torch", "device": "cpu", "eval": {"protocol": "standard"}}
@@ -134,18 +137,27 @@ def test_a_run_from_start_to_finish(tmp_path):
     assert find_runs(tmp_path) == [run.folder]
 
 
-def test_times_of_a_killed_and_a_resumed_attempt_add_up(tmp_path):
+def test_times_of_a_killed_and_a_resumed_attempt_add_up(tmp_path, monkeypatch):
+    now = [1000.0]
+    monkeypatch.setattr(clock, "time", SimpleNamespace(monotonic=lambda: now[0]))
+
+    def work(seconds: float) -> None:
+        now[0] += seconds
+
     with start(tmp_path) as run:
+        work(1)
         with run.timed("train_s"):
-            time.sleep(0.05)
+            work(4)
             run.update()
-            time.sleep(0.05)
+            assert read_record(run.folder).times.train_s == 4
+            work(3)
         run.checkpoint().write_text("")
     first = read_record(run.folder).times
-    assert first.train_s == pytest.approx(0.1, abs=0.04)
+    assert (first.train_s, first.total_s) == (7, 8)
     with start(tmp_path) as run, run.timed("train_s"):
-        time.sleep(0.05)
-    assert read_record(run.folder).times.train_s == pytest.approx(first.train_s + 0.05, abs=0.04)
+        work(5)
+    again = read_record(run.folder).times
+    assert (again.train_s, again.total_s) == (12, 13)
     assert read_record(run.folder).times.started == first.started
 
 
@@ -341,7 +353,8 @@ def test_run_that_lost_its_lock_writes_no_more(tmp_path, capsys):
     run = start(tmp_path)
     run.log(100, {})
     (run.folder / "lock").unlink()
-    time.sleep(0.25)
+    assert run._lock is not None
+    until(lambda: run._lock.lost)
     before = snapshot(run.folder)
     with pytest.raises(LockLost, match="Nothing more is written"):
         run.log(200, {})

@@ -10,7 +10,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +20,7 @@ from isosweep.report.command import main
 from tests.report import latex
 from tests.report.hand import put, record
 from tests.report.tables import READ
+from tests.support.waiting import until
 
 ROOT = Path(__file__).resolve().parents[2]
 ENV = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'src'}"}
@@ -358,13 +358,6 @@ def test_ten_thousand_records_take_less_than_three_seconds(tmp_path: Path) -> No
         "encoding",
         "eikonal.weight",
     ]
-
-
-def until(what: Callable[[], bool], seconds: float = 120.0) -> None:
-    end = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < end, f"not within {seconds:g} s"
-        time.sleep(0.05)
 
 
 def test_watch_writes_whole_files_whenever_records_change_and_ends_with_ctrl_c(tmp_path: Path) -> None:

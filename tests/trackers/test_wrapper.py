@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from isosweep.trackers import Tracker, wrapper
+from tests.support.waiting import until
 from tests.trackers.support import KEY, start
 
 
@@ -184,12 +185,12 @@ def test_several_trackers_are_independent():
 
 def test_two_trackers_that_hang_cost_one_timeout():
     first, second = Fake(waits="finish"), Fake(waits="finish")
-    tracker = Tracker(first, second, timeout=0.5)
+    tracker = Tracker(first, second, timeout=3)
     tracker.log(1, {})
     begin = time.monotonic()
     tracker.finish()
-    assert time.monotonic() - begin < 0.9
-    assert tracker.degraded.count("did not finish within tracker.timeout=0.5 s") == 2
+    assert time.monotonic() - begin < 2 * 3
+    assert tracker.degraded.count("did not finish within tracker.timeout=3 s") == 2
 
 
 def test_slow_tracker_drops_calls_and_counts_them(monkeypatch):
@@ -199,9 +200,9 @@ def test_slow_tracker_drops_calls_and_counts_them(monkeypatch):
     begin = time.monotonic()
     for step in range(10):
         tracker.log(step, {})
-    assert time.monotonic() - begin < 0.5
+    assert time.monotonic() - begin < 10, "no call waits for the tracker"
     fake.gate.set()
-    time.sleep(0.2)
+    until(lambda: sum(c[0] == "log" for c in fake.calls) == 4)
     tracker.finish()
     assert tracker.degraded == "5 calls dropped because the tracker was too slow"
     assert [c[1] for c in fake.calls if c[0] == "log"] == [0, 1, 2, 3, 9]
