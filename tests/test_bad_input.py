@@ -104,6 +104,10 @@ NEUS = {
     ),
     "a pose without rank": (edit_cameras(lambda a: a["world_mat_4"].fill(0)), ["004.png", "cannot be used"]),
     "intrinsics of another size": (resize("*/*.png", 16), ["2 times as large", "16x16"]),
+    "black masks": (
+        lambda f: [Image.new("L", (32, 32)).save(p) for p in (f / "mask").iterdir()],
+        ["masks of dtu scene mug are black in every training view", "White is foreground"],
+    ),
 }
 
 
@@ -129,6 +133,12 @@ BLENDER = {
     "a pose with inf": (
         edit_json(lambda m: m["frames"][1]["transform_matrix"][0].__setitem__(3, float("inf"))),
         ["transforms_train.json", "r_1"],
+    ),
+    "one pose for all": (
+        edit_json(
+            lambda m: [f.update(transform_matrix=m["frames"][0]["transform_matrix"]) for f in m["frames"]]
+        ),
+        ["all 8 training views of blender scene mug have one and the same pose"],
     ),
 }
 

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from isosweep.data import blender, colmap, llff, nerfstudio, neus_layout
+from isosweep.data import blender, capture, colmap, llff, nerfstudio, neus_layout
 from isosweep.data.lens import Lens
 from isosweep.geometry import pixel_rays, project, similarity_scale, to_world
 from isosweep.types import Scene
@@ -98,6 +99,8 @@ def test_the_frame_is_the_same_for_few_views_and_for_many(name: str, tmp_path: P
     few = load("mug", path=folder, test_every=4, n_images=2, n_test=1)
     assert len(few.names) == 3
     np.testing.assert_array_equal(few.to_world, every.to_world)
+    validated = load("mug", path=folder, test_every=4, val_every=2, n_images=1, n_test=1)
+    np.testing.assert_array_equal(validated.to_world, every.to_world)
 
 
 @pytest.mark.parametrize("name", FORMATS)
@@ -359,6 +362,8 @@ def rewrite(folder: Path, edit: Callable[[dict], object]) -> str:
         (lambda m: m.update(fl_x="wide"), r"fl_x of images/view_0\.png is no finite number: 'wide'"),
         (lambda m: m.update(fl_x=float("nan")), r"fl_x of images/view_0\.png is no finite number: nan"),
         (lambda m: m.update(w=float("inf")), r"w of images/view_0\.png is no finite number: inf"),
+        (lambda m: m.update(w=0), r": w of images/view_0\.png cannot be 0: export it again"),
+        (lambda m: m.update(h=-5), r": h of images/view_0\.png cannot be -5: export it again"),
         (lambda m: m.update(cx=1e30), r"its axis at \(1e\+30, .*no camera is like that"),
         (
             lambda m: (m.pop("fl_x"), m.pop("fl_y"), m.update(camera_angle_x=39.6)),
@@ -413,6 +418,10 @@ def test_files_that_a_json_names_and_that_are_not_there(tmp_path: Path) -> None:
     with pytest.raises(
         FileNotFoundError, match=r"no points at .*sparse_pc\.ply, which .*transforms\.json names"
     ):
+        nerfstudio.load("mug", path=str(folder))
+    (folder / "points.abc").write_bytes(b"points")
+    rewrite(folder, lambda m: m.update(ply_file_path="points.abc"))
+    with pytest.raises(ValueError, match=r"cannot read the points in .*points\.abc: .*Export them again"):
         nerfstudio.load("mug", path=str(folder))
     (folder / "images" / "view_5.png").unlink()
     rewrite(folder, lambda m: m.pop("ply_file_path"))
@@ -512,11 +521,16 @@ def test_distortion_in_the_json_is_taken_out(tmp_path: Path) -> None:
 
 
 def test_instant_ngps_aabb_wins_over_scale_and_offset(tmp_path: Path) -> None:
-    folder = edited(tiny_nerfstudio(tmp_path), aabb=[[9, -1, -1], [11, 0.5, 1]], aabb_scale=1, scale=3.0)
-    scene = nerfstudio.load("mug", path=str(folder))
-    # its loader: scale = 1 / longest side, the box's centre becomes the cube's
-    np.testing.assert_allclose(scene.to_world[:3, :3], np.eye(3), atol=1e-12)
-    np.testing.assert_allclose(scene.to_world[:3, 3], [10, -0.25, 0], atol=1e-12)
+    folder = edited(tiny_nerfstudio(tmp_path), aabb=[[9, -1, -1], [11, 0.5, 1]])
+    for more in ({}, {"aabb_scale": 1, "scale": 3.0}):
+        scene = nerfstudio.load("mug", path=str(edited(folder, **more)))
+        # its loader: scale = 1 / longest side, the box's centre becomes the cube's
+        np.testing.assert_allclose(scene.to_world[:3, :3], np.eye(3), atol=1e-12)
+        np.testing.assert_allclose(scene.to_world[:3, 3], [10, -0.25, 0], atol=1e-12)
+    edited(folder, aabb=None, scale=None, aabb_scale=4)
+    # its defaults: scale 0.33, offset 0.5
+    expected = np.diag([*[0.5 / 0.33] * 3, 1.0])
+    np.testing.assert_allclose(nerfstudio.load("mug", path=str(folder)).to_world, expected, atol=1e-12)
     edited(folder, aabb=None, scale=0.5, offset=0.25)
     np.testing.assert_allclose(nerfstudio.load("mug", path=str(folder)).to_world[:3, 3], [0.5] * 3)
     edited(folder, aabb=[[0, 0, 0]])
@@ -557,3 +571,23 @@ def test_focal_lengths_without_a_size_are_of_the_images_that_the_json_names(tmp_
     whole = nerfstudio.load("mug", path=str(folder)).cameras.K
     half = nerfstudio.load("mug", path=str(folder), images="images_2").cameras.K
     torch.testing.assert_close(2 * half[:, 0, 0], whole[:, 0, 0])
+    shutil.rmtree(folder / "images")  # only the smaller ones were copied: their size is all there is
+    alone = nerfstudio.load("mug", path=str(folder), images="images_2").cameras.K
+    torch.testing.assert_close(alone[:, 0, 0], whole[:, 0, 0])
+
+
+def test_angles_belong_to_their_axes(tmp_path: Path) -> None:
+    folder = tiny_nerfstudio(tmp_path)
+    for path in (folder / "images").iterdir():
+        with Image.open(path) as image:
+            image.resize((40, 20)).save(path)
+    gone = dict.fromkeys(("fl_x", "fl_y", "cx", "cy", "w", "h"))
+    edited(folder, **gone, camera_angle_x=1.0, camera_angle_y=0.6)
+    K = nerfstudio.load("mug", path=str(folder)).cameras.K[0]
+    assert K[[0, 1], [0, 1]].tolist() == pytest.approx([20 / np.tan(0.5), 10 / np.tan(0.3)])
+
+
+@pytest.mark.parametrize("params", [(50.0, 80.0, 30.0, 20.0), (120.0, 20.0, 30.0, 20.0)])
+def test_a_cameras_narrower_field_of_view_frames_the_scene(params: tuple[float, ...]) -> None:
+    half = capture._half_fov(Lens("PINHOLE", 60, 40, params))
+    assert half == pytest.approx(0.5 * min(60 / params[0], 40 / params[1]))

@@ -63,3 +63,19 @@ def test_one_pose_for_all_views_is_refused_and_turning_alone_is_told(
     with pytest.raises(ValueError, match=r"all \d+ training views of .* have one and the same pose"):
         check_poses(same)
     check_poses(replace(same, splits={**same.splits, "train": (0,)}))
+
+
+def test_masks_of_held_out_views_do_not_count(caplog: pytest.LogCaptureFixture) -> None:
+    scene = masked(0)
+    scene = replace(scene, splits={**scene.splits, "train": (0, 2), "test": (1,)})
+    assert isinstance(scene.images, ImageStore)
+    scene.images._pixels[64:128, 3] = 255
+    with pytest.raises(ValueError, match="black in every training view"):
+        check_masks(scene)
+    white = masked(255)
+    white = replace(white, splits={**white.splits, "train": (0, 2), "test": (1,)})
+    assert isinstance(white.images, ImageStore)
+    white.images._pixels[64:128, 3] = 0
+    with caplog.at_level(logging.WARNING):
+        check_masks(white)
+    assert "white everywhere" in caplog.text

@@ -266,6 +266,9 @@ def test_a_cache_that_is_cut_off_while_in_use_is_an_error_and_not_black(tmp_path
     whole = found.runs(np.array([9_998]), 5)
     assert whole[0, 2:].sum() == 0
     np.testing.assert_array_equal(whole[0, :2], found.mapped[9_998:])
+    os.truncate(path, 128 + 3 * 9_999)
+    with pytest.raises(OSError, match=r"was cut off while in use\. Remove it"):
+        found.runs(np.array([9_998]), 5)
     os.truncate(path, 128 + 3 * 6_001)
     np.testing.assert_array_equal(found.rows(np.array([6_000])).shape, (1, 3))
     for read in (

@@ -88,3 +88,18 @@ def test_which_lenses_are_pin_holes() -> None:
 def test_cameras_that_are_none(model: str, size: tuple[int, int], params: tuple, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         make_lens(model, *size, params, "c")
+
+
+@pytest.mark.parametrize(
+    ("params", "words"),
+    [
+        ((0.3, 100.0, 50.0, 40.0), r"focal length of 0\.3 pixels"),
+        ((100.0, 0.3, 50.0, 40.0), r"focal length of 0\.3 pixels"),
+        ((100.0, 100.0, 4300.0, 40.0), r"axis at \(4300, 40\) in an image of 400x80: no camera is like that"),
+        ((100.0, 100.0, 50.0, -4000.0), r"axis at \(50, -4000\)"),
+    ],
+)
+def test_a_camera_that_cannot_be(params: tuple[float, ...], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        make_lens("PINHOLE", 400, 80, params, "it")
+    make_lens("PINHOLE", 400, 80, (0.5, 0.5, 4000.0, -3900.0), "a crop far from the axis")

@@ -43,5 +43,5 @@ def test_a_long_list_is_no_file_name() -> None:
 
 
 def test_a_file_of_names(tmp_path: Path) -> None:
-    (tmp_path / "names.txt").write_text("b.png\n\na\n")
+    (tmp_path / "names.txt").write_text("# the good ones\nb.png\n\na\n")
     assert choose(["a.png", "b.png", "c.png"], str(tmp_path / "names.txt"), HERE) == [0, 1]

@@ -104,8 +104,9 @@ def test_every_pixel_is_as_likely_as_without_a_working_set(monkeypatch: pytest.M
     """Uniform over training views and within each: a small view's pixels come up as often as its size is small."""
     monkeypatch.setattr(working_set, "LENGTH", 10)
     scene = sphere_scene(SphereModel())
-    images = mixed([(5, 23), (9, 7), (4, 40), *[(8, 8)] * (len(scene.cameras) - 3)])
-    scene = replace(scene, images=images, splits={**scene.splits, "train": (0, 1, 2)})
+    sizes, train = {1: (5, 23), 3: (9, 7), 4: (4, 40)}, (1, 3, 4)
+    images = mixed([sizes.get(v, (8, 8)) for v in range(len(scene.cameras))])
+    scene = replace(scene, images=images, splits={**scene.splits, "train": train})
     count = [torch.zeros(h, w) for h, w in images.hw.tolist()]
     generator = torch.Generator().manual_seed(0)
     n = 0
@@ -114,11 +115,11 @@ def test_every_pixel_is_as_likely_as_without_a_working_set(monkeypatch: pytest.M
         working.advance(0)
         view, row, col, _, _ = working.draw(200_000, generator)
         n += len(view)
-        for v in range(3):
+        for v in train:
             of = view == v
             count[v].index_put_((row[of], col[of]), torch.ones(()), accumulate=True)
-        assert int(view.max()) == 2
-    for v in range(3):
+        assert tuple(view.unique().tolist()) == train
+    for v in train:
         share = count[v] / n * 3 * count[v].numel()
         # pieces are what varies: 12 * 16,384 of them, each with about ten pixels
         sigma = (3 * count[v].numel() / (12 * working_set.LIFE * 64)) ** 0.5
@@ -202,3 +203,35 @@ def test_the_piece_at_the_end_of_the_file_is_whole(scenes: tuple[Scene, Scene]) 
         assert mask is not None
         assert torch.equal(piece[0, :3] / 255, rgb[place[1], place[2]])
         assert piece[0, 3] / 255 == mask[place[1], place[2]]
+
+
+def test_old_and_new_pieces_are_drawn_from_alike(scenes: tuple[Scene, Scene]) -> None:
+    working = WorkingSet(scenes[1], 3, 16, CPU)
+    working.advance(0)
+    n = len(working._where)
+    working._where[:, 0] = torch.arange(n) * 4 // n
+    view = working.draw(4000, torch.Generator().manual_seed(0))[0]
+    assert torch.bincount(view).tolist() == pytest.approx([1000] * 4, abs=120)
+
+
+def test_reads_are_announced_once_and_a_step_before_they_are_waited_for(
+    scenes: tuple[Scene, Scene], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[tuple[str, list[int]]] = []
+    for name in ("announce", "pieces"):
+        was = getattr(ImageStore, name)
+
+        def spied(self, view, row, col, length, was=was, name=name):
+            told.append((name, (view * 10_000 + row * 100 + col).tolist()))
+            return was(self, view, row, col, length)
+
+        monkeypatch.setattr(ImageStore, name, spied)
+    working = WorkingSet(scenes[0], 3, 16, CPU)
+    working.advance(0)
+    assert [name for name, _ in told] == ["announce"] * (LIFE + 1) + ["pieces"] * LIFE
+    last = told[LIFE][1]
+    told.clear()
+    working.advance(1)
+    assert [name for name, _ in told] == ["announce", "pieces"]
+    assert told[1][1] == last
+    assert told[0][1] != last

@@ -70,6 +70,11 @@ def test_only_files_that_were_written_here_are_removed(tmp_path: Path) -> None:
     (masks / "drawn.png").rename(tmp_path / "drawn.png")
     later.own([images / "b.jpg"])
     assert [p.name for p in tmp_path.rglob("*.[jp]*g")] == ["drawn.png"]
+    (images / "mine.jpg").write_bytes(b"by hand")
+    with pytest.raises(FileExistsError, match=r"images holds 1 files .* \(images/mine\.jpg\)"):
+        later.check_owned()
+    (images / "mine.jpg").unlink()
+    later.own([images / "b.jpg"])  # which the user has deleted
     assert Book(tmp_path, []).owned == ["images/b.jpg"]
 
 
@@ -83,6 +88,9 @@ def test_options_of_an_earlier_call_are_kept_until_others_are_given() -> None:
     asked, kept = merged({**base, "box": (0.0,) * 3 + (1.0,) * 3, "size": 1600}, before)
     assert ("sphere" in asked, kept) == (False, [])
     assert Options(**asked).asked() == {"box": [0.0] * 3 + [1.0] * 3}
+    asked, kept = merged({**base, "sphere": (0.0, 0.0, 0.0, 1.0)}, Options(**asked).asked())
+    assert ("box" in asked, kept) == (False, [])
+    assert merged(base, {"an option of another version": 3})[1] == []
 
 
 def test_masks_are_found_from_another_folder_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -101,7 +109,22 @@ def test_folder_names_are_quoted_for_the_shell_and_for_hydra(tmp_path: Path) -> 
 
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
-    for name in ("scene", "my scene, (a=b)", "it's", "2024", "null", "1e5", "True", "inf", "a\\b", "été"):
+    for name in (
+        "scene",
+        "my scene, (a=b)",
+        "it's",
+        "2024",
+        "null",
+        "1e5",
+        "True",
+        "inf",
+        "nan",
+        "-inf",
+        "a\\b",
+        "a\\",
+        "a\\'b",
+        "été",
+    ):
         words = shlex.split(train_commands(tmp_path / name, ("colmap",), False)[0])
         found = OverridesParser.create().parse_overrides([w for w in words if "=" in w])
         values = {o.key_or_group: o.value() for o in found}

@@ -11,9 +11,13 @@ from isosweep.prepare.poses import Attempt, Start, solve
 
 
 def solved(
-    monkeypatch: pytest.MonkeyPatch, folder: Path, ratios: list[float | None], counts: list[int]
+    monkeypatch: pytest.MonkeyPatch,
+    folder: Path,
+    ratios: list[float | None],
+    counts: list[int],
+    errors: tuple[float, ...] = (0.5,) * 9,
 ) -> tuple:
-    """`solve` for 20 images where the mapper registers ``counts``, attempt by attempt."""
+    """`solve` for 20 images where the mapper registers ``counts`` with ``errors``, attempt by attempt."""
     starts: list[Start] = []
 
     def attempt(database: Path, *rest: object) -> Attempt:
@@ -23,7 +27,9 @@ def solved(
         database.with_name(f"{database.name}-wal").write_bytes(b"journal")
         starts.append(start)
         n = counts[len(starts) - 1]
-        return Attempt(start.words, SimpleNamespace(cameras={1: n}), n, 0.5) if n else Attempt(start.words)
+        if n == 0:
+            return Attempt(start.words)
+        return Attempt(start.words, SimpleNamespace(cameras={1: n}), n, errors[len(starts) - 1])
 
     monkeypatch.setattr(poses, "_attempt", attempt)
     (folder / "database.db").write_bytes(b"matches")
@@ -53,6 +59,49 @@ def test_stated_focal_lengths_come_first_and_are_forgotten_for_the_next(
         "focal length 2 times the longer side",
     ]
     assert [s.forget for s in starts] == [False, True, True, True]
+    assert [s.estimate for s in starts] == [True] * 4
+    assert [s.ratio for s in starts] == [None, None, 0.8, 2.0]
+
+
+def test_where_every_focal_length_is_stated_guesses_are_not_estimated_again(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    _, _, starts = solved(monkeypatch, tmp_path, [1.2, 1.3], [0, 5, 6, 20])
+    assert starts[0].words == "focal lengths as stated"
+    assert [s.estimate for s in starts] == [False, True, False, False]
+
+
+def test_of_as_many_images_the_smaller_error_wins(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for errors, expected in (((0.5, 0.4), 0.4), ((0.4, 0.5), 0.4)):
+        best, _, _ = solved(monkeypatch, tmp_path, [1.2], [18, 18], errors)
+        assert best.error == expected
+
+
+def test_a_mapper_starts_from_the_cameras_it_is_given(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    pycolmap = pytest.importorskip("pycolmap", reason="poses need the extra 'prepare' (pycolmap)")
+    with pycolmap.Database.open(tmp_path / "d.db") as base:
+        for key in (1, 2):
+            base.write_camera(
+                pycolmap.Camera.create_from_model_name(key, "SIMPLE_RADIAL", 90.0, 100, 80), True
+            )
+    seen = []
+
+    def mapping(database: Path, *_: object, **__: object) -> dict:
+        with pycolmap.Database.open(database) as base:
+            seen.append([float(c.params[0]) for c in base.read_all_cameras()])
+        return {}
+
+    monkeypatch.setattr(pycolmap, "incremental_mapping", mapping)
+    solved_camera = pycolmap.Camera.create_from_model_name(2, "SIMPLE_RADIAL", 123.0, 100, 80)
+    for start in (
+        Start("as stated"),
+        Start("guess", ratio=2.0, forget=True),
+        Start("of the best", cameras={2: solved_camera}),
+    ):
+        poses._attempt(tmp_path / "d.db", tmp_path, "simple_radial", 1, 0, start, lambda _: None)
+    assert seen == [[90.0, 90.0], [200.0, 200.0], [200.0, 123.0]]
 
 
 def test_what_the_best_attempt_misses_is_tried_with_its_cameras(

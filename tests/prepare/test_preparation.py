@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 import shutil
 import subprocess
 import sys
@@ -148,13 +149,16 @@ def test_a_later_command_keeps_what_an_earlier_one_asked_for(
     assert radius() != 1.5
 
 
-def test_a_damaged_database_says_what_to_delete(made: tuple[Options, list[str]], tmp_path: Path) -> None:
+def test_a_damaged_database_says_what_to_delete(
+    made: tuple[Options, list[str]], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     shutil.copytree(made[0].out, tmp_path / "scene")
     options = replace(made[0], out=tmp_path / "scene", seed=3)
     database = tmp_path / "scene" / "work" / "colmap" / "database.db"
     database.write_bytes(database.read_bytes()[:5000])
     with pytest.raises(ValueError, match=r"COLMAP failed on .*delete .*work/colmap: the same command then"):
         run(options)
+    assert re.search(r"^[EF]\d{8} ", capfd.readouterr().err, re.MULTILINE) is None, "COLMAP's own lines"
     shutil.rmtree(database.parent)
     assert run(options)[1][0].startswith(f"{N} of {N} images registered")
 
@@ -167,12 +171,49 @@ def test_masks_drawn_beside_the_images_stay_when_images_are_made_again(
     drawn.write_bytes(b"by hand")
     options = replace(made[0], out=tmp_path / "scene")
     assert "flatten" not in run(options)[0].book.done
+    before = (options.out / "prepare.json").read_bytes()
     with pytest.raises(FileExistsError, match=r"not made here \(masks/drawn\.png\).*Nothing was overwritten"):
-        run(replace(options, masks="none"))
+        run(replace(options, masks="none", seed=9))
+    assert (options.out / "prepare.json").read_bytes() == before, "found out before the long steps"
     assert drawn.read_bytes() == b"by hand"
     drawn.unlink()
     run(replace(options, masks="none"))
     assert not any((tmp_path / "scene" / "masks").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("step", "change"),
+    [("features", {"features": 999}), ("match", {"matching": "sequential"}), ("solve", {"seed": 5})],
+)
+def test_what_colmap_says_itself_becomes_a_sentence(
+    made: tuple[Options, list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str, change: dict
+) -> None:
+    def fails(*_: object) -> None:
+        raise RuntimeError("[database.cc:12] database disk image is malformed\nmore")
+
+    shutil.copytree(made[0].out, tmp_path / "scene")
+    monkeypatch.setattr(poses, step, fails)
+    with pytest.raises(ValueError, match=r"COLMAP failed on .*malformed\. If it was cut off .*delete "):
+        run(replace(made[0], out=tmp_path / "scene", **change))
+
+
+def test_a_transparent_picture_among_photographs_is_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_photos(tmp_path / "photos", 3, 64)
+    first = sorted((tmp_path / "photos").iterdir())[0]
+    with Image.open(first) as image:
+        image.convert("RGBA").save(tmp_path / "photos" / "cut.png")
+    pixels = np.array(Image.open(tmp_path / "photos" / "cut.png"))
+    pixels[:9, :9, 3] = 0
+    Image.fromarray(pixels).save(tmp_path / "photos" / "cut.png")
+    made = Preparation(Options(tmp_path / "photos", tmp_path / "scene"), Progress(False))
+    (tmp_path / "scene").mkdir()
+    with caplog.at_level(logging.WARNING):
+        assert made.book.bring("masks")["kind"] == "none"
+    assert (
+        "1 of 4 photographs are transparent in part (cut.png), ignored: --masks alpha uses it" in caplog.text
+    )
 
 
 def test_sigterm_ends_in_one_line_and_the_same_command_goes_on(tmp_path: Path) -> None:
