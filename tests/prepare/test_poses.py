@@ -78,7 +78,7 @@ def test_of_as_many_images_the_smaller_error_wins(monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_mapper_starts_from_the_cameras_it_is_given(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     pycolmap = pytest.importorskip("pycolmap", reason="poses need the extra 'prepare' (pycolmap)")
     with pycolmap.Database.open(tmp_path / "d.db") as base:
@@ -86,6 +86,11 @@ def test_a_mapper_starts_from_the_cameras_it_is_given(
             base.write_camera(
                 pycolmap.Camera.create_from_model_name(key, "SIMPLE_RADIAL", 90.0, 100, 80), True
             )
+    nothing = poses._attempt(
+        tmp_path / "d.db", tmp_path, "simple_radial", 1, 0, Start("as stated"), lambda _: None
+    )
+    assert nothing.registered == 0
+    assert capfd.readouterr().err == "", "COLMAP's own line of an attempt without a model stays away"
     seen = []
 
     def mapping(database: Path, *_: object, **__: object) -> dict:

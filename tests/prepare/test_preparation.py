@@ -2,7 +2,6 @@
 
 import json
 import logging
-import re
 import shutil
 import subprocess
 import sys
@@ -149,16 +148,13 @@ def test_a_later_command_keeps_what_an_earlier_one_asked_for(
     assert radius() != 1.5
 
 
-def test_a_damaged_database_says_what_to_delete(
-    made: tuple[Options, list[str]], tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_a_damaged_database_says_what_to_delete(made: tuple[Options, list[str]], tmp_path: Path) -> None:
     shutil.copytree(made[0].out, tmp_path / "scene")
     options = replace(made[0], out=tmp_path / "scene", seed=3)
     database = tmp_path / "scene" / "work" / "colmap" / "database.db"
     database.write_bytes(database.read_bytes()[:5000])
     with pytest.raises(ValueError, match=r"COLMAP failed on .*delete .*work/colmap: the same command then"):
         run(options)
-    assert re.search(r"^[EF]\d{8} ", capfd.readouterr().err, re.MULTILINE) is None, "COLMAP's own lines"
     shutil.rmtree(database.parent)
     assert run(options)[1][0].startswith(f"{N} of {N} images registered")
 
