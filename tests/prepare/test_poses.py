@@ -132,3 +132,15 @@ def test_a_killed_attempt_leaves_no_journal_to_the_next(
     for name in ("attempt-0.db", "attempt-0.db-wal", "attempt-0.db-shm"):
         (tmp_path / name).write_bytes(b"of the killed one")
     assert solved(monkeypatch, tmp_path, [None], [20])[0].registered == 20
+
+
+def test_pairs_are_matched_on_one_thread(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """On two, one run of four had other matches in up to 15 of 820 pairs (COLMAP 4.2.1): too rare to test."""
+    pycolmap = pytest.importorskip("pycolmap", reason="poses need the extra 'prepare' (pycolmap)")
+    pycolmap.Database.open(tmp_path / "d.db").close()
+    seen = []
+    monkeypatch.setattr(
+        pycolmap, "match_image_pairs", lambda _, matching, *rest: seen.append(matching.num_threads)
+    )
+    assert poses.match(tmp_path / "d.db", ["a", "b"], [(0, 1)], 0, lambda _: None) == []
+    assert seen == [1]

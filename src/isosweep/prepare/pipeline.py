@@ -240,7 +240,7 @@ class Preparation:
         how, why = pairs.method(self.options.matching, len(names), self.video)
         wanted = pairs.pairs(how, len(names))
         with self.progress.task("matches", len(wanted)) as task, poses.speaking(self.database):
-            found = poses.match(self.database, names, wanted, self.threads, self.options.seed, task.tick)
+            found = poses.match(self.database, names, wanted, self.options.seed, task.tick)
         partners = np.bincount(np.array([k for i, j, _ in found for k in (i, j)], int), minlength=len(names))
         log.info("matches   %s (%s): %d of %d pairs fit together", how, why, len(found), len(wanted))
         if not found:
