@@ -22,7 +22,7 @@ from isosweep.app_parts import (
 )
 from isosweep.config_check import ConfigError
 from isosweep.config_names import plain_config
-from isosweep.data.coverage import check_masks, check_poses
+from isosweep.data.checks import check_masks, check_poses
 from isosweep.data.images import ImageStore
 from isosweep.losses.total import TotalLoss
 from isosweep.models.base import Model

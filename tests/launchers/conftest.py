@@ -4,12 +4,13 @@ import os
 import shlex
 import shutil
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+
+from tests.support.waiting import until
 
 NODES = ("n1", "n2")
 PARTITIONS = ("main", "scavenge", "killable", "high")
@@ -37,10 +38,7 @@ class Cluster:
     @staticmethod
     def until(what: Callable[[], bool], seconds: float = 60.0) -> None:
         """Wait until ``what()``."""
-        end = time.monotonic() + seconds
-        while not what():
-            assert time.monotonic() < end, f"not within {seconds:g} s: {subprocess.getoutput('squeue -a')}"
-            time.sleep(0.3)
+        until(what, seconds, 0.3, lambda: subprocess.getoutput("squeue -a"))
 
 
 def _why_no_cluster() -> str | None:

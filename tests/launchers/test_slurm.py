@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import torch
 
 from isosweep.record import Record, find_runs, read_record
 from tests.launchers.conftest import Cluster
+from tests.support.waiting import until
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = [
@@ -79,10 +79,7 @@ class Sweep:
         return int(json.loads(lines[-1])["step"]) if lines else 0
 
     def until(self, what: Callable[[], bool], seconds: float = 240) -> None:
-        end = time.monotonic() + seconds
-        while not what():
-            assert time.monotonic() < end, (self.status(), slurm("squeue"))
-            time.sleep(1)
+        until(what, seconds, 1.0, lambda: (self.status(), slurm("squeue")))
 
     def finished(self, *scenes: str) -> bool:
         found = self.records()

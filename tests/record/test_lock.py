@@ -74,7 +74,7 @@ def test_killed_holder_is_replaced_at_once(tmp_path):
     lock = Lock(tmp_path, heartbeat=30, stale_after=3600)
     start = time.monotonic()
     lock.acquire()
-    assert time.monotonic() - start < 60, "not after stale_after"
+    assert time.monotonic() - start < 2
     assert read_holder(tmp_path) == lock.holder
     assert left(tmp_path) == [LOCK_FILE]
     child.join()
@@ -161,7 +161,7 @@ def test_age_is_judged_by_the_file_servers_clock(tmp_path, monkeypatch):
 def test_heartbeat_keeps_the_lock_fresh(tmp_path):
     lock = Lock(tmp_path, **QUICK).acquire()
     first = (tmp_path / LOCK_FILE).stat().st_mtime_ns
-    until(lambda: (tmp_path / LOCK_FILE).stat().st_mtime_ns > first)
+    until(lambda: (tmp_path / LOCK_FILE).stat().st_mtime_ns > first, 10)
     lock.check()
     lock.release()
 
@@ -169,7 +169,7 @@ def test_heartbeat_keeps_the_lock_fresh(tmp_path):
 def test_taken_over_lock_is_noticed(tmp_path):
     lock = Lock(tmp_path, **QUICK).acquire()
     other = put_lock(tmp_path, age=0)
-    until(lambda: lock.lost)
+    until(lambda: lock.lost, 10)
     with pytest.raises(LockLost, match=r"held by process \d+ on elsewhere now.*Nothing more is written"):
         lock.check()
     lock.release()
@@ -188,7 +188,7 @@ def test_waking_up_late_is_noticed_before_the_next_heartbeat(tmp_path):
 def test_removed_folder_is_noticed(tmp_path):
     lock = Lock(tmp_path, **QUICK).acquire()
     (tmp_path / LOCK_FILE).unlink()
-    until(lambda: lock.lost)
+    until(lambda: lock.lost, 10)
     with pytest.raises(LockLost, match="the lock is gone"):
         lock.check()
     lock.release()
@@ -285,9 +285,9 @@ def test_heartbeat_survives_a_server_that_is_away_for_a_moment(tmp_path, monkeyp
 
     with monkeypatch.context() as patch:
         patch.setattr(module.os, "utime", away)
-        until(lambda: len(tried) >= 2)
+        until(lambda: len(tried) >= 2, 10)
         lock.check()
-        until(lambda: lock.lost)
+        until(lambda: lock.lost, 10)
         assert tried[-1] - tried[0] > 2
     lock.release()
 

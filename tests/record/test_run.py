@@ -354,7 +354,7 @@ def test_run_that_lost_its_lock_writes_no_more(tmp_path, capsys):
     run.log(100, {})
     (run.folder / "lock").unlink()
     assert run._lock is not None
-    until(lambda: run._lock.lost)
+    until(lambda: run._lock.lost, 10)
     before = snapshot(run.folder)
     with pytest.raises(LockLost, match="Nothing more is written"):
         run.log(200, {})

@@ -19,6 +19,7 @@ from isosweep.report.browse import Limits, make_page
 from isosweep.report.making import Request
 from tests.report.hand import put, record
 from tests.support.browser import browser, complaints, requests, require
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.timeout(1500)  # the first test trains the sweep
 HOSTILE = "<script>window.hit=1</script>\"'><img src=x onerror=window.hit=1> & é"
@@ -58,12 +59,7 @@ class Page:
         Select(self.one(css)).select_by_value(value)
 
     def until(self, what: Callable[[], Any], seconds: float = 60.0) -> None:
-        end = time.monotonic() + seconds
-        while not what():
-            assert time.monotonic() < end, (
-                f"not within {seconds:g} s; the console says {complaints(self.driver)}"
-            )
-            time.sleep(0.1)
+        until(what, seconds, 0.1, lambda: f"the console says {complaints(self.driver)}")
 
     def sees(self, read: Callable[[], Any], expected: Any, why: str = "", seconds: float = 20.0) -> None:
         """``read()`` becomes equal to ``expected``: DataTables draws in a timer, after the click has returned."""

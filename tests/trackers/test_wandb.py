@@ -13,6 +13,7 @@ import pytest
 
 from isosweep.settings import TrackerSettings
 from isosweep.trackers import Tracker, Wandb, logged_in, login, media, service_processes, sync_runs
+from tests.support.waiting import until
 from tests.support.wandb_server import WandbServer
 from tests.trackers.support import KEY, start
 
@@ -64,10 +65,7 @@ def online(tmp_path, monkeypatch):
 
 
 def wait_until_started(tracker: Tracker) -> None:
-    until = time.monotonic() + 30
-    while "starting" in tracker.hint:
-        assert time.monotonic() < until
-        time.sleep(0.05)
+    until(lambda: "starting" not in tracker.hint, 30)
 
 
 def test_pictures_and_mesh_reach_the_server(online, tmp_path):

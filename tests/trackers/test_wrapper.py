@@ -189,7 +189,7 @@ def test_two_trackers_that_hang_cost_one_timeout():
     tracker.log(1, {})
     begin = time.monotonic()
     tracker.finish()
-    assert time.monotonic() - begin < 2 * 3
+    assert time.monotonic() - begin < 0.9 / 0.5 * 3
     assert tracker.degraded.count("did not finish within tracker.timeout=3 s") == 2
 
 
@@ -200,7 +200,7 @@ def test_slow_tracker_drops_calls_and_counts_them(monkeypatch):
     begin = time.monotonic()
     for step in range(10):
         tracker.log(step, {})
-    assert time.monotonic() - begin < 10, "no call waits for the tracker"
+    assert time.monotonic() - begin < 0.5
     fake.gate.set()
     until(lambda: sum(c[0] == "log" for c in fake.calls) == 4)
     tracker.finish()

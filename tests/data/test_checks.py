@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from isosweep.data.coverage import check_masks, check_poses
+from isosweep.data.checks import check_masks, check_poses
 from isosweep.data.images import ImageStore
 from isosweep.types import Scene
 from tests.support.analytic import SphereModel, sphere_scene
@@ -33,7 +33,7 @@ def test_one_pixel_of_foreground_is_enough(monkeypatch: pytest.MonkeyPatch) -> N
     assert isinstance(scene.images, ImageStore)
     view = scene.splits["train"][-1]
     scene.images._pixels[64 * view + 9, 3] = 255
-    monkeypatch.setattr("isosweep.data.coverage.N_PIXELS", 1)
+    monkeypatch.setattr("isosweep.data.checks.N_PIXELS", 1)
     check_masks(scene)
 
 

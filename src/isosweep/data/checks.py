@@ -21,9 +21,8 @@ def check_masks(scene: Scene) -> None:
     if not scene.use_masks:
         return
     generator = torch.Generator().manual_seed(0)
-    mask = scene.images.gather(*uniform_pixels(scene.images.hw, scene.splits["train"], N_PIXELS, generator))[
-        1
-    ]
+    places = uniform_pixels(scene.images.hw, scene.splits["train"], N_PIXELS, generator)
+    _, mask = scene.images.gather(*places)
     if mask is None:
         return
     if float(mask.max()) == 0 and not any(_has_foreground(scene, v) for v in scene.splits["train"]):
