@@ -151,13 +151,14 @@ def test_times_of_a_killed_and_a_resumed_attempt_add_up(tmp_path, monkeypatch):
             run.update()
             assert read_record(run.folder).times.train_s == 4
             work(3)
+        work(2)
         run.checkpoint().write_text("")
     first = read_record(run.folder).times
-    assert (first.train_s, first.total_s) == (7, 8)
+    assert (first.train_s, first.total_s) == (7, 10)
     with start(tmp_path) as run, run.timed("train_s"):
         work(5)
     again = read_record(run.folder).times
-    assert (again.train_s, again.total_s) == (12, 13)
+    assert (again.train_s, again.total_s) == (12, 15)
     assert read_record(run.folder).times.started == first.started
 
 
