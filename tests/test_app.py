@@ -206,16 +206,20 @@ def test_a_background_that_nothing_models_is_warned_about(
 ) -> None:
     cfg = config(tmp_path, "scene=photographs", "model=neus", "loss=nomask")
     model = app_parts.build_model(cfg, torch.device("cpu"))
-    loss = app_parts.build_loss(cfg, model)
-    app_parts.check_scene(cfg, load_ball("photographs"), loss, model)
+    loss = app_parts.build_loss(cfg, model, "neus")
+    app_parts.check_scene(cfg, load_ball("photographs"), loss, model, "neus")
     assert "nothing models the background" in caplog.text
     assert "use model=neus_bg" in caplog.text.replace("Use", "use")
     caplog.clear()
     cfg = config(tmp_path, "scene=photographs", "model=neus_bg")
     model = app_parts.build_model(cfg, torch.device("cpu"))
-    app_parts.check_scene(cfg, load_ball("photographs"), app_parts.build_loss(cfg, model), model)
+    app_parts.check_scene(
+        cfg, load_ball("photographs"), app_parts.build_loss(cfg, model, "neus_bg"), model, "neus_bg"
+    )
     assert not caplog.text
-    app_parts.check_scene(cfg, load_ball("ball"), app_parts.build_loss(cfg, model), model)
+    app_parts.check_scene(
+        cfg, load_ball("ball"), app_parts.build_loss(cfg, model, "neus_bg"), model, "neus_bg"
+    )
     assert "model=neus is enough" in caplog.text
 
 

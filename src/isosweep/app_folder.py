@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from isosweep.app_outputs import Settings
 from isosweep.app_parts import Machine, summary
 from isosweep.config_check import ConfigError
-from isosweep.config_names import choice_names, folder_of
+from isosweep.config_names import Identity
 from isosweep.record import Record, RunRecord, read_record
 from isosweep.settings import ExportSettings
 
@@ -44,9 +44,9 @@ def as_recorded(
     return settings, config | {"eval": record.config["eval"]}
 
 
-def require_trained(cfg: DictConfig, key: str) -> Record:
+def require_trained(cfg: DictConfig, identity: Identity) -> Record:
     """The record of the trained run that is to be scored or exported; ConfigError where there is none."""
-    folder = folder_of(cfg, key)
+    folder = identity.folder
     if (folder / "record.json").is_file():
         record = read_record(folder)
         if record.trained:
@@ -61,17 +61,17 @@ def require_trained(cfg: DictConfig, key: str) -> Record:
     )
 
 
-def open_record(cfg: DictConfig, config: dict[str, Any], key: str, where: Machine) -> RunRecord:
-    names = choice_names(cfg)
-    ending = f"-s{cfg.seed}-{key}"
+def open_record(cfg: DictConfig, config: dict[str, Any], identity: Identity, where: Machine) -> RunRecord:
+    """Open the run's record with ``config``, which for ``mode=eval|export|render`` is not the identity's."""
+    names = identity.names
     overrides = list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
     return RunRecord.open(
         Path(cfg.run.root),
         dataset=names["dataset"],
         scene=cfg.scene,
-        label=folder_of(cfg, key).name.removesuffix(ending),
+        label=identity.label,
         seed=cfg.seed,
-        key=key,
+        key=identity.key,
         config=config,
         config_yaml=OmegaConf.to_yaml(OmegaConf.create(config)),
         overrides=overrides,

@@ -23,8 +23,8 @@ from isosweep.app_parts import (
 from isosweep.app_run import load_scene
 from isosweep.config_check import ConfigError
 from isosweep.config_errors import did_you_mean
-from isosweep.config_names import choice_names, folder_of, label, plain_config
-from isosweep.record import CHECKPOINTS, run_key
+from isosweep.config_names import identify, label
+from isosweep.record import CHECKPOINTS
 from isosweep.types import Cameras, Scene
 
 log = logging.getLogger("isosweep")
@@ -161,7 +161,8 @@ def look(cfg: DictConfig) -> None:
     check_settings(settings)
     where = machine(cfg)
     activate(where)
-    names = choice_names(cfg)
+    identity = identify(cfg, backend=where.backend.name, device=where.device.type)
+    names = identity.names
     folder = Path(cfg.run.root).parent / "debug"
     if part == "dataset":
         scene = load_scene(cfg, torch.device("cpu"))
@@ -172,19 +173,18 @@ def look(cfg: DictConfig) -> None:
         log.info("picture  %s", path)
         return
     model = build_model(cfg, where.device)
-    loss = build_loss(cfg, model)
+    loss = build_loss(cfg, model, names["model"])
     if part == "model":
         log.info("%s\n%s", model, parameter_table(model))
         terms = ", ".join(f"{name} {weight}" for name, (weight, _) in loss.terms.items())
         log.info("loss: %s; it reads %s", terms, ", ".join(sorted(loss.wants)))
         return
     scene = load_scene(cfg, where.device)
-    check_scene(cfg, scene, loss, model)
-    key = run_key(plain_config(cfg, backend=where.backend.name, device=where.device.type))
-    trained = folder_of(cfg, key) / CHECKPOINTS["last"]
+    check_scene(cfg, scene, loss, model, names["model"])
+    trained = identity.folder / CHECKPOINTS["last"]
     step = 0
     if trained.is_file():
-        saved = checkpoint.load(trained, where.device, key)
+        saved = checkpoint.load(trained, where.device, identity.key)
         checkpoint.load_weights(model, saved["model"], trained)
         step = saved["step"]
     log.info("weights: %s", trained if step else "untrained (this config has no run yet)")

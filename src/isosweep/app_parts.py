@@ -17,7 +17,6 @@ from omegaconf import DictConfig, OmegaConf
 
 from isosweep import evaluation, ops
 from isosweep.config_check import ConfigError
-from isosweep.config_names import choice_names
 from isosweep.cores import usable_cores
 from isosweep.data.demo_scenes import SOLIDS
 from isosweep.data.find import places
@@ -114,10 +113,10 @@ def build_model(cfg: DictConfig, device: torch.device) -> Model:
     return build(cfg.model).to(device)
 
 
-def build_loss(cfg: DictConfig, model: Model) -> TotalLoss:
-    """The loss, after the check that the model returns what its terms read."""
+def build_loss(cfg: DictConfig, model: Model, name: str) -> TotalLoss:
+    """The loss, after the check that the model (``name`` in messages) returns what its terms read."""
     loss: TotalLoss = build(cfg.loss)
-    loss.check(choice_names(cfg)["model"], model.provides)
+    loss.check(name, model.provides)
     if not loss.masks:
         masked = [name for name in loss.terms if "batch.mask" in loss.needs(name)]
         if masked:
@@ -141,7 +140,7 @@ def require_folder(cfg: DictConfig) -> None:
         build(data, named=False)
 
 
-def check_scene(cfg: DictConfig, scene: Scene, loss: TotalLoss, model: Model) -> None:
+def check_scene(cfg: DictConfig, scene: Scene, loss: TotalLoss, model: Model, name: str) -> None:
     """What only the data can tell: masks that a term reads, a background that nothing models.
 
     Raises:
@@ -158,18 +157,17 @@ def check_scene(cfg: DictConfig, scene: Scene, loss: TotalLoss, model: Model) ->
         )
     if cfg.eval.geometry:
         evaluation.require_official(scene, OmegaConf.to_object(cfg.eval))  # pyright: ignore[reportArgumentType]
-    names = choice_names(cfg)
-    loss.check(names["model"], model.provides, has_masks=scene.use_masks, has_points=has_points(scene))
+    loss.check(name, model.provides, has_masks=scene.use_masks, has_points=has_points(scene))
     if scene.cameras.ndc is not None and "background_weights" in model.provides:
         raise ConfigError(
             "dataset.ndc=true holds everything up to infinity in the box, and there is nothing behind it for the "
-            f"background of model '{names['model']}': use model=nerf, or dataset.ndc=false"
+            f"background of model '{name}': use model=nerf, or dataset.ndc=false"
         )
     if scene.cameras.ndc is not None and "sdf" in model.provides:
         log.warning(
             "dataset.ndc=true is projective: the distances of model '%s' are none in the world, and there will be no "
             "mesh. Use model=nerf, or dataset.ndc=false",
-            names["model"],
+            name,
         )
     opaque = not scene.composite and not scene.images.is_alpha
     behind = "background_weights" in model.provides
@@ -177,14 +175,14 @@ def check_scene(cfg: DictConfig, scene: Scene, loss: TotalLoss, model: Model) ->
         log.warning(
             "nothing models the background of these photographs: model '%s' has to build it inside its box, "
             "which ruins the surface. Use model=neus_bg, or masks (loss=mask) where the data has them%s",
-            names["model"],
+            name,
             "" if scene.images.has_masks else " (this scene has none)",
         )
     if behind and not opaque:
         log.warning(
             "model '%s' learns a background, but the images are composited over a plain one: "
             "model=neus is enough, or train on whole photographs with loss.masks=false",
-            names["model"],
+            name,
         )
 
 

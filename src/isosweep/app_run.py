@@ -1,7 +1,7 @@
 """One run from its config to its record: train, score, export, or one of them alone."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 import torch
@@ -21,12 +21,12 @@ from isosweep.app_parts import (
     require_folder,
 )
 from isosweep.config_check import ConfigError
-from isosweep.config_names import plain_config
+from isosweep.config_names import identify
 from isosweep.data.checks import check_masks, check_poses
 from isosweep.data.images import ImageStore
 from isosweep.losses.total import TotalLoss
 from isosweep.models.base import Model
-from isosweep.record import RunPreempted, RunRecord, RunTimeout, outcome, run_key
+from isosweep.record import RunPreempted, RunRecord, RunTimeout, outcome
 from isosweep.record.files import objective
 from isosweep.settings import TrainSettings
 from isosweep.types import Knobs, Scene
@@ -40,14 +40,14 @@ def execute(cfg: DictConfig) -> float:
     settings = settings_of(cfg)
     check_settings(settings)
     trackers.check(settings.tracker)
-    config = plain_config(cfg, backend=where.backend.name, device=where.device.type)
-    key = run_key(config)
+    identity = identify(cfg, backend=where.backend.name, device=where.device.type)
+    config, key = identity.config, identity.key
     if cfg.mode != "train":
-        settings, config = as_recorded(cfg.mode, settings, config, require_trained(cfg, key))
+        settings, config = as_recorded(cfg.mode, settings, config, require_trained(cfg, identity))
     require_folder(cfg)
     model = build_model(cfg, where.device)
-    loss = build_loss(cfg, model)
-    with open_record(cfg, config, key, where) as record:
+    loss = build_loss(cfg, model, identity.names["model"])
+    with open_record(cfg, config, identity, where) as record:
         log.info("%s: %s", record.folder, record.reason)
         outcome.note(key=key, folder=str(record.folder.resolve()), code_hash=record.record.code_hash)
         if record.action == "skip":
@@ -66,7 +66,7 @@ def execute(cfg: DictConfig) -> float:
             config=config,
         )
         try:
-            work(Job(cfg, settings, model, loss, record, tracker, key, where))
+            work(Job(cfg, identity.names, settings, model, loss, record, tracker, key, where))
         except BaseException as error:
             if isinstance(error, torch.OutOfMemoryError | MemoryError):
                 error.add_note(
@@ -84,6 +84,8 @@ class Job:
     """Everything one run works with."""
 
     cfg: DictConfig
+    names: Mapping[str, str]
+    """Group -> option."""
     settings: Settings
     model: Model
     loss: TotalLoss
@@ -98,7 +100,7 @@ def work(job: Job) -> None:
     cfg, settings, model, record = job.cfg, job.settings, job.model, job.record
     with record.timed("load_s"):
         scene = load_scene(cfg, job.where.device)
-    check_scene(cfg, scene, job.loss, model)
+    check_scene(cfg, scene, job.loss, model, job.names["model"])
     if not scene.splits.get(settings.eval.split):
         has = ", ".join(name for name, views in scene.splits.items() if views)
         raise ConfigError(

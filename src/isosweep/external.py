@@ -18,6 +18,7 @@ from isosweep.meshfile import read_mesh
 from isosweep.record import Lock, Memory, Record, Times, atomic_write_bytes, provenance, run_key
 from isosweep.record import folder as layout
 from isosweep.record.clock import utc_now
+from isosweep.record.code_version import code_hash
 from isosweep.record.key import plain
 from isosweep.record.schema import RECORD_FILE, Attempt, encode_record
 from isosweep.record.scores import score_record
@@ -215,7 +216,7 @@ def write_record(entry: Entry, scores: Scores, watch: Stopwatch) -> Path:
     folder = entry.folder
     folder.mkdir(parents=True, exist_ok=True)
     git, diff = provenance.git_state()
-    code = provenance.code_hash()
+    code = code_hash()
     lock = Lock(folder).acquire()
     try:
         entry.check()

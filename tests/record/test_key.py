@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from isosweep.record.key import EXCLUDED, plain, run_key, score_key
+from isosweep.record import key as rules
+from isosweep.record.key import ABSENT, EXCLUDED, essential, matters, plain, run_key, score_key
+from isosweep.record.kinds import kind_of
 
 CONFIG = {
     "scene": "demo",
@@ -38,7 +40,7 @@ def changed(path: str, value: object) -> dict:
 
 def test_pinned():
     """A changed key orphans every run on disk: this literal changes only with a note in the changelog."""
-    assert run_key(CONFIG) == "f6f7ea5d7948cbe0"
+    assert run_key(CONFIG) == "c62b05221828bed6"
 
 
 def test_number_spelling_and_order_make_no_difference():
@@ -73,6 +75,83 @@ def test_excluded_paths_do_not_change_it(path):
 )
 def test_what_changes_the_result_changes_it(path, value):
     assert run_key(changed(path, value)) != run_key(CONFIG)
+
+
+def test_where_code_lies_makes_no_difference_and_what_it_is_does():
+    assert run_key(changed("model._target_", "isosweep.elsewhere.surfaces.NeuS")) == run_key(CONFIG)
+    assert run_key(changed("model._target_", "isosweep.models.neus.NeRF")) != run_key(CONFIG)
+    assert run_key(changed("model._target_", "lab.models.neus.NeuS")) != run_key(CONFIG)
+    for name in ("_partial_", "_convert_", "_recursive_"):
+        assert run_key(changed(f"model.{name}", True)) == run_key(CONFIG)
+
+
+@pytest.mark.parametrize(
+    ("target", "kind"),
+    [
+        ("isosweep.models.neus.NeuS", "NeuS"),
+        ("isosweep.data.colmap.load", "colmap"),
+        ("isosweep.data.neus_layout.load", "neus"),  # its name before the module was renamed
+        ("isosweep.data.neus.load", "neus"),
+        ("lab.loaders.mine.load", "lab:mine"),
+        ("lab.NeuS", "lab:NeuS"),
+        ("load", "load"),
+    ],
+)
+def test_kinds(target, kind):
+    assert kind_of(target) == kind
+
+
+def with_terms(terms: dict) -> dict:
+    return changed("loss", {"_target_": "isosweep.losses.total.TotalLoss", "terms": terms})
+
+
+def test_loss_terms_that_are_off_make_no_difference():
+    on = {"rgb_l1": {"weight": 1.0, "fn": {"_target_": "isosweep.losses.terms.rgb_l1", "_partial_": True}}}
+    key = run_key(with_terms(on))
+    for off in (None, {"weight": 0}, {"weight": 0.0, "fn": {"_target_": "isosweep.losses.terms.new"}}):
+        assert run_key(with_terms({**on, "new": off})) == key
+    assert run_key(with_terms({**on, "new": {"weight": 0.1}})) != key
+    assert run_key(with_terms({**on, "new": {"weight": [0.0, 0.0, 0.1, 1.0]}})) != key
+    assert run_key(with_terms({})) != key
+
+
+def test_an_option_added_later_counts_only_where_it_differs_from_before(monkeypatch):
+    monkeypatch.setattr(
+        rules, "AS_BEFORE", {"model.new": None, "model.*.rates": {}, "eval.extra": 0, "optim.n": 1}
+    )
+    for path, before, other in [
+        ("model.new", None, 0),
+        ("model.a.b.rates", {}, {"x": 1}),
+        ("optim.n", 1.0, True),
+    ]:
+        assert run_key(changed(path, other)) != run_key(CONFIG), path
+        if path == "model.a.b.rates":  # the node around it is a difference of its own
+            assert essential(changed(path, before))["model"]["a"] == {"b": {}}
+        elif path == "optim.n":
+            assert essential(changed(path, before))["optim"] == {}
+        else:
+            assert run_key(changed(path, before)) == run_key(CONFIG)
+    assert score_key(changed("eval.extra", 0)) == score_key(CONFIG)
+    assert score_key(changed("eval.extra", 1)) != score_key(CONFIG)
+
+
+def test_the_options_added_later_are_named_by_a_path_of_the_config():
+    for pattern in rules.AS_BEFORE:
+        assert "." in pattern, "a whole group is no option"
+
+
+def test_what_matters_between_two_records(monkeypatch):
+    monkeypatch.setattr(rules, "AS_BEFORE", {"model.new": None})
+    assert not matters("dataset.path", "/a", "/b")
+    assert not matters("device", "cuda:0", "cuda:1")
+    assert matters("device", "cuda:0", "cpu")
+    assert not matters("dataset._target_", "isosweep.data.neus_layout.load", "isosweep.data.neus.load")
+    assert matters("dataset._target_", "isosweep.data.neus.load", "isosweep.data.colmap.load")
+    assert matters("dataset._target_", "isosweep.data.neus.load", ABSENT)
+    assert not matters("model.new", ABSENT, None)
+    assert matters("model.new", ABSENT, 1)
+    assert matters("model.old", ABSENT, None)
+    assert not matters("loss.terms.sfm.fn._partial_", ABSENT, True)
 
 
 def test_non_finite_numbers_differ():

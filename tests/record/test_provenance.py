@@ -1,4 +1,4 @@
-"""Code hash, git state, versions, memory."""
+"""Git state, versions, memory."""
 
 import subprocess
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from isosweep.record import provenance
-from isosweep.record.provenance import code_hash, git_state, ram_peak_bytes, versions
+from isosweep.record.provenance import git_state, ram_peak_bytes, versions
 
 
 @pytest.fixture
@@ -21,23 +21,6 @@ def package(tmp_path: Path) -> Path:
 def git(folder: Path, *arguments: str) -> None:
     identity = ["-c", "user.name=t", "-c", "user.email=t@example.org"]
     subprocess.run(["git", "-C", str(folder), *identity, *arguments], check=True, capture_output=True)
-
-
-@pytest.mark.parametrize("name", ["record/key.py", "trackers/wrapper.py", "report/table.py"])
-def test_code_hash_ignores_what_is_not_numerical(package, name):
-    before = code_hash(package)
-    (package / name).write_text("changed")
-    assert code_hash(package) == before
-
-
-def test_code_hash_follows_content_and_names(package):
-    hashes = [code_hash(package)]
-    (package / "models/neus.py").write_text("changed")
-    hashes.append(code_hash(package))
-    (package / "models/neus.py").rename(package / "models/nerf.py")
-    hashes.append(code_hash(package))
-    assert len(set(hashes)) == 3
-    assert all(len(h) == 16 for h in hashes)
 
 
 def test_git_state_of_a_clean_and_a_dirty_checkout(package):

@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from isosweep.record.key import essential
 from isosweep.report import NoRuns, ReportError, Request, make, render
-from isosweep.report.fields import essential, order, text
+from isosweep.report.fields import order, text
 from tests.report.hand import put, record
 
 SCENES = ("mug", "rings", "scan_9%")

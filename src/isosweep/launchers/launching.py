@@ -8,6 +8,7 @@ from isosweep.config import CONF
 from isosweep.launchers.planning import Planned
 from isosweep.record import provenance
 from isosweep.record.clock import utc_now
+from isosweep.record.code_version import code_hash
 from isosweep.record.files import objective
 from isosweep.record.launch import Job, Launch, new_launch_folder, sweeps_root, write_launch
 from isosweep.record.lock import this_process
@@ -43,7 +44,7 @@ def write_plan(
         cwd=str(Path.cwd()),
         run_root=str(run_root.resolve()),
         hydra_overrides=list(hydra_overrides),
-        code_hash=provenance.code_hash(),
+        code_hash=code_hash(),
         git=provenance.git_state()[0],
         jobs=[
             Job(

@@ -10,9 +10,10 @@ from omegaconf import DictConfig, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from isosweep.config_check import ConfigError, check, one_option_each, require_scene
-from isosweep.config_names import choice_names, folder_of, label, plain_config
+from isosweep.config_names import identify, label, plain_config
 from isosweep.launchers.machine import expected_backends, visible_gpus
-from isosweep.record import Record, provenance, read_record, run_key
+from isosweep.record import Record, read_record
+from isosweep.record.code_version import code_hash
 from isosweep.record.folder import CHECKPOINTS, decide
 from isosweep.record.lock import holder_is_alive
 
@@ -52,7 +53,7 @@ def plan(
         compose: config of a job from its overrides, ``hydra`` included.
         device: kind of device ('cuda', 'cpu') where 'auto' is resolved elsewhere, as on a cluster's node.
     """
-    code = provenance.code_hash()
+    code = code_hash()
     seen: dict[str, int] = {}
     planned = []
     for number, overrides in enumerate(jobs):
@@ -80,29 +81,29 @@ def _plan_one(
         check(cfg)
         if cfg.debug.part is None:
             require_scene(cfg)
-        names = choice_names(cfg, choices)
-        config = plain_config(cfg)
+        resolved = plain_config(cfg)
+        found = [
+            identify(cfg, **chosen, choices=choices, resolved=resolved) for chosen in _candidates(cfg, device)
+        ]
     except (ConfigError, OmegaConfBaseException, OSError, TypeError) as error:
         text = " ".join(str(error).split())
         return Planned(number, overrides, "error", text)
-    keys = [run_key(config | chosen) for chosen in _candidates(cfg, device)]
-    folders = [folder_of(cfg, key, names) for key in keys]
-    at = next((i for i, folder in enumerate(folders) if (folder / "record.json").exists()), 0)
+    identity = next((one for one in found if (one.folder / "record.json").exists()), found[0])
     planned = Planned(
         number=number,
         overrides=overrides,
         todo="train",
         reason="new run",
-        key=keys[at],
-        folder=folders[at],
-        dataset=names["dataset"],
+        key=identity.key,
+        folder=identity.folder,
+        dataset=identity.names["dataset"],
         scene=str(cfg.scene),
-        label=label(names),
+        label=label(identity.names),
         seed=cfg.seed,
         max_steps=cfg.train.max_steps,
         steps_left=cfg.train.max_steps,
     )
-    return _judged(planned, cfg, config, code)
+    return _judged(planned, cfg, identity.config, code)
 
 
 def _candidates(cfg: DictConfig, device: str | None) -> list[dict[str, str]]:

@@ -52,10 +52,10 @@ class SlurmRun:
         return DelayedSubmission(self)
 
     def _compare_code(self) -> None:
-        from isosweep.record import provenance
+        from isosweep.record.code_version import code_hash, same_code
 
-        now = provenance.code_hash()
-        if now != self.code_hash:
+        now = code_hash()
+        if not same_code(now, self.code_hash):
             print(
                 f"warning: the code has changed since this job was submitted ({self.code_hash} then, {now} now): "
                 "it runs what is there now; the record has both",

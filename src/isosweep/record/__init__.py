@@ -2,7 +2,7 @@
 
 from isosweep.record.failure import RunPreempted, RunTimeout
 from isosweep.record.files import atomic_write_bytes, atomic_write_text, read_metrics
-from isosweep.record.folder import CHECKPOINTS, Plan, find_runs, run_folder
+from isosweep.record.folder import CHECKPOINTS, Plan, find_runs, known_key, run_folder
 from isosweep.record.key import run_key, score_key
 from isosweep.record.lock import Lock, LockHeld, LockLost, read_holder
 from isosweep.record.run import RunRecord
@@ -26,6 +26,7 @@ __all__ = [
     "atomic_write_bytes",
     "atomic_write_text",
     "find_runs",
+    "known_key",
     "read_holder",
     "read_metrics",
     "read_record",

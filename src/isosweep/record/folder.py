@@ -3,13 +3,15 @@
 import os
 import re
 import shutil
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
 
+from isosweep.record.code_version import same_code
 from isosweep.record.files import storage_error
-from isosweep.record.key import score_key
+from isosweep.record.key import run_key, score_key
 from isosweep.record.lock import LOCK_FILE
 from isosweep.record.schema import RECORD_FILE, Record, read_record
 
@@ -21,6 +23,7 @@ CHECKPOINTS = {"last": "last.pt", "best": "best.pt"}
 PREVIOUS = "previous-"
 
 Action = Literal["train", "resume", "score", "skip"]
+_KEY = re.compile(r"[0-9a-f]{16}")
 _KEY_LINE = re.compile(r"^# run key: (\S+)", re.MULTILINE)
 
 
@@ -49,6 +52,45 @@ def find_runs(root: Path) -> list[Path]:
             names.clear()
         names[:] = [name for name in names if not name.startswith(PREVIOUS)]
     return sorted(found)
+
+
+def known_key(scene_folder: Path, seed: int, key: str) -> str:
+    """The key under which the run of ``key`` is kept in ``scene_folder``: ``key`` itself, or an earlier version's.
+
+    Earlier versions counted more into a key (import paths, loss terms that were off). Their runs are
+    recognised by the key that today's rules give their recorded config, and keep their own.
+    """
+    if not scene_folder.is_dir():
+        return key
+    ending = f"-s{seed}-"
+    others = {}
+    for path in scene_folder.iterdir():
+        head, _, found = path.name.rpartition("-")
+        if f"{head}-".endswith(ending) and _KEY.fullmatch(found):
+            if found == key:
+                return key
+            others[path] = found
+    for path, found in sorted(others.items()):
+        if _key_today(path, found) == key:
+            return found
+    return key
+
+
+@cache
+def _key_today(folder: Path, found: str) -> str | None:
+    """Today's key of the recorded config; None where there is no readable record, which others report."""
+    try:
+        record = msgspec.json.decode((folder / RECORD_FILE).read_bytes(), type=_Identity)
+    except (OSError, msgspec.DecodeError):
+        return None
+    if record.run_key != found or not record.config:
+        return None
+    return run_key(record.config)
+
+
+class _Identity(msgspec.Struct):
+    run_key: str = ""
+    config: dict[str, Any] = {}
 
 
 def stored(folder: Path, key: str) -> Record | None:
@@ -168,7 +210,9 @@ def _ending(record: Record) -> str:
 
 
 def _code_note(old: str, new: str, then: str) -> str:
-    return f"; the code has changed since ({old} then, {new} now): {then}" if old and old != new else ""
+    if not old or same_code(old, new):
+        return ""
+    return f"; the code has changed since ({old} then, {new} now): {then}"
 
 
 def _foreign(folder: Path, file: str, found: str, key: str) -> str:

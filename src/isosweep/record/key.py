@@ -2,15 +2,19 @@
 
 Two starts with the same key would train the same weights, so they share one folder; whatever
 cannot change the weights (where files lie, how often something is logged, how the result is
-scored) must therefore stay out of it.
+scored) must therefore stay out of it. So must everything that only says where code lies: a key is made of
+names and values that a user sees, so that a finished run stays finished when a module moves.
 """
 
 import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
 from pathlib import PurePath
 from typing import Any
+
+from isosweep.record.kinds import kind_of
 
 EXCLUDED: tuple[str, ...] = (
     "eval",  # scoring a checkpoint does not change it
@@ -47,23 +51,69 @@ SCORE_FREE: tuple[str, ...] = ("eval.chunk", "export.chunk")
 """Entries of eval and export that bound memory and leave the scores as they are."""
 
 
-def run_key(config: Mapping[str, Any]) -> str:
-    """16 hexadecimal digits of the resolved config without ``EXCLUDED``.
+AS_BEFORE: dict[str, Any] = {}
+"""Dotted path of an option added later -> the value with which a run is what it was before the option.
 
-    The order of keys, 1 or 1.0, tuples or lists make no difference; the order within a list does.
+With that value the option is no part of a key, so a run that was finished before it existed is
+found by the same command. ``*`` in a path stands for anything. Paths below ``eval`` and ``export`` serve the
+score key. An entry stays for ever, also when the option's default changes.
+"""
+
+MECHANICS = ("_partial_", "_convert_", "_recursive_")
+"""How Hydra calls a target; no part of what it is."""
+
+
+def run_key(config: Mapping[str, Any]) -> str:
+    """16 hexadecimal digits of what decides the trained weights.
+
+    Of the resolved config without ``EXCLUDED``: each ``_target_`` as its kind (kinds.py), no option that has
+    its value of ``AS_BEFORE``, and no loss term that is null or has weight 0. The order of keys, 1 or
+    1.0, tuples or lists make no difference; the order within a list does.
+
     Raises ValueError where backend or device is still 'auto' and TypeError for a value that a
     yaml file cannot hold.
     """
-    kept = _without(config, EXCLUDED)
+    kept = essential(config)
     for name in RESOLVED:
         if kept.get(name) == "auto":
             raise ValueError(
                 f"the run key needs the {name} that was chosen, but the config says {name}=auto: "
                 f"resolve it first, so that two machines do not share a key for different results"
             )
+    return _digest(kept)
+
+
+def essential(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a config decides the trained weights, in the form in which two configs can be compared."""
+    kept = _visible(_without(_active_terms(config), EXCLUDED))
     if isinstance(kept.get("device"), str):
         kept["device"] = kept["device"].split(":")[0]
-    return _digest(kept)
+    return kept
+
+
+ABSENT = "(absent)"
+
+
+def matters(path: str, one: Any, other: Any) -> bool:
+    """Whether two values at one dotted path make two trained results; ``ABSENT`` stands for no value.
+
+    The same rules as the key's, for a single difference: of one device two names are one result, of one
+    kind two import paths are, and an option that is absent has its value of ``AS_BEFORE``.
+    """
+    last = path.rpartition(".")[2]
+    if any(path == p or path.startswith(f"{p}.") for p in EXCLUDED) or last in MECHANICS:
+        return False
+    if path == "device" and isinstance(one, str) and isinstance(other, str):
+        return one.split(":")[0] != other.split(":")[0]
+    if last == "_target_" and ABSENT not in (one, other):
+        return kind_of(str(one)) != kind_of(str(other))
+    return not all(value == ABSENT or _as_before(path, value) for value in (one, other))
+
+
+def term_is_off(config: Mapping[str, Any], name: str) -> bool:
+    """Whether a loss term is absent, null, or of weight 0: then nothing of it matters."""
+    terms = (config.get("loss") or {}).get("terms") or {}
+    return name not in terms or not _is_active(terms[name])
 
 
 def score_key(config: Mapping[str, Any]) -> str:
@@ -73,7 +123,7 @@ def score_key(config: Mapping[str, Any]) -> str:
         against = (config.get("dataset") or {}).get(name)
         if against is not None:
             parts[name] = against
-    return _digest(_without(parts, SCORE_FREE))
+    return _digest(_visible(_without(parts, SCORE_FREE)))
 
 
 def plain(value: Any, where: str = "config") -> Any:
@@ -93,8 +143,11 @@ def plain(value: Any, where: str = "config") -> Any:
 
 
 def _digest(value: Mapping[str, Any]) -> str:
-    text = json.dumps(_canonical(plain(value)), sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return hashlib.sha256(_text(value).encode()).hexdigest()[:16]
+
+
+def _text(value: Any) -> str:
+    return json.dumps(_canonical(plain(value)), sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
 def _canonical(value: Any) -> Any:
@@ -108,6 +161,43 @@ def _canonical(value: Any) -> Any:
             return {"non-finite": str(value)}
         return int(value) if value.is_integer() else value
     return value
+
+
+def _active_terms(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The config without loss terms that are switched off: they are not evaluated (losses/total.py)."""
+    loss = config.get("loss")
+    if not isinstance(loss, Mapping) or not isinstance(loss.get("terms"), Mapping):
+        return dict(config)
+    terms = {name: term for name, term in loss["terms"].items() if _is_active(term)}
+    return {**config, "loss": {**loss, "terms": terms}}
+
+
+def _is_active(term: Any) -> bool:
+    return term is not None and not (isinstance(term, Mapping) and term.get("weight") == 0)
+
+
+def _visible(value: Any, path: str = "") -> Any:
+    """``value`` with kinds in place of targets, without Hydra's mechanics and options that are as before."""
+    if isinstance(value, Mapping):
+        kept: dict[str, Any] = {}
+        for key, item in value.items():
+            here = f"{path}.{key}" if path else str(key)
+            if key in MECHANICS or _as_before(here, item):
+                continue
+            if key == "_target_":
+                kept["_kind_"] = kind_of(str(item))
+            else:
+                kept[str(key)] = _visible(item, here)
+        return kept
+    if isinstance(value, Sequence) and not isinstance(value, str | bytes | bytearray):
+        return [_visible(item, f"{path}.{i}") for i, item in enumerate(value)]
+    return value
+
+
+def _as_before(path: str, value: Any) -> bool:
+    return any(
+        fnmatchcase(path, pattern) and _text(value) == _text(before) for pattern, before in AS_BEFORE.items()
+    )
 
 
 def _without(config: Mapping[str, Any], paths: tuple[str, ...], prefix: str = "") -> dict[str, Any]:

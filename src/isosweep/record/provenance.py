@@ -1,6 +1,5 @@
-"""Where a number comes from: code, versions, machine."""
+"""Where a number comes from: commit, versions, machine."""
 
-import hashlib
 import os
 import platform
 import subprocess
@@ -11,12 +10,6 @@ from pathlib import Path
 from isosweep.record.schema import Git
 
 PACKAGE = Path(__file__).resolve().parents[1]
-NOT_NUMERICAL: tuple[str, ...] = (
-    "record", "trackers", "report", "launchers", "bench", "interrupts.py", "app.py", "app_look.py", "config.py",
-    "config_errors.py", "config_names.py", "video.py", "external.py",
-)  # fmt: skip
-"""Parts of the package that cannot change a trained or scored number; no part of the code hash."""
-
 PACKAGES: tuple[str, ...] = (
     "isosweep",
     "torch",
@@ -39,17 +32,6 @@ PACKAGES: tuple[str, ...] = (
 )
 DIFF_FILE = "git.diff"
 DIFF_LIMIT_BYTES = 1_000_000
-
-
-def code_hash(package: Path = PACKAGE) -> str:
-    """16 hexadecimal digits over names and contents of the package's numerical source files."""
-    digest = hashlib.sha256()
-    for path in sorted(package.rglob("*.py")):
-        name = path.relative_to(package)
-        if name.parts[0] not in NOT_NUMERICAL:
-            data = path.read_bytes()
-            digest.update(f"{name.as_posix()} {len(data)}\n".encode() + data)
-    return digest.hexdigest()[:16]
 
 
 def versions() -> dict[str, str]:

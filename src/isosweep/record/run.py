@@ -22,8 +22,8 @@ from typing import Any
 
 import msgspec
 
+from isosweep.record import code_version, provenance
 from isosweep.record import folder as layout
-from isosweep.record import provenance
 from isosweep.record.clock import Clock, utc_now
 from isosweep.record.failure import describe, status_of
 from isosweep.record.files import MetricsWriter, atomic_write_bytes, atomic_write_text, storage_error
@@ -107,7 +107,7 @@ class RunRecord:
         another key, OSError where it cannot be written.
         """
         folder = layout.run_folder(root, dataset=dataset, scene=scene, label=label, seed=seed, key=key)
-        code = provenance.code_hash() if code_hash is None else code_hash
+        code = code_version.code_hash() if code_hash is None else code_hash
         config = plain(config)
 
         def look() -> tuple[Record | None, layout.Plan]:

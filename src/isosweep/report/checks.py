@@ -5,9 +5,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from isosweep.record.code_version import representative
+from isosweep.record.key import essential, matters, term_is_off
 from isosweep.report.cells import Key, Place, Spec, describe
 from isosweep.report.collect import Run
-from isosweep.report.fields import OWN, below, differences, essential, matters, text
+from isosweep.report.fields import OWN, below, differences, text
 from isosweep.report.metrics import Metric, base, is_image, value
 
 Kind = Literal["protocol", "score setting", "code", "setting", "seed"]
@@ -71,7 +73,7 @@ def check(
             lines.setdefault((row, place.dataset), []).extend(members)
         for (row, dataset), members in lines.items():
             where = f"{describe(spec.rows, row)} on {dataset}"
-            found += _differ("code", where, "code_hash", members, lambda r: r.code)
+            found += _code(where, members)
     return found + _score_settings(scored, spec, ranked)
 
 
@@ -145,11 +147,24 @@ def setting_differences(members: Sequence[Run], spec: Spec) -> dict[str, list[An
         first = saying[0].record.config
         for other in saying[1:]:
             for path, (a, b) in differences(first, other.record.config).items():
-                if path not in free and matters(path, a, b):  # `model` is no word on the keys below `model.`
+                # `model` is no word on the keys below `model.`
+                if (
+                    path not in free
+                    and matters(path, a, b)
+                    and not _of_no_term(path, first, other.record.config)
+                ):
                     values = found.setdefault(path, [a])
                     if b not in values:
                         values.append(b)
     return found
+
+
+def _of_no_term(path: str, *configs: Mapping[str, Any]) -> bool:
+    """Whether a path lies below a loss term that is off in all of the configs."""
+    parts = path.split(".")
+    return (
+        parts[:2] == ["loss", "terms"] and len(parts) > 2 and all(term_is_off(c, parts[2]) for c in configs)
+    )
 
 
 def _name(spec: Spec, row: Key, place: Place) -> str:
@@ -202,6 +217,13 @@ def _settings(where: str, members: Sequence[Run], spec: Spec, metrics: Sequence[
 
 def _set_by_hand(key: str, members: Sequence[Run]) -> bool:
     return any(o.lstrip("+").startswith(f"{key}=") for r in members for o in r.record.overrides)
+
+
+def _code(where: str, runs: Sequence[Run]) -> list[Conflict]:
+    """Runs of different numerical code, but for code that is known to give the same numbers."""
+    if len({representative(r.code) for r in runs if r.code}) < 2:
+        return []
+    return _differ("code", where, "code_hash", runs, lambda r: r.code)
 
 
 def _differ(

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from isosweep.record.key import EXCLUDED
+from isosweep.record.key import ABSENT
 
 OWN = ("dataset", "scene", "model", "encoding", "loss", "seed", "label")
 """Fields of the record that stand before a config key of the same name."""
@@ -14,12 +14,7 @@ FURTHER = ("name", "protocol", "code_hash", "device_name")
 """What else may be named: sweep, protocol of the scores, numerical code, the device's name."""
 MISSING = "–"
 
-_ABSENT = object()
-_TOP = frozenset(p for p in EXCLUDED if "." not in p)
-_NESTED: dict[str, frozenset[str]] = {
-    group: frozenset(p.partition(".")[2] for p in EXCLUDED if p.startswith(f"{group}."))
-    for group in {p.partition(".")[0] for p in EXCLUDED if "." in p}
-}
+_NOTHING = object()
 
 
 class ReportError(ValueError):
@@ -78,17 +73,6 @@ def order(value: Any) -> tuple[Any, ...]:
     return (2, *((0, int(p), "") if p.isdigit() else (1, 0, p) for p in parts))
 
 
-def essential(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The config without what cannot change a trained result (record.key.EXCLUDED), scene and seed kept."""
-    kept = {k: v for k, v in config.items() if k not in _TOP}
-    for group, names in _NESTED.items():
-        if isinstance(kept.get(group), dict):
-            kept[group] = {k: v for k, v in kept[group].items() if k not in names}
-    if isinstance(kept.get("device"), str):
-        kept["device"] = kept["device"].split(":")[0]  # as in the run key: cuda:1 and cuda are one result
-    return kept
-
-
 def differences(a: Any, b: Any, prefix: str = "") -> dict[str, tuple[Any, Any]]:
     """Dotted path -> the two values, for every leaf in which two configs differ; absent is shown as such."""
     if a == b:
@@ -97,20 +81,13 @@ def differences(a: Any, b: Any, prefix: str = "") -> dict[str, tuple[Any, Any]]:
         return {prefix: (a, b)}
     found: dict[str, tuple[Any, Any]] = {}
     for key in a.keys() | b.keys():
-        left, right = a.get(key, _ABSENT), b.get(key, _ABSENT)
+        left, right = a.get(key, _NOTHING), b.get(key, _NOTHING)
         path = f"{prefix}.{key}" if prefix else str(key)
-        if left is _ABSENT or right is _ABSENT:
-            found[path] = ("(absent)" if left is _ABSENT else left, "(absent)" if right is _ABSENT else right)
+        if left is _NOTHING or right is _NOTHING:
+            found[path] = (ABSENT if left is _NOTHING else left, ABSENT if right is _NOTHING else right)
         elif left != right:
             found |= differences(left, right, path)
     return found
-
-
-def matters(path: str, a: Any, b: Any) -> bool:
-    """Whether two values at a path may make two trained results (record.key.EXCLUDED); cuda:1 and cuda are one."""
-    if path == "device" and isinstance(a, str) and isinstance(b, str):
-        return a.split(":")[0] != b.split(":")[0]
-    return not below(path, EXCLUDED)
 
 
 def below(path: str, keys: Iterable[str]) -> bool:

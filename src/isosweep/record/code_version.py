@@ -1,0 +1,96 @@
+"""Which code made a number: a hash over what the numerical source files say, not over how they are written."""
+
+import ast
+import hashlib
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+PACKAGE = Path(__file__).resolve().parents[1]
+VERSION = 2
+"""Of the way of hashing; in front of every hash. Version 1 hashed the bytes of the files, and had no prefix."""
+
+NUMERICAL: tuple[str, ...] = (
+    "types.py", "geometry.py", "ops", "encodings", "fields", "samplers", "losses", "models", "data",
+    "training.py", "checkpoint.py", "schedules.py", "metrics.py", "lpips.py", "scoreboard.py", "chamfer.py",
+    "silhouette.py", "evaluation.py", "dtu.py", "culling.py", "thinning.py", "image_files.py", "marching.py",
+    "meshfile.py", "export.py", "app_parts.py",
+)  # fmt: skip
+"""Files and folders that load, train, render and score. What prepares data, starts runs, keeps records or draws
+tables and pages cannot change a number of a run. tests/record/test_code.py holds this list against the imports."""
+
+EQUAL: tuple[frozenset[str], ...] = ()
+"""Hashes of code that gives the same numbers, bit for bit, as a comparison has shown; the tables may mix them."""
+
+
+def code_hash(package: Path = PACKAGE) -> str:
+    """``2:`` and 16 hexadecimal digits over the numerical files of ``package``.
+
+    Comments, docstrings and formatting do not change it: each file counts as its syntax tree without
+    them. The names of the files do, and so does every other statement.
+    """
+    digest = hashlib.sha256()
+    for path in _files(package):
+        digest.update(f"{path.relative_to(package).as_posix()} {_file_digest(path, _stamp(path))}\n".encode())
+    return f"{VERSION}:{digest.hexdigest()[:16]}"
+
+
+def same_code(one: str, other: str) -> bool:
+    """Whether two hashes stand for code that gives the same numbers."""
+    return one == other or any(one in group and other in group for group in EQUAL)
+
+
+def representative(code: str) -> str:
+    """One name for all hashes that are equal to ``code``."""
+    return next((min(group) for group in EQUAL if code in group), code)
+
+
+def _files(package: Path) -> Iterator[Path]:
+    for name in sorted(NUMERICAL):
+        place = package / name
+        yield from sorted(place.rglob("*.py")) if place.is_dir() else [place] if place.is_file() else []
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    found = path.stat()
+    return found.st_mtime_ns, found.st_size
+
+
+@cache
+def _file_digest(path: Path, stamp: tuple[int, int]) -> str:
+    """Of one file; ``stamp`` makes the cache follow changes of it."""
+    text: list[str] = []
+    _append(ast.parse(path.read_bytes()), text)
+    return hashlib.sha256("\0".join(text).encode(errors="surrogatepass")).hexdigest()
+
+
+def _append(node: object, text: list[str]) -> None:
+    """Write a syntax tree as text: node types, and the fields that mean something in every version of Python.
+
+    A string that stands alone is a docstring and is left out. So are fields that are empty, since versions of
+    Python differ in which there are.
+    """
+    if isinstance(node, ast.AST):
+        text.append(type(node).__name__)
+        for name in node._fields:
+            value = getattr(node, name, None)
+            if value is None or value == [] or name in ("ctx", "kind", "type_comment"):
+                continue
+            text.append(name)
+            _append(value, text)
+        text.append(")")
+    elif isinstance(node, list):
+        for item in node:
+            if not _is_docstring(item):
+                _append(item, text)
+        text.append("]")
+    else:
+        text.append(repr(node))
+
+
+def _is_docstring(node: object) -> bool:
+    return (
+        isinstance(node, ast.Expr)
+        and isinstance(node.value, ast.Constant)
+        and isinstance(node.value.value, str)
+    )
