@@ -5,13 +5,14 @@ import sys
 import hydra
 from omegaconf import DictConfig
 
-from isosweep import app, config
+from isosweep.app import entry
+from isosweep.config import command_line
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="config")
 def main(cfg: DictConfig) -> float | None:
-    return app.guarded_run(cfg)
+    return entry.guarded_run(cfg)
 
 
 if __name__ == "__main__":
-    sys.exit(config.command_line(main))
+    sys.exit(command_line.command_line(main))

@@ -42,7 +42,7 @@ def main() -> int:
     from isosweep.bench.steps import scaling_cases, step_cases
     from isosweep.bench.surfaces import chamfer_cases, export_cases
     from isosweep.bench.timing import Row, measure
-    from isosweep.ops.cpu_memory import keep_freed_memory
+    from isosweep.ops.cpu.memory import keep_freed_memory
 
     has_cuda = torch.cuda.is_available()
     if args.device not in ("auto", "cpu", "cuda") or (args.device == "cuda" and not has_cuda):

@@ -71,7 +71,7 @@ def main() -> int:
             own.error(f"--{name} {value}: give {least} or more")
     import torch
 
-    from isosweep.cores import usable_cores
+    from isosweep.runtime.cores import usable_cores
 
     torch.set_num_threads(max(1, int(usable_cores())))
     try:
@@ -83,10 +83,10 @@ def main() -> int:
 
 
 def run(options: argparse.Namespace) -> int:
-    from isosweep import external
-    from isosweep.dtu import DtuSettings
-    from isosweep.image_files import ImageSettings
-    from isosweep.settings import EvalSettings
+    from isosweep.config.settings import EvalSettings
+    from isosweep.evaluation import external
+    from isosweep.evaluation.dtu import DtuSettings
+    from isosweep.evaluation.external_images import ImageSettings
 
     first = options.inputs[0]
     dtu = options.protocol == "dtu"

@@ -106,7 +106,7 @@ def inspect(arguments: list[str]) -> list[str]:
     )
     own.add_argument("--out", type=Path, help="the png; default: results/inspect/<dataset>-<scene>.png")
     args = own.parse_args(arguments)
-    from isosweep.app_inspect import inspect as look
+    from isosweep.app.inspect import inspect as look
 
     return look(args.target, args.out)
 

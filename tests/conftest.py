@@ -25,7 +25,7 @@ LONGEST = (
     "test_smoke.py",
     "test_command.py",
     "test_bench.py",
-    "test_configs.py",
+    "test_compose.py",
 )
 """Files of minutes: a worker takes one file at a time, and should not begin such a one when the others are done."""
 
@@ -34,7 +34,7 @@ install_import_hook("isosweep", "tests.support.typecheck.check")
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     """Workers are for the whole suite: a few chosen tests start faster without, and one cluster is shared by all."""
-    from isosweep.cores import usable_cores
+    from isosweep.runtime.cores import usable_cores
 
     chosen = config.args_source != pytest.Config.ArgsSource.TESTPATHS
     return 0 if chosen or config.option.keyword or config.option.markexpr else max(1, int(usable_cores()))

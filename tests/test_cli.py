@@ -12,7 +12,7 @@ import pytest
 from isosweep.record import find_runs, read_record
 
 ROOT = Path(__file__).resolve().parents[1]
-LOADER = "dataset._target_=tests.test_app.load_ball"
+LOADER = "dataset._target_=tests.app.test_run.load_ball"
 
 
 def main(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:

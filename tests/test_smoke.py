@@ -9,11 +9,11 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
-import isosweep.config  # noqa: F401 - registers the schema of the plain nodes
+import isosweep.config.schema  # noqa: F401 - registers the schema of the plain nodes
+from isosweep.config.settings import OptimSettings, TrainSettings
 from isosweep.data.demo_make import Demo, make, write_blender, write_neus
 from isosweep.data.pixels import has_points
-from isosweep.settings import OptimSettings, TrainSettings
-from isosweep.training import start, train
+from isosweep.training.loop import start, train
 from tests.support.captures import tiny_colmap, tiny_llff, tiny_nerfstudio
 
 CONF = Path(__file__).resolve().parents[1] / "conf"

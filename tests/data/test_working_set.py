@@ -9,14 +9,14 @@ import pytest
 import torch
 from PIL import Image
 
-from isosweep import training
 from isosweep.data import cache, pixels, working_set
 from isosweep.data.decode import Source
 from isosweep.data.images import ImageStore, load_images
 from isosweep.data.working_set import LIFE, WorkingSet, is_large, new_pieces
+from isosweep.training import loop
 from isosweep.types import Scene
-from tests import test_training
 from tests.support.analytic import SphereModel, sphere_scene
+from tests.training import test_loop
 
 CPU = torch.device("cpu")
 
@@ -147,7 +147,7 @@ def test_training_is_the_same_from_a_file_from_memory_and_after_a_resume(
 ) -> None:
     def trained(scene: Scene, name: str, **more: Callable) -> tuple:
         (tmp_path / name).mkdir(exist_ok=True)
-        return test_training.run(tmp_path / name, scene=scene, **more)
+        return test_loop.run(tmp_path / name, scene=scene, **more)
 
     def kill(step: int, scalars: object) -> None:
         if step == 16:
@@ -155,13 +155,13 @@ def test_training_is_the_same_from_a_file_from_memory_and_after_a_resume(
 
     filed, plain = scenes
     usual = trained(plain, "usual")[0]
-    monkeypatch.setattr(training, "is_large", lambda scene: True)
+    monkeypatch.setattr(loop, "is_large", lambda scene: True)
     memory = trained(plain, "memory")[0]
     with pytest.raises(KeyboardInterrupt):
         trained(filed, "filed", on_log=kill)
     resumed = trained(filed, "filed", resume=True)[0]
-    assert test_training.same(memory, resumed)
-    assert not test_training.same(usual, memory)
+    assert test_loop.same(memory, resumed)
+    assert not test_loop.same(usual, memory)
 
 
 def test_training_advances_the_set_with_its_steps_and_by_its_seed(
@@ -176,10 +176,10 @@ def test_training_advances_the_set_with_its_steps_and_by_its_seed(
         monkeypatch.setattr(working, "advance", lambda step: (steps.append(step), advance(step)))
         return working
 
-    monkeypatch.setattr(training, "is_large", lambda scene: True)
-    monkeypatch.setattr(training, "WorkingSet", spied)
-    test_training.run(tmp_path, scene=scenes[1], seed=5)
-    assert made == [(5, 16, list(range(test_training.SMALL.max_steps)))]
+    monkeypatch.setattr(loop, "is_large", lambda scene: True)
+    monkeypatch.setattr(loop, "WorkingSet", spied)
+    test_loop.run(tmp_path, scene=scenes[1], seed=5)
+    assert made == [(5, 16, list(range(test_loop.SMALL.max_steps)))]
 
 
 def test_a_crop_is_drawn_from_all_pixels(scenes: tuple[Scene, Scene]) -> None:

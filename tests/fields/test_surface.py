@@ -7,7 +7,7 @@ import torch
 
 from isosweep.encodings.frequency import Frequency
 from isosweep.encodings.hashgrid import HashGrid
-from isosweep.fields import gradient
+from isosweep.fields import finite_difference
 from isosweep.fields.surface import SurfaceField
 from isosweep.ops import softplus_with_slope
 
@@ -114,7 +114,7 @@ def test_taps_are_exact_on_a_quadratic_also_at_the_face_of_the_box():
 
     x = torch.tensor([[0.0, 0.0, 0.0], [0.3, -0.2, 0.1], [0.995, 0.0, 0.0]], dtype=torch.float64)
     eps = torch.tensor(0.01, dtype=torch.float64)
-    grad, laplacian = gradient.taps(level, x, level(x), eps, radius=1.0)
+    grad, laplacian = finite_difference.taps(level, x, level(x), eps, radius=1.0)
     torch.testing.assert_close(grad[:2], torch.tensor([1.0, 2.0, 3.0]).double() + x[:2])
     torch.testing.assert_close(laplacian, torch.full((3,), 3.0, dtype=torch.float64))
     # spans h+ = 0.005 and h- = 0.01: the secant of x + x^2/2 between 0.985 and 1
@@ -123,7 +123,7 @@ def test_taps_are_exact_on_a_quadratic_also_at_the_face_of_the_box():
 
 def test_taps_at_the_face_itself_leave_that_axis_out():
     x = torch.tensor([[1.0, 0.0, 0.0]], dtype=torch.float64)
-    grad, laplacian = gradient.taps(
+    grad, laplacian = finite_difference.taps(
         lambda p: p.square().sum(-1), x, x.square().sum(-1), torch.tensor(0.1).double(), radius=1.0
     )
     assert torch.isfinite(grad).all()

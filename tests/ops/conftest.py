@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 import torch
 
-from isosweep.ops import GridSpec, cpu, reference
+from isosweep.ops import GridSpec, reference
+from isosweep.ops.cpu import backend as cpu
 from tests.ops.inputs import SPECS
 
 
@@ -44,7 +45,7 @@ def kernels(request: pytest.FixtureRequest) -> Any:
     if request.param != "cuda":
         return {"torch": reference, "cpu": cpu}[request.param]
     pytest.importorskip("triton", reason="Triton is not installed (it has wheels for Linux only)")
-    from isosweep.ops import cuda
+    from isosweep.ops.triton import backend as cuda
 
     return OnCard(cuda) if torch.cuda.is_available() else cuda
 

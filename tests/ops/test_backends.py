@@ -12,7 +12,9 @@ import pytest
 import torch
 
 from isosweep import ops
-from isosweep.ops import backends, cpu, cpu_threads
+from isosweep.ops import backends
+from isosweep.ops.cpu import backend as cpu
+from isosweep.ops.cpu import threads as cpu_threads
 
 
 @pytest.fixture(autouse=True)

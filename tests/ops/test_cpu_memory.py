@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from isosweep.ops import cpu_memory
+from isosweep.ops.cpu import memory as cpu_memory
 
 CODE = """
 import resource, sys, torch

@@ -8,7 +8,8 @@ from torch import Tensor
 from torch.autograd import gradcheck
 
 from isosweep import ops
-from isosweep.ops import GridSpec, cpu, reference
+from isosweep.ops import GridSpec, reference
+from isosweep.ops.cpu import backend as cpu
 from tests.ops.inputs import worst_points
 
 F64 = torch.float64

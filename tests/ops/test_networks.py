@@ -8,8 +8,10 @@ import torch
 from torch import Tensor
 
 from isosweep import ops
-from isosweep.ops import GridSpec, cpu, cpu_grid, reference
+from isosweep.ops import GridSpec, reference
 from isosweep.ops.composed import Layer
+from isosweep.ops.cpu import backend as cpu
+from isosweep.ops.cpu import grid as cpu_grid
 from tests.ops.inputs import SPECS, worst_points
 
 F64 = torch.float64

@@ -10,7 +10,8 @@ from torch import Tensor
 from torch.autograd import gradcheck
 
 from isosweep import ops
-from isosweep.ops import cpu, reference
+from isosweep.ops import reference
+from isosweep.ops.cpu import backend as cpu
 from isosweep.types import Samples
 
 F64 = torch.float64

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from isosweep import ops
-from isosweep.ops import backends, cpu, softplus_with_slope
+from isosweep.ops import backends, softplus_with_slope
+from isosweep.ops.cpu import backend as cpu
 
 BETA = 100.0
 
@@ -55,7 +56,7 @@ def test_the_same_bits_at_any_number_of_threads() -> None:
 
 def test_a_recorded_backward_can_be_differentiated(monkeypatch: pytest.MonkeyPatch) -> None:
     """Also on a backend whose kernels cannot: the reference answers while a graph is recorded."""
-    monkeypatch.setattr(backends, "_active", (ops.Choice("cpu", "test"), "isosweep.ops.cpu"))
+    monkeypatch.setattr(backends, "_active", (ops.Choice("cpu", "test"), "isosweep.ops.cpu.backend"))
 
     def f(a: torch.Tensor) -> torch.Tensor:
         value, slope = softplus_with_slope(a, 3.0)

@@ -10,7 +10,8 @@ import torch
 pytest.importorskip("triton", reason="Triton is not installed (it has wheels for Linux only)")
 
 from isosweep import ops
-from isosweep.ops import backends, cuda, reference
+from isosweep.ops import backends, reference
+from isosweep.ops.triton import backend as cuda
 from tests.ops.inputs import SPECS
 
 

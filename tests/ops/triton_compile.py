@@ -11,7 +11,8 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from isosweep.ops import triton_grid, triton_rays
+from isosweep.ops.triton import grid as triton_grid
+from isosweep.ops.triton import rays as triton_rays
 
 INTEGERS = {"n": "i32", "cells": "i32", "max_samples": "i32"}
 POINTERS = {

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from isosweep.prepare.frames import SMALL, Frame, choose, extract, sharpness
-from isosweep.video import write_video
+from isosweep.rendering.video import write_video
 
 
 def frame(index: int, sharp: float, picture: int | None = None) -> Frame:

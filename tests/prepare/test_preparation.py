@@ -298,7 +298,7 @@ def test_the_mary_rose_registers(shared_data: Path, tmp_path: Path, video: bool)
     if not source.is_dir():
         pytest.skip(f"no {source}")
     if video:
-        from isosweep.video import write_video
+        from isosweep.rendering.video import write_video
 
         pictures = (np.asarray(Image.open(p).convert("RGB")) for p in sorted(source.iterdir()))
         source = write_video(tmp_path / "v.mp4", (p for p in pictures for _ in range(3)), 12)

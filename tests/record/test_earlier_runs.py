@@ -8,8 +8,8 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
-from isosweep.config import CONF
-from isosweep.config_names import Identity, identify
+from isosweep.config.names import Identity, identify
+from isosweep.config.schema import CONF
 from isosweep.record import find_runs, read_record
 from isosweep.record.folder import decide
 from isosweep.record.schema import encode_record

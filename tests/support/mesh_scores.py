@@ -17,9 +17,10 @@ import numpy as np
 import torch
 from PIL import Image
 
-from isosweep import metrics, silhouette
 from isosweep.data import blender
-from isosweep.meshfile import read_mesh
+from isosweep.evaluation import image_metrics
+from isosweep.meshes import raycast
+from isosweep.meshes.files import read_mesh
 from isosweep.types import Scene
 
 CUT = 0.02
@@ -50,8 +51,8 @@ def scores(run: Path, data: Path) -> dict[str, float | None]:
     """Means over the test views; a pixel where the mesh or the render has no normal counts as 90 degrees."""
     scene = blender.load("chair", path=str(data))
     mesh = read_mesh(run / "mesh.ply")
-    caster = silhouette.Caster(mesh)
-    cameras = silhouette.world_cameras(scene.cameras, scene.to_world)
+    caster = raycast.Caster(mesh)
+    cameras = raycast.world_cameras(scene.cameras, scene.to_world)
     found: dict[str, list[float]] = {
         "silhouette_iou": [],
         "mesh_normal_degrees": [],
@@ -61,7 +62,7 @@ def scores(run: Path, data: Path) -> dict[str, float | None]:
     for view in scene.splits["test"]:
         mask = scene.images.image(view)[1]
         assert mask is not None
-        hits = silhouette.raycast(caster, cameras, view)
+        hits = raycast.raycast(caster, cameras, view)
         normal, known = truth_normals(scene, data, view)
         counted, covered = counted + int(known.sum()), covered + int((mask > 0.999).sum())
         maps = {"mesh_normal_degrees": hits.normal}
@@ -70,9 +71,9 @@ def scores(run: Path, data: Path) -> dict[str, float | None]:
         if rendered.is_file():
             maps["render_normal_degrees"] = np.asarray(Image.open(rendered))[..., :3] / 127.5 - 1
         where, truth = torch.from_numpy(known).double(), torch.from_numpy(normal)
-        results = {k: metrics.normal_angle(torch.from_numpy(v), truth, where) for k, v in maps.items()}
+        results = {k: image_metrics.normal_angle(torch.from_numpy(v), truth, where) for k, v in maps.items()}
         cast, real = (torch.from_numpy(m).double() for m in (hits.mask, mask.numpy() > 0.5))
-        results["silhouette_iou"] = metrics.intersection_over_union(cast, real)
+        results["silhouette_iou"] = image_metrics.intersection_over_union(cast, real)
         for key, score in results.items():
             if score.value is not None:
                 found[key].append(score.value)

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from isosweep import geometry, metrics
+from isosweep import geometry
 from isosweep.data import blender
+from isosweep.evaluation import image_metrics
 from tests.support.mesh_scores import decode_normals, truth_normals
 
 
@@ -25,7 +26,7 @@ def test_normals_with_at_most_one_negative_component_come_back() -> None:
     clear = (np.abs(normal) > 0.1).all(axis=-1)
     np.testing.assert_array_equal(known[clear], ((normal < 0).sum(axis=-1) <= 1)[clear])
     right = torch.from_numpy((known & clear).astype(float))
-    angle = metrics.normal_angle(torch.from_numpy(decoded), torch.from_numpy(normal), right)
+    angle = image_metrics.normal_angle(torch.from_numpy(decoded), torch.from_numpy(normal), right)
     assert angle.value is not None
     assert angle.value < 1.0
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import torch
 
-from isosweep import training
 from isosweep.data import pixels
+from isosweep.training import loop
 from isosweep.types import Batch, Scene
-from tests.test_app import load_ball
+from tests.app.test_run import load_ball
 
 
 def slowly(*arguments: Any, **named: Any) -> Batch:
@@ -33,7 +33,7 @@ def load(scene: str, **options: Any) -> Scene:
     if scene.startswith("hangs"):
         time.sleep(3600)
     if scene.startswith("slow"):
-        training.draw = slowly
+        loop.draw = slowly
     if scene.startswith("blind"):
         cameras = replace(ball.cameras, c2w=torch.full_like(ball.cameras.c2w, torch.nan))
         return replace(ball, cameras=cameras)

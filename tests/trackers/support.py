@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from isosweep.settings import TrackerSettings
+from isosweep.config.settings import TrackerSettings
 from isosweep.trackers import Tracker, open_tracker
 
 KEY = "0123456789abcdef"

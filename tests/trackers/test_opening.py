@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from isosweep.settings import TrackerSettings
+from isosweep.config.settings import TrackerSettings
 from isosweep.trackers import check, opening, shallow, tracker_names
 from tests.trackers.support import KEY, start
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from isosweep.settings import TrackerSettings
+from isosweep.config.settings import TrackerSettings
 from isosweep.trackers import Tracker, Wandb, logged_in, login, media, service_processes, sync_runs
 from tests.support.waiting import until
 from tests.support.wandb_server import WandbServer

@@ -11,10 +11,13 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-import isosweep.config  # noqa: F401 - registers the schema of the plain nodes
-from isosweep import chamfer, evaluation, export, ops, training
-from isosweep.meshfile import read_mesh
-from isosweep.settings import EvalSettings, ExportSettings, OptimSettings, TrainSettings
+import isosweep.config.schema  # noqa: F401 - registers the schema of the plain nodes
+from isosweep import ops
+from isosweep.config.settings import EvalSettings, ExportSettings, OptimSettings, TrainSettings
+from isosweep.evaluation import evaluate, surface_metrics
+from isosweep.meshes import extract
+from isosweep.meshes.files import read_mesh
+from isosweep.training import loop
 
 log = logging.getLogger("isosweep")
 PSNR = (25.0, 28.0, 30.0)
@@ -61,29 +64,29 @@ def time_to_quality(conf: Path, device: torch.device, overrides: Sequence[str], 
         **{**plain(cfg.train), "val_every": every, "checkpoint_every": 0, "log_every": every}
     )
     optim = OptimSettings(**plain(cfg.optim))
-    state = training.start(model, settings, optim, cfg.seed, device)
+    state = loop.start(model, settings, optim, cfg.seed, device)
     truth = None if scene.truth is None else read_mesh(scene.truth)
     curve = Curve(f"{cfg.scene}, {' '.join(overrides)}", settings.max_steps)
 
     def score() -> float:
         model.eval()
         knobs = model.knobs(state.step, settings.max_steps)
-        psnr = evaluation.validate(model, scene, knobs, 0)
+        psnr = evaluate.validate(model, scene, knobs, 0)
         assert psnr is not None, "the demo has a validation split"
         curve.psnr.append((state.train_s, psnr))
         try:
-            mesh = export.export_mesh(model, scene, knobs, MESHING)
+            mesh = extract.export_mesh(model, scene, knobs, MESHING)
         except ValueError as error:
             log.warning("step %d has no Chamfer distance: %s", state.step, error)
             return psnr
         if truth is not None:
-            values, _ = chamfer.surface_scores(mesh, truth, SCORING)
+            values, _ = surface_metrics.surface_scores(mesh, truth, SCORING)
             parts = [values["geometry/accuracy_percent"], values["geometry/completeness_percent"]]
             curve.chamfer.append((state.train_s, max(p for p in parts if p is not None)))
         return psnr
 
     with tempfile.TemporaryDirectory() as folder:
-        training.train(
+        loop.train(
             model, loss, scene, state, settings, optim,
             folder=Path(folder), run_key="bench", record=_Quiet(), device=device, validate=score,
         )  # fmt: skip

@@ -10,7 +10,7 @@ import torch
 from isosweep.bench.limits import Limits
 from isosweep.bench.quality import Curve
 from isosweep.bench.timing import Row
-from isosweep.cores import usable_cores
+from isosweep.runtime.cores import usable_cores
 
 
 def markdown(

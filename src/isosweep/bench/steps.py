@@ -8,15 +8,15 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from torch.utils.flop_counter import FlopCounterMode
 
-import isosweep.config  # noqa: F401 - registers the schema of the plain nodes
+import isosweep.config.schema  # noqa: F401 - registers the schema of the plain nodes
 from isosweep import ops
 from isosweep.bench import rivals
 from isosweep.bench.kernels import rays, with_backend
 from isosweep.bench.memory import step_mebibytes
 from isosweep.bench.quality import plain
 from isosweep.bench.timing import Case
-from isosweep.settings import OptimSettings
-from isosweep.training import make_optimizer
+from isosweep.config.settings import OptimSettings
+from isosweep.training.loop import make_optimizer
 from isosweep.types import Batch
 
 DOUBLE = "model.field._target_=isosweep.bench.rivals.DoubleBackward"

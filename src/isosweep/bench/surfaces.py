@@ -9,11 +9,11 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from torch import Tensor
 
-import isosweep.config  # noqa: F401 - registers the schema of the plain nodes
+import isosweep.config.schema  # noqa: F401 - registers the schema of the plain nodes
 from isosweep import ops
 from isosweep.bench.timing import Case
-from isosweep.chamfer import nearest
-from isosweep.marching import extract
+from isosweep.evaluation.surface_metrics import nearest
+from isosweep.meshes.marching_cubes import extract
 
 CHUNK = 65536
 

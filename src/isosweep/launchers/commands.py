@@ -196,9 +196,9 @@ def cluster_states(ids: Sequence[str]) -> Mapping[str, Any]:
 
 def did_you_mean(word: str, known: Sequence[str]) -> str:
     """The spellings nearest to a word; Hydra, whose import takes half a second, only where one was misspelt."""
-    from isosweep import config_errors
+    from isosweep.config import errors
 
-    return config_errors.did_you_mean(word, known)
+    return errors.did_you_mean(word, known)
 
 
 def matches(entry: Entry, text: str) -> bool:

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from isosweep.config import CONF
+from isosweep.config.schema import CONF
 from isosweep.launchers.planning import Planned
 from isosweep.record import provenance
 from isosweep.record.clock import utc_now

@@ -8,7 +8,7 @@ from pathlib import Path
 from hydra.types import HydraContext
 from omegaconf import DictConfig
 
-from isosweep.config import CONF
+from isosweep.config.schema import CONF
 from isosweep.launchers import sweeping, tables
 from isosweep.launchers.estimates import estimate, human, wall_clock
 from isosweep.launchers.machine import visible_gpus

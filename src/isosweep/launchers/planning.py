@@ -9,8 +9,8 @@ from typing import Any, Literal
 from omegaconf import DictConfig, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from isosweep.config_check import ConfigError, check, one_option_each, require_scene
-from isosweep.config_names import identify, label, plain_config
+from isosweep.config.check import ConfigError, check, one_option_each, require_scene
+from isosweep.config.names import identify, label, plain_config
 from isosweep.launchers.machine import expected_backends, visible_gpus
 from isosweep.record import Record, read_record
 from isosweep.record.code_version import code_hash

@@ -4,7 +4,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from isosweep.cores import usable_cores
+from isosweep.runtime.cores import usable_cores
 
 THREADS_A_RUN = 4
 """A CPU run gains little from more threads: several runs side by side finish sooner than one after another."""

@@ -12,9 +12,10 @@ from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from isosweep.config import CONF, NothingToRun, Reported
-from isosweep.config_check import ConfigError
-from isosweep.config_errors import explain
+from isosweep.config.check import ConfigError
+from isosweep.config.command_line import NothingToRun, Reported
+from isosweep.config.errors import explain
+from isosweep.config.schema import CONF
 from isosweep.launchers.jobs import EmptySweep, expand, read_jobs
 from isosweep.launchers.planning import Planned, plan, sweep_name
 from isosweep.record.outcome import GOOD, Outcome
@@ -153,7 +154,7 @@ def launch_local(
     settings: Mapping[str, Any],
 ) -> list[JobReturn]:
     """Plan, refuse what cannot start, run the rest in slots."""
-    from isosweep.app import console
+    from isosweep.app.entry import console
     from isosweep.launchers.launching import write_plan
     from isosweep.launchers.local import launch_here
 
@@ -175,7 +176,7 @@ def launch_slurm(
     settings: Mapping[str, Any],
 ) -> list[JobReturn]:
     """Plan, refuse what cannot start, submit the rest; returns at once unless somebody needs the values."""
-    from isosweep.app import console
+    from isosweep.app.entry import console
     from isosweep.launchers.cluster import ClusterError
     from isosweep.launchers.launching import write_plan
     from isosweep.launchers.slurm import SlurmSettings, preflight, submit, wait_for, with_shell_defaults

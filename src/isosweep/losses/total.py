@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from isosweep import schedules
+from isosweep.config import schedules
 from isosweep.types import Batch, RenderOut
 
 POINTS = "batch.extras.points"

@@ -11,10 +11,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from isosweep import schedules
-from isosweep.fields import gradient as finite_difference
+from isosweep.config import schedules
+from isosweep.fields import finite_difference as finite_difference
 from isosweep.fields.color import ColorField
-from isosweep.fields.crossing import crossing_opacity
+from isosweep.fields.opacity import crossing_opacity
 from isosweep.fields.surface import SurfaceField
 from isosweep.models.background import Background
 from isosweep.models.base import (

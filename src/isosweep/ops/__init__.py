@@ -17,7 +17,7 @@ from torch import Tensor
 from isosweep.ops import softplus
 from isosweep.ops.backends import Choice, active, choose, kernels, use
 from isosweep.ops.composed import Layer
-from isosweep.ops.spec import GridSpec
+from isosweep.ops.grid_spec import GridSpec
 from isosweep.types import Samples
 
 __all__ = [

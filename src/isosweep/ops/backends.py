@@ -101,7 +101,7 @@ def kernels() -> ModuleType:
 def _numba_missing() -> str | None:
     """Why numba cannot be imported, or None."""
     try:
-        import_module("isosweep.ops.cpu_threads").import_numba()
+        import_module("isosweep.ops.cpu.threads").import_numba()
     except ImportError as error:
         return str(error)
     return None

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from isosweep.ops.grid_spec import GridSpec
 from isosweep.ops.softplus import softplus_with_slope
-from isosweep.ops.spec import GridSpec
 
 Layer = tuple[Tensor, Tensor]
 """A layer's weight [J, K] and bias [J]."""

@@ -13,8 +13,8 @@ from torch.nn import functional as F
 
 from isosweep.ops import composed
 from isosweep.ops.composed import Layer, mlp
+from isosweep.ops.grid_spec import GridSpec
 from isosweep.ops.softplus import softplus_backward
-from isosweep.ops.spec import GridSpec
 from isosweep.types import Samples
 
 __all__ = [

@@ -14,9 +14,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from isosweep.ops import composed, cuda
+from isosweep.ops import composed
 from isosweep.ops.composed import Layer
-from isosweep.ops.cuda import (
+from isosweep.ops.grid_spec import GridSpec
+from isosweep.ops.triton import backend as cuda
+from isosweep.ops.triton.backend import (
     accumulate,
     grid_encode_jacobian,
     march,
@@ -26,7 +28,6 @@ from isosweep.ops.cuda import (
     softplus_backward,
     visible,
 )
-from isosweep.ops.spec import GridSpec
 
 __all__ = [
     "accumulate",

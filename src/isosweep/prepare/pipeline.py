@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from isosweep.cores import usable_cores
 from isosweep.prepare import (
     flatten,
     frames,
@@ -33,6 +32,7 @@ from isosweep.prepare.sheet import SHEET
 from isosweep.prepare.solved import Solved
 from isosweep.prepare.stages import Book, Stage, claim, fingerprint, held
 from isosweep.prepare.views import prepared_view, small_mask, small_masks
+from isosweep.runtime.cores import usable_cores
 
 log = logging.getLogger("isosweep")
 FEWEST = 3

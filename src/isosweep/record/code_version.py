@@ -11,10 +11,8 @@ VERSION = 2
 """Of the way of hashing; in front of every hash. Version 1 hashed the bytes of the files, and had no prefix."""
 
 NUMERICAL: tuple[str, ...] = (
-    "types.py", "geometry.py", "ops", "encodings", "fields", "samplers", "losses", "models", "data",
-    "training.py", "checkpoint.py", "schedules.py", "metrics.py", "lpips.py", "scoreboard.py", "chamfer.py",
-    "silhouette.py", "evaluation.py", "dtu.py", "culling.py", "thinning.py", "image_files.py", "marching.py",
-    "meshfile.py", "export.py", "app_parts.py",
+    "types.py", "geometry.py", "config/schedules.py", "ops", "encodings", "fields", "samplers", "losses", "models",
+    "data", "training", "rendering/views.py", "meshes", "evaluation", "app/build.py",
 )  # fmt: skip
 """Files and folders that load, train, render and score. What prepares data, starts runs, keeps records or draws
 tables and pages cannot change a number of a run. tests/record/test_code.py holds this list against the imports."""

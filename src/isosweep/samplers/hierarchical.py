@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from isosweep.fields.crossing import crossing_opacity
+from isosweep.fields.opacity import crossing_opacity
 from isosweep.samplers.base import PointFn, Probe, Sampler, pack
 from isosweep.samplers.uniform import stratified_edges
 from isosweep.types import Rays, Samples

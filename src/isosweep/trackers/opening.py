@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from isosweep.config.settings import TrackerSettings
 from isosweep.record import read_metrics
-from isosweep.settings import TrackerSettings
 from isosweep.trackers.tensorboard_backend import TensorBoard
 from isosweep.trackers.trackio_backend import Trackio
 from isosweep.trackers.wandb_backend import Wandb

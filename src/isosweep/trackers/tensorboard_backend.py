@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from isosweep.settings import TrackerSettings
+from isosweep.config.settings import TrackerSettings
 
 FOLDER = "tensorboard"
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from isosweep.settings import TrackerSettings
+from isosweep.config.settings import TrackerSettings
 from isosweep.trackers.media import as_glb
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from isosweep.settings import TrackerSettings
+from isosweep.config.settings import TrackerSettings
 from isosweep.trackers.login import logged_in
 from isosweep.trackers.media import as_glb
 from isosweep.trackers.segments import Segment, find_segments, last_step

@@ -1,0 +1,61 @@
+"""The parts of a run, built from a composed config; checks across groups come before images load."""
+
+import random
+import re
+from typing import Any
+
+import numpy as np
+import torch
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+
+from isosweep.config.check import ConfigError
+from isosweep.losses.total import TotalLoss
+from isosweep.models.base import Model
+
+
+def seed_all(seed: int) -> None:
+    """Seed what draws without a generator of its own: initial weights."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)  # noqa: NPY002 - for libraries that draw from numpy's global state
+    torch.manual_seed(seed)
+
+
+def build(node: DictConfig, named: bool = True) -> Any:
+    """Instantiate a ``_target_`` node.
+
+    Raises:
+        ConfigError: its constructor refused a value; the message starts with the node's key if ``named``.
+        Exception: anything else comes out as it was raised (a missing file, no memory, a defect).
+    """
+    try:
+        return instantiate(node, _convert_="all")
+    except InstantiationException as error:
+        if error.__cause__ is None:
+            raise
+        if not named or type(error.__cause__) is not ValueError:
+            raise error.__cause__ from None
+        where = re.search(r"full_key: (\S+)", str(error))
+        key = where[1] if where else str(node._get_full_key(None))
+        raise ConfigError(f"{key}: {error.__cause__}") from error
+
+
+def build_model(cfg: DictConfig, device: torch.device) -> Model:
+    """The model on its device, initialised from ``cfg.seed`` alone."""
+    seed_all(cfg.seed)
+    return build(cfg.model).to(device)
+
+
+def build_loss(cfg: DictConfig, model: Model, name: str) -> TotalLoss:
+    """The loss, after the check that the model (``name`` in messages) returns what its terms read."""
+    loss: TotalLoss = build(cfg.loss)
+    loss.check(name, model.provides)
+    if not loss.masks:
+        masked = [name for name in loss.terms if "batch.mask" in loss.needs(name)]
+        if masked:
+            raise ConfigError(
+                f"loss term '{masked[0]}' reads the masks, and loss.masks=false keeps them from training: "
+                f"set loss.masks=true, or loss.terms.{masked[0]}.weight=0"
+            )
+    return loss

@@ -1,0 +1,77 @@
+"""What only the data can tell, checked before anything trains."""
+
+import logging
+from pathlib import Path
+
+from omegaconf import DictConfig, OmegaConf
+
+from isosweep.app.build import build
+from isosweep.config.check import ConfigError
+from isosweep.data.demo_scenes import SOLIDS
+from isosweep.data.find import places
+from isosweep.data.pixels import has_points
+from isosweep.evaluation import evaluate
+from isosweep.losses.total import TotalLoss
+from isosweep.models.base import Model
+from isosweep.types import Scene
+
+log = logging.getLogger("isosweep")
+
+
+def require_folder(cfg: DictConfig) -> None:
+    """Let the loader complain about a scene that is not there before a run folder is made for it."""
+    data = cfg.dataset
+    if data._target_ == "isosweep.data.demo.load":
+        absent = data.path is None and cfg.scene not in SOLIDS
+    else:
+        # a loader of the user's own need not follow the folder names of the others
+        tried = places(data.name, str(cfg.scene), data.path, Path(data.root)) if "name" in data else []
+        absent = bool(tried) and not any(p.is_dir() for p in tried)
+    if absent:
+        build(data, named=False)
+
+
+def check_scene(cfg: DictConfig, scene: Scene, loss: TotalLoss, model: Model, name: str) -> None:
+    """What only the data can tell: masks that a term reads, a background that nothing models.
+
+    Raises:
+        FileNotFoundError, ValueError: a loss term reads masks that this scene does not have, a camera is not
+            finite, or the protocol needs the official DTU data and it is not there.
+    """
+    cameras = scene.cameras
+    finite = cameras.c2w.flatten(1).isfinite().all(1) & cameras.K.flatten(1).isfinite().all(1)
+    if not bool(finite.all()):
+        bad = [scene.names[int(view)] for view in (~finite).nonzero()[:, 0]]
+        raise ValueError(
+            f"{len(bad)} of {len(finite)} cameras of scene {scene.name} hold NaN or infinity ({', '.join(bad[:5])}): "
+            "repair the poses, or take these views out of the data set"
+        )
+    if cfg.eval.geometry:
+        evaluate.require_official(scene, OmegaConf.to_object(cfg.eval))  # pyright: ignore[reportArgumentType]
+    loss.check(name, model.provides, has_masks=scene.use_masks, has_points=has_points(scene))
+    if scene.cameras.ndc is not None and "background_weights" in model.provides:
+        raise ConfigError(
+            "dataset.ndc=true holds everything up to infinity in the box, and there is nothing behind it for the "
+            f"background of model '{name}': use model=nerf, or dataset.ndc=false"
+        )
+    if scene.cameras.ndc is not None and "sdf" in model.provides:
+        log.warning(
+            "dataset.ndc=true is projective: the distances of model '%s' are none in the world, and there will be no "
+            "mesh. Use model=nerf, or dataset.ndc=false",
+            name,
+        )
+    opaque = not scene.composite and not scene.images.is_alpha
+    behind = "background_weights" in model.provides
+    if opaque and not behind and scene.cameras.ndc is None:
+        log.warning(
+            "nothing models the background of these photographs: model '%s' has to build it inside its box, "
+            "which ruins the surface. Use model=neus_bg, or masks (loss=mask) where the data has them%s",
+            name,
+            "" if scene.images.has_masks else " (this scene has none)",
+        )
+    if behind and not opaque:
+        log.warning(
+            "model '%s' learns a background, but the images are composited over a plain one: "
+            "model=neus is enough, or train on whole photographs with loss.masks=false",
+            name,
+        )

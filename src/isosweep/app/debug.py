@@ -1,0 +1,220 @@
+"""``debug=dataset|model|eval``: one part of a run alone, drawn or printed, without training."""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from omegaconf import DictConfig
+
+from isosweep.app.build import build_loss, build_model
+from isosweep.app.checks import check_scene
+from isosweep.app.device import activate, machine
+from isosweep.app.outputs import check_settings, settings_of, summary
+from isosweep.app.run import load_scene
+from isosweep.config.check import ConfigError
+from isosweep.config.errors import did_you_mean
+from isosweep.config.names import identify, label
+from isosweep.evaluation import evaluate
+from isosweep.models.base import Model
+from isosweep.record import CHECKPOINTS
+from isosweep.rendering.views import Views, truth_image
+from isosweep.training import checkpoint
+from isosweep.types import Cameras, Scene
+
+log = logging.getLogger("isosweep")
+
+PARTS = ("dataset", "model", "eval")
+SHOWN = 8
+"""Sample images in the picture of a data set."""
+
+
+def scene_lines(scene: Scene) -> list[str]:
+    """What a scene holds, one fact a line."""
+    hw = scene.cameras.hw.cpu().numpy()
+    sizes = sorted({(int(w), int(h)) for h, w in hw})
+    shown = ", ".join(f"{w}x{h}" for w, h in sizes[:4]) + (" ..." if len(sizes) > 4 else "")
+    scale = float(np.cbrt(np.linalg.det(np.asarray(scene.to_world, dtype=np.float64)[:3, :3])))
+    splits = ", ".join(f"{name} {len(views)}" for name, views in scene.splits.items())
+    masks = "none" if not scene.images.has_masks else ("alpha" if scene.images.is_alpha else "files")
+    return [
+        f"{scene.dataset}/{scene.name}: {len(scene.cameras)} views of {shown}; splits {splits}"
+        + ("" if scene.held_out else " (test views are training views)"),
+        f"masks: {masks}, {'in' if scene.use_masks else 'not in'} the training batch; images are "
+        + ("composited" if scene.composite else "whole photographs"),
+        f"box: radius {scene.radius:g}; one normalised unit is {scale:g} {scene.world_unit}; "
+        f"rays from {scene.near_far[0]:g} to {scene.near_far[1]:g}; "
+        f"pixel centre {scene.cameras.pixel_centre:g}",
+        f"ground truth: {scene.truth or scene.reference_points or 'none'}",
+        "points: " + _point_line(scene),
+    ]
+
+
+def _point_line(scene: Scene) -> str:
+    if scene.points is None:
+        return "none"
+    inside = float((scene.points.abs().amax(-1) < scene.radius).float().mean())
+    seen = "" if scene.sightings is None else f", {len(scene.sightings.point)} sightings"
+    return f"{len(scene.points)}, {inside:.0%} of them in the box{seen}"
+
+
+def frusta(cameras: Cameras, depth: float) -> np.ndarray:
+    """Edges of every camera's pyramid as line segments [V * 8, 2, 3], ``depth`` long, scene units."""
+    segments = []
+    for c2w, k, (height, width) in zip(
+        cameras.c2w.cpu().double().numpy(), cameras.K.cpu().double().numpy(), cameras.hw.tolist(), strict=True
+    ):
+        corners = np.array([[0, 0, 1], [width, 0, 1], [width, height, 1], [0, height, 1]], dtype=np.float64)
+        ends = (np.linalg.solve(k, corners.T).T * depth) @ c2w[:, :3].T + c2w[:, 3]
+        for i in range(4):
+            segments += [(c2w[:, 3], ends[i]), (ends[i], ends[(i + 1) % 4])]
+    return np.array(segments)
+
+
+def draw_dataset(scene: Scene, path: Path) -> None:
+    """Camera frusta around the foreground box (training blue, others orange), and sample images."""
+    from matplotlib.figure import Figure
+    from mpl_toolkits.mplot3d.art3d import Line3DCollection, Poly3DCollection
+
+    figure = Figure(figsize=(14, 7), layout="constrained")
+    left, right = figure.subfigures(1, 2, squeeze=False)[0]
+    axes = left.add_subplot(projection="3d")
+    centres = scene.cameras.c2w[:, :, 3].cpu().numpy()
+    reach = max(float(np.linalg.norm(centres, axis=1).max()), scene.radius)
+    edges = frusta(scene.cameras, 0.12 * reach).reshape(len(scene.cameras), 8, 2, 3)
+    train = set(scene.splits["train"])
+    for views, color in (
+        ([v for v in range(len(edges)) if v in train], "tab:blue"),
+        ([v for v in range(len(edges)) if v not in train], "tab:orange"),
+    ):
+        if views:
+            lines = edges[views].reshape(-1, 2, 3)
+            axes.add_collection3d(Line3DCollection(lines, colors=color, linewidths=0.6))
+    r = scene.radius
+    square = np.array([[-r, -r], [r, -r], [r, r], [-r, r]])
+    for axis in range(3):
+        for side in (-r, r):
+            face = np.insert(square, axis, side, axis=1)
+            axes.add_collection3d(Poly3DCollection([face], alpha=0.06, facecolor="gray", edgecolor="gray"))
+    low, high = np.minimum(edges.min((0, 1, 2)), -r), np.maximum(edges.max((0, 1, 2)), r)
+    axes.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), zlim=(low[2], high[2]), xlabel="x", ylabel="y")
+    axes.set_box_aspect(tuple(high - low))
+    axes.set_title(scene_lines(scene)[0], fontsize=8)
+    views = np.unique(np.linspace(0, len(scene.names) - 1, min(SHOWN, len(scene.names))).astype(int))
+    grid = right.subplots(-(-len(views) // 2), 2, squeeze=False).ravel()
+    for place in grid:
+        place.axis("off")
+    for place, view in zip(grid, views, strict=False):
+        rgb, mask = scene.images.image(int(view))
+        if mask is not None:
+            shade = scene.background.cpu() if scene.composite else rgb * 0.35
+            rgb = rgb * mask[..., None] + shade * (1 - mask[..., None])
+        place.imshow(rgb.clamp(0, 1).numpy())
+        place.set_title(scene.names[int(view)], fontsize=7)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=110)
+
+
+def draw_view(
+    images: Mapping[str, torch.Tensor],
+    truth: torch.Tensor,
+    scores: Mapping[str, float | None],
+    title: str,
+    path: Path,
+) -> None:
+    """Photograph, rendering, their difference, depth, normal and opacity of one view."""
+    rgb = images["rgb"].clamp(0, 1)
+    seen = images["opacity"].squeeze(-1) > 0.5
+    panels: dict[str, np.ndarray] = {
+        "photograph": truth.numpy(),
+        "rendering": rgb.numpy(),
+        "|difference| x 4": (4 * (rgb - truth).abs()).clamp(0, 1).numpy(),
+        "depth": torch.where(seen, images["depth"].squeeze(-1), torch.nan).numpy(),
+        "opacity": images["opacity"].squeeze(-1).numpy(),
+    }
+    if "normal" in images:
+        panels["normal"] = torch.where(seen[..., None], 0.5 + 0.5 * images["normal"], 1.0).clamp(0, 1).numpy()
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(12, 8), layout="constrained")
+    for place, (name, picture) in zip(figure.subplots(2, 3).ravel(), panels.items(), strict=False):
+        place.imshow(picture)
+        place.set_title(name, fontsize=9)
+        place.axis("off")
+    shown = ", ".join(f"{name} {value:.2f}" for name, value in scores.items() if value is not None)
+    figure.suptitle(f"{title}: {shown}", fontsize=10)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=110)
+
+
+def look(cfg: DictConfig) -> None:
+    """``debug.part``: the data set drawn, the model counted, or one view scored and drawn."""
+    part = cfg.debug.part
+    if part not in PARTS:
+        raise ConfigError(f"debug.part={part} is none of {', '.join(PARTS)}{did_you_mean(str(part), PARTS)}")
+    settings = settings_of(cfg)
+    check_settings(settings)
+    where = machine(cfg)
+    activate(where)
+    identity = identify(cfg, backend=where.backend.name, device=where.device.type)
+    names = identity.names
+    folder = Path(cfg.run.root).parent / "debug"
+    if part == "dataset":
+        scene = load_scene(cfg, torch.device("cpu"))
+        for line in scene_lines(scene):
+            log.info("%s", line)
+        path = folder / f"{names['dataset']}-{cfg.scene}.png"
+        draw_dataset(scene, path)
+        log.info("picture  %s", path)
+        return
+    model = build_model(cfg, where.device)
+    loss = build_loss(cfg, model, names["model"])
+    if part == "model":
+        log.info("%s\n%s", model, parameter_table(model))
+        terms = ", ".join(f"{name} {weight}" for name, (weight, _) in loss.terms.items())
+        log.info("loss: %s; it reads %s", terms, ", ".join(sorted(loss.wants)))
+        return
+    scene = load_scene(cfg, where.device)
+    check_scene(cfg, scene, loss, model, names["model"])
+    trained = identity.folder / CHECKPOINTS["last"]
+    step = 0
+    if trained.is_file():
+        saved = checkpoint.load(trained, where.device, identity.key)
+        checkpoint.load_weights(model, saved["model"], trained)
+        step = saved["step"]
+    log.info("weights: %s", trained if step else "untrained (this config has no run yet)")
+    model.eval()
+    knobs = model.knobs(step, cfg.train.max_steps)
+    renders: dict[int, Views] = {}
+    scores = evaluate.evaluate(
+        model,
+        scene,
+        knobs,
+        replace(settings.eval, n_views=1, geometry=False),
+        on_view=lambda view, out: renders.update({view: out}),
+    )
+    view, render = next(iter(renders.items()))
+    path = folder / f"{names['dataset']}-{cfg.scene}-{label(names)}-{scene.names[view].replace('/', '_')}.png"
+    title = f"{scene.dataset}/{scene.name} {scene.names[view]}, step {step}"
+    draw_view(render, truth_image(scene, view)[0], scores.values, title, path)
+    log.info("view %s\n%s\npicture  %s", scene.names[view], summary(scores.values, scores.reasons), path)
+
+
+def parameter_table(model: Model) -> str:
+    """Every parameter with its group, shape and size, and a sum a group."""
+    owner = {id(p): group for group, members in model.param_groups().items() for p in members}
+    rows = [
+        (owner[id(p)], n, "x".join(map(str, p.shape)) or "1", p.numel()) for n, p in model.named_parameters()
+    ]
+    wide = [max(len(str(r[i])) for r in rows) for i in range(3)]
+    lines = [f"{g:<{wide[0]}}  {n:<{wide[1]}}  {s:>{wide[2]}}  {c:>12,}" for g, n, s, c in rows]
+    sums: dict[str, int] = {}
+    for group, _, _, count in rows:
+        sums[group] = sums.get(group, 0) + count
+    lines += [
+        f"{group:<{wide[0]}}  total{'':>{wide[1] + wide[2] - 3}}  {count:>12,}"
+        for group, count in sums.items()
+    ]
+    return "\n".join([*lines, f"all parameters: {sum(sums.values()):,}"])

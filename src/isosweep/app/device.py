@@ -1,0 +1,67 @@
+"""Where a run computes: device, backend and threads, chosen and then selected for the process."""
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from omegaconf import DictConfig
+
+from isosweep import ops
+from isosweep.config.check import ConfigError
+from isosweep.ops.cpu.memory import keep_freed_memory
+from isosweep.runtime.cores import usable_cores
+
+log = logging.getLogger("isosweep")
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Where a run computes."""
+
+    device: torch.device
+    device_name: str
+    backend: ops.Choice
+    threads: int
+
+    def __str__(self) -> str:
+        return f"{self.device_name}, {self.threads} threads, backend {self.backend.name} ({self.backend.why})"
+
+
+def machine(cfg: DictConfig) -> Machine:
+    """Resolve device, backend and CPU threads. ``activate`` selects them.
+
+    Raises:
+        ConfigError: a device that this machine does not have.
+    """
+    threads = cfg.train.threads or usable_cores()
+    has_cuda = torch.cuda.is_available()
+    name = ("cuda" if has_cuda else "cpu") if cfg.device == "auto" else cfg.device
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ConfigError(f"device={name} is no device: use auto, cpu, cuda or cuda:<index>") from error
+    if device.type not in ("cpu", "cuda"):
+        raise ConfigError(f"device={name} is not supported: use auto, cpu, cuda or cuda:<index>")
+    if device.type == "cuda" and (not has_cuda or (device.index or 0) >= torch.cuda.device_count()):
+        found = f"{torch.cuda.device_count()} CUDA devices" if has_cuda else "no CUDA device"
+        raise ConfigError(
+            f"device={name}: this machine has {found} that torch can use: set device=cpu or auto"
+        )
+    label = torch.cuda.get_device_name(device) if device.type == "cuda" else _cpu_name()
+    return Machine(device, label, ops.choose(cfg.backend, device), threads)
+
+
+def activate(where: Machine) -> None:
+    """Select threads, memory and backend for the process; compiles the CPU kernels on their first use."""
+    torch.set_num_threads(where.threads)
+    if where.device.type == "cpu":
+        keep_freed_memory()
+    ops.use(where.backend.name, where.device)
+    log.info("%s", where)
+
+
+def _cpu_name() -> str:
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.is_file() else []
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "CPU")

@@ -1,0 +1,113 @@
+"""The composition root: one config in, one finished run out. Torch is imported inside ``run``."""
+
+import logging
+import signal
+import sys
+import traceback
+from typing import NoReturn
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig
+
+from isosweep.config.check import check, one_option_each, require_scene
+from isosweep.config.command_line import Reported, full_error
+from isosweep.record import RunPreempted, RunTimeout, outcome
+from isosweep.runtime import interrupts
+
+log = logging.getLogger("isosweep")
+
+EXPECTED = (ValueError, OSError, ArithmeticError, MemoryError, ImportError)
+"""Errors whose message was written for the user; anything else is a defect and shows its traceback."""
+
+
+def guarded_run(cfg: DictConfig) -> float:
+    """``run`` for the command line: an error becomes one paragraph on stderr and exit code 1.
+
+    In a multirun of Hydra's own launcher the error ends this job alone, as ``Reported``, and the next one
+    starts. A run that a signal asked to stop ends with 128 + its number, as a shell would have it, after
+    whoever listened before (submitit, which requeues the job) had its turn.
+    """
+    multirun = HydraConfig.get().mode == RunMode.MULTIRUN
+    if multirun and not full_error():
+        hydra = HydraConfig.get()
+        print(f"run {int(hydra.job.num) + 1}: {' '.join(hydra.overrides.task)}", flush=True)
+    with interrupts.listen() as asked:
+        interrupts.end_with_parent()
+        try:
+            outcome.note(status="running")
+            value = run(cfg)
+        except BaseException as error:
+            outcome.note_end(error)
+            if isinstance(error, RunPreempted | RunTimeout):
+                stopped(error, asked)
+            if full_error() or not isinstance(error, Exception):
+                raise
+            report(error)
+            if multirun:
+                raise Reported(str(error)) from error
+            sys.exit(1)
+    outcome.note_end(None, value)
+    return value
+
+
+def stopped(error: RunPreempted | RunTimeout, asked: interrupts.Interrupts) -> NoReturn:
+    """End the process after a stop that was asked for; record and tracker are closed by now."""
+    number = asked.signal or signal.SIGINT
+    if number != signal.SIGINT:  # which has its own line in config.command_line
+        log.info("%s: the same command goes on from the last checkpoint", error)
+    previous = asked.previous(number)
+    if previous is not None and number != signal.SIGINT:
+        previous(number, None)
+    if number == signal.SIGINT:
+        raise KeyboardInterrupt from error
+    sys.exit(128 + number)
+
+
+def report(error: Exception) -> None:
+    """Say on stderr what failed and what to do, in one paragraph; a defect with its traceback."""
+    from isosweep.record import LockHeld, LockLost
+
+    if not isinstance(error, (*EXPECTED, LockHeld, LockLost)) and type(error).__name__ != "OutOfMemoryError":
+        traceback.print_exception(error)
+    text = " ".join(str(error).split()) or type(error).__name__
+    notes = " ".join(getattr(error, "__notes__", []))
+    print(f"error: {text}{'; ' if notes else ''}{notes}", file=sys.stderr, flush=True)
+
+
+def console() -> None:
+    """Log to the terminal as plain lines, warnings with their level."""
+
+    class Plain(logging.Formatter):
+        def format(self, record: logging.LogRecord) -> str:
+            text = record.getMessage()
+            return text if record.levelno <= logging.INFO else f"{record.levelname.lower()}: {text}"
+
+    for handler in [h for h in log.handlers if h.name == "console"]:
+        log.removeHandler(handler)
+    handler = logging.StreamHandler(sys.stdout)
+    handler.name = "console"
+    handler.setFormatter(Plain())
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+
+
+def run(cfg: DictConfig) -> float:
+    """Do what the config says; the validation PSNR of the trained weights, nan where there is none.
+
+    Never a test score: the value steers sweeps.
+    """
+    console()
+    if HydraConfig.initialized():
+        one_option_each(HydraConfig.get().overrides.task)
+    check(cfg)
+    if cfg.debug.part != "model":
+        require_scene(cfg)
+    if cfg.debug.part is not None:
+        from isosweep.app.debug import look
+
+        look(cfg)
+        return float("nan")
+    from isosweep.app.run import execute
+
+    return execute(cfg)

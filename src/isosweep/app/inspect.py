@@ -1,0 +1,107 @@
+"""``scripts/prepare.py inspect``: the contact sheet of a scene that exists, of any data set."""
+
+import logging
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+from hydra import compose, initialize_config_dir
+from hydra.errors import HydraException
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from isosweep.app.build import build
+from isosweep.app.debug import scene_lines
+from isosweep.config.errors import explain
+from isosweep.config.schema import CONF
+from isosweep.data import blender, colmap, llff, nerfstudio, neus_layout
+from isosweep.prepare.sheet import draw
+from isosweep.prepare.views import scene_view
+from isosweep.prepare.words import quoted
+from isosweep.types import Scene
+
+log = logging.getLogger("isosweep")
+FORMATS: tuple[tuple[str, Callable[[Path], bool]], ...] = (
+    ("demo", lambda folder: (folder / "demo.json").is_file()),
+    ("colmap", colmap.looks_right),
+    ("nerfstudio", lambda folder: (folder / nerfstudio.FILE).is_file()),
+    ("dtu", neus_layout.looks_right),
+    ("blender", blender.looks_right),
+    ("llff", llff.looks_right),
+)
+"""In the order in which a folder is taken for one; those with points first."""
+
+
+def inspect(target: list[str], out: Path | None) -> list[str]:
+    """Write the contact sheet of a scene; lines for the terminal.
+
+    Args:
+        target: a folder, the name of a data set, or overrides as main.py takes them.
+
+    Raises:
+        FileNotFoundError: no such folder, or nothing in it that a loader reads.
+        ValueError: overrides that do not compose, or a scene that its loader refuses.
+    """
+    said, overrides = overrides_of(target)
+    cfg = _composed(overrides)
+    scene: Scene = build(cfg.dataset, named=False)
+    name = re.sub(r"[^\w.-]+", "-", f"{scene.dataset}-{scene.name}")
+    path = out or Path("results/inspect") / f"{name}.png"
+    shown = scene_view(scene)
+    lines = scene_lines(scene)
+    facts = draw(shown, lines, path)
+    return [*said, *lines, f"points: {shown.points_are}", *facts, f"contact sheet: {path}"]
+
+
+def overrides_of(target: list[str]) -> tuple[list[str], list[str]]:
+    """(what has to be said, overrides) for the arguments of inspect."""
+    if len(target) == 1 and Path(target[0]).is_dir():
+        return _of_folder(Path(target[0]))
+    if len(target) == 1 and "=" not in target[0]:
+        folder = Path(target[0])
+        if (CONF / "dataset" / f"{target[0]}.yaml").is_file():
+            return [], [f"dataset={target[0]}"]
+        options = ", ".join(sorted(p.stem for p in (CONF / "dataset").glob("*.yaml")))
+        raise FileNotFoundError(
+            f"no folder {folder}: give a scene's folder, a data set ({options}), or overrides such as dataset=dtu "
+            "scene=scan24"
+        )
+    wrong = [t for t in target if "=" not in t]
+    if wrong:
+        raise ValueError(
+            f"inspect takes one folder or overrides key=value, found {wrong[0]!r} among {len(target)} arguments"
+        )
+    return [], target
+
+
+def _of_folder(folder: Path) -> tuple[list[str], list[str]]:
+    found = [name for name, looks_right in FORMATS if looks_right(folder)]
+    if not found:
+        there = sorted(p.name for p in folder.iterdir())
+        raise FileNotFoundError(
+            f"{folder} is no scene: sought sparse/0 with images/ (colmap), transforms.json (nerfstudio), "
+            "cameras_sphere.npz with image/ (dtu, bmvs), transforms_train.json (blender), poses_bounds.npy (llff); "
+            f"found {', '.join(there[:8]) or 'an empty folder'}"
+        )
+    name = folder.resolve().name
+    scene = name.removeprefix(f"{found[0]}_") if found[0] != "demo" else name.split("-v")[0]
+    said = f"read as {found[0]}" + (
+        f"; it is {', '.join(found[1:])} as well: inspect dataset=<one of them> dataset.path={folder}"
+        if len(found) > 1
+        else ""
+    )
+    return [said], [f"dataset={found[0]}", f"scene={quoted(scene)}", f"dataset.path={quoted(str(folder))}"]
+
+
+def _composed(overrides: list[str]) -> DictConfig:
+    # masks are shown wherever there are any, whatever a loss would do with them
+    shown = (
+        overrides
+        if any(o.startswith("dataset.masks=") for o in overrides)
+        else [*overrides, "dataset.masks=true"]
+    )
+    try:
+        with initialize_config_dir(str(CONF), version_base="1.3"):
+            return compose("config", shown)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ValueError(explain(error, overrides, CONF)) from error

@@ -1,0 +1,60 @@
+"""The command line: Hydra's entry, and its errors in one paragraph."""
+
+import os
+import re
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from hydra._internal import utils as hydra_utils
+from hydra.errors import HydraException
+from omegaconf.errors import OmegaConfBaseException
+
+from isosweep.config.schema import CONF
+
+
+class Reported(RuntimeError):
+    """A job of a multirun failed, and its paragraph is on stderr already."""
+
+
+class NothingToRun(Reported):
+    """A sweep without a run; exit code 2."""
+
+
+def command_line(entry: Callable[[], Any]) -> int:
+    """Run Hydra's entry on ``sys.argv``; the exit code. Errors of composition become one paragraph.
+
+    Hydra's own texts propose ``+key=value`` for a misspelt key, which would add a key that nothing
+    reads. HYDRA_FULL_ERROR=1 shows Hydra's errors and tracebacks untouched.
+    """
+    # `sweep` sits in the defaults list (before `debug`, which must win): both spellings are meant.
+    sys.argv[1:] = [re.sub(r"^\+sweep=", "sweep=", argument) for argument in sys.argv[1:]]
+    if full_error():
+        entry()
+        return 0
+    # Hydra prints and exits inside this function; the environment variable that makes it raise
+    # instead would be inherited by the jobs of a sweep.
+    report, hydra_utils.run_and_report = hydra_utils.run_and_report, lambda func: func()
+    try:
+        entry()
+    except NothingToRun:
+        return 2
+    except Reported:
+        return 1
+    except (HydraException, OmegaConfBaseException, ValueError) as error:
+        from isosweep.config.errors import explain
+
+        overrides = hydra_utils.get_args_parser().parse_args().overrides
+        print(f"error: {explain(error, overrides, CONF)}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted: the same command goes on from the last checkpoint", file=sys.stderr)
+        return 130
+    finally:
+        hydra_utils.run_and_report = report
+    return 0
+
+
+def full_error() -> bool:
+    """Whether the user asked for tracebacks."""
+    return os.environ.get("HYDRA_FULL_ERROR") == "1"

@@ -1,0 +1,42 @@
+"""The typed root of every composed config, and the command line's errors in one paragraph.
+
+Torch-free: ``--help``, ``--cfg``, ``--info`` and shell completion pass through here only.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import MISSING
+
+from isosweep.config import settings
+
+MODES = ("train", "eval", "export", "render")
+CONF = Path(__file__).resolve().parents[3] / "conf"
+
+
+@dataclass
+class Config:
+    """What ``conf/config.yaml`` composes: one top-level key a group, and the scalars."""
+
+    scene: str | None = None
+    seed: int = 0
+    backend: str = "auto"  # auto | torch | cpu | cuda | tcnn: the kernels of ops/
+    device: str = "auto"  # auto | cpu | cuda | cuda:1
+    mode: str = "train"  # train | eval | export | render: all of it, or one part on an existing run
+    dataset: Any = MISSING
+    encoding: Any = MISSING
+    sampler: Any = MISSING
+    model: Any = MISSING
+    loss: Any = MISSING
+    optim: settings.OptimSettings = field(default_factory=settings.OptimSettings)
+    train: settings.TrainSettings = field(default_factory=settings.TrainSettings)
+    eval: settings.EvalSettings = field(default_factory=settings.EvalSettings)
+    export: settings.ExportSettings = field(default_factory=settings.ExportSettings)
+    tracker: settings.TrackerSettings = field(default_factory=settings.TrackerSettings)
+    run: settings.RunSettings = field(default_factory=settings.RunSettings)
+    debug: settings.DebugSettings = field(default_factory=settings.DebugSettings)
+
+
+ConfigStore.instance().store(name="schema", node=Config)

@@ -1,0 +1,241 @@
+"""Whole views rendered and scored under a named protocol; the mesh scored against truth and masks.
+
+Symbols: H, W pixels of a view, R rays of a chunk. Renders are composited over the scene's background
+and compared with images composited alike.
+"""
+
+import logging
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from isosweep.config.settings import EvalSettings
+from isosweep.evaluation import dtu, image_metrics, surface_metrics
+from isosweep.evaluation.image_metrics import Score
+from isosweep.evaluation.scoreboard import Board, ViewScorer
+from isosweep.meshes import raycast
+from isosweep.meshes.files import read_mesh
+from isosweep.rendering.views import Renderable, Views, render_chunked, spaced, truth_image
+from isosweep.runtime import interrupts
+from isosweep.types import Knobs, Mesh, Scene, Scores
+
+log = logging.getLogger("isosweep")
+
+HULL_SAMPLES = 200_000
+DILATION = 1
+"""Pixels by which masks grow before surface counts as outside of them."""
+
+
+OnView = Callable[[int, Views], None]
+
+
+def validate(
+    model: Renderable,
+    scene: Scene,
+    knobs: Knobs,
+    n_views: int,
+    chunk: int = 8192,
+    device: torch.device | str | None = None,
+) -> float | None:
+    """Mean PSNR of ``n_views`` evenly spaced views of the validation split (0: all); None without a split.
+
+    Not quantised. This number picks the best checkpoint and goes to a sweeper: the test split never does.
+    """
+    views = spaced(scene.splits.get("val", ()), n_views or None)
+    values = []
+    for view in views:
+        out, chunk = render_chunked(model, scene.cameras, view, knobs, scene.background, chunk, device)
+        values.append(image_metrics.psnr(out["rgb"], truth_image(scene, view)[0]).value)
+    return float(np.mean(values)) if values else None
+
+
+def evaluate(
+    model: Renderable,
+    scene: Scene,
+    knobs: Knobs,
+    settings: EvalSettings,
+    mesh: Mesh | None = None,
+    device: torch.device | str | None = None,
+    *,
+    no_mesh: str = "no mesh was extracted",
+    on_view: OnView | None = None,
+) -> Scores:
+    """Score a model under ``settings.protocol``; names and definitions are those of docs and protocol.
+
+    nvs/* for held-out views, train_view/* for views that were trained on, val/* for the validation
+    split: psnr, ssim, lpips_<net>, and psnr_masked, ssim_masked where there are masks. Mean over the views
+    that have the score. geometry/*: see chamfer.py, plus silhouette_iou over the scored views.
+
+    Args:
+      mesh: the exported surface in world units; None gives geometry scores of None.
+      no_mesh: why there is no mesh.
+      on_view: called with the view's index and its render, so that pictures need no second rendering.
+    """
+    views = _views(scene, settings)
+    board = Board()
+    scorer = ViewScorer(settings.lpips, torch.device(knobs.cos_anneal.device if device is None else device))
+    if scorer.why is not None:
+        log.warning("no LPIPS: %s", scorer.why)
+    prefix = (
+        "val"
+        if settings.split == "val"
+        else "train_view"
+        if settings.split == "train"
+        else scene.score_prefix
+    )
+    chunk = settings.chunk
+    for view in views:
+        interrupts.check()
+        out, chunk = render_chunked(model, scene.cameras, view, knobs, scene.background, chunk, device)
+        pred = image_metrics.quantised(out["rgb"]) if settings.quantise else out["rgb"]
+        truth, mask = truth_image(scene, view)
+        for name, score in scorer(pred, truth, mask if settings.masked else None).items():
+            board.add(f"{prefix}/{name}", scene.names[view], score)
+        if on_view is not None:
+            on_view(view, out)
+    notes: dict[str, object] = {
+        "split": settings.split,
+        "held_out": scene.held_out,
+        "n_views": len(views),
+        "views_of_split": len(scene.splits[settings.split]),
+        "background": [round(float(c), 6) for c in scene.background],
+        "composite": scene.composite,
+        "quantise": settings.quantise,
+        "pixel_centre": scene.cameras.pixel_centre,
+        "checkpoint": settings.checkpoint,
+        "step": knobs.step,
+    } | scorer.notes()
+    if settings.geometry:
+        notes |= _score_mesh(board, scene, settings, mesh, no_mesh, views)
+    return Scores(settings.protocol, *board.result(), notes, board.reasons)
+
+
+def _views(scene: Scene, settings: EvalSettings) -> tuple[int, ...]:
+    if settings.split not in scene.splits or not scene.splits[settings.split]:
+        has = ", ".join(f"{name} ({len(v)})" for name, v in scene.splits.items() if v)
+        raise ValueError(
+            f"scene '{scene.name}' has no views in the split '{settings.split}'; it has {has}: "
+            "set eval.split to one of them"
+        )
+    if settings.n_views is not None and settings.n_views < 1:
+        raise ValueError(
+            f"eval.n_views={settings.n_views} scores nothing: set null for all views, or 1 or more"
+        )
+    return spaced(scene.splits[settings.split], settings.n_views)
+
+
+def _score_mesh(
+    board: Board, scene: Scene, settings: EvalSettings, mesh: Mesh | None, no_mesh: str, views: Sequence[int]
+) -> dict[str, object]:
+    """Put every geometry score that the scene allows on the board; returns the settings to record."""
+    official = dtu.preset_of(settings.protocol) is not None
+    if scene.truth is None and not official:
+        why = f"{scene.dataset} scene {scene.name} comes without a ground-truth surface"
+        board.put(({"geometry/chamfer": None}, {"geometry/chamfer": why}))
+    if mesh is None:
+        names = ["geometry/genus", "geometry/components"]
+        if official:
+            names += dtu.NAMES
+        elif scene.truth is not None:
+            names += [f"geometry/{n}" for n in surface_metrics.NAMES]
+        if scene.reference_points is not None:
+            names += ["geometry/reference_median", "geometry/reference_p90"]
+        if scene.images.has_masks:
+            names += ["geometry/silhouette_iou", "geometry/inside_hull"]
+        board.put((dict.fromkeys(names), dict.fromkeys(names, no_mesh)))
+        return {}
+    cameras = raycast.world_cameras(scene.cameras, scene.to_world)
+    watching = spaced(scene.splits["train"], settings.visibility_views or None)
+    watched = surface_metrics.Seen(cameras, watching, [_foreground(scene, v) for v in watching])
+    masked = scene.images.has_masks
+    board.put(surface_metrics.topology_scores(mesh))
+    notes: dict[str, object] = {}
+    if official:
+        notes = _score_dtu(board, scene, settings, mesh)
+    elif scene.truth is not None:
+        truth = read_mesh(scene.truth)
+        board.put(surface_metrics.surface_scores(mesh, truth, settings, watched, DILATION))
+        if len(truth.faces):
+            real, why = surface_metrics.topology_scores(truth)
+            board.put(
+                ({"geometry/genus_truth": real["geometry/genus"]}, {f"{k}_truth": v for k, v in why.items()})
+            )
+    if scene.reference_points is not None:
+        points = read_mesh(scene.reference_points).vertices
+        board.put(surface_metrics.reference_scores(mesh, points, settings.samples, settings.seed))
+    if masked:
+        board.put(
+            surface_metrics.hull_score(
+                mesh, watched, min(HULL_SAMPLES, settings.samples), settings.seed, DILATION
+            )
+        )
+        caster = raycast.Caster(mesh)
+        for view in views:
+            interrupts.check()
+            mask = _foreground(scene, view)
+            if mask is not None:
+                value = raycast.silhouette_iou(caster, cameras, [mask], [view])[0]
+                board.add(
+                    "geometry/silhouette_iou",
+                    scene.names[view],
+                    Score(value, None if value is not None else "mask and silhouette are empty"),
+                )
+    return notes | {
+        "world_unit": scene.world_unit,
+        "samples": settings.samples,
+        "sample_seed": settings.seed,
+        "fscore_at": settings.fscore_at,
+        "visibility": f"ray casting from {len(watching)} of {len(scene.splits['train'])} training views",
+        "visual_hull": f"masks of the same views, grown by {DILATION} px" if masked else None,
+    }
+
+
+def require_official(scene: Scene, settings: EvalSettings) -> tuple[str, int, Path] | None:
+    """(preset, scan, folder) where the protocol is dtu-<preset>, else None, without reading more than file names.
+
+    Raises:
+        FileNotFoundError: the official data is not where the scene says.
+        ValueError: an unknown preset, a scene that is no scan or in other units, no official data or no masks.
+    """
+    preset = dtu.preset_of(settings.protocol)
+    if preset is None:
+        return None
+    if scene.official is None or scene.world_unit != "mm":
+        raise ValueError(
+            f"eval.protocol={settings.protocol} scores a DTU scan in mm against the authors' data, and {scene.dataset} "
+            f"scene {scene.name} has official={scene.official}, unit {scene.world_unit}: set "
+            "dataset=dtu dataset.official=<folder with Points/ and ObsMask/>, or eval=standard"
+        )
+    scan = dtu.scan_number(scene.name)
+    dtu.official_files(scene.official, scan)
+    if preset != "none" and not scene.images.has_masks:
+        raise ValueError(
+            f"eval.protocol={settings.protocol} culls by the object's masks, and scene {scene.name} has none: restore "
+            "mask/, or set eval.protocol=dtu-none"
+        )
+    return preset, scan, scene.official
+
+
+def _score_dtu(board: Board, scene: Scene, settings: EvalSettings, mesh: Mesh) -> dict[str, object]:
+    """Put the DTU protocol's scores on the board; the mesh is in mm already."""
+    asked = require_official(scene, settings)
+    assert asked is not None, "the caller has asked for the protocol"
+    preset, scan, folder = asked
+    seen = None
+    if preset != "none":
+        views = dtu.culling_views(scan, len(scene.cameras))
+        cameras = raycast.world_cameras(scene.cameras, scene.to_world)
+        seen = surface_metrics.Seen(cameras, views, [_foreground(scene, v) for v in views])
+    truth = dtu.read_official(folder, scan)
+    values, reasons, notes = dtu.dtu_scores(mesh, truth, dtu.DtuSettings(preset, settings.seed), seen)
+    board.put((values, reasons))
+    return notes
+
+
+def _foreground(scene: Scene, view: int) -> np.ndarray | None:
+    if not scene.images.has_masks:
+        return None
+    mask = scene.images.image(view)[1]
+    return None if mask is None else mask.numpy() > 0.5

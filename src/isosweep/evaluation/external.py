@@ -1,0 +1,278 @@
+"""Meshes and renders made anywhere, scored under a named protocol into a record that our tables read."""
+
+import hashlib
+import re
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float
+
+from isosweep import geometry
+from isosweep.config.settings import EvalSettings
+from isosweep.data.decode import read_mask
+from isosweep.data.neus_layout import read_cameras
+from isosweep.evaluation import dtu, dtu_culling, evaluate, external_images, surface_metrics
+from isosweep.meshes import raycast
+from isosweep.meshes.files import read_mesh
+from isosweep.record import Lock, Memory, Record, Times, atomic_write_bytes, provenance, run_key
+from isosweep.record import folder as layout
+from isosweep.record.clock import utc_now
+from isosweep.record.code_version import code_hash
+from isosweep.record.key import plain
+from isosweep.record.schema import RECORD_FILE, Attempt, encode_record
+from isosweep.record.scores import score_record
+from isosweep.types import Mesh, Scores
+
+TINY = 0.02
+"""A mesh smaller than this share of its scan is in other units."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Whose result is scored, on what, and where its record goes."""
+
+    dataset: str
+    scene: str
+    method: str
+    protocol: str
+    """The name under which the scores are stored: that of ``Scores``, or of runs that are scored alike."""
+    seed: int = 0
+    root: Path = Path("results/external")
+    out: Path | None = None
+    """The record's folder itself; None makes <root>/<dataset>/<scene>/<method>-<protocol>-s<seed>."""
+    force: bool = False
+
+    @property
+    def folder(self) -> Path:
+        if self.out is not None:
+            return self.out
+        parts = (self.dataset, self.scene, f"{self.method}-{self.protocol}-s{self.seed}")
+        return self.root.joinpath(*(re.sub(r"[^A-Za-z0-9._+=-]+", "_", p).lstrip(".-") or "_" for p in parts))
+
+    def check(self) -> None:
+        """Raise FileExistsError where the folder holds a record and ``force`` is off."""
+        file = self.folder / RECORD_FILE
+        if file.exists() and not self.force:
+            raise FileExistsError(
+                f"{file} exists and is not overwritten: score into another folder (--out {self.folder}-2), as another "
+                "--method or --seed, or replace it with --force, which keeps the old one in previous-<n>/"
+            )
+
+
+def read_transform(path: Path) -> Float[np.ndarray, "4 4"]:
+    """scale_mat_0 of a cameras*.npz, or a 4x4 matrix in a .npy or text file: mesh units to world units.
+
+    Raises FileNotFoundError, and ValueError for a file that holds no similarity.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"no transform at {path}: give a cameras .npz, or a 4x4 matrix as .npy or text"
+        )
+    try:
+        if path.suffix == ".npz":
+            with np.load(path) as data:
+                if "scale_mat_0" not in data.files:
+                    raise ValueError(
+                        f"it has no scale_mat_0, it has {', '.join(data.files[:6]) or 'nothing'}"
+                    )
+                matrix = np.asarray(data["scale_mat_0"], dtype=np.float64)
+        else:
+            matrix = np.load(path) if path.suffix == ".npy" else np.loadtxt(path, dtype=np.float64)
+        matrix = np.asarray(matrix, dtype=np.float64)
+        if matrix.shape != (4, 4):
+            raise ValueError(f"its shape is {matrix.shape}")
+        geometry.similarity_scale(matrix)
+    except Exception as error:  # numpy's readers raise many kinds
+        raise ValueError(
+            f"cannot take the transform of {path}: {error}. Expected a 4x4 similarity"
+        ) from error
+    return matrix
+
+
+def score_dtu(
+    mesh: Path,
+    official: Path,
+    scan: int,
+    settings: dtu.DtuSettings,
+    transform: Path | None = None,
+    images_from: Path | None = None,
+) -> Scores:
+    """The DTU protocol on a mesh file; the preset is part of the protocol's name: dtu-none, dtu-neus ...
+
+    Raises:
+        FileNotFoundError, ValueError: inputs that are missing or broken, and a mesh that has no score.
+    """
+    dtu_culling.preset(settings.cull)
+    dtu.official_files(official, scan)
+    pred = read_mesh(mesh, faces=True)
+    seen = None
+    if images_from is not None and settings.cull != "none":
+        seen = dtu.read_masks(images_from, scan)[0]
+    truth = dtu.read_official(official, scan)
+    matrix = None if transform is None else read_transform(transform)
+    _require_mm(mesh, pred, truth, matrix)
+    values, reasons, notes = dtu.dtu_scores(pred, truth, settings, seen, matrix)
+    _require(mesh, values, reasons)
+    notes |= _input(mesh, pred) | {"transform": _rows(matrix)}
+    return Scores(dtu.PROTOCOL + settings.cull, values, {}, notes, reasons)
+
+
+def score_chamfer(
+    mesh: Path,
+    truth: Path,
+    settings: EvalSettings,
+    transform: Path | None = None,
+    images_from: Path | None = None,
+    unit: str = "unit",
+) -> Scores:
+    """Chamfer and its parts between two surfaces, or a surface and a cloud, as `chamfer.surface_scores` has them.
+
+    With ``images_from`` only surface that a camera sees counts, of the prediction inside the masks' hull.
+    """
+    pred, real = read_mesh(mesh, faces=True), read_mesh(truth)
+    matrix = None if transform is None else read_transform(transform)
+    if matrix is not None:
+        pred = replace(pred, vertices=geometry.to_world(pred.vertices, matrix))
+    watched = None
+    if images_from is not None:
+        cameras, to_world, masks = read_cameras(images_from)
+        grounds = [read_mask(path) > 127 for path in masks] or [None] * len(cameras)
+        watched = surface_metrics.Seen(raycast.world_cameras(cameras, to_world), range(len(cameras)), grounds)
+    values, reasons = surface_metrics.surface_scores(pred, real, settings, watched, evaluate.DILATION)
+    _require(mesh, values, reasons)
+    notes: dict[str, object] = {
+        "world_unit": unit,
+        "samples": settings.samples,
+        "sample_seed": settings.seed,
+        "fscore_at": settings.fscore_at,
+        "visibility": None if watched is None else f"ray casting from {len(watched.views)} views",
+        "visual_hull": None
+        if watched is None or watched.masks[0] is None
+        else f"masks of the same views, grown by {evaluate.DILATION} px",
+        "transform": _rows(matrix),
+        "truth": truth.name,
+    } | _input(mesh, pred)
+    return Scores("chamfer", values, {}, notes, reasons)
+
+
+def score_images(
+    renders: Path, truth: Path, masks: Path | None, settings: external_images.ImageSettings
+) -> Scores:
+    return external_images.image_scores(renders, truth, masks, settings)
+
+
+def _require_mm(path: Path, mesh: Mesh, truth: dtu.Official, matrix: np.ndarray | None) -> None:
+    """Refuse a mesh in a unit sphere: the box of many scans holds the origin, so it would get a number."""
+    size = float(np.linalg.norm(np.ptp(mesh.vertices, axis=0)))
+    size *= 1.0 if matrix is None else geometry.similarity_scale(matrix)
+    scan = float(np.linalg.norm(np.ptp(truth.points, axis=0)))
+    if size < TINY * scan:
+        raise ValueError(
+            f"{path} is {size:.3g} mm across, the scan {scan:.3g} mm: the mesh seems to be in normalised units; give "
+            "its scale_mat (--transform cameras_sphere.npz)"
+        )
+
+
+def _require(mesh: Path, values: Mapping[str, float | None], reasons: Mapping[str, str]) -> None:
+    if values["geometry/chamfer"] is None:
+        raise ValueError(f"{mesh} has no score: {reasons['geometry/chamfer']}")
+
+
+def _input(path: Path, mesh: Mesh) -> dict[str, object]:
+    """What was scored: two records of one method can be told apart by the file's hash."""
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()[:16]
+    return {
+        "mesh": path.name,
+        "mesh_sha256": digest,
+        "vertices": len(mesh.vertices),
+        "faces": len(mesh.faces),
+    }
+
+
+def _rows(matrix: np.ndarray | None) -> list[list[float]] | None:
+    return None if matrix is None else matrix.tolist()
+
+
+class Stopwatch:
+    """Start of an evaluation, for its record."""
+
+    def __init__(self) -> None:
+        self.started = utc_now()
+        self._start = time.perf_counter()
+
+    def seconds(self) -> float:
+        return time.perf_counter() - self._start
+
+
+def write_record(entry: Entry, scores: Scores, watch: Stopwatch) -> Path:
+    """record.json with status finished in the entry's folder; returns its path.
+
+    Raises FileExistsError where there is one already, LockHeld where another process writes there.
+    """
+    entry.check()
+    folder = entry.folder
+    folder.mkdir(parents=True, exist_ok=True)
+    git, diff = provenance.git_state()
+    code = code_hash()
+    lock = Lock(folder).acquire()
+    try:
+        entry.check()
+        if (folder / RECORD_FILE).exists():
+            layout.keep_record(folder)
+        if diff:
+            atomic_write_bytes(folder / provenance.DIFF_FILE, diff)
+        config = _config(entry)
+        seconds, now = watch.seconds(), utc_now()
+        attempt = Attempt(
+            action="score",
+            started=watch.started,
+            host=lock.holder.host,
+            pid=lock.holder.pid,
+            code_hash=code,
+            git_sha=git.sha,
+            status="finished",
+        )
+        record = Record(
+            run_key=run_key(config),
+            dataset=entry.dataset,
+            scene=entry.scene,
+            label=entry.method,
+            model=entry.method,
+            seed=entry.seed,
+            status="finished",
+            trained=True,
+            config=plain(config),
+            scores=score_record(replace(scores, protocol=entry.protocol)),
+            times=Times(started=watch.started, updated=now, finished=now, total_s=seconds, eval_s=seconds),
+            memory=Memory(ram_peak_bytes=provenance.ram_peak_bytes()),
+            device="cpu",
+            backend="external",
+            backend_reason="the result was made elsewhere; only the scores are ours",
+            threads=torch.get_num_threads(),
+            versions=provenance.versions(),
+            git=git,
+            code_hash=code,
+            attempts=[attempt],
+        )
+        atomic_write_bytes(folder / RECORD_FILE, encode_record(record))
+    finally:
+        lock.release()
+    return folder / RECORD_FILE
+
+
+def _config(entry: Entry) -> dict[str, object]:
+    """What a table may sort and filter by, in the places where a run of ours has it."""
+    return {
+        "dataset": {"name": entry.dataset, "scene": entry.scene},
+        "scene": entry.scene,
+        "model": {"name": entry.method},
+        "seed": entry.seed,
+        "backend": "external",
+        "device": "cpu",
+        "eval": {"protocol": entry.protocol},
+    }

@@ -1,0 +1,330 @@
+"""The Triton kernels as differentiable functions of tensors: backend 'cuda'.
+
+float32 and float64. The table's gradient is summed by atomic additions, so it has the same bits only
+to rounding from run to run; everything else is deterministic. Second derivatives are refused: the
+Jacobian is an output, so nothing here needs them.
+
+Positions are rounded as in the reference (no fused multiply-add), so that a point on a cell's border
+falls on the same side. With TRITON_INTERPRET=1 the same kernels run on the CPU, very slowly.
+"""
+
+import logging
+import sys
+import time
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd import Function
+from torch.autograd.function import once_differentiable
+
+from isosweep.ops import composed, softplus
+from isosweep.ops.composed import Layer
+from isosweep.ops.grid_spec import GridSpec
+from isosweep.ops.triton import grid as triton_grid
+from isosweep.ops.triton import rays as triton_rays
+from isosweep.types import Samples
+
+POINTS = 256
+"""Points of one program of the grid kernels."""
+PULLED = 64
+"""Points of one program of the pullback, each with a row of features."""
+RAYS = 128
+"""Rays of one program of the marching."""
+CHUNK = 64
+"""Samples of a ray that compositing scans at once."""
+
+softplus_backward = softplus.softplus_backward
+mlp = composed.mlp
+
+
+def grid_encode(u: Tensor, table: Tensor, spec: GridSpec) -> Tensor:
+    return _Encode.apply(u, table, spec)
+
+
+def grid_encode_jacobian(u: Tensor, table: Tensor, spec: GridSpec) -> tuple[Tensor, Tensor]:
+    return _EncodeJacobian.apply(u, table, spec)
+
+
+def pullback(jac: Tensor, g: Tensor) -> Tensor:
+    return _Pullback.apply(jac, g)
+
+
+def surface_network(
+    u: Tensor, table: Tensor, spec: GridSpec, hidden: Layer, head: Layer, beta: float, want_gradient: bool
+) -> tuple[Tensor, Tensor | None]:
+    module = sys.modules[__name__]
+    return composed.surface_network(module, u, table, spec, hidden, head, beta, want_gradient)
+
+
+def render_weights(alpha: Tensor, offsets: Tensor) -> Tensor:
+    return _Weights.apply(alpha, offsets)
+
+
+def accumulate(w: Tensor, values: Tensor, offsets: Tensor) -> Tensor:
+    return _Accumulate.apply(w, values, offsets)
+
+
+def visible(alpha: Tensor, offsets: Tensor, threshold: float) -> Tensor:
+    alpha, offsets = _checked(alpha.detach()), _rays(offsets, len(alpha))
+    mask = torch.empty(len(alpha), dtype=torch.bool, device=alpha.device)
+    bar = torch.tensor(threshold, dtype=alpha.dtype, device=alpha.device)
+    _launch(
+        triton_rays.weights, (len(offsets) - 1,), alpha, offsets, mask.view(torch.uint8), bar,
+        VISIBLE=True, CHUNK=CHUNK,
+    )  # fmt: skip
+    return mask
+
+
+@torch.no_grad()
+def march(
+    origins: Tensor,
+    dirs: Tensor,
+    t_near: Tensor,
+    t_far: Tensor,
+    occupied: Tensor,
+    radius: float,
+    step: float,
+    jitter: Tensor,
+    max_samples: int,
+    cone: float = 0.0,
+) -> Samples:
+    n, device, dtype = len(origins), origins.device, origins.dtype
+    rays = [_checked(x.to(dtype)) for x in (origins, dirs, t_near, t_far, jitter)]
+    grid = occupied.contiguous().view(torch.uint8)
+    cells = len(grid)
+    numbers = torch.tensor([radius, cells / (2.0 * radius), step, cone], dtype=dtype, device=device)
+    count = torch.zeros(n, dtype=torch.int64, device=device)
+    offsets = torch.zeros(n + 1, dtype=torch.int64, device=device)
+
+    def walk(fill: bool, ray_index: Tensor, t: Tensor, dt: Tensor) -> None:
+        _launch(
+            triton_rays.march, (-(-n // RAYS),), *rays, grid, count, offsets, ray_index, t, dt,
+            n, cells, numbers, max_samples, FILL=fill, CONE=cone > 0, BLOCK=RAYS,
+        )  # fmt: skip
+
+    walk(False, count, numbers, numbers)
+    torch.cumsum(count, 0, out=offsets[1:])
+    total = int(offsets[-1])
+    ray_index = torch.empty(total, dtype=torch.int64, device=device)
+    t, dt = torch.empty(2, total, dtype=dtype, device=device)
+    if total:
+        walk(True, ray_index, t, dt)
+    return Samples(ray_index=ray_index, t=t, dt=dt, offsets=offsets)
+
+
+class _Encode(Function):
+    @staticmethod
+    def forward(ctx: Any, u: Tensor, table: Tensor, spec: GridSpec) -> Tensor:
+        ctx.save_for_backward(u)
+        ctx.spec = spec
+        return _encode(u, table, spec, jacobian=False)[0]
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, dy: Tensor) -> tuple[None, Tensor | None, None]:
+        (u,) = ctx.saved_tensors
+        return None, _scatter(u, dy, None, ctx.spec) if ctx.needs_input_grad[1] else None, None
+
+
+class _EncodeJacobian(Function):
+    @staticmethod
+    def forward(ctx: Any, u: Tensor, table: Tensor, spec: GridSpec) -> tuple[Tensor, Tensor]:
+        ctx.save_for_backward(u)
+        ctx.spec = spec
+        ctx.set_materialize_grads(False)
+        return _encode(u, table, spec, jacobian=True)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, dy: Tensor | None, djac: Tensor | None) -> tuple[None, Tensor | None, None]:
+        (u,) = ctx.saved_tensors
+        wanted = ctx.needs_input_grad[1] and (dy is not None or djac is not None)
+        return None, _scatter(u, dy, djac, ctx.spec) if wanted else None, None
+
+
+def _encode(u: Tensor, table: Tensor, spec: GridSpec, jacobian: bool) -> tuple[Tensor, Tensor]:
+    u, table = _checked(u), _checked(table)
+    y = u.new_empty(len(u), spec.out_dim)
+    jac = u.new_empty(len(u) if jacobian else 0, spec.out_dim, 3)
+    grid = (-(-len(u) // POINTS), spec.n_levels)
+    _launch(
+        triton_grid.encode, grid, u, table, y, jac, *_layout(spec, u.device), len(u),
+        **_sizes(spec), JACOBIAN=jacobian, BLOCK=POINTS,
+    )  # fmt: skip
+    return y, jac
+
+
+def _scatter(u: Tensor, dy: Tensor | None, djac: Tensor | None, spec: GridSpec) -> Tensor:
+    dtable = u.new_zeros(spec.total, spec.n_features)
+    grid = (-(-len(u) // POINTS), spec.n_levels)
+    u = _checked(u)
+    gradients = [u if x is None else _checked(x) for x in (dy, djac)]
+    _launch(
+        triton_grid.scatter, grid, u, *gradients, dtable, *_layout(spec, u.device), len(u),
+        **_sizes(spec), WITH_Y=dy is not None, WITH_JACOBIAN=djac is not None, BLOCK=POINTS,
+    )  # fmt: skip
+    return dtable
+
+
+class _Pullback(Function):
+    @staticmethod
+    def forward(ctx: Any, jac: Tensor, g: Tensor) -> Tensor:
+        ctx.save_for_backward(jac, g)
+        n = g.new_empty(len(g), 3)
+        d = g.shape[1]
+        _launch(
+            triton_grid.pull, (-(-len(g) // PULLED),), _checked(jac), _checked(g), n, len(g),
+            D=d, DP=_power_of_two(d), BLOCK=PULLED,
+        )  # fmt: skip
+        return n
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, dn: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        jac, g = ctx.saved_tensors
+        with_jac, with_g = ctx.needs_input_grad
+        djac = jac.new_empty(jac.shape) if with_jac else None
+        dg = g.new_empty(g.shape) if with_g else None
+        d = g.shape[1]
+        outputs = (dn if djac is None else djac, dn if dg is None else dg)
+        _launch(
+            triton_grid.pull_backward, (-(-len(g) // PULLED),), _checked(jac), _checked(g), _checked(dn),
+            *outputs, len(g), WITH_JACOBIAN=with_jac, WITH_G=with_g, D=d, DP=_power_of_two(d), BLOCK=PULLED,
+        )  # fmt: skip
+        return djac, dg
+
+
+class _Weights(Function):
+    @staticmethod
+    def forward(ctx: Any, alpha: Tensor, offsets: Tensor) -> Tensor:
+        ctx.save_for_backward(alpha, offsets)
+        alpha, offsets = _checked(alpha), _rays(offsets, len(alpha))
+        w = torch.empty_like(alpha)
+        grid = (len(offsets) - 1,)
+        _launch(triton_rays.weights, grid, alpha, offsets, w, alpha, VISIBLE=False, CHUNK=CHUNK)
+        return w
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, dw: Tensor) -> tuple[Tensor, None]:
+        alpha, offsets = ctx.saved_tensors
+        alpha, offsets = _checked(alpha), offsets.contiguous()
+        dalpha = torch.empty_like(alpha)
+        grid = (len(offsets) - 1,)
+        _launch(triton_rays.weights_backward, grid, alpha, offsets, _checked(dw), dalpha, CHUNK=CHUNK)
+        return dalpha, None
+
+
+class _Accumulate(Function):
+    @staticmethod
+    def forward(ctx: Any, w: Tensor, values: Tensor, offsets: Tensor) -> Tensor:
+        ctx.save_for_backward(w, values, offsets)
+        offsets = _rays(offsets, len(w))
+        c = values.shape[1]
+        out = values.new_empty(len(offsets) - 1, c)
+        _launch(
+            triton_rays.accumulate, (len(out),), _checked(w), _checked(values), offsets, out,
+            C=c, CP=_power_of_two(c), CHUNK=CHUNK,
+        )  # fmt: skip
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, dout: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+        w, values, offsets = ctx.saved_tensors
+        with_w, with_values = ctx.needs_input_grad[:2]
+        dw = w.new_empty(w.shape) if with_w else None
+        dvalues = values.new_empty(values.shape) if with_values else None
+        c = values.shape[1]
+        outputs = (dout if dw is None else dw, dout if dvalues is None else dvalues)
+        _launch(
+            triton_rays.accumulate_backward, (len(offsets) - 1,), _checked(w), _checked(values),
+            offsets.contiguous(), _checked(dout), *outputs,
+            WITH_W=with_w, WITH_VALUES=with_values, C=c, CP=_power_of_two(c), CHUNK=CHUNK,
+        )  # fmt: skip
+        return dw, dvalues, None
+
+
+def _launch(kernel: Any, grid: tuple[int, ...], *args: object, **constants: object) -> None:
+    """Run a kernel over a grid of programs, none where the grid is empty, on the tensors' card."""
+    if 0 in grid:
+        return
+    tensor = next(x for x in args if isinstance(x, Tensor))
+    with torch.cuda.device_of(tensor):
+        kernel[grid](*args, **constants, num_warps=4, enable_fp_fusion=False)
+
+
+def _checked(x: Tensor) -> Tensor:
+    """Contiguous, in a precision that the kernels have."""
+    if x.dtype not in (torch.float32, torch.float64):
+        raise ValueError(
+            f"backend 'cuda' computes in float32 or float64, got {x.dtype}: convert it, or backend=torch"
+        )
+    if x.device.type != "cuda" and not interpreted():
+        raise ValueError(
+            f"backend 'cuda' is in use, but a tensor lies on '{x.device}': "
+            "select the backend for the device, isosweep.ops.use('auto', device)"
+        )
+    return x.detach().contiguous()
+
+
+def interpreted() -> bool:
+    """Whether Triton's interpreter stands in for a card (TRITON_INTERPRET=1 when Triton was imported)."""
+    return type(triton_grid.encode).__name__ == "InterpretedFunction"
+
+
+def _rays(offsets: Tensor, n_samples: int) -> Tensor:
+    """Offsets, checked without waiting for the card: a kernel that pointed elsewhere would write there."""
+    sound = (offsets[:1] == 0).all() & (offsets[-1:] == n_samples).all() & (offsets.diff() >= 0).all()
+    if len(offsets) == 0:
+        raise ValueError("offsets of packed samples have one entry more than rays, got none")
+    if offsets.device.type == "cuda":
+        torch._assert_async(sound)  # pyright: ignore[reportPrivateImportUsage]
+    elif not sound:
+        raise ValueError(
+            f"offsets of packed samples must start at 0, never fall and end at {n_samples}, their number; "
+            f"got {offsets.tolist()[:8]}"
+        )
+    return offsets.contiguous()
+
+
+def _sizes(spec: GridSpec) -> dict[str, int]:
+    return {"L": spec.n_levels, "F": spec.n_features, "FP": _power_of_two(spec.n_features)}
+
+
+def _power_of_two(n: int) -> int:
+    return 1 << max(0, n - 1).bit_length()
+
+
+@lru_cache(maxsize=16)
+def _layout(spec: GridSpec, device: torch.device) -> tuple[Tensor, ...]:
+    """GridSpec's arrays in the kernels' types: scale float32, resolution and size int32, offset int64."""
+    arrays = (
+        (spec.scale, torch.float32),
+        (spec.resolution, torch.int32),
+        (spec.size, torch.int32),
+        (spec.offset, torch.int64),
+        (spec.dense, torch.uint8),
+    )
+    return tuple(torch.as_tensor(a.copy()).to(device=device, dtype=dtype) for a, dtype in arrays)
+
+
+@lru_cache(maxsize=1)
+def warm_up() -> None:
+    """Show that the kernels compile on this card before a run counts on them. Once a process.
+
+    Other sizes compile when first met; Triton keeps all of them on disk.
+    """
+    start = time.perf_counter()
+    spec = GridSpec(n_levels=2, n_features=2, log2_size=8, base_resolution=4, per_level_scale=2.0)
+    device = torch.device("cpu" if interpreted() else "cuda")
+    u = torch.rand(4, 3, device=device)
+    table = torch.zeros(spec.total, 2, device=device, requires_grad=True)
+    with torch.enable_grad():
+        y, jac = grid_encode_jacobian(u, table, spec)
+        offsets = torch.tensor([0, 4], device=device)
+        w = render_weights(grid_encode(u, table, spec)[:, 0], offsets)
+        accumulate(w, pullback(jac, y), offsets).sum().backward()
+    logging.getLogger("isosweep").info("Triton works on this card (%.1f s)", time.perf_counter() - start)

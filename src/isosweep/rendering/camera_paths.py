@@ -1,0 +1,109 @@
+"""Cameras of a video: a turntable around the object, or a spiral through forward-facing views."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from isosweep.geometry import look_at
+from isosweep.types import Cameras, Scene
+
+SWING = math.radians(120)
+"""A gap between neighbouring cameras, seen from above, which the path does not cross."""
+
+
+PATHS = ("auto", "turntable", "spiral")
+
+
+FORWARD = 0.95
+"""Length of the mean viewing direction above which cameras look one way: such a scene has one side."""
+
+
+def camera_path(scene: Scene, kind: str, frames: int, size: int) -> Cameras:
+    """The cameras of a video: ``kind`` is one of `PATHS`, 'auto' a spiral where the cameras look one way.
+
+    Normalised device coordinates hold one side only: there it is always a spiral.
+    """
+    cameras, views = scene.cameras, scene.splits["train"]
+    poses = cameras.c2w[list(views)].double().cpu().numpy()
+    one_way = float(np.linalg.norm(poses[:, :, 2].mean(axis=0))) > FORWARD and len(views) > 1
+    if cameras.ndc is None and (kind == "turntable" or (kind == "auto" and not one_way)):
+        return turntable(cameras, views, frames, size)
+    near, far = scene.near_far
+    centre = poses[:, :, 3].mean(axis=0)
+    focus = float(np.linalg.norm(centre)) if cameras.ndc is None else 1 / (0.25 / near + 0.75 / (5 * far))
+    return spiral(cameras, views, frames, size, focus)
+
+
+def spiral(cameras: Cameras, views: Sequence[int], frames: int, size: int, focus: float) -> Cameras:
+    """Two turns before the mean camera, in and out once, looking at the point ``focus`` in front of it.
+
+    As wide as 90 in 100 of the cameras stand apart (NeRF's render_path_spiral).
+    """
+    pose = cameras.c2w[list(views)].double().cpu().numpy()
+    forward, up = _unit(pose[:, :, 2].mean(axis=0)), -pose[:, :, 1].mean(axis=0)
+    mean = look_at(pose[:, :, 3].mean(axis=0), pose[:, :, 3].mean(axis=0) + forward, up)
+    reach = np.percentile(np.abs((pose[:, :, 3] - mean[:, 3]) @ mean[:, :3]), 90, axis=0)
+    made = []
+    for angle in np.arange(frames) / frames * 4 * math.pi:
+        swing = np.array([math.cos(angle), math.sin(angle), -math.sin(angle / 2)])
+        eye = mean[:, :3] @ (swing * reach) + mean[:, 3]
+        made.append(look_at(eye, mean[:, 3] + focus * forward, up))
+    return _framed(cameras, views[0], np.stack(made), size)
+
+
+def turntable(cameras: Cameras, views: Sequence[int], frames: int, size: int) -> Cameras:
+    """Cameras on a circle about the origin, looking at it: the centre of the scene's box.
+
+    The up axis is the mean of the cameras' own, radius and elevation are their means, the field of view
+    is that of the first. Where the cameras leave more than 120 degrees of the circle empty (a scene
+    photographed from one side) the path swings over the part they cover and back.
+    The longer side has ``size`` pixels; both sides are even, as video codecs need it.
+    """
+    pose = cameras.c2w[list(views)].double().cpu().numpy()
+    centre = pose[:, :, 3]
+    up = _unit(-pose[:, :, 1].mean(axis=0))
+    distance = np.linalg.norm(centre, axis=1)
+    radius = float(distance.mean())
+    sine = float(np.clip((centre @ up / np.maximum(distance, 1e-9)).mean(), -0.9, 0.9))
+    side = _unit(np.cross(up, [1.0, 0, 0] if abs(up[0]) < 0.9 else [0, 1.0, 0]))
+    front = np.cross(side, up)
+    azimuth = np.sort(np.arctan2(centre @ front, centre @ side))
+
+    gaps = np.diff(azimuth, append=azimuth[0] + 2 * math.pi)
+    widest = int(np.argmax(gaps))
+    turn = np.arange(frames) / frames * 2 * math.pi
+    if gaps[widest] > SWING and len(views) > 1:
+        half = (2 * math.pi - gaps[widest]) / 2
+        turn = azimuth[(widest + 1) % len(azimuth)] + half + half * np.sin(turn)
+    made = []
+    for angle in turn:
+        flat = math.sqrt(1 - sine * sine)
+        away = flat * (math.cos(angle) * side + math.sin(angle) * front) + sine * up
+        right = _unit(np.cross(-away, up))
+        made.append(np.column_stack([right, np.cross(-away, right), -away, radius * away]))
+
+    return _framed(cameras, views[0], np.stack(made), size)
+
+
+def _framed(cameras: Cameras, view: int, c2w: np.ndarray, size: int) -> Cameras:
+    """Poses with the field of view of ``view``; the longer side has ``size`` pixels, both are even."""
+    frames = len(c2w)
+    h, w = cameras.hw[view].tolist()
+    scale = size / max(h, w)
+    new_h, new_w = (max(2, 2 * round(s * scale / 2)) for s in (h, w))
+    K = torch.zeros(frames, 3, 3)
+    K[:, 0, 0] = float(cameras.K[view, 0, 0]) * new_w / w
+    K[:, 1, 1] = float(cameras.K[view, 1, 1]) * new_h / h
+    K[:, 0, 2] = new_w / 2 - 0.5 + cameras.pixel_centre
+    K[:, 1, 2] = new_h / 2 - 0.5 + cameras.pixel_centre
+    K[:, 2, 2] = 1.0
+    hw = torch.tensor([[new_h, new_w]]).expand(frames, 2).clone()
+    return Cameras(torch.tensor(c2w, dtype=torch.float32), K, hw, cameras.pixel_centre, cameras.ndc)
+
+
+def _unit(vector: np.ndarray) -> np.ndarray:
+    """Unit length; the z axis for a vector that has none (cameras that stand every way up)."""
+    length = float(np.linalg.norm(vector))
+    return vector / length if length > 1e-6 else np.array([0.0, 0.0, 1.0])

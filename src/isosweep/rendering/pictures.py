@@ -1,0 +1,117 @@
+"""Pictures for people: colour maps of depth and normals, grids with headings, shaded meshes, PNG files.
+
+Images are float in [0, 1], numpy, [H, W, 3]; maps of one value are [H, W].
+"""
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from isosweep.meshes.files import to_bytes
+from isosweep.meshes.raycast import Caster, raycast
+from isosweep.record.files import atomic_write_bytes
+from isosweep.types import Cameras, Mesh
+
+Image = Float[np.ndarray, "h w 3"]
+
+
+def write_png(path: Path, image: Image) -> Path:
+    """Write an 8-bit PNG, whole or not at all, with its folder."""
+    import PIL.Image
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    buffer = io.BytesIO()
+    PIL.Image.fromarray(to_bytes(image)).save(buffer, format="png")
+    atomic_write_bytes(path, buffer.getvalue())
+    return path
+
+
+def depth_picture(
+    depth: Float[np.ndarray, "h w"],
+    inside: Bool[np.ndarray, "h w"],
+    bounds: tuple[float, float] | None = None,
+) -> Image:
+    """Near is bright, far is dark (the map 'viridis', reversed); white outside.
+
+    ``bounds`` None takes the 1st and 99th percentile of the depths inside.
+    """
+    from matplotlib import colormaps
+
+    out = np.ones((*depth.shape, 3))
+    inside = inside & np.isfinite(depth)
+    if not inside.any():
+        return out
+    low, high = np.percentile(depth[inside], [1, 99]) if bounds is None else bounds
+    share = ((depth[inside] - low) / max(high - low, 1e-12)).clip(0, 1)
+    out[inside] = colormaps["viridis"](1 - share)[:, :3]
+    return out
+
+
+def normal_picture(normal: Image, opacity: Float[np.ndarray, "h w"]) -> Image:
+    """n / 2 + 1 / 2 in the scene's frame, over white by opacity."""
+    weight = opacity.clip(0, 1)[..., None]
+    return (normal / 2 + 0.5) * weight + 1 - weight
+
+
+def grid(
+    rows: Sequence[Sequence[Float[np.ndarray, "_ _ 3"]]], headings: Sequence[str] = (), gap: int = 4
+) -> Image:
+    """Images side by side on white, each centred in the cell of the largest; headings over the columns."""
+    height = max(image.shape[0] for row in rows for image in row)
+    width = max(image.shape[1] for row in rows for image in row)
+    columns = max(len(row) for row in rows)
+    head = 16 if headings else 0
+    out = np.ones((head + len(rows) * (height + gap) - gap, columns * (width + gap) - gap, 3))
+    for i, row in enumerate(rows):
+        for j, image in enumerate(row):
+            h, w = image.shape[:2]
+            top = head + i * (height + gap) + (height - h) // 2
+            left = j * (width + gap) + (width - w) // 2
+            out[top : top + h, left : left + w] = image
+    if headings:
+        out[:head] = _text(headings, out.shape[1], head, width + gap)
+    return out
+
+
+def _text(headings: Sequence[str], width: int, height: int, step: int) -> Image:
+    import PIL.Image
+    import PIL.ImageDraw
+
+    strip = PIL.Image.new("RGB", (width, height), "white")
+    draw = PIL.ImageDraw.Draw(strip)
+    for j, heading in enumerate(headings):
+        draw.text((j * step + 2, 2), heading, fill="black")
+    return np.asarray(strip) / 255
+
+
+def render_mesh(mesh: Mesh, cameras: Cameras, view: int, colored: bool = True, supersample: int = 2) -> Image:
+    """The mesh as a camera sees it, lit from the camera, on white.
+
+    Cameras and mesh share a frame (``silhouette.world_cameras``). Vertex colours where the mesh has them and
+    ``colored``, else grey; shading from the normals of faces, so that facets and noise can be seen.
+    """
+    k = max(1, supersample)
+    fine = _finer(cameras, view, k)
+    hits = raycast(Caster(mesh), fine, 0)
+    row, col = np.nonzero(hits.mask)
+    out = np.ones((*hits.mask.shape, 3))
+    light = -fine.c2w[0, :, 2].numpy()
+    shade = 0.25 + 0.75 * np.abs(hits.normal[row, col] @ light)
+    base = np.full((len(row), 3), 0.75)
+    if colored and mesh.colors is not None:
+        base = mesh.colors[mesh.faces[hits.face[row, col]]].mean(axis=1)
+        shade = 0.6 + 0.4 * shade
+    out[row, col] = base * shade[:, None]
+    h, w = cameras.hw[view].tolist()
+    return out.reshape(h, k, w, k, 3).mean(axis=(1, 3)).clip(0, 1)
+
+
+def _finer(cameras: Cameras, view: int, k: int) -> Cameras:
+    """One view with k times the pixels along each side, pixel centres at +0.5."""
+    K = cameras.K[view : view + 1].double().cpu().clone()
+    K[:, :2, 2] += 0.5 - cameras.pixel_centre
+    K[:, :2] *= k
+    return Cameras(cameras.c2w[view : view + 1].double().cpu(), K, cameras.hw[view : view + 1].cpu() * k, 0.5)

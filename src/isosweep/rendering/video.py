@@ -1,0 +1,87 @@
+"""Camera paths, around a scene or before it, and mp4 files."""
+
+import io
+import logging
+from collections.abc import Callable, Iterable
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import UInt8
+
+from isosweep.config.settings import ExportSettings
+from isosweep.meshes import files
+from isosweep.record.files import atomic_write_bytes
+from isosweep.rendering import camera_paths, video
+from isosweep.rendering.view_files import RAYS_PER_POINT
+from isosweep.rendering.views import Renderable, render_view
+from isosweep.runtime import interrupts
+from isosweep.types import Knobs, Scene
+
+log = logging.getLogger("isosweep")
+
+
+def write_video(path: Path, frames: Iterable[UInt8[np.ndarray, "h w 3"]], fps: int) -> Path:
+    """An mp4 in H.264 (MPEG-4 part 2 where this build of ffmpeg lacks libx264), whole or not at all.
+
+    All frames have the same even size. Raises ValueError for other sizes and for no frame.
+    """
+    import av
+
+    codec = "libx264" if "libx264" in av.codecs_available else "mpeg4"
+    if codec == "mpeg4":
+        log.warning("this build of ffmpeg has no libx264: %s is written as MPEG-4 part 2", path.name)
+    buffer = io.BytesIO()
+    stream = None
+    with av.open(buffer, mode="w", format="mp4") as container:
+        for frame in frames:
+            h, w = frame.shape[:2]
+            if stream is None:
+                if h % 2 or w % 2:
+                    raise ValueError(
+                        f"a video needs even sides, found a frame of {w}x{h}: set export.video_size"
+                    )
+                stream = container.add_stream(codec, rate=Fraction(fps))
+                stream.height, stream.width, stream.pix_fmt = h, w, "yuv420p"
+                if codec == "libx264":
+                    stream.options = {"crf": "18"}
+            if (h, w) != (stream.height, stream.width):
+                raise ValueError(
+                    f"the frames of a video have one size; found {w}x{h} after {stream.width}x{stream.height}"
+                )
+            container.mux(
+                stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24"))
+            )
+        if stream is None:
+            raise ValueError(
+                "a video needs at least one frame: set export.video_frames, or export.video=false"
+            )
+        container.mux(stream.encode())
+    path.parent.mkdir(parents=True, exist_ok=True)
+    atomic_write_bytes(path, buffer.getvalue())
+    return path
+
+
+def export_video(
+    model: Renderable,
+    scene: Scene,
+    knobs: Knobs,
+    settings: ExportSettings,
+    path: Path,
+    device: torch.device | str | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Path:
+    """Render a turntable or a spiral (video.camera_path) and write it as an mp4."""
+    cameras = camera_paths.camera_path(scene, settings.video_path, settings.video_frames, settings.video_size)
+    chunk = max(1, settings.chunk // RAYS_PER_POINT)
+
+    def frames():
+        for i in range(len(cameras)):
+            interrupts.check()
+            out = render_view(model, cameras, i, knobs, scene.background, chunk, device)
+            if progress is not None:
+                progress(i + 1, len(cameras))
+            yield files.to_bytes(out["rgb"].numpy())
+
+    return video.write_video(path, frames(), settings.video_fps)

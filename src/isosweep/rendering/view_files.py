@@ -1,0 +1,79 @@
+"""Test views as files: render, depth, normals and photograph, and a grid of all of them."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from isosweep.config.settings import ExportSettings
+from isosweep.rendering import pictures
+from isosweep.rendering.views import Renderable, Views, render_view, spaced, truth_image
+from isosweep.runtime import interrupts
+from isosweep.types import Knobs, Scene
+
+RAYS_PER_POINT = 8
+"""A ray has many samples: this many fewer rays than points are rendered at once."""
+
+
+class ViewWriter:
+    """Writes views as they are rendered, and a grid of all of them at the end.
+
+    Called with a view and its render (``evaluation.evaluate(on_view=writer)``) it writes
+    ``<name>_rgb.png``, ``_depth.png``, ``_normal.png`` and the photograph as ``_truth.png`` for the views
+    chosen; ``finish`` writes ``grid.png``: photograph, render, depth, normals, one row a view.
+    """
+
+    def __init__(self, scene: Scene, folder: Path, views: Sequence[int]) -> None:
+        self.scene, self.folder, self.views = scene, folder, frozenset(views)
+        self.paths: list[Path] = []
+        self._rows: dict[int, list[np.ndarray]] = {}
+
+    def __call__(self, view: int, out: Views) -> None:
+        if view not in self.views:
+            return
+        rgb, opacity = (
+            out["rgb"].numpy().astype(np.float64),
+            out["opacity"][..., 0].numpy().astype(np.float64),
+        )
+        maps = {"rgb": rgb, "depth": pictures.depth_picture(out["depth"][..., 0].numpy(), opacity > 0.5)}
+        if "normal" in out:
+            maps["normal"] = pictures.normal_picture(out["normal"].numpy().astype(np.float64), opacity)
+        name = re.sub(r"[^\w.-]+", "_", self.scene.names[view]).strip("._")
+        truth = truth_image(self.scene, view)[0].numpy().astype(np.float64)
+        for kind, image in (maps | {"truth": truth}).items():
+            self.paths.append(pictures.write_png(self.folder / f"{name}_{kind}.png", image))
+        self._rows[view] = [truth, *maps.values()]
+
+    def finish(self) -> list[Path]:
+        """Write the grid; returns the paths of all files written."""
+        if self._rows:
+            rows = [row for _, row in sorted(self._rows.items())]
+            headings = ["photograph", "render", "depth", "normal"][: len(rows[0])]
+            path = pictures.write_png(self.folder / "grid.png", pictures.grid(rows, headings))
+            self.paths.append(path)
+        return self.paths
+
+
+def chosen_views(scene: Scene, settings: ExportSettings) -> tuple[int, ...]:
+    """The test views to write: ``settings.renders`` evenly spaced ones, all for -1."""
+    return spaced(scene.splits["test"], None if settings.renders < 0 else settings.renders)
+
+
+def export_renders(
+    model: Renderable,
+    scene: Scene,
+    knobs: Knobs,
+    settings: ExportSettings,
+    folder: Path,
+    device: torch.device | str | None = None,
+) -> list[Path]:
+    """Render and write ``settings.renders`` test views and their grid; see ``ViewWriter``."""
+    views = chosen_views(scene, settings)
+    writer = ViewWriter(scene, folder, views)
+    chunk = max(1, settings.chunk // RAYS_PER_POINT)
+    for view in views:
+        interrupts.check()
+        writer(view, render_view(model, scene.cameras, view, knobs, scene.background, chunk, device))
+    return writer.finish()

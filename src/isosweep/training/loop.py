@@ -1,0 +1,313 @@
+"""The training loop, top to bottom. All state is in `TrainState`; all that depends on the step is
+in ``model.knobs(step)`` and the schedules."""
+
+import logging
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from torch import nn
+
+from isosweep.config import schedules
+from isosweep.config.settings import OptimSettings, TrainSettings
+from isosweep.data.pixels import Targets, draw
+from isosweep.data.working_set import WorkingSet, is_large, new_pieces
+from isosweep.losses.total import TotalLoss, check_finite
+from isosweep.models.base import Model
+from isosweep.runtime import interrupts
+from isosweep.training import checkpoint
+from isosweep.types import Batch, RenderOut, Scene
+
+log = logging.getLogger("isosweep")
+
+
+@runtime_checkable
+class RunLog(Protocol):
+    """What training needs of a run's record."""
+
+    def log(self, step: int, scalars: Mapping[str, float]) -> None: ...
+
+    def check(self) -> None:
+        """Raise where this process no longer owns the run."""
+        ...
+
+    def checkpointed(self, step: int) -> None:
+        """A checkpoint of ``step`` is on the disk."""
+        ...
+
+    def may_be_killed(self) -> None:
+        """The scheduler announced that it may end this process at any moment."""
+        ...
+
+
+@dataclass
+class TrainState:
+    """Everything that changes while training, besides the model's own parameters and buffers."""
+
+    optimizer: torch.optim.Optimizer
+    scaler: torch.amp.GradScaler
+    generator: torch.Generator
+    rays: int
+    step: int = 0
+    best: float = -math.inf
+    train_s: float = 0.0
+
+    def save(self, path: Path, model: Model, run_key: str) -> None:
+        """Write a checkpoint; refuses to write non-finite weights over a good one."""
+        for name, parameter in model.named_parameters():
+            if not bool(torch.isfinite(parameter).all()):
+                raise ArithmeticError(
+                    f"parameter '{name}' is non-finite after step {self.step}; the last good checkpoint "
+                    "is kept: lower the learning rates or set train.grad_clip=1, and resume"
+                )
+        state = {
+            "run_key": run_key,
+            "step": self.step,
+            "model": model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "generator": self.generator.get_state(),
+            "rays": self.rays,
+            "best": self.best,
+            "train_s": self.train_s,
+        }
+        checkpoint.save(path, state)
+
+    def restore(self, state: Mapping[str, Any], model: Model, source: Path) -> None:
+        checkpoint.load_weights(model, state["model"], source)
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.scaler.load_state_dict(state["scaler"])
+        self.generator.set_state(state["generator"].cpu())
+        self.step, self.rays = state["step"], state["rays"]
+        self.best, self.train_s = state["best"], state["train_s"]
+
+
+def make_optimizer(model: Model, settings: OptimSettings) -> torch.optim.Optimizer:
+    """Adam or AdamW with a rate a parameter group; weight decay on networks only."""
+    rates = {
+        "tables": settings.lr_tables,
+        "networks": settings.lr_networks,
+        "sharpness": settings.lr_sharpness,
+        "background_tables": settings.lr_tables,
+        "background": settings.lr_background,
+    }
+    decays = {"networks", "background"}
+    groups = [
+        {
+            "params": parameters,
+            "lr": rates[name],
+            "base_lr": rates[name],
+            "weight_decay": settings.weight_decay if name in decays else 0.0,
+            "name": name,
+        }
+        for name, parameters in model.param_groups().items()
+    ]
+    kinds = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
+    if settings.name not in kinds:
+        raise ValueError(f"optim.name is one of {', '.join(kinds)}, found {settings.name!r}")
+    beta1, beta2 = settings.betas
+    return kinds[settings.name](groups, betas=(beta1, beta2), eps=settings.eps, fused=True)
+
+
+def rate_factor(settings: OptimSettings, step: int, max_steps: int) -> float:
+    """Warm-up times schedule, the factor on every learning rate."""
+    factor = schedules.value(settings.schedule, step, max_steps)
+    warm = settings.warmup * max_steps
+    if step < warm:
+        factor *= settings.warmup_start + (1 - settings.warmup_start) * step / warm
+    return factor
+
+
+def start(
+    model: Model, settings: TrainSettings, optim: OptimSettings, seed: int, device: torch.device
+) -> TrainState:
+    """A fresh state: step 0, optimiser without memory, generator from the seed."""
+    generator = torch.Generator(device=device).manual_seed(seed)
+    scaler = torch.amp.GradScaler(device.type, enabled=_autocast_dtype(settings, device) == torch.float16)
+    return TrainState(make_optimizer(model, optim), scaler, generator, settings.rays)
+
+
+def train(
+    model: Model,
+    loss: TotalLoss,
+    scene: Scene,
+    state: TrainState,
+    settings: TrainSettings,
+    optim: OptimSettings,
+    *,
+    folder: Path,
+    run_key: str,
+    record: RunLog,
+    device: torch.device,
+    validate: Callable[[], float] | None = None,
+    on_log: Callable[[int, Mapping[str, float]], None] | None = None,
+) -> None:
+    """Train from ``state.step`` to ``settings.max_steps``; checkpoints go to ``folder``.
+
+    Args:
+        scene: cameras and images on ``device``.
+        validate: mean PSNR on the validation split; None where there is none.
+        on_log: a second listener of the logged scalars (a tracker).
+
+    Raises:
+        NonFiniteLoss: names the term; nothing is written after it.
+        RunPreempted, RunTimeout: a signal asked for it; the checkpoint is of the last step.
+    """
+    want, last_save = loss.wants, time.monotonic()
+    asked = interrupts.current()
+    dtype = _autocast_dtype(settings, device)
+    progress = _Progress(settings.max_steps, state.step)
+    targets = Targets(scene, device) if loss.points else None
+    working = None
+    if is_large(scene):
+        new = new_pieces(settings.rays, settings.target_samples)
+        working = WorkingSet(scene, state.generator.initial_seed(), new, device)
+    model.train()
+    while state.step < settings.max_steps:
+        began = time.perf_counter()
+        step = state.step
+        factor = rate_factor(optim, step, settings.max_steps)
+        for group in state.optimizer.param_groups:
+            group["lr"] = group["base_lr"] * factor
+        model.update(step, settings.max_steps, state.generator)
+        knobs = model.knobs(step, settings.max_steps)
+        crop = settings.precrop if step < settings.precrop_until * settings.max_steps else 0.0
+        if working is not None:
+            working.advance(step)
+        batch = draw(
+            scene,
+            state.rays,
+            settings.background,
+            crop,
+            state.generator,
+            device,
+            points=targets,
+            n_points=loss.points,
+            working=working,
+        )
+        with torch.autocast(device.type, dtype=dtype, enabled=dtype is not None):
+            out = model(batch.rays, knobs, want, state.generator)
+            if targets is not None:
+                level = model.level(batch.extras["points"], knobs)
+                out = replace(out, extras={**out.extras, "point_sdf": level})
+        total, terms = loss(out, batch, step, settings.max_steps)
+        check_finite(total, terms, step)
+        state.optimizer.zero_grad(set_to_none=True)
+        state.scaler.scale(total).backward()
+        if settings.grad_clip is not None:
+            state.scaler.unscale_(state.optimizer)
+            nn.utils.clip_grad_norm_(model.parameters(), settings.grad_clip)
+        state.scaler.step(state.optimizer)
+        state.scaler.update()
+        state.rays = next_ray_count(out, state.rays, settings)
+        state.step += 1
+        state.train_s += time.perf_counter() - began
+        done = state.step == settings.max_steps
+        progress.count(len(batch.rays))
+
+        if done or state.step % settings.log_every == 0:
+            record.check()
+            scalars = _scalars(total, terms, out, batch, factor, model)
+            record.log(state.step, scalars)
+            log.info(progress.line(state.step, scalars))
+            if on_log is not None:
+                on_log(state.step, {**scalars, "train/rays_per_s": progress.rate})
+        if validate is not None and _due(state.step, settings.val_every, done):
+            psnr = validate()
+            model.train()
+            record.log(state.step, {"val/psnr": psnr})
+            log.info("step %d  validation PSNR %.2f dB", state.step, psnr)
+            if on_log is not None:
+                on_log(state.step, {"val/psnr": psnr})
+            if psnr > state.best:
+                record.check()
+                state.best = psnr
+                state.save(folder / "best.pt", model, run_key)
+        overdue = time.monotonic() - last_save > 60 * settings.checkpoint_minutes
+        if overdue or asked.wants_checkpoint or _due(state.step, settings.checkpoint_every, done):
+            record.check()
+            state.save(folder / "last.pt", model, run_key)
+            record.checkpointed(state.step)
+            last_save = time.monotonic()
+        if asked.wants_checkpoint:
+            asked.saved()
+            asked.check()
+            record.may_be_killed()
+
+
+def next_ray_count(out: RenderOut, rays: int, settings: TrainSettings) -> int:
+    """Rays of the next batch so that it meets about ``target_samples`` samples (Instant-NGP).
+
+    A batch that met nothing keeps the count: there is nothing to learn from it.
+    """
+    met = len(out.samples) + (0 if out.background_samples is None else len(out.background_samples))
+    if settings.target_samples == 0 or met == 0:
+        return rays
+    ideal = rays * settings.target_samples / met
+    mixed = settings.ray_ema * rays + (1 - settings.ray_ema) * ideal
+    return int(min(max(mixed, 16), settings.max_rays))
+
+
+def init_from(model: Model, source: str, device: torch.device) -> None:
+    """Load another run's weights (a run folder or a checkpoint); optimiser and step start anew."""
+    path = checkpoint.find(Path(source))
+    checkpoint.load_weights(model, checkpoint.load(path, device)["model"], path)
+    log.info("starting from the weights of %s", path)
+
+
+def _due(step: int, every: int, done: bool) -> bool:
+    return done or (every > 0 and step % every == 0)
+
+
+def _autocast_dtype(settings: TrainSettings, device: torch.device) -> torch.dtype | None:
+    kinds = {"auto": torch.float16, "float16": torch.float16, "bfloat16": torch.bfloat16, "float32": None}
+    if settings.precision not in kinds:
+        raise ValueError(f"train.precision is one of {', '.join(kinds)}, found {settings.precision!r}")
+    return kinds[settings.precision] if device.type == "cuda" else None
+
+
+def _scalars(
+    total: torch.Tensor,
+    terms: Mapping[str, torch.Tensor],
+    out: RenderOut,
+    batch: Batch,
+    factor: float,
+    model: Model,
+) -> dict[str, float]:
+    mse = float((out.rgb - batch.rgb).square().mean().detach())
+    return {
+        "train/loss": float(total.detach()),
+        "train/psnr": -10 * math.log10(max(mse, 1e-10)),
+        **{f"loss/{name}": float(value.detach()) for name, value in terms.items()},
+        "train/rays": float(len(batch.rays)),
+        "train/samples": float(len(out.samples)),
+        "train/lr_factor": factor,
+        **{f"train/{name}": value for name, value in model.stats().items()},
+    }
+
+
+class _Progress:
+    """Rays per second and time left, over the steps since the last line."""
+
+    def __init__(self, max_steps: int, step: int) -> None:
+        self.max_steps, self.first, self.seen = max_steps, step, step
+        self.rays, self.rate, self.mark = 0, 0.0, time.perf_counter()
+
+    def count(self, rays: int) -> None:
+        self.rays += rays
+
+    def line(self, step: int, scalars: Mapping[str, float]) -> str:
+        now = time.perf_counter()
+        span = max(now - self.mark, 1e-9)
+        self.rate = self.rays / span
+        left = (self.max_steps - step) * span / max(step - self.seen, 1)
+        self.mark, self.rays, self.seen = now, 0, step
+        sharp = f"  s {scalars['train/sharpness']:.0f}" if "train/sharpness" in scalars else ""
+        return (
+            f"step {step}/{self.max_steps}  {self.rate / 1e3:.1f}k rays/s  loss {scalars['train/loss']:.4f}  "
+            f"PSNR {scalars['train/psnr']:.2f} dB{sharp}  ETA {int(left // 60)}:{int(left % 60):02d}"
+        )

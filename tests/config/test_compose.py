@@ -1,0 +1,140 @@
+"""Every yaml that ships composes, and its targets exist with the arguments it gives."""
+
+import itertools
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig, OmegaConf
+
+from isosweep.config.check import check
+from isosweep.config.schema import CONF
+from isosweep.launchers.jobs import expand
+
+MODELS, ENCODINGS = ("neus", "nerf", "neus_bg"), ("freq", "hashgrid", "progressive")
+DATASETS = ("demo", "blender", "dtu", "bmvs", "colmap", "llff", "nerfstudio")
+
+
+def options(group: str) -> list[str]:
+    return sorted(p.stem for p in (CONF / group).glob("*.yaml"))
+
+
+def composed(*overrides: str) -> DictConfig:
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return compose("config", list(overrides))
+
+
+GROUPS = sorted(p.name for p in CONF.iterdir() if p.is_dir() and p.name not in ("experiment", "sweep"))
+
+
+def every_option() -> list[tuple[str, str]]:
+    return [(group, option) for group in GROUPS for option in options(group)]
+
+
+@pytest.mark.parametrize(("group", "option"), every_option())
+def test_every_option_composes_and_fits_its_target(group: str, option: str) -> None:
+    cfg = composed(f"{group}={option}", "scene=x")
+    check(cfg)
+    OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_every_group_is_a_top_level_key(group: str) -> None:
+    assert group in composed()
+
+
+@pytest.mark.parametrize(("model", "encoding"), list(itertools.product(MODELS, ENCODINGS)))
+def test_every_model_and_encoding_composes_with_every_dataset_and_loss(model: str, encoding: str) -> None:
+    for dataset, loss in itertools.product(DATASETS, options("loss")):
+        cfg = composed(
+            f"model={model}", f"encoding={encoding}", f"dataset={dataset}", f"loss={loss}", "scene=x"
+        )
+        check(cfg)
+        plain = OmegaConf.to_container(cfg, resolve=True)
+        assert isinstance(plain, dict)
+        assert plain["dataset"]["masks"] == plain["loss"]["masks"]
+        assert plain["model"]["radius"] == plain["dataset"]["radius"]
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_loss_follows_the_model_unless_chosen(model: str) -> None:
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        cfg = compose("config", [f"model={model}"], return_hydra_config=True)
+        assert cfg.hydra.runtime.choices.loss == model
+        cfg = compose("config", [f"model={model}", "loss=nomask"], return_hydra_config=True)
+        assert cfg.hydra.runtime.choices.loss == "nomask"
+
+
+@pytest.mark.parametrize("experiment", options("experiment"))
+def test_every_experiment_composes_and_debug_wins_over_it(experiment: str) -> None:
+    check(composed(f"experiment={experiment}", "scene=x"))
+    cfg = composed(f"experiment={experiment}", "scene=x", "debug=tiny")
+    check(cfg)
+    assert cfg.train.max_steps == 20
+    assert cfg.tracker.name == "none"
+
+
+@pytest.mark.parametrize("experiment", options("experiment"))
+def test_every_experiment_takes_another_encoding(experiment: str) -> None:
+    check(composed(f"experiment={experiment}", "encoding=freq", "sampler=uniform", "scene=x"))
+
+
+def test_published_recipes_hold_the_published_values() -> None:
+    cfg = composed("experiment=nerf-blender", "scene=chair")
+    assert (cfg.encoding.base_resolution, cfg.encoding.log2_size, cfg.train.max_steps) == (16, 19, 20000)
+    assert cfg.encoding.per_level_scale == pytest.approx(1.4473, abs=1e-4)
+    assert OmegaConf.to_container(cfg.optim.schedule) == {
+        "kind": "steps",
+        "factor": 0.33,
+        "at": [0.5, 0.75, 0.9],
+    }
+    cfg = composed("experiment=neus-blender", "scene=chair")
+    weights = {name: term.weight for name, term in cfg.loss.terms.items() if term.weight}
+    assert weights == {"rgb_mse": 10.0, "mask": 0.1, "eikonal": 0.1}
+    assert (cfg.dataset.radius, cfg.sampler.threshold, cfg.optim.lr_sharpness) == (1.5, 0.001, 0.001)
+    cfg = composed("experiment=neus-dtu", "scene=scan24")
+    assert (cfg.dataset.downscale, cfg.dataset.masks, cfg.model.background.n_samples) == (2.0, False, 64)
+    assert cfg.model.background.encoding.log2_size == 19
+    assert (cfg.optim.schedule.begin, cfg.optim.warmup) == (0.25, 0.0)
+    cfg = composed("experiment=neus-dtu-wmask", "scene=scan24")
+    weights = {name: term.weight for name, term in cfg.loss.terms.items() if term.weight}
+    assert weights == {"rgb_l1": 1.0, "mask": 0.1, "eikonal": 0.1}
+    assert cfg.dataset.masks
+    cfg = composed("experiment=neuralangelo-like", "scene=scan24")
+    assert (cfg.model.gradient, cfg.encoding.start_level, cfg.encoding.grow_until) == (
+        "finite_difference",
+        4,
+        0.6,
+    )
+
+
+@pytest.mark.parametrize("sweep", options("sweep"))
+def test_every_sweep_composes_and_every_value_of_it_too(sweep: str) -> None:
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        cfg = compose("config", [f"sweep={sweep}", "scene=x"], return_hydra_config=True)
+        assert cfg.run.name == sweep
+        sweeper = OmegaConf.to_container(cfg.hydra.sweeper)
+        assert isinstance(sweeper, dict)
+        scene = [] if "scene" in sweeper["params"] else ["scene=x"]
+        jobs = expand([f"sweep={sweep}", *scene], params=sweeper["params"], zipped=sweeper["zip"] or [])
+        assert len(jobs) > 1, "a sweep file says what it varies"
+        for job in jobs:
+            check(compose("config", job))
+
+
+def test_debug_wins_over_a_sweep_which_wins_over_an_experiment(tmp_path: Path) -> None:
+    (tmp_path / "sweep").mkdir()
+    (tmp_path / "sweep" / "long.yaml").write_text(
+        "# @package _global_\ndefaults: [override /experiment: neus-dtu]\ntrain: {max_steps: 999}\n"
+    )
+    found = f"hydra.searchpath=[file://{tmp_path}]"
+    cfg = composed(found, "sweep=long")
+    assert (cfg.train.max_steps, cfg.dataset.downscale) == (999, 2.0)
+    assert composed(found, "sweep=long", "debug=tiny").train.max_steps == 20
+    assert composed(found, "sweep=long", "debug=tiny", "train.max_steps=7").train.max_steps == 7
+
+
+def test_the_demo_has_a_scene_of_its_own_and_other_datasets_do_not() -> None:
+    assert composed().scene
+    assert all(composed(f"dataset={d}").scene is None for d in DATASETS if d != "demo")
+    assert composed("scene=other").dataset.scene == "other"

@@ -1,0 +1,91 @@
+"""Meshes and clouds of every format come back whole, or are refused with the reason."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import trimesh
+
+from isosweep.meshes.files import read_mesh
+from tests.support.analytic import torus
+
+MESH = torus(sections=12)
+
+
+def write(path: Path) -> Path:
+    trimesh.Trimesh(MESH.vertices, MESH.faces, process=False).export(path)
+    return path
+
+
+@pytest.mark.parametrize("ending", ["ply", "PLY", "obj", "stl", "glb", "off"])
+def test_every_format_keeps_its_triangles(tmp_path: Path, ending: str) -> None:
+    path = write(tmp_path / f"mesh.{ending.lower()}").rename(tmp_path / f"mesh_.{ending}")
+    mesh = read_mesh(path, faces=True)
+    triangles, expected = (np.sort(m.vertices[m.faces].reshape(-1, 9), axis=0) for m in (mesh, MESH))
+    np.testing.assert_allclose(triangles, expected, atol=1e-6)
+    assert mesh.vertices.dtype == np.float64
+
+
+def test_loose_vertices_and_clouds_stay(tmp_path: Path) -> None:
+    """Vertices that no face uses are points of the DTU protocol; nothing is merged or cleaned."""
+    vertices = np.concatenate([MESH.vertices, [[9, 9, 9], [9, 9, 9]]])
+    trimesh.Trimesh(vertices, MESH.faces, process=False).export(tmp_path / "loose.ply")
+    assert len(read_mesh(tmp_path / "loose.ply").vertices) == len(MESH.vertices) + 2
+    trimesh.PointCloud(MESH.vertices).export(tmp_path / "cloud.ply")
+    cloud = read_mesh(tmp_path / "cloud.ply")
+    assert cloud.faces.shape == (0, 3)
+    np.testing.assert_allclose(cloud.vertices, MESH.vertices, atol=1e-6)
+    with pytest.raises(ValueError, match="no faces: a surface is scored, not a cloud"):
+        read_mesh(tmp_path / "cloud.ply", faces=True)
+
+
+def test_parts_of_a_scene_are_joined_in_its_frame(tmp_path: Path) -> None:
+    scene = trimesh.Scene()
+    part = trimesh.Trimesh(MESH.vertices, MESH.faces, process=False)
+    scene.add_geometry(part)
+    scene.add_geometry(part.copy(), transform=trimesh.transformations.translation_matrix([5, 0, 0]))
+    scene.export(tmp_path / "two.glb")
+    mesh = read_mesh(tmp_path / "two.glb")
+    assert len(mesh.faces) == 2 * len(MESH.faces)
+    assert np.ptp(mesh.vertices[:, 0]) == pytest.approx(5 + np.ptp(MESH.vertices[:, 0]), abs=1e-5)
+
+
+def text_ply(path: Path, vertices: list[str], faces: list[str]) -> Path:
+    head = f"ply\nformat ascii 1.0\nelement vertex {len(vertices)}\n"
+    head += "".join(f"property float {a}\n" for a in "xyz")
+    head += f"element face {len(faces)}\nproperty list uchar int vertex_indices\nend_header\n"
+    path.write_text(head + "\n".join(vertices + faces) + "\n")
+    return path
+
+
+def test_what_is_broken_is_refused(tmp_path: Path) -> None:
+    corners = ["0 0 0", "1 0 0", "1 1 0", "0 1 0"]
+    assert len(read_mesh(text_ply(tmp_path / "quad.ply", corners, ["4 0 1 2 3"])).faces) == 2
+    cases: dict[str, tuple[Path, str]] = {
+        "corner": (text_ply(tmp_path / "corner.ply", corners, ["3 0 1 7"]), "corners|cannot read the mesh"),
+        "nan": (
+            text_ply(tmp_path / "nan.ply", ["nan 0 0", *corners], ["3 0 1 2"]),
+            "1 vertices of 5 .* not finite",
+        ),
+        "empty": (
+            text_ply(tmp_path / "empty.ply", [], []),
+            "is empty, it has no vertex|cannot read the mesh",
+        ),
+    }
+    whole = write(tmp_path / "whole.ply").read_bytes()
+    for name, data in (
+        ("cut.ply", whole[: len(whole) * 2 // 3]),
+        ("noise.ply", b"no ply at all\n" * 9),
+        ("zero.ply", b""),
+    ):
+        (tmp_path / name).write_bytes(data)
+        cases[name] = (tmp_path / name, "cut off or damaged|It is damaged, cut off")
+    (tmp_path / "mesh.txt").write_text("0 0 0\n")
+    cases["txt"] = (tmp_path / "mesh.txt", r"ending '\.txt'; meshes are read from \.ply")
+    for name, (path, why) in cases.items():
+        with pytest.raises(ValueError, match=why) as caught:
+            read_mesh(path)
+        assert str(path) in str(caught.value), name
+    for absent in (tmp_path / "gone.ply", tmp_path):
+        with pytest.raises(FileNotFoundError, match=r"no mesh at .*check the path"):
+            read_mesh(absent)

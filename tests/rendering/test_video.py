@@ -1,0 +1,144 @@
+"""Turntable paths, and mp4 files read back with av."""
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+import torch
+
+from isosweep.rendering import camera_paths, video
+from isosweep.types import Cameras, Ndc, Scene
+from tests.support.analytic import SphereModel, orbit, sphere_scene
+
+
+def frames(count: int, h: int = 48, w: int = 64) -> list[np.ndarray]:
+    """A white bar that moves by four pixels a frame over grey."""
+    made = []
+    for i in range(count):
+        image = np.full((h, w, 3), 60, dtype=np.uint8)
+        image[:, 4 * i : 4 * i + 4] = 255
+        made.append(image)
+    return made
+
+
+def test_a_video_has_its_frames_size_and_rate(tmp_path: Path) -> None:
+    path = video.write_video(tmp_path / "deep" / "video.mp4", frames(10), 24)
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        assert stream.codec_context.name in ("h264", "mpeg4")
+        assert stream.codec_context.pix_fmt == "yuv420p"
+        assert float(stream.average_rate or 0) == pytest.approx(24)
+        images = [f.to_ndarray(format="rgb24") for f in container.decode(video=0)]
+    assert len(images) == 10
+    for i, image in enumerate(images):
+        assert image.shape == (48, 64, 3)
+        assert image.mean(axis=(0, 2)).argmax() // 4 == i
+    assert [p.name for p in path.parent.iterdir()] == ["video.mp4"]
+
+
+def test_without_libx264_the_other_codec_is_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(av, "codecs_available", {"mpeg4"})
+    path = video.write_video(tmp_path / "video.mp4", frames(5), 10)
+    with av.open(str(path)) as container:
+        assert container.streams.video[0].codec_context.name == "mpeg4"
+        assert len(list(container.decode(video=0))) == 5
+    assert "has no libx264" in caplog.text
+
+
+def test_frames_that_make_no_video_are_refused_and_nothing_is_left(tmp_path: Path) -> None:
+    path = tmp_path / "video.mp4"
+    with pytest.raises(ValueError, match="a video needs even sides, found a frame of 63x48"):
+        video.write_video(path, frames(2, 48, 63), 24)
+    with pytest.raises(ValueError, match="have one size; found 32x48 after 64x48"):
+        video.write_video(path, [*frames(1), *frames(1, 48, 32)], 24)
+    with pytest.raises(ValueError, match=r"a video needs at least one frame: set export\.video_frames"):
+        video.write_video(path, [], 24)
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_turntable_keeps_distance_elevation_and_looks_at_the_origin() -> None:
+    cameras = orbit(30, distance=2.5, lowest=0.0, hw=(48, 64), focal=60.0)
+    path = camera_paths.turntable(cameras, range(30), 24, 256)
+    assert path.hw.tolist() == [[192, 256]] * 24
+    centre = path.c2w[:, :, 3].numpy()
+    np.testing.assert_allclose(np.linalg.norm(centre, axis=1), 2.5, rtol=1e-5)
+    np.testing.assert_allclose(centre[:, 2], 2.5 * 0.5, rtol=0.06)  # the mean height of that half sphere
+    angle = np.unwrap(np.arctan2(centre[:, 1], centre[:, 0]))
+    np.testing.assert_allclose(np.abs(np.diff(angle)), 2 * math.pi / 24, atol=0.02)
+    for i in range(24):
+        rotation = path.c2w[i, :, :3]
+        torch.testing.assert_close(rotation.T @ rotation, torch.eye(3), atol=1e-5, rtol=0)
+        assert torch.det(rotation) == pytest.approx(1, abs=1e-5)
+        torch.testing.assert_close(rotation[:, 2], -path.c2w[i, :, 3] / 2.5, atol=1e-5, rtol=0)
+        assert rotation[2, 1] < 0  # down points down
+    # the field of view is kept: half the width over the focal length
+    assert 128 / path.K[0, 0, 0] == pytest.approx(32 / 60)
+    assert path.K[0, 0, 2] == 128
+
+
+def test_the_path_swings_where_the_cameras_stand_on_one_side() -> None:
+    full = orbit(200, lowest=0.0)
+    front = [i for i in range(200) if full.c2w[i, 0, 3] > 1.0]
+    path = camera_paths.turntable(full, front, 40, 64)
+    limit = np.abs(np.arctan2(*full.c2w[front][:, [1, 0], 3].numpy().T)).max()
+    angle = np.abs(np.arctan2(path.c2w[:, 1, 3].numpy(), path.c2w[:, 0, 3].numpy()))
+    assert angle.max() <= limit + 0.1
+    assert angle.max() > 0.7 * limit
+
+
+@pytest.mark.parametrize("size", [31, 100, 256])
+def test_sides_are_even_and_odd_pixel_centres_are_kept(size: int) -> None:
+    cameras = orbit(4, hw=(33, 51), pixel_centre=0.0)
+    path = camera_paths.turntable(cameras, range(4), 3, size)
+    assert (path.hw % 2 == 0).all()
+    assert path.pixel_centre == 0.0
+    assert path.K[0, 0, 2] == path.hw[0, 1] / 2 - 0.5
+
+
+def test_one_camera_and_cameras_straight_above_make_a_path() -> None:
+    pose = torch.tensor([[[1.0, 0, 0, 0], [0, -1, 0, 0], [0, 0, -1, 3]]])  # above, looking down
+    K = torch.tensor([[[50.0, 0, 16], [0, 50, 16], [0, 0, 1]]])
+    path = camera_paths.turntable(Cameras(pose, K, torch.tensor([[32, 32]]), 0.5), [0], 5, 32)
+    assert torch.isfinite(path.c2w).all()
+    assert path.c2w[:, :, 3].norm(dim=-1).tolist() == pytest.approx([3] * 5)
+
+
+def forward_scene(ndc: Ndc | None = None) -> Scene:
+    """Nine cameras on a grid in the plane z = 0 that look along +z, at a box around the origin behind z = 0."""
+    grid = torch.tensor([[x, y] for x in (-1.0, 0, 1) for y in (-0.5, 0, 0.5)])
+    pose = torch.eye(4)[:3].repeat(9, 1, 1)
+    pose[:, :2, 3] = grid
+    pose[:, 2, 3] = -4.0 if ndc is None else 0.0
+    K = torch.tensor([[60.0, 0, 32], [0, 60, 24], [0, 0, 1]]).repeat(9, 1, 1)
+    cameras = Cameras(pose, K, torch.tensor([[48, 64]]).repeat(9, 1), 0.5, ndc)
+    scene = sphere_scene(SphereModel())
+    return replace(scene, cameras=cameras, splits={"train": tuple(range(9))}, near_far=(1.2, 20.0))
+
+
+def test_cameras_that_look_one_way_get_a_spiral() -> None:
+    path = camera_paths.camera_path(forward_scene(), "auto", 40, 64)
+    centre = path.c2w[:, :, 3]
+    assert centre[:, 0].abs().max() == pytest.approx(1.0, abs=0.02)
+    assert centre[:, 1].abs().max() == pytest.approx(0.5, abs=0.02)
+    assert torch.allclose(centre[:, 2], torch.tensor(-4.0), atol=1e-4)
+    # every camera looks at the origin, upright
+    ahead = path.c2w[:, :, 2]
+    assert torch.allclose(ahead, -centre / centre.norm(dim=1, keepdim=True), atol=1e-4)
+    assert (path.c2w[:, 1, 1] > 0.9).all()
+    # twice round
+    angle = np.unwrap(np.arctan2(centre[:, 1] / 0.5, centre[:, 0]))
+    assert abs(angle[-1] - angle[0]) > 3.5 * math.pi
+    turned = camera_paths.camera_path(forward_scene(), "turntable", 40, 64)
+    assert turned.c2w[:, :, 3].norm(dim=1).std() < 1e-4
+
+
+def test_normalised_device_coordinates_have_a_spiral_only() -> None:
+    ndc = Ndc(0.8, 0.8, 1.0)
+    path = camera_paths.camera_path(forward_scene(ndc), "turntable", 12, 64)
+    assert path.ndc == ndc
+    assert path.c2w[:, 2, 2].min() > 0.9
