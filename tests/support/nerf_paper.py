@@ -7,7 +7,8 @@ Sources, named in the docstrings:
 
 Nothing here or in ``nerf_paper_network`` (encoding and network) imports the package under test. Functions are pure:
 parameters are a dict of tensors, and random numbers are arguments. Every tensor keeps the type of its
-inputs, so the same code runs in float32 and float64.
+inputs, so the same code runs in float32 and float64. Compare gradients in float64: at ten octaves the rounding of
+float32 alone moves gradients of the early layers by about 1e-3 between two orders of the same sums.
 
 Axes: R rays, N samples of a pass, K knots (the sorted numbers along a ray that a pass is made from), M drawn knots.
 Knots and z are in units of the ray's direction, which need not be a unit vector: a point is o + z d.

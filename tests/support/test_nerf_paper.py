@@ -148,6 +148,23 @@ def test_a_narrow_share_is_drawn_at_the_left_or_inside() -> None:
     official, inside = paper.Convention(floor=1.0), replace(paper.SECTIONS, floor=1.0)
     close(paper.sample_pdf(bins, weights, u, official), [[1 + 2 * share / 4]])
     close(paper.sample_pdf(bins, weights, u, inside), [[1 + 2 / 4]], atol=1e-8)
+    # with least above the share the divisor is least: (share / 4) / 1e-5
+    wider = replace(inside, least=1e-5)
+    close(paper.sample_pdf(bins, weights, u, wider), [[1 + 2 * share / 4 / 1e-5]], atol=1e-9)
+
+
+def test_sections_divide_a_vanishing_share_by_1e_9() -> None:
+    # shares 2e10, 4, 2e10 of 4e10 + 4: the middle one is 1e-10
+    left, share = 2e10 / (4e10 + 4), 4 / (4e10 + 4)
+    bins, weights = f64([0.0, 1, 3, 4]), f64([2e10, 4, 2e10])
+    found = paper.sample_pdf(bins, weights, f64([left + share / 2]), EDGES)
+    close(found, [[1 + 2 * share / 2 / 1e-9]], atol=1e-6)
+
+
+def test_the_official_floor_is_1e_5() -> None:
+    # weights 1e-5, 0 become 2e-5, 1e-5: shares 2/3, 1/3
+    found = paper.sample_pdf(f64([0.0, 1, 2]), f64([1e-5, 0]), f64([1 / 3, 5 / 6]))
+    close(found, [[0.5, 1.5]])
 
 
 def test_even_numbers_include_both_ends() -> None:
@@ -224,6 +241,22 @@ def test_two_official_passes_by_hand() -> None:
     close(fine.z, [[0, 1, 1, 2, 2, 3]])
     close(fine.weights, [[3 / 4, 0, 3 / 16, 0, 3 / 64, 1 / 64]])
     close(fine.depth, [3 / 16 + 6 / 64 + 3 / 64])
+
+
+def test_an_opaque_official_pass_leaves_1e_10() -> None:
+    one = paper.one_pass(constant(1e4), SMALL, *RAY, f64([0.0, 1, 2]))
+    np.testing.assert_allclose(one.weights.numpy(), [[1, 1e-10, 1e-20]], rtol=1e-6)
+
+
+def test_both_passes_may_end_at_the_far_end() -> None:
+    # last intervals (2 - 1) * 2 and (2 - 1.5) * 2
+    to_far = replace(PLAIN, last=None)
+    coarse, fine = paper.two_pass(
+        constant(LN2 / 2), constant(LN2 / 2), SMALL, *RAY, f64([0.0, 1]), None,
+        convention=to_far, far=f64(2.0)[0, None], given_fine_knots=f64([0.0, 1, 1.5]),
+    )  # fmt: skip
+    close(coarse.weights, [[1 / 2, 1 / 4]])
+    close(fine.delta, [[2, 1, 1]])
 
 
 def test_noise_is_added_before_density_is_rectified() -> None:

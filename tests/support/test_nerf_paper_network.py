@@ -102,3 +102,14 @@ def test_without_directions_one_layer_gives_all() -> None:
     rgb, sigma = paper.field(weights, network, f64([2.0, 0, 0]), f64([1.0, 0, 0]))
     close(rgb, [[38, 76, 114]])
     close(sigma, [1 - 4 * 38])
+
+
+def test_scale_is_for_points_and_pi_for_both() -> None:
+    weights, _ = chain(direction=True)
+    waves = (paper.Feature("sin", 0, 0),)
+    network = paper.Network(waves, waves, scale=0.25, with_pi=True)
+    # the point's feature is sin(pi 0.25 * 2) = 1: h 2, 3, 10, 11, 12, then 10 + 12 + 1 = 23, 24, 25;
+    # the direction's is sin(pi / 2) = 1: view 2 * (1 - 25) + 100 - 1 = 51
+    rgb, sigma = paper.field(weights, network, f64([2.0, 0, 0]), f64([0.5, 0, 0]))
+    close(sigma, [2 * 25 - 100])
+    close(rgb, [[51, 102.5, -51]])
