@@ -20,7 +20,14 @@ class Choice:
 
 
 _DEFAULT = Choice("torch", "nothing was chosen yet: the plain PyTorch reference")
-_active: tuple[Choice, str] = (_DEFAULT, "isosweep.ops.reference")
+MODULES = {
+    "torch": "isosweep.ops.reference",
+    "cpu": "isosweep.ops.cpu.backend",
+    "cuda": "isosweep.ops.triton.backend",
+    "tcnn": "isosweep.ops.tcnn",
+}
+"""Backend -> the module with its kernels, imported where it is chosen."""
+_active: tuple[Choice, str] = (_DEFAULT, MODULES["torch"])
 
 
 def choose(backend: str, device: torch.device | str) -> Choice:
@@ -83,8 +90,8 @@ def use(backend: str, device: torch.device | str) -> Choice:
     global _active
     choice = choose(backend, device)
     if choice.name != "torch":
-        import_module(f"isosweep.ops.{choice.name}").warm_up()
-    _active = (choice, f"isosweep.ops.{'reference' if choice.name == 'torch' else choice.name}")
+        import_module(MODULES[choice.name]).warm_up()
+    _active = (choice, MODULES[choice.name])
     return choice
 
 
