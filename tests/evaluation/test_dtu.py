@@ -258,7 +258,7 @@ def test_memory_grows_with_the_surface_and_not_with_pairs_of_points() -> None:
     """A million faces, some of them stacked forty deep: peak memory of a process of its own, above its start."""
     code = """
         import resource, numpy as np
-        from isosweep import dtu
+        from isosweep.evaluation import dtu
         from isosweep.types import Mesh
         import scipy.io, scipy.spatial
         n = 708

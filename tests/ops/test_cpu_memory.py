@@ -10,7 +10,7 @@ from isosweep.ops.cpu import memory as cpu_memory
 
 CODE = """
 import resource, sys, torch
-from isosweep.ops.cpu_memory import keep_freed_memory
+from isosweep.ops.cpu.memory import keep_freed_memory
 if sys.argv[1] == "keep":
     print(keep_freed_memory())
 for _ in range(10):  # the heap grows, and freed neighbours join, until a block of this size fits

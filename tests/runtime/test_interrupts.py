@@ -13,7 +13,7 @@ from isosweep.runtime import interrupts
 
 CHILD = """
 import os, signal, sys, time
-from isosweep import interrupts
+from isosweep.runtime import interrupts
 from isosweep.record import RunPreempted, RunTimeout
 before = []
 signal.signal(signal.SIGUSR2, lambda number, frame: before.append(number))

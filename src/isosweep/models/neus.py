@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from isosweep.config import schedules
-from isosweep.fields import finite_difference as finite_difference
+from isosweep.fields import finite_difference
 from isosweep.fields.color import ColorField
 from isosweep.fields.opacity import crossing_opacity
 from isosweep.fields.surface import SurfaceField
