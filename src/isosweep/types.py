@@ -14,7 +14,7 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 
@@ -73,7 +73,10 @@ class Batch:
     rgb: Float[Tensor, "r 3"]
     mask: Float[Tensor, " r"] | None = None
     """Foreground coverage in [0, 1]; None where training must not see masks."""
-    extras: Mapping[str, Tensor] = field(default_factory=dict)
+    points: Float[Tensor, "p 3"] | None = None
+    """Structure-from-motion points seen in the batch's views; None where no loss term reads them."""
+    ray_extras: Mapping[str, Tensor] = field(default_factory=dict)
+    """What else is known of each ray; first axis R."""
 
 
 @dataclass(frozen=True)
@@ -91,11 +94,35 @@ class Samples:
 
 
 @dataclass(frozen=True)
+class Level:
+    """One round of samples along the rays beside the final one: a coarse pass, a proposal, a background.
+
+    ``weights`` carry a gradient. What was not composited from the round is None (a proposal has no colour).
+    """
+
+    samples: Samples
+    weights: Float[Tensor, " s"]
+    rgb: Float[Tensor, "r 3"] | None = None
+    """Composited over the rays' background."""
+    opacity: Float[Tensor, " r"] | None = None
+    depth: Float[Tensor, " r"] | None = None
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """What a sampler returns: where the model is evaluated, and the rounds that led there, by name."""
+
+    samples: Samples
+    levels: Mapping[str, Level] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class RenderOut:
     """What a model returns for a batch of rays. Fields that were not wanted are None.
 
     Per ray: rgb, opacity, depth (distance along the ray, weighted mean over opacity), normal
-    (unit where opacity > 0). Per sample: the rest.
+    (unit where opacity > 0), ray_extras. Per sample: samples, weights, sdf, sdf_grad, laplacian,
+    sample_extras. Per point of the batch: point_level.
     """
 
     rgb: Float[Tensor, "r 3"]
@@ -107,28 +134,30 @@ class RenderOut:
     sdf: Float[Tensor, " s"] | None = None
     sdf_grad: Float[Tensor, "s 3"] | None = None
     laplacian: Float[Tensor, " s"] | None = None
-    background_samples: Samples | None = None
-    background_weights: Float[Tensor, " b"] | None = None
-    extras: Mapping[str, Tensor] = field(default_factory=dict)
+    point_level: Float[Tensor, " p"] | None = None
+    """The model's level function at ``Batch.points``."""
+    levels: Mapping[str, Level] = field(default_factory=dict)
+    """The other rounds of samples, by name: 'coarse', 'background'."""
+    ray_extras: Mapping[str, Tensor] = field(default_factory=dict)
+    """What else a model composites along rays; first axis R."""
+    sample_extras: Mapping[str, Tensor] = field(default_factory=dict)
+    """What else a field or colour head returns at samples; first axis S."""
+
+    @property
+    def n_samples(self) -> int:
+        """Samples of all rounds: what a batch costs."""
+        return len(self.samples) + sum(len(level.samples) for level in self.levels.values())
 
 
 @dataclass(frozen=True)
 class Knobs:
-    """Everything of a model that depends on the step, as tensors on the model's device.
+    """What of a model depends on the step: each model adds its own, as tensors on ``device``.
 
     Derived from the step alone, so that resuming, evaluating and exporting need no replay.
     """
 
     step: int
-    cos_anneal: Float[Tensor, ""]
-    """NeuS' a in [0, 1]: 0 keeps gradients alive behind the surface, 1 is the exact formula."""
-    sharpness_cap: Float[Tensor, ""]
-    """Upper bound of NeuS' s; inf where it is not modulated."""
-    fd_eps: Float[Tensor, ""]
-    """Half the finite-difference stencil, normalised units."""
-    window: Float[Tensor, " d"] | None = None
-    """Weight of each foreground encoding feature; None where all are one."""
-    background_window: Float[Tensor, " d"] | None = None
+    device: torch.device
 
 
 @runtime_checkable
@@ -236,7 +265,3 @@ class Scores:
     """Whatever makes the numbers comparable: split, background, quantised, pixel centre, samples."""
     reasons: Mapping[str, str] = field(default_factory=dict)
     """metric -> why it is None."""
-
-
-Occupied = Bool[Tensor, "g g g"]
-"""Occupancy bits of the box [-r, r]^3, indexed [z, y, x]."""

@@ -72,8 +72,9 @@ def test_points_are_those_that_the_views_of_the_rays_see():
     both = targets.draw(torch.tensor([3, 1]), 2000, g)[:, 0]
     assert (both > 0.3).float().mean() == pytest.approx(0.5, abs=0.05)
     b = draw(scene, 64, "dataset", 0.0, g, CPU, targets, 32)
-    assert b.extras["points"].shape[1] == 3
-    assert draw(scene, 64, "dataset", 0.0, g, CPU).extras == {}
+    assert b.points is not None
+    assert b.points.shape[1] == 3
+    assert draw(scene, 64, "dataset", 0.0, g, CPU).points is None
 
 
 def test_points_without_views_are_anyones_and_points_outside_are_none():

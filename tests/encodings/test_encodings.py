@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from isosweep.encodings.base import Encoding
 from isosweep.encodings.directions import DirectionFrequency, SphericalHarmonics
 from isosweep.encodings.frequency import Frequency
 from isosweep.encodings.hashgrid import HashGrid
@@ -34,6 +35,42 @@ def test_the_pullback_is_the_transposed_jacobian(name, step):
     g = torch.randn_like(y)
     (expected,) = torch.autograd.grad(encoding(u, window), u, g)
     torch.testing.assert_close(pullback(g), expected)
+
+
+class PlainGrid(HashGrid):
+    """A hash grid that leaves the pullback to autograd, as an encoding of the user's own may."""
+
+    with_pullback = Encoding.with_pullback
+
+
+def test_without_a_pullback_of_its_own_autograd_makes_it():
+    settings = {"n_levels": 3, "log2_size": 8, "base_resolution": 4, "init": 0.5, "start_level": 2}
+    torch.manual_seed(0)
+    own, plain = HashGrid(**settings).double(), PlainGrid(**settings).double()
+    plain.load_state_dict(own.state_dict())
+    u, window = torch.rand(9, 3, dtype=torch.float64), own.window(0, 100)
+    grads = []
+    for encoding in (own, plain):
+        y, pullback = encoding.with_pullback(u, window)
+        g = torch.linspace(-1, 1, y.numel(), dtype=torch.float64).reshape(y.shape).requires_grad_()
+        normal = pullback(g)
+        (normal.square().sum() + y.square().sum()).backward()
+        assert encoding.table.grad is not None
+        assert g.grad is not None
+        grads.append((y.detach(), normal.detach(), g.grad, encoding.table.grad))
+    for expected, found in zip(*grads, strict=True):
+        torch.testing.assert_close(found, expected)
+
+
+def test_autograds_pullback_works_without_gradients_and_keeps_nothing():
+    plain = PlainGrid(n_levels=2, log2_size=6, base_resolution=4, init=0.5)
+    u = torch.rand(5, 3)
+    with torch.no_grad():
+        y, pullback = plain.with_pullback(u)
+        normal = pullback(torch.ones_like(y))
+    assert not y.requires_grad
+    assert not normal.requires_grad
+    torch.testing.assert_close(normal, HashGrid.with_pullback(plain, u)[1](torch.ones_like(y)).detach())
 
 
 @pytest.mark.parametrize("name", encodings())

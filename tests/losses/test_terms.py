@@ -83,9 +83,9 @@ def test_sparsity_and_curvature_by_hand():
 
 
 def test_sfm_is_the_mean_distance_at_the_points():
-    o = out(extras={"point_sdf": torch.tensor([0.5, -0.25, 0.0, 0.25])})
+    o = out(point_level=torch.tensor([0.5, -0.25, 0.0, 0.25]))
     assert float(terms.sfm(o, batch())) == pytest.approx(0.25)
-    assert float(terms.sfm(out(extras={"point_sdf": torch.zeros(0)}), batch())) == 0
+    assert float(terms.sfm(out(point_level=torch.zeros(0)), batch())) == 0
 
 
 def test_points_are_drawn_only_where_a_term_reads_them():
@@ -94,13 +94,13 @@ def test_points_are_drawn_only_where_a_term_reads_them():
     weighed["sfm"]["weight"] = 0.1
     loss = TotalLoss(weighed, points=7)
     assert loss.points == 7
-    loss.check("neus", frozenset({"rgb", "extras.point_sdf"}), has_points=True)
+    loss.check("neus", frozenset({"rgb", "point_level"}), has_points=True)
     with pytest.raises(
         ValueError, match=r"loss term 'sfm' reads structure-from-motion points .*loss\.terms\.sfm"
     ):
-        loss.check("neus", frozenset({"rgb", "extras.point_sdf"}), has_points=False)
+        loss.check("neus", frozenset({"rgb", "point_level"}), has_points=False)
     with pytest.raises(
-        ValueError, match=r"'sfm' reads \['extras.point_sdf'\], which model 'nerf' does not return"
+        ValueError, match=r"'sfm' reads \['point_level'\], which model 'nerf' does not return"
     ):
         loss.check("nerf", frozenset({"rgb"}))
 

@@ -9,6 +9,7 @@ from torch import nn
 from isosweep.encodings.frequency import Frequency
 from isosweep.fields.color import ColorField
 from isosweep.fields.density import DensityField, truncated_exp
+from isosweep.fields.shading import Shade
 from isosweep.models.nerf import NeRF
 from isosweep.samplers.hierarchical import Hierarchical, UpSample
 from isosweep.samplers.occupancy import OccupancyGrid
@@ -28,7 +29,7 @@ class Slab(DensityField):
 
 class Red(nn.Module):
     def forward(self, feature, dirs, unit_points=None, normals=None, ray_index=None):
-        return torch.tensor([1.0, 0.0, 0.0]).expand(len(feature), 3)
+        return Shade(torch.tensor([1.0, 0.0, 0.0]).expand(len(feature), 3))
 
 
 def nerf(sampler, density=Slab) -> NeRF:
@@ -45,7 +46,7 @@ def down_z(n: int = 1) -> Rays:
 @pytest.mark.parametrize("sampler", [Uniform(2000), Hierarchical(200, 200), OccupancyGrid(resolution=32)])
 def test_a_slab_absorbs_exponentially(sampler):
     model = nerf(sampler)
-    model.update(0, 1, torch.Generator().manual_seed(0))
+    model.update(model.knobs(0, 1), torch.Generator().manual_seed(0))
     with torch.no_grad():
         out = model(down_z(), model.knobs(0, 1), frozenset())
     expected = 1 - math.exp(-3.0 * 0.5)

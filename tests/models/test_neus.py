@@ -69,7 +69,7 @@ def test_section_alpha_by_hand():
 def test_the_sphere_renders_to_its_depth_normal_and_opacity(sampler):
     model = neus(sampler=sampler)
     knobs = model.knobs(10, 10)
-    model.update(0, 10, torch.Generator().manual_seed(0))
+    model.update(model.knobs(0, 10), torch.Generator().manual_seed(0))
     x = [0.0, 0.2, 0.4, 0.9]
     with torch.no_grad():
         out = model(rays(x), knobs, frozenset({"normal"}))
@@ -85,7 +85,7 @@ def test_the_sphere_renders_to_its_depth_normal_and_opacity(sampler):
 def test_hollow_occupancy_keeps_the_surface_and_drops_the_inside():
     model = neus(sampler=OccupancyGrid(resolution=32))
     for step in (0, 16):
-        model.update(step, 1000, torch.Generator().manual_seed(0))
+        model.update(model.knobs(step, 1000), torch.Generator().manual_seed(0))
     occupied = model.sampler.occupied
     axis = (torch.arange(32) + 0.5) / 16 - 1
     z, y, x = torch.meshgrid(axis, axis, axis, indexing="ij")
@@ -93,7 +93,7 @@ def test_hollow_occupancy_keeps_the_surface_and_drops_the_inside():
     assert occupied[distance < 0.03].all()
     assert not occupied[distance > 0.3].any()
     solid = neus(sampler=OccupancyGrid(resolution=32), occupancy="solid")
-    solid.update(0, 1000, torch.Generator().manual_seed(0))
+    solid.update(solid.knobs(0, 1000), torch.Generator().manual_seed(0))
     assert solid.sampler.occupied[16, 16, 16]
     assert not occupied[16, 16, 16]
 
@@ -121,12 +121,6 @@ def test_every_parameter_learns_from_the_render(encoding, gradient):
     for name, p in model.named_parameters():
         assert p.grad is not None, name
         assert p.grad.abs().sum() > 0, name
-
-
-def test_parameter_groups_hold_everything_once():
-    groups = neus(SurfaceField, background=True).param_groups()
-    assert set(groups) == {"networks", "sharpness", "background", "background_tables"}
-    assert sum(map(len, groups.values())) == len(list(neus(SurfaceField, background=True).parameters()))
 
 
 def test_sharpness_is_clipped_and_capped():
@@ -160,7 +154,8 @@ def test_rays_that_meet_nothing_still_render_the_background():
         out = model(rays([0.0, 5.0]), model.knobs(0, 1), frozenset())
     assert len(out.samples) == 0
     assert torch.isfinite(out.rgb).all()
-    assert len(out.background_samples) == 16
+    assert len(out.levels["background"].samples) == 16
+    assert out.n_samples == 16
 
 
 def test_a_starved_batch_is_rescued_in_training_only():

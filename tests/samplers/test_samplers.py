@@ -14,7 +14,7 @@ def rays(n: int) -> Rays:
 
 def test_uniform_sections_tile_the_interval_and_skip_missing_rays():
     near, far = torch.tensor([1.0, 2.0, 0.0]), torch.tensor([3.0, 2.0, 0.0])
-    s = Uniform(4).sample(rays(3), near, far, 0.1, Probe(), None)
+    s = Uniform(4).sample(rays(3), near, far, 0.1, Probe(), None).samples
     torch.testing.assert_close(s.t, torch.tensor([1.25, 1.75, 2.25, 2.75]))
     torch.testing.assert_close(s.dt, torch.full((4,), 0.5))
     assert s.offsets.tolist() == [0, 4, 4, 4]
@@ -35,7 +35,7 @@ def test_up_sampling_gathers_at_the_surface():
     sampler = UpSample(32, 64, 4)
     s = sampler.sample(
         rays(2), torch.full((2,), 2.0), torch.full((2,), 4.0), 0.1, Probe(level=lambda p: 0.2 - p[:, 2]), None
-    )
+    ).samples
     assert len(s) == 2 * (32 + 64)
     near = ((s.t - 3.2).abs() < 0.05).float().mean()
     assert near > 0.4

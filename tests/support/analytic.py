@@ -10,9 +10,7 @@ from torch import Tensor
 from isosweep import geometry
 from isosweep.types import Cameras, Knobs, Mesh, Rays, RenderOut, Samples, Scene
 
-KNOBS = Knobs(
-    step=0, cos_anneal=torch.tensor(1.0), sharpness_cap=torch.tensor(math.inf), fd_eps=torch.tensor(1e-3)
-)
+KNOBS = Knobs(step=0, device=torch.device("cpu"))
 
 
 def orbit(

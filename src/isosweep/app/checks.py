@@ -49,19 +49,19 @@ def check_scene(cfg: DictConfig, scene: Scene, loss: TotalLoss, model: Model, na
     if cfg.eval.geometry:
         evaluate.require_official(scene, OmegaConf.to_object(cfg.eval))  # pyright: ignore[reportArgumentType]
     loss.check(name, model.provides, has_masks=scene.use_masks, has_points=has_points(scene))
-    if scene.cameras.ndc is not None and "background_weights" in model.provides:
+    if scene.cameras.ndc is not None and model.background is not None:
         raise ConfigError(
             "dataset.ndc=true holds everything up to infinity in the box, and there is nothing behind it for the "
             f"background of model '{name}': use model=nerf, or dataset.ndc=false"
         )
-    if scene.cameras.ndc is not None and "sdf" in model.provides:
+    if scene.cameras.ndc is not None and model.is_surface:
         log.warning(
             "dataset.ndc=true is projective: the distances of model '%s' are none in the world, and there will be no "
             "mesh. Use model=nerf, or dataset.ndc=false",
             name,
         )
     opaque = not scene.composite and not scene.images.is_alpha
-    behind = "background_weights" in model.provides
+    behind = model.background is not None
     if opaque and not behind and scene.cameras.ndc is None:
         log.warning(
             "nothing models the background of these photographs: model '%s' has to build it inside its box, "

@@ -17,11 +17,13 @@ from isosweep.app.run import load_scene
 from isosweep.config.check import ConfigError
 from isosweep.config.errors import did_you_mean
 from isosweep.config.names import identify, label
+from isosweep.config.settings import OptimSettings
 from isosweep.evaluation import evaluate
 from isosweep.models.base import Model
 from isosweep.record import CHECKPOINTS
 from isosweep.rendering.views import Views, truth_image
 from isosweep.training import checkpoint
+from isosweep.training.optimizer import parameter_groups
 from isosweep.types import Cameras, Scene
 
 log = logging.getLogger("isosweep")
@@ -172,7 +174,7 @@ def look(cfg: DictConfig) -> None:
     model = build_model(cfg, where.device)
     loss = build_loss(cfg, model, names["model"])
     if part == "model":
-        log.info("%s\n%s", model, parameter_table(model))
+        log.info("%s\n%s", model, parameter_table(model, settings.optim))
         terms = ", ".join(f"{name} {weight}" for name, (weight, _) in loss.terms.items())
         log.info("loss: %s; it reads %s", terms, ", ".join(sorted(loss.wants)))
         return
@@ -202,9 +204,10 @@ def look(cfg: DictConfig) -> None:
     log.info("view %s\n%s\npicture  %s", scene.names[view], summary(scores.values, scores.reasons), path)
 
 
-def parameter_table(model: Model) -> str:
+def parameter_table(model: Model, settings: OptimSettings) -> str:
     """Every parameter with its group, shape and size, and a sum a group."""
-    owner = {id(p): group for group, members in model.param_groups().items() for p in members}
+    groups = parameter_groups(model, settings)
+    owner = {id(p): str(group["name"]) for group in groups for p in group["params"]}  # pyright: ignore[reportGeneralTypeIssues]
     rows = [
         (owner[id(p)], n, "x".join(map(str, p.shape)) or "1", p.numel()) for n, p in model.named_parameters()
     ]

@@ -53,7 +53,7 @@ def training_steps(
 
     def steps() -> None:
         for step in range(LONG_AGO, LONG_AGO + UPDATE_EVERY):
-            model.update(step, 2 * LONG_AGO, generator)
+            model.update(model.knobs(step, 2 * LONG_AGO), generator)
             out = model(batch, knobs, loss.wants, generator)
             total, _ = loss(out, target, step, 2 * LONG_AGO)
             optimizer.zero_grad(set_to_none=True)

@@ -39,6 +39,8 @@ class OptimSettings:
     lr_networks: float = 1e-2
     lr_sharpness: float = 8e-3
     lr_background: float = 1e-2  # every parameter of a background model but its tables
+    # pattern of parameter names -> rate in place of the ones above, e.g. {"coarse.*": 1e-3}; the last that fits
+    rates: dict[str, float] = field(default_factory=dict)
     betas: list[float] = field(default_factory=lambda: [0.9, 0.99])
     eps: float = 1e-15
     weight_decay: float = 0.0  # networks only, never tables or sharpness

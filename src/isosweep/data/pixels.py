@@ -31,7 +31,7 @@ def draw(
         background: 'random' (one colour a ray, only where training may see the masks, else the
             scene's own), 'white', 'black' or 'dataset' (the colour that scores are taken on).
         crop: side of the central part of the image that is drawn from; 0 for all of it.
-        points: the scene's structure-from-motion points; ``n_points`` of them become ``extras['points']``.
+        points: the scene's structure-from-motion points; ``n_points`` of them become ``Batch.points``.
         working: where a large scene's pixels are drawn from, unless they are cropped.
     """
     if working is None or crop > 0:
@@ -43,8 +43,8 @@ def draw(
     if scene.composite and mask is not None:
         rgb = rgb * mask[:, None] + behind * (1 - mask[:, None])
     rays = pixel_rays(scene.cameras, view, row, col, behind)
-    extras = {} if points is None else {"points": points.draw(view, n_points, generator)}
-    return Batch(rays=rays, rgb=rgb, mask=mask if scene.use_masks else None, extras=extras)
+    drawn = None if points is None else points.draw(view, n_points, generator)
+    return Batch(rays=rays, rgb=rgb, mask=mask if scene.use_masks else None, points=drawn)
 
 
 @final

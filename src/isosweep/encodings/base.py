@@ -4,6 +4,7 @@ point gradients as an ordinary, once differentiable output."""
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -40,12 +41,25 @@ class Encoding(nn.Module, ABC):
     ) -> Float[Tensor, "s d"]:
         """Features of each point, multiplied by ``window``."""
 
-    @abstractmethod
     def with_pullback(
         self, u: Float[Tensor, "s 3"], window: Float[Tensor, " d"] | None = None
     ) -> tuple[Float[Tensor, "s d"], Pullback]:
         """Features, and the map g -> J^T g with J = d features / d u.
 
         The map's result can be differentiated once with respect to ``g`` and to the encoding's
-        parameters, so a loss on a normal needs no second backward pass.
+        parameters. Here autograd makes it, which costs a second backward pass in a loss on normals; an
+        encoding that knows its Jacobian overrides this with a map of first order.
         """
+        training = torch.is_grad_enabled()
+        with torch.enable_grad():
+            place = u if u.requires_grad else u.detach().requires_grad_()
+            features = self(place, window)
+
+        def pullback(g: Float[Tensor, "s d"]) -> Float[Tensor, "s 3"]:
+            with torch.enable_grad():
+                (found,) = torch.autograd.grad(
+                    features, place, g, create_graph=training, retain_graph=True, materialize_grads=True
+                )
+            return found
+
+        return (features if training else features.detach()), pullback

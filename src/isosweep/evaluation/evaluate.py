@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from isosweep.config.settings import EvalSettings
 from isosweep.evaluation import dtu, image_metrics, surface_metrics
@@ -37,7 +36,6 @@ def validate(
     knobs: Knobs,
     n_views: int,
     chunk: int = 8192,
-    device: torch.device | str | None = None,
 ) -> float | None:
     """Mean PSNR of ``n_views`` evenly spaced views of the validation split (0: all); None without a split.
 
@@ -46,7 +44,7 @@ def validate(
     views = spaced(scene.splits.get("val", ()), n_views or None)
     values = []
     for view in views:
-        out, chunk = render_chunked(model, scene.cameras, view, knobs, scene.background, chunk, device)
+        out, chunk = render_chunked(model, scene.cameras, view, knobs, scene.background, chunk)
         values.append(image_metrics.psnr(out["rgb"], truth_image(scene, view)[0]).value)
     return float(np.mean(values)) if values else None
 
@@ -57,7 +55,6 @@ def evaluate(
     knobs: Knobs,
     settings: EvalSettings,
     mesh: Mesh | None = None,
-    device: torch.device | str | None = None,
     *,
     no_mesh: str = "no mesh was extracted",
     on_view: OnView | None = None,
@@ -75,7 +72,7 @@ def evaluate(
     """
     views = _views(scene, settings)
     board = Board()
-    scorer = ViewScorer(settings.lpips, torch.device(knobs.cos_anneal.device if device is None else device))
+    scorer = ViewScorer(settings.lpips, knobs.device)
     if scorer.why is not None:
         log.warning("no LPIPS: %s", scorer.why)
     prefix = (
@@ -88,7 +85,7 @@ def evaluate(
     chunk = settings.chunk
     for view in views:
         interrupts.check()
-        out, chunk = render_chunked(model, scene.cameras, view, knobs, scene.background, chunk, device)
+        out, chunk = render_chunked(model, scene.cameras, view, knobs, scene.background, chunk)
         pred = image_metrics.quantised(out["rgb"]) if settings.quantise else out["rgb"]
         truth, mask = truth_image(scene, view)
         for name, score in scorer(pred, truth, mask if settings.masked else None).items():

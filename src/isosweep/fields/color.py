@@ -4,10 +4,11 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from isosweep.fields.mlp import MLP
+from isosweep.fields.mlp import MLP, at_least_float32
+from isosweep.fields.shading import Shade, ShadingHead
 
 
-class ColorField(nn.Module):
+class ColorField(ShadingHead):
     """sigmoid(MLP([feature, normal, point, encoded direction])), each part optional but the first.
 
     Args:
@@ -40,11 +41,8 @@ class ColorField(nn.Module):
         unit_points: Float[Tensor, "s 3"] | None = None,
         normals: Float[Tensor, "s 3"] | None = None,
         ray_index: Int64[Tensor, " s"] | None = None,
-    ) -> Float[Tensor, "s 3"]:
-        """Linear-response RGB in [0, 1]. ``unit_points`` are x / radius, ``normals`` unit.
-
-        ``dirs`` are one a sample, or with ``ray_index`` one a ray, so that each is encoded once.
-        """
+    ) -> Shade:
+        """The arguments are those of ``ShadingHead``; each ray's direction is encoded once."""
         parts = [feature]
         if self.use_normal:
             parts.append(_required(normals, "normals"))
@@ -53,7 +51,7 @@ class ColorField(nn.Module):
         if self.direction is not None:
             encoded = self.direction(dirs)
             parts.append(encoded if ray_index is None else encoded[ray_index])
-        return torch.sigmoid(self.mlp(torch.cat(parts, dim=-1)).float())
+        return Shade(torch.sigmoid(at_least_float32(self.mlp(torch.cat(parts, dim=-1)))))
 
 
 def _required(value: Tensor | None, name: str) -> Tensor:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from isosweep.encodings.base import Encoding
-from isosweep.fields.mlp import MLP
+from isosweep.fields.mlp import MLP, at_least_float32
 
 
 class _TruncatedExp(torch.autograd.Function):
@@ -63,5 +63,5 @@ class DensityField(nn.Module):
     ) -> tuple[Float[Tensor, " s"], Float[Tensor, "s f"]]:
         """Density (>= 0, float32) and feature at points in [0, 1]^3."""
         feature = self.mlp(self.encoding(u, window))
-        raw = feature[:, 0].float() + self.bias
+        raw = at_least_float32(feature[:, 0]) + self.bias
         return (truncated_exp(raw) if self.activation == "exp" else F.softplus(raw)), feature

@@ -9,6 +9,11 @@ from torch import Tensor, nn
 from isosweep import ops
 
 
+def at_least_float32(x: Tensor) -> Tensor:
+    """``x`` in float32 where autocast has made it half precision; float64 stays."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
 class MLP(nn.Module):
     """Linear layers with ReLU between them; the input joins again at the layers in ``skips``.
 

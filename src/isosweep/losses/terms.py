@@ -1,7 +1,8 @@
 """Loss terms: plain functions of what was rendered and what was photographed, each one scalar.
 
 Shapes: R rays, S packed samples. ``needs`` names the RenderOut fields and Batch fields a term
-reads ('batch.mask', 'batch.extras.points'), so that a config is checked before anything is loaded.
+reads ('batch.mask', 'batch.points'), so that a config is checked before anything is loaded. A term with an
+argument ``level`` reads its fields of that round of samples ('coarse', 'background') instead of the final one.
 """
 
 from collections.abc import Callable
@@ -12,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from isosweep.types import Batch, RenderOut, Samples
+from isosweep.types import Batch, Level, RenderOut, Samples
 
 Term = Callable[..., Tensor]
 _T = TypeVar("_T")
@@ -29,21 +30,21 @@ def needs(*fields: str) -> Callable[[Term], Term]:
 
 
 @needs("rgb")
-def rgb_l1(out: RenderOut, batch: Batch) -> Tensor:
+def rgb_l1(out: RenderOut, batch: Batch, level: str | None = None) -> Tensor:
     """Mean |C - C*| over rays and channels (NeuS)."""
-    return (out.rgb - batch.rgb).abs().mean()
+    return (_rgb(out, level) - batch.rgb).abs().mean()
 
 
 @needs("rgb")
-def rgb_mse(out: RenderOut, batch: Batch) -> Tensor:
+def rgb_mse(out: RenderOut, batch: Batch, level: str | None = None) -> Tensor:
     """Mean (C - C*)^2 over rays and channels (NeRF)."""
-    return (out.rgb - batch.rgb).square().mean()
+    return (_rgb(out, level) - batch.rgb).square().mean()
 
 
 @needs("rgb")
-def rgb_smooth_l1(out: RenderOut, batch: Batch) -> Tensor:
+def rgb_smooth_l1(out: RenderOut, batch: Batch, level: str | None = None) -> Tensor:
     """Huber loss with its corner at 1, mean over rays and channels (nerfacc, instant-nsr-pl's NeRF)."""
-    return F.smooth_l1_loss(out.rgb, batch.rgb)
+    return F.smooth_l1_loss(_rgb(out, level), batch.rgb)
 
 
 @needs("sdf_grad")
@@ -58,16 +59,16 @@ def eikonal(out: RenderOut, batch: Batch) -> Tensor:
 
 
 @needs("opacity", "batch.mask")
-def mask(out: RenderOut, batch: Batch) -> Tensor:
+def mask(out: RenderOut, batch: Batch, level: str | None = None) -> Tensor:
     """Binary cross-entropy of opacity and mask, opacity clamped to [1e-3, 1 - 1e-3] (NeuS)."""
-    opacity = out.opacity.clamp(1e-3, 1 - 1e-3)
+    opacity = _opacity(out, level).clamp(1e-3, 1 - 1e-3)
     return F.binary_cross_entropy(opacity, _required(batch.mask).clamp(0.0, 1.0))
 
 
 @needs("opacity")
-def opacity_entropy(out: RenderOut, batch: Batch) -> Tensor:
+def opacity_entropy(out: RenderOut, batch: Batch, level: str | None = None) -> Tensor:
     """Mean binary entropy of the opacity: pushes rays to all or nothing (instant-nsr-pl's 'opaque')."""
-    o = out.opacity.clamp(1e-3, 1 - 1e-3)
+    o = _opacity(out, level).clamp(1e-3, 1 - 1e-3)
     return -(o * o.log() + (1 - o) * (1 - o).log()).mean()
 
 
@@ -84,26 +85,27 @@ def curvature(out: RenderOut, batch: Batch) -> Tensor:
     return _mean(_required(out.laplacian).abs())
 
 
-@needs("extras.point_sdf", "batch.extras.points")
+@needs("point_level", "batch.points")
 def sfm(out: RenderOut, batch: Batch) -> Tensor:
     """Mean |f(p)| over structure-from-motion points seen in the batch's views (L_SDF of
     Geo-NeuS, Fu et al. 2022).
 
     The surface passes through what was triangulated; f is 0 there. 0 where no point lies in the box.
     """
-    return _mean(out.extras["point_sdf"].abs())
+    return _mean(_required(out.point_level).abs())
 
 
 @needs("weights", "samples")
-def distortion(out: RenderOut, batch: Batch) -> Tensor:
-    """Mip-NeRF 360's distortion of the foreground samples, mean over rays."""
-    return ray_distortion(out.weights, out.samples)
+def distortion(out: RenderOut, batch: Batch, level: str | None = None) -> Tensor:
+    """Mip-NeRF 360's distortion of the samples in the box, or of a level's; mean over rays."""
+    found = _at(out, level)
+    return ray_distortion(found.weights, found.samples)
 
 
-@needs("background_weights", "background_samples")
+@needs("levels.background.weights", "levels.background.samples")
 def background_distortion(out: RenderOut, batch: Batch) -> Tensor:
     """Mip-NeRF 360's distortion of the background samples, mean over rays."""
-    return ray_distortion(_required(out.background_weights), _required(out.background_samples))
+    return distortion(out, batch, level="background")
 
 
 def ray_distortion(weights: Float[Tensor, " s"], samples: Samples) -> Float[Tensor, ""]:
@@ -135,6 +137,18 @@ def ray_distortion(weights: Float[Tensor, " s"], samples: Samples) -> Float[Tens
     own = weights.square() * length / 3
     per_ray = torch.zeros(n_rays, dtype=weights.dtype, device=weights.device)
     return per_ray.index_add(0, index, pairs + own).sum() / (counts > 0).sum().clamp_min(1)
+
+
+def _at(out: RenderOut, level: str | None) -> RenderOut | Level:
+    return out if level is None else out.levels[level]
+
+
+def _rgb(out: RenderOut, level: str | None) -> Float[Tensor, "r 3"]:
+    return _required(_at(out, level).rgb)
+
+
+def _opacity(out: RenderOut, level: str | None) -> Float[Tensor, " r"]:
+    return _required(_at(out, level).opacity)
 
 
 def _mean(values: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from torch import Tensor
 from isosweep.config import schedules
 from isosweep.types import Batch, RenderOut
 
-POINTS = "batch.extras.points"
+POINTS = "batch.points"
 
 
 class NonFiniteLoss(ArithmeticError):
@@ -46,9 +46,13 @@ class TotalLoss:
             )
 
     def needs(self, name: str) -> frozenset[str]:
-        """RenderOut and Batch fields that one active term reads."""
+        """RenderOut and Batch fields that one active term reads: ``levels.<level>.<field>`` where it names a level."""
         fn = self.terms[name][1]
-        return getattr(fn, "func", fn).needs
+        fields = getattr(fn, "func", fn).needs
+        level = getattr(fn, "keywords", {}).get("level")
+        if level is None:
+            return fields
+        return frozenset(f if f.startswith("batch.") else f"levels.{level}.{f}" for f in fields)
 
     @property
     def wants(self) -> frozenset[str]:

@@ -3,11 +3,12 @@
 Symbols: P points, N vertices, F faces.
 """
 
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
 from jaxtyping import Float
+from torch import Tensor
 
 from isosweep.config.settings import ExportSettings
 from isosweep.meshes.marching_cubes import extract as extract_mesh
@@ -17,11 +18,11 @@ from isosweep.types import Knobs, Mesh, Scene
 
 @runtime_checkable
 class Surface(Protocol):
-    """What is needed of a model: ``level(points, knobs)`` and ``color(points, dirs, knobs)``."""
+    """What is needed of a model (models/base.py) to extract its surface."""
 
-    def level(self, points: Any, knobs: Any) -> Any: ...
+    def level(self, points: Tensor, knobs: Knobs) -> Tensor: ...
 
-    def color(self, points: Any, dirs: Any, knobs: Any) -> Any: ...
+    def color(self, points: Tensor, dirs: Tensor, knobs: Knobs) -> Tensor: ...
 
 
 def export_mesh(
@@ -29,14 +30,13 @@ def export_mesh(
     scene: Scene,
     knobs: Knobs,
     settings: ExportSettings,
-    device: torch.device | str | None = None,
 ) -> Mesh:
     """The surface in world units, normals outward, with the colour seen along the inward normal.
 
     ``settings.level`` is an iso value of ``model.level`` (None: 0, the model's own surface): a distance
     for a signed distance field. Raises ValueError where the level set is empty or the field not finite.
     """
-    where = torch.device(knobs.cos_anneal.device if device is None else device)
+    where = knobs.device
     mesh = extract_mesh(
         lambda points: model.level(points, knobs),
         scene.radius,

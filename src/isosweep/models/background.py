@@ -13,9 +13,9 @@ from isosweep.encodings.base import Encoding
 from isosweep.fields.color import ColorField
 from isosweep.fields.density import DensityField
 from isosweep.geometry import contract
-from isosweep.models.base import render, sample_points
+from isosweep.models.compositing import composite, density_alpha, sample_points
 from isosweep.samplers.base import pack
-from isosweep.types import Rays, Samples
+from isosweep.types import Level, Rays, Samples
 
 
 class Background(nn.Module):
@@ -70,8 +70,8 @@ class Background(nn.Module):
         opacity: Float[Tensor, " r"],
         window: Float[Tensor, " d"] | None,
         generator: torch.Generator | None,
-    ) -> tuple[Float[Tensor, "r 3"], Samples, Float[Tensor, " b"]]:
-        """Colour behind the foreground (over ``rays.background``), its samples and weights.
+    ) -> Level:
+        """What lies behind the foreground, composited over ``rays.background``.
 
         Args:
             exit_: where each ray leaves the box, 0 where it misses.
@@ -82,7 +82,7 @@ class Background(nn.Module):
         points, dirs = sample_points(rays, samples)
         u = contract(points, self.radius) / 4 + 0.5
         density, feature = self.density(u, window)
-        rgb = self.color_field(feature, dirs)
-        alpha = -torch.expm1(-density * samples.dt)
-        weights, color, behind, _, _ = render(samples, alpha, rgb, None)
-        return color + (1 - behind)[:, None] * rays.background, samples, weights
+        rgb = self.color_field(feature, dirs).rgb
+        sums = composite(samples, density_alpha(density, samples), rgb)
+        color = sums.rgb + (1 - sums.opacity)[:, None] * rays.background
+        return Level(samples, sums.weights, color, sums.opacity, sums.depth)

@@ -5,28 +5,36 @@ Shapes: R rays, S packed samples, P points.
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from isosweep import ops
 from isosweep.geometry import box_hit
+from isosweep.models.background import Background
 from isosweep.samplers.base import Sampler
-from isosweep.types import Knobs, Rays, RenderOut, Samples
+from isosweep.types import Knobs, Level, Rays, RenderOut, Samples
 
 Want = frozenset[str]
 """RenderOut fields beyond rgb, opacity, depth and weights that the caller reads."""
 
 
 class Model(nn.Module, ABC):
-    """Rays to rendered values, and points to a level function whose zero set is the surface."""
+    """Rays to rendered values, and points to a level function whose zero set is the surface.
+
+    A subclass names its knobs: ``class NeuS(Model)`` takes the ``NeuSKnobs`` that its own ``knobs`` made. Its
+    constructor sets ``provides``, ``radius``, ``sampler`` and ``background``, in the order in which its
+    parameters are to stand in a checkpoint.
+    """
 
     provides: frozenset[str]
     """RenderOut fields this model can return; what a loss term may read."""
     radius: float
+    """Half the side of the box, normalised units."""
     sampler: Sampler
+    background: Background | None
+    """Learned radiance behind the box; None composites over the rays' own background."""
 
     @abstractmethod
     def knobs(self, step: int, max_steps: int) -> Knobs:
@@ -48,34 +56,58 @@ class Model(nn.Module, ABC):
     ) -> Float[Tensor, "p 3"]:
         """Radiance of points seen along unit directions."""
 
-    @abstractmethod
-    def update(self, step: int, max_steps: int, generator: torch.Generator) -> None:
-        """Refresh the sampler's memory of the field."""
+    def update(self, knobs: Knobs, generator: torch.Generator) -> None:
+        """Refresh the sampler's memory of the field; nothing by default."""
+        return
 
     def stats(self) -> dict[str, float]:
         """Scalars of the model itself worth a place on the progress line."""
         return {}
 
-    def param_groups(self) -> dict[str, list[nn.Parameter]]:
-        """'tables', 'networks', 'sharpness', 'background_tables', 'background' -> parameters.
+    @property
+    def device(self) -> torch.device:
+        return next(self.parameters()).device
 
-        Raises:
-            AssertionError: a parameter is in no group or in two.
+    @property
+    def is_surface(self) -> bool:
+        """Whether ``level`` is a signed distance, so that normals and an eikonal term make sense."""
+        return "sdf" in self.provides
+
+    def behind_window(self, step: int, max_steps: int) -> Tensor | None:
+        """Weight of each feature of the background's encoding; None where all are one, or there is none."""
+        behind = self.background
+        return None if behind is None else behind.density.encoding.window(step, max_steps)
+
+    def over_background(
+        self,
+        rays: Rays,
+        color: Float[Tensor, "r 3"],
+        opacity: Float[Tensor, " r"],
+        box_exit: Float[Tensor, " r"],
+        window: Tensor | None,
+        generator: torch.Generator | None,
+    ) -> tuple[Float[Tensor, "r 3"], dict[str, Level]]:
+        """C + (1 - O) B: the box's colour over what lies behind it, and the background's level.
+
+        Args:
+            color, opacity: composited from the samples in the box.
+            box_exit: where each ray leaves the box, 0 where it misses.
+            window: of the background's encoding (``behind_window``).
         """
-        groups: dict[str, list[nn.Parameter]] = {}
-        for name, parameter in self.named_parameters():
-            behind = name.startswith("background.")
-            if name.endswith("table"):
-                group = "background_tables" if behind else "tables"
-            elif name == "log_sharpness":
-                group = "sharpness"
-            else:
-                group = "background" if behind else "networks"
-            groups.setdefault(group, []).append(parameter)
-        grouped = [id(p) for members in groups.values() for p in members]
-        every = sorted(id(p) for p in self.parameters())
-        assert sorted(grouped) == every, "a parameter is in no group or two"
-        return groups
+        behind, levels = rays.background, {}
+        if self.background is not None:
+            level = self.background(rays, box_exit, opacity, window, generator)
+            behind, levels = level.rgb, {"background": level}
+        return color + (1 - opacity)[:, None] * behind, levels
+
+
+def provided(fields: Iterable[str], levels: Mapping[str, Iterable[str]]) -> frozenset[str]:
+    """``provides`` of a model: its own fields, and ``levels.<name>.<field>`` of its levels."""
+    return frozenset({*fields, *(f"levels.{n}.{f}" for n, members in levels.items() for f in members)})
+
+
+BACKGROUND_LEVEL = {"background": ("samples", "weights", "rgb", "opacity")}
+"""What ``over_background`` adds to ``provided`` where there is a background."""
 
 
 def require_probe(sampler: Sampler, has: Iterable[str], model: str) -> None:
@@ -99,12 +131,6 @@ def fixed_step(radius: float, n_steps: int) -> float:
     return 2 * math.sqrt(3) * radius / n_steps
 
 
-def sample_points(rays: Rays, samples: Samples) -> tuple[Float[Tensor, "s 3"], Float[Tensor, "s 3"]]:
-    """Mid-points of the sections, and the direction each is seen along."""
-    dirs = rays.dirs[samples.ray_index]
-    return torch.addcmul(rays.origins[samples.ray_index], samples.t[:, None], dirs), dirs
-
-
 def scale_near(values: Tensor, samples: Samples) -> Tensor:
     """The same values, whose gradient is scaled by min(1, t^2) of the distance to the camera.
 
@@ -116,25 +142,3 @@ def scale_near(values: Tensor, samples: Samples) -> Tensor:
     scale = samples.t.square().clamp(max=1.0)
     scale = scale if values.ndim == 1 else scale[:, None]
     return scale * values + (1 - scale) * values.detach()
-
-
-def render(
-    samples: Samples,
-    alpha: Float[Tensor, " s"],
-    rgb: Float[Tensor, "s 3"],
-    normals: Float[Tensor, "s 3"] | None,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor | None]:
-    """Packed alpha compositing: weights [S], rgb [R, 3], opacity [R], depth [R], normal [R, 3].
-
-    w_i = alpha_i prod_{j<i} (1 - alpha_j); rgb is without background; depth is the weighted mean
-    distance over the opacity (0 where nothing is met); the normal is made unit.
-    """
-    weights = ops.render_weights(alpha.contiguous(), samples.offsets)
-    columns = [rgb, torch.ones_like(samples.t)[:, None], samples.t[:, None]]
-    if normals is not None:
-        columns.append(normals)
-    sums = ops.accumulate(weights, torch.cat(columns, dim=-1), samples.offsets)
-    opacity = sums[:, 3]
-    depth = sums[:, 4] / opacity.clamp_min(1e-6)
-    normal = None if normals is None else torch.nn.functional.normalize(sums[:, 5:8], dim=-1)
-    return weights, sums[:, :3], opacity, depth, normal

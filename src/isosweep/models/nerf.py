@@ -1,6 +1,7 @@
 """Radiance field with volume density (Mildenhall et al. 2020), inside a box."""
 
 import math
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
@@ -8,18 +9,30 @@ from torch import Tensor
 
 from isosweep.fields.color import ColorField
 from isosweep.fields.density import DensityField
+from isosweep.models.background import Background
 from isosweep.models.base import (
+    BACKGROUND_LEVEL,
     Model,
     Want,
     box_interval,
     fixed_step,
-    render,
+    provided,
     require_probe,
-    sample_points,
     scale_near,
 )
+from isosweep.models.compositing import composite, density_alpha, sample_points
 from isosweep.samplers.base import Probe, Sampler
 from isosweep.types import Knobs, Rays, RenderOut
+
+
+@dataclass(frozen=True)
+class NeRFKnobs(Knobs):
+    """What of a NeRF depends on the step: the weights of its encodings' features."""
+
+    window: Float[Tensor, " d"] | None = None
+    """Of the field's encoding; None where all are one."""
+    behind: Float[Tensor, " b"] | None = None
+    """Of the background's."""
 
 
 class NeRF(Model):
@@ -28,6 +41,7 @@ class NeRF(Model):
     Args:
         density, color: the fields.
         sampler: where rays are evaluated.
+        background: learned radiance outside the box; None composites over the rays' background.
         radius: half the side of the box, normalised units.
         n_steps: sections along the box diagonal for samplers that march.
         near: nothing is sampled closer to the camera, normalised units.
@@ -35,13 +49,12 @@ class NeRF(Model):
         near_scaling: scale sample gradients by min(1, t^2).
     """
 
-    provides = frozenset({"rgb", "opacity", "depth", "weights", "samples"})
-
     def __init__(
         self,
         density: DensityField,
         color: ColorField,
         sampler: Sampler,
+        background: Background | None = None,
         radius: float = 1.0,
         n_steps: int = 512,
         near: float = 0.05,
@@ -50,55 +63,62 @@ class NeRF(Model):
     ) -> None:
         super().__init__()
         require_probe(sampler, ["density"], "nerf")
-        self.density, self.color_field, self.sampler = density, color, sampler
+        self.density, self.color_field, self.sampler, self.background = density, color, sampler, background
         self.radius, self.near, self.surface_density = radius, near, surface_density
         self.step_size = fixed_step(radius, n_steps)
         self.near_scaling = near_scaling
+        own = ("rgb", "opacity", "depth", "weights", "samples")
+        self.provides = provided(own, {} if background is None else BACKGROUND_LEVEL)
 
-    def knobs(self, step: int, max_steps: int) -> Knobs:
-        like = next(self.parameters())
-        one = torch.ones((), device=like.device)
+    def knobs(self, step: int, max_steps: int) -> NeRFKnobs:
         window = self.density.encoding.window(step, max_steps)
-        return Knobs(step, cos_anneal=one, sharpness_cap=one * torch.inf, fd_eps=one, window=window)
+        return NeRFKnobs(step, self.device, window, self.behind_window(step, max_steps))
 
     def _unit(self, points: Tensor) -> Tensor:
         return points / (2 * self.radius) + 0.5
 
-    def _density(self, points: Tensor, knobs: Knobs) -> Tensor:
+    def _density(self, points: Tensor, knobs: NeRFKnobs) -> Tensor:
         return self.density(self._unit(points), knobs.window)[0]
 
     def forward(
-        self, rays: Rays, knobs: Knobs, want: Want, generator: torch.Generator | None = None
+        self, rays: Rays, knobs: NeRFKnobs, want: Want, generator: torch.Generator | None = None
     ) -> RenderOut:
         t_near, t_far = box_interval(rays, self.radius, self.near)
         probe = Probe(density=lambda points: self._density(points, knobs))
-        samples = self.sampler.sample(rays, t_near, t_far, self.step_size, probe, generator)
+        sampled = self.sampler.sample(rays, t_near, t_far, self.step_size, probe, generator)
+        samples = sampled.samples
         points, _ = sample_points(rays, samples)
         density, feature = self.density(self._unit(points), knobs.window)
-        rgb = self.color_field(feature, rays.dirs, points / self.radius, ray_index=samples.ray_index)
-        alpha = -torch.expm1(-density * samples.dt)
+        shade = self.color_field(feature, rays.dirs, points / self.radius, ray_index=samples.ray_index)
+        alpha, rgb = density_alpha(density, samples), shade.rgb
         if self.near_scaling:
             alpha, rgb = scale_near(alpha, samples), scale_near(rgb, samples)
-        weights, color, opacity, depth, _ = render(samples, alpha, rgb, None)
-        color = color + (1 - opacity)[:, None] * rays.background
-        return RenderOut(color, opacity, depth, samples, weights)
+        sums = composite(samples, alpha, rgb)
+        color, behind = self.over_background(rays, sums.rgb, sums.opacity, t_far, knobs.behind, generator)
+        return RenderOut(
+            rgb=color,
+            opacity=sums.opacity,
+            depth=sums.depth,
+            samples=samples,
+            weights=sums.weights,
+            levels={**sampled.levels, **behind},
+            sample_extras=shade.extras,
+        )
 
-    def level(self, points: Float[Tensor, "p 3"], knobs: Knobs) -> Float[Tensor, " p"]:
+    def level(self, points: Float[Tensor, "p 3"], knobs: NeRFKnobs) -> Float[Tensor, " p"]:
         """log(surface_density) - log(density): falls through 0 at the surface, and interpolates better
         than the density itself, which changes by orders of magnitude within a cell."""
         density = self._density(points, knobs)
         return math.log(self.surface_density) - torch.log(density.clamp_min(1e-6))
 
     def color(
-        self, points: Float[Tensor, "p 3"], dirs: Float[Tensor, "p 3"], knobs: Knobs
+        self, points: Float[Tensor, "p 3"], dirs: Float[Tensor, "p 3"], knobs: NeRFKnobs
     ) -> Float[Tensor, "p 3"]:
         _, feature = self.density(self._unit(points), knobs.window)
-        return self.color_field(feature, dirs, points / self.radius)
+        return self.color_field(feature, dirs, points / self.radius).rgb
 
-    def update(self, step: int, max_steps: int, generator: torch.Generator) -> None:
-        knobs = self.knobs(step, max_steps)
-
+    def update(self, knobs: NeRFKnobs, generator: torch.Generator) -> None:
         def occupancy(points: Tensor, cell: float) -> Tensor:
             return -torch.expm1(-self._density(points, knobs) * self.step_size)
 
-        self.sampler.update(step, occupancy, generator)
+        self.sampler.update(knobs.step, occupancy, generator)

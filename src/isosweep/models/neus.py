@@ -4,6 +4,7 @@ Shapes: R rays, S packed samples. s is the sharpness, 1 / standard deviation of 
 """
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -18,15 +19,16 @@ from isosweep.fields.opacity import crossing_opacity
 from isosweep.fields.surface import SurfaceField
 from isosweep.models.background import Background
 from isosweep.models.base import (
+    BACKGROUND_LEVEL,
     Model,
     Want,
     box_interval,
     fixed_step,
-    render,
+    provided,
     require_probe,
-    sample_points,
     scale_near,
 )
+from isosweep.models.compositing import composite, sample_points
 from isosweep.samplers.base import Probe, Sampler
 from isosweep.types import Knobs, Rays, RenderOut
 
@@ -50,6 +52,22 @@ def section_alpha(
     falling = -(F.relu(0.5 - 0.5 * cos) * (1 - cos_anneal) + F.relu(-cos) * cos_anneal)
     half = falling * dt * 0.5
     return crossing_opacity(sdf - half, sdf + half, sharpness)
+
+
+@dataclass(frozen=True)
+class NeuSKnobs(Knobs):
+    """What of NeuS depends on the step."""
+
+    cos_anneal: Float[Tensor, ""]
+    """a in [0, 1]: 0 keeps gradients alive behind the surface, 1 is the exact formula."""
+    sharpness_cap: Float[Tensor, ""]
+    """Upper bound of s; inf where it is not modulated."""
+    fd_eps: Float[Tensor, ""]
+    """Half the finite-difference stencil, normalised units."""
+    window: Float[Tensor, " d"] | None = None
+    """Weight of each feature of the surface's encoding; None where all are one."""
+    behind: Float[Tensor, " b"] | None = None
+    """Likewise of the background's."""
 
 
 class NeuS(Model):
@@ -112,13 +130,11 @@ class NeuS(Model):
         self.step_min, self.step_max = step_min * radius, step_max * radius
         self.occupancy = occupancy
         self.log_sharpness = nn.Parameter(torch.tensor(float(init_sharpness)))
-        provides = {"rgb", "opacity", "depth", "weights", "samples", "normal", "sdf", "sdf_grad", "laplacian"}
-        provides |= {"extras.point_sdf"}  # its level is a signed distance
-        if background is not None:
-            provides |= {"background_samples", "background_weights"}
-        self.provides = frozenset(provides)
+        own = ("rgb", "opacity", "depth", "weights", "samples", "normal", "sdf", "sdf_grad", "laplacian")
+        behind = {} if background is None else BACKGROUND_LEVEL
+        self.provides = provided([*own, "point_level"], behind)  # its level is a signed distance
 
-    def knobs(self, step: int, max_steps: int) -> Knobs:
+    def knobs(self, step: int, max_steps: int) -> NeuSKnobs:
         device = self.log_sharpness.device
 
         def tensor(value: float) -> Tensor:
@@ -126,14 +142,14 @@ class NeuS(Model):
 
         whole = self.cos_anneal_until * max_steps
         cap = math.inf if self.cap_schedule is None else schedules.value(self.cap_schedule, step, max_steps)
-        behind = self.background
-        return Knobs(
+        return NeuSKnobs(
             step=step,
+            device=device,
             cos_anneal=tensor(1.0 if whole <= 0 else min(1.0, step / whole)),
             sharpness_cap=tensor(cap),
             fd_eps=tensor(self._fd_eps(step, max_steps)),
             window=self.field.encoding.window(step, max_steps),
-            background_window=None if behind is None else behind.density.encoding.window(step, max_steps),
+            behind=self.behind_window(step, max_steps),
         )
 
     def _fd_eps(self, step: int, max_steps: int) -> float:
@@ -143,11 +159,11 @@ class NeuS(Model):
         # An encoding without cells (frequencies) has no finest scale to follow: 1/1024 of the box.
         return 2 * self.radius * (1 / 1024 if cell is None else cell)
 
-    def sharpness(self, knobs: Knobs) -> Float[Tensor, ""]:
+    def sharpness(self, knobs: NeuSKnobs) -> Float[Tensor, ""]:
         """s = exp(10 v) in [1e-6, 1e6], below the modulation's cap."""
         return torch.minimum(torch.exp(10 * self.log_sharpness).clamp(1e-6, 1e6), knobs.sharpness_cap)
 
-    def step_size(self, knobs: Knobs) -> float:
+    def step_size(self, knobs: NeuSKnobs) -> float:
         """Section length for samplers that march, normalised units."""
         if self.n_steps is not None:
             return fixed_step(self.radius, self.n_steps)
@@ -155,7 +171,7 @@ class NeuS(Model):
         return min(max(self.step_scale / s, self.step_min), self.step_max)
 
     def _surface(
-        self, points: Tensor, knobs: Knobs, want_laplacian: bool
+        self, points: Tensor, knobs: NeuSKnobs, want_laplacian: bool
     ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
         """Distance, feature, gradient and (if wanted) Laplacian at points."""
 
@@ -173,52 +189,48 @@ class NeuS(Model):
         return sdf, feature, grad, laplacian if want_laplacian else None
 
     def forward(
-        self, rays: Rays, knobs: Knobs, want: Want, generator: torch.Generator | None = None
+        self, rays: Rays, knobs: NeuSKnobs, want: Want, generator: torch.Generator | None = None
     ) -> RenderOut:
         t_near, t_far = box_interval(rays, self.radius, self.near)
         probe = Probe(level=lambda points: self.field.level(points, knobs.window))
-        samples = self.sampler.sample(rays, t_near, t_far, self.step_size(knobs), probe, generator)
+        sampled = self.sampler.sample(rays, t_near, t_far, self.step_size(knobs), probe, generator)
+        samples = sampled.samples
         points, dirs = sample_points(rays, samples)
         sdf, feature, grad, laplacian = self._surface(points, knobs, "laplacian" in want)
         normals = F.normalize(grad, dim=-1, eps=1e-6)
         cos = (dirs * (grad if self.cos_from == "gradient" else normals)).sum(-1)
         alpha = section_alpha(sdf, cos, samples.dt, self.sharpness(knobs), knobs.cos_anneal)
-        rgb = self.color_field(feature, rays.dirs, points / self.radius, normals, samples.ray_index)
+        shade = self.color_field(feature, rays.dirs, points / self.radius, normals, samples.ray_index)
+        rgb = shade.rgb
         if self.near_scaling:
             alpha, rgb = scale_near(alpha, samples), scale_near(rgb, samples)
-        weights, color, opacity, depth, normal = render(
-            samples, alpha, rgb, normals if "normal" in want else None
-        )
-        behind, behind_samples, behind_weights = rays.background, None, None
-        if self.background is not None:
-            behind, behind_samples, behind_weights = self.background(
-                rays, t_far, opacity, knobs.background_window, generator
-            )
+        sums = composite(samples, alpha, rgb, normals if "normal" in want else None)
+        color, behind = self.over_background(rays, sums.rgb, sums.opacity, t_far, knobs.behind, generator)
         return RenderOut(
-            rgb=color + (1 - opacity)[:, None] * behind,
-            opacity=opacity,
-            depth=depth,
+            rgb=color,
+            opacity=sums.opacity,
+            depth=sums.depth,
             samples=samples,
-            weights=weights,
-            normal=normal,
+            weights=sums.weights,
+            normal=sums.normal,
             sdf=sdf,
             sdf_grad=grad,
             laplacian=laplacian,
-            background_samples=behind_samples,
-            background_weights=behind_weights,
+            levels={**sampled.levels, **behind},
+            sample_extras=shade.extras,
         )
 
-    def level(self, points: Float[Tensor, "p 3"], knobs: Knobs) -> Float[Tensor, " p"]:
+    def level(self, points: Float[Tensor, "p 3"], knobs: NeuSKnobs) -> Float[Tensor, " p"]:
         return self.field.level(points, knobs.window)
 
     def color(
-        self, points: Float[Tensor, "p 3"], dirs: Float[Tensor, "p 3"], knobs: Knobs
+        self, points: Float[Tensor, "p 3"], dirs: Float[Tensor, "p 3"], knobs: NeuSKnobs
     ) -> Float[Tensor, "p 3"]:
         _, feature, grad, _ = self._surface(points, knobs, want_laplacian=False)
-        return self.color_field(feature, dirs, points / self.radius, F.normalize(grad, dim=-1, eps=1e-6))
+        normals = F.normalize(grad, dim=-1, eps=1e-6)
+        return self.color_field(feature, dirs, points / self.radius, normals).rgb
 
-    def update(self, step: int, max_steps: int, generator: torch.Generator) -> None:
-        knobs = self.knobs(step, max_steps)
+    def update(self, knobs: NeuSKnobs, generator: torch.Generator) -> None:
         s = self.sharpness(knobs).detach()
         half = 0.5 * self.step_size(knobs)
 
@@ -233,7 +245,7 @@ class NeuS(Model):
                 f = torch.where(wall & (f < 0), f, shell)
             return crossing_opacity(f + half, f - half, s)
 
-        self.sampler.update(step, occupancy, generator)
+        self.sampler.update(knobs.step, occupancy, generator)
 
     def stats(self) -> dict[str, float]:
         return {"sharpness": float(torch.exp(10 * self.log_sharpness.detach()).clamp(1e-6, 1e6))}

@@ -51,7 +51,10 @@ SCORE_FREE: tuple[str, ...] = ("eval.chunk", "export.chunk")
 """Entries of eval and export that bound memory and leave the scores as they are."""
 
 
-AS_BEFORE: dict[str, Any] = {}
+AS_BEFORE: dict[str, Any] = {
+    "optim.rates": {},
+    "model.background": None,
+}
 """Dotted path of an option added later -> the value with which a run is what it was before the option.
 
 With that value the option is no part of a key, so a run that was finished before it existed is

@@ -2,12 +2,11 @@
 
 import io
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
-import torch
 from jaxtyping import UInt8
 
 from isosweep.config.settings import ExportSettings
@@ -69,8 +68,6 @@ def export_video(
     knobs: Knobs,
     settings: ExportSettings,
     path: Path,
-    device: torch.device | str | None = None,
-    progress: Callable[[int, int], None] | None = None,
 ) -> Path:
     """Render a turntable or a spiral (video.camera_path) and write it as an mp4."""
     cameras = camera_paths.camera_path(scene, settings.video_path, settings.video_frames, settings.video_size)
@@ -79,9 +76,7 @@ def export_video(
     def frames():
         for i in range(len(cameras)):
             interrupts.check()
-            out = render_view(model, cameras, i, knobs, scene.background, chunk, device)
-            if progress is not None:
-                progress(i + 1, len(cameras))
+            out = render_view(model, cameras, i, knobs, scene.background, chunk)
             yield files.to_bytes(out["rgb"].numpy())
 
     return video.write_video(path, frames(), settings.video_fps)

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from isosweep.config.settings import ExportSettings
 from isosweep.rendering import pictures
@@ -67,7 +66,6 @@ def export_renders(
     knobs: Knobs,
     settings: ExportSettings,
     folder: Path,
-    device: torch.device | str | None = None,
 ) -> list[Path]:
     """Render and write ``settings.renders`` test views and their grid; see ``ViewWriter``."""
     views = chosen_views(scene, settings)
@@ -75,5 +73,5 @@ def export_renders(
     chunk = max(1, settings.chunk // RAYS_PER_POINT)
     for view in views:
         interrupts.check()
-        writer(view, render_view(model, scene.cameras, view, knobs, scene.background, chunk, device))
+        writer(view, render_view(model, scene.cameras, view, knobs, scene.background, chunk))
     return writer.finish()

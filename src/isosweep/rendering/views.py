@@ -6,7 +6,7 @@ and the images alike.
 
 import logging
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -14,18 +14,20 @@ from jaxtyping import Float
 from torch import Tensor
 
 from isosweep import geometry
-from isosweep.types import Cameras, Knobs, Scene
+from isosweep.types import Cameras, Knobs, Rays, RenderOut, Scene
 
 log = logging.getLogger("isosweep")
 
 
 @runtime_checkable
 class Renderable(Protocol):
-    """What is needed of a model: ``model(rays, knobs, want, generator) -> RenderOut``."""
+    """What is needed of a model (models/base.py) to draw it."""
 
     provides: frozenset[str]
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any: ...
+    def __call__(
+        self, rays: Rays, knobs: Knobs, want: frozenset[str], generator: torch.Generator | None
+    ) -> RenderOut: ...
 
 
 Views = Mapping[str, Tensor]
@@ -42,16 +44,15 @@ def render_view(
     knobs: Knobs,
     background: Float[Tensor, "3"],
     chunk: int = 8192,
-    device: torch.device | str | None = None,
 ) -> dict[str, Tensor]:
     """One view, deterministically (no generator: mid-points of the sections), without gradients.
 
     Returns float32 tensors on the CPU: rgb [H, W, 3] over ``background``, opacity [H, W, 1], depth
     [H, W, 1] (along the ray, normalised units, 0 where nothing is hit), and normal [H, W, 3] where the
-    model provides it. ``device`` None takes the knobs' device. Where the GPU's memory does not hold
+    model provides it. Where the GPU's memory does not hold
     a chunk, chunks are halved, and stay so for the rest of the view.
     """
-    return render_chunked(model, cameras, view, knobs, background, chunk, device)[0]
+    return render_chunked(model, cameras, view, knobs, background, chunk)[0]
 
 
 def render_chunked(
@@ -61,9 +62,8 @@ def render_chunked(
     knobs: Knobs,
     background: Tensor,
     chunk: int,
-    device: torch.device | str | None,
 ) -> tuple[dict[str, Tensor], int]:
-    where = torch.device(knobs.cos_anneal.device if device is None else device)
+    where = knobs.device
     if where.type == "cpu":
         chunk = min(chunk, CPU_CHUNK)
     want = frozenset({"normal"}) & model.provides

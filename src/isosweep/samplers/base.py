@@ -8,23 +8,29 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from isosweep.types import Rays, Samples
+from isosweep.types import Level, Rays, Sampled, Samples
 
 PointFn = Callable[[Tensor], Tensor]
 OccupancyFn = Callable[[Tensor, float], Tensor]
 """(points [P, 3], side of the cell that each point stands for) -> opacity of a section there [P]."""
 
 
+RoundFn = Callable[[Samples], Level]
+"""Samples of a first round -> what a network of the model's renders there, with gradients."""
+
+
 @dataclass(frozen=True)
 class Probe:
-    """The callables through which a sampler sees a field, all without gradients.
+    """The callables through which a sampler sees a field.
 
     ``density``: points [P, 3] -> volume density [P]; None for a surface model.
     ``level``: points [P, 3] -> signed distance [P]; None for a density model.
+    ``coarse``: the model's own coarse pass, rendered at samples with gradients; None where it has none.
     """
 
     density: PointFn | None = None
     level: PointFn | None = None
+    coarse: RoundFn | None = None
 
 
 class Sampler(nn.Module, ABC):
@@ -42,7 +48,7 @@ class Sampler(nn.Module, ABC):
         step: float,
         probe: Probe,
         generator: torch.Generator | None,
-    ) -> Samples:
+    ) -> Sampled:
         """Packed samples in [t_near, t_far] of each ray (empty where t_far <= t_near).
 
         ``step`` is the section length for samplers that march; ``generator`` None means

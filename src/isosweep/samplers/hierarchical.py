@@ -10,7 +10,7 @@ from torch import Tensor
 from isosweep.fields.opacity import crossing_opacity
 from isosweep.samplers.base import PointFn, Probe, Sampler, pack
 from isosweep.samplers.uniform import stratified_edges
-from isosweep.types import Rays, Samples
+from isosweep.types import Rays, Sampled
 
 
 def invert_cdf(
@@ -68,13 +68,13 @@ class Hierarchical(Sampler):
         step: float,
         probe: Probe,
         generator: torch.Generator | None,
-    ) -> Samples:
+    ) -> Sampled:
         assert probe.density is not None, "checked by the model's constructor"
         edges = stratified_edges(t_near, t_far, self.n_coarse, generator)
         dt = edges.diff(dim=-1)
         density = _evaluate(probe.density, rays, edges[:, :-1] + 0.5 * dt)
         fine = invert_cdf(edges, _weights(-torch.expm1(-density * dt)), self.n_fine, generator)
-        return pack(torch.cat([edges, fine], dim=-1).sort(-1).values, t_far > t_near)
+        return Sampled(pack(torch.cat([edges, fine], dim=-1).sort(-1).values, t_far > t_near))
 
 
 class UpSample(Sampler):
@@ -100,7 +100,7 @@ class UpSample(Sampler):
         step: float,
         probe: Probe,
         generator: torch.Generator | None,
-    ) -> Samples:
+    ) -> Sampled:
         assert probe.level is not None, "checked by the model's constructor"
         edges = stratified_edges(t_near, t_far, self.n_coarse, generator)
         level = _evaluate(probe.level, rays, edges)
@@ -110,7 +110,7 @@ class UpSample(Sampler):
             edges, order = torch.cat([edges, new], dim=-1).sort(-1)
             if i + 1 < self.rounds:
                 level = torch.cat([level, _evaluate(probe.level, rays, new)], dim=-1).gather(-1, order)
-        return pack(edges, t_far > t_near)
+        return Sampled(pack(edges, t_far > t_near))
 
     @staticmethod
     def _alpha(edges: Tensor, level: Tensor, sharpness: float) -> Tensor:

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from isosweep import ops
 from isosweep.samplers.base import OccupancyFn, Probe, Sampler, jitter
-from isosweep.types import Rays, Samples
+from isosweep.types import Rays, Sampled, Samples
 
 
 class OccupancyGrid(Sampler):
@@ -79,7 +79,7 @@ class OccupancyGrid(Sampler):
         step: float,
         probe: Probe,
         generator: torch.Generator | None,
-    ) -> Samples:
+    ) -> Sampled:
         shift = jitter(len(rays), generator, rays.origins.device)
         samples = self._march(rays, t_near, t_far, step, shift, self.occupied)
         if len(samples) == 0 and generator is not None:
@@ -87,8 +87,8 @@ class OccupancyGrid(Sampler):
             if span > 0:
                 everything = torch.ones_like(self.occupied)
                 coarse = span / self.rescue_samples
-                return self._march(rays, t_near, t_far, coarse, shift, everything)
-        return samples
+                samples = self._march(rays, t_near, t_far, coarse, shift, everything)
+        return Sampled(samples)
 
     def _march(
         self, rays: Rays, t_near: Tensor, t_far: Tensor, step: float, shift: Tensor, occupied: Tensor

@@ -5,7 +5,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from isosweep.samplers.base import Probe, Sampler, pack
-from isosweep.types import Rays, Samples
+from isosweep.types import Rays, Sampled
 
 
 def stratified_edges(
@@ -38,5 +38,5 @@ class Uniform(Sampler):
         step: float,
         probe: Probe,
         generator: torch.Generator | None,
-    ) -> Samples:
-        return pack(stratified_edges(t_near, t_far, self.n_samples, generator), t_far > t_near)
+    ) -> Sampled:
+        return Sampled(pack(stratified_edges(t_near, t_far, self.n_samples, generator), t_far > t_near))

@@ -12,7 +12,6 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import nn
 
-from isosweep.config import schedules
 from isosweep.config.settings import OptimSettings, TrainSettings
 from isosweep.data.pixels import Targets, draw
 from isosweep.data.working_set import WorkingSet, is_large, new_pieces
@@ -20,6 +19,7 @@ from isosweep.losses.total import TotalLoss, check_finite
 from isosweep.models.base import Model
 from isosweep.runtime import interrupts
 from isosweep.training import checkpoint
+from isosweep.training.optimizer import make_optimizer, rate_factor
 from isosweep.types import Batch, RenderOut, Scene
 
 log = logging.getLogger("isosweep")
@@ -86,42 +86,6 @@ class TrainState:
         self.best, self.train_s = state["best"], state["train_s"]
 
 
-def make_optimizer(model: Model, settings: OptimSettings) -> torch.optim.Optimizer:
-    """Adam or AdamW with a rate a parameter group; weight decay on networks only."""
-    rates = {
-        "tables": settings.lr_tables,
-        "networks": settings.lr_networks,
-        "sharpness": settings.lr_sharpness,
-        "background_tables": settings.lr_tables,
-        "background": settings.lr_background,
-    }
-    decays = {"networks", "background"}
-    groups = [
-        {
-            "params": parameters,
-            "lr": rates[name],
-            "base_lr": rates[name],
-            "weight_decay": settings.weight_decay if name in decays else 0.0,
-            "name": name,
-        }
-        for name, parameters in model.param_groups().items()
-    ]
-    kinds = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
-    if settings.name not in kinds:
-        raise ValueError(f"optim.name is one of {', '.join(kinds)}, found {settings.name!r}")
-    beta1, beta2 = settings.betas
-    return kinds[settings.name](groups, betas=(beta1, beta2), eps=settings.eps, fused=True)
-
-
-def rate_factor(settings: OptimSettings, step: int, max_steps: int) -> float:
-    """Warm-up times schedule, the factor on every learning rate."""
-    factor = schedules.value(settings.schedule, step, max_steps)
-    warm = settings.warmup * max_steps
-    if step < warm:
-        factor *= settings.warmup_start + (1 - settings.warmup_start) * step / warm
-    return factor
-
-
 def start(
     model: Model, settings: TrainSettings, optim: OptimSettings, seed: int, device: torch.device
 ) -> TrainState:
@@ -173,8 +137,8 @@ def train(
         factor = rate_factor(optim, step, settings.max_steps)
         for group in state.optimizer.param_groups:
             group["lr"] = group["base_lr"] * factor
-        model.update(step, settings.max_steps, state.generator)
         knobs = model.knobs(step, settings.max_steps)
+        model.update(knobs, state.generator)
         crop = settings.precrop if step < settings.precrop_until * settings.max_steps else 0.0
         if working is not None:
             working.advance(step)
@@ -191,9 +155,8 @@ def train(
         )
         with torch.autocast(device.type, dtype=dtype, enabled=dtype is not None):
             out = model(batch.rays, knobs, want, state.generator)
-            if targets is not None:
-                level = model.level(batch.extras["points"], knobs)
-                out = replace(out, extras={**out.extras, "point_sdf": level})
+            if batch.points is not None:
+                out = replace(out, point_level=model.level(batch.points, knobs))
         total, terms = loss(out, batch, step, settings.max_steps)
         check_finite(total, terms, step)
         state.optimizer.zero_grad(set_to_none=True)
@@ -244,7 +207,7 @@ def next_ray_count(out: RenderOut, rays: int, settings: TrainSettings) -> int:
 
     A batch that met nothing keeps the count: there is nothing to learn from it.
     """
-    met = len(out.samples) + (0 if out.background_samples is None else len(out.background_samples))
+    met = out.n_samples
     if settings.target_samples == 0 or met == 0:
         return rays
     ideal = rays * settings.target_samples / met
