@@ -15,9 +15,9 @@ from isosweep.app_parts import build
 from isosweep.config import CONF
 from isosweep.config_errors import explain
 from isosweep.data import blender, colmap, llff, nerfstudio, neus_layout
-from isosweep.prepare.sheet import draw
+from isosweep.prepare.contact_sheet import draw
+from isosweep.prepare.messages import quoted
 from isosweep.prepare.views import scene_view
-from isosweep.prepare.words import quoted
 from isosweep.types import Scene
 
 log = logging.getLogger("isosweep")

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from isosweep.prepare.messages import quoted, train_commands
 from isosweep.prepare.options import Options, merged
 from isosweep.prepare.stages import BOOK, Book, claim
-from isosweep.prepare.words import quoted, train_commands
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -15,7 +15,7 @@ from PIL import Image
 
 from isosweep.data import blender, colmap, nerfstudio, neus_layout
 from isosweep.geometry import pixel_rays
-from isosweep.prepare import poses
+from isosweep.prepare import sfm
 from isosweep.prepare.options import Options
 from isosweep.prepare.pipeline import Preparation
 from isosweep.prepare.progress import Progress
@@ -188,7 +188,7 @@ def test_what_colmap_says_itself_becomes_a_sentence(
         raise RuntimeError("[database.cc:12] database disk image is malformed\nmore")
 
     shutil.copytree(made[0].out, tmp_path / "scene")
-    monkeypatch.setattr(poses, step, fails)
+    monkeypatch.setattr(sfm, step, fails)
     with pytest.raises(ValueError, match=r"COLMAP failed on .*malformed\. If it was cut off .*delete "):
         run(replace(made[0], out=tmp_path / "scene", **change))
 
@@ -287,7 +287,7 @@ def test_images_without_anything_in_common_say_too_few_matches(tmp_path: Path) -
 def test_without_pycolmap_it_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pycolmap", None)
     with pytest.raises(ImportError, match="pip install pycolmap"):
-        poses.library()
+        sfm.library()
 
 
 @pytest.mark.slow

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from isosweep.prepare.layouts import mask_name
-from isosweep.prepare.solved import Solved
+from isosweep.prepare.reconstruction import Solved
+from isosweep.prepare.writers import mask_name
 from tests.support.scenes import tiny_demo
 
 SCALE, SHIFT = 2.5, np.array([10.0, -4.0, 3.0])
@@ -58,7 +58,7 @@ def solved_demo(n: int = 8) -> Solved:
 
 
 def write_images(out: Path, solved: Solved, masked: bool) -> None:
-    """images/ and masks/, as flatten.py leaves them."""
+    """images/ and masks/, as undistort.py leaves them."""
     for name in ("images", "masks"):
         (out / name).mkdir(parents=True, exist_ok=True)
     for v, name in enumerate(solved.names):

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float
 
-from isosweep.prepare.solved import Solved
+from isosweep.prepare.reconstruction import Solved
 
 CELLS = 56
 REACH = 2.0

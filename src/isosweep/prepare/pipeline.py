@@ -13,24 +13,24 @@ import numpy as np
 
 from isosweep.cores import usable_cores
 from isosweep.prepare import (
-    flatten,
-    frames,
-    layouts,
+    contact_sheet,
     masks,
+    messages,
     pairs,
     photos,
-    poses,
+    reconstruction,
     region,
-    sheet,
-    solved,
-    words,
+    sfm,
+    undistort,
+    video_frames,
+    writers,
 )
+from isosweep.prepare.contact_sheet import SHEET
 from isosweep.prepare.focal import Focal, Group, from_35mm, group_cameras
 from isosweep.prepare.options import Options
 from isosweep.prepare.progress import Progress
+from isosweep.prepare.reconstruction import Solved
 from isosweep.prepare.region import Region
-from isosweep.prepare.sheet import SHEET
-from isosweep.prepare.solved import Solved
 from isosweep.prepare.stages import Book, Stage, claim, fingerprint, held
 from isosweep.prepare.views import prepared_view, small_mask, small_masks
 
@@ -47,7 +47,7 @@ class Preparation:
         self.out, self.work = options.out, options.out / "work"
         self.database = self.work / "colmap" / "database.db"
         self.threads = options.threads or usable_cores()
-        self.video = frames.is_video(options.source) and not options.source.is_dir()
+        self.video = video_frames.is_video(options.source) and not options.source.is_dir()
         self.files, self.left = self._input()
         self.book = Book(self.out, self._stages())
 
@@ -59,7 +59,7 @@ class Preparation:
             return [source], {}
         if source.is_file():
             raise ValueError(
-                f"{source} is neither a folder of photographs nor a video ({' '.join(sorted(frames.ENDINGS))})"
+                f"{source} is neither a folder of photographs nor a video ({' '.join(sorted(video_frames.ENDINGS))})"
             )
         return photos.list_photos(source)
 
@@ -68,7 +68,7 @@ class Preparation:
         claim(self.out)
         with held(self.out):
             # a layout of an earlier call shares images with the new ones: it must not stay as it was
-            earlier = [name for name in layouts.WRITERS if name in self.book.entries]
+            earlier = [name for name in writers.WRITERS if name in self.book.entries]
             if not self.book.fresh("flatten"):
                 self.book.check_owned()
             for layout in dict.fromkeys((*self.options.layouts, *earlier)):
@@ -77,7 +77,7 @@ class Preparation:
             # what was refused is not asked for again
             self.book.asked = self.options.asked()
             self.book.write()
-            return words.report(self.book, self.options.layouts)
+            return messages.report(self.book, self.options.layouts)
 
     def _stages(self) -> list[Stage]:
         o = self.options
@@ -101,7 +101,7 @@ class Preparation:
             Stage("region", space, ("flatten",), self._region),
         ]
         split = {"test_every": o.test_every}
-        for layout in layouts.WRITERS:
+        for layout in writers.WRITERS:
             own = split if layout in ("blender", "nerfstudio") else {}
             made.append(Stage(layout, own, ("region",), lambda layout=layout: self._layout(layout)))
         made.append(Stage("sheet", {}, ("region",), self._sheet))
@@ -125,7 +125,7 @@ class Preparation:
         o = self.options
         if self.video:
             with self.progress.task("frames", None) as task:
-                made, seen = frames.extract(
+                made, seen = video_frames.extract(
                     self.files[0], folder, o.frames, o.size, o.start, o.end, task.total, task.tick
                 )
             unknown = asdict(Focal(None, "a video states no focal length"))
@@ -178,7 +178,7 @@ class Preparation:
             if transparent and self.options.masks == "auto":
                 log.warning(
                     "masks     %d of %d photographs are transparent in part (%s), ignored: --masks alpha uses it",
-                    len(transparent), len(self._photos), words.some(transparent),
+                    len(transparent), len(self._photos), messages.some(transparent),
                 )  # fmt: skip
             return {"kind": "none", "without": []}, []
         pairs_ = [(p["name"], p["source"]) for p in self._photos]
@@ -207,13 +207,13 @@ class Preparation:
             database.parent.mkdir(parents=True)
             mark.write_text(digest)
         groups, said = self._groups()
-        said = [*([] if self.options.focal else words.doubtful(self._photos)), *said]
+        said = [*([] if self.options.focal else messages.doubtful(self._photos)), *said]
         for line in said:
             log.warning("%s", line)
         names = [p["name"] for p in self._photos]
         where = self._feature_masks() if self.options.mask_features else None
-        with self.progress.task("features", len(names)) as task, poses.speaking(self.database):
-            counts = poses.features(
+        with self.progress.task("features", len(names)) as task, sfm.speaking(self.database):
+            counts = sfm.features(
                 database, self.work / "images", names, groups, self.options.lens, self.options.features, where,
                 self.threads, task.tick,
             )  # fmt: skip
@@ -239,24 +239,26 @@ class Preparation:
         names = [p["name"] for p in self._photos]
         how, why = pairs.method(self.options.matching, len(names), self.video)
         wanted = pairs.pairs(how, len(names))
-        with self.progress.task("matches", len(wanted)) as task, poses.speaking(self.database):
-            found = poses.match(self.database, names, wanted, self.options.seed, task.tick)
+        with self.progress.task("matches", len(wanted)) as task, sfm.speaking(self.database):
+            found = sfm.match(self.database, names, wanted, self.options.seed, task.tick)
         partners = np.bincount(np.array([k for i, j, _ in found for k in (i, j)], int), minlength=len(names))
         log.info("matches   %s (%s): %d of %d pairs fit together", how, why, len(found), len(wanted))
         if not found:
-            raise ValueError(words.too_few(self.book, "no two images show the same thing"))
+            raise ValueError(messages.too_few(self.book, "no two images show the same thing"))
         return {"how": how, "partners": dict(zip(names, partners.tolist(), strict=True))}, [self.database]
 
     def _poses(self) -> tuple[dict[str, Any], list[Path]]:
         groups, _ = self._groups()
         names = [p["name"] for p in self._photos]
-        with self.progress.task("poses", len(names)) as task, poses.speaking(self.database):
-            best, attempts = poses.solve(
+        with self.progress.task("poses", len(names)) as task, sfm.speaking(self.database):
+            best, attempts = sfm.solve(
                 self.database, self.work / "images", len(names), groups, self.options.lens, self.threads,
                 self.options.seed, lambda line: log.info("poses     %s", line), task.reach,
             )  # fmt: skip
         if best.registered < FEWEST:
-            raise ValueError(words.too_few(self.book, "no reconstruction of three or more images was found"))
+            raise ValueError(
+                messages.too_few(self.book, "no reconstruction of three or more images was found")
+            )
         folder = self.work / "model"
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
@@ -268,7 +270,7 @@ class Preparation:
             "attempts": [str(a) for a in attempts],
             "error": best.error,
             "points": int(best.model.num_points3D()),
-            "cameras": poses.cameras_told(best.model),
+            "cameras": sfm.cameras_told(best.model),
         }
         return facts, [folder]
 
@@ -277,15 +279,15 @@ class Preparation:
         n = len(self.book.facts("poses")["registered"])
         images, cover = self.out / "images", self.out / "masks"
         with self.progress.task("flatten", n) as task:
-            found = flatten.flatten(
+            found = undistort.flatten(
                 self.work / "model", self.work / "images", self.work / "masks" if masked else None, images, cover,
                 self.threads, self.book.own, task.tick,
             )  # fmt: skip
-        solved.save(self.work / "solved.npz", found)
+        reconstruction.save(self.work / "solved.npz", found)
         return {"masked": masked}, [self.work / "solved.npz", images, *([cover] if masked else [])]
 
     def _solved(self) -> Solved:
-        return solved.load(self.work / "solved.npz")
+        return reconstruction.load(self.work / "solved.npz")
 
     def _region(self) -> tuple[dict[str, Any], list[Path]]:
         o, found = self.options, self._solved()
@@ -308,8 +310,8 @@ class Preparation:
         folder = self.out / "masks"
         cover = small_masks(
             found.names,
-            lambda view: small_mask(folder / layouts.mask_name(found.names[view])),
-            sheet.HULL_VIEWS,
+            lambda view: small_mask(folder / writers.mask_name(found.names[view])),
+            contact_sheet.HULL_VIEWS,
         )
         return region.region_of_masks(found, cover, self.options.margin)
 
@@ -322,7 +324,7 @@ class Preparation:
         found = self._solved()
         masked = self.book.facts("flatten")["masked"]
         with self.progress.task(layout, len(found)) as task:
-            files = layouts.WRITERS[layout](
+            files = writers.WRITERS[layout](
                 self.out,
                 found,
                 self.region().to_world,
@@ -336,7 +338,7 @@ class Preparation:
     def _sheet(self) -> tuple[dict[str, Any], list[Path]]:
         masked = self.book.facts("flatten")["masked"]
         view = prepared_view(self.out, self._solved(), self.region(), masked)
-        facts = sheet.draw(view, words.found(self.book), self.out / SHEET)
+        facts = contact_sheet.draw(view, messages.found(self.book), self.out / SHEET)
         for line in facts:
             log.info("sheet     %s", line)
         return {"lines": facts}, [self.out / SHEET]

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from isosweep.prepare.hull import visual_hull
-from isosweep.prepare.solved import Solved
+from isosweep.prepare.reconstruction import Solved
 
 MOST = 0.8
 """A point counts where at least this share of the cameras has it in the picture."""

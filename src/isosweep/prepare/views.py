@@ -9,9 +9,9 @@ from jaxtyping import Bool, Float, UInt8
 from PIL import Image
 
 from isosweep.geometry import from_world
-from isosweep.prepare.layouts import mask_name, normalised
+from isosweep.prepare.reconstruction import Solved
 from isosweep.prepare.region import Region
-from isosweep.prepare.solved import Solved
+from isosweep.prepare.writers import mask_name, normalised
 from isosweep.types import Scene
 
 MOST_POINTS = 20_000

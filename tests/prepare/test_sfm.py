@@ -5,9 +5,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from isosweep.prepare import poses
+from isosweep.prepare import sfm
 from isosweep.prepare.focal import Group
-from isosweep.prepare.poses import Attempt, Start, solve
+from isosweep.prepare.sfm import Attempt, Start, solve
 
 
 def solved(
@@ -31,7 +31,7 @@ def solved(
             return Attempt(start.words)
         return Attempt(start.words, SimpleNamespace(cameras={1: n}), n, errors[len(starts) - 1])
 
-    monkeypatch.setattr(poses, "_attempt", attempt)
+    monkeypatch.setattr(sfm, "_attempt", attempt)
     (folder / "database.db").write_bytes(b"matches")
     groups = [Group(100, 80, ratio, (k,)) for k, ratio in enumerate(ratios)]
     best, attempts = solve(
@@ -86,7 +86,7 @@ def test_a_mapper_starts_from_the_cameras_it_is_given(
             base.write_camera(
                 pycolmap.Camera.create_from_model_name(key, "SIMPLE_RADIAL", 90.0, 100, 80), True
             )
-    nothing = poses._attempt(
+    nothing = sfm._attempt(
         tmp_path / "d.db", tmp_path, "simple_radial", 1, 0, Start("as stated"), lambda _: None
     )
     assert nothing.registered == 0
@@ -105,7 +105,7 @@ def test_a_mapper_starts_from_the_cameras_it_is_given(
         Start("guess", ratio=2.0, forget=True),
         Start("of the best", cameras={2: solved_camera}),
     ):
-        poses._attempt(tmp_path / "d.db", tmp_path, "simple_radial", 1, 0, start, lambda _: None)
+        sfm._attempt(tmp_path / "d.db", tmp_path, "simple_radial", 1, 0, start, lambda _: None)
     assert seen == [[90.0, 90.0], [200.0, 200.0], [200.0, 123.0]]
 
 
@@ -142,5 +142,5 @@ def test_pairs_are_matched_on_one_thread(monkeypatch: pytest.MonkeyPatch, tmp_pa
     monkeypatch.setattr(
         pycolmap, "match_image_pairs", lambda _, matching, *rest: seen.append(matching.num_threads)
     )
-    assert poses.match(tmp_path / "d.db", ["a", "b"], [(0, 1)], 0, lambda _: None) == []
+    assert sfm.match(tmp_path / "d.db", ["a", "b"], [(0, 1)], 0, lambda _: None) == []
     assert seen == [1]

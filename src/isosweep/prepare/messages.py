@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from isosweep.prepare.sheet import SHEET
+from isosweep.prepare.contact_sheet import SHEET
 from isosweep.prepare.stages import Book
 
 TRAIN = {

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from isosweep.prepare.layouts import mask_name
-from isosweep.prepare.poses import library
-from isosweep.prepare.solved import Solved
+from isosweep.prepare.reconstruction import Solved
+from isosweep.prepare.sfm import library
+from isosweep.prepare.writers import mask_name
 
 QUALITY = 96
 """Of the jpg files that are written."""

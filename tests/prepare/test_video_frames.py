@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from isosweep.prepare.frames import SMALL, Frame, choose, extract, sharpness
+from isosweep.prepare.video_frames import SMALL, Frame, choose, extract, sharpness
 from isosweep.video import write_video
 
 

@@ -10,7 +10,7 @@ import torch
 
 from isosweep.data import blender, colmap, nerfstudio, neus_layout
 from isosweep.geometry import pixel_rays
-from isosweep.prepare import layouts
+from isosweep.prepare import writers
 from isosweep.types import Scene
 from tests.support.solved_scene import matrix, solved_demo, write_images
 
@@ -18,7 +18,7 @@ from tests.support.solved_scene import matrix, solved_demo, write_images
 def written(out: Path, masked: bool = True, test_every: int = 0) -> Path:
     solved = solved_demo()
     write_images(out, solved, masked)
-    for writer in layouts.WRITERS.values():
+    for writer in writers.WRITERS.values():
         writer(out, solved, matrix(), masked, test_every, 2, lambda: None)
     return out
 
@@ -112,7 +112,7 @@ def test_views_of_several_cameras_keep_their_own_intrinsics(tmp_path: Path) -> N
     camera[5] = 2
     solved = type(solved)(**{**vars(solved), "K": K, "hw": hw, "camera": camera})
     write_images(tmp_path, solved, True)
-    for writer in layouts.WRITERS.values():
+    for writer in writers.WRITERS.values():
         writer(tmp_path, solved, matrix(), True, 0, 2, lambda: None)
     for name, scene in loaded(tmp_path).items():
         assert scene.cameras.K[:, 0, 0].tolist() == pytest.approx(K[:, 0, 0].tolist(), rel=1e-5), name
@@ -127,6 +127,6 @@ def test_quaternions_are_those_of_the_rotation(seed: int) -> None:
         R[seed, seed] = 1
     else:
         R = Rotation.random(rng=np.random.default_rng(seed)).as_matrix()
-    w, x, y, z = layouts.quaternion(R)
+    w, x, y, z = writers.quaternion(R)
     assert w >= 0
     assert np.allclose(Rotation.from_quat([x, y, z, w]).as_matrix(), R)

@@ -1,7 +1,7 @@
 """A solved scene in the layouts of NeuS, NeRF-synthetic (blender), nerfstudio and COLMAP.
 
 All of them fit into one folder. Files that two layouts share (images/, masks/) are written before, by
-flatten.py. The normalisation is scale_mat in NeuS' layout; the others get a field that their own readers
+undistort.py. The normalisation is scale_mat in NeuS' layout; the others get a field that their own readers
 ignore: ``isosweep`` in the json, isosweep.json in the folder for COLMAP (docs/prepare.md).
 """
 
@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image
 
 from isosweep.geometry import from_world, opencv_to_opengl
-from isosweep.prepare.solved import Solved
+from isosweep.prepare.reconstruction import Solved
 from isosweep.record.files import atomic_write_bytes, atomic_write_text
 
 UNIT = "unit"
