@@ -1,4 +1,4 @@
-"""What a preparation tells at its end and on the contact sheet, from the book of its steps."""
+"""What a preparation prints at its end and on the contact sheet, from the facts in its manifest."""
 
 import re
 import shlex
@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from isosweep.prepare.contact_sheet import SHEET
-from isosweep.prepare.stages import Book
+from isosweep.prepare.stages import Manifest
 
 TRAIN = {
     "colmap": "dataset=colmap",
@@ -16,47 +16,47 @@ TRAIN = {
     "blender": "dataset=blender",
     "nerfstudio": "dataset=nerfstudio",
 }
-"""How main.py reads each layout."""
+"""Name of a layout -> the overrides by which main.py reads it."""
 
 
-def found(book: Book) -> list[str]:
-    """What registered, the cameras, the region."""
-    poses, left = book.facts("poses"), book.facts("images")["left"]
+def summary(manifest: Manifest) -> list[str]:
+    """Lines about the registered images, the cameras and the region; needs every stage up to the region."""
+    poses, skipped = manifest.facts("poses"), manifest.facts("images")["left"]
     n = len(poses["registered"]) + len(poses["unregistered"])
     lines = [
         f"{len(poses['registered'])} of {n} images registered, {poses['points']} points, reprojection error "
         f"{poses['error']:.2f} pixels"
     ]
     if poses["unregistered"]:
-        lines.append(f"not registered: {some(poses['unregistered'])}")
-    if left:
-        lines.append(f"skipped: {some(list(left))}")
-    region = book.facts("region")
+        lines.append(f"not registered: {first_names(poses['unregistered'])}")
+    if skipped:
+        lines.append(f"skipped: {first_names(list(skipped))}")
+    region = manifest.facts("region")
     return [
         *lines,
-        *book.facts("features")["said"],
+        *manifest.facts("features")["said"],
         *poses["cameras"],
         f"one normalised unit is {region['radius']:.4g} units of the poses; region: {region['why']}",
     ]
 
 
-def report(book: Book, layouts: tuple[str, ...]) -> list[str]:
-    """Everything that a person needs to know before training, and the commands for it."""
-    out = book.folder
-    lines = [*([] if book.done else ["everything was up to date"]), *found(book)]
-    partners, poses = book.facts("matches")["partners"], book.facts("poses")
-    lines += [f"  {name}: fits {partners.get(name, 0)} other images" for name in poses["unregistered"][:8]]
+def final_report(manifest: Manifest, layouts: tuple[str, ...]) -> list[str]:
+    """Lines for the terminal: what was found, warnings, and the commands that train on each layout."""
+    out = manifest.folder
+    lines = [*([] if manifest.ran else ["everything was up to date"]), *summary(manifest)]
+    partners, poses = manifest.facts("matches")["partners"], manifest.facts("poses")
+    lines += [f"  {name}: matches {partners.get(name, 0)} other images" for name in poses["unregistered"][:8]]
     if len(poses["registered"]) < 0.5 * len(partners):
         lines.append(
-            "WARNING: less than half is registered: the photographs fall into parts that do not overlap, or most are "
-            "blurred; look at the contact sheet before training"
+            "WARNING: fewer than half of the images are registered: the photographs fall into parts that do not "
+            "overlap, or most are blurred; look at the contact sheet before training"
         )
-    lines += [*book.facts("sheet")["lines"], f"contact sheet: {out / SHEET}"]
-    return lines + train_commands(out, layouts, book.facts("flatten")["masked"])
+    lines += [*manifest.facts("sheet")["lines"], f"contact sheet: {out / SHEET}"]
+    return lines + train_commands(out, layouts, manifest.facts("flatten")["masked"])
 
 
 def train_commands(out: Path, layouts: tuple[str, ...], masked: bool) -> list[str]:
-    """The command line that trains on each layout."""
+    """The command that trains on each layout: NeuS with masks as supervision, or with a learned background."""
     model = "model=neus loss=mask" if masked else "model=neus_bg"
     name, path = (
         shlex.quote(f"{key}={quoted(value)}")
@@ -66,18 +66,26 @@ def train_commands(out: Path, layouts: tuple[str, ...], masked: bool) -> list[st
 
 
 def quoted(value: str) -> str:
-    """A value as Hydra's grammar takes it: in quotes where it is more than letters, digits and ._-/ ."""
+    """A string as an override's value in Hydra's grammar.
+
+    It is put in quotes if it holds other characters than letters, digits and . _ - /, or if Hydra would read it
+    as a number, a truth value or null.
+    """
     plain = re.fullmatch(r"[\w./-]*[A-Za-z_][\w./-]*", value, re.ASCII)
     if plain and not re.fullmatch(r"null|true|false|[+-]?(inf|nan|[\d._]+e[+-]?\d+)", value, re.IGNORECASE):
         return value
-    # the grammar takes a backslash as it is, but before a quote
+    # in Hydra's grammar a backslash escapes only a quote and the backslashes before it
     escaped = re.sub(r"(\\*)('|$)", lambda m: 2 * m[1] + ("\\'" if m[2] else ""), value)
     return f"'{escaped}'"
 
 
-def too_few(book: Book, what: str) -> str:
-    """Why there is no reconstruction, and what to try."""
-    counts = book.facts("features")["counts"]
+def too_few_matches(manifest: Manifest, what: str) -> str:
+    """The error message of a reconstruction that failed for want of matches.
+
+    Args:
+        what: what is missing, in words.
+    """
+    counts = manifest.facts("features")["counts"]
     poor = [name for name, count in counts.items() if count < 200]
     few = f"; {len(poor)} images have fewer than 200 features, such as {poor[0]}" if poor else ""
     return (
@@ -87,18 +95,22 @@ def too_few(book: Book, what: str) -> str:
     )
 
 
-def doubtful(photos: list[dict[str, Any]]) -> list[str]:
-    """Focal lengths that are not used, each reason once."""
-    of_note: dict[str, list[str]] = {}
+def unused_focal_lengths(photos: list[dict[str, Any]]) -> list[str]:
+    """A line for each reason why stated focal lengths are not used.
+
+    Args:
+        photos: the fields of each `photos.Photo`, as prepare.json stores them.
+    """
+    by_reason: dict[str, list[str]] = {}
     for photo in photos:
         if photo["focal"]["doubtful"]:
-            of_note.setdefault(photo["focal"]["note"], []).append(photo["source"])
+            by_reason.setdefault(photo["focal"]["note"], []).append(photo["source"])
     return [
-        f"{len(names)} of {len(photos)} photographs ({some(names)}): {note}"
-        for note, names in of_note.items()
+        f"{len(names)} of {len(photos)} photographs ({first_names(names)}): {reason}"
+        for reason, names in by_reason.items()
     ]
 
 
-def some(names: list[str]) -> str:
-    """The first names of a list."""
+def first_names(names: list[str]) -> str:
+    """Up to five names, and how many more there are."""
     return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")

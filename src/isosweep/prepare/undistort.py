@@ -1,4 +1,4 @@
-"""Images without lens distortion, and the reconstruction that belongs to them."""
+"""Undistorted images and masks, and the reconstruction with pin-hole cameras that belongs to them."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -8,81 +8,83 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from isosweep.prepare.reconstruction import Solved
-from isosweep.prepare.sfm import library
+from isosweep.prepare.image_io import read_grey, read_rgb, save_image
+from isosweep.prepare.reconstruction import Reconstruction
+from isosweep.prepare.sfm import import_pycolmap
 from isosweep.prepare.writers import mask_name
 
-QUALITY = 96
-"""Of the jpg files that are written."""
+JPG_QUALITY = 96
 
 
-def flatten(
+def undistort(
     model_folder: Path,
     images: Path,
     masks: Path | None,
     out_images: Path,
     out_masks: Path,
     workers: int,
-    own: Callable[[list[Path]], None],
+    before_writing: Callable[[list[Path]], None],
     tick: Callable[[], None],
-) -> Solved:
-    """Undistort all registered images, and masks (<stem>.png, white is foreground) in the same way.
+) -> Reconstruction:
+    """Undistort all registered images, and their masks in the same way.
 
-    An image whose camera has no distortion is copied byte by byte. Views are in order of their names.
+    An image whose camera has no distortion is copied byte by byte.
 
     Args:
-        own: called with all files before the first is written; it removes those of an earlier preparation.
+        model_folder: the sparse model that COLMAP wrote.
+        images: folder of the distorted images.
+        masks: folder of their masks <stem>.png, 255 on the foreground; None without masks.
+        out_images: folder that the undistorted images go to, under the same names.
+        out_masks: folder that the undistorted masks go to, see `writers.mask_name`.
+        before_writing: called with the list of all files before the first is written; it removes the files of an
+            earlier preparation.
+        tick: called after each image.
+
+    Returns:
+        The registered views in the order of their names.
     """
-    colmap = library()
+    colmap = import_pycolmap()
     model = colmap.Reconstruction(model_folder)
     views = sorted((i for i in model.images.values() if i.has_pose), key=lambda i: i.name)
-    made = [out_images / view.name for view in views]
+    files = [out_images / view.name for view in views]
     if masks is not None:
-        made += [out_masks / mask_name(view.name) for view in views]
-    own(made)
-    for folder in {file.parent for file in made}:
+        files += [out_masks / mask_name(view.name) for view in views]
+    before_writing(files)
+    for folder in {file.parent for file in files}:
         folder.mkdir(parents=True, exist_ok=True)
     options = colmap.UndistortCameraOptions()
-    flat = {i: colmap.undistort_camera(options, c) for i, c in model.cameras.items()}
+    pinhole = {i: colmap.undistort_camera(options, c) for i, c in model.cameras.items()}
 
-    def one(view: Any) -> None:
+    def write_view(view: Any) -> None:
         camera = model.cameras[view.camera_id]
         source = images / view.name
         if camera.is_undistorted():
             (out_images / view.name).write_bytes(source.read_bytes())
         else:
-            with Image.open(source) as image:
-                pixels = np.asarray(image.convert("RGB"))
-            bitmap, _ = colmap.undistort_image(options, colmap.Bitmap.from_array(pixels), camera)
-            _write(out_images / view.name, bitmap.to_array())
+            pixels = warp(np.asarray(read_rgb(source)), camera)
+            save_image(out_images / view.name, Image.fromarray(pixels), JPG_QUALITY)
         if masks is None:
             return
-        with Image.open(masks / f"{Path(view.name).stem}.png") as image:
-            cover = np.asarray(image.convert("L"))
+        mask = np.asarray(read_grey(masks / f"{Path(view.name).stem}.png"))
         if not camera.is_undistorted():
-            # three channels: the warp then is the one of the image
-            wide = colmap.Bitmap.from_array(np.ascontiguousarray(np.dstack([cover] * 3)))
-            cover = colmap.undistort_image(options, wide, camera)[0].to_array()[..., 0]
-        Image.fromarray(np.ascontiguousarray(cover)).save(out_masks / mask_name(view.name))
+            # as three channels, so that COLMAP warps the mask exactly as it warps the image
+            mask = warp(np.dstack([mask] * 3), camera)[..., 0]
+        Image.fromarray(np.ascontiguousarray(mask)).save(out_masks / mask_name(view.name))
+
+    def warp(pixels: np.ndarray, camera: Any) -> np.ndarray:
+        bitmap = colmap.Bitmap.from_array(np.ascontiguousarray(pixels))
+        return np.ascontiguousarray(colmap.undistort_image(options, bitmap, camera)[0].to_array())
 
     with ThreadPoolExecutor(workers) as pool:
-        for _ in pool.map(one, views):
+        for _ in pool.map(write_view, views):
             tick()
-    return _solved(model, views, flat)
+    return _pinhole_reconstruction(model, views, pinhole)
 
 
-def _write(path: Path, pixels: np.ndarray) -> None:
-    image = Image.fromarray(np.ascontiguousarray(pixels))
-    if path.suffix == ".png":
-        image.save(path, compress_level=3)
-    else:
-        image.save(path, quality=QUALITY, subsampling=0)
-
-
-def _solved(model: Any, views: list[Any], flat: dict[int, Any]) -> Solved:
-    """The model with pin-hole cameras; every observation moves to where the undistorted image shows it."""
+def _pinhole_reconstruction(model: Any, views: list[Any], pinhole: dict[int, Any]) -> Reconstruction:
+    """The model with the cameras ``pinhole``, each observation at its place in the undistorted image."""
     ids = sorted(model.points3D)
-    place = {ident: k for k, ident in enumerate(ids)}
+    index = {ident: k for k, ident in enumerate(ids)}
     poses, seen_view, seen_point, seen_xy = [], [], [], []
     for v, view in enumerate(views):
         w2c = np.asarray(view.cam_from_world().matrix())
@@ -91,20 +93,20 @@ def _solved(model: Any, views: list[Any], flat: dict[int, Any]) -> Solved:
         if not seen:
             continue
         xy = np.array([p.xy for p in seen])
-        old, new = model.cameras[view.camera_id], flat[view.camera_id]
+        old, new = model.cameras[view.camera_id], pinhole[view.camera_id]
         if not old.is_undistorted():
-            on_plane = np.asarray(old.cam_from_img(xy))
-            xy = on_plane @ np.diag([new.focal_length_x, new.focal_length_y])
+            plane = np.asarray(old.cam_from_img(xy))  # where the rays meet the plane z = 1
+            xy = plane @ np.diag([new.focal_length_x, new.focal_length_y])
             xy += np.array([new.principal_point_x, new.principal_point_y])
         seen_view.append(np.full(len(seen), v))
-        seen_point.append(np.array([place[p.point3D_id] for p in seen]))
+        seen_point.append(np.array([index[p.point3D_id] for p in seen]))
         seen_xy.append(xy)
     points = [model.points3D[i] for i in ids]
-    pinhole = [flat[view.camera_id] for view in views]
-    return Solved(
+    cameras = [pinhole[view.camera_id] for view in views]
+    return Reconstruction(
         names=tuple(view.name for view in views),
-        hw=np.array([[c.height, c.width] for c in pinhole]),
-        K=np.stack([np.asarray(c.calibration_matrix(), np.float64) for c in pinhole]),
+        hw=np.array([[c.height, c.width] for c in cameras]),
+        K=np.stack([np.asarray(c.calibration_matrix(), np.float64) for c in cameras]),
         c2w=np.stack(poses),
         camera=np.array([view.camera_id for view in views]),
         xyz=np.array([p.xyz for p in points], np.float64).reshape(-1, 3),

@@ -1,6 +1,6 @@
-"""The sharpest frame in each interval of a video, every picture once.
+"""Frames of a video: the sharpest of each interval, and every picture only once.
 
-Two passes: the first measures every frame at a small size, the second writes those chosen.
+The video is decoded twice. The first pass measures every frame at a small size, the second saves the chosen ones.
 """
 
 import itertools
@@ -13,44 +13,54 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image
 
+from isosweep.prepare.image_io import save_image, shrink
+
 ENDINGS = {".mp4", ".mov", ".m4v", ".mkv", ".avi", ".webm", ".mpg", ".mpeg", ".mts", ".3gp"}
-MEASURED = 480
-"""Longer side at which sharpness is measured."""
-SMALL = 48
-"""Side of the picture by which two frames are compared."""
-SAME = 2.0
-"""Mean difference of the tenth that changes most, of 255: below it two frames show one picture."""
-HELD = 10.0
-"""The same for a video that mostly stands still: each new key frame of a coarse codec changes a held picture by
-five or six, another photograph by more than twenty."""
-STILL = 0.5
-"""Median difference of neighbours below which it does."""
+MEASURED_SIDE = 480
+"""Sharpness is measured on a copy whose longer side has this many pixels."""
+COMPARED_SIDE = 48
+"""Frames are compared as square copies with this many pixels a side."""
+SAME_PICTURE = 2.0
+"""Two frames show the same picture if their `difference` is smaller, in grey values of 255."""
+SAME_PICTURE_WHEN_STILL = 10.0
+"""The same limit for a video that mostly stands still. A coarse codec changes a held picture by five or six grey
+values at each of its key frames; two photographs differ by more than twenty."""
+MOSTLY_STILL = 0.5
+"""A video mostly stands still if the median difference of consecutive frames is smaller."""
+JPG_QUALITY = 97
 
 
 @dataclass(frozen=True)
 class Frame:
-    """One frame as the first pass sees it."""
+    """The measurements of one frame."""
 
     index: int
+    """Number of the frame in the video, from 0."""
     sharpness: float
     small: UInt8[np.ndarray, "s s"]
+    """Grey copy for comparisons, s = ``COMPARED_SIDE``."""
 
 
 def is_video(path: Path) -> bool:
+    """True if the file's ending is that of a video."""
     return path.suffix.lower() in ENDINGS
 
 
-def choose(frames: list[Frame], most: int) -> list[int]:
-    """Indices of the sharpest frame of each interval.
+def choose_frames(frames: list[Frame], most: int) -> list[int]:
+    """Choose at most ``most`` frames.
 
-    Neighbours that show one picture (a held photograph, a camera at rest) count as one. Where more than
-    ``most`` remain, they are divided into that many intervals of equal numbers.
+    Consecutive frames that show the same picture (a held photograph, a camera at rest) form a group, and the
+    sharpest of each group remains. If more than ``most`` remain, they are divided into ``most`` intervals of
+    equal numbers, and the sharpest of each interval is chosen.
+
+    Returns:
+        The ``index`` of each chosen frame, in the order of the video.
     """
     steps = [difference(a.small, b.small) for a, b in itertools.pairwise(frames)]
-    same = HELD if steps and np.median(steps) < STILL else SAME
+    limit = SAME_PICTURE_WHEN_STILL if steps and np.median(steps) < MOSTLY_STILL else SAME_PICTURE
     groups: list[list[Frame]] = []
     for frame in frames:
-        if groups and difference(groups[-1][0].small, frame.small) < same:
+        if groups and difference(groups[-1][0].small, frame.small) < limit:
             groups[-1].append(frame)
         else:
             groups.append([frame])
@@ -63,74 +73,78 @@ def choose(frames: list[Frame], most: int) -> list[int]:
 
 
 def difference(a: UInt8[np.ndarray, "s s"], b: UInt8[np.ndarray, "s s"]) -> float:
-    """Mean absolute difference of the tenth of all places that differ most, in grey values of 255."""
+    """Mean absolute difference of the 10% of the pixels that differ most, in grey values of 255."""
     change = np.abs(a.astype(np.int16) - b.astype(np.int16)).ravel()
     tenth = max(1, len(change) // 10)
     return float(np.partition(change, -tenth)[-tenth:].mean())
 
 
 def sharpness(grey: UInt8[np.ndarray, "h w"]) -> float:
-    """Variance of the Laplacian over the variance of the grey values: blur lowers it, exposure does not."""
+    """var(Laplacian of the grey values) / (var(grey values) + 1). Blur lowers it, exposure hardly changes it."""
     g: Float[np.ndarray, "h w"] = grey.astype(np.float32)
     laplacian = 4 * g[1:-1, 1:-1] - g[:-2, 1:-1] - g[2:, 1:-1] - g[1:-1, :-2] - g[1:-1, 2:]
     return float(laplacian.var() / (g.var() + 1.0))
 
 
-def extract(
+def extract_frames(
     video: Path,
     images: Path,
     most: int,
     size: int,
     start: float,
     end: float | None,
-    total: Callable[[int], None],
+    set_total: Callable[[int], None],
     tick: Callable[[], None],
 ) -> tuple[list[tuple[str, int, int, float]], int]:
-    """Write the chosen frames as upright jpg; their (name, width, height, seconds), and how many were seen.
+    """Save the chosen frames of a video as upright jpg files with square pixels.
 
     Args:
-        total: called with the number of steps, where the file tells it.
-        tick: called at each of them.
+        images: the folder that the files go to.
+        most: the most frames that are chosen, see `choose_frames`.
+        size: the most pixels of the longer side, 0 for no limit.
+        start: seconds since the beginning of the video; earlier frames are ignored.
+        end: seconds, or None for the end of the video; later frames are ignored.
+        set_total: called with the number of steps; 0 if the file does not state its number of frames.
+        tick: called at each step.
+
+    Returns:
+        (name, width, height, seconds) of each saved frame, and the number of frames between start and end.
 
     Raises:
-        ValueError: no video, damaged, without a picture, or no frame between ``start`` and ``end``.
+        ValueError: the file is damaged or no video, or no frame lies between ``start`` and ``end``.
     """
-    n = _announced(video)
-    total(2 * n if n else 0)
-    seen = []
-    for i, frame, _, _ in _decoded(video, start, end):
+    n = _frame_count(video)
+    set_total(2 * n if n else 0)
+    measured = []
+    for i, frame, _, _ in _decode(video, start, end):
         tick()
-        seen.append(_measured(i, frame))
-    if not seen:
+        measured.append(_measure(i, frame))
+    if not measured:
         until = "its end" if end is None else f"{end:g} s"
         raise ValueError(
             f"no frame of {video} lies between {start:g} s and {until}: change --start and --end"
         )
-    chosen = set(choose(seen, most))
+    chosen = set(choose_frames(measured, most))
     images.mkdir(parents=True, exist_ok=True)
-    made = []
-    for i, frame, time, aspect in _decoded(video, start, end):
+    saved = []
+    for i, frame, time, aspect in _decode(video, start, end):
         tick()
         if i not in chosen:
             continue
         picture = Image.fromarray(frame.to_ndarray(format="rgb24"))
-        if aspect != 1:  # an anamorphic video: poses want square pixels
+        if aspect != 1:  # an anamorphic video; the poses assume square pixels
             picture = picture.resize(
                 (round(picture.width * aspect), picture.height), Image.Resampling.LANCZOS
             )
-        picture = Image.fromarray(_turned(np.asarray(picture), frame.rotation))
-        longer = max(picture.size)
-        if size and longer > size:
-            w, h = (max(1, round(s * size / longer)) for s in picture.size)
-            picture = picture.resize((w, h), Image.Resampling.LANCZOS, reducing_gap=3.0)
+        picture = shrink(Image.fromarray(_rotated(np.asarray(picture), frame.rotation)), size)
         name = f"frame_{i:06d}.jpg"
-        picture.save(images / name, quality=97, subsampling=0)
-        made.append((name, picture.width, picture.height, time))
-    return made, len(seen)
+        save_image(images / name, picture, JPG_QUALITY)
+        saved.append((name, picture.width, picture.height, time))
+    return saved, len(measured)
 
 
-def _decoded(video: Path, start: float, end: float | None) -> Iterator[tuple[int, Any, float, float]]:
-    """Number, frame, seconds since the video's own beginning, and width of a pixel over its height."""
+def _decode(video: Path, start: float, end: float | None) -> Iterator[tuple[int, Any, float, float]]:
+    """For each frame: its number, the frame, seconds since the video's first time stamp, pixel width over height."""
     import av
     from av.error import FFmpegError
 
@@ -141,7 +155,7 @@ def _decoded(video: Path, start: float, end: float | None) -> Iterator[tuple[int
             stream = container.streams.video[0]
             stream.thread_type = "AUTO"
             aspect = float(stream.sample_aspect_ratio or 1)
-            # streams of camcorders and broadcasts do not begin at 0
+            # the time stamps of camcorders and broadcasts do not begin at 0
             begin = float((stream.start_time or 0) * (stream.time_base or 0))
             for i, frame in enumerate(container.decode(stream)):
                 time = 0.0 if frame.time is None else float(frame.time) - begin
@@ -155,7 +169,8 @@ def _decoded(video: Path, start: float, end: float | None) -> Iterator[tuple[int
         ) from error
 
 
-def _announced(video: Path) -> int:
+def _frame_count(video: Path) -> int:
+    """The number of frames that the file states; 0 if it states none."""
     import av
     from av.error import FFmpegError
 
@@ -168,14 +183,15 @@ def _announced(video: Path) -> int:
         ) from error
 
 
-def _measured(index: int, frame: Any) -> Frame:
-    scale = min(1.0, MEASURED / max(frame.width, frame.height))
+def _measure(index: int, frame: Any) -> Frame:
+    scale = min(1.0, MEASURED_SIDE / max(frame.width, frame.height))
     w, h = (max(8, 2 * round(s * scale / 2)) for s in (frame.width, frame.height))
     grey = frame.reformat(width=w, height=h, format="gray").to_ndarray()[:h, :w]
-    small = frame.reformat(width=SMALL, height=SMALL, format="gray", interpolation="AREA").to_ndarray()
-    return Frame(index, sharpness(grey), small[:SMALL, :SMALL].copy())
+    side = COMPARED_SIDE
+    small = frame.reformat(width=side, height=side, format="gray", interpolation="AREA").to_ndarray()
+    return Frame(index, sharpness(grey), small[:side, :side].copy())
 
 
-def _turned(pixels: np.ndarray, degrees: int) -> np.ndarray:
-    """Upright: phones store portrait videos lying, with the turn beside them."""
+def _rotated(pixels: np.ndarray, degrees: int) -> np.ndarray:
+    """Turned counterclockwise. Phones store portrait videos as landscape, with the angle in the header."""
     return np.ascontiguousarray(np.rot90(pixels, round(degrees / 90) % 4))
