@@ -27,7 +27,9 @@ def parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
         argument_default=argparse.SUPPRESS,
     )
-    options.add_argument("source", type=Path, help="a video, or a folder of photographs; 'inspect' for a contact sheet")
+    options.add_argument(
+        "source", type=Path, help="a video, or a folder of photographs; 'inspect' for a contact sheet"
+    )
     options.add_argument("--out", type=Path, required=True, help="folder of the scene")
     options.add_argument(
         "--layout",
@@ -144,7 +146,7 @@ def main() -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt as stop:
-        print("interrupted: the same command goes on with what is missing", file=sys.stderr)
+        print("interrupted: run the same command again to continue", file=sys.stderr)
         return stop.args[0] if stop.args else 130
     try:
         print("\n".join(lines))

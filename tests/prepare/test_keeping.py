@@ -1,4 +1,4 @@
-"""Nothing of the user's is lost, and a later call asks for what the earlier one did."""
+"""Files of the user are never removed, and a later call remembers the options of the last one."""
 
 import json
 import subprocess
@@ -87,15 +87,15 @@ def test_options_of_an_earlier_call_are_kept_until_others_are_given() -> None:
     before = json.loads(json.dumps(first.non_defaults()))
     assert before == {"sphere": [1.0, 2.0, 3.0, 4.0], "size": 800}
     base = {"source": Path("p"), "out": Path("s")}
-    asked, kept = merge_options(base, before)
-    assert (asked["sphere"], kept) == ((1.0, 2.0, 3.0, 4.0), ["size", "sphere"])
-    asked, kept = merge_options({**base, "box": (0.0,) * 3 + (1.0,) * 3, "size": 1600}, before)
-    assert ("sphere" in asked, kept) == (False, [])
-    assert PrepareOptions(**asked).non_defaults() == {"box": [0.0] * 3 + [1.0] * 3}
-    asked, kept = merge_options(
-        {**base, "sphere": (0.0, 0.0, 0.0, 1.0)}, PrepareOptions(**asked).non_defaults()
+    merged, remembered = merge_options(base, before)
+    assert (merged["sphere"], remembered) == ((1.0, 2.0, 3.0, 4.0), ["size", "sphere"])
+    merged, remembered = merge_options({**base, "box": (0.0,) * 3 + (1.0,) * 3, "size": 1600}, before)
+    assert ("sphere" in merged, remembered) == (False, [])
+    assert PrepareOptions(**merged).non_defaults() == {"box": [0.0] * 3 + [1.0] * 3}
+    merged, remembered = merge_options(
+        {**base, "sphere": (0.0, 0.0, 0.0, 1.0)}, PrepareOptions(**merged).non_defaults()
     )
-    assert ("box" in asked, kept) == (False, [])
+    assert ("box" in merged, remembered) == (False, [])
     assert merge_options(base, {"an option of another version": 3})[1] == []
 
 

@@ -1,4 +1,4 @@
-"""Masks from a folder, a colour, alpha and a model; what does not fit is refused in words."""
+"""Masks from a folder, a colour, alpha and a model; masks that do not fit are refused with a reason."""
 
 from pathlib import Path
 
@@ -95,7 +95,7 @@ def test_masks_that_do_not_fit_are_refused(tmp_path: Path) -> None:
 
 
 class Reddish(torch.nn.Module):
-    """Foreground where red is well above green, after ImageNet's normalisation."""
+    """A network whose foreground is red, on input that is normalised as for ImageNet."""
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         logit = 10 * (x[:, :1] - x[:, 1:2] - 1.0)

@@ -1,4 +1,4 @@
-"""Folders of photographs: names, orientation, alpha, sizes, and what is left out with its reason."""
+"""Folders of photographs: names, orientation, alpha, sizes, and the files that are skipped, each with its reason."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from isosweep.prepare.photos import copy_photo, list_photos, read_upright, uniqu
 
 
 def striped(path: Path, width: int = 96, height: int = 72, **options) -> np.ndarray:
-    """Bright at the top skipped, so that turns can be told apart."""
+    """A picture that is bright at the top left, which shows how it was turned."""
     pixels = np.full((height, width, 3), 40, np.uint8)
     pixels[: height // 4, : width // 4] = 250
     Image.fromarray(pixels).save(path, **options)

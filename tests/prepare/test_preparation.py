@@ -188,7 +188,7 @@ def test_masks_drawn_beside_the_images_stay_when_images_are_made_again(
         (mapper, "reconstruct", {"seed": 5}),
     ],
 )
-def test_what_colmap_says_itself_becomes_a_sentence(
+def test_an_error_of_colmap_says_what_to_delete(
     made: tuple[PrepareOptions, list[str]],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -235,14 +235,14 @@ def test_sigterm_ends_in_one_line_and_the_same_command_goes_on(tmp_path: Path) -
     process.terminate()
     rest = process.stderr.read()
     assert process.wait(timeout=120) == 143
-    assert rest.splitlines()[-1] == "interrupted: the same command goes on with what is missing"
+    assert rest.splitlines()[-1] == "interrupted: run the same command again to continue"
     assert "@ " not in rest, "no C++ stack"
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 
 
 def test_trouble_is_reported_and_the_rest_registers(tmp_path: Path) -> None:
-    """A wrong EXIF, lying and cropped photographs, a damaged file, a stranger: eleven of twelve remain."""
+    """A wrong EXIF, turned and cropped photographs, a damaged file, and one picture of something else."""
     photos = tmp_path / "photos"
     write_photos(photos, N, SIZE, f35=46)
     with Image.open(photos / "photo_005.jpg") as image:

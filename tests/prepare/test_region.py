@@ -1,4 +1,4 @@
-"""The region: points most cameras see, noise left out, masks and hull, a given box."""
+"""The region: from the points that most cameras see, from masks, from the hull, and as the user gave it."""
 
 from dataclasses import replace
 
@@ -46,7 +46,7 @@ def test_far_points_and_noise_do_not_move_it() -> None:
 
 
 def test_masks_leave_out_what_stands_around() -> None:
-    """A table full of points, in every picture, is not the object."""
+    """A table is full of points and in every picture, but the masks leave it out."""
     rng = np.random.default_rng(0)
     table = SHIFT + SCALE * np.column_stack([rng.uniform(-1.1, 1.1, (600, 2)), np.full(600, -0.75)])
     recon = with_points(table)
@@ -58,7 +58,14 @@ def test_masks_leave_out_what_stands_around() -> None:
     assert (np.linalg.norm(own - tight.centre, axis=1) < tight.radius).all()
 
 
-def test_masks_that_leave_nothing_are_not_believed() -> None:
+def test_without_points_on_the_masks_the_masks_are_ignored_and_not_named() -> None:
+    recon = solved_demo(13)
+    region, kept = region_of_points(recon, np.zeros(len(recon.xyz), bool), 1.1)
+    assert kept.any()
+    assert region.found_by.endswith("points, the half that the most cameras have in the picture")
+
+
+def test_masks_that_leave_nothing_are_ignored() -> None:
     empty = {v: np.zeros((32, 32), bool) for v in range(13)}
     region = region_of_masks(solved_demo(13), empty, 1.1)
     assert "masks leave nothing" in region.found_by

@@ -1,4 +1,4 @@
-"""Attempts at poses: what each starts from, when they end, and that a killed one leaves nothing to the next."""
+"""Attempts at poses: the cameras they start from, when they end, and that a killed one leaves no files."""
 
 from pathlib import Path
 from types import SimpleNamespace
@@ -135,7 +135,7 @@ def test_a_killed_attempt_leaves_no_journal_to_the_next(
 
 
 def test_pairs_are_matched_on_one_thread(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """On two, one run of four had other matches in up to 15 of 820 pairs (COLMAP 4.2.1): too rare to test."""
+    """With two threads, one run of four differed in up to 15 of 820 pairs (COLMAP 4.2.1): too rare for a test."""
     pycolmap = pytest.importorskip("pycolmap", reason="poses need the extra 'prepare' (pycolmap)")
     pycolmap.Database.open(tmp_path / "d.db").close()
     seen = []

@@ -1,4 +1,4 @@
-"""Steps are done once, again when what they came from changes, and never counted when interrupted."""
+"""Stages run once, and again if their inputs change or if they were interrupted."""
 
 import json
 import logging
@@ -55,8 +55,8 @@ def test_only_what_depends_on_a_change_is_redone(tmp_path: Path, caplog: pytest.
     assert "an earlier stage changed" in caplog.text
 
 
-def test_a_step_that_was_begun_otherwise_and_failed_is_done_again(tmp_path: Path) -> None:
-    """Back to the settings of before: what comes after the step is as asked for, the step itself is not."""
+def test_a_stage_that_failed_with_other_settings_runs_again(tmp_path: Path) -> None:
+    """After a failure with other settings, the first settings return. Later stages match them, the failed one does not."""
     ran: list[str] = []
     manifest(tmp_path, ran).ensure("region")
     with pytest.raises(KeyboardInterrupt):
@@ -78,7 +78,7 @@ def test_a_file_that_is_gone_is_made_again(tmp_path: Path, caplog: pytest.LogCap
     assert "region is gone" in caplog.text
 
 
-def test_an_interrupted_step_does_not_count(tmp_path: Path) -> None:
+def test_an_interrupted_stage_runs_again(tmp_path: Path) -> None:
     ran: list[str] = []
     manifest(tmp_path, ran).ensure("region")
     with pytest.raises(KeyboardInterrupt):
@@ -165,6 +165,6 @@ def test_pairs() -> None:
         ({"test_every": 1}, "--test-every must be 2 or more"),
     ],
 )
-def test_options_that_cannot_be_meant(change: dict, message: str) -> None:
+def test_options_out_of_range_are_refused(change: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         PrepareOptions(Path("in"), Path("out"), **change).check()

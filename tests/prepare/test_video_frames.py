@@ -1,4 +1,4 @@
-"""Frames of a video: the sharpest of each interval, held pictures once, turned upright, damage named."""
+"""Frames of a video: the sharpest of each interval, held pictures once, turned upright; damaged files are named."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""A recon scene without pycolmap: the demo's cameras and surface points, in world units of their own."""
+"""A reconstruction without pycolmap: the demo's cameras and surface points, in world units of their own."""
 
 from pathlib import Path
 

@@ -218,8 +218,8 @@ class Preparation:
     def _features(self) -> Result:
         """SIFT features of the working copies in COLMAP's database.
 
-        The file database.made-for holds the digest that the database was begun for. An interrupted stage goes
-        on in the same database; with other settings it begins a new one.
+        The file database.made-for holds the digest of the features in the database. With the same digest an
+        interrupted stage continues in that database; with another one the stage starts a new database.
         """
         database, digest = self.database, self.manifest.digest("features")
         made_for = database.with_suffix(".made-for")

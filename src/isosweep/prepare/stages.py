@@ -136,7 +136,7 @@ class Manifest:
         Call it before ``files`` are written: they are known as ours even if the process is killed meanwhile.
 
         Raises:
-            FileExistsError: images/ or masks/ hold files of somebody else. Nothing is removed then.
+            FileExistsError: images/ or masks/ hold files that the preparation did not write. Nothing is removed then.
         """
         self.check_no_foreign_files()
         for name in self.owned:

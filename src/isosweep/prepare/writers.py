@@ -34,7 +34,7 @@ from isosweep.prepare.reconstruction import Reconstruction
 from isosweep.record.files import atomic_write_bytes, atomic_write_text
 
 UNIT = "unit"
-"""Name of the world's unit: photographs alone do not tell how long it is."""
+"""Name of the world's unit: its length is unknown, because photographs alone have no scale."""
 Tick = Callable[[], None]
 
 
