@@ -169,7 +169,7 @@ def test_masks_drawn_beside_the_images_stay_when_images_are_made_again(
     drawn = tmp_path / "scene" / "masks" / "drawn.png"
     drawn.write_bytes(b"by hand")
     options = replace(made[0], out=tmp_path / "scene")
-    assert "flatten" not in run(options)[0].book.done
+    assert "flatten" not in run(options)[0].manifest.ran
     before = (options.out / "prepare.json").read_bytes()
     with pytest.raises(FileExistsError, match=r"not made here \(masks/drawn\.png\).*Nothing was overwritten"):
         run(replace(options, masks="none", seed=9))

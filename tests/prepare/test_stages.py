@@ -56,7 +56,7 @@ def test_only_what_depends_on_a_change_is_redone(tmp_path: Path, caplog: pytest.
 
 
 def test_a_stage_that_failed_with_other_settings_runs_again(tmp_path: Path) -> None:
-    """After a failure with other settings, the first settings return. Later stages match them, the failed one does not."""
+    """The first settings return after a failure with others: later stages match them, the failed one does not."""
     ran: list[str] = []
     manifest(tmp_path, ran).ensure("region")
     with pytest.raises(KeyboardInterrupt):
