@@ -109,7 +109,7 @@ def test_only_the_right_places_see_a_library(path):
         assert not roots & COMPOSERS, f"{path.name} sees {roots & COMPOSERS}"
     if here != "ops":
         assert not roots & KERNELS, f"{path.name} sees {roots & KERNELS}"
-    if (here, path.name) != ("prepare", "poses.py"):
+    if (here, path.name) != ("prepare", "sfm.py"):
         assert not roots & SOLVERS, f"{path.name} sees {roots & SOLVERS}"
     if here in TORCH_FREE:
         assert "torch" not in roots, f"{path.name} sees torch"

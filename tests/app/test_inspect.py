@@ -12,8 +12,8 @@ from PIL import Image
 
 from isosweep.app.inspect import inspect, overrides_of
 from isosweep.data import neus_layout
-from isosweep.prepare import layouts
-from isosweep.prepare.sheet import draw, sphere_outline
+from isosweep.prepare import writers
+from isosweep.prepare.contact_sheet import draw, sphere_outline
 from isosweep.prepare.views import scene_view
 from tests.support.scenes import tiny_blender, tiny_neus
 from tests.support.solved_scene import matrix, solved_demo, write_images
@@ -67,10 +67,10 @@ def test_cameras_inside_the_sphere_are_a_warning(tmp_path: Path) -> None:
 
 
 def test_a_folder_of_several_layouts_names_the_others(tmp_path: Path) -> None:
-    solved = solved_demo()
-    write_images(tmp_path, solved, False)
-    for writer in layouts.WRITERS.values():
-        writer(tmp_path, solved, matrix(), False, 0, 2, lambda: None)
+    recon = solved_demo()
+    write_images(tmp_path, recon, False)
+    for writer in writers.WRITERS.values():
+        writer(tmp_path, recon, matrix(), False, 0, 2, lambda: None)
     said, overrides = overrides_of([str(tmp_path)])
     assert overrides[0] == "dataset=colmap"
     assert said == [

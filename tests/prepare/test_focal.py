@@ -49,10 +49,10 @@ def test_nothing_stated_is_no_doubt() -> None:
 
 
 def test_one_camera_for_one_size_and_focal_length() -> None:
-    groups, said = group_cameras([(640, 480)] * 5, [1.0, 1.01, None, 1.0, 1.0])
+    groups, warnings = group_cameras([(640, 480)] * 5, [1.0, 1.01, None, 1.0, 1.0])
     assert [g.members for g in groups] == [(0, 1, 2, 3, 4)]
     assert groups[0].focal == pytest.approx(640.0)
-    assert said == []
+    assert warnings == []
 
 
 def test_portrait_and_landscape_are_two_cameras_of_one_ratio() -> None:
@@ -66,12 +66,12 @@ def test_portrait_and_landscape_are_two_cameras_of_one_ratio() -> None:
 
 
 def test_a_lone_focal_length_is_not_believed_but_a_zoom_is() -> None:
-    groups, said = group_cameras([(640, 480)] * 6, [1.0, 1.0, 1.0, 1.0, 1.0, 4.0])
+    groups, warnings = group_cameras([(640, 480)] * 6, [1.0, 1.0, 1.0, 1.0, 1.0, 4.0])
     assert [(g.ratio, g.members) for g in groups] == [(1.0, (0, 1, 2, 3, 4)), (None, (5,))]
-    assert "1 of 6 photographs" in said[0]
-    groups, said = group_cameras([(640, 480)] * 6, [1.0, 1.0, 1.0, 2.0, 2.0, 2.0])
+    assert "1 of 6 photographs" in warnings[0]
+    groups, warnings = group_cameras([(640, 480)] * 6, [1.0, 1.0, 1.0, 2.0, 2.0, 2.0])
     assert sorted((g.ratio, g.members) for g in groups) == [(1.0, (0, 1, 2)), (2.0, (3, 4, 5))]
-    assert said == []
+    assert warnings == []
 
 
 def test_per_image_cameras() -> None:

@@ -1,4 +1,4 @@
-"""Nothing of the user's is lost, and a later call asks for what the earlier one did."""
+"""Files of the user are never removed, and a later call remembers the options of the last one."""
 
 import json
 import subprocess
@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from isosweep.prepare.options import Options, merged
-from isosweep.prepare.stages import BOOK, Book, claim
-from isosweep.prepare.words import quoted, train_commands
+from isosweep.prepare.messages import quoted, train_commands
+from isosweep.prepare.options import PrepareOptions, merge_options
+from isosweep.prepare.stages import MANIFEST, Manifest, claim_folder
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -39,69 +39,75 @@ def test_photographs_inside_of_out_are_refused_and_stay(tmp_path: Path, where: s
 def test_masks_inside_of_out_are_refused(tmp_path: Path) -> None:
     (tmp_path / "scene" / "masks").mkdir(parents=True)
     with pytest.raises(ValueError, match=r"--masks .*scene/masks lies in --out"):
-        Options(tmp_path / "photos", tmp_path / "scene", masks=str(tmp_path / "scene" / "masks")).check()
-    Options(tmp_path / "photos", tmp_path / "scene", masks=str(tmp_path / "masks")).check()
+        PrepareOptions(
+            tmp_path / "photos", tmp_path / "scene", masks=str(tmp_path / "scene" / "masks")
+        ).check()
+    PrepareOptions(tmp_path / "photos", tmp_path / "scene", masks=str(tmp_path / "masks")).check()
 
 
 def test_a_work_folder_of_somebody_else_is_not_claimed(tmp_path: Path) -> None:
     (tmp_path / "work").mkdir()
     with pytest.raises(FileExistsError, match=r"holds work and no prepare\.json"):
-        claim(tmp_path)
-    claim(tmp_path / "new")
-    claim(tmp_path / "new")
-    assert json.loads((tmp_path / "new" / BOOK).read_text())["steps"] == {}
+        claim_folder(tmp_path)
+    claim_folder(tmp_path / "new")
+    claim_folder(tmp_path / "new")
+    assert json.loads((tmp_path / "new" / MANIFEST).read_text())["steps"] == {}
 
 
 def test_only_files_that_were_written_here_are_removed(tmp_path: Path) -> None:
-    book = Book(tmp_path, [])
+    manifest = Manifest(tmp_path, [])
     images, masks = tmp_path / "images", tmp_path / "masks"
     for folder in (images, masks):
         folder.mkdir()
-    book.own([images / "a.jpg", masks / "a.jpg.png"])
+    manifest.take_over([images / "a.jpg", masks / "a.jpg.png"])
     (images / "a.jpg").write_bytes(b"1")
     (masks / "a.jpg.png").write_bytes(b"1")
     (masks / "drawn.png").write_bytes(b"by hand")
-    later = Book(tmp_path, [])
+    later = Manifest(tmp_path, [])
     with pytest.raises(
         FileExistsError, match=r"masks holds 1 files that were not made here \(masks/drawn\.png\)"
     ):
-        later.own([images / "b.jpg"])
+        later.take_over([images / "b.jpg"])
     assert sorted(p.name for p in tmp_path.rglob("*.[jp]*g")) == ["a.jpg", "a.jpg.png", "drawn.png"]
     (masks / "drawn.png").rename(tmp_path / "drawn.png")
-    later.own([images / "b.jpg"])
+    later.take_over([images / "b.jpg"])
     assert [p.name for p in tmp_path.rglob("*.[jp]*g")] == ["drawn.png"]
     (images / "mine.jpg").write_bytes(b"by hand")
     with pytest.raises(FileExistsError, match=r"images holds 1 files .* \(images/mine\.jpg\)"):
-        later.check_owned()
+        later.check_no_foreign_files()
     (images / "mine.jpg").unlink()
-    later.own([images / "b.jpg"])  # which the user has deleted
-    assert Book(tmp_path, []).owned == ["images/b.jpg"]
+    later.take_over([images / "b.jpg"])  # which the user has deleted
+    assert Manifest(tmp_path, []).owned == ["images/b.jpg"]
 
 
 def test_options_of_an_earlier_call_are_kept_until_others_are_given() -> None:
-    first = Options(Path("p"), Path("s"), sphere=(1.0, 2.0, 3.0, 4.0), size=800, layouts=("neus",), threads=2)
-    before = json.loads(json.dumps(first.asked()))
+    first = PrepareOptions(
+        Path("p"), Path("s"), sphere=(1.0, 2.0, 3.0, 4.0), size=800, layouts=("neus",), threads=2
+    )
+    before = json.loads(json.dumps(first.non_defaults()))
     assert before == {"sphere": [1.0, 2.0, 3.0, 4.0], "size": 800}
     base = {"source": Path("p"), "out": Path("s")}
-    asked, kept = merged(base, before)
-    assert (asked["sphere"], kept) == ((1.0, 2.0, 3.0, 4.0), ["size", "sphere"])
-    asked, kept = merged({**base, "box": (0.0,) * 3 + (1.0,) * 3, "size": 1600}, before)
-    assert ("sphere" in asked, kept) == (False, [])
-    assert Options(**asked).asked() == {"box": [0.0] * 3 + [1.0] * 3}
-    asked, kept = merged({**base, "sphere": (0.0, 0.0, 0.0, 1.0)}, Options(**asked).asked())
-    assert ("box" in asked, kept) == (False, [])
-    assert merged(base, {"an option of another version": 3})[1] == []
+    merged, remembered = merge_options(base, before)
+    assert (merged["sphere"], remembered) == ((1.0, 2.0, 3.0, 4.0), ["size", "sphere"])
+    merged, remembered = merge_options({**base, "box": (0.0,) * 3 + (1.0,) * 3, "size": 1600}, before)
+    assert ("sphere" in merged, remembered) == (False, [])
+    assert PrepareOptions(**merged).non_defaults() == {"box": [0.0] * 3 + [1.0] * 3}
+    merged, remembered = merge_options(
+        {**base, "sphere": (0.0, 0.0, 0.0, 1.0)}, PrepareOptions(**merged).non_defaults()
+    )
+    assert ("box" in merged, remembered) == (False, [])
+    assert merge_options(base, {"an option of another version": 3})[1] == []
 
 
 def test_masks_are_found_from_another_folder_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("m").mkdir()
     Path("net.pt").touch()
-    assert Options(Path("p"), Path("s"), masks="m").asked() == {"masks": str(tmp_path / "m")}
-    assert Options(Path("p"), Path("s"), masks="model:net.pt").asked() == {
+    assert PrepareOptions(Path("p"), Path("s"), masks="m").non_defaults() == {"masks": str(tmp_path / "m")}
+    assert PrepareOptions(Path("p"), Path("s"), masks="model:net.pt").non_defaults() == {
         "masks": f"model:{tmp_path / 'net.pt'}"
     }
-    assert Options(Path("p"), Path("s"), masks="gone").masks == "gone"
+    assert PrepareOptions(Path("p"), Path("s"), masks="gone").masks == "gone"
 
 
 def test_folder_names_are_quoted_for_the_shell_and_for_hydra(tmp_path: Path) -> None:

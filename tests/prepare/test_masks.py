@@ -1,4 +1,4 @@
-"""Masks from a folder, a colour, alpha and a model; what does not fit is refused in words."""
+"""Masks from a folder, a colour, alpha and a model; masks that do not fit are refused with a reason."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from isosweep.prepare.masks import find_mask, make_masks, not_background, parse
+from isosweep.prepare.masks import find_mask, foreground_by_color, make_masks, parse_masks
 
 PHOTOS = [("a.jpg", "A.JPG"), ("b.jpg", "B.JPG")]
 
@@ -24,7 +24,7 @@ def images(folder: Path) -> Path:
 
 def made(tmp_path: Path, text: str, any_alpha: bool = False) -> tuple[list[str], np.ndarray]:
     folder = images(tmp_path / "in")
-    choice = parse(text, len(PHOTOS) * any_alpha, len(PHOTOS))
+    choice = parse_masks(text, len(PHOTOS) * any_alpha, len(PHOTOS))
     without = make_masks(
         choice,
         PHOTOS,
@@ -54,7 +54,7 @@ def test_enclosed_background_is_foreground() -> None:
     pixels = np.zeros((9, 9, 3), np.uint8)
     pixels[2:7, 2:7] = 200
     pixels[4, 4] = 0
-    assert (not_background(pixels, (0, 0, 0), 4) > 0).sum() == 25
+    assert (foreground_by_color(pixels, (0, 0, 0), 4) > 0).sum() == 25
 
 
 def test_masks_of_a_folder_are_found_by_name_and_scaled(tmp_path: Path) -> None:
@@ -91,11 +91,11 @@ def test_masks_that_do_not_fit_are_refused(tmp_path: Path) -> None:
         ("model:nowhere.pt", "TorchScript"),
     ):
         with pytest.raises((ValueError, FileNotFoundError), match=error):
-            parse(text, 0, 3)
+            parse_masks(text, 0, 3)
 
 
 class Reddish(torch.nn.Module):
-    """Foreground where red is well above green, after ImageNet's normalisation."""
+    """A network whose foreground is red, on input that is normalised as for ImageNet."""
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         logit = 10 * (x[:, :1] - x[:, 1:2] - 1.0)
@@ -113,5 +113,11 @@ def test_a_model_of_the_user_masks(tmp_path: Path) -> None:
 
 
 def test_one_transparent_picture_among_photographs_masks_none() -> None:
-    assert [parse("auto", k, 8).kind for k in (0, 1, 3, 4, 8)] == ["none", "none", "none", "alpha", "alpha"]
-    assert parse("alpha", 1, 8).kind == "alpha"
+    assert [parse_masks("auto", k, 8).kind for k in (0, 1, 3, 4, 8)] == [
+        "none",
+        "none",
+        "none",
+        "alpha",
+        "alpha",
+    ]
+    assert parse_masks("alpha", 1, 8).kind == "alpha"

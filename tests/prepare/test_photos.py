@@ -1,4 +1,4 @@
-"""Folders of photographs: names, orientation, alpha, sizes, and what is left out with its reason."""
+"""Folders of photographs: names, orientation, alpha, sizes, and the files that are skipped, each with its reason."""
 
 from pathlib import Path
 
@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from isosweep.prepare.photos import copy_photo, list_photos, unique_names, upright
+from isosweep.prepare.photos import copy_photo, list_photos, read_upright, unique_names
 
 
 def striped(path: Path, width: int = 96, height: int = 72, **options) -> np.ndarray:
-    """Bright at the top left, so that turns can be told apart."""
+    """A picture that is bright at the top left, which shows how it was turned."""
     pixels = np.full((height, width, 3), 40, np.uint8)
     pixels[: height // 4, : width // 4] = 250
     Image.fromarray(pixels).save(path, **options)
@@ -36,7 +36,7 @@ def test_photographs_are_turned_as_their_exif_says(
     tmp_path: Path, value: int, corner: tuple[int, int]
 ) -> None:
     oriented(tmp_path / "a.jpg", value)
-    pixels, _, turned = upright(tmp_path / "a.jpg")
+    pixels, _, turned = read_upright(tmp_path / "a.jpg")
     assert pixels.shape[:2] == ((72, 96) if value < 5 else (96, 72))
     assert pixels[corner].min() > 200
     assert turned == (value != 1)

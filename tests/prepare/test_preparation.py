@@ -7,6 +7,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -15,8 +16,8 @@ from PIL import Image
 
 from isosweep.data import blender, colmap, nerfstudio, neus_layout
 from isosweep.geometry import pixel_rays
-from isosweep.prepare import poses
-from isosweep.prepare.options import Options
+from isosweep.prepare import mapper, sfm
+from isosweep.prepare.options import PrepareOptions
 from isosweep.prepare.pipeline import Preparation
 from isosweep.prepare.progress import Progress
 from tests.support.textured import textured_views, write_photos
@@ -30,19 +31,19 @@ def _needs_pycolmap():
     pytest.importorskip("pycolmap", reason="poses need the extra 'prepare' (pycolmap)")
 
 
-def run(options: Options) -> tuple[Preparation, list[str]]:
+def run(options: PrepareOptions) -> tuple[Preparation, list[str]]:
     made = Preparation(options, Progress(False))
     return made, made.run()
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory) -> tuple[Options, list[str]]:
+def made(tmp_path_factory) -> tuple[PrepareOptions, list[str]]:
     """RGBA photographs prepared in all four layouts."""
     base = tmp_path_factory.mktemp("prepare")
     (base / "photos").mkdir()
     for i, rgba in enumerate(textured_views(N, SIZE)[0]):
         Image.fromarray(rgba).save(base / "photos" / f"view {i:02d}.png")
-    options = Options(
+    options = PrepareOptions(
         base / "photos", base / "scene", layouts=("neus", "blender", "nerfstudio", "colmap"), threads=2
     )
     return options, run(options)[1]
@@ -59,7 +60,7 @@ def aligned_error(found: np.ndarray, true: np.ndarray) -> float:
     )
 
 
-def test_all_images_register_where_they_were_taken(made: tuple[Options, list[str]]) -> None:
+def test_all_images_register_where_they_were_taken(made: tuple[PrepareOptions, list[str]]) -> None:
     options, lines = made
     assert lines[0].startswith(f"{N} of {N} images registered")
     scene = colmap.load("s", path=str(options.out), test_every=None)
@@ -69,7 +70,7 @@ def test_all_images_register_where_they_were_taken(made: tuple[Options, list[str
     assert scene.names == tuple(f"view_{i:02d}.png" for i in range(N))
 
 
-def test_every_layout_loads_to_the_same_rays_and_world(made: tuple[Options, list[str]]) -> None:
+def test_every_layout_loads_to_the_same_rays_and_world(made: tuple[PrepareOptions, list[str]]) -> None:
     path = str(made[0].out)
     scenes = [
         neus_layout.load("s", "dtu", path=path),
@@ -91,7 +92,7 @@ def test_every_layout_loads_to_the_same_rays_and_world(made: tuple[Options, list
         assert scene.use_masks
 
 
-def test_the_masks_decide_on_the_sphere(made: tuple[Options, list[str]]) -> None:
+def test_the_masks_decide_on_the_sphere(made: tuple[PrepareOptions, list[str]]) -> None:
     options, lines = made
     assert any("region: " in line and "masks" in line for line in lines)
     assert any("100.0% of the foreground pixels look into the sphere" in line for line in lines)
@@ -101,25 +102,25 @@ def test_the_masks_decide_on_the_sphere(made: tuple[Options, list[str]]) -> None
 
 
 def test_the_same_command_does_nothing_and_a_change_only_its_part(
-    made: tuple[Options, list[str]], caplog: pytest.LogCaptureFixture
+    made: tuple[PrepareOptions, list[str]], caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
     options, _ = made
     again, lines = run(options)
-    assert again.book.done == []
+    assert again.manifest.ran == []
     assert lines[0] == "everything was up to date"
     wider, _ = run(replace(options, margin=1.3, layouts=("neus",)))
-    assert wider.book.done == ["region", "neus", "blender", "nerfstudio", "colmap", "sheet"]
+    assert wider.manifest.ran == ["region", "neus", "blender", "nerfstudio", "colmap", "sheet"]
     assert "margin was 1.1, is 1.3" in caplog.text
     new = json.loads((options.out / "isosweep.json").read_text())["to_world"]
     assert new == neus_layout.load("s", "dtu", path=str(options.out)).to_world.tolist()
     (options.out / "cameras_sphere.npz").unlink()
     back, _ = run(replace(options, margin=1.3, layouts=("neus",)))
-    assert back.book.done == ["neus"]
+    assert back.manifest.ran == ["neus"]
 
 
 def test_a_later_command_keeps_what_an_earlier_one_asked_for(
-    made: tuple[Options, list[str]], tmp_path: Path
+    made: tuple[PrepareOptions, list[str]], tmp_path: Path
 ) -> None:
     shutil.copytree(made[0].out, tmp_path / "scene")
 
@@ -142,13 +143,15 @@ def test_a_later_command_keeps_what_an_earlier_one_asked_for(
     later = command("--layout", "blender")
     assert later.returncode == 0, later.stderr
     assert radius() == 1.5
-    assert later.stderr.startswith("as in the call before: ")
+    assert later.stderr.startswith("as in the last call: ")
     assert "--sphere 1.0 0.5 7.6 1.5 (--reset forgets it)" in later.stderr
     assert command("--reset").returncode == 0
     assert radius() != 1.5
 
 
-def test_a_damaged_database_says_what_to_delete(made: tuple[Options, list[str]], tmp_path: Path) -> None:
+def test_a_damaged_database_says_what_to_delete(
+    made: tuple[PrepareOptions, list[str]], tmp_path: Path
+) -> None:
     shutil.copytree(made[0].out, tmp_path / "scene")
     options = replace(made[0], out=tmp_path / "scene", seed=3)
     database = tmp_path / "scene" / "work" / "colmap" / "database.db"
@@ -160,13 +163,13 @@ def test_a_damaged_database_says_what_to_delete(made: tuple[Options, list[str]],
 
 
 def test_masks_drawn_beside_the_images_stay_when_images_are_made_again(
-    made: tuple[Options, list[str]], tmp_path: Path
+    made: tuple[PrepareOptions, list[str]], tmp_path: Path
 ) -> None:
     shutil.copytree(made[0].out, tmp_path / "scene")
     drawn = tmp_path / "scene" / "masks" / "drawn.png"
     drawn.write_bytes(b"by hand")
     options = replace(made[0], out=tmp_path / "scene")
-    assert "flatten" not in run(options)[0].book.done
+    assert "flatten" not in run(options)[0].manifest.ran
     before = (options.out / "prepare.json").read_bytes()
     with pytest.raises(FileExistsError, match=r"not made here \(masks/drawn\.png\).*Nothing was overwritten"):
         run(replace(options, masks="none", seed=9))
@@ -178,17 +181,26 @@ def test_masks_drawn_beside_the_images_stay_when_images_are_made_again(
 
 
 @pytest.mark.parametrize(
-    ("step", "change"),
-    [("features", {"features": 999}), ("match", {"matching": "sequential"}), ("solve", {"seed": 5})],
+    ("module", "step", "change"),
+    [
+        (sfm, "extract_features", {"features": 999}),
+        (sfm, "match_pairs", {"matching": "sequential"}),
+        (mapper, "reconstruct", {"seed": 5}),
+    ],
 )
-def test_what_colmap_says_itself_becomes_a_sentence(
-    made: tuple[Options, list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str, change: dict
+def test_an_error_of_colmap_says_what_to_delete(
+    made: tuple[PrepareOptions, list[str]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    module: ModuleType,
+    step: str,
+    change: dict,
 ) -> None:
     def fails(*_: object) -> None:
         raise RuntimeError("[database.cc:12] database disk image is malformed\nmore")
 
     shutil.copytree(made[0].out, tmp_path / "scene")
-    monkeypatch.setattr(poses, step, fails)
+    monkeypatch.setattr(module, step, fails)
     with pytest.raises(ValueError, match=r"COLMAP failed on .*malformed\. If it was cut off .*delete "):
         run(replace(made[0], out=tmp_path / "scene", **change))
 
@@ -203,10 +215,10 @@ def test_a_transparent_picture_among_photographs_is_told(
     pixels = np.array(Image.open(tmp_path / "photos" / "cut.png"))
     pixels[:9, :9, 3] = 0
     Image.fromarray(pixels).save(tmp_path / "photos" / "cut.png")
-    made = Preparation(Options(tmp_path / "photos", tmp_path / "scene"), Progress(False))
+    made = Preparation(PrepareOptions(tmp_path / "photos", tmp_path / "scene"), Progress(False))
     (tmp_path / "scene").mkdir()
     with caplog.at_level(logging.WARNING):
-        assert made.book.bring("masks")["kind"] == "none"
+        assert made.manifest.ensure("masks")["kind"] == "none"
     assert (
         "1 of 4 photographs are transparent in part (cut.png), ignored: --masks alpha uses it" in caplog.text
     )
@@ -223,14 +235,14 @@ def test_sigterm_ends_in_one_line_and_the_same_command_goes_on(tmp_path: Path) -
     process.terminate()
     rest = process.stderr.read()
     assert process.wait(timeout=120) == 143
-    assert rest.splitlines()[-1] == "interrupted: the same command goes on with what is missing"
+    assert rest.splitlines()[-1] == "interrupted: run the same command again to continue"
     assert "@ " not in rest, "no C++ stack"
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 
 
 def test_trouble_is_reported_and_the_rest_registers(tmp_path: Path) -> None:
-    """A wrong EXIF, lying and cropped photographs, a damaged file, a stranger: eleven of twelve remain."""
+    """A wrong EXIF, turned and cropped photographs, a damaged file, and one picture of something else."""
     photos = tmp_path / "photos"
     write_photos(photos, N, SIZE, f35=46)
     with Image.open(photos / "photo_005.jpg") as image:
@@ -251,14 +263,14 @@ def test_trouble_is_reported_and_the_rest_registers(tmp_path: Path) -> None:
     (photos / "broken.jpg").write_bytes((photos / "photo_000.jpg").read_bytes()[:3000])
     noise = np.random.default_rng(0).integers(0, 255, (256, 256, 3), dtype=np.uint8)
     Image.fromarray(noise).save(photos / "stranger.jpg")
-    made, lines = run(Options(photos, tmp_path / "scene", layouts=("colmap",), threads=2))
+    made, lines = run(PrepareOptions(photos, tmp_path / "scene", layouts=("colmap",), threads=2))
     text = "\n".join(lines)
     assert f"{N} of {N + 1} images registered" in text
     assert "not registered: stranger.jpg" in text
-    assert "stranger.jpg: fits 0 other images" in text
+    assert "stranger.jpg: matches 0 other images" in text
     assert "skipped: broken.jpg" in text
     assert "(photo_005.jpg): EXIF focal length 2000 mm" in text
-    facts = made.book.facts("images")
+    facts = made.manifest.facts("images")
     assert sum(p["turned"] for p in facts["photos"]) == 2
     scene = colmap.load("s", path=str(tmp_path / "scene"), test_every=None)
     assert len({tuple(hw) for hw in scene.cameras.hw.tolist()}) == 2
@@ -287,7 +299,7 @@ def test_images_without_anything_in_common_say_too_few_matches(tmp_path: Path) -
 def test_without_pycolmap_it_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pycolmap", None)
     with pytest.raises(ImportError, match="pip install pycolmap"):
-        poses.library()
+        sfm.import_pycolmap()
 
 
 @pytest.mark.slow
@@ -303,9 +315,9 @@ def test_the_mary_rose_registers(shared_data: Path, tmp_path: Path, video: bool)
         pictures = (np.asarray(Image.open(p).convert("RGB")) for p in sorted(source.iterdir()))
         source = write_video(tmp_path / "v.mp4", (p for p in pictures for _ in range(3)), 12)
     made, _ = run(
-        Options(source, tmp_path / "scene", layouts=("colmap",), size=400, features=2048, threads=2)
+        PrepareOptions(source, tmp_path / "scene", layouts=("colmap",), size=400, features=2048, threads=2)
     )
-    facts = made.book.facts("poses")
+    facts = made.manifest.facts("poses")
     assert len(facts["registered"]) + len(facts["unregistered"]) == 41
     assert len(facts["registered"]) >= (38 if video else 40)
     assert facts["error"] < 1.0

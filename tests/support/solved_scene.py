@@ -1,12 +1,12 @@
-"""A solved scene without pycolmap: the demo's cameras and surface points, in world units of their own."""
+"""A reconstruction without pycolmap: the demo's cameras and surface points, in world units of their own."""
 
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from isosweep.prepare.layouts import mask_name
-from isosweep.prepare.solved import Solved
+from isosweep.prepare.reconstruction import Reconstruction
+from isosweep.prepare.writers import mask_name
 from tests.support.scenes import tiny_demo
 
 SCALE, SHIFT = 2.5, np.array([10.0, -4.0, 3.0])
@@ -19,7 +19,7 @@ def matrix() -> np.ndarray:
     return found
 
 
-def solved_demo(n: int = 8) -> Solved:
+def solved_demo(n: int = 8) -> Reconstruction:
     """The tiny demo's training views; 400 surface points, each seen where a view frames it (no occlusion)."""
     demo = tiny_demo()
     c2w = demo.c2w[:n].copy()
@@ -28,7 +28,7 @@ def solved_demo(n: int = 8) -> Solved:
     points = world[:: len(world) // 400][:400] * SCALE + SHIFT
     K = demo.K.copy()
     K[:2, 2] += (0.7, -0.4)  # a principal point off the middle
-    bare = Solved(
+    bare = Reconstruction(
         names=tuple(f"img_{v:03d}.jpg" for v in range(n)),
         hw=np.full((n, 2), 32),
         K=np.repeat(K[None], n, 0),
@@ -43,11 +43,11 @@ def solved_demo(n: int = 8) -> Solved:
     )
     views, seen, xy = [], [], []
     for v in range(n):
-        own = np.flatnonzero(bare.framed(v, points))
+        own = np.flatnonzero(bare.in_image(v, points))
         views.append(np.full(len(own), v))
         seen.append(own)
         xy.append(bare.project(v, points[own])[0])
-    return Solved(
+    return Reconstruction(
         **{
             **vars(bare),
             "seen_view": np.concatenate(views),
@@ -57,11 +57,11 @@ def solved_demo(n: int = 8) -> Solved:
     )
 
 
-def write_images(out: Path, solved: Solved, masked: bool) -> None:
-    """images/ and masks/, as flatten.py leaves them."""
+def write_images(out: Path, recon: Reconstruction, masked: bool) -> None:
+    """images/ and masks/, as undistort.py leaves them."""
     for name in ("images", "masks"):
         (out / name).mkdir(parents=True, exist_ok=True)
-    for v, name in enumerate(solved.names):
+    for v, name in enumerate(recon.names):
         rgba = tiny_demo().rgba[v]
         Image.fromarray(rgba[..., :3]).save(out / "images" / name, quality=95)
         if masked:

@@ -15,9 +15,9 @@ from isosweep.app.debug import scene_lines
 from isosweep.config.errors import explain
 from isosweep.config.schema import CONF
 from isosweep.data import blender, colmap, llff, nerfstudio, neus_layout
-from isosweep.prepare.sheet import draw
+from isosweep.prepare.contact_sheet import draw
+from isosweep.prepare.messages import quoted
 from isosweep.prepare.views import scene_view
-from isosweep.prepare.words import quoted
 from isosweep.types import Scene
 
 log = logging.getLogger("isosweep")

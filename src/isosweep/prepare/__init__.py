@@ -1,1 +1,4 @@
-"""Photographs or a video to a scene that trains: frames, poses, masks, region, layouts, contact sheet."""
+"""Photographs or a video become a scene on disk that trains: images, masks, poses, region, layouts, contact sheet.
+
+May import: cores, data, geometry, record, types.
+"""

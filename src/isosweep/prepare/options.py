@@ -1,4 +1,4 @@
-"""What a preparation is asked for, checked before anything is read."""
+"""The options of a preparation, and the checks that need no file to be read."""
 
 import difflib
 from collections.abc import Mapping
@@ -13,75 +13,86 @@ LENSES = (
     "pinhole", "simple_pinhole", "simple_radial", "radial", "opencv", "full_opencv",
     "opencv_fisheye", "simple_radial_fisheye", "radial_fisheye",
 )  # fmt: skip
+"""COLMAP's camera models."""
 
-
-NOT_KEPT = {"source", "out", "layouts", "threads"}
+NOT_REMEMBERED = {"source", "out", "layouts", "threads"}
 """Options that a later call does not take over from an earlier one."""
 
 
 @dataclass(frozen=True)
-class Options:
-    """One preparation; lengths in pixels, ``box`` and ``sphere`` in the units of the poses."""
+class PrepareOptions:
+    """The options of one preparation, as scripts/prepare.py takes them.
+
+    Field names are stored in prepare.json and must not change.
+    """
 
     source: Path
     """A video, or a folder of photographs."""
     out: Path
+    """The folder of the scene."""
     layouts: tuple[str, ...] = ("colmap", "neus")
     frames: int = 150
-    """Most frames taken from a video."""
+    """The most frames that are taken from a video."""
     start: float = 0.0
-    """Seconds of the video before the first frame."""
+    """Frames before this time are ignored, in seconds of the video."""
     end: float | None = None
+    """Frames after this time are ignored, in seconds of the video; None for its end."""
     size: int = 1600
-    """Longer side of the scene's images; larger photographs are shrunk. 0 keeps them."""
+    """Longer side of the scene's images in pixels. Larger photographs are shrunk; 0 keeps their size."""
     matching: str = "auto"
+    """'exhaustive' matches every pair, 'sequential' neighbours; 'auto' decides by the number of images."""
     camera: str = "auto"
     """'auto': one camera for all photographs of one size and focal length."""
     lens: str = "simple_radial"
+    """COLMAP's camera model."""
     focal: float | None = None
-    """Focal length as 35 mm equivalent, in place of what the EXIF says."""
+    """Focal length of all photographs as 35 mm equivalent in mm, instead of what their EXIF states."""
     features: int = 4096
+    """The most features of an image."""
     masks: str = "auto"
     """'auto', 'none', 'alpha', 'color:RRGGBB[:tolerance]', 'model:FILE.pt', or a folder."""
     mask_features: bool = False
-    """Take features inside the masks only: for an object that turned before a still camera."""
+    """Take features only inside the masks, for an object that turns in front of a fixed camera."""
     box: tuple[float, ...] | None = None
+    """The region as x0 y0 z0 x1 y1 z1 in world units."""
     sphere: tuple[float, ...] | None = None
+    """The region as centre x y z and radius in world units."""
     margin: float = 1.1
-    """Radius of the scene's sphere over that of the region."""
+    """Radius of the scene's sphere divided by the radius of the region."""
     test_every: int = 0
     """Hold out every n-th view in the layouts that name splits; 0 holds out none."""
     threads: int = 0
+    """0 for the cores that the process may use."""
     seed: int = 0
 
     def __post_init__(self) -> None:
-        # kept for later calls, which may come from another folder
+        # the option is stored for later calls, which may come from another working directory
         for prefix, path in (("", self.mask_folder), ("model:", self.mask_model)):
             if path is not None and path.exists():
                 object.__setattr__(self, "masks", f"{prefix}{path.resolve()}")
 
     @property
     def mask_folder(self) -> Path | None:
-        """The folder that ``masks`` names, there or not; None where it names something else."""
-        named = self.masks in ("auto", "none", "alpha") or self.masks.startswith(("color:", "model:"))
-        return None if named else Path(self.masks)
+        """The folder that ``masks`` names, whether it exists or not; None if it names something else."""
+        is_keyword = self.masks in ("auto", "none", "alpha") or self.masks.startswith(("color:", "model:"))
+        return None if is_keyword else Path(self.masks)
 
     @property
     def mask_model(self) -> Path | None:
-        """The network that ``masks`` names."""
+        """The segmentation network that ``masks`` names; None if it names something else."""
         return Path(self.masks.removeprefix("model:")) if self.masks.startswith("model:") else None
 
-    def asked(self) -> dict[str, Any]:
-        """What differs from the defaults, as JSON, for a later call that does not name it."""
+    def non_defaults(self) -> dict[str, Any]:
+        """The options that differ from their defaults, as JSON values. The manifest keeps them for later calls."""
         found = {}
-        for field in fields(Options):
+        for field in fields(PrepareOptions):
             value = getattr(self, field.name)
-            if field.name not in NOT_KEPT and value != field.default:
+            if field.name not in NOT_REMEMBERED and value != field.default:
                 found[field.name] = list(value) if isinstance(value, tuple) else value
         return found
 
     def check(self) -> None:
-        """Raise ValueError for what cannot be meant."""
+        """Raise ValueError if an option is out of its range, or if the options contradict each other."""
         out = self.out.resolve()
         for option, path in (("the input", self.source), ("--masks", self.mask_folder)):
             if path is not None and out in (path.resolve(), *path.resolve().parents):
@@ -90,12 +101,12 @@ class Options:
                     "another folder for --out, or move the input out of it"
                 )
         for name in self.layouts:
-            _choice("--layout", name, LAYOUTS)
+            _check_choice("--layout", name, LAYOUTS)
         if not self.layouts:
             raise ValueError(f"--layout is empty: name one or more of {', '.join(LAYOUTS)}")
-        _choice("--matching", self.matching, MATCHING)
-        _choice("--camera", self.camera, CAMERAS)
-        _choice("--lens", self.lens, LENSES)
+        _check_choice("--matching", self.matching, MATCHING)
+        _check_choice("--camera", self.camera, CAMERAS)
+        _check_choice("--lens", self.lens, LENSES)
         for name, value, least in (
             ("--frames", self.frames, 3),
             ("--size", self.size or 64, 64),
@@ -110,36 +121,44 @@ class Options:
         if self.end is not None and self.end <= self.start:
             raise ValueError(f"--end {self.end:g} is not after --start {self.start:g} (seconds of the video)")
         if self.focal is not None and not 5 <= self.focal <= 1000:
-            raise ValueError(f"--focal is the 35 mm equivalent (26 for most phones), found {self.focal:g}")
+            raise ValueError(
+                f"--focal is a 35 mm equivalent from 5 to 1000 (26 for most phones), found {self.focal:g}"
+            )
         if not 1.0 <= self.margin <= 10:
             raise ValueError(
-                f"--margin is the sphere's radius over the region's, 1 to 10; found {self.margin:g}"
+                f"--margin is the sphere's radius divided by the region's, from 1 to 10; found {self.margin:g}"
             )
         if self.box is not None and self.sphere is not None:
             raise ValueError("give --box or --sphere, not both")
         if self.box is not None and not all(a < b for a, b in zip(self.box[:3], self.box[3:], strict=True)):
-            raise ValueError(f"--box takes x0 y0 z0 x1 y1 z1 with each 0 below its 1; found {list(self.box)}")
+            raise ValueError(
+                f"--box takes x0 y0 z0 x1 y1 z1 with x0 < x1, y0 < y1 and z0 < z1; found {list(self.box)}"
+            )
         if self.sphere is not None and not self.sphere[3] > 0:
             raise ValueError(f"--sphere takes x y z radius with a radius above 0; found {list(self.sphere)}")
 
 
-def merged(given: Mapping[str, Any], before: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """Options given now, and of an earlier call those that are not; the names of these.
+def merge_options(given: Mapping[str, Any], last: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """Complete the options given now by those of the last call for the same folder.
 
-    A box replaces an earlier sphere, and the reverse.
+    A box given now replaces a sphere of the last call, and the reverse. Options of the last call that this
+    version does not know are ignored.
+
+    Returns:
+        The options, and the sorted names of those that come from the last call.
     """
-    known = {field.name for field in fields(Options)} - NOT_KEPT
-    dropped = {"box": "sphere", "sphere": "box"}
-    without = {dropped[name] for name in given if name in dropped}
-    kept = {
+    known = {field.name for field in fields(PrepareOptions)} - NOT_REMEMBERED
+    excludes = {"box": "sphere", "sphere": "box"}
+    replaced = {excludes[name] for name in given if name in excludes}
+    remembered = {
         name: tuple(value) if isinstance(value, list) else value
-        for name, value in before.items()
-        if name in known and name not in given and name not in without
+        for name, value in last.items()
+        if name in known and name not in given and name not in replaced
     }
-    return {**kept, **given}, sorted(kept)
+    return {**remembered, **given}, sorted(remembered)
 
 
-def _choice(option: str, value: str, choices: tuple[str, ...]) -> None:
+def _check_choice(option: str, value: str, choices: tuple[str, ...]) -> None:
     if value not in choices:
         near = difflib.get_close_matches(value, choices, n=1)
         hint = f"; did you mean '{near[0]}'?" if near else ""

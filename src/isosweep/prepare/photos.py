@@ -1,6 +1,10 @@
-"""A folder of photographs as upright RGB files of one numbering, and what was left out and why."""
+"""A folder of photographs becomes working copies: upright RGB files with safe names, at most ``size`` pixels long.
+
+Files that cannot be used are skipped, each with its reason.
+"""
 
 import struct
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,13 +15,17 @@ from PIL import Image
 
 from isosweep.data.decode import Source, decode
 from isosweep.prepare.focal import Focal, read_focal
+from isosweep.prepare.image_io import save_image, shrink
 
 ENDINGS = {".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp"}
-FOREIGN = {
+UNSUPPORTED = {
     ".heic": "HEIC", ".heif": "HEIC", ".avif": "AVIF", ".dng": "raw", ".cr2": "raw", ".cr3": "raw",
     ".nef": "raw", ".arw": "raw", ".raf": "raw", ".orf": "raw", ".rw2": "raw", ".gif": "GIF",
 }  # fmt: skip
-SMALLEST = 64
+"""Image files that are named to the user, but not read."""
+SMALLEST_SIDE = 64
+"""A photograph whose shorter side has fewer pixels is skipped."""
+JPG_QUALITY = 97
 _UNREADABLE = (OSError, SyntaxError, EOFError, struct.error, ValueError, Image.DecompressionBombError)
 _ORIENTATION = 0x0112
 _TURNS = {
@@ -29,25 +37,32 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+"""EXIF orientation -> what makes the pixels upright."""
 
 
 @dataclass(frozen=True)
 class Photo:
-    """One photograph as it is used."""
+    """The working copy of a photograph. prepare.json stores the fields under these names."""
 
     name: str
-    """File name of the working copy, unique also without its ending, without spaces."""
+    """File name of the working copy. It has no spaces, and no other copy has the same name without ending."""
     source: str
     """File name of the original."""
     width: int
+    """Of the working copy, in pixels."""
     height: int
     focal: Focal
     turned: bool
+    """True if the EXIF orientation was applied."""
     alpha: bool
+    """True if some pixels are transparent."""
 
 
 def list_photos(folder: Path) -> tuple[list[Path], dict[str, str]]:
-    """Image files of a folder in the order of their names, and other image files with what to do about them.
+    """The photographs of a folder in the order of their names.
+
+    Returns:
+        The files, and for each image file of an unsupported format its name and the reason to skip it.
 
     Raises:
         FileNotFoundError: there is no such folder, or no photograph in it.
@@ -56,31 +71,36 @@ def list_photos(folder: Path) -> tuple[list[Path], dict[str, str]]:
         raise FileNotFoundError(f"no folder or video {folder}: give a folder of photographs or a video file")
     files = sorted(p for p in folder.iterdir() if p.is_file() and not p.name.startswith("."))
     kept = [p for p in files if p.suffix.lower() in ENDINGS]
-    left = {p.name: _foreign(p) for p in files if p.suffix.lower() in FOREIGN}
+    skipped = {p.name: _why_unsupported(p) for p in files if p.suffix.lower() in UNSUPPORTED}
     if kept:
-        return kept, left
-    inside = sorted(
+        return kept, skipped
+    subfolders = sorted(
         p.name
         for p in folder.iterdir()
         if p.is_dir() and any(q.suffix.lower() in ENDINGS for q in p.iterdir())
     )
-    if left:
-        found = f"found {len(left)} files such as {next(iter(left))}, which {next(iter(left.values()))}"
-    elif inside:
-        found = f"its folders {', '.join(inside[:5])} have some: give one of them"
+    if skipped:
+        found = (
+            f"found {len(skipped)} files such as {next(iter(skipped))}, which {next(iter(skipped.values()))}"
+        )
+    elif subfolders:
+        found = f"its folders {', '.join(subfolders[:5])} have some: give one of them"
     else:
         found = f"found {', '.join(p.name for p in files[:5]) or 'nothing'}"
     endings = " ".join(sorted(ENDINGS))
     raise FileNotFoundError(f"no photographs in {folder} (sought {endings}); {found}")
 
 
-def _foreign(path: Path) -> str:
-    kind = FOREIGN[path.suffix.lower()]
+def _why_unsupported(path: Path) -> str:
+    kind = UNSUPPORTED[path.suffix.lower()]
     return f"are {kind}, which Pillow does not read here: convert them to jpg (heif-convert, darktable-cli)"
 
 
 def unique_names(files: list[Path]) -> list[str]:
-    """A name for every file that holds no space and is unique without its ending."""
+    """A name for the working copy of each file: without spaces, and unique even without its ending.
+
+    Lossless formats become png, the others jpg.
+    """
     taken: set[str] = set()
     names = []
     for file in files:
@@ -93,11 +113,15 @@ def unique_names(files: list[Path]) -> list[str]:
     return names
 
 
-def upright(path: Path) -> tuple[UInt8[np.ndarray, "h w c"], Focal, bool]:
-    """Pixels as they are meant to be seen (3 channels, or 4 with the alpha), stated focal, whether turned.
+def read_upright(path: Path) -> tuple[UInt8[np.ndarray, "h w c"], Focal, bool]:
+    """Read a photograph and apply its EXIF orientation.
+
+    Returns:
+        Pixels with 3 channels, or 4 if the file has an alpha channel; the focal length of the EXIF; and
+        whether the orientation changed anything.
 
     Raises:
-        ValueError: no image, damaged, or of a mode that is no colour picture.
+        ValueError: the file is damaged, no image, or of a mode that is no colour picture.
     """
     try:
         with Image.open(path) as image:
@@ -113,34 +137,38 @@ def upright(path: Path) -> tuple[UInt8[np.ndarray, "h w c"], Focal, bool]:
 
 
 def copy_photo(path: Path, name: str, images: Path, alphas: Path, size: int) -> Photo | str:
-    """Write the working copy of one photograph; the reason in words where it cannot be used.
+    """Write the working copy ``images / name`` of one photograph.
 
-    A file that is upright, small enough and without alpha is copied byte by byte. Under alpha the
-    colour is on black, and the alpha itself goes to ``alphas``.
+    A jpg or png that needs no change is copied byte by byte. An alpha channel is composited on black and
+    saved as ``alphas / <stem of name>.png``.
+
+    Args:
+        size: the most pixels of the longer side, 0 for no limit.
+
+    Returns:
+        The copy, or the reason why the photograph cannot be used.
     """
     try:
-        pixels, focal, turned = upright(path)
+        pixels, focal, turned = read_upright(path)
     except ValueError as error:
         return str(error)
-    if min(pixels.shape[:2]) < SMALLEST:
+    if min(pixels.shape[:2]) < SMALLEST_SIDE:
         return f"is only {pixels.shape[1]}x{pixels.shape[0]} pixels"
     alpha = pixels.shape[2] == 4
     if alpha and pixels[..., 3].min() == 255:
         alpha, pixels = False, pixels[..., :3]
-    plain = not turned and not alpha and (not size or max(pixels.shape[:2]) <= size)
+    unchanged = not turned and not alpha and (not size or max(pixels.shape[:2]) <= size)
     if alpha:
-        cover = Image.fromarray(np.ascontiguousarray(pixels[..., 3]))
-        _shrunk(cover, size).save(alphas / f"{Path(name).stem}.png")
+        opacity = Image.fromarray(np.ascontiguousarray(pixels[..., 3]))
+        shrink(opacity, size).save(alphas / f"{Path(name).stem}.png")
         weight = pixels[..., 3:].astype(np.float32) / 255
         pixels = np.rint(pixels[..., :3] * weight).astype(np.uint8)
-    picture = _shrunk(Image.fromarray(np.ascontiguousarray(pixels)), size)
+    picture = shrink(Image.fromarray(np.ascontiguousarray(pixels)), size)
     target = images / name
-    if plain and path.suffix.lower() in (".jpg", ".jpeg", ".png") and _is_rgb(path):
+    if unchanged and path.suffix.lower() in (".jpg", ".jpeg", ".png") and _is_rgb(path):
         target.write_bytes(path.read_bytes())
-    elif target.suffix == ".png":
-        picture.save(target, compress_level=3)
     else:
-        picture.save(target, quality=97, subsampling=0)
+        save_image(target, picture, JPG_QUALITY)
     return Photo(name, path.name, picture.width, picture.height, focal, turned, alpha)
 
 
@@ -149,37 +177,30 @@ def _is_rgb(path: Path) -> bool:
         return image.mode == "RGB"
 
 
-def _shrunk(picture: Image.Image, size: int) -> Image.Image:
-    longer = max(picture.size)
-    if not size or longer <= size:
-        return picture
-    w, h = (max(1, round(s * size / longer)) for s in picture.size)
-    return picture.resize((w, h), Image.Resampling.LANCZOS, reducing_gap=3.0)
-
-
 def copy_photos(
-    files: list[Path], images: Path, alphas: Path, size: int, workers: int, tick
+    files: list[Path], images: Path, alphas: Path, size: int, workers: int, tick: Callable[[], None]
 ) -> tuple[list[Photo], dict[str, str]]:
-    """Working copies of all photographs; (those that are usable, name -> why another is not).
+    """Write the working copies of all photographs, see `copy_photo`.
 
     Args:
-        tick: called without arguments after each file.
+        tick: called after each file.
+
+    Returns:
+        The copies, and for each file that cannot be used its name and the reason.
     """
     images.mkdir(parents=True, exist_ok=True)
     alphas.mkdir(parents=True, exist_ok=True)
-    left: dict[str, str] = {}
+    skipped: dict[str, str] = {}
     kept: list[Photo] = []
 
-    def one(job: tuple[Path, str]) -> Photo | str:
-        return copy_photo(*job, images, alphas, size)
+    def copy(file: Path, name: str) -> Photo | str:
+        return copy_photo(file, name, images, alphas, size)
 
     with ThreadPoolExecutor(workers) as pool:
-        for file, done in zip(
-            files, pool.map(one, zip(files, unique_names(files), strict=True)), strict=True
-        ):
+        for file, result in zip(files, pool.map(copy, files, unique_names(files)), strict=True):
             tick()
-            if isinstance(done, Photo):
-                kept.append(done)
+            if isinstance(result, Photo):
+                kept.append(result)
             else:
-                left[file.name] = done
-    return kept, left
+                skipped[file.name] = result
+    return kept, skipped

@@ -1,6 +1,7 @@
-"""The whole preparation: which step needs which, what each does, and what is said at the end.
+"""The whole preparation: its stages, what each needs and does, and the report at the end.
 
-Files: <out>/images, masks and the layouts are the scene; <out>/work holds copies, database and model.
+The scene is <out>/images, <out>/masks and the files of the layouts. <out>/work holds copies of the input,
+COLMAP's database and its model.
 """
 
 import logging
@@ -12,103 +13,114 @@ from typing import Any
 import numpy as np
 
 from isosweep.prepare import (
-    flatten,
-    frames,
-    layouts,
+    contact_sheet,
+    mapper,
     masks,
+    messages,
     pairs,
     photos,
-    poses,
+    reconstruction,
     region,
-    sheet,
-    solved,
-    words,
+    sfm,
+    undistort,
+    video_frames,
+    writers,
 )
+from isosweep.prepare.contact_sheet import SHEET
 from isosweep.prepare.focal import Focal, Group, from_35mm, group_cameras
-from isosweep.prepare.options import Options
+from isosweep.prepare.options import PrepareOptions
+from isosweep.prepare.photos import Photo
 from isosweep.prepare.progress import Progress
+from isosweep.prepare.reconstruction import Reconstruction
 from isosweep.prepare.region import Region
-from isosweep.prepare.sheet import SHEET
-from isosweep.prepare.solved import Solved
-from isosweep.prepare.stages import Book, Stage, claim, fingerprint, held
+from isosweep.prepare.stages import Manifest, Stage, claim_folder, fingerprint, locked
 from isosweep.prepare.views import prepared_view, small_mask, small_masks
 from isosweep.runtime.cores import usable_cores
 
 log = logging.getLogger("isosweep")
-FEWEST = 3
+FEWEST_IMAGES = 3
+Result = tuple[dict[str, Any], list[Path]]
+"""What a stage returns: its facts, and the files that it made."""
 
 
 class Preparation:
-    """One folder's preparation; `run` brings everything up to date."""
+    """The preparation of one folder.
 
-    def __init__(self, options: Options, progress: Progress) -> None:
+    Raises:
+        ValueError: an option is out of its range, or the input is neither a folder nor a video.
+        FileNotFoundError: the input does not exist, or the folder has no photographs.
+    """
+
+    def __init__(self, options: PrepareOptions, progress: Progress) -> None:
         options.check()
         self.options, self.progress = options, progress
         self.out, self.work = options.out, options.out / "work"
         self.database = self.work / "colmap" / "database.db"
         self.threads = options.threads or usable_cores()
-        self.video = frames.is_video(options.source) and not options.source.is_dir()
-        self.files, self.left = self._input()
-        self.book = Book(self.out, self._stages())
+        self.video = video_frames.is_video(options.source) and not options.source.is_dir()
+        self.files, self.unsupported = self._find_input()
+        self.manifest = Manifest(self.out, self._stages())
 
-    def _input(self) -> tuple[list[Path], dict[str, str]]:
+    def _find_input(self) -> tuple[list[Path], dict[str, str]]:
+        """The video or the photographs, and the image files of unsupported formats with the reason."""
         source = self.options.source
         if self.video:
             if not source.is_file():
                 raise FileNotFoundError(f"no video {source}: give a video file, or a folder of photographs")
             return [source], {}
         if source.is_file():
-            raise ValueError(
-                f"{source} is neither a folder of photographs nor a video ({' '.join(sorted(frames.ENDINGS))})"
-            )
+            endings = " ".join(sorted(video_frames.ENDINGS))
+            raise ValueError(f"{source} is neither a folder of photographs nor a video ({endings})")
         return photos.list_photos(source)
 
     def run(self) -> list[str]:
-        """Do what is missing; lines for the terminal."""
-        claim(self.out)
-        with held(self.out):
-            # a layout of an earlier call shares images with the new ones: it must not stay as it was
-            earlier = [name for name in layouts.WRITERS if name in self.book.entries]
-            if not self.book.fresh("flatten"):
-                self.book.check_owned()
+        """Run every stage that is not current. Returns the report, as lines for the terminal."""
+        claim_folder(self.out)
+        with locked(self.out):
+            if not self.manifest.is_current("flatten"):
+                # an error of the undistortion that is known before the long stages
+                self.manifest.check_no_foreign_files()
+            # layouts of earlier calls share images/ and masks/ with the new ones, and must not become outdated
+            earlier = [name for name in writers.WRITERS if name in self.manifest.entries]
             for layout in dict.fromkeys((*self.options.layouts, *earlier)):
-                self.book.bring(layout)
-            self.book.bring("sheet")
-            # what was refused is not asked for again
-            self.book.asked = self.options.asked()
-            self.book.write()
-            return words.report(self.book, self.options.layouts)
+                self.manifest.ensure(layout)
+            self.manifest.ensure("sheet")
+            # stored only now: options with which the preparation failed are not taken over by the next call
+            self.manifest.options = self.options.non_defaults()
+            self.manifest.write()
+            return messages.final_report(self.manifest, self.options.layouts)
 
     def _stages(self) -> list[Stage]:
+        """All stages. Their names and the keys of their settings are stored in every prepared folder."""
         o = self.options
-        read = {"input": fingerprint(self.files), "size": o.size}
+        images = {"input": fingerprint(self.files), "size": o.size}
         if self.video:
-            read |= {"frames": o.frames, "start": o.start, "end": o.end}
-        given = {"masks": o.masks, **self._mask_input()}
-        early = ("images", "masks") if o.mask_features else ("images",)
+            images |= {"frames": o.frames, "start": o.start, "end": o.end}
         features = {
             "features": o.features, "camera": o.camera, "lens": o.lens, "focal": o.focal,
             "mask features": o.mask_features,
         }  # fmt: skip
-        space = {"box": o.box, "sphere": o.sphere, "margin": o.margin}
-        made = [
-            Stage("images", read, (), self._images),
-            Stage("masks", given, ("images",), self._masks),
-            Stage("features", features, early, self._features),
+        stages = [
+            Stage("images", images, (), self._images),
+            Stage("masks", {"masks": o.masks, **self._mask_input()}, ("images",), self._masks),
+            Stage(
+                "features", features, ("images", "masks") if o.mask_features else ("images",), self._features
+            ),
             Stage("matches", {"matching": o.matching, "seed": o.seed}, ("features",), self._matches),
             Stage("poses", {"seed": o.seed}, ("matches",), self._poses),
-            Stage("flatten", {}, ("poses", "masks"), self._flatten),
-            Stage("region", space, ("flatten",), self._region),
+            Stage("flatten", {}, ("poses", "masks"), self._undistort),
+            Stage(
+                "region", {"box": o.box, "sphere": o.sphere, "margin": o.margin}, ("flatten",), self._region
+            ),
+            Stage("sheet", {}, ("region",), self._sheet),
         ]
-        split = {"test_every": o.test_every}
-        for layout in layouts.WRITERS:
-            own = split if layout in ("blender", "nerfstudio") else {}
-            made.append(Stage(layout, own, ("region",), lambda layout=layout: self._layout(layout)))
-        made.append(Stage("sheet", {}, ("region",), self._sheet))
-        return made
+        for layout in writers.WRITERS:
+            settings = {"test_every": o.test_every} if layout in ("blender", "nerfstudio") else {}
+            stages.append(Stage(layout, settings, ("region",), lambda layout=layout: self._layout(layout)))
+        return stages
 
     def _mask_input(self) -> dict[str, str]:
-        """Contents of the masks' folder or of the model, so that a change of theirs is noticed."""
+        """A fingerprint of the masks' folder or of the segmentation model, so that a change is noticed."""
         model, folder = self.options.mask_model, self.options.mask_folder
         if model is not None and model.is_file():
             return {"input": fingerprint([model])}
@@ -116,147 +128,159 @@ class Preparation:
             return {"input": fingerprint(sorted(p for p in folder.iterdir() if p.is_file()))}
         return {}
 
-    # --- steps: facts, files ---
+    # --- the stages; the keys of their facts are stored in prepare.json ---
 
-    def _images(self) -> tuple[dict[str, Any], list[Path]]:
+    def _images(self) -> Result:
+        """Working copies of the photographs, or frames of the video, in work/images."""
         folder, alphas = self.work / "images", self.work / "alpha"
         for old in (folder, alphas):
             shutil.rmtree(old, ignore_errors=True)
+        usable, skipped = self._save_frames(folder) if self.video else self._copy_photos(folder, alphas)
+        return {"photos": [asdict(p) for p in usable], "left": skipped}, [folder]
+
+    def _save_frames(self, folder: Path) -> tuple[list[Photo], dict[str, str]]:
         o = self.options
-        if self.video:
-            with self.progress.task("frames", None) as task:
-                made, seen = frames.extract(
-                    self.files[0], folder, o.frames, o.size, o.start, o.end, task.total, task.tick
-                )
-            unknown = asdict(Focal(None, "a video states no focal length"))
-            kept = [
-                {
-                    "name": n,
-                    "source": n,
-                    "width": w,
-                    "height": h,
-                    "focal": unknown,
-                    "turned": False,
-                    "alpha": False,
-                }
-                for n, w, h, _ in made
-            ]
-            log.info("frames    %d of %d frames of %s", len(kept), seen, self.files[0].name)
-            return {"photos": kept, "left": {}}, [folder]
-        with self.progress.task("images", len(self.files)) as task:
-            found, left = photos.copy_photos(self.files, folder, alphas, o.size, self.threads, task.tick)
-        left = self.left | left
-        for name, why in left.items():
-            log.warning("skipped   %s %s", name, why)
-        if len(found) < FEWEST:
-            reasons = "; ".join(f"{n} {w}" for n, w in list(left.items())[:3])
+        with self.progress.bar("frames", None) as bar:
+            saved, n = video_frames.extract_frames(
+                self.files[0], folder, o.frames, o.size, o.start, o.end, bar.set_total, bar.tick
+            )
+        log.info("frames    %d of %d frames of %s", len(saved), n, self.files[0].name)
+        unknown = Focal(None, "a video states no focal length")
+        return [Photo(name, name, w, h, unknown, False, False) for name, w, h, _ in saved], {}
+
+    def _copy_photos(self, folder: Path, alphas: Path) -> tuple[list[Photo], dict[str, str]]:
+        with self.progress.bar("images", len(self.files)) as bar:
+            usable, damaged = photos.copy_photos(
+                self.files, folder, alphas, self.options.size, self.threads, bar.tick
+            )
+        skipped = self.unsupported | damaged
+        for name, reason in skipped.items():
+            log.warning("skipped   %s %s", name, reason)
+        if len(usable) < FEWEST_IMAGES:
+            reasons = "; ".join(f"{name} {reason}" for name, reason in list(skipped.items())[:3])
             raise ValueError(
-                f"{len(found)} usable photographs in {o.source}, and {FEWEST} or more are needed"
+                f"{len(usable)} usable photographs in {self.options.source}, and {FEWEST_IMAGES} or more are needed"
                 + (f" ({reasons})" if reasons else "")
             )
-        turned = sum(p.turned for p in found)
-        sizes = sorted({(p.width, p.height) for p in found})
-        shown = ", ".join(f"{w}x{h}" for w, h in sizes[:4]) + (" ..." if len(sizes) > 4 else "")
+        turned = sum(p.turned for p in usable)
+        sizes = sorted({(p.width, p.height) for p in usable})
         log.info(
             "images    %d photographs of %s%s",
-            len(found),
-            shown,
+            len(usable),
+            ", ".join(f"{w}x{h}" for w, h in sizes[:4]) + (" ..." if len(sizes) > 4 else ""),
             f"; {turned} turned upright" if turned else "",
         )
-        return {"photos": [asdict(p) for p in found], "left": left}, [folder]
+        return usable, skipped
 
     @property
     def _photos(self) -> list[dict[str, Any]]:
-        return self.book.facts("images")["photos"]
+        """The fields of each `Photo` of the stage images."""
+        return self.manifest.facts("images")["photos"]
 
-    def _masks(self) -> tuple[dict[str, Any], list[Path]]:
+    @property
+    def _names(self) -> list[str]:
+        """File names of the working copies."""
+        return [p["name"] for p in self._photos]
+
+    def _masks(self) -> Result:
+        """Masks of the working copies in work/masks."""
         out = self.work / "masks"
         shutil.rmtree(out, ignore_errors=True)
         transparent = [p["source"] for p in self._photos if p["alpha"]]
-        choice = masks.parse(self.options.masks, len(transparent), len(self._photos))
-        if choice.kind == "none":
+        source = masks.parse_masks(self.options.masks, len(transparent), len(self._photos))
+        if source.kind == "none":
             if transparent and self.options.masks == "auto":
                 log.warning(
                     "masks     %d of %d photographs are transparent in part (%s), ignored: --masks alpha uses it",
-                    len(transparent), len(self._photos), words.some(transparent),
+                    len(transparent), len(self._photos), messages.first_names(transparent),
                 )  # fmt: skip
             return {"kind": "none", "without": []}, []
-        pairs_ = [(p["name"], p["source"]) for p in self._photos]
-        with self.progress.task("masks", len(pairs_)) as task:
+        files = [(p["name"], p["source"]) for p in self._photos]
+        with self.progress.bar("masks", len(files)) as bar:
             without = masks.make_masks(
-                choice, pairs_, self.work / "images", self.work / "alpha", out, self.threads, task.tick
+                source, files, self.work / "images", self.work / "alpha", out, self.threads, bar.tick
             )
-        log.info("masks     %d by %s", len(pairs_) - len(without), choice.kind)
+        log.info("masks     %d by %s", len(files) - len(without), source.kind)
         if without:
             log.warning("no mask   %s: foreground everywhere", ", ".join(without[:8]))
-        return {"kind": choice.kind, "without": without}, [out]
+        return {"kind": source.kind, "without": without}, [out]
 
     def _groups(self) -> tuple[list[Group], list[str]]:
-        ratios: list[float | None] = []
-        for p in self._photos:
-            given = self.options.focal
-            ratios.append(p["focal"]["ratio"] if given is None else from_35mm(given, p["width"], p["height"]))
+        """Which photographs share a camera, and warnings about stated focal lengths."""
+        focal = self.options.focal
+        ratios: list[float | None] = [
+            p["focal"]["ratio"] if focal is None else from_35mm(focal, p["width"], p["height"])
+            for p in self._photos
+        ]
         sizes = [(p["width"], p["height"]) for p in self._photos]
         return group_cameras(sizes, ratios, self.options.camera)
 
-    def _features(self) -> tuple[dict[str, Any], list[Path]]:
-        database, digest = self.database, self.book.digest("features")
-        mark = database.with_suffix(".made-for")
-        if not mark.is_file() or mark.read_text() != digest:
+    def _features(self) -> Result:
+        """SIFT features of the working copies in COLMAP's database.
+
+        The file database.made-for holds the digest of the features in the database. With the same digest an
+        interrupted stage continues in that database; with another one the stage starts a new database.
+        """
+        database, digest = self.database, self.manifest.digest("features")
+        made_for = database.with_suffix(".made-for")
+        if not made_for.is_file() or made_for.read_text() != digest:
             shutil.rmtree(database.parent, ignore_errors=True)
             database.parent.mkdir(parents=True)
-            mark.write_text(digest)
-        groups, said = self._groups()
-        said = [*([] if self.options.focal else words.doubtful(self._photos)), *said]
-        for line in said:
+            made_for.write_text(digest)
+        groups, warnings = self._groups()
+        if not self.options.focal:
+            warnings = [*messages.unused_focal_lengths(self._photos), *warnings]
+        for line in warnings:
             log.warning("%s", line)
-        names = [p["name"] for p in self._photos]
-        where = self._feature_masks() if self.options.mask_features else None
-        with self.progress.task("features", len(names)) as task, poses.speaking(self.database):
-            counts = poses.features(
-                database, self.work / "images", names, groups, self.options.lens, self.options.features, where,
-                self.threads, task.tick,
+        names = self._names
+        feature_masks = self._feature_masks() if self.options.mask_features else None
+        with self.progress.bar("features", len(names)) as bar, sfm.explained_errors(database):
+            counts = sfm.extract_features(
+                database, self.work / "images", names, groups, self.options.lens, self.options.features,
+                feature_masks, self.threads, bar.tick,
             )  # fmt: skip
         log.info("features  %d an image (%d to %d)", int(np.median(counts)), min(counts), max(counts))
-        return {"counts": dict(zip(names, counts, strict=True)), "said": said}, [database]
+        return {"counts": dict(zip(names, counts, strict=True)), "said": warnings}, [database]
 
-    def _feature_masks(self) -> Path | None:
-        """COLMAP's name of a mask is <image>.png."""
-        if self.book.facts("masks")["kind"] == "none":
+    def _feature_masks(self) -> Path:
+        """Copies of the masks under the names that COLMAP expects, <image>.png."""
+        if self.manifest.facts("masks")["kind"] == "none":
             raise ValueError(
                 "--mask-features needs masks: give --masks a folder, color:RRGGBB or model:FILE.pt"
             )
         out = self.work / "feature-masks"
         shutil.rmtree(out, ignore_errors=True)
         out.mkdir()
-        for photo in self._photos:
-            shutil.copyfile(
-                self.work / "masks" / f"{Path(photo['name']).stem}.png", out / f"{photo['name']}.png"
-            )
+        for name in self._names:
+            shutil.copyfile(self.work / "masks" / f"{Path(name).stem}.png", out / f"{name}.png")
         return out
 
-    def _matches(self) -> tuple[dict[str, Any], list[Path]]:
-        names = [p["name"] for p in self._photos]
-        how, why = pairs.method(self.options.matching, len(names), self.video)
-        wanted = pairs.pairs(how, len(names))
-        with self.progress.task("matches", len(wanted)) as task, poses.speaking(self.database):
-            found = poses.match(self.database, names, wanted, self.options.seed, task.tick)
-        partners = np.bincount(np.array([k for i, j, _ in found for k in (i, j)], int), minlength=len(names))
-        log.info("matches   %s (%s): %d of %d pairs fit together", how, why, len(found), len(wanted))
-        if not found:
-            raise ValueError(words.too_few(self.book, "no two images show the same thing"))
-        return {"how": how, "partners": dict(zip(names, partners.tolist(), strict=True))}, [self.database]
+    def _matches(self) -> Result:
+        """Verified matches of pairs of images in COLMAP's database."""
+        names = self._names
+        method, reason = pairs.choose_method(self.options.matching, len(names), self.video)
+        wanted = pairs.list_pairs(method, len(names))
+        with self.progress.bar("matches", len(wanted)) as bar, sfm.explained_errors(self.database):
+            verified = sfm.match_pairs(self.database, names, wanted, self.options.seed, bar.tick)
+        both = np.array([k for i, j, _ in verified for k in (i, j)], int)
+        partners = np.bincount(both, minlength=len(names)).tolist()
+        log.info("matches   %s (%s): %d of %d pairs match", method, reason, len(verified), len(wanted))
+        if not verified:
+            raise ValueError(messages.too_few_matches(self.manifest, "no two images show the same thing"))
+        return {"how": method, "partners": dict(zip(names, partners, strict=True))}, [self.database]
 
-    def _poses(self) -> tuple[dict[str, Any], list[Path]]:
+    def _poses(self) -> Result:
+        """COLMAP's sparse model in work/model."""
         groups, _ = self._groups()
-        names = [p["name"] for p in self._photos]
-        with self.progress.task("poses", len(names)) as task, poses.speaking(self.database):
-            best, attempts = poses.solve(
+        names = self._names
+        with self.progress.bar("poses", len(names)) as bar, sfm.explained_errors(self.database):
+            best, attempts = mapper.reconstruct(
                 self.database, self.work / "images", len(names), groups, self.options.lens, self.threads,
-                self.options.seed, lambda line: log.info("poses     %s", line), task.reach,
+                self.options.seed, lambda line: log.info("poses     %s", line), bar.set_done,
             )  # fmt: skip
-        if best.registered < FEWEST:
-            raise ValueError(words.too_few(self.book, "no reconstruction of three or more images was found"))
+        if best.registered < FEWEST_IMAGES:
+            problem = "no reconstruction of three or more images was found"
+            raise ValueError(messages.too_few_matches(self.manifest, problem))
         folder = self.work / "model"
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
@@ -268,75 +292,75 @@ class Preparation:
             "attempts": [str(a) for a in attempts],
             "error": best.error,
             "points": int(best.model.num_points3D()),
-            "cameras": poses.cameras_told(best.model),
+            "cameras": mapper.describe_cameras(best.model),
         }
         return facts, [folder]
 
-    def _flatten(self) -> tuple[dict[str, Any], list[Path]]:
-        masked = self.book.facts("masks")["kind"] != "none"
-        n = len(self.book.facts("poses")["registered"])
-        images, cover = self.out / "images", self.out / "masks"
-        with self.progress.task("flatten", n) as task:
-            found = flatten.flatten(
-                self.work / "model", self.work / "images", self.work / "masks" if masked else None, images, cover,
-                self.threads, self.book.own, task.tick,
+    def _undistort(self) -> Result:
+        """Undistorted images/ and masks/, and the reconstruction with pin-hole cameras in work/solved.npz."""
+        masked = self.manifest.facts("masks")["kind"] != "none"
+        n = len(self.manifest.facts("poses")["registered"])
+        images, out_masks = self.out / "images", self.out / "masks"
+        with self.progress.bar("flatten", n) as bar:
+            recon = undistort.undistort(
+                self.work / "model", self.work / "images", self.work / "masks" if masked else None, images,
+                out_masks, self.threads, self.manifest.take_over, bar.tick,
             )  # fmt: skip
-        solved.save(self.work / "solved.npz", found)
-        return {"masked": masked}, [self.work / "solved.npz", images, *([cover] if masked else [])]
+        reconstruction.save(self.work / "solved.npz", recon)
+        return {"masked": masked}, [self.work / "solved.npz", images, *([out_masks] if masked else [])]
 
-    def _solved(self) -> Solved:
-        return solved.load(self.work / "solved.npz")
+    def _reconstruction(self) -> Reconstruction:
+        return reconstruction.load(self.work / "solved.npz")
 
-    def _region(self) -> tuple[dict[str, Any], list[Path]]:
-        o, found = self.options, self._solved()
+    @property
+    def _masked(self) -> bool:
+        """True if the scene has masks."""
+        return self.manifest.facts("flatten")["masked"]
+
+    def _region(self) -> Result:
+        """The box and the sphere: the user's, or found by masks or points."""
+        o, recon = self.options, self._reconstruction()
         if o.box is not None or o.sphere is not None:
-            made = region.given_region(o.box, o.sphere, o.margin)
-            region.check_region(found, made)
+            found = region.given_region(o.box, o.sphere, o.margin)
+            region.check_region(recon, found)
+        elif self._masked:
+            path_of = {
+                view: self.out / "masks" / writers.mask_name(name) for view, name in enumerate(recon.names)
+            }
+            small = small_masks(recon.names, lambda view: small_mask(path_of[view]), contact_sheet.HULL_VIEWS)
+            found = region.region_of_masks(recon, small, o.margin)
         else:
-            made = self._own_region(found)
+            found, _ = region.region_of_points(recon, None, o.margin)
         log.info(
-            "region    centre %s, radius %.4g: %s", np.round(made.centre, 3).tolist(), made.radius, made.why
-        )
-        return {
-            "low": made.low.tolist(), "high": made.high.tolist(), "centre": made.centre.tolist(),
-            "radius": made.radius, "why": made.why,
-        }, [self.out / "images"]  # fmt: skip
-
-    def _own_region(self, found: Solved) -> Region:
-        if not self.book.facts("flatten")["masked"]:
-            return region.region_of_points(found, None, self.options.margin)[0]
-        folder = self.out / "masks"
-        cover = small_masks(
-            found.names,
-            lambda view: small_mask(folder / layouts.mask_name(found.names[view])),
-            sheet.HULL_VIEWS,
-        )
-        return region.region_of_masks(found, cover, self.options.margin)
+            "region    centre %s, radius %.4g: %s",
+            np.round(found.centre, 3).tolist(), found.radius, found.found_by,
+        )  # fmt: skip
+        facts = {
+            "low": found.low.tolist(), "high": found.high.tolist(), "centre": found.centre.tolist(),
+            "radius": found.radius, "why": found.found_by,
+        }  # fmt: skip
+        return facts, [self.out / "images"]
 
     def region(self) -> Region:
-        facts = self.book.facts("region")
+        """The region that the stage of that name found, from its facts."""
+        facts = self.manifest.facts("region")
         low, high, centre = (np.array(facts[k]) for k in ("low", "high", "centre"))
         return Region(low, high, centre, facts["radius"], facts["why"])
 
-    def _layout(self, layout: str) -> tuple[dict[str, Any], list[Path]]:
-        found = self._solved()
-        masked = self.book.facts("flatten")["masked"]
-        with self.progress.task(layout, len(found)) as task:
-            files = layouts.WRITERS[layout](
-                self.out,
-                found,
-                self.region().to_world,
-                masked,
-                self.options.test_every,
-                self.threads,
-                task.tick,
-            )
+    def _layout(self, layout: str) -> Result:
+        """The files of one layout."""
+        recon = self._reconstruction()
+        with self.progress.bar(layout, len(recon)) as bar:
+            files = writers.WRITERS[layout](
+                self.out, recon, self.region().to_world, self._masked, self.options.test_every, self.threads,
+                bar.tick,
+            )  # fmt: skip
         return {}, files
 
-    def _sheet(self) -> tuple[dict[str, Any], list[Path]]:
-        masked = self.book.facts("flatten")["masked"]
-        view = prepared_view(self.out, self._solved(), self.region(), masked)
-        facts = sheet.draw(view, words.found(self.book), self.out / SHEET)
-        for line in facts:
+    def _sheet(self) -> Result:
+        """The contact sheet."""
+        content = prepared_view(self.out, self._reconstruction(), self.region(), self._masked)
+        lines = contact_sheet.draw(content, messages.summary(self.manifest), self.out / SHEET)
+        for line in lines:
             log.info("sheet     %s", line)
-        return {"lines": facts}, [self.out / SHEET]
+        return {"lines": lines}, [self.out / SHEET]

@@ -1,6 +1,6 @@
-"""The part of the world that is reconstructed: a robust box and sphere, without a hand in it.
+"""The region: the part of the world that is reconstructed, as a box and a sphere, found without user input.
 
-Axes: P points, V views. World units.
+Axes: P points of the reconstruction. All lengths are in world units.
 """
 
 from collections.abc import Mapping
@@ -9,49 +9,56 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Bool, Float
 
-from isosweep.prepare.hull import visual_hull
-from isosweep.prepare.solved import Solved
+from isosweep.prepare.hull import sample_mask, visual_hull
+from isosweep.prepare.reconstruction import Reconstruction
 
-MOST = 0.8
-"""A point counts where at least this share of the cameras has it in the picture."""
-FEWEST = 50
-"""Points below which the share is lowered."""
+COMMON_SHARE = 0.8
+"""A point belongs to the scene if at least this share of the cameras has it in the image."""
+FEW_POINTS = 50
+"""If fewer points remain, ``COMMON_SHARE`` is lowered."""
 NEIGHBOURS = 8
 ISOLATED = 4.0
-"""Mean distance to the neighbours, in medians, above which a point is noise."""
+"""A point is noise if its mean distance to its neighbours is more than this many medians of all points."""
 TRIM = 1.0
-"""Percent cut off each side of each axis."""
+"""Percent of the points that is cut off at each end of each axis."""
 
 
 @dataclass(frozen=True)
 class Region:
-    """A box, the sphere that becomes the unit sphere, and where they come from."""
+    """A box around the scene, and the sphere that becomes the unit sphere; world units."""
 
     low: Float[np.ndarray, "3"]
+    """Corner of the box with the smallest coordinates."""
     high: Float[np.ndarray, "3"]
+    """Corner of the box with the largest coordinates."""
     centre: Float[np.ndarray, "3"]
+    """Of the box and the sphere."""
     radius: float
-    """Of the sphere, margin included."""
-    why: str
+    """Of the sphere, with the margin."""
+    found_by: str
+    """What the region was found by, in words; ``why`` in prepare.json."""
 
     @property
     def to_world(self) -> Float[np.ndarray, "4 4"]:
-        """Normalised units to world units: scale and shift, no rotation, as NeuS' scale_mat is read by all."""
+        """Maps normalised points to world points: x_world = radius * x + centre.
+
+        There is no rotation, because readers of NeuS' scale_mat take only a scale and a shift from it.
+        """
         matrix = np.diag([self.radius, self.radius, self.radius, 1.0])
         matrix[:3, 3] = self.centre
         return matrix
 
 
-def framed_share(solved: Solved, points: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, " n"]:
-    """Share of the cameras that have each point in their picture, occluded or not."""
+def share_in_image(recon: Reconstruction, points: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, " n"]:
+    """For each point, the share of the cameras that have it in the image; occlusion is ignored."""
     count = np.zeros(len(points))
-    for view in range(len(solved)):
-        count += solved.framed(view, points)
-    return count / max(len(solved), 1)
+    for view in range(len(recon)):
+        count += recon.in_image(view, points)
+    return count / max(len(recon), 1)
 
 
 def isolated(points: Float[np.ndarray, "n 3"]) -> Bool[np.ndarray, " n"]:
-    """True for points far from their neighbours, compared with how far others are from theirs."""
+    """True for points that are noise: their mean distance to 8 neighbours is above 4 medians of that distance."""
     from scipy.spatial import KDTree
 
     if len(points) <= NEIGHBOURS:
@@ -61,44 +68,60 @@ def isolated(points: Float[np.ndarray, "n 3"]) -> Bool[np.ndarray, " n"]:
 
 
 def region_of_points(
-    solved: Solved, foreground: Bool[np.ndarray, " p"] | None, margin: float
+    recon: Reconstruction, foreground: Bool[np.ndarray, " p"] | None, margin: float
 ) -> tuple[Region, Bool[np.ndarray, " p"]]:
-    """The region of the points that most cameras have in the picture, and which points those are.
+    """The region of the points that most cameras have in the image.
+
+    At least 80% of the cameras must have a point in the image; if too few points remain, the share is lowered.
+    Isolated points are dropped. The box spans the 1st to the 99th percentile of each axis. The sphere holds all
+    points inside the box, times the margin.
 
     Args:
-        foreground: points that the masks allow; None without masks.
+        foreground: the points that project onto the masks; None without masks. If fewer than ten of them remain,
+            the masks are ignored.
+        margin: radius of the sphere divided by the distance of the farthest point.
+
+    Returns:
+        The region, and which points it was found by.
 
     Raises:
-        ValueError: too few points to say where the scene is.
+        ValueError: the reconstruction has fewer than ten points.
     """
-    if len(solved.xyz) < 10:
+    if len(recon.xyz) < 10:
         raise ValueError(
-            f"the reconstruction has {len(solved.xyz)} points, too few to say where the scene is: give --box or "
+            f"the reconstruction has {len(recon.xyz)} points, too few to say where the scene is: give --box or "
             "--sphere, or photographs that overlap more"
         )
-    share = framed_share(solved, solved.xyz)
+    share = share_in_image(recon, recon.xyz)
     allowed = np.ones(len(share), bool) if foreground is None else foreground
-    least = MOST
+    least = COMMON_SHARE
     kept = allowed & (share >= least)
-    while kept.sum() < min(FEWEST, max(10, 0.02 * len(share))) and least > 0:
+    while kept.sum() < min(FEW_POINTS, max(10, 0.02 * len(share))) and least > 0:
         least = max(0.0, least - 0.1)
         kept = allowed & (share >= least)
+    criterion = f"which {least:.0%} of the cameras have in the picture"
+    if foreground is not None:
+        criterion += " and the masks allow"
     if kept.sum() < 10:
-        allowed[:] = True
         kept = share >= np.quantile(share, 0.5)
-    kept[np.flatnonzero(kept)[isolated(solved.xyz[kept])]] = False
-    points = solved.xyz[kept]
+        criterion = "the half that the most cameras have in the picture"
+    kept[np.flatnonzero(kept)[isolated(recon.xyz[kept])]] = False
+    points = recon.xyz[kept]
     low, high = np.percentile(points, [TRIM, 100 - TRIM], axis=0)
     centre = (low + high) / 2
     inside = ((points >= low) & (points <= high)).all(1)
     reach = np.linalg.norm(points[inside] - centre, axis=1).max()
-    masked = " and the masks allow" if foreground is not None and allowed is foreground else ""
-    why = f"{int(kept.sum())} of {len(share)} points, which {least:.0%} of the cameras have in the picture{masked}"
-    return Region(low, high, centre, float(reach * margin), why), kept
+    found_by = f"{int(kept.sum())} of {len(share)} points, {criterion}"
+    return Region(low, high, centre, float(reach * margin), found_by), kept
 
 
 def given_region(box: tuple[float, ...] | None, sphere: tuple[float, ...] | None, margin: float) -> Region:
-    """A region by the user's numbers. The sphere is taken as it is; a box gets one around it."""
+    """The region that the user gave, in world units.
+
+    Args:
+        box: x0 y0 z0 x1 y1 z1. Its sphere is the one around the box, times the margin.
+        sphere: x y z radius. It is taken as it is, without the margin.
+    """
     if sphere is not None:
         centre, radius = np.array(sphere[:3], np.float64), float(sphere[3])
         return Region(centre - radius, centre + radius, centre, radius, "the given sphere")
@@ -108,45 +131,52 @@ def given_region(box: tuple[float, ...] | None, sphere: tuple[float, ...] | None
     return Region(low, high, (low + high) / 2, reach * margin, "the given box")
 
 
-def check_region(solved: Solved, region: Region) -> None:
-    """Raise ValueError where no camera has the region's centre in its picture."""
-    if not framed_share(solved, region.centre[None])[0] > 0:
-        low, high = np.percentile(solved.xyz, [2, 98], axis=0) if len(solved.xyz) else (np.zeros(3),) * 2
+def check_region(recon: Reconstruction, region: Region) -> None:
+    """Raise ValueError if no camera has the region's centre in its image."""
+    if share_in_image(recon, region.centre[None])[0] == 0:
+        low, high = np.percentile(recon.xyz, [2, 98], axis=0) if len(recon.xyz) else (np.zeros(3),) * 2
         raise ValueError(
-            f"the region ({region.why}) has its centre at {np.round(region.centre, 3).tolist()}, which no camera has "
-            f"in its picture; the points lie between {np.round(low, 3).tolist()} and {np.round(high, 3).tolist()}, in "
-            "the units of the poses: change --box or --sphere"
+            f"the region ({region.found_by}) has its centre at {np.round(region.centre, 3).tolist()}, which no camera "
+            f"has in its picture; the points lie between {np.round(low, 3).tolist()} and "
+            f"{np.round(high, 3).tolist()}, in the units of the poses: change --box or --sphere"
         )
 
 
-def region_of_masks(solved: Solved, masks: Mapping[int, Bool[np.ndarray, "h w"]], margin: float) -> Region:
-    """The region of the visual hull, found around the points that fall on the masks.
+def region_of_masks(
+    recon: Reconstruction, masks: Mapping[int, Bool[np.ndarray, "h w"]], margin: float
+) -> Region:
+    """The region of the visual hull, which is carved around the points that project onto the masks.
 
-    Points alone leave out parts without texture; the hull does not. Where the masks leave nothing, or
-    more than the grid holds, the points decide.
+    Parts without texture have no points, but they belong to the hull. The region of the points is returned
+    if the hull is empty or larger than its grid.
+
+    Args:
+        masks: view -> foreground, at any resolution with the aspect ratio of the image.
+        margin: radius of the sphere divided by the distance of the farthest part.
+
+    Raises:
+        ValueError: the reconstruction has fewer than ten points.
     """
-    votes, framed = np.zeros(len(solved.xyz)), np.zeros(len(solved.xyz))
+    on_mask, in_image = np.zeros(len(recon.xyz)), np.zeros(len(recon.xyz))
     for view, mask in masks.items():
-        xy, _ = solved.project(view, solved.xyz)
-        ok = np.flatnonzero(solved.framed(view, solved.xyz))
-        h, w = solved.hw[view]
-        place = (xy[ok] * [mask.shape[1] / w, mask.shape[0] / h]).astype(int)
-        col, row = np.minimum(place, [mask.shape[1] - 1, mask.shape[0] - 1]).T
-        framed[ok] += 1
-        votes[ok] += mask[row, col]
-    foreground = (framed > 0) & (votes >= 0.9 * framed)
-    first, kept = region_of_points(solved, foreground, margin)
-    hull = visual_hull(solved, masks, first.centre, first.radius)
+        seen = np.flatnonzero(recon.in_image(view, recon.xyz))
+        xy, _ = recon.project(view, recon.xyz)
+        in_image[seen] += 1
+        on_mask[seen] += sample_mask(mask, xy[seen], recon.hw[view])
+    foreground = (in_image > 0) & (on_mask >= 0.9 * in_image)
+    first, kept = region_of_points(recon, foreground, margin)
+    hull = visual_hull(recon, masks, first.centre, first.radius)
     if hull.empty or hull.clipped:
-        why = "leave nothing of" if hull.empty else "do not bound"
+        problem = "leave nothing of" if hull.empty else "do not bound"
         return replace(
-            first, why=f"{first.why} (the masks {why} the region: they were not used for its size)"
+            first,
+            found_by=f"{first.found_by} (the masks {problem} the region: they were not used for its size)",
         )
     low, high = np.percentile(hull.centres, [TRIM, 100 - TRIM], axis=0)
     centre = (low + high) / 2
-    # few views leave spikes of the hull where nobody looks: its outer parts count as far as points are there
+    # the hull of few views has spikes where no camera looks: its farthest 2% count only if points lie there
     reach = (
         float(np.percentile(np.linalg.norm(hull.centres - centre, axis=1), 100 - 2 * TRIM)) + hull.cell / 2
     )
-    reach = max(reach, float(np.linalg.norm(solved.xyz[kept] - centre, axis=1).max()))
+    reach = max(reach, float(np.linalg.norm(recon.xyz[kept] - centre, axis=1).max()))
     return Region(low, high, centre, reach * margin, f"the visual hull of {len(masks)} masks")

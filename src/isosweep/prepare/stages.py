@@ -1,8 +1,8 @@
-"""Steps that are done once: each is redone when what it was made from changes, or its files are gone.
+"""Stages of a preparation that run once, and again only when their inputs change or their files are gone.
 
-A step has a digest of its own settings and of the steps it needs. The book (prepare.json) keeps digest,
-settings and facts of every finished step; a step leaves it before it starts again, so that one that was
-interrupted never counts as done.
+Each stage has a digest of its own settings and of the digests of the stages it needs. The manifest
+(prepare.json) keeps the digest, settings, facts and files of every finished stage. A stage's entry is
+removed before the stage starts, so an interrupted stage never counts as finished.
 """
 
 import fcntl
@@ -19,40 +19,43 @@ from typing import Any
 from isosweep.record.files import atomic_write_text
 
 log = logging.getLogger("isosweep")
-BOOK = "prepare.json"
+MANIFEST = "prepare.json"
 LOCK = ".lock"
 VERSION = 2
-"""Of the book and of what the steps write: a change redoes everything."""
+"""Of the manifest and of the files that stages write. Another number makes every stage run again."""
 
 
 @dataclass(frozen=True)
 class Stage:
-    """One step."""
+    """One stage. Its name is stored in the manifest of every prepared folder and must not change."""
 
     name: str
     settings: dict[str, Any]
-    """Whatever of the options changes its result; JSON values."""
+    """The options that change its result, as JSON values."""
     needs: tuple[str, ...]
+    """Names of the stages that must have run before."""
     run: Callable[[], tuple[dict[str, Any], list[Path]]]
-    """Does the work; facts for the report and later steps, and the files that must exist."""
+    """Does the work. Returns facts for later stages and messages (JSON values), and the files it made."""
 
 
-class Book:
-    """The steps of one folder."""
+class Manifest:
+    """The finished stages of one folder, kept in its prepare.json."""
 
     def __init__(self, folder: Path, stages: list[Stage]) -> None:
         self.folder = folder
         self.stages = {stage.name: stage for stage in stages}
-        kept = _read(folder / BOOK)
-        self.entries: dict[str, Any] = kept.get("steps", {})
-        self.owned: list[str] = kept.get("owned", [])
-        """Files of folders that a user may put files into, too, which the preparation wrote."""
-        self.asked: dict[str, Any] = kept.get("asked", {})
-        """The options of the last call that were given and not left at their defaults."""
-        self.done: list[str] = []
-        """Steps that this process ran."""
+        stored = _read(folder / MANIFEST)
+        self.entries: dict[str, Any] = stored.get("steps", {})
+        """Name of a finished stage -> its digest, settings, facts, files and seconds."""
+        self.owned: list[str] = stored.get("owned", [])
+        """Files that the preparation wrote into images/ and masks/, where users may put files as well."""
+        self.options: dict[str, Any] = stored.get("asked", {})
+        """The options of the last successful call that differ from their defaults."""
+        self.ran: list[str] = []
+        """Names of the stages that this process ran."""
 
     def digest(self, name: str) -> str:
+        """20 hex digits of the stage's settings and of the digests of the stages it needs."""
         stage = self.stages[name]
         text = json.dumps(
             [VERSION, stage.name, stage.settings, [self.digest(n) for n in stage.needs]], sort_keys=True
@@ -60,33 +63,41 @@ class Book:
         return hashlib.sha256(text.encode()).hexdigest()[:20]
 
     def facts(self, name: str) -> dict[str, Any]:
+        """What a finished stage found out.
+
+        Raises:
+            KeyError: the stage is not finished.
+        """
         return self.entries[name]["facts"]
 
-    def fresh(self, name: str) -> bool:
-        """Whether the step is done, its files are there and it was made from what is asked for now."""
-        return self._recorded(name) and all(
+    def is_current(self, name: str) -> bool:
+        """True if the stage finished with the present settings and all its files still exist."""
+        return self._is_recorded(name) and all(
             (self.folder / file).exists() for file in self.entries[name]["files"]
         )
 
-    def _recorded(self, name: str) -> bool:
-        """Whether the step was done as it is asked for now, and so was every step it needs: one of those that was
-        begun with other settings and not ended has left the book."""
+    def _is_recorded(self, name: str) -> bool:
+        """True if the manifest holds the stage, and every stage it needs, with the present settings.
+
+        The needed stages are checked as well: if one of them started with other settings and was
+        interrupted, its entry is gone, although this stage's own digest may match again.
+        """
         entry = self.entries.get(name)
         return (
             entry is not None
             and entry["digest"] == self.digest(name)
-            and all(self._recorded(needed) for needed in self.stages[name].needs)
+            and all(self._is_recorded(needed) for needed in self.stages[name].needs)
         )
 
-    def bring(self, name: str) -> dict[str, Any]:
-        """Do the step if it is not done, and before it those it needs; its facts."""
-        if self.fresh(name):
+    def ensure(self, name: str) -> dict[str, Any]:
+        """Run the stage unless it is current, after the stages it needs. Returns the stage's facts."""
+        if self.is_current(name):
             return self.facts(name)
         stage = self.stages[name]
         for needed in stage.needs:
-            self.bring(needed)
-        if (why := self._why(name)) is not None:
-            log.info("%-9s again: %s", name, why)
+            self.ensure(needed)
+        if (reason := self._reason_to_repeat(name)) is not None:
+            log.info("%-9s again: %s", name, reason)
         if self.entries.pop(name, None) is not None:
             self.write()
         began = time.perf_counter()
@@ -100,111 +111,112 @@ class Book:
             "seconds": round(seconds, 2),
         }
         self.write()
-        self.done.append(name)
+        self.ran.append(name)
         return facts
 
-    def _why(self, name: str) -> str | None:
-        """Why a step that was done once is done again."""
+    def _reason_to_repeat(self, name: str) -> str | None:
+        """Why a stage that finished before has to run again; None if it never finished."""
         entry = self.entries.get(name)
         if entry is None:
             return None
         if entry["digest"] == self.digest(name):
             gone = [f for f in entry["files"] if not (self.folder / f).exists()]
-            return f"{gone[0]} is gone" if gone else "a step before it was begun with other settings"
+            return f"{gone[0]} is gone" if gone else "an earlier stage had started with other settings"
         old, new = entry["settings"], self.stages[name].settings
         changed = [k for k in new if k in old and json.dumps(old[k]) != json.dumps(new[k])]
         if not changed:
-            return "a step before it changed"
+            return "an earlier stage changed"
         return ", ".join(
             "the input's files changed" if k == "input" else f"{k} was {old[k]}, is {new[k]}" for k in changed
         )
 
-    def own(self, files: list[Path]) -> None:
-        """Remove what the preparation wrote before, and be the owner of ``files`` before they are written.
+    def take_over(self, files: list[Path]) -> None:
+        """Remove the files in images/ and masks/ that the preparation wrote before, and register ``files``.
+
+        Call it before ``files`` are written: they are known as ours even if the process is killed meanwhile.
 
         Raises:
-            FileExistsError: one of their folders holds somebody else's files; nothing is removed then.
+            FileExistsError: images/ or masks/ hold files that the preparation did not write. Nothing is removed then.
         """
-        self.check_owned()
+        self.check_no_foreign_files()
         for name in self.owned:
             (self.folder / name).unlink(missing_ok=True)
         self.owned = [str(file.relative_to(self.folder)) for file in files]
         self.write()
 
-    def check_owned(self) -> None:
-        """Raise FileExistsError where images/ or masks/ hold files that were not written here."""
+    def check_no_foreign_files(self) -> None:
+        """Raise FileExistsError if images/ or masks/ hold files that the preparation did not write."""
         for name in ("images", "masks"):
             folder = self.folder / name
-            there = {str(p.relative_to(self.folder)) for p in folder.rglob("*") if p.is_file()}
-            if foreign := sorted(there - set(self.owned)):
+            present = {str(p.relative_to(self.folder)) for p in folder.rglob("*") if p.is_file()}
+            if foreign := sorted(present - set(self.owned)):
                 raise FileExistsError(
-                    f"{folder} holds {len(foreign)} files that were not made here ({', '.join(foreign[:3])}), and its "
-                    "files have to be made again: move them to a folder outside of --out (masks: give that folder with "
+                    f"{folder} holds {len(foreign)} files that were not made here ({', '.join(foreign[:3])}), and this "
+                    "folder has to be made again: move them to a folder outside of --out (masks: give that folder with "
                     "--masks). Nothing was overwritten"
                 )
 
     def write(self) -> None:
-        """Keep the book."""
-        book = {"version": VERSION, "asked": self.asked, "owned": self.owned, "steps": self.entries}
-        text = json.dumps(book, indent=1)
-        atomic_write_text(self.folder / BOOK, text)
+        """Write prepare.json. Its keys are older than the names used here and stay as they are."""
+        stored = {"version": VERSION, "asked": self.options, "owned": self.owned, "steps": self.entries}
+        atomic_write_text(self.folder / MANIFEST, json.dumps(stored, indent=1))
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """The book; empty where it is absent, damaged or of another version."""
+    """The content of prepare.json; empty if the file is absent, damaged or of another version."""
     if not path.is_file():
         return {}
     try:
-        book = json.loads(path.read_text())
-        entries = book["steps"]
-        whole = all({"digest", "settings", "facts", "files"} <= set(e) for e in entries.values())
+        stored = json.loads(path.read_text())
+        entries = stored["steps"]
+        complete = all({"digest", "settings", "facts", "files"} <= set(e) for e in entries.values())
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         log.warning("%s cannot be read (%s): everything is made again", path, error)
         return {}
-    return book if whole and book["version"] == VERSION else {}
+    return stored if complete and stored["version"] == VERSION else {}
 
 
 def fingerprint(files: list[Path]) -> str:
-    """Digest of names and contents."""
+    """32 hex digits of the names and contents of the files, in the given order."""
     total = hashlib.blake2b(digest_size=16)
     for file in files:
         with file.open("rb") as handle:
-            own = hashlib.file_digest(handle, "blake2b").hexdigest()
-        total.update(f"{file.name}|{own}\n".encode())
+            content = hashlib.file_digest(handle, "blake2b").hexdigest()
+        total.update(f"{file.name}|{content}\n".encode())
     return total.hexdigest()
 
 
-def asked_before(out: Path) -> dict[str, Any]:
-    """What the last call for this folder asked for, by names of `Options`."""
-    return _read(out / BOOK).get("asked", {})
+def last_options(out: Path) -> dict[str, Any]:
+    """The options of the last successful call for this folder, as `PrepareOptions.non_defaults` gave them."""
+    return _read(out / MANIFEST).get("asked", {})
 
 
-def claim(out: Path) -> None:
-    """Make the folder with an empty book, or see that it is one of ours.
+def claim_folder(out: Path) -> None:
+    """Create the folder with an empty manifest, unless it is a prepared folder already.
 
     Raises:
-        FileExistsError: it holds something else.
+        FileExistsError: ``out`` is a file, or a folder that holds files but no manifest.
     """
     if out.exists() and not out.is_dir():
         raise FileExistsError(f"{out} is a file: give --out a folder")
-    if out.is_dir() and not (out / BOOK).is_file():
+    if out.is_dir() and not (out / MANIFEST).is_file():
         others = sorted(p.name for p in out.iterdir() if p.name != LOCK)
         if others:
             raise FileExistsError(
-                f"{out} holds {', '.join(others[:6])} and no {BOOK}: it was not made here, and nothing in it is "
+                f"{out} holds {', '.join(others[:6])} and no {MANIFEST}: it was not made here, and nothing in it is "
                 "overwritten. Give --out a new folder"
             )
     out.mkdir(parents=True, exist_ok=True)
-    if not (out / BOOK).is_file():
-        atomic_write_text(out / BOOK, json.dumps({"version": VERSION, "steps": {}}))
+    if not (out / MANIFEST).is_file():
+        atomic_write_text(out / MANIFEST, json.dumps({"version": VERSION, "steps": {}}))
 
 
 @contextmanager
-def held(out: Path) -> Iterator[None]:
-    """One preparation a folder at a time; the kernel lets go when the process ends, however it ends.
+def locked(out: Path) -> Iterator[None]:
+    """Allow one preparation of a folder at a time. The kernel releases the lock even if the process is killed.
 
     Raises:
-        FileExistsError: another process has it.
+        FileExistsError: another process holds the lock.
     """
     with (out / LOCK).open("w") as file:
         try:

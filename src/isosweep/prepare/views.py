@@ -1,7 +1,7 @@
-"""What a contact sheet shows, from a preparation or from a scene of any data set, in normalised units."""
+"""The content of a contact sheet, from a preparation or from a loaded scene of any data set; normalised units."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -9,70 +9,81 @@ from jaxtyping import Bool, Float, UInt8
 from PIL import Image
 
 from isosweep.geometry import from_world
-from isosweep.prepare.layouts import mask_name, normalised
+from isosweep.prepare.image_io import read_grey, read_rgb
+from isosweep.prepare.reconstruction import Reconstruction
 from isosweep.prepare.region import Region
-from isosweep.prepare.solved import Solved
+from isosweep.prepare.writers import mask_name, normalised
 from isosweep.types import Scene
 
 MOST_POINTS = 20_000
+"""Points of a loaded scene beyond this number are thinned out at random."""
 MASK_SIDE = 256
+"""Masks are reduced to at most this many pixels a side before the hull is carved."""
 Picture = UInt8[np.ndarray, "h w 3"]
 Mask = Bool[np.ndarray, "h w"]
 
 
 @dataclass(frozen=True)
-class Shown:
-    """Cameras, points and images; the sphere about the origin is the one a model reconstructs in."""
+class SheetContent:
+    """Cameras, points and images. A model reconstructs inside the sphere around the origin."""
 
     title: str
-    solved: Solved
-    """Normalised units."""
+    recon: Reconstruction
+    """Cameras and points in normalised units."""
     radius: float
+    """Of the sphere."""
     box: tuple[Float[np.ndarray, "3"], Float[np.ndarray, "3"]]
+    """Smallest and largest coordinates of the region's box."""
     points_are: str
     """What the points are, in words."""
     picture: Callable[[int, int], Picture]
-    """View and longer side in pixels -> thumbnail."""
+    """(view, longer side in pixels) -> thumbnail."""
     mask: Callable[[int], Mask | None]
-    """View -> foreground at a small size."""
+    """View -> foreground at a small size; None if the view has no mask."""
     splits: dict[str, int]
+    """Name of a split -> number of its views."""
 
 
-def prepared_view(out: Path, solved: Solved, region: Region, masked: bool) -> Shown:
-    """A preparation's result."""
+def prepared_view(out: Path, recon: Reconstruction, region: Region, masked: bool) -> SheetContent:
+    """The content for a preparation that has finished its region.
+
+    Args:
+        out: the prepared folder, with images/ and masks/.
+        recon: in world units.
+        masked: whether masks/ has the masks.
+    """
     matrix = region.to_world
 
     def mask(view: int) -> Mask | None:
-        return small_mask(out / "masks" / mask_name(solved.names[view])) if masked else None
+        return small_mask(out / "masks" / mask_name(recon.names[view])) if masked else None
 
     def picture(view: int, side: int) -> Picture:
-        with Image.open(out / "images" / solved.names[view]) as image:
-            image = image.convert("RGB")
-            image.thumbnail((side, side))
-            return np.asarray(image)
+        image = read_rgb(out / "images" / recon.names[view])
+        image.thumbnail((side, side))
+        return np.asarray(image)
 
     box = from_world(np.stack([region.low, region.high]), matrix)
-    return Shown(
+    return SheetContent(
         title=out.resolve().name,
-        solved=_moved(solved, normalised(solved.c2w, matrix), from_world(solved.xyz, matrix)),
+        recon=replace(recon, c2w=normalised(recon.c2w, matrix), xyz=from_world(recon.xyz, matrix)),
         radius=1.0,
         box=(box[0], box[1]),
-        points_are=f"{len(solved.xyz)} points of the reconstruction",
+        points_are=f"{len(recon.xyz)} points of the reconstruction",
         picture=picture,
         mask=mask,
         splits={},
     )
 
 
-def scene_view(scene: Scene) -> Shown:
-    """A loaded scene. Points: its SfM points, else its reference points, else its true surface."""
+def scene_view(scene: Scene) -> SheetContent:
+    """The content for a loaded scene. Its points are the SfM points, else reference points, else the true surface."""
     points, points_are = _points(scene)
     if len(points) > MOST_POINTS:
         points = points[np.random.default_rng(0).choice(len(points), MOST_POINTS, replace=False)]
     K = scene.cameras.K.double().cpu().numpy().copy()
     K[:, :2, 2] += 0.5 - scene.cameras.pixel_centre
     n = len(scene.cameras)
-    solved = Solved(
+    recon = Reconstruction(
         names=scene.names,
         hw=scene.cameras.hw.cpu().numpy(),
         K=K,
@@ -98,12 +109,12 @@ def scene_view(scene: Scene) -> Shown:
         found = scene.images.image(view)[1]
         if found is None:
             return None
-        return _shrunk(Image.fromarray((found.numpy() * 255).astype(np.uint8)))
+        return _small(Image.fromarray((found.numpy() * 255).astype(np.uint8)))
 
     corner = np.full(3, scene.radius)
-    return Shown(
+    return SheetContent(
         title=f"{scene.dataset}/{scene.name}",
-        solved=solved,
+        recon=recon,
         radius=scene.radius,
         box=(-corner, corner),
         points_are=points_are,
@@ -114,6 +125,7 @@ def scene_view(scene: Scene) -> Shown:
 
 
 def _points(scene: Scene) -> tuple[np.ndarray, str]:
+    """Points [P, 3] in normalised units, and what they are."""
     if scene.points is not None:
         return scene.points.double().cpu().numpy(), f"{len(scene.points)} points of the reconstruction"
     file = scene.reference_points or scene.truth
@@ -126,23 +138,21 @@ def _points(scene: Scene) -> tuple[np.ndarray, str]:
     return from_world(vertices, scene.to_world), f"{len(vertices)} {kind} ({file.name})"
 
 
-def _moved(solved: Solved, c2w: np.ndarray, xyz: np.ndarray) -> Solved:
-    return Solved(**{**{f: getattr(solved, f) for f in solved.__dataclass_fields__}, "c2w": c2w, "xyz": xyz})
-
-
 def small_mask(path: Path) -> Mask:
-    """A mask file at the size at which hulls are carved."""
-    with Image.open(path) as image:
-        return _shrunk(image.convert("L"))
+    """Read a mask file and reduce it to at most 256 pixels a side; True on the foreground."""
+    return _small(read_grey(path))
 
 
-def _shrunk(image: Image.Image) -> Mask:
+def _small(image: Image.Image) -> Mask:
     image.thumbnail((MASK_SIDE, MASK_SIDE), Image.Resampling.BOX)
     return np.asarray(image) > 127
 
 
 def small_masks(names: tuple[str, ...], mask: Callable[[int], Mask | None], most: int) -> dict[int, Mask]:
-    """Masks of evenly spaced views, at most so many; those without one are left out."""
+    """The masks of at most ``most`` evenly spaced views, for the visual hull.
+
+    Views without a mask, and views that are foreground everywhere, are left out: they carve nothing.
+    """
     views = np.unique(np.linspace(0, len(names) - 1, min(most, len(names))).astype(int)).tolist()
     found = {view: mask(view) for view in views}
     return {view: m for view, m in found.items() if m is not None and not m.all()}

@@ -1,4 +1,4 @@
-"""Frames of a video: the sharpest of each interval, held pictures once, turned upright, damage named."""
+"""Frames of a video: the sharpest of each interval, held pictures once, turned upright; damaged files are named."""
 
 from pathlib import Path
 
@@ -6,24 +6,24 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from isosweep.prepare.frames import SMALL, Frame, choose, extract, sharpness
+from isosweep.prepare.video_frames import COMPARED_SIDE, Frame, choose_frames, extract_frames, sharpness
 from isosweep.rendering.video import write_video
 
 
 def frame(index: int, sharp: float, picture: int | None = None) -> Frame:
     rng = np.random.default_rng(index if picture is None else picture)
-    return Frame(index, sharp, rng.integers(0, 255, (SMALL, SMALL), dtype=np.uint8))
+    return Frame(index, sharp, rng.integers(0, 255, (COMPARED_SIDE, COMPARED_SIDE), dtype=np.uint8))
 
 
 def test_the_sharpest_of_each_interval() -> None:
     frames = [frame(i, sharp) for i, sharp in enumerate((1, 5, 2, 3, 9, 1, 7, 2, 3))]
-    assert choose(frames, 3) == [1, 4, 6]
-    assert choose(frames, 100) == list(range(9))
+    assert choose_frames(frames, 3) == [1, 4, 6]
+    assert choose_frames(frames, 100) == list(range(9))
 
 
 def test_a_held_picture_counts_once() -> None:
     frames = [frame(i, sharp=i % 4, picture=i // 4) for i in range(20)]
-    assert choose(frames, 100) == [3, 7, 11, 15, 19]
+    assert choose_frames(frames, 100) == [3, 7, 11, 15, 19]
 
 
 def test_a_coarse_codec_does_not_make_two_pictures_of_a_held_one() -> None:
@@ -32,10 +32,10 @@ def test_a_coarse_codec_does_not_make_two_pictures_of_a_held_one() -> None:
     for i, f in enumerate(coarse):
         if i % 12 == 0:
             f.small[:] = np.clip(f.small.astype(int) + 6, 0, 255)
-    assert len(choose(coarse, 100)) == 4
+    assert len(choose_frames(coarse, 100)) == 4
     # a camera that moves on at every frame: such a change is a new picture
-    moving = [Frame(i, 1.0, np.full((SMALL, SMALL), 6 * i, np.uint8)) for i in range(20)]
-    assert len(choose(moving, 100)) == 20
+    moving = [Frame(i, 1.0, np.full((COMPARED_SIDE, COMPARED_SIDE), 6 * i, np.uint8)) for i in range(20)]
+    assert len(choose_frames(moving, 100)) == 20
 
 
 def test_blur_lowers_sharpness_and_exposure_does_not() -> None:
@@ -57,7 +57,7 @@ def film(path: Path, n: int = 6, held: int = 3) -> Path:
 
 def test_a_video_of_held_photographs_gives_each_back(tmp_path: Path) -> None:
     counted = []
-    made, seen = extract(
+    made, seen = extract_frames(
         film(tmp_path / "v.mp4"), tmp_path / "f", 50, 0, 0, None, counted.append, lambda: None
     )
     assert seen == 18
@@ -65,7 +65,9 @@ def test_a_video_of_held_photographs_gives_each_back(tmp_path: Path) -> None:
     assert len(made) == 6
     assert [w for _, w, _, _ in made] == [128] * 6
     assert sorted(p.name for p in (tmp_path / "f").iterdir()) == [name for name, *_ in made]
-    short, _ = extract(tmp_path / "v.mp4", tmp_path / "g", 50, 64, 0.5, 1.0, counted.append, lambda: None)
+    short, _ = extract_frames(
+        tmp_path / "v.mp4", tmp_path / "g", 50, 64, 0.5, 1.0, counted.append, lambda: None
+    )
     assert [(w, h) for _, w, h, _ in short] == [(64, 48)] * len(short)
     assert all(0.5 <= time <= 1.0 for *_, time in short)
 
@@ -82,7 +84,7 @@ def test_a_phone_video_is_turned_upright(tmp_path: Path) -> None:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
         container.mux(stream.encode())
     _patch_matrix(tmp_path / "v.mp4")
-    made, _ = extract(tmp_path / "v.mp4", tmp_path / "f", 5, 0, 0, None, lambda n: None, lambda: None)
+    made, _ = extract_frames(tmp_path / "v.mp4", tmp_path / "f", 5, 0, 0, None, lambda n: None, lambda: None)
     name, width, height, _ = made[0]
     assert (width, height) == (64, 96)
     bright = np.asarray(Image.open(tmp_path / "f" / name).convert("L"))
@@ -107,7 +109,7 @@ def test_anamorphic_pixels_become_square_and_times_count_from_the_beginning(tmp_
             frame.pts = 600 + i  # a camcorder's clock: the stream begins after a minute
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
-    made, seen = extract(path, tmp_path / "f", 50, 0, 1.0, 2.0, lambda n: None, lambda: None)
+    made, seen = extract_frames(path, tmp_path / "f", 50, 0, 1.0, 2.0, lambda n: None, lambda: None)
     assert 9 <= seen <= 11
     assert {(w, h) for _, w, h, _ in made} == {(128, 64)}
     assert all(1.0 <= time <= 2.0 for *_, time in made)
@@ -128,7 +130,9 @@ def _patch_matrix(path: Path) -> None:
 
 def test_damaged_and_empty_videos_say_so(tmp_path: Path) -> None:
     def run(path: Path, **options) -> None:
-        extract(path, tmp_path / "f", 5, 0, options.get("start", 0), None, lambda n: None, lambda: None)
+        extract_frames(
+            path, tmp_path / "f", 5, 0, options.get("start", 0), None, lambda n: None, lambda: None
+        )
 
     (tmp_path / "zero.mp4").write_bytes(b"\0" * 4000)
     with pytest.raises(ValueError, match=r"cannot open .*zero.mp4 \(4000 bytes\).*damaged or cut off"):

@@ -10,16 +10,16 @@ import torch
 
 from isosweep.data import blender, colmap, nerfstudio, neus_layout
 from isosweep.geometry import pixel_rays
-from isosweep.prepare import layouts
+from isosweep.prepare import writers
 from isosweep.types import Scene
 from tests.support.solved_scene import matrix, solved_demo, write_images
 
 
 def written(out: Path, masked: bool = True, test_every: int = 0) -> Path:
-    solved = solved_demo()
-    write_images(out, solved, masked)
-    for writer in layouts.WRITERS.values():
-        writer(out, solved, matrix(), masked, test_every, 2, lambda: None)
+    recon = solved_demo()
+    write_images(out, recon, masked)
+    for writer in writers.WRITERS.values():
+        writer(out, recon, matrix(), masked, test_every, 2, lambda: None)
     return out
 
 
@@ -45,8 +45,8 @@ def rays_of(scene: Scene) -> tuple[torch.Tensor, torch.Tensor]:
 def test_all_layouts_give_the_same_rays_and_the_same_world(tmp_path: Path) -> None:
     scenes = loaded(written(tmp_path))
     origins, dirs = rays_of(scenes["neus"])
-    solved = solved_demo()
-    expected = (solved.c2w[:, :, 3] - matrix()[:3, 3]) / matrix()[0, 0]
+    recon = solved_demo()
+    expected = (recon.c2w[:, :, 3] - matrix()[:3, 3]) / matrix()[0, 0]
     assert np.allclose(origins[::5].numpy(), expected, atol=1e-5)
     for name, scene in scenes.items():
         assert len(scene.cameras) == 8, name
@@ -60,23 +60,23 @@ def test_all_layouts_give_the_same_rays_and_the_same_world(tmp_path: Path) -> No
 
 def test_points_project_where_they_were_seen(tmp_path: Path) -> None:
     scene = loaded(written(tmp_path))["colmap"]
-    solved = solved_demo()
+    recon = solved_demo()
     assert scene.points is not None
-    assert len(scene.points) == len(solved.xyz)
+    assert len(scene.points) == len(recon.xyz)
     world = scene.points.double().numpy() * matrix()[0, 0] + matrix()[:3, 3]
-    assert np.allclose(world, solved.xyz, atol=1e-5)
+    assert np.allclose(world, recon.xyz, atol=1e-5)
 
 
 def test_colmap_files_keep_the_tracks(tmp_path: Path) -> None:
-    solved = solved_demo()
+    recon = solved_demo()
     written(tmp_path)
     data = (tmp_path / "sparse/0/points3D.bin").read_bytes()
-    assert struct.unpack_from("<Q", data)[0] == len(solved.xyz)
+    assert struct.unpack_from("<Q", data)[0] == len(recon.xyz)
     length = struct.unpack_from("<Q", data, 8 + 8 + 24 + 3 + 8)[0]
-    assert length == int((solved.seen_point == 0).sum())
+    assert length == int((recon.seen_point == 0).sum())
     image, place = struct.unpack_from("<II", data, 8 + 8 + 24 + 3 + 8 + 8)
-    own = np.flatnonzero(solved.seen_view == image - 1)
-    assert solved.seen_point[own[place]] == 0
+    own = np.flatnonzero(recon.seen_view == image - 1)
+    assert recon.seen_point[own[place]] == 0
 
 
 def test_held_out_views_are_named_where_a_layout_has_splits(tmp_path: Path) -> None:
@@ -106,14 +106,14 @@ def test_json_carries_what_other_readers_need(tmp_path: Path) -> None:
 
 
 def test_views_of_several_cameras_keep_their_own_intrinsics(tmp_path: Path) -> None:
-    solved = solved_demo()
-    K, hw, camera = solved.K.copy(), solved.hw.copy(), solved.camera.copy()
+    recon = solved_demo()
+    K, hw, camera = recon.K.copy(), recon.hw.copy(), recon.camera.copy()
     K[5, 0, 0] *= 1.25
     camera[5] = 2
-    solved = type(solved)(**{**vars(solved), "K": K, "hw": hw, "camera": camera})
-    write_images(tmp_path, solved, True)
-    for writer in layouts.WRITERS.values():
-        writer(tmp_path, solved, matrix(), True, 0, 2, lambda: None)
+    recon = type(recon)(**{**vars(recon), "K": K, "hw": hw, "camera": camera})
+    write_images(tmp_path, recon, True)
+    for writer in writers.WRITERS.values():
+        writer(tmp_path, recon, matrix(), True, 0, 2, lambda: None)
     for name, scene in loaded(tmp_path).items():
         assert scene.cameras.K[:, 0, 0].tolist() == pytest.approx(K[:, 0, 0].tolist(), rel=1e-5), name
 
@@ -127,6 +127,6 @@ def test_quaternions_are_those_of_the_rotation(seed: int) -> None:
         R[seed, seed] = 1
     else:
         R = Rotation.random(rng=np.random.default_rng(seed)).as_matrix()
-    w, x, y, z = layouts.quaternion(R)
+    w, x, y, z = writers.quaternion(R)
     assert w >= 0
     assert np.allclose(Rotation.from_quat([x, y, z, w]).as_matrix(), R)

@@ -1,13 +1,13 @@
-"""Attempts at poses: what each starts from, when they end, and that a killed one leaves nothing to the next."""
+"""Attempts at poses: the cameras they start from, when they end, and that a killed one leaves no files."""
 
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-from isosweep.prepare import poses
+from isosweep.prepare import mapper, sfm
 from isosweep.prepare.focal import Group
-from isosweep.prepare.poses import Attempt, Start, solve
+from isosweep.prepare.mapper import InitialCameras, SfmAttempt, reconstruct
 
 
 def solved(
@@ -17,24 +17,24 @@ def solved(
     counts: list[int],
     errors: tuple[float, ...] = (0.5,) * 9,
 ) -> tuple:
-    """`solve` for 20 images where the mapper registers ``counts`` with ``errors``, attempt by attempt."""
-    starts: list[Start] = []
+    """`reconstruct` for 20 images where the mapper registers ``counts`` with ``errors``, attempt by attempt."""
+    starts: list[InitialCameras] = []
 
-    def attempt(database: Path, *rest: object) -> Attempt:
-        start = next(r for r in rest if isinstance(r, Start))
+    def attempt(database: Path, *rest: object) -> SfmAttempt:
+        start = next(r for r in rest if isinstance(r, InitialCameras))
         assert database.read_bytes() == b"matches"
         assert [p.name for p in folder.glob("attempt-*")] == [database.name]
         database.with_name(f"{database.name}-wal").write_bytes(b"journal")
         starts.append(start)
         n = counts[len(starts) - 1]
         if n == 0:
-            return Attempt(start.words)
-        return Attempt(start.words, SimpleNamespace(cameras={1: n}), n, errors[len(starts) - 1])
+            return SfmAttempt(start.description)
+        return SfmAttempt(start.description, SimpleNamespace(cameras={1: n}), n, errors[len(starts) - 1])
 
-    monkeypatch.setattr(poses, "_attempt", attempt)
+    monkeypatch.setattr(mapper, "_run_mapper", attempt)
     (folder / "database.db").write_bytes(b"matches")
     groups = [Group(100, 80, ratio, (k,)) for k, ratio in enumerate(ratios)]
-    best, attempts = solve(
+    best, attempts = reconstruct(
         folder / "database.db", folder, 20, groups, "simple_radial", 1, 0, lambda _: None, lambda _: None
     )
     assert [p.name for p in folder.iterdir()] == ["database.db"]
@@ -45,20 +45,20 @@ def test_the_first_that_registers_all_is_the_last(monkeypatch: pytest.MonkeyPatc
     best, attempts, starts = solved(monkeypatch, tmp_path, [None], [20])
     assert best.registered == 20
     assert len(attempts) == 1
-    assert starts == [Start("focal lengths estimated from the matches", estimate=True)]
+    assert starts == [InitialCameras("focal lengths estimated from the matches", estimate=True)]
 
 
 def test_stated_focal_lengths_come_first_and_are_forgotten_for_the_next(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     _, _, starts = solved(monkeypatch, tmp_path, [1.2, None], [0, 5, 6, 20])
-    assert [s.words for s in starts] == [
+    assert [s.description for s in starts] == [
         "focal lengths as stated, the others estimated",
         "focal lengths estimated from the matches",
         "focal length 0.8 times the longer side",
         "focal length 2 times the longer side",
     ]
-    assert [s.forget for s in starts] == [False, True, True, True]
+    assert [s.ignore_exif for s in starts] == [False, True, True, True]
     assert [s.estimate for s in starts] == [True] * 4
     assert [s.ratio for s in starts] == [None, None, 0.8, 2.0]
 
@@ -67,7 +67,7 @@ def test_where_every_focal_length_is_stated_guesses_are_not_estimated_again(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     _, _, starts = solved(monkeypatch, tmp_path, [1.2, 1.3], [0, 5, 6, 20])
-    assert starts[0].words == "focal lengths as stated"
+    assert starts[0].description == "focal lengths as stated"
     assert [s.estimate for s in starts] == [False, True, False, False]
 
 
@@ -86,8 +86,8 @@ def test_a_mapper_starts_from_the_cameras_it_is_given(
             base.write_camera(
                 pycolmap.Camera.create_from_model_name(key, "SIMPLE_RADIAL", 90.0, 100, 80), True
             )
-    nothing = poses._attempt(
-        tmp_path / "d.db", tmp_path, "simple_radial", 1, 0, Start("as stated"), lambda _: None
+    nothing = mapper._run_mapper(
+        tmp_path / "d.db", tmp_path, "simple_radial", 1, 0, InitialCameras("as stated"), lambda _: None
     )
     assert nothing.registered == 0
     assert capfd.readouterr().err == "", "COLMAP's own line of an attempt without a model stays away"
@@ -101,11 +101,11 @@ def test_a_mapper_starts_from_the_cameras_it_is_given(
     monkeypatch.setattr(pycolmap, "incremental_mapping", mapping)
     solved_camera = pycolmap.Camera.create_from_model_name(2, "SIMPLE_RADIAL", 123.0, 100, 80)
     for start in (
-        Start("as stated"),
-        Start("guess", ratio=2.0, forget=True),
-        Start("of the best", cameras={2: solved_camera}),
+        InitialCameras("as stated"),
+        InitialCameras("guess", ratio=2.0, ignore_exif=True),
+        InitialCameras("of the best", cameras={2: solved_camera}),
     ):
-        poses._attempt(tmp_path / "d.db", tmp_path, "simple_radial", 1, 0, start, lambda _: None)
+        mapper._run_mapper(tmp_path / "d.db", tmp_path, "simple_radial", 1, 0, start, lambda _: None)
     assert seen == [[90.0, 90.0], [200.0, 200.0], [200.0, 123.0]]
 
 
@@ -114,7 +114,7 @@ def test_what_the_best_attempt_misses_is_tried_with_its_cameras(
 ) -> None:
     best, attempts, starts = solved(monkeypatch, tmp_path, [1.2], [18, 19])
     assert starts[-1].cameras == {1: 18}
-    assert not starts[-1].forget
+    assert not starts[-1].ignore_exif
     assert (len(attempts), best.registered) == (2, 19)
     best, attempts, _ = solved(monkeypatch, tmp_path, [1.2], [19, 7])
     assert (len(attempts), best.registered) == (2, 19)
@@ -135,12 +135,12 @@ def test_a_killed_attempt_leaves_no_journal_to_the_next(
 
 
 def test_pairs_are_matched_on_one_thread(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """On two, one run of four had other matches in up to 15 of 820 pairs (COLMAP 4.2.1): too rare to test."""
+    """With two threads, one run of four differed in up to 15 of 820 pairs (COLMAP 4.2.1): too rare for a test."""
     pycolmap = pytest.importorskip("pycolmap", reason="poses need the extra 'prepare' (pycolmap)")
     pycolmap.Database.open(tmp_path / "d.db").close()
     seen = []
     monkeypatch.setattr(
         pycolmap, "match_image_pairs", lambda _, matching, *rest: seen.append(matching.num_threads)
     )
-    assert poses.match(tmp_path / "d.db", ["a", "b"], [(0, 1)], 0, lambda _: None) == []
+    assert sfm.match_pairs(tmp_path / "d.db", ["a", "b"], [(0, 1)], 0, lambda _: None) == []
     assert seen == [1]
