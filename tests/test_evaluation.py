@@ -224,6 +224,22 @@ def test_validation_is_the_mean_psnr_of_the_validation_split() -> None:
     )
 
 
+@pytest.mark.parametrize(("count", "expected"), [(3, [2, 6, 9]), (2, [2, 9]), (1, [6]), (0, list(range(2, 10)))])
+def test_validation_renders_views_spaced_over_the_split(count: int, expected: list[int]) -> None:
+    rendered: list[int] = []
+
+    class Watched(SphereModel):
+        def __call__(self, rays, knobs, want, generator):
+            at = torch.cdist(rays.origins[:1], scene.cameras.c2w[:, :, 3])
+            rendered.append(int(at.argmin()))
+            return super().__call__(rays, knobs, want, generator)
+
+    splits = {"train": (0, 1), "val": tuple(range(2, 10)), "test": (10, 11)}
+    scene = sphere_scene(SphereModel(), views=12, hw=(8, 8), splits=splits)
+    assert evaluation.validate(Watched(), scene, KNOBS, count) == 100.0
+    assert rendered == expected
+
+
 def test_unmasked_truth_of_a_half_covered_pixel() -> None:
     model = SphereModel(0.5)
     scene = sphere_scene(model, background=torch.tensor([0.0, 1.0, 0.0]))
