@@ -97,9 +97,9 @@ def test_coarse_weights_place_the_fine_edges_and_the_coarse_edges_stay():
 @pytest.mark.parametrize("sampler", [Hierarchical(4, 4), UpSample(4, 4, 2), Uniform(4)])
 def test_rays_that_miss_have_no_samples(sampler):
     probe = Probe(density=lambda p: torch.ones(len(p)), level=lambda p: 0.2 - p[:, 2])
-    found = sampled(sampler, [2.0, 0.05, 2.0], [4.0, 0.0, 3.0], probe, seed=0)
+    found = sampled(sampler, [2.0, 0.05, 2.0, 1.5], [4.0, 0.0, 3.0, 1.5], probe, seed=0)
     n = 4 if isinstance(sampler, Uniform) else 8
-    assert found.offsets.tolist() == [0, n, n, 2 * n]
+    assert found.offsets.tolist() == [0, n, n, 2 * n, 2 * n]
     assert found.ray_index.tolist() == [0] * n + [2] * n
     for k, far in ((0, 4.0), (1, 3.0)):
         edges = edges_of(found, 2)[k]
