@@ -213,8 +213,10 @@ class Mutant:
     path: str
     """Of the source file, relative to the checkout."""
     line: int
+    function: tuple[int, int]
+    """First and last line of the function that it lies in (of the outermost, where functions nest); (0, 0) outside."""
     where: str
-    """The function or class that it lies in."""
+    """The name of the innermost function or class that it lies in."""
     operator: str
     occurrence: int
     source: str
@@ -255,6 +257,16 @@ def specs(root: Path, path: Path) -> list[MutationSpec]:
     return found
 
 
+def function_around(source: str, line: int) -> tuple[int, int]:
+    """Lines of the outermost function, decorators included, that holds a line of a body; (0, 0) where there is none."""
+    for node in ast.walk(ast.parse(source)):  # breadth first: the outermost comes first
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            last = node.end_lineno or node.lineno
+            if node.body[0].lineno <= line <= last:
+                return min(d.lineno for d in (node, *node.decorator_list)), last
+    return 0, 0
+
+
 def make(root: Path, package: str, spec: MutationSpec) -> Mutant | None:
     """The mutated file; None where the change is no other program (a syntax error, the same code)."""
     before = (root / spec.module_path).read_text(encoding="utf-8")
@@ -271,6 +283,7 @@ def make(root: Path, package: str, spec: MutationSpec) -> Mutant | None:
         package,
         str(spec.module_path),
         spec.start_pos[0],
+        function_around(before, spec.start_pos[0]),
         spec.definition_name or "",
         spec.operator_name,
         spec.occurrence,

@@ -17,6 +17,7 @@ import json
 import os
 import queue
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -145,6 +146,8 @@ class Session:
             self.about.unlink(missing_ok=True)
             self.database.unlink(missing_ok=True)
         self.times: dict[str, float] = known.get("times", {})
+        self.called: dict[str, dict[str, list[int]]] = known.get("called", {})
+        """Test file -> source file -> first lines of the functions that it calls."""
         self.tested: str = known.get("tested", "")
         self.settings = {"code": code, "count": count, "seed": seed}
         self.db = WorkDB(str(self.database), WorkDB.Mode.create)
@@ -157,8 +160,8 @@ class Session:
         self.save()
 
     def save(self) -> None:
-        kept = {**self.settings, "times": self.times, "tested": self.tested}
-        self.about.write_text(json.dumps(kept, indent=1) + "\n")
+        kept = {**self.settings, "tested": self.tested, "times": self.times, "called": self.called}
+        self.about.write_text(json.dumps(kept) + "\n")
 
     def verdicts(self) -> list[Verdict]:
         """Every mutant of the sample with its result, in the order of the draw."""
@@ -236,14 +239,13 @@ class Worker:
             raise RuntimeError(f"the worker of {self.tree} ended with code {self.process.wait()}: see above")
         return json.loads(line)
 
-    def pytest(self, package: str, paths: list[str], timeout: float) -> dict[str, Any]:
-        """Run tests in the copy: pytest's exit code (None: not in time), seconds, the end of the output."""
+    def pytest(self, package: str, paths: list[str], timeout: float, trace: bool = False) -> dict[str, Any]:
+        """Run tests in the copy; the answer is described in mutation_worker.py."""
         assert self.process.stdin is not None
         without = [f"--deselect=tests/{name}" for name in PACKAGES[package].without]
         plain = ["-x", "-q", "-n", "0", "-p", "no:cacheprovider", "--basetemp", str(self.scratch)]
-        print(
-            json.dumps({"arguments": [*plain, *without, *paths], "timeout": timeout}), file=self.process.stdin
-        )
+        asked = {"arguments": [*plain, *without, *paths], "timeout": timeout, "trace": trace}
+        print(json.dumps(asked), file=self.process.stdin)
         self.process.stdin.flush()
         return self._read()
 
@@ -279,12 +281,14 @@ def measure(worker: Worker, session: Session, names: list[str]) -> None:
     wanted = [(name, path) for name in names for path in own_tests(name)]
     if session.tested == now and all(path in session.times for _, path in wanted):
         return
-    print("the unmutated tests, once for the compiler and once for the clock:")
+    print("the unmutated tests, once for the compiler and for what they call, once for the clock:")
     for name, path in wanted:
-        for _ in range(2):
-            found = worker.pytest(name, [path], 1800)
+        for trace in (True, False):
+            found = worker.pytest(name, [path], 1800, trace)
             if found["code"] not in (0, 5):
                 raise SystemExit(f"{path} fails without any mutation:\n{found['tail']}")
+            if trace:
+                session.called[path] = found["called"]
         session.times[path] = found["seconds"]
         print(f"  {path:44} {found['seconds']:6.1f} s", flush=True)
     session.tested = now
@@ -292,9 +296,18 @@ def measure(worker: Worker, session: Session, names: list[str]) -> None:
 
 
 def order_of(mutant: mutants.Mutant, session: Session) -> list[str]:
-    """A package's test files: those named like the module first, then the quick ones."""
+    """The test files of its package that call the mutated function: those named like its module first, then quick ones.
+
+    Code outside of functions runs on import, so every test file sees it.
+    """
+    first, last = mutant.function
+    reached = [
+        path
+        for path in own_tests(mutant.package)
+        if last == 0 or any(first <= line <= last for line in session.called[path].get(mutant.path, ()))
+    ]
     stem = Path(mutant.path).stem
-    return sorted(own_tests(mutant.package), key=lambda p: (stem not in Path(p).stem, session.times[p]))
+    return sorted(reached, key=lambda path: (stem not in Path(path).stem, session.times[path]))
 
 
 def run(session: Session, waiting: list[Verdict], workers: int) -> None:
@@ -321,7 +334,9 @@ def run(session: Session, waiting: list[Verdict], workers: int) -> None:
                     verdict = left.get_nowait()
                     order = order_of(verdict.mutant, session)
                     timeout = 20 + 3 * sum(session.times[path] for path in order)
-                    killed, how = worker.test(verdict.mutant, order, timeout)
+                    killed, how = False, "no test of the package calls it"
+                    if order:
+                        killed, how = worker.test(verdict.mutant, order, timeout)
                     done.put(Verdict(verdict.job, verdict.mutant, killed, how))
             except queue.Empty:
                 pass  # the other one took the last
@@ -363,6 +378,8 @@ def main() -> int:
     about.add_argument("--restart", action="store_true", help="forget the session and begin a new one")
     about.add_argument("--report", action="store_true", help="only print and write the report")
     chosen = about.parse_args()
+    for number in (signal.SIGINT, signal.SIGTERM):  # also where a shell's background job would ignore Ctrl-C
+        signal.signal(number, signal.default_int_handler)
     session = Session(chosen.sample, chosen.seed, chosen.restart)
     waiting = [
         v

@@ -3,8 +3,9 @@
 Importing torch and its like takes longer than the tests of most packages. The fork is sound because this process never
 computes: it imports nothing of the project, and it refuses to serve where an import has started a thread.
 
-A request is a line of JSON on stdin: {"arguments": [...], "timeout": seconds}; the answer a line on stdout:
-{"code": pytest's exit code, -signal, or null for a timeout, "seconds": ..., "tail": the end of the output}.
+A request is a line of JSON on stdin: {"arguments": [...], "timeout": seconds, "trace": bool}. The answer is a line on
+stdout: {"code": pytest's exit code, -signal, or null for a timeout, "seconds": ..., "tail": the end of the output,
+"called": {source file: first lines of its functions that were called} where it was traced}.
 """
 
 import contextlib
@@ -16,8 +17,12 @@ import os
 import resource
 import signal
 import sys
+import threading
 import time
+from collections import defaultdict
+from collections.abc import Callable
 from pathlib import Path
+from types import CodeType, FrameType
 from typing import Any
 
 _LIBRARIES = (
@@ -40,8 +45,32 @@ def stop(*_: object) -> None:
             os.killpg(running, signal.SIGKILL)
 
 
-def run(arguments: list[str], timeout: float, log: Path) -> dict[str, Any]:
+def note_calls() -> Callable[[Path], None]:
+    """From now on note which functions of this process are called; the result writes them to a file."""
+    seen: dict[int, CodeType] = {}
+
+    def note(frame: FrameType, event: str, _: object) -> None:
+        if event == "call" and id(frame.f_code) not in seen:
+            seen[id(frame.f_code)] = frame.f_code
+
+    def write(path: Path) -> None:
+        sys.setprofile(None)
+        source, called = Path.cwd() / "src", defaultdict[str, list[int]](list)
+        for code in list(seen.values()):
+            place = Path(code.co_filename)
+            if source in place.parents:
+                called[str(place.relative_to(source.parent))].append(code.co_firstlineno)
+        path.write_text(json.dumps({name: sorted(set(lines)) for name, lines in called.items()}))
+
+    threading.setprofile(note)
+    sys.setprofile(note)
+    return write
+
+
+def run(arguments: list[str], timeout: float, trace: bool, log: Path) -> dict[str, Any]:
     global running
+    notes = log.with_suffix(".calls.json")
+    notes.unlink(missing_ok=True)
     began = time.monotonic()
     pid = os.fork()
     if pid == 0:
@@ -56,7 +85,10 @@ def run(arguments: list[str], timeout: float, log: Path) -> dict[str, Any]:
         try:
             import pytest
 
+            write = note_calls() if trace else None
             code = int(pytest.main(arguments))
+            if write is not None:
+                write(notes)
         finally:
             sys.stdout.flush()
             sys.stderr.flush()
@@ -76,7 +108,8 @@ def run(arguments: list[str], timeout: float, log: Path) -> dict[str, Any]:
         os.waitpid(pid, 0)
     running = None
     tail = log.read_text(errors="replace")[-3000:]
-    return {"code": code, "seconds": time.monotonic() - began, "tail": tail}
+    called = json.loads(notes.read_text()) if notes.is_file() else {}
+    return {"code": code, "seconds": time.monotonic() - began, "tail": tail, "called": called}
 
 
 def main() -> int:
@@ -99,7 +132,7 @@ def main() -> int:
     print(json.dumps({"ready": True}), flush=True)
     for line in sys.stdin:
         asked = json.loads(line)
-        print(json.dumps(run(asked["arguments"], asked["timeout"], log)), flush=True)
+        print(json.dumps(run(**asked, log=log)), flush=True)
     return 0
 
 

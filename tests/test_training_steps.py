@@ -248,6 +248,31 @@ def test_the_crop_ends_at_its_fraction(tmp_path, monkeypatch):
     assert {(g["points"], g["n_points"], g["working"]) for g in given} == {(None, 0, None)}
 
 
+def test_a_large_scene_draws_from_a_working_set_that_moves_with_the_step(tmp_path, monkeypatch):
+    made, steps, given, real = [], [], [], LOOP.draw
+
+    class Spy:
+        def __init__(self, *arguments):
+            made.append(arguments)
+
+        def advance(self, step):
+            steps.append(step)
+
+    def draw(*arguments, working=None, **more):
+        given.append(working)
+        return real(*arguments, **more)
+
+    monkeypatch.setattr(LOOP, "is_large", lambda scene: True)
+    monkeypatch.setattr(LOOP, "WorkingSet", Spy)
+    monkeypatch.setattr(LOOP, "new_pieces", lambda *sizes: sizes)
+    monkeypatch.setattr(LOOP, "draw", draw)
+    scene = grey()
+    run(tmp_path, replace(SMALL, max_steps=3, rays=20, target_samples=100), scene=scene)
+    assert made == [(scene, 3, (20, 100), CPU)]  # 3 is the seed
+    assert steps == [0, 1, 2]
+    assert all(isinstance(working, Spy) for working in given)
+
+
 def test_points_are_drawn_and_the_models_level_is_put_where_the_term_reads_it(tmp_path):
     points = torch.tensor([[0.5, 0.0, 0.0], [0.0, 0.3, 0.4]])
     net, _, record = run(
