@@ -52,6 +52,7 @@ _WRAPPERS = (
 )
 WRAPPERS = frozenset(_WRAPPERS.split())
 """Functions and methods without which a value still has its type, so that tests must see its number."""
+_GUARDS = ("device=", "strict=")
 _MODULES = frozenset(("torch", "np", "math", "F", "nn", "os", "sys", "json", "time", "ops", "geometry"))
 
 
@@ -135,10 +136,17 @@ class DropWrapper(_Own):
 
 
 class DropArgument(_Own):
-    """f(x, y) -> f(x): the last argument of two or more is not passed on."""
+    """f(x, y) -> f(x): the last argument of two or more is not passed on.
+
+    Not where it is a device (tests have a CPU alone) or zip's ``strict``, which only guards against defects elsewhere.
+    """
 
     def texts(self, node: Any) -> Iterable[str]:
-        if _is_call(node) and len(given := _arguments(node)) > 1:
+        if (
+            _is_call(node)
+            and len(given := _arguments(node)) > 1
+            and not _plain(given[-1]).startswith(_GUARDS)
+        ):
             yield f"({', '.join(_plain(a) for a in given[:-1])})"
 
 

@@ -186,7 +186,18 @@ def test_a_field_that_is_not_finite_says_where() -> None:
         marching.extract(broken, 1.0, 16, 8)
 
 
+@pytest.mark.parametrize("resolution", [1, 2, 5])
+def test_a_plane_in_the_smallest_grids(resolution: int) -> None:
+    mesh = marching.extract(lambda p: p[:, 0] - 0.1, 1.0, resolution, 1)
+    np.testing.assert_allclose(mesh.vertices[:, 0], 0.1, atol=1e-5)
+    corners = mesh.vertices[mesh.faces]
+    area = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1) / 2
+    assert area.sum() == pytest.approx(4.0, rel=1e-5)
+
+
 def test_sizes_that_make_no_grid_are_refused() -> None:
+    with pytest.raises(ValueError, match="found resolution 8, block 0"):
+        marching.extract(ball, 1.0, 8, 0)
     with pytest.raises(ValueError, match="at least 1 cell and a box with a volume; found resolution 0"):
         marching.extract(ball, 1.0, 0)
     with pytest.raises(ValueError, match="a box with a volume"):
