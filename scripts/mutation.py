@@ -89,7 +89,7 @@ PACKAGES = {
                 "test_chamfer.py",
                 "test_evaluation.py",
             ),
-            *("test_dtu.py", "test_lpips.py", "test_image_files.py", "test_evaluate.py"),
+            *("test_dtu.py", "test_lpips.py", "test_image_files.py", "test_external.py", "test_evaluate.py"),
         ),
         without=(
             "test_evaluate.py::test_the_official_protocol_is_checked_before_anything_is_trained",

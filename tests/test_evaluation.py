@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from isosweep import evaluation, lpips
+from isosweep.scoreboard import ViewScorer
 from isosweep.settings import EvalSettings
 from isosweep.types import Mesh
 from tests.support.analytic import KNOBS, SphereModel, StoredImages, sphere, sphere_scene, torus
@@ -247,3 +248,12 @@ def test_unmasked_truth_of_a_half_covered_pixel() -> None:
     rgb, mask = evaluation.truth_image(sphere_scene(model, images=images, background=scene.background), 0)
     torch.testing.assert_close(rgb[3, 4], torch.tensor([0.2, 0.95, 0.2]))
     assert mask is not None
+
+
+def test_the_notes_say_what_makes_image_scores_comparable() -> None:
+    assert ViewScorer(None).notes() == {
+        "data_range": 1.0,
+        "psnr_cap_db": 100.0,
+        "ssim": "11x11 Gaussian, sigma 1.5",
+        "lpips_weights": None,
+    }

@@ -71,6 +71,13 @@ def test_distortion_by_hand():
     assert float(terms.background_distortion(o, batch())) == pytest.approx(4 * expected)
 
 
+def test_rays_without_samples_do_not_count_wherever_they_stand():
+    w = torch.rand(5, dtype=torch.float64)
+    alone = terms.ray_distortion(w, samples([2, 3]))
+    for counts in ([2, 3, 0], [0, 2, 3], [2, 0, 0, 3, 0]):
+        torch.testing.assert_close(terms.ray_distortion(w, samples(counts)), alone)
+
+
 def test_distortion_of_no_rays_at_all_is_zero():
     none = torch.zeros(0)
     empty = Samples(none.long(), none, none, torch.zeros(1, dtype=torch.long))
