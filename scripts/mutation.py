@@ -22,7 +22,6 @@ import subprocess
 import sys
 import threading
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -35,94 +34,11 @@ from cosmic_ray.work_item import (  # pyright: ignore[reportMissingImports]
 )
 
 import mutants
+from mutation_packages import PACKAGES, ROOT, own_tests, sources
 from mutation_report import Verdict, write_report
 
-ROOT = Path(__file__).resolve().parents[1]
 SESSION = ROOT / "results" / "mutation"
 WORKER = ROOT / "scripts" / "mutation_worker.py"
-
-
-@dataclass(frozen=True)
-class Package:
-    """Where a package's code and its own tests lie, relative to src/isosweep and to tests/."""
-
-    sources: tuple[str, ...]
-    tests: tuple[str, ...]
-    without: tuple[str, ...] = ()
-    """Tests in those files that are another package's: they start whole runs."""
-
-
-PACKAGES = {
-    "models": Package(("models",), ("models",)),
-    "samplers": Package(("samplers",), ("samplers",)),
-    "fields": Package(("fields",), ("fields",)),
-    "encodings": Package(("encodings",), ("encodings",)),
-    "losses": Package(("losses",), ("losses",)),
-    "training": Package(
-        ("training.py", "checkpoint.py"), ("test_training.py", "test_training_steps.py", "test_checkpoint.py")
-    ),
-    "meshes": Package(
-        ("marching.py", "meshfile.py", "export.py", "silhouette.py"),
-        ("test_marching.py", "test_meshfile.py", "test_export.py", "test_silhouette.py"),
-    ),
-    "evaluation": Package(
-        tuple(
-            f"{name}.py"
-            for name in [
-                "evaluation",
-                "metrics",
-                "lpips",
-                "scoreboard",
-                "chamfer",
-                "dtu",
-                "culling",
-                "thinning",
-                "external",
-                "image_files",
-            ]
-        ),
-        (
-            *(
-                "test_metrics.py",
-                "test_thinning.py",
-                "test_culling.py",
-                "test_chamfer.py",
-                "test_evaluation.py",
-            ),
-            *("test_dtu.py", "test_lpips.py", "test_image_files.py", "test_external.py", "test_evaluate.py"),
-        ),
-        without=(
-            "test_evaluate.py::test_the_official_protocol_is_checked_before_anything_is_trained",
-            "test_evaluate.py::test_main_scores_with_the_official_data_what_evaluate_scores",
-            "test_evaluate.py::test_chamfer_of_a_scene_with_masks_is_what_main_scores",
-            "test_evaluate.py::test_the_command_by_itself",
-        ),
-    ),
-}
-
-
-def python_files(places: tuple[str, ...], below: Path) -> list[Path]:
-    """The Python files in folders and of names below a folder; each place must have some."""
-    found = []
-    for place in places:
-        path = below / place
-        here = [path] if path.is_file() else sorted(path.rglob("*.py"))
-        if not here:
-            raise SystemExit(f"no Python file at {path}: correct PACKAGES in {Path(__file__).name}")
-        found += here
-    return found
-
-
-def sources() -> dict[str, list[Path]]:
-    return {
-        name: python_files(package.sources, ROOT / "src" / "isosweep") for name, package in PACKAGES.items()
-    }
-
-
-def own_tests(name: str) -> list[str]:
-    """Test files of a package, relative to the checkout."""
-    found = python_files(PACKAGES[name].tests, ROOT / "tests")
-    return [str(path.relative_to(ROOT)) for path in found if path.name.startswith("test_")]
 
 
 def digest(paths: list[Path]) -> str:
@@ -134,7 +50,8 @@ class Session:
 
     def __init__(self, count: int, seed: int, restart: bool) -> None:
         self.about, self.database = SESSION / "session.json", SESSION / "session.sqlite"
-        code = digest([p for paths in sources().values() for p in paths])
+        # the operators, too: a mutant is kept as the number of its place among them
+        code = digest([ROOT / "scripts" / "mutants.py", *(p for paths in sources().values() for p in paths)])
         known: dict[str, Any] = json.loads(self.about.read_text()) if self.about.is_file() else {}
         if known and not restart and (known["code"], known["count"], known["seed"]) != (code, count, seed):
             raise SystemExit(
@@ -148,7 +65,8 @@ class Session:
         self.times: dict[str, float] = known.get("times", {})
         self.called: dict[str, dict[str, list[int]]] = known.get("called", {})
         """Test file -> source file -> first lines of the functions that it calls."""
-        self.tested: str = known.get("tested", "")
+        self.tested: dict[str, str] = known.get("tested", {})
+        """Test file -> digest of it and its helpers when its time was taken."""
         self.settings = {"code": code, "count": count, "seed": seed}
         self.db = WorkDB(str(self.database), WorkDB.Mode.create)
         if not self.about.is_file():
@@ -277,11 +195,14 @@ def _first_failure(tail: str) -> str:
 
 def measure(worker: Worker, session: Session, names: list[str]) -> None:
     """Seconds that each test file takes unmutated; raises SystemExit where one fails."""
-    now = digest([ROOT / path for name in PACKAGES for path in own_tests(name)])
-    wanted = [(name, path) for name in names for path in own_tests(name)]
-    if session.tested == now and all(path in session.times for _, path in wanted):
+    helpers = [path for path in (ROOT / "tests").rglob("*.py") if not path.name.startswith("test_")]
+    now = {path: digest([ROOT / path, *helpers]) for name in names for path in own_tests(name)}
+    wanted = [(n, path) for n in names for path in own_tests(n) if session.tested.get(path) != now[path]]
+    if not wanted:
         return
-    print("the unmutated tests, once for the compiler and for what they call, once for the clock:")
+    print(
+        "the unmutated tests, once for the compiler and for what they call, once for the clock:", flush=True
+    )
     for name, path in wanted:
         for trace in (True, False):
             found = worker.pytest(name, [path], 1800, trace)
@@ -289,10 +210,9 @@ def measure(worker: Worker, session: Session, names: list[str]) -> None:
                 raise SystemExit(f"{path} fails without any mutation:\n{found['tail']}")
             if trace:
                 session.called[path] = found["called"]
-        session.times[path] = found["seconds"]
+        session.times[path], session.tested[path] = found["seconds"], now[path]
+        session.save()
         print(f"  {path:44} {found['seconds']:6.1f} s", flush=True)
-    session.tested = now
-    session.save()
 
 
 def order_of(mutant: mutants.Mutant, session: Session) -> list[str]:

@@ -179,6 +179,17 @@ def test_scores_that_cannot_be_had_are_none_with_a_reason(tmp_path: Path) -> Non
     assert scores.per_view["nvs/ssim"] == {"view_4": None, "view_5": None}
 
 
+def test_without_a_mesh_only_scores_that_the_scene_allows_are_named(tmp_path: Path) -> None:
+    model, quick = SphereModel(0.5), EvalSettings(lpips=None, samples=100)
+    names = {"geometry/reference_median", "geometry/reference_p90"}
+    points = write(sphere(0.5, 2), tmp_path / "points.ply")
+    for reference, expected in ((points, names), (None, set())):
+        scene = sphere_scene(model, hw=(12, 12), reference_points=reference)
+        scores = evaluation.evaluate(model, scene, KNOBS, quick, no_mesh="no surface")
+        assert {name for name in scores.values if "reference" in name} == expected
+        assert all(scores.values[name] is None and scores.reasons[name] == "no surface" for name in expected)
+
+
 def test_lpips_without_weights_is_none_and_said_once(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

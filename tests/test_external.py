@@ -30,3 +30,12 @@ def test_a_pixel_is_foreground_above_the_middle_of_its_byte(
     assert list(given[0].views) == [0]
     assert made.settings["visibility"] == "ray casting from 1 views"
     assert made.settings["visual_hull"] == "masks of the same views, grown by 1 px"
+
+
+def test_a_mesh_that_has_no_score_is_an_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    path = tmp_path / "box.ply"
+    trimesh.Trimesh(box().vertices, box().faces, process=False).export(path)
+    nothing = {"geometry/chamfer": None}, {"geometry/chamfer": "nobody sees it"}
+    monkeypatch.setattr(chamfer, "surface_scores", lambda *given: nothing)
+    with pytest.raises(ValueError, match=r"box\.ply has no score: nobody sees it"):
+        external.score_chamfer(path, path, EvalSettings(samples=10))

@@ -1,13 +1,15 @@
 """Blockwise marching cubes on fields whose surfaces are known."""
 
 import math
+import signal
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from isosweep import chamfer, marching
+from isosweep import chamfer, interrupts, marching
+from isosweep.record.failure import RunPreempted
 from isosweep.types import Mesh
 
 
@@ -202,3 +204,18 @@ def test_sizes_that_make_no_grid_are_refused() -> None:
         marching.extract(ball, 1.0, 0)
     with pytest.raises(ValueError, match="a box with a volume"):
         marching.extract(ball, 1.0, 8, bounds=((0, 0, 0), (1, 0, 1)))
+
+
+def test_an_interrupt_is_answered_between_chunks() -> None:
+    heard = interrupts.listen()
+    asked: list[int] = []
+
+    def field(points: Tensor) -> Tensor:
+        asked.append(len(points))
+        heard.signal = signal.SIGINT
+        return ball(points)
+
+    with pytest.raises(RunPreempted, match="SIGINT"):
+        marching.extract(field, 1.0, 16, chunk=10)
+    interrupts.listen()
+    assert asked == [10]
