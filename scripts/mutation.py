@@ -35,7 +35,7 @@ from cosmic_ray.work_item import (  # pyright: ignore[reportMissingImports]
 
 import mutants
 from mutation_packages import PACKAGES, ROOT, own_tests, sources
-from mutation_report import Verdict, write_report
+from mutation_report import Verdict, read_notes, write_report
 
 SESSION = ROOT / "results" / "mutation"
 WORKER = ROOT / "scripts" / "mutation_worker.py"
@@ -294,17 +294,18 @@ def main() -> int:
     about.add_argument(
         "--package", choices=PACKAGES, action="append", help="only its mutants; may be repeated"
     )
-    about.add_argument("--again", action="store_true", help="test the survivors once more")
+    about.add_argument("--again", action="store_true", help="test the unexplained survivors once more")
     about.add_argument("--restart", action="store_true", help="forget the session and begin a new one")
     about.add_argument("--report", action="store_true", help="only print and write the report")
     chosen = about.parse_args()
     for number in (signal.SIGINT, signal.SIGTERM):  # also where a shell's background job would ignore Ctrl-C
         signal.signal(number, signal.default_int_handler)
     session = Session(chosen.sample, chosen.seed, chosen.restart)
+    notes = read_notes(ROOT)
     waiting = [
         v
         for v in session.verdicts()
-        if (v.killed is None or (chosen.again and v.killed is False))
+        if (v.killed is None or (chosen.again and v.killed is False and v.mutant.id not in notes))
         and (chosen.package is None or v.mutant.package in chosen.package)
     ]
     if waiting[: chosen.limit] and not chosen.report:
