@@ -186,10 +186,9 @@ def test_one_hidden_layer_starts_at_its_expected_value(init_radius, at, scale):
 
 
 @pytest.mark.parametrize("encoding", [Frequency(2), HashGrid(2, 2, 8, 4, init=0.5)])
-@pytest.mark.parametrize("skips", [(), (2,)])
-def test_the_field_by_hand(encoding, skips):
+@pytest.mark.parametrize(("skips", "n_hidden"), [((), 1), ((), 3), ((2,), 3)])
+def test_the_field_by_hand(encoding, skips, n_hidden):
     torch.manual_seed(0)
-    n_hidden = 3 if skips else 1
     field = make_surface(encoding, radius=1.5, n_hidden=n_hidden, skips=skips, beta=20.0, weight_norm=False)
     with torch.no_grad():
         for p in field.parameters():

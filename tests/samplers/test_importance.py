@@ -157,6 +157,14 @@ def test_weights_are_what_is_left_of_the_light():
     )
 
 
+def test_sections_without_length_have_a_finite_opacity():
+    edges = torch.tensor([[1.0, 2.0, 2.0, 3.0]])
+    alpha = UpSample._alpha(edges, torch.tensor([[0.5, -0.5, -0.5, -1.5]]), 64.0)
+    assert alpha.isfinite().all()
+    # nothing falls within no length: what is left is (0 + 1e-5) / (S + 1e-5)
+    assert float(alpha[0, 1]) == pytest.approx(1e-5 / (1 / (1 + math.exp(32.0)) + 1e-5), rel=1e-3)
+
+
 def test_stratified_edges_are_jittered_by_at_most_half_a_section():
     near, far = torch.full((400,), 1.0), torch.full((400,), 3.0)
     even = stratified_edges(near, far, 4, None)
