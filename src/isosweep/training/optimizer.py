@@ -74,6 +74,8 @@ def parameter_groups(model: nn.Module, settings: OptimSettings) -> list[dict[str
 def make_optimizer(model: nn.Module, settings: OptimSettings) -> torch.optim.Optimizer:
     """Adam or AdamW over ``parameter_groups``, in one fused kernel."""
     kinds = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
+    if settings.name not in kinds:
+        raise ValueError(f"optim.name is one of {', '.join(kinds)}, found {settings.name!r}")
     beta1, beta2 = settings.betas
     groups = parameter_groups(model, settings)
     return kinds[settings.name](groups, betas=(beta1, beta2), eps=settings.eps, fused=True)
