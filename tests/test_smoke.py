@@ -10,8 +10,8 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 import isosweep.config  # noqa: F401 - registers the schema of the plain nodes
-from isosweep.data.demo_make import Demo, make, write_blender, write_neus
-from isosweep.data.pixels import has_points
+from isosweep.data.batches import has_points
+from isosweep.data.demo.make import Demo, make, write_blender, write_neus
 from isosweep.settings import OptimSettings, TrainSettings
 from isosweep.training import start, train
 from tests.support.captures import tiny_colmap, tiny_llff, tiny_nerfstudio

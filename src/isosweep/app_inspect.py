@@ -14,7 +14,7 @@ from isosweep.app_look import scene_lines
 from isosweep.app_parts import build
 from isosweep.config import CONF
 from isosweep.config_errors import explain
-from isosweep.data import blender, colmap, llff, nerfstudio, neus_layout
+from isosweep.data import blender, colmap, llff, nerfstudio, neus
 from isosweep.prepare.sheet import draw
 from isosweep.prepare.views import scene_view
 from isosweep.prepare.words import quoted
@@ -25,7 +25,7 @@ FORMATS: tuple[tuple[str, Callable[[Path], bool]], ...] = (
     ("demo", lambda folder: (folder / "demo.json").is_file()),
     ("colmap", colmap.looks_right),
     ("nerfstudio", lambda folder: (folder / nerfstudio.FILE).is_file()),
-    ("dtu", neus_layout.looks_right),
+    ("dtu", neus.looks_right),
     ("blender", blender.looks_right),
     ("llff", llff.looks_right),
 )

@@ -18,9 +18,9 @@ from omegaconf import DictConfig, OmegaConf
 from isosweep import evaluation, ops
 from isosweep.config_check import ConfigError
 from isosweep.cores import usable_cores
-from isosweep.data.demo_scenes import SOLIDS
-from isosweep.data.find import places
-from isosweep.data.pixels import has_points
+from isosweep.data.batches import has_points
+from isosweep.data.demo.scenes import SOLIDS
+from isosweep.data.folders import places
 from isosweep.losses.total import TotalLoss
 from isosweep.models.base import Model
 from isosweep.ops.cpu_memory import keep_freed_memory

@@ -23,7 +23,7 @@ from isosweep.app_parts import (
 from isosweep.config_check import ConfigError
 from isosweep.config_names import identify
 from isosweep.data.checks import check_masks, check_poses
-from isosweep.data.images import ImageStore
+from isosweep.data.image_store import ImageStore
 from isosweep.losses.total import TotalLoss
 from isosweep.models.base import Model
 from isosweep.record import RunPreempted, RunRecord, RunTimeout, outcome

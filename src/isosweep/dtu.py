@@ -18,7 +18,7 @@ from jaxtyping import Bool, Float
 from isosweep import culling, geometry, thinning
 from isosweep.chamfer import Seen
 from isosweep.data.decode import read_mask
-from isosweep.data.neus_layout import read_cameras
+from isosweep.data.neus import read_cameras
 from isosweep.meshfile import read_mesh
 from isosweep.silhouette import world_cameras
 from isosweep.types import Mesh

@@ -13,7 +13,7 @@ from jaxtyping import Float
 
 from isosweep import chamfer, culling, dtu, evaluation, geometry, image_files, silhouette
 from isosweep.data.decode import read_mask
-from isosweep.data.neus_layout import read_cameras
+from isosweep.data.neus import read_cameras
 from isosweep.meshfile import read_mesh
 from isosweep.record import Lock, Memory, Record, Times, atomic_write_bytes, provenance, run_key
 from isosweep.record import folder as layout

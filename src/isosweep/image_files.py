@@ -16,7 +16,7 @@ from torch import Tensor
 
 from isosweep import metrics
 from isosweep.data.decode import Source, decode, read_header, read_mask
-from isosweep.data.neus_layout import natural_order
+from isosweep.data.neus import natural_order
 from isosweep.scoreboard import Board, ViewScorer
 from isosweep.types import Scores
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from isosweep.data import blender, capture, colmap, llff, nerfstudio, neus_layout
+from isosweep.data import blender, capture, colmap, llff, nerfstudio, neus
 from isosweep.data.lens import Lens
 from isosweep.geometry import pixel_rays, project, similarity_scale, to_world
 from isosweep.types import Scene
@@ -51,7 +51,7 @@ def edited(folder: Path, **more: object) -> Path:
 def test_one_world_gives_the_same_rays_in_every_layout(name: str, tmp_path: Path) -> None:
     write, load = FORMATS[name]
     scene = load("mug", path=str(write(tmp_path / name)), test_every=None)
-    expected = neus_layout.load("mug", "dtu", path=str(tiny_neus(tmp_path / "neus")))
+    expected = neus.load("mug", "dtu", path=str(tiny_neus(tmp_path / "neus")))
     assert (scene.dataset, scene.world_unit, scene.score_prefix) == (name, "unit", "train_view")
     for view in range(8):
         for a, b in zip(world_rays(scene, view), world_rays(expected, view), strict=True):

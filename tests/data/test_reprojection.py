@@ -10,8 +10,8 @@ import torch
 import trimesh
 from PIL import Image
 
-from isosweep.data import blender, colmap, llff, neus_layout
-from isosweep.data.colmap_read import SparseModel, read_model
+from isosweep.data import blender, colmap, llff, neus
+from isosweep.data.colmap_model import SparseModel, read_model
 from isosweep.data.undistort import unproject
 from isosweep.geometry import from_world, pixel_rays, project
 from isosweep.types import Scene
@@ -124,7 +124,7 @@ def test_scan24_reference_points(shared_data: Path) -> None:
     its projection: the shift that fits best is the error, to a sub-pixel by a parabola.
     """
     folder = need(shared_data, "dtu_scan24")
-    scene = neus_layout.load("scan24", "dtu", path=str(folder), world_unit="mm")
+    scene = neus.load("scan24", "dtu", path=str(folder), world_unit="mm")
     world = np.asarray(trimesh.load(folder / "gt" / "sparse_reference_points_world.ply").vertices)
     shifts = []
     grey = [scene.images.image(v)[0].mean(-1).numpy() for v in range(49)]

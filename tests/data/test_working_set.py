@@ -10,9 +10,9 @@ import torch
 from PIL import Image
 
 from isosweep import training
-from isosweep.data import cache, pixels, working_set
+from isosweep.data import batches, cache, working_set
 from isosweep.data.decode import Source
-from isosweep.data.images import ImageStore, load_images
+from isosweep.data.image_store import ImageStore, load_images
 from isosweep.data.working_set import LIFE, WorkingSet, is_large, new_pieces
 from isosweep.types import Scene
 from tests import test_training
@@ -186,7 +186,7 @@ def test_a_crop_is_drawn_from_all_pixels(scenes: tuple[Scene, Scene]) -> None:
     working = WorkingSet(scenes[0], 3, 16, CPU)
     working.advance(0)
     drawn = [
-        pixels.draw(scenes[0], 300, "random", 0.2, torch.Generator().manual_seed(0), CPU, working=w)
+        batches.draw(scenes[0], 300, "random", 0.2, torch.Generator().manual_seed(0), CPU, working=w)
         for w in (None, working)
     ]
     assert torch.equal(drawn[0].rgb, drawn[1].rgb)

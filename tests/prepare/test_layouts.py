@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from isosweep.data import blender, colmap, nerfstudio, neus_layout
+from isosweep.data import blender, colmap, nerfstudio, neus
 from isosweep.geometry import pixel_rays
 from isosweep.prepare import layouts
 from isosweep.types import Scene
@@ -26,7 +26,7 @@ def written(out: Path, masked: bool = True, test_every: int = 0) -> Path:
 def loaded(out: Path) -> dict[str, Scene]:
     path = str(out)
     return {
-        "neus": neus_layout.load("s", "dtu", path=path),
+        "neus": neus.load("s", "dtu", path=path),
         "blender": blender.load("s", path=path),
         "nerfstudio": nerfstudio.load("s", path=path, test_every=None),
         "colmap": colmap.load("s", path=path, test_every=None),

@@ -13,7 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
-from isosweep.data import blender, colmap, nerfstudio, neus_layout
+from isosweep.data import blender, colmap, nerfstudio, neus
 from isosweep.geometry import pixel_rays
 from isosweep.prepare import poses
 from isosweep.prepare.options import Options
@@ -72,7 +72,7 @@ def test_all_images_register_where_they_were_taken(made: tuple[Options, list[str
 def test_every_layout_loads_to_the_same_rays_and_world(made: tuple[Options, list[str]]) -> None:
     path = str(made[0].out)
     scenes = [
-        neus_layout.load("s", "dtu", path=path),
+        neus.load("s", "dtu", path=path),
         blender.load("s", path=path),
         nerfstudio.load("s", path=path, test_every=None),
         colmap.load("s", path=path, test_every=None),
@@ -112,7 +112,7 @@ def test_the_same_command_does_nothing_and_a_change_only_its_part(
     assert wider.book.done == ["region", "neus", "blender", "nerfstudio", "colmap", "sheet"]
     assert "margin was 1.1, is 1.3" in caplog.text
     new = json.loads((options.out / "isosweep.json").read_text())["to_world"]
-    assert new == neus_layout.load("s", "dtu", path=str(options.out)).to_world.tolist()
+    assert new == neus.load("s", "dtu", path=str(options.out)).to_world.tolist()
     (options.out / "cameras_sphere.npz").unlink()
     back, _ = run(replace(options, margin=1.3, layouts=("neus",)))
     assert back.book.done == ["neus"]

@@ -11,9 +11,9 @@ import torch
 
 from isosweep.data.backdrop import backdrop, check_background
 from isosweep.data.decode import Header, Source, read_header
-from isosweep.data.find import find_scene, whole_factor
-from isosweep.data.frames import read_extension
-from isosweep.data.images import load_images
+from isosweep.data.folders import find_scene, whole_factor
+from isosweep.data.image_store import load_images
+from isosweep.data.normalization import read_extension
 from isosweep.data.splits import Ids, choose, hold_out, named
 from isosweep.geometry import opengl_to_opencv
 from isosweep.types import Cameras, Scene

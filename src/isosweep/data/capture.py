@@ -11,13 +11,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from isosweep.data import frames, undistort
+from isosweep.data import normalization, undistort
 from isosweep.data.backdrop import backdrop, check_background
 from isosweep.data.decode import Source, read_size
-from isosweep.data.find import whole_factor
-from isosweep.data.frames import FrameChoice
-from isosweep.data.images import load_images
+from isosweep.data.folders import whole_factor
+from isosweep.data.image_store import load_images
 from isosweep.data.lens import Lens
+from isosweep.data.normalization import FrameChoice
 from isosweep.data.splits import Splits
 from isosweep.geometry import from_world
 from isosweep.types import Cameras, Scene, Sightings
@@ -64,7 +64,7 @@ def check(options: Options) -> None:
     """Raise ValueError for values that would only be met after the images are read."""
     check_background(options.background)
     whole_factor(options.downscale)
-    frames.check(options.frame)
+    normalization.check(options.frame)
 
 
 def build(
@@ -100,7 +100,7 @@ def build(
         to_world, unit = known
     else:
         points = None if landmarks is None else landmarks.xyz
-        to_world = frames.find(
+        to_world = normalization.find(
             options.frame,
             np.stack([v.c2w for v in framed]),
             np.array([_half_fov(v.lens) for v in framed]),
@@ -113,7 +113,7 @@ def build(
         name=scene,
         dataset=dataset,
         cameras=Cameras(
-            torch.tensor(frames.apply(c2w, to_world), dtype=torch.float32),
+            torch.tensor(normalization.apply(c2w, to_world), dtype=torch.float32),
             torch.tensor(K, dtype=torch.float32),
             store.hw.clone(),
             0.5,

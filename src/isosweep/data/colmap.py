@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
-from isosweep.data import capture, frames
+from isosweep.data import capture, normalization
 from isosweep.data.capture import IMAGE_ENDINGS, Landmarks, Options, View
-from isosweep.data.colmap_read import Registered, SparseModel, ending, find_model, read_model
-from isosweep.data.find import find_scene
-from isosweep.data.frames import FrameChoice
+from isosweep.data.colmap_model import Registered, SparseModel, ending, find_model, read_model
+from isosweep.data.folders import find_scene
+from isosweep.data.normalization import FrameChoice
 from isosweep.data.splits import Ids, choose, hold_out
 from isosweep.types import Scene
 
@@ -72,7 +72,7 @@ def load(
     names = [view.name for view in views]
     splits = hold_out(choose(names, image_ids, listed), test_every, val_every, n_images, n_test, listed)
     points = landmarks(found, [image for image, _ in registered])
-    known = frames.extension_file(folder)
+    known = normalization.extension_file(folder)
     return capture.build(scene, name, views, splits, options, listed, points, known)
 
 

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import numpy as np
 
-from isosweep.data import capture, frames
+from isosweep.data import capture, normalization
 from isosweep.data.arrays import read_npy
 from isosweep.data.capture import IMAGE_ENDINGS, Options, View
-from isosweep.data.find import find_scene
-from isosweep.data.frames import FrameChoice
+from isosweep.data.folders import find_scene
 from isosweep.data.lens import make_lens
+from isosweep.data.normalization import FrameChoice
 from isosweep.data.splits import Ids, choose, hold_out
 from isosweep.geometry import similarity_scale
 from isosweep.types import Ndc, Scene
@@ -111,11 +111,11 @@ def load(
             points=None,
             sightings=None,
         )
-    forward = frames.forward_facing(c2w) if spherify is None else not spherify
+    forward = normalization.forward_facing(c2w) if spherify is None else not spherify
     if forward and spherify is None:
         log.info("the cameras of %s look one way: for model=nerf, dataset.ndc=true is usual", folder)
     choice = frame_choice(options.frame, c2w, bounds, forward)
-    known = frames.extension_file(folder) if options.frame.is_auto else None
+    known = normalization.extension_file(folder) if options.frame.is_auto else None
     options = options if known is not None else replace(options, frame=choice)
     return capture.build(scene, name, views, splits, options, file, known=known)
 
@@ -184,9 +184,9 @@ def frame_choice(asked: FrameChoice, c2w: np.ndarray, bounds: np.ndarray, forwar
         where = (np.median(c2w[:, :, 3], axis=0) + depth * d / np.linalg.norm(d)).tolist()
     size = asked.scale
     if size == "auto" and not forward:
-        middle = frames.look_at_point(c2w) if isinstance(where, str) else np.array(where)
+        middle = normalization.look_at_point(c2w) if isinstance(where, str) else np.array(where)
         reach = np.linalg.norm(c2w[:, :, 3] - middle, axis=1) - bounds[:, 0]
-        nearest = frames.MARGIN * float(np.percentile(reach, 90))
+        nearest = normalization.MARGIN * float(np.percentile(reach, 90))
         size = nearest if nearest > 0 else "look_at"
     return FrameChoice(where, "look_at" if size == "auto" else size, asked.orientation)
 
@@ -215,7 +215,7 @@ def ndc_frame(c2w: np.ndarray, bounds: np.ndarray, recenter: bool, bd_factor: fl
     if recenter:
         matrix[:3] = mean_pose(c2w)
     matrix[:3, :3] *= bounds.min() * bd_factor if bd_factor else 1.0
-    ahead = frames.apply(c2w, matrix)[:, 2, 2]
+    ahead = normalization.apply(c2w, matrix)[:, 2, 2]
     if ahead.min() < 0.1:
         raise ValueError(
             f"dataset.ndc=true is for cameras that look one way; here {int((ahead < 0.1).sum())} of {len(ahead)} look "
@@ -230,7 +230,7 @@ def ndc_of(views: Sequence[View], to_world: np.ndarray, near: float, file: Path)
     Raises:
         ValueError: a camera beyond the near plane, or one that sees past the horizon of the mean camera.
     """
-    c2w = frames.apply(np.stack([view.c2w for view in views]), to_world)
+    c2w = normalization.apply(np.stack([view.c2w for view in views]), to_world)
     place = c2w[:, :, 3]
     if place[:, 2].max() >= near:
         raise ValueError(

@@ -12,13 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from isosweep.data import capture, frames
+from isosweep.data import capture, normalization
 from isosweep.data.blender import SPLITS, check_angle, read_frames, read_number, read_pose
 from isosweep.data.capture import Landmarks, Options, View
 from isosweep.data.decode import read_size
-from isosweep.data.find import find_scene
-from isosweep.data.frames import FrameChoice
+from isosweep.data.folders import find_scene
 from isosweep.data.lens import Lens, make_lens
+from isosweep.data.normalization import FrameChoice
 from isosweep.data.splits import Ids, choose, hold_out, named
 from isosweep.geometry import opengl_to_opencv, similarity_scale
 from isosweep.types import Scene
@@ -81,7 +81,7 @@ def load(
     else:
         kept = named(*splits, n_images, n_test, file, "image_ids")
     landmarks = _landmarks(folder, meta, undo, file)
-    known = frames.read_extension(meta, file) or _unit_cube(meta, undo, world_unit, file)
+    known = normalization.read_extension(meta, file) or _unit_cube(meta, undo, world_unit, file)
     return capture.build(scene, name, views, kept, options, file, landmarks, known)
 
 

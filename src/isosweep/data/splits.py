@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from isosweep.data.find import spread
+from isosweep.data.folders import spread
 
 Ids = Sequence[int | str] | str | None
 

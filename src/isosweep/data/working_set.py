@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from isosweep.data.images import ImageStore
+from isosweep.data.image_store import ImageStore
 from isosweep.types import Scene
 
 LARGE = 2**30

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from isosweep.data.frames import look_at_point
+from isosweep.data.normalization import look_at_point
 from isosweep.prepare.hull import Hull, outside_share, visual_hull
 from isosweep.prepare.region import framed_share
 from isosweep.prepare.views import Shown, small_masks

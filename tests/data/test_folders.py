@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from isosweep.data import neus_layout
-from isosweep.data.find import find_scene, spread, whole_factor
+from isosweep.data import neus
+from isosweep.data.folders import find_scene, spread, whole_factor
 
 
 def scene_at(folder: Path) -> Path:
@@ -35,7 +35,7 @@ def test_a_wrong_name_lists_what_is_there_and_suggests(tmp_path: Path) -> None:
     for name in ("dtu_scan24", "dtu_scan37", "dtu/scan40", "notes"):
         scene_at(tmp_path / name) if name != "notes" else (tmp_path / name).mkdir()
     with pytest.raises(FileNotFoundError) as error:
-        neus_layout.load("scan25", "dtu", root=str(tmp_path))
+        neus.load("scan25", "dtu", root=str(tmp_path))
     text = str(error.value)
     assert f"no dtu scene 'scan25' at {tmp_path}/scan25, {tmp_path}/dtu_scan25" in text
     assert "did you mean 'scan24'?" in text
@@ -44,20 +44,20 @@ def test_a_wrong_name_lists_what_is_there_and_suggests(tmp_path: Path) -> None:
 
 def test_an_empty_or_absent_root(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"holds no such scene \(a bmvs scene holds image/"):
-        neus_layout.load("bear", "bmvs", root=str(tmp_path))
+        neus.load("bear", "bmvs", root=str(tmp_path))
     with pytest.raises(
         FileNotFoundError, match=r"nowhere does not exist .*: set dataset.root=, dataset.path="
     ):
-        neus_layout.load("bear", "bmvs", root=str(tmp_path / "nowhere"))
+        neus.load("bear", "bmvs", root=str(tmp_path / "nowhere"))
 
 
 def test_a_folder_of_another_kind_says_what_it_holds(tmp_path: Path) -> None:
     (tmp_path / "bear" / "images").mkdir(parents=True)
     with pytest.raises(FileNotFoundError, match=r"bear is no bmvs scene: expected image/ .*, found images"):
-        neus_layout.load("bear", "bmvs", root=str(tmp_path))
+        neus.load("bear", "bmvs", root=str(tmp_path))
     (tmp_path / "none").mkdir()
     with pytest.raises(FileNotFoundError, match="found an empty folder"):
-        neus_layout.load("x", "bmvs", path=str(tmp_path / "none"))
+        neus.load("x", "bmvs", path=str(tmp_path / "none"))
 
 
 def test_spread_is_even_and_keeps_the_ends() -> None:

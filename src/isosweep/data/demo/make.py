@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from isosweep.data.demo_render import REACH, render_views, single_threaded
-from isosweep.data.demo_scenes import SOLIDS, Solid, normals
+from isosweep.data.demo.render import REACH, render_views, single_threaded
+from isosweep.data.demo.scenes import SOLIDS, Solid, normals
 from isosweep.geometry import look_at, opencv_to_opengl
 from isosweep.types import Cameras
 

@@ -16,8 +16,8 @@ import numpy as np
 from isosweep.data import blender
 from isosweep.data.blender import looks_right
 from isosweep.data.cache import cache_folder
-from isosweep.data.demo_make import make, write_blender
-from isosweep.data.demo_scenes import SOLIDS
+from isosweep.data.demo.make import make, write_blender
+from isosweep.data.demo.scenes import SOLIDS
 from isosweep.data.splits import Ids
 from isosweep.types import Scene
 

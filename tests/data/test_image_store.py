@@ -12,7 +12,7 @@ from PIL import Image
 
 from isosweep.data import cache
 from isosweep.data.decode import Source, shrink
-from isosweep.data.images import ImageStore, as_tensor, load_images
+from isosweep.data.image_store import ImageStore, as_tensor, load_images
 from isosweep.types import Images
 
 RNG = np.random.default_rng(0)

@@ -14,8 +14,8 @@ from jaxtyping import Float
 from isosweep.data.arrays import read_npz
 from isosweep.data.backdrop import backdrop, check_background
 from isosweep.data.decode import Source, read_header
-from isosweep.data.find import find_scene, whole_factor
-from isosweep.data.images import load_images
+from isosweep.data.folders import find_scene, whole_factor
+from isosweep.data.image_store import load_images
 from isosweep.data.splits import Ids, choose, hold_out
 from isosweep.geometry import decompose_projection, similarity_scale
 from isosweep.types import Cameras, Scene

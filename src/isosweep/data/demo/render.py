@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
-from isosweep.data.demo_scenes import Solid, shade
+from isosweep.data.demo.scenes import Solid, shade
 from isosweep.geometry import pixel_rays, sphere_hit
 from isosweep.types import Cameras, Rays
 
