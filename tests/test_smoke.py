@@ -10,6 +10,7 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 import isosweep.config  # noqa: F401 - registers the schema of the plain nodes
+from isosweep.app_parts import build_scene
 from isosweep.data.batches import has_points
 from isosweep.data.demo.make import Demo, make, write_blender, write_neus
 from isosweep.settings import OptimSettings, TrainSettings
@@ -90,7 +91,7 @@ class Watch:
 
 def fit(cfg, folder: Path) -> tuple[torch.nn.Module, dict, Watch]:
     torch.manual_seed(cfg.seed)
-    scene = instantiate(cfg.dataset, _convert_="all")
+    scene = build_scene(cfg.dataset)
     model = instantiate(cfg.model, _convert_="all")
     loss = instantiate(cfg.loss, _convert_="all")
     loss.check("model", model.provides, has_masks=scene.use_masks, has_points=has_points(scene))

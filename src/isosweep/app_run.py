@@ -13,9 +13,9 @@ from isosweep.app_outputs import Outcome, Settings, check_settings, make_mesh, r
 from isosweep.app_parts import (
     Machine,
     activate,
-    build,
     build_loss,
     build_model,
+    build_scene,
     check_scene,
     machine,
     require_folder,
@@ -198,6 +198,6 @@ def load_trained(job: Job) -> Knobs:
 
 def load_scene(cfg: DictConfig, device: torch.device) -> Scene:
     """The scene with cameras on the device, and images where they fit."""
-    scene: Scene = build(cfg.dataset, named=False)
+    scene = build_scene(cfg.dataset)
     images = scene.images.to(device) if isinstance(scene.images, ImageStore) else scene.images
     return replace(scene, cameras=scene.cameras.to(device), images=images)

@@ -16,6 +16,7 @@ from isosweep.data.demo.render import REACH, render_views, trace
 from isosweep.data.demo.scenes import SOLIDS, normals
 from isosweep.geometry import from_world, pixel_rays, similarity_scale
 from isosweep.types import Cameras
+from tests.support.loading import load_scene
 from tests.support.scenes import tiny_blender, tiny_demo
 
 NAMES = sorted(SOLIDS)
@@ -160,7 +161,7 @@ def test_world_units_are_not_the_normalised_ones() -> None:
 
 def test_load_reads_what_was_written(tmp_path: Path) -> None:
     made = tiny_demo()
-    scene = loader.load("mug", path=str(tiny_blender(tmp_path)))
+    scene = load_scene("demo", "mug", path=str(tiny_blender(tmp_path)))
     assert (scene.dataset, scene.name, scene.world_unit, scene.score_prefix) == ("demo", "mug", "unit", "nvs")
     assert {k: len(v) for k, v in scene.splits.items()} == {"train": 8, "val": 2, "test": 3}
     assert scene.names[:2] == ("train/r_0", "train/r_1")
@@ -181,7 +182,7 @@ def test_load_reads_what_was_written(tmp_path: Path) -> None:
 
 
 def test_masks_off_still_composites_alpha(tmp_path: Path) -> None:
-    scene = loader.load("mug", path=str(tiny_blender(tmp_path)), masks=False)
+    scene = load_scene("demo", "mug", path=str(tiny_blender(tmp_path)), masks=False)
     assert not scene.use_masks
     assert scene.composite
     assert scene.images.has_masks
@@ -201,8 +202,8 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def test_first_use_makes_the_scene_and_the_second_reads_it(tmp_path: Path, quick: list[str]) -> None:
-    first = loader.load("rings", root=str(tmp_path))
-    second = loader.load("rings", root=str(tmp_path))
+    first = load_scene("demo", "rings", root=str(tmp_path))
+    second = load_scene("demo", "rings", root=str(tmp_path))
     assert quick == ["rings"]
     assert first.truth == second.truth
     assert [p.name for p in (tmp_path / "demo").iterdir()] == [f"rings-v{loader.VERSION}"]
@@ -212,7 +213,7 @@ def test_the_config_names_the_version_of_the_pictures(tmp_path: Path) -> None:
     config = yaml.safe_load((Path(__file__).parents[2] / "conf/dataset/demo.yaml").read_text())
     assert config["dataset"]["version"] == loader.VERSION
     with pytest.raises(ValueError, match=rf"version=2: this code makes version {loader.VERSION} of"):
-        loader.load("rings", version=2, root=str(tmp_path))
+        load_scene("demo", "rings", version=2, root=str(tmp_path))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -238,7 +239,7 @@ def test_two_at_once_end_with_one_whole_scene(
         (folder / "by_the_other").touch()
 
     monkeypatch.setattr(loader, "write_blender", slow)
-    scene = loader.load("mug", root=str(tmp_path))
+    scene = load_scene("demo", "mug", root=str(tmp_path))
     assert len(scene.names) == 13
     assert [p.name for p in folder.parent.iterdir()] == [folder.name]
     assert (folder / "by_the_other").exists()
@@ -253,7 +254,7 @@ def test_a_failure_half_way_leaves_nothing(
 
     monkeypatch.setattr(loader, "write_blender", full)
     with pytest.raises(OSError, match="No space left on device"):
-        loader.load("mug", root=str(tmp_path))
+        load_scene("demo", "mug", root=str(tmp_path))
     assert list((tmp_path / "demo").iterdir()) == []
 
 
@@ -270,31 +271,31 @@ def test_a_read_only_root_falls_back_to_the_cache_folder(
         return mkdtemp(prefix=prefix, dir=dir)
 
     monkeypatch.setattr(loader.tempfile, "mkdtemp", refuse)
-    scene = loader.load("mug", root=str(tmp_path / "data"))
+    scene = load_scene("demo", "mug", root=str(tmp_path / "data"))
     assert scene.truth is not None
     assert tmp_path / "cache" in scene.truth.parents
-    loader.load("mug", root=str(tmp_path / "data"))
+    load_scene("demo", "mug", root=str(tmp_path / "data"))
     assert quick == ["mug"]
     with pytest.raises(
         OSError, match=r"cannot make the demo scene in .*: Read-only file system; set dataset.root="
     ):
-        loader.load("mug", path=str(tmp_path / "elsewhere"))
+        load_scene("demo", "mug", path=str(tmp_path / "elsewhere"))
 
 
 def test_wrong_names_and_wrong_folders(tmp_path: Path) -> None:
     with pytest.raises(
         ValueError, match=r"no demo scene 'ring'; did you mean 'rings'\? The demo has: mug, rings"
     ):
-        loader.load("ring", root=str(tmp_path))
+        load_scene("demo", "ring", root=str(tmp_path))
     folder = tiny_blender(tmp_path)
     with pytest.raises(
         ValueError, match=r"holds the demo scene 'mug', not 'rings': change scene= or dataset.path="
     ):
-        loader.load("rings", path=str(folder))
+        load_scene("demo", "rings", path=str(folder))
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "thesis.tex").touch()
     with pytest.raises(FileExistsError, match="it holds something else"):
-        loader.load("mug", path=str(tmp_path / "full"))
+        load_scene("demo", "mug", path=str(tmp_path / "full"))
 
 
 def test_empty_pictures_render_as_nothing() -> None:

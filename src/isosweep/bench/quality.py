@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 
 import isosweep.config  # noqa: F401 - registers the schema of the plain nodes
 from isosweep import chamfer, evaluation, export, ops, training
+from isosweep.app_parts import build_scene
 from isosweep.meshfile import read_mesh
 from isosweep.settings import EvalSettings, ExportSettings, OptimSettings, TrainSettings
 
@@ -54,7 +55,7 @@ def time_to_quality(conf: Path, device: torch.device, overrides: Sequence[str], 
         cfg = compose("config", ["dataset=demo", *overrides])
     ops.use("auto", device)
     torch.manual_seed(cfg.seed)
-    scene = instantiate(cfg.dataset, _convert_="all")
+    scene = build_scene(cfg.dataset)
     model = instantiate(cfg.model, _convert_="all").to(device)
     loss = instantiate(cfg.loss, _convert_="all")
     settings = TrainSettings(

@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from isosweep.data.backdrop import backdrop, check_background
+from isosweep.data.backdrop import backdrop
 from isosweep.data.decode import Header, Source, read_header
-from isosweep.data.folders import find_scene, whole_factor
+from isosweep.data.folders import find_scene
 from isosweep.data.image_store import load_images
+from isosweep.data.loading import ViewOptions
 from isosweep.data.normalization import read_extension
-from isosweep.data.splits import Ids, choose, hold_out, named
+from isosweep.data.splits import choose, hold_out, thinned
 from isosweep.geometry import opengl_to_opencv
 from isosweep.types import Cameras, Scene
 
@@ -22,22 +23,7 @@ SPLITS = ("train", "val", "test")
 Frame = dict[str, Any]
 
 
-def load(
-    scene: str,
-    name: str = "blender",
-    path: str | None = None,
-    root: str = "data",
-    downscale: float = 1,
-    background: str = "auto",
-    masks: bool = True,
-    radius: float = 1.5,
-    image_ids: Ids = None,
-    n_images: int | None = None,
-    n_test: int | None = None,
-    test_every: int | None = None,
-    val_every: int | None = None,
-    cache: bool = True,
-) -> Scene:
+def load(views: ViewOptions) -> Scene:
     """Load one scene; cameras become OpenCV, world units are the file's own.
 
     An 'isosweep' field of transforms_train.json maps its frame to the user's (docs/data.md). Without
@@ -46,41 +32,37 @@ def load(
     train_view/*. Images without alpha count as photographs.
 
     Args:
-        name: the data set, as records and tables call it, and the prefix of its folders (blender_chair).
-        background: see `backdrop`; 'auto' is white behind alpha.
-        image_ids: training views to take.
+        views: ``image_ids`` are indices or names of training views; the background 'auto' is white behind alpha.
 
     Raises:
         FileNotFoundError: no such scene, or an image that a json lists.
         ValueError: a json, pose or image that cannot be used, named.
     """
-    check_background(background)
-    folder = find_scene(name, scene, path, root, "transforms_train.json", looks_right)
+    views = views.named("blender")
+    folder = find_scene(views, "transforms_train.json", is_scene)
     listed, groups = _listed(folder)
     names = [name for name, _, _, _ in listed]
-    train = [groups["train"][i] for i in choose([names[i] for i in groups["train"]], image_ids, folder)]
+    train = [groups["train"][i] for i in choose([names[i] for i in groups["train"]], views.image_ids, folder)]
     if groups["test"]:
-        val = groups["val"] or list(train[::val_every] if val_every else ())
+        val = groups["val"] or list(train[:: views.val_every] if views.val_every else ())
         rest = [i for i in train if i not in val]
-        chosen = named(rest, val, groups["test"], n_images, n_test, folder, f"val_every={val_every}")
+        chosen = thinned(rest, val, groups["test"], views, folder, f"val_every={views.val_every}")
     else:
-        every = None if groups["val"] else val_every
-        chosen = hold_out(train, test_every, every, n_images, n_test, folder)
+        chosen = hold_out(train, replace(views, val_every=None) if groups["val"] else views, folder)
         if groups["val"]:
             chosen = replace(chosen, val=tuple(groups["val"]))
-    views = [listed[i] for i in chosen.kept]
+    kept = [listed[i] for i in chosen.kept]
     splits, held_out = chosen.renumbered()
-    sources = [Source(_image_path(folder, frame, file), None, file) for _, frame, _, file in views]
-    poses = [read_pose(frame, file) for _, frame, _, file in views]
-    focals = [_focal(meta, frame, file) for _, frame, meta, file in views]
-    factor = whole_factor(downscale)
-    store = load_images(sources, factor, cache)
-    K = np.stack([_intrinsics(f, read_header(s), factor) for f, s in zip(focals, sources, strict=True)])
-    composite = store.is_alpha or (masks and store.has_masks)
+    sources = [Source(_image_path(folder, frame, file), None, file) for _, frame, _, file in kept]
+    poses = [read_pose(frame, file) for _, frame, _, file in kept]
+    focals = [_focal(meta, frame, file) for _, frame, meta, file in kept]
+    store = load_images(sources, views.factor, views.cache)
+    K = np.stack([_intrinsics(f, read_header(s), views.factor) for f, s in zip(focals, sources, strict=True)])
+    composite = store.is_alpha or (views.masks and store.has_masks)
     to_world, unit = read_extension(listed[0][2], listed[0][3]) or (np.eye(4), "unit")
     return Scene(
-        name=scene,
-        dataset=name,
+        name=views.scene,
+        dataset=views.name,
         cameras=Cameras(
             torch.tensor(opengl_to_opencv(np.stack(poses)), dtype=torch.float32),
             torch.tensor(K, dtype=torch.float32),
@@ -88,20 +70,20 @@ def load(
             0.5,
         ),
         images=store,
-        names=tuple(view[0] for view in views),
+        names=tuple(name for name, _, _, _ in kept),
         splits=splits,
         held_out=held_out,
         to_world=to_world,
         world_unit=unit,
-        radius=radius,
+        radius=views.radius,
         near_far=(0.05, 1e3),
-        background=backdrop(background, "white", composite, store, splits["train"]),
+        background=backdrop(views.background, "white", composite, store, splits["train"]),
         composite=composite,
-        use_masks=masks and store.has_masks,
+        use_masks=views.masks and store.has_masks,
     )
 
 
-def looks_right(folder: Path) -> bool:
+def is_scene(folder: Path) -> bool:
     """Whether a folder has the training cameras."""
     return (folder / "transforms_train.json").is_file()
 

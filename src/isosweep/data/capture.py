@@ -12,11 +12,11 @@ import numpy as np
 import torch
 
 from isosweep.data import normalization, undistort
-from isosweep.data.backdrop import backdrop, check_background
+from isosweep.data.backdrop import backdrop
 from isosweep.data.decode import Source, read_size
-from isosweep.data.folders import whole_factor
 from isosweep.data.image_store import load_images
 from isosweep.data.lens import Lens
+from isosweep.data.loading import ViewOptions
 from isosweep.data.normalization import FrameChoice
 from isosweep.data.splits import Splits
 from isosweep.geometry import from_world
@@ -27,7 +27,7 @@ IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp")
 
 
 @dataclass(frozen=True)
-class View:
+class Photo:
     """One photograph as its data set describes it."""
 
     name: str
@@ -47,32 +47,12 @@ class Landmarks:
     """A view's rows of ``xyz``, in order of the views; None where that is not known."""
 
 
-@dataclass(frozen=True)
-class Options:
-    """The options that these loaders have in common, as their configs name them."""
-
-    downscale: float
-    background: str
-    masks: bool
-    radius: float
-    world_unit: str
-    cache: bool
-    frame: FrameChoice
-
-
-def check(options: Options) -> None:
-    """Raise ValueError for values that would only be met after the images are read."""
-    check_background(options.background)
-    whole_factor(options.downscale)
-    normalization.check(options.frame)
-
-
 def build(
-    scene: str,
-    dataset: str,
-    views: Sequence[View],
+    views: ViewOptions,
+    photos: Sequence[Photo],
     splits: Splits,
-    options: Options,
+    frame: FrameChoice,
+    world_unit: str,
     listed_in: Path,
     landmarks: Landmarks | None = None,
     known: tuple[np.ndarray, str] | None = None,
@@ -80,38 +60,38 @@ def build(
     """Images without distortion, cameras and points in the normalised frame.
 
     Args:
-        views: all of them; those in ``splits`` are kept.
+        views: their ``name`` is given.
+        photos: all photographs of the data set; those in ``splits`` are kept.
+        frame: how the normalised frame is found.
+        world_unit: the unit of length of the poses and landmarks.
         listed_in: the file that names the images, for errors.
-        known: ``to_world`` and its unit as the data gives them, used while ``options.frame`` is 'auto'.
+        known: ``to_world`` and its unit as the data gives them, used where ``frame`` is 'auto'.
 
     Raises:
         FileNotFoundError, ValueError: an image that is missing, damaged or of another shape than its camera.
     """
-    kept, framed = splits.kept, [views[i] for i in splits.chosen]
-    views = [views[i] for i in kept]
-    sources, K = zip(*(_source(view, listed_in) for view in views), strict=True)
-    factor = whole_factor(options.downscale)
-    store = load_images(sources, factor, options.cache)
+    chosen = [photos[i] for i in splits.chosen]
+    photos = [photos[i] for i in splits.kept]
+    sources, K = zip(*(_source(photo, listed_in) for photo in photos), strict=True)
+    store = load_images(sources, views.factor, views.cache)
     K = np.stack(K)
-    K[:, :2] /= factor
-    c2w = np.stack([view.c2w for view in views])
-    unit = options.world_unit
-    if known is not None and options.frame.is_auto:
-        to_world, unit = known
+    K[:, :2] /= views.factor
+    c2w = np.stack([photo.c2w for photo in photos])
+    if known is not None and frame.is_auto:
+        to_world, world_unit = known
     else:
-        points = None if landmarks is None else landmarks.xyz
         to_world = normalization.find(
-            options.frame,
-            np.stack([v.c2w for v in framed]),
-            np.array([_half_fov(v.lens) for v in framed]),
-            points,
+            frame,
+            np.stack([photo.c2w for photo in chosen]),
+            np.array([_half_fov(photo.lens) for photo in chosen]),
+            None if landmarks is None else landmarks.xyz,
         )
     named, held_out = splits.renumbered()
-    composite = store.is_alpha or (options.masks and store.has_masks)
-    found, sightings = _points(landmarks, to_world, kept)
+    composite = store.is_alpha or (views.masks and store.has_masks)
+    found, sightings = _points(landmarks, to_world, splits.kept)
     return Scene(
-        name=scene,
-        dataset=dataset,
+        name=views.scene,
+        dataset=views.name,
         cameras=Cameras(
             torch.tensor(normalization.apply(c2w, to_world), dtype=torch.float32),
             torch.tensor(K, dtype=torch.float32),
@@ -119,41 +99,41 @@ def build(
             0.5,
         ),
         images=store,
-        names=tuple(view.name for view in views),
+        names=tuple(photo.name for photo in photos),
         splits=named,
         held_out=held_out,
         to_world=to_world,
-        world_unit=unit,
-        radius=options.radius,
+        world_unit=world_unit,
+        radius=views.radius,
         near_far=(0.05, 1e3),
-        background=backdrop(options.background, "white", composite, store, named["train"]),
+        background=backdrop(views.background, "white", composite, store, named["train"]),
         composite=composite,
-        use_masks=options.masks and store.has_masks,
+        use_masks=views.masks and store.has_masks,
         points=found,
         sightings=sightings,
     )
 
 
-def _source(view: View, listed_in: Path) -> tuple[Source, np.ndarray]:
+def _source(photo: Photo, listed_in: Path) -> tuple[Source, np.ndarray]:
     """Where a view's pixels come from, and K of its pin-hole image before downscaling."""
-    width, height, turned = read_size(view.image, listed_in)
-    stored, shown = fits(width, height, view.lens), turned >= 5 and fits(height, width, view.lens)
+    width, height, turned = read_size(photo.image, listed_in)
+    stored, shown = fits(width, height, photo.lens), turned >= 5 and fits(height, width, photo.lens)
     if not stored and not shown:
         raise ValueError(
-            f"{view.image} is {width}x{height}, and {listed_in} has its camera at {view.lens.width}x"
-            f"{view.lens.height}, which is another shape: the image was cropped or turned after calibration. Use the "
+            f"{photo.image} is {width}x{height}, and {listed_in} has its camera at {photo.lens.width}x"
+            f"{photo.lens.height}, which is another shape: the image was cropped or turned after calibration. Use the "
             "images the cameras were made for"
         )
     # a square image that asks to be turned stays ambiguous, and so does one that is turned by half
     turn = None if turned == 1 or turned < 5 or (stored and shown) else shown
-    lens = view.lens.resized(*((height, width) if turn else (width, height)))
-    source = Source(view.image, view.mask, listed_in, turn=turn)
+    lens = photo.lens.resized(*((height, width) if turn else (width, height)))
+    source = Source(photo.image, photo.mask, listed_in, turn=turn)
     if lens.is_pinhole:
         return source, lens.K
     try:
         how = undistort.plan(lens)
     except ValueError as error:
-        raise ValueError(f"the camera of {view.image} in {listed_in}: {error}") from error
+        raise ValueError(f"the camera of {photo.image} in {listed_in}: {error}") from error
     return replace(source, warp=how), how.K
 
 
@@ -241,18 +221,18 @@ def same_stem(path: Path) -> Path | None:
     return next((p for p in found if p.is_file()), None)
 
 
-def tell_masks(views: Sequence[View], folder: Path | None) -> None:
-    """Warn where some views have a mask and others have none: those count as foreground everywhere."""
-    without = [view.name for view in views if view.mask is None]
+def warn_missing_masks(photos: Sequence[Photo], folder: Path | None) -> None:
+    """Warn where some photographs have no mask in ``folder``: all of such an image counts as foreground."""
+    without = [photo.name for photo in photos if photo.mask is None]
     if folder is None or not without:
         return
-    if len(without) == len(views):
+    if len(without) == len(photos):
         log.warning("no file in %s is named like an image (%s): training without masks", folder, without[0])
         return
     log.warning(
         "%d of %d views have no mask in %s (%s): all of such an image counts as foreground",
         len(without),
-        len(views),
+        len(photos),
         folder,
         ", ".join(without[:5]),
     )

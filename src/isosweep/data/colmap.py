@@ -7,11 +7,12 @@ from pathlib import Path
 import numpy as np
 
 from isosweep.data import capture, normalization
-from isosweep.data.capture import IMAGE_ENDINGS, Landmarks, Options, View
+from isosweep.data.capture import IMAGE_ENDINGS, Landmarks, Photo
 from isosweep.data.colmap_model import Registered, SparseModel, ending, find_model, read_model
 from isosweep.data.folders import find_scene
+from isosweep.data.loading import ViewOptions
 from isosweep.data.normalization import FrameChoice
-from isosweep.data.splits import Ids, choose, hold_out
+from isosweep.data.splits import choose, hold_out
 from isosweep.types import Scene
 
 log = logging.getLogger("isosweep")
@@ -21,26 +22,14 @@ TRACK, ERROR = 3, 2.0
 
 
 def load(
-    scene: str,
-    name: str = "colmap",
-    path: str | None = None,
-    root: str = "data",
+    views: ViewOptions,
+    *,
     model: str | None = None,
     images: str | None = None,
     world_unit: str = "unit",
-    downscale: float = 1,
-    background: str = "auto",
-    masks: bool = True,
-    radius: float = 1.0,
     centre: str | Sequence[float] = "auto",
     scale: str | float = "auto",
     orientation: str = "auto",
-    image_ids: Ids = None,
-    n_images: int | None = None,
-    n_test: int | None = None,
-    test_every: int | None = 8,
-    val_every: int | None = None,
-    cache: bool = True,
 ) -> Scene:
     """Load one reconstruction: every registered image whose file is there, in order of the names.
 
@@ -56,27 +45,25 @@ def load(
         FileNotFoundError: no such scene, model or images.
         ValueError: a model that cannot be used, named.
     """
-    options = Options(
-        downscale, background, masks, radius, world_unit, cache, FrameChoice(centre, scale, orientation)
-    )
-    capture.check(options)
-    folder = find_scene(name, scene, path, root, MARKER, looks_right)
+    views, frame = views.named("colmap"), FrameChoice(centre, scale, orientation)
+    normalization.check(frame)
+    folder = find_scene(views, MARKER, is_scene)
     sparse = _model_folder(folder, model)
     found = read_model(sparse)
     listed = sparse / f"images{ending(sparse)}"
     where = capture.image_folder(folder, images)
     registered = _present(found.images, where, listed)
     mask_dir = capture.mask_folder(folder, where)
-    views = [_view(image, file, found, mask_dir) for image, file in registered]
-    capture.tell_masks(views, mask_dir if masks else None)
-    names = [view.name for view in views]
-    splits = hold_out(choose(names, image_ids, listed), test_every, val_every, n_images, n_test, listed)
+    photos = [_photo(image, file, found, mask_dir) for image, file in registered]
+    capture.warn_missing_masks(photos, mask_dir if views.masks else None)
+    names = [photo.name for photo in photos]
+    splits = hold_out(choose(names, views.image_ids, listed), views, listed)
     points = landmarks(found, [image for image, _ in registered])
     known = normalization.extension_file(folder)
-    return capture.build(scene, name, views, splits, options, listed, points, known)
+    return capture.build(views, photos, splits, frame, world_unit, listed, points, known)
 
 
-def looks_right(folder: Path) -> bool:
+def is_scene(folder: Path) -> bool:
     """Whether a folder has a sparse model and a folder of images."""
     return find_model(folder) is not None and any(
         p.is_dir() and p.name.startswith("image") for p in folder.iterdir()
@@ -86,7 +73,7 @@ def looks_right(folder: Path) -> bool:
 def _model_folder(scene: Path, model: str | None) -> Path:
     if model is None:
         found = find_model(scene)
-        assert found is not None, "find_scene asked looks_right"
+        assert found is not None, "find_scene called is_scene"
         return found
     if ending(scene / model) is None:
         raise FileNotFoundError(
@@ -132,10 +119,10 @@ def image_file(folder: Path, name: str) -> Path | None:
     return path if path.is_file() else capture.same_stem(path)
 
 
-def _view(image: Registered, file: Path, found: SparseModel, masks: Path | None) -> View:
+def _photo(image: Registered, file: Path, found: SparseModel, masks: Path | None) -> Photo:
     R, t = image.w2c[:, :3], image.w2c[:, 3]
     c2w = np.concatenate([R.T, (-R.T @ t)[:, None]], 1)
-    return View(image.name, file, found.cameras[image.camera_id], c2w, capture.mask_of(image.name, masks))
+    return Photo(image.name, file, found.cameras[image.camera_id], c2w, capture.mask_of(image.name, masks))
 
 
 def landmarks(found: SparseModel, images: Sequence[Registered]) -> Landmarks:

@@ -4,26 +4,26 @@ import difflib
 from collections.abc import Callable
 from pathlib import Path
 
+from isosweep.data.loading import ViewOptions
 
-def find_scene(
-    dataset: str, scene: str, path: str | None, root: str, marker: str, looks_right: Callable[[Path], bool]
-) -> Path:
+
+def find_scene(views: ViewOptions, marker: str, is_scene: Callable[[Path], bool]) -> Path:
     """The folder of a scene.
 
-    ``path`` itself if given, else the first that exists of <root>/<scene>, <root>/<dataset>_<scene>,
-    <root>/<dataset>/<scene>, <root>/<dataset>/<dataset>_<scene>.
+    This is ``views.path`` if given, else the first scene among <root>/<scene>, <root>/<name>_<scene>,
+    <root>/<name>/<scene> and <root>/<name>/<name>_<scene>, where <name> is the data set's.
 
     Args:
-        marker: what such a folder holds, in words, for the error.
-        looks_right: whether a folder is of this format.
+        marker: the files that such a folder holds, in words, for the error.
+        is_scene: whether a folder holds a scene of the data set's format.
 
     Raises:
         FileNotFoundError: names what was sought, the scenes that are there, and the nearest name.
     """
-    base = Path(root)
-    candidates = places(dataset, scene, path, base)
+    dataset, scene, base = views.name, views.scene, Path(views.root)
+    candidates = places(dataset, scene, views.path, base)
     for candidate in candidates:
-        if looks_right(candidate):
+        if is_scene(candidate):
             return candidate
     for candidate in candidates:
         if candidate.is_dir():
@@ -31,8 +31,8 @@ def find_scene(
                 f"{candidate} is no {dataset} scene: expected {marker}, found "
                 f"{', '.join(sorted(p.name for p in candidate.iterdir())[:8]) or 'an empty folder'}"
             )
-    folder = Path(path).parent if path is not None else base
-    there = _scenes(folder, dataset, looks_right)
+    folder = Path(views.path).parent if views.path is not None else base
+    there = _scenes(folder, dataset, is_scene)
     sought = ", ".join(map(str, candidates))
     if not there:
         raise FileNotFoundError(
@@ -55,24 +55,6 @@ def places(dataset: str, scene: str, path: str | None, root: Path) -> list[Path]
     return [folder / name for folder in (root, root / dataset) for name in names]
 
 
-def _scenes(folder: Path, dataset: str, looks_right: Callable[[Path], bool]) -> list[str]:
+def _scenes(folder: Path, dataset: str, is_scene: Callable[[Path], bool]) -> list[str]:
     found = [p for base in (folder, folder / dataset) if base.is_dir() for p in base.iterdir()]
-    return sorted({p.name.removeprefix(f"{dataset}_") for p in found if p.is_dir() and looks_right(p)})
-
-
-def whole_factor(downscale: float) -> int:
-    """``downscale`` as the whole number that the box filter needs."""
-    if downscale < 1 or downscale != int(downscale):
-        raise ValueError(
-            f"dataset.downscale is a whole number of pixels a side (1, 2, 4), found {downscale:g}"
-        )
-    return int(downscale)
-
-
-def spread(n: int, wanted: int | None) -> list[int]:
-    """``wanted`` indices evenly spaced over ``n`` (all of them for None)."""
-    if wanted is None or wanted >= n:
-        return list(range(n))
-    if wanted < 1:
-        raise ValueError(f"dataset.n_images and dataset.n_test are at least 1, found {wanted}")
-    return sorted({round(i * (n - 1) / max(wanted - 1, 1)) for i in range(wanted)})
+    return sorted({p.name.removeprefix(f"{dataset}_") for p in found if p.is_dir() and is_scene(p)})

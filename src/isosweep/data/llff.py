@@ -14,11 +14,12 @@ import numpy as np
 
 from isosweep.data import capture, normalization
 from isosweep.data.arrays import read_npy
-from isosweep.data.capture import IMAGE_ENDINGS, Options, View
+from isosweep.data.capture import IMAGE_ENDINGS, Photo
 from isosweep.data.folders import find_scene
 from isosweep.data.lens import make_lens
+from isosweep.data.loading import ViewOptions
 from isosweep.data.normalization import FrameChoice
-from isosweep.data.splits import Ids, choose, hold_out
+from isosweep.data.splits import choose, hold_out
 from isosweep.geometry import similarity_scale
 from isosweep.types import Ndc, Scene
 
@@ -28,16 +29,10 @@ MARKER = f"{FILE} and images/, images_4/ or images_8/"
 
 
 def load(
-    scene: str,
-    name: str = "llff",
-    path: str | None = None,
-    root: str = "data",
+    views: ViewOptions,
+    *,
     images: str | None = None,
     world_unit: str = "unit",
-    downscale: float = 1,
-    background: str = "auto",
-    masks: bool = True,
-    radius: float = 1.0,
     ndc: bool = False,
     recenter: bool = True,
     bd_factor: float | None = 0.75,
@@ -45,12 +40,6 @@ def load(
     centre: str | Sequence[float] = "auto",
     scale: str | float = "auto",
     orientation: str = "auto",
-    image_ids: Ids = None,
-    n_images: int | None = None,
-    n_test: int | None = None,
-    test_every: int | None = 8,
-    val_every: int | None = None,
-    cache: bool = True,
 ) -> Scene:
     """Load one capture; images and poses belong together by the sorted names.
 
@@ -69,40 +58,38 @@ def load(
         FileNotFoundError: no such scene or images.
         ValueError: counts, poses, bounds or sizes that do not fit, each named.
     """
-    options = Options(
-        downscale, background, masks, radius, world_unit, cache, FrameChoice(centre, scale, orientation)
-    )
-    capture.check(options)
-    if ndc and not options.frame.is_auto:
+    views, frame = views.named("llff"), FrameChoice(centre, scale, orientation)
+    normalization.check(frame)
+    if ndc and not frame.is_auto:
         raise ValueError(
             "dataset.ndc=true has a frame of its own: leave dataset.centre, scale and orientation at auto"
         )
-    if ndc and radius != 1:
+    if ndc and views.radius != 1:
         raise ValueError(
-            f"dataset.ndc=true fills the box of radius 1: set dataset.radius=1, found {radius:g}"
+            f"dataset.ndc=true fills the box of radius 1: set dataset.radius=1, found {views.radius:g}"
         )
-    folder = find_scene(name, scene, path, root, MARKER, looks_right)
+    folder = find_scene(views, MARKER, is_scene)
     file = folder / FILE
     where = capture.image_folder(folder, images)
     files = sorted(p for p in where.iterdir() if p.suffix.lower() in IMAGE_ENDINGS)
     c2w, hwf, bounds = read_poses(file, files)
     mask_dir = capture.mask_folder(folder, where)
-    views = []
+    photos = []
     for i, image in enumerate(files):
         h, w, f = hwf[i]
         lens = make_lens(
             "SIMPLE_PINHOLE", round(w), round(h), (f, w / 2, h / 2), f"row {i} of {file} ({image.name})"
         )
-        views.append(View(image.name, image, lens, c2w[i], capture.mask_of(image.name, mask_dir)))
-    capture.tell_masks(views, mask_dir if masks else None)
-    names = [view.name for view in views]
-    splits = hold_out(choose(names, image_ids, file), test_every, val_every, n_images, n_test, file)
+        photos.append(Photo(image.name, image, lens, c2w[i], capture.mask_of(image.name, mask_dir)))
+    capture.warn_missing_masks(photos, mask_dir if views.masks else None)
+    names = [photo.name for photo in photos]
+    splits = hold_out(choose(names, views.image_ids, file), views, file)
     c2w, bounds = c2w[list(splits.chosen)], bounds[list(splits.chosen)]
     if ndc:
         known = ndc_frame(c2w, bounds, recenter, bd_factor), world_unit
         near = 1.0 if bd_factor else 0.9 * float(bounds.min())
-        cube = ndc_of([views[i] for i in splits.chosen], known[0], near, file)
-        made = capture.build(scene, name, views, splits, options, file, known=known)
+        cube = ndc_of([photos[i] for i in splits.chosen], known[0], near, file)
+        made = capture.build(views, photos, splits, frame, world_unit, file, known=known)
         unit = similarity_scale(made.to_world)
         return replace(
             made,
@@ -114,13 +101,13 @@ def load(
     forward = normalization.forward_facing(c2w) if spherify is None else not spherify
     if forward and spherify is None:
         log.info("the cameras of %s look one way: for model=nerf, dataset.ndc=true is usual", folder)
-    choice = frame_choice(options.frame, c2w, bounds, forward)
-    known = normalization.extension_file(folder) if options.frame.is_auto else None
-    options = options if known is not None else replace(options, frame=choice)
-    return capture.build(scene, name, views, splits, options, file, known=known)
+    known = normalization.extension_file(folder) if frame.is_auto else None
+    if known is None:
+        frame = frame_choice(frame, c2w, bounds, forward)
+    return capture.build(views, photos, splits, frame, world_unit, file, known=known)
 
 
-def looks_right(folder: Path) -> bool:
+def is_scene(folder: Path) -> bool:
     """Whether a folder has poses_bounds.npy."""
     return (folder / FILE).is_file()
 
@@ -224,13 +211,13 @@ def ndc_frame(c2w: np.ndarray, bounds: np.ndarray, recenter: bool, bd_factor: fl
     return matrix
 
 
-def ndc_of(views: Sequence[View], to_world: np.ndarray, near: float, file: Path) -> Ndc:
+def ndc_of(photos: Sequence[Photo], to_world: np.ndarray, near: float, file: Path) -> Ndc:
     """The NDC whose x and y just hold every view's pixels, from the near plane to infinity.
 
     Raises:
         ValueError: a camera beyond the near plane, or one that sees past the horizon of the mean camera.
     """
-    c2w = normalization.apply(np.stack([view.c2w for view in views]), to_world)
+    c2w = normalization.apply(np.stack([photo.c2w for photo in photos]), to_world)
     place = c2w[:, :, 3]
     if place[:, 2].max() >= near:
         raise ValueError(
@@ -239,8 +226,8 @@ def ndc_of(views: Sequence[View], to_world: np.ndarray, near: float, file: Path)
         )
     extent = np.zeros(2)
     for corner in ((0, 0), (0, 1), (1, 0), (1, 1)):
-        pixel = np.array([[*(np.array(corner) * (v.lens.width, v.lens.height)), 1.0] for v in views])
-        inside = np.linalg.solve(np.stack([v.lens.K for v in views]), pixel[:, :, None])
+        pixel = np.array([[*(np.array(corner) * (p.lens.width, p.lens.height)), 1.0] for p in photos])
+        inside = np.linalg.solve(np.stack([p.lens.K for p in photos]), pixel[:, :, None])
         d = (c2w[:, :, :3] @ inside)[:, :, 0]
         if d[:, 2].min() <= 0.05:
             raise ValueError(

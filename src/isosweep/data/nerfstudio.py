@@ -14,12 +14,13 @@ import numpy as np
 
 from isosweep.data import capture, normalization
 from isosweep.data.blender import SPLITS, check_angle, read_frames, read_number, read_pose
-from isosweep.data.capture import Landmarks, Options, View
+from isosweep.data.capture import Landmarks, Photo
 from isosweep.data.decode import read_size
 from isosweep.data.folders import find_scene
 from isosweep.data.lens import Lens, make_lens
+from isosweep.data.loading import ViewOptions
 from isosweep.data.normalization import FrameChoice
-from isosweep.data.splits import Ids, choose, hold_out, named
+from isosweep.data.splits import choose, hold_out, thinned
 from isosweep.geometry import opengl_to_opencv, similarity_scale
 from isosweep.types import Scene
 
@@ -30,25 +31,13 @@ _COEFFICIENTS = ("k1", "k2", "k3", "k4", "k5", "k6", "p1", "p2")
 
 
 def load(
-    scene: str,
-    name: str = "nerfstudio",
-    path: str | None = None,
-    root: str = "data",
+    views: ViewOptions,
+    *,
     images: str | None = None,
     world_unit: str = "unit",
-    downscale: float = 1,
-    background: str = "auto",
-    masks: bool = True,
-    radius: float = 1.0,
     centre: str | Sequence[float] = "auto",
     scale: str | float = "auto",
     orientation: str = "auto",
-    image_ids: Ids = None,
-    n_images: int | None = None,
-    n_test: int | None = None,
-    test_every: int | None = 8,
-    val_every: int | None = None,
-    cache: bool = True,
 ) -> Scene:
     """Load one capture, views in order of their file names.
 
@@ -63,29 +52,24 @@ def load(
         FileNotFoundError: no such scene, or an image that the json lists.
         ValueError: a json, pose, camera or split that cannot be used, named.
     """
-    options = Options(
-        downscale, background, masks, radius, world_unit, cache, FrameChoice(centre, scale, orientation)
-    )
-    capture.check(options)
-    folder = find_scene(name, scene, path, root, MARKER, looks_right)
+    views, frame = views.named("nerfstudio"), FrameChoice(centre, scale, orientation)
+    normalization.check(frame)
+    folder = find_scene(views, MARKER, is_scene)
     files = [folder / FILE] if (folder / FILE).is_file() else _split_files(folder)
     meta, listed, of_split = _frames(files)
     file = files[0]
     undo = applied(meta, file)
-    views = [_view(folder, frame, own, source, undo, images) for frame, own, source in listed]
-    names = [view.name for view in views]
-    chosen = choose(names, image_ids, file)
+    photos = [_photo(folder, entry, own, source, undo, images) for entry, own, source in listed]
+    names = [photo.name for photo in photos]
+    chosen = choose(names, views.image_ids, file)
     splits = _splits(meta, listed, of_split, chosen, file)
-    if splits is None:
-        kept = hold_out(chosen, test_every, val_every, n_images, n_test, file)
-    else:
-        kept = named(*splits, n_images, n_test, file, "image_ids")
+    kept = hold_out(chosen, views, file) if splits is None else thinned(*splits, views, file, "image_ids")
     landmarks = _landmarks(folder, meta, undo, file)
     known = normalization.read_extension(meta, file) or _unit_cube(meta, undo, world_unit, file)
-    return capture.build(scene, name, views, kept, options, file, landmarks, known)
+    return capture.build(views, photos, kept, frame, world_unit, file, landmarks, known)
 
 
-def looks_right(folder: Path) -> bool:
+def is_scene(folder: Path) -> bool:
     """Whether a folder has a transforms json."""
     return (folder / FILE).is_file() or (folder / "transforms_train.json").is_file()
 
@@ -121,7 +105,7 @@ def _plain(file_path: str) -> str:
     return file_path.replace("\\", "/").removeprefix("./")
 
 
-def _view(folder: Path, frame: Json, meta: Json, file: Path, undo: np.ndarray, images: str | None) -> View:
+def _photo(folder: Path, frame: Json, meta: Json, file: Path, undo: np.ndarray, images: str | None) -> Photo:
     image, original = (_file(folder, frame["file_path"], instead) for instead in (images, None))
     pose = opengl_to_opencv(read_pose(frame, file))
     scale = similarity_scale(undo)
@@ -131,7 +115,7 @@ def _view(folder: Path, frame: Json, meta: Json, file: Path, undo: np.ndarray, i
         if not isinstance(frame["mask_path"], str):
             raise ValueError(f"{file}: mask_path of {frame['file_path']} is no path: {frame['mask_path']!r}")
         mask = _file(folder, frame["mask_path"], images and images.replace("images", "masks"), "masks")
-    return View(_plain(frame["file_path"]), image, _lens(frame, meta, image, original, file), c2w, mask)
+    return Photo(_plain(frame["file_path"]), image, _lens(frame, meta, image, original, file), c2w, mask)
 
 
 def _file(folder: Path, given: str, instead: str | None, usual: str = "images") -> Path:

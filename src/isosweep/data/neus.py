@@ -12,11 +12,12 @@ import torch
 from jaxtyping import Float
 
 from isosweep.data.arrays import read_npz
-from isosweep.data.backdrop import backdrop, check_background
+from isosweep.data.backdrop import backdrop
 from isosweep.data.decode import Source, read_header
-from isosweep.data.folders import find_scene, whole_factor
+from isosweep.data.folders import find_scene
 from isosweep.data.image_store import load_images
-from isosweep.data.splits import Ids, choose, hold_out
+from isosweep.data.loading import ViewOptions
+from isosweep.data.splits import choose, hold_out
 from isosweep.geometry import decompose_projection, similarity_scale
 from isosweep.types import Cameras, Scene
 
@@ -25,23 +26,11 @@ IMAGE_ENDINGS = {".png", ".jpg", ".jpeg"}
 
 
 def load(
-    scene: str,
-    name: str,
-    path: str | None = None,
-    root: str = "data",
+    views: ViewOptions,
+    *,
     world_unit: str = "unit",
-    downscale: float = 1,
-    background: str = "auto",
-    masks: bool = True,
-    radius: float = 1.0,
-    image_ids: Ids = None,
-    n_images: int | None = None,
-    n_test: int | None = None,
-    test_every: int | None = None,
-    val_every: int | None = None,
     truth: str | None = None,
     official: str | None = None,
-    cache: bool = True,
 ) -> Scene:
     """Load one scan.
 
@@ -51,9 +40,8 @@ def load(
     takes some of the training views for them, and by default none are.
 
     Args:
-        name: the data set, as records and tables call it, and the prefix of its folders (dtu_scan24).
-        world_unit: what scale_mat maps to: 'mm' for DTU.
-        background: see `backdrop`; 'auto' is black behind masks.
+        views: the background 'auto' is black behind masks.
+        world_unit: the unit of length of the world that scale_mat maps to: 'mm' for DTU.
         truth: a ply in world units, such as DTU's official stl*_total.ply; None takes what gt/ holds.
         official: the folder with Points/ and ObsMask/ of DTU's authors (docs/evaluation.md).
 
@@ -61,23 +49,22 @@ def load(
         FileNotFoundError: no such scene, no images.
         ValueError: counts, poses, intrinsics or masks that do not fit, each named.
     """
-    check_background(background)
-    folder = find_scene(name, scene, path, root, "image/ and cameras_sphere.npz or cameras.npz", looks_right)
+    views = views.named("neus")
+    folder = find_scene(views, "image/ and cameras_sphere.npz or cameras.npz", is_scene)
     images, mask_files = _files(folder)
     world, scale = _matrices(folder, images)
-    views = choose([p.name for p in images], image_ids, folder / "image")
-    held = hold_out(views, test_every, val_every, n_images, n_test, folder)
+    wanted = choose([p.name for p in images], views.image_ids, folder / "image")
+    held = hold_out(wanted, views, folder)
     chosen, (splits, held_out) = held.kept, held.renumbered()
-    factor = whole_factor(downscale)
     sources = [Source(images[i], mask_files[i] if mask_files else None) for i in chosen]
-    store = load_images(sources, factor, cache)
+    store = load_images(sources, views.factor, views.cache)
     K, c2w = zip(*(_camera(world[i] @ scale[0], images[i].name, folder) for i in chosen), strict=True)
-    cameras = _cameras(np.stack(K), np.stack(c2w), store.hw, factor, folder)
-    composite = store.is_alpha or (masks and store.has_masks)
+    cameras = _cameras(np.stack(K), np.stack(c2w), store.hw, views.factor, folder)
+    composite = store.is_alpha or (views.masks and store.has_masks)
     truth_file, reference = _ground_truth(folder, truth)
     return Scene(
-        name=scene,
-        dataset=name,
+        name=views.scene,
+        dataset=views.name,
         cameras=cameras,
         images=store,
         names=tuple(images[i].name for i in chosen),
@@ -85,18 +72,18 @@ def load(
         held_out=held_out,
         to_world=scale[0],
         world_unit=world_unit,
-        radius=radius,
+        radius=views.radius,
         near_far=(0.05, 1e3),
-        background=backdrop(background, "black", composite, store, splits["train"]),
+        background=backdrop(views.background, "black", composite, store, splits["train"]),
         composite=composite,
-        use_masks=masks and store.has_masks,
+        use_masks=views.masks and store.has_masks,
         truth=truth_file,
         reference_points=reference,
         official=None if official is None else Path(official),
     )
 
 
-def looks_right(folder: Path) -> bool:
+def is_scene(folder: Path) -> bool:
     """Whether a folder has images and a camera file."""
     return (folder / "image").is_dir() and any((folder / name).is_file() for name in CAMERA_FILES)
 
@@ -108,7 +95,7 @@ def read_cameras(folder: Path) -> tuple[Cameras, Float[np.ndarray, "4 4"], list[
         FileNotFoundError: the folder is no such scene.
         ValueError: as ``load``.
     """
-    if not looks_right(folder):
+    if not is_scene(folder):
         there = (
             ", ".join(sorted(p.name for p in folder.iterdir())[:8]) if folder.is_dir() else "no folder at all"
         )

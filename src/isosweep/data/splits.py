@@ -5,9 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from isosweep.data.folders import spread
-
-Ids = Sequence[int | str] | str | None
+from isosweep.data.loading import Ids, ViewOptions
 
 
 @dataclass(frozen=True)
@@ -104,50 +102,67 @@ def _listed(ids: str, names: Sequence[str]) -> Sequence[int | str]:
     return [int(part) if part.isdigit() and part not in named else part for part in given]
 
 
-def hold_out(
-    views: Sequence[int],
-    test_every: int | None,
-    val_every: int | None,
-    n_images: int | None,
-    n_test: int | None,
-    where: Path,
-) -> Splits:
-    """Every ``test_every``-th of ``views`` (from the first) is test, every ``val_every``-th of the rest validation.
+def hold_out(indices: Sequence[int], views: ViewOptions, source: Path) -> Splits:
+    """Every ``test_every``-th index, from the first, is test; every ``val_every``-th of the rest is validation.
 
-    ``n_images`` and ``n_test`` then take that many of the training and the test views, evenly spaced:
-    the test views are the same for every number of training views.
+    ``n_images`` and ``n_test`` are applied after that, so the test views are the same for every number of
+    training views.
+
+    Args:
+        source: the file or folder that lists the views, for errors.
 
     Raises:
-        ValueError: nothing is left to train on.
+        ValueError: an option below 1, or nothing is left to train on.
     """
+    test_every, val_every = views.test_every, views.val_every
     for name, every in (("test_every", test_every), ("val_every", val_every)):
         if every is not None and every < 1:
             raise ValueError(
                 f"dataset.{name}={every}: hold out every n-th view with 2 or more, or null for none"
             )
-    test = [v for i, v in enumerate(views) if test_every and i % test_every == 0]
-    rest = [v for v in views if v not in set(test)]
+    test = [v for i, v in enumerate(indices) if test_every and i % test_every == 0]
+    rest = [v for v in indices if v not in set(test)]
     val = [v for i, v in enumerate(rest) if val_every and i % val_every == 0]
     train = [v for v in rest if v not in set(val)]
     why = f"test_every={test_every}" + (f" with val_every={val_every}" if val_every else "")
-    return named(train, val, test, n_images, n_test, where, why)
+    return thinned(train, val, test, views, source, why)
 
 
-def named(
+def thinned(
     train: Sequence[int],
     val: Sequence[int],
     test: Sequence[int],
-    n_images: int | None,
-    n_test: int | None,
-    where: Path,
-    why: str,
+    views: ViewOptions,
+    source: Path,
+    option: str,
 ) -> Splits:
-    """Splits that are known, thinned by ``n_images`` and ``n_test``."""
+    """The splits after ``n_images`` took some of the training views and ``n_test`` some of the test views.
+
+    Args:
+        source: the file or folder that lists the views, for errors.
+        option: the setting that made the splits ('test_every=8'), for errors.
+
+    Raises:
+        ValueError: there are no training views, or ``n_images`` or ``n_test`` is below 1.
+    """
     if not train:
         raise ValueError(
-            f"dataset.{why} holds out all {len(val) + len(test)} views of {where} and leaves none to train on: "
+            f"dataset.{option} holds out all {len(val) + len(test)} views of {source} and leaves none to train on: "
             "use 2 or more (8 is usual), or null"
         )
-    kept = tuple(train[i] for i in spread(len(train), n_images))
+    kept = tuple(train[i] for i in spread(len(train), views.n_images))
     chosen = tuple(sorted({*train, *val, *test}))
-    return Splits(kept, tuple(val), tuple(test[i] for i in spread(len(test), n_test)), chosen)
+    return Splits(kept, tuple(val), tuple(test[i] for i in spread(len(test), views.n_test)), chosen)
+
+
+def spread(n: int, wanted: int | None) -> list[int]:
+    """``wanted`` indices evenly spaced over range(n); all of them where ``wanted`` is None or larger.
+
+    Raises:
+        ValueError: ``wanted`` is below 1.
+    """
+    if wanted is None or wanted >= n:
+        return list(range(n))
+    if wanted < 1:
+        raise ValueError(f"dataset.n_images and dataset.n_test are at least 1, found {wanted}")
+    return sorted({round(i * (n - 1) / max(wanted - 1, 1)) for i in range(wanted)})
