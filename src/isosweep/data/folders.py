@@ -1,4 +1,4 @@
-"""Where a scene lies on disk, and what lies there instead if it does not."""
+"""Finds the folder of a scene; the error for a missing scene names those that are there."""
 
 import difflib
 from collections.abc import Callable
@@ -18,7 +18,8 @@ def find_scene(views: ViewOptions, marker: str, is_scene: Callable[[Path], bool]
         is_scene: whether a folder holds a scene of the data set's format.
 
     Raises:
-        FileNotFoundError: names what was sought, the scenes that are there, and the nearest name.
+        FileNotFoundError: there is none. The message has the folders that were tried, the scenes that exist, and the
+            nearest name.
     """
     dataset, scene, base = views.name, views.scene, Path(views.root)
     candidates = places(dataset, scene, views.path, base)
@@ -48,7 +49,13 @@ def find_scene(views: ViewOptions, marker: str, is_scene: Callable[[Path], bool]
 
 
 def places(dataset: str, scene: str, path: str | None, root: Path) -> list[Path]:
-    """Folders in which a scene may lie, in the order in which they are tried."""
+    """The folders in which a scene may be, in the order in which they are tried.
+
+    Args:
+        dataset: the data set's name.
+        path: the scene's folder; if given, the only one.
+        root: the folder of all scenes.
+    """
     if path is not None:
         return [Path(path)]
     names = (scene, f"{dataset}_{scene}")

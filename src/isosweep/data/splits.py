@@ -1,4 +1,4 @@
-"""Which views a run takes, and which of them it holds out: the same options for every data set."""
+"""Chooses the views of a run and splits them into training, validation and test, the same way for every data set."""
 
 import difflib
 from collections.abc import Sequence
@@ -10,37 +10,41 @@ from isosweep.data.loading import Ids, ViewOptions
 
 @dataclass(frozen=True)
 class Splits:
-    """Places in a list of views. ``test`` is empty where nothing is held out."""
+    """Indices into the list of all views. ``test`` is empty where nothing is held out."""
 
     train: tuple[int, ...]
     val: tuple[int, ...]
     test: tuple[int, ...]
     chosen: tuple[int, ...]
-    """These and the views that ``n_images`` and ``n_test`` left out: the normalised frame is found from all of
-    them, so that it does not change with the number of views."""
+    """The views of all splits before ``n_images`` and ``n_test``. The normalised frame is found from all of these, so
+    that it does not change with the number of views."""
 
     @property
     def kept(self) -> tuple[int, ...]:
-        """All of them, in order."""
+        """The views of all splits, sorted."""
         return tuple(sorted({*self.train, *self.val, *self.test}))
 
     def renumbered(self) -> tuple[dict[str, tuple[int, ...]], bool]:
-        """A Scene's ``splits`` over the views of ``kept``, and whether any are held out."""
+        """The splits as indices into ``kept``, as a `Scene` has them, and whether any view is held out.
+
+        Where none is held out, the training views are the test split, too.
+        """
         place = {view: i for i, view in enumerate(self.kept)}
         named = {"train": self.train, "val": self.val, "test": self.test or self.train}
         return {name: tuple(place[v] for v in views) for name, views in named.items()}, bool(self.test)
 
 
-def choose(names: Sequence[str], ids: Ids, where: Path) -> list[int]:
-    """Places of the views that ``image_ids`` takes, in order of the list.
+def choose(names: Sequence[str], ids: Ids, source: Path) -> list[int]:
+    """The indices of the views that ``image_ids`` takes, sorted.
 
     Args:
-        names: of all views, sorted as the data set sorts them.
-        ids: None for all; places or names (with or without ending) in a list; a slice such as '0:40:2'; or
-            a text file with a name a line.
+        names: the names of all views, in the order of the data set.
+        ids: None for all; a list of indices or names (with or without ending); a slice such as '0:40:2'; or the
+            path of a text file with a name a line.
+        source: the file or folder that lists the views, for errors.
 
     Raises:
-        ValueError: no such view, with the nearest name; an empty choice.
+        ValueError: there is no such view (the message has the nearest name), or no view is chosen.
     """
     if ids is None:
         return list(range(len(names)))
@@ -51,19 +55,19 @@ def choose(names: Sequence[str], ids: Ids, where: Path) -> list[int]:
     for one in ids:
         if isinstance(one, int):
             if not -len(names) <= one < len(names):
-                raise ValueError(f"dataset.image_ids: view {one} of {len(names)} in {where}; count from 0")
+                raise ValueError(f"dataset.image_ids: view {one} of {len(names)} in {source}; count from 0")
             chosen.add(one % len(names))
             continue
         found = by_name.get(str(one), [])
         if len(found) > 1:
             raise ValueError(
-                f"dataset.image_ids: '{one}' may be {' or '.join(names[i] for i in found[:3])} in {where}: give the "
+                f"dataset.image_ids: '{one}' may be {' or '.join(names[i] for i in found[:3])} in {source}: give the "
                 "whole name"
             )
         if not found:
             near = difflib.get_close_matches(str(one), by_name, n=1)
             hint = f"; did you mean '{near[0]}'?" if near else f"; it has {', '.join(names[:5])} ..."
-            raise ValueError(f"dataset.image_ids: no view '{one}' in {where}{hint}")
+            raise ValueError(f"dataset.image_ids: no view '{one}' in {source}{hint}")
         chosen.add(found[0])
     if not chosen:
         raise ValueError("dataset.image_ids takes no view: give places or names, or null for all")
@@ -71,7 +75,7 @@ def choose(names: Sequence[str], ids: Ids, where: Path) -> list[int]:
 
 
 def _by_name(names: Sequence[str]) -> dict[str, list[int]]:
-    """Views by name; by a shorter name (without ending, without folders) where no view has it as a longer one."""
+    """Name -> indices of views. Names without ending and without folders count too, unless they are another's name."""
     found: dict[str, list[int]] = {}
     for shorter in (
         lambda p: str(p),

@@ -1,4 +1,4 @@
-"""The demo data set: a procedural scene with an exact surface."""
+"""The demo data set: a procedural scene whose exact surface is known, made on first use without a download."""
 
 from isosweep.data.demo.loader import load
 

@@ -1,4 +1,4 @@
-"""The demo: a procedural scene with an exact surface, made on first use in seconds, without a download."""
+"""The loader of the demo: it renders a procedural scene on first use and reads the files of it after that."""
 
 import difflib
 import errno
@@ -23,24 +23,25 @@ from isosweep.types import Scene
 
 log = logging.getLogger("isosweep")
 VERSION = 3
-"""Raised, with dataset.version, whenever the same name gives other pixels: neither an old folder nor a
-finished run on it is then mistaken for the new one."""
+"""Increased, together with dataset.version, whenever a scene's pixels change. Old folders and finished runs on them
+are then not taken for the new pixels."""
 
 
 def load(views: ViewOptions, *, version: int = VERSION) -> Scene:
     """Load a demo scene from ``views.path`` or <root>/demo/<scene>-v<version>, and make it if it is not there.
 
-    Where ``root`` cannot be written the scene is made in the user's cache folder (data/cache.py). Its
-    world units are not the normalised ones (scale 2.5, turned and shifted), so that a mesh left in the
+    Where ``views.root`` cannot be written, the scene is made in the user's cache folder (data/cache.py). Its world
+    frame differs from the normalised one by scale 2.5, a rotation and a shift, so that a mesh that was left in the
     wrong frame shows in the Chamfer distance.
 
     Args:
-        version: stands in the config so that a run of other pixels has another key.
+        views: ``image_ids`` are indices or names of training views.
+        version: must be `VERSION`. It is a setting so that a run on other pixels has another key.
 
     Raises:
         ValueError: no scene of that name; another version; ``views.path`` holds another one; an option that would
             change the demo's splits.
-        FileExistsError: the folder holds something else.
+        FileExistsError: the folder has other files.
         OSError: the folder cannot be written.
     """
     scene = views.scene
@@ -87,7 +88,10 @@ def _find_or_make(scene: str, root: Path) -> Path:
 
 
 def _made(scene: str, folder: Path) -> Path:
-    """Make the scene in a temporary folder and rename it into place: whole or absent, also with two at once."""
+    """The folder with the scene, made if need be: in a temporary folder that is renamed when it is complete.
+
+    Two processes may do this at the same time.
+    """
     if is_scene(folder):
         return folder
     if folder.is_dir() and any(folder.iterdir()):
@@ -109,7 +113,7 @@ def _made(scene: str, folder: Path) -> Path:
         try:
             os.rename(temporary, folder)
         except OSError:
-            # another process may have been first
+            # another process may have made it in the meantime
             if not is_scene(folder):
                 raise
     finally:
