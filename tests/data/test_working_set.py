@@ -214,11 +214,11 @@ def test_old_and_new_pieces_are_drawn_from_alike(scenes: tuple[Scene, Scene]) ->
     assert torch.bincount(view).tolist() == pytest.approx([1000] * 4, abs=120)
 
 
-def test_reads_are_announced_once_and_a_step_before_they_are_waited_for(
+def test_reads_are_prefetched_once_and_a_step_before_they_are_waited_for(
     scenes: tuple[Scene, Scene], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told: list[tuple[str, list[int]]] = []
-    for name in ("announce", "pieces"):
+    for name in ("prefetch", "pieces"):
         was = getattr(ImageStore, name)
 
         def spied(self, view, row, col, length, was=was, name=name):
@@ -228,10 +228,10 @@ def test_reads_are_announced_once_and_a_step_before_they_are_waited_for(
         monkeypatch.setattr(ImageStore, name, spied)
     working = WorkingSet(scenes[0], 3, 16, CPU)
     working.advance(0)
-    assert [name for name, _ in told] == ["announce"] * (LIFE + 1) + ["pieces"] * LIFE
+    assert [name for name, _ in told] == ["prefetch"] * (LIFE + 1) + ["pieces"] * LIFE
     last = told[LIFE][1]
     told.clear()
     working.advance(1)
-    assert [name for name, _ in told] == ["announce", "pieces"]
+    assert [name for name, _ in told] == ["prefetch", "pieces"]
     assert told[1][1] == last
     assert told[0][1] != last

@@ -53,7 +53,7 @@ def read_header(source: Source) -> Header:
         turned = orientation(image)
         if turned != 1 and source.turn is None:
             raise ValueError(
-                f"{source.image} asks to be turned when shown (EXIF orientation {turned}), so its pixel grid is "
+                f"{source.image} is stored turned (EXIF orientation {turned}), so its pixel grid is "
                 "ambiguous: write the pixels upright, as the camera poses mean them, and drop the tag "
                 "(exiftool -Orientation= keeps the pixels, mogrify -auto-orient turns them)"
             )

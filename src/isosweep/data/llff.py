@@ -106,7 +106,7 @@ def load(
         )
     forward = normalization.forward_facing(c2w) if spherify is None else not spherify
     if forward and spherify is None:
-        log.info("the cameras of %s look one way: for model=nerf, dataset.ndc=true is usual", folder)
+        log.info("the cameras of %s look in one direction: for model=nerf, dataset.ndc=true is usual", folder)
     known = normalization.read_extension_file(folder) if frame.is_auto else None
     if known is None:
         frame = frame_choice(frame, c2w, bounds, forward)

@@ -142,7 +142,7 @@ def _file(folder: Path, given: str, instead: str | None, usual: str = "images") 
     path = folder / plain
     if path.is_file():
         return path
-    # './train/r_0' of a folder with r_0.png; with_suffix would eat a part of 'frame.0001'
+    # './train/r_0' of a folder with r_0.png; with_suffix would remove a part of 'frame.0001'
     added = (path.with_name(path.name + ending) for ending in capture.IMAGE_ENDINGS)
     return next((p for p in added if p.is_file()), None) or capture.same_stem(path) or path
 
