@@ -5,11 +5,11 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
-from isosweep.app.build import build
+from isosweep.app.build import build_scene
 from isosweep.config.check import ConfigError
-from isosweep.data.demo_scenes import SOLIDS
-from isosweep.data.find import places
-from isosweep.data.pixels import has_points
+from isosweep.data.batches import has_points
+from isosweep.data.demo.scenes import SOLIDS
+from isosweep.data.folders import places
 from isosweep.evaluation import evaluate
 from isosweep.losses.total import TotalLoss
 from isosweep.models.base import Model
@@ -28,7 +28,7 @@ def require_folder(cfg: DictConfig) -> None:
         tried = places(data.name, str(cfg.scene), data.path, Path(data.root)) if "name" in data else []
         absent = bool(tried) and not any(p.is_dir() for p in tried)
     if absent:
-        build(data, named=False)
+        build_scene(data)
 
 
 def check_scene(cfg: DictConfig, scene: Scene, loss: TotalLoss, model: Model, name: str) -> None:

@@ -1,6 +1,7 @@
-"""Arrays from .npy and .npz files that may be damaged: sizes are compared with the file before reading.
+"""Reads .npy and .npz files that may be damaged.
 
-numpy allocates what a header announces; a few wrong bytes there would ask for terabytes.
+numpy allocates the size that a file's header states, so a few wrong bytes could ask for terabytes of memory. Here
+the stated size is first compared with the number of bytes in the file.
 """
 
 import io
@@ -16,16 +17,19 @@ _DAMAGED = (
     ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error, struct.error, KeyError, SyntaxError,
     NotImplementedError, RuntimeError, OverflowError, TypeError, MemoryError, tokenize.TokenError,
 )  # fmt: skip
-"""What zipfile and numpy's header parser raise for bytes that are no archive, no array, or cut off."""
+"""Errors that zipfile and numpy's header parser raise for a file of another kind, or one that is cut off."""
 _DEFLATE = 1040
-"""Deflate shrinks at most 1032 times."""
+"""Upper bound of the ratio of deflate compression (at most 1032)."""
 
 
 def read_npz(file: Path, what: str) -> dict[str, np.ndarray]:
-    """Every array of an archive; ``what`` it holds, for errors.
+    """All arrays of an .npz file, by name.
+
+    Args:
+        what: the content of the file in words ('the cameras'), for error messages.
 
     Raises:
-        ValueError: no archive, a damaged one, or one that holds objects or more than its bytes can.
+        ValueError: the file is no archive or is damaged, holds Python objects, or states more data than it has.
     """
     try:
         arrays = {}
@@ -43,10 +47,13 @@ def read_npz(file: Path, what: str) -> dict[str, np.ndarray]:
 
 
 def read_npy(file: Path, what: str) -> np.ndarray:
-    """One array.
+    """The array of an .npy file.
+
+    Args:
+        what: the content of the file in words, for error messages.
 
     Raises:
-        ValueError: as `read_npz`.
+        ValueError: the file is no array or is damaged, holds Python objects, or states more data than it has.
     """
     try:
         return _parsed(file.read_bytes())

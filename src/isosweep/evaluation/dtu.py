@@ -17,7 +17,7 @@ from jaxtyping import Bool, Float
 
 from isosweep import geometry
 from isosweep.data.decode import read_mask
-from isosweep.data.neus_layout import read_cameras
+from isosweep.data.neus import read_cameras
 from isosweep.evaluation import dtu_culling, dtu_sampling
 from isosweep.evaluation.surface_metrics import Seen
 from isosweep.meshes.files import read_mesh

@@ -14,7 +14,7 @@ from jaxtyping import Float
 from isosweep import geometry
 from isosweep.config.settings import EvalSettings
 from isosweep.data.decode import read_mask
-from isosweep.data.neus_layout import read_cameras
+from isosweep.data.neus import read_cameras
 from isosweep.evaluation import dtu, dtu_culling, evaluate, external_images, surface_metrics
 from isosweep.meshes import raycast
 from isosweep.meshes.files import read_mesh

@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from isosweep.data.decode import Source, decode, read_header, read_mask
-from isosweep.data.neus_layout import natural_order
+from isosweep.data.neus import natural_order
 from isosweep.evaluation import image_metrics
 from isosweep.evaluation.scoreboard import Board, ViewScorer
 from isosweep.types import Scores

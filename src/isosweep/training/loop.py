@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from isosweep.config.settings import OptimSettings, TrainSettings
-from isosweep.data.pixels import Targets, draw
+from isosweep.data.batches import Targets, draw
 from isosweep.data.working_set import WorkingSet, is_large, new_pieces
 from isosweep.losses.total import TotalLoss, check_finite
 from isosweep.models.base import Model

@@ -1,4 +1,4 @@
-"""The demo: a procedural scene with an exact surface, made on first use in seconds, without a download."""
+"""The loader of the demo: it renders a procedural scene on first use and reads the files of it after that."""
 
 import difflib
 import errno
@@ -14,47 +14,37 @@ from pathlib import Path
 import numpy as np
 
 from isosweep.data import blender
-from isosweep.data.blender import looks_right
+from isosweep.data.blender import is_scene
 from isosweep.data.cache import cache_folder
-from isosweep.data.demo_make import make, write_blender
-from isosweep.data.demo_scenes import SOLIDS
-from isosweep.data.splits import Ids
+from isosweep.data.demo.make import make, write_blender
+from isosweep.data.demo.scenes import SOLIDS
+from isosweep.data.loading import ViewOptions
 from isosweep.types import Scene
 
 log = logging.getLogger("isosweep")
 VERSION = 3
-"""Raised, with dataset.version, whenever the same name gives other pixels: neither an old folder nor a
-finished run on it is then mistaken for the new one."""
+"""Increased, together with dataset.version, whenever a scene's pixels change. Old folders and finished runs on them
+are then not taken for the new pixels."""
 
 
-def load(
-    scene: str = "mug",
-    version: int = VERSION,
-    path: str | None = None,
-    root: str = "data",
-    downscale: float = 1,
-    background: str = "auto",
-    masks: bool = True,
-    radius: float = 1.0,
-    image_ids: Ids = None,
-    n_images: int | None = None,
-    n_test: int | None = None,
-    cache: bool = True,
-) -> Scene:
-    """Load a demo scene from ``path`` or <root>/demo/<scene>-v<version>, and make it if it is not there.
+def load(views: ViewOptions, *, version: int = VERSION) -> Scene:
+    """Load a demo scene from ``views.path`` or <root>/demo/<scene>-v<version>, and make it if it is not there.
 
-    Where ``root`` cannot be written the scene is made in the user's cache folder (data/cache.py). Its
-    world units are not the normalised ones (scale 2.5, turned and shifted), so that a mesh left in the
+    Where ``views.root`` cannot be written, the scene is made in the user's cache folder (data/cache.py). Its world
+    frame differs from the normalised one by scale 2.5, a rotation and a shift, so that a mesh that was left in the
     wrong frame shows in the Chamfer distance.
 
     Args:
-        version: stands in the config so that a run of other pixels has another key.
+        views: ``image_ids`` are indices or names of training views.
+        version: must be `VERSION`. It is a setting so that a run on other pixels has another key.
 
     Raises:
-        ValueError: no scene of that name; another version; ``path`` holds another one.
-        FileExistsError: the folder holds something else.
+        ValueError: no scene of that name; another version; ``views.path`` holds another one; an option that would
+            change the demo's splits.
+        FileExistsError: the folder has other files.
         OSError: the folder cannot be written.
     """
+    scene = views.scene
     if scene not in SOLIDS:
         near = difflib.get_close_matches(scene, SOLIDS, n=1)
         hint = f"; did you mean '{near[0]}'?" if near else "."
@@ -64,25 +54,21 @@ def load(
             f"dataset.version={version}: this code makes version {VERSION} of the demo's pictures; for scores "
             "on another one, check out the code that made it"
         )
-    folder = _made(scene, Path(path)) if path is not None else _find_or_make(scene, Path(root))
+    if views.test_every is not None or views.val_every is not None:
+        raise ValueError(
+            f"dataset.test_every={views.test_every} and dataset.val_every={views.val_every}: the demo has test and "
+            "validation views of its own. Set both to null"
+        )
+    folder = (
+        _made(scene, Path(views.path)) if views.path is not None else _find_or_make(scene, Path(views.root))
+    )
     meta = json.loads((folder / "demo.json").read_text())
     if meta["name"] != scene:
         raise ValueError(
             f"{folder} holds the demo scene '{meta['name']}', not '{scene}': change scene= or dataset.path="
         )
-    loaded = blender.load(
-        scene,
-        path=str(folder),
-        downscale=downscale,
-        background=background,
-        masks=masks,
-        radius=radius,
-        image_ids=image_ids,
-        n_images=n_images,
-        n_test=n_test,
-        cache=cache,
-    )
-    return replace(loaded, dataset="demo", to_world=np.array(meta["to_world"]), truth=folder / "mesh.ply")
+    loaded = blender.load(replace(views.named("demo"), path=str(folder)))
+    return replace(loaded, to_world=np.array(meta["to_world"]), truth=folder / "mesh.ply")
 
 
 def _find_or_make(scene: str, root: Path) -> Path:
@@ -90,7 +76,7 @@ def _find_or_make(scene: str, root: Path) -> Path:
     name = f"{scene}-v{VERSION}"
     folders = [base / "demo" / name for base in (root, cache_folder())]
     for folder in folders:
-        if looks_right(folder):
+        if is_scene(folder):
             return folder
     try:
         return _made(scene, folders[0])
@@ -102,8 +88,11 @@ def _find_or_make(scene: str, root: Path) -> Path:
 
 
 def _made(scene: str, folder: Path) -> Path:
-    """Make the scene in a temporary folder and rename it into place: whole or absent, also with two at once."""
-    if looks_right(folder):
+    """The folder with the scene, made if need be: in a temporary folder that is renamed when it is complete.
+
+    Two processes may do this at the same time.
+    """
+    if is_scene(folder):
         return folder
     if folder.is_dir() and any(folder.iterdir()):
         raise FileExistsError(
@@ -124,8 +113,8 @@ def _made(scene: str, folder: Path) -> Path:
         try:
             os.rename(temporary, folder)
         except OSError:
-            # another process may have been first
-            if not looks_right(folder):
+            # another process may have made it in the meantime
+            if not is_scene(folder):
                 raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

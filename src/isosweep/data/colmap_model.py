@@ -1,8 +1,8 @@
-"""COLMAP's sparse models, binary and text, of any version, with numpy alone.
+"""Reads COLMAP's sparse models, binary and text, of any version, with numpy alone.
 
-A model is a folder with cameras, images and points3D as .bin or .txt. Since 3.12 there are rigs and
-frames as well; images still carries the pose of every registered image, so they are not read.
-Counts in a file are compared with the bytes that are left before anything is allocated.
+A model is a folder with cameras, images and points3D as .bin or .txt files. Versions since 3.12 also write rigs and
+frames, which are not read: the file of images still has the pose of every registered image.
+A number of records in a file is compared with the bytes that are left before memory is allocated for them.
 
 Axes: C cameras, V images, P points, O observations.
 Frames: poses are world to OpenCV camera; pixels as in data/lens.py.
@@ -27,29 +27,30 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True)
 class Registered:
-    """One image with its pose, and what was seen in it."""
+    """One registered image: its pose, and its features."""
 
     id: int
     name: str
     camera_id: int
     w2c: Float[np.ndarray, "3 4"]
+    """World to OpenCV camera."""
     xy: Float[np.ndarray, "o 2"]
-    """Pixels of the features."""
+    """Positions of the features, pixels."""
     point_ids: Int[np.ndarray, " o"]
-    """The point that each feature is an observation of; -1 for none."""
+    """The id of the point that each feature observes; -1 for none."""
 
 
 @dataclass(frozen=True)
 class Points:
-    """The triangulated points, world units."""
+    """The triangulated points; ``xyz`` is in world units."""
 
     ids: Int[np.ndarray, " p"]
     xyz: Float[np.ndarray, "p 3"]
     rgb: UInt8[np.ndarray, "p 3"]
     error: Float[np.ndarray, " p"]
-    """Mean reprojection error, pixels; -1 where it was not computed."""
+    """Mean reprojection error in pixels; -1 where COLMAP did not compute it."""
     n_views: Int[np.ndarray, " p"]
-    """Length of the track."""
+    """Length of the track: the number of features that observe the point."""
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -57,7 +58,7 @@ class Points:
 
 @dataclass(frozen=True)
 class SparseModel:
-    """One COLMAP reconstruction; images in order of their names."""
+    """One COLMAP reconstruction. ``cameras`` are by id, ``images`` in order of their names."""
 
     folder: Path
     cameras: dict[int, Lens]
@@ -66,10 +67,10 @@ class SparseModel:
 
 
 def find_model(scene: Path) -> Path | None:
-    """The model's folder in a scene: the scene itself, sparse/0, sparse/, or the largest of sparse/*.
+    """The folder of a scene's model: the scene itself, sparse/0, sparse/, or the largest of sparse/*.
 
-    colmap/sparse/* (nerfstudio's layout), sparse_txt/ and distorted/sparse/* (3DGS before undistortion)
-    are looked at last.
+    After these, colmap/sparse/* (nerfstudio's layout), sparse_txt/, distorted/sparse/* (3DGS before undistortion),
+    bin/ and txt/ are tried. None where no folder has a model.
     """
     for base in (scene, scene / "sparse" / "0", scene / "sparse"):
         if ending(base) is not None:
@@ -82,7 +83,10 @@ def find_model(scene: Path) -> Path | None:
 
 
 def ending(folder: Path) -> str | None:
-    """'.bin' or '.txt', whichever all three parts of a model have; binary first, as COLMAP does."""
+    """'.bin' or '.txt': the ending that all three files of a model have in ``folder``, binary first as in COLMAP.
+
+    None where the folder has no model.
+    """
     for suffix in (".bin", ".txt"):
         if all((folder / f"{part}{suffix}").is_file() for part in PARTS):
             return suffix
@@ -90,11 +94,11 @@ def ending(folder: Path) -> str | None:
 
 
 def read_model(folder: Path) -> SparseModel:
-    """Read a model.
+    """Read the model in a folder.
 
     Raises:
-        FileNotFoundError: the folder does not hold all three parts.
-        ValueError: a file is damaged, cut off, or has values that no camera, pose or point has.
+        FileNotFoundError: the folder does not have all three files.
+        ValueError: a file is damaged or truncated, or has values that no camera, pose or point can have.
     """
     suffix = ending(folder)
     if suffix is None:
@@ -105,13 +109,13 @@ def read_model(folder: Path) -> SparseModel:
         )
     files = [folder / f"{part}{suffix}" for part in PARTS]
     if suffix == ".bin":
-        cameras = _guarded(files[0], lambda f: binary_cameras(f.read_bytes(), f))
-        images = _guarded(files[1], lambda f: binary_images(f.read_bytes(), f))
-        points = _guarded(files[2], lambda f: binary_points(f.read_bytes(), f))
+        cameras = _parsed(files[0], lambda f: binary_cameras(f.read_bytes(), f))
+        images = _parsed(files[1], lambda f: binary_images(f.read_bytes(), f))
+        points = _parsed(files[2], lambda f: binary_points(f.read_bytes(), f))
     else:
-        cameras = _guarded(files[0], lambda f: text_cameras(_lines(f), f))
-        images = _guarded(files[1], lambda f: text_images(_lines(f), f))
-        points = _guarded(files[2], lambda f: text_points(_lines(f), f))
+        cameras = _parsed(files[0], lambda f: text_cameras(_lines(f), f))
+        images = _parsed(files[1], lambda f: text_images(_lines(f), f))
+        points = _parsed(files[2], lambda f: text_points(_lines(f), f))
     if not images:
         raise ValueError(f"{files[1]} registers no image: the reconstruction failed; run the mapper again")
     for image in images:
@@ -127,15 +131,15 @@ def read_model(folder: Path) -> SparseModel:
     return SparseModel(folder, cameras, tuple(ordered), points)
 
 
-def _guarded(file: Path, read: Callable[[Path], _T]) -> _T:
+def _parsed(file: Path, read: Callable[[Path], _T]) -> _T:
     try:
         return read(file)
     except (struct.error, UnicodeDecodeError, OverflowError, IndexError) as error:
         raise ValueError(f"{file} is damaged ({error}): copy or export the model again") from error
 
 
-class _Bytes:
-    """Reads little-endian values one after another and never beyond the end."""
+class _Reader:
+    """Reads little-endian values one after another; refuses to read beyond the end of the file."""
 
     def __init__(self, data: bytes, file: Path) -> None:
         self.data, self.file, self.at = data, file, 0
@@ -155,7 +159,12 @@ class _Bytes:
             )
 
     def count(self, smallest: int, what: str) -> int:
-        """A number of records, of which each takes at least ``smallest`` bytes."""
+        """Read a number of records and check that the file can hold them.
+
+        Args:
+            smallest: bytes of a record, at least.
+            what: the records in words, for the error.
+        """
         n = self.take("<Q")[0]
         if n * smallest > len(self.data) - self.at:
             raise ValueError(
@@ -180,8 +189,8 @@ class _Bytes:
 
 
 def binary_cameras(data: bytes, file: Path) -> dict[int, Lens]:
-    """cameras.bin."""
-    source = _Bytes(data, file)
+    """Parse cameras.bin: camera id -> lens. ``file`` is named in errors."""
+    source = _Reader(data, file)
     cameras = {}
     for _ in range(source.count(24, "cameras")):
         ident, model, width, height = source.take("<iiQQ")
@@ -212,8 +221,8 @@ _POINT = np.dtype([("id", "<u8"), ("xyz", "<f8", 3), ("rgb", "u1", 3), ("error",
 
 
 def binary_images(data: bytes, file: Path) -> list[Registered]:
-    """images.bin."""
-    source = _Bytes(data, file)
+    """Parse images.bin. ``file`` is named in errors."""
+    source = _Reader(data, file)
     images = []
     for _ in range(source.count(73, "images")):
         ident, *pose, camera = source.take("<I7dI")
@@ -224,8 +233,8 @@ def binary_images(data: bytes, file: Path) -> list[Registered]:
 
 
 def binary_points(data: bytes, file: Path) -> Points:
-    """points3D.bin."""
-    source = _Bytes(data, file)
+    """Parse points3D.bin. ``file`` is named in errors."""
+    source = _Reader(data, file)
     n = source.count(_POINT.itemsize, "points")
     starts = np.empty(n, np.int64)
     for i in range(n):
@@ -260,7 +269,7 @@ def _numbers(values: Sequence[str], kind: Callable[[str], _T], number: int, file
 
 
 def text_cameras(lines: Sequence[str], file: Path) -> dict[int, Lens]:
-    """cameras.txt: CAMERA_ID MODEL WIDTH HEIGHT PARAMS[]."""
+    """Parse cameras.txt, a camera a line: CAMERA_ID MODEL WIDTH HEIGHT PARAMS[]."""
     cameras = {}
     for number, line in enumerate(lines, 1):
         if not line.strip() or line.lstrip().startswith("#"):
@@ -273,7 +282,10 @@ def text_cameras(lines: Sequence[str], file: Path) -> dict[int, Lens]:
 
 
 def text_images(lines: Sequence[str], file: Path) -> list[Registered]:
-    """images.txt: two lines an image, the second (X Y POINT3D_ID)[] and empty without features."""
+    """Parse images.txt, two lines an image.
+
+    The first is IMAGE_ID QW QX QY QZ TX TY TZ CAMERA_ID NAME, the second (X Y POINT3D_ID)[], empty without features.
+    """
     images, at = [], 0
     while at < len(lines):
         line, at = lines[at], at + 1
@@ -298,7 +310,7 @@ def text_images(lines: Sequence[str], file: Path) -> list[Registered]:
 
 
 def text_points(lines: Sequence[str], file: Path) -> Points:
-    """points3D.txt: POINT3D_ID X Y Z R G B ERROR (IMAGE_ID POINT2D_IDX)[]."""
+    """Parse points3D.txt, a point a line: POINT3D_ID X Y Z R G B ERROR (IMAGE_ID POINT2D_IDX)[]."""
     ids, xyz, rgb, error, n = [], [], [], [], []
     for number, line in enumerate(lines, 1):
         if not line.strip() or line.lstrip().startswith("#"):
@@ -350,7 +362,7 @@ def _points(ids, xyz, rgb, error, n, file: Path) -> Points:
 
 
 def rotation(q: Float[np.ndarray, "4"]) -> Float[np.ndarray, "3 3"]:
-    """The rotation of a unit quaternion (w, x, y, z)."""
+    """The rotation matrix of a unit quaternion (w, x, y, z)."""
     w, x, y, z = q
     return np.array(
         [

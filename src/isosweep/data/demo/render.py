@@ -1,8 +1,9 @@
-"""Pictures of a demo solid: sphere tracing with many rays a pixel, straight alpha.
+"""Renders images of a solid of the demo by sphere tracing, with many rays a pixel and straight alpha.
 
-Shapes: R rays. Each pixel is first traced once as a cone that holds all its rays; those then start
-where the cone first comes near the surface, or not at all. Work goes in chunks that fit the
-processor's cache, which is what makes plain tensor operations take seconds here and not minutes.
+Axes: R rays. Each pixel is first traced as one cone that holds all its rays. The rays start where the cone first
+touches the surface; where it touches nothing they are not traced. Rays are traced in chunks that fit the
+processor's cache, which makes this take seconds instead of minutes.
+Source: Hart 1996, sphere tracing.
 """
 
 import math
@@ -14,7 +15,7 @@ import torch
 from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
-from isosweep.data.demo_scenes import Solid, shade
+from isosweep.data.demo.scenes import Solid, shade
 from isosweep.geometry import pixel_rays, sphere_hit
 from isosweep.types import Cameras, Rays
 
@@ -23,12 +24,15 @@ REACH = 0.82
 _CHUNK = 60_000
 """Rays traced together."""
 _NEAR = 1e-4
-"""A hit: 1% of a pixel's width on the surface."""
+"""Distance to the surface that counts as a hit, normalised units; about 1% of a pixel's width there."""
 _STEPS = 128
 
 
 def render_views(solid: Solid, cameras: Cameras, supersample: int) -> UInt8[np.ndarray, "v h w 4"]:
-    """Every view (all of one size) as RGBA: the premultiplied mean of supersample^2 rays, stored straight."""
+    """RGBA images of all views, which have one size.
+
+    A pixel is the premultiplied mean of ``supersample`` squared rays; its colour is stored not premultiplied.
+    """
     h, w = cameras.hw[0].tolist()
 
     with single_threaded(), torch.inference_mode():
@@ -39,7 +43,7 @@ def render_views(solid: Solid, cameras: Cameras, supersample: int) -> UInt8[np.n
 
 @contextmanager
 def single_threaded() -> Iterator[None]:
-    """torch without threads of its own, which on pieces of work as small as these cost more than they give."""
+    """Run torch on one thread: for chunks as small as these, more threads are slower."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -51,12 +55,12 @@ def single_threaded() -> Iterator[None]:
 def trace(
     solid: Solid, rays: Rays, start: Float[Tensor, " r"], cone: float = 0.0
 ) -> tuple[Float[Tensor, " r"], Bool[Tensor, " r"]]:
-    """Distance along each ray to the surface, and whether it is met.
+    """Distance along each ray to the surface, and whether the ray meets it.
 
     Args:
-        start: distance to begin at; no surface lies before it.
-        cone: radius of the ray at distance 1. A ray with a cone stops where the surface first comes
-            within it: a safe ``start`` for every ray in the cone.
+        start: distance at which tracing begins; there is no surface before it.
+        cone: radius of a cone around the ray, at distance 1. If it is above 0, tracing stops where the surface first
+            touches the cone. That distance is a valid ``start`` for every ray in the cone.
     """
     far = sphere_hit(rays, REACH + 0.05)[1]
     t, hit = start.clone(), torch.zeros_like(start, dtype=torch.bool)
@@ -70,7 +74,7 @@ def trace(
             break
         free = solid.sdf(ox + at * dx, oy + at * dy, oz + at * dz) - cone * at
         close = free < limit
-        # a cone that touches must not step on: its rays may meet the surface right there
+        # a cone that touches the surface stops before the step: its rays may meet the surface within it
         at = torch.where(close, at, at + free) if cone else at + free
         keep = (~close & (at < end)).nonzero()[:, 0]
         if len(keep) < 0.9 * len(at):
@@ -83,12 +87,12 @@ def trace(
 
 
 def _render(solid: Solid, cameras: Cameras, view: int, s: int) -> UInt8[Tensor, "n 4"]:
-    """One view, pixels in rows."""
+    """One view, [h * w, 4], row by row."""
     h, w = cameras.hw[view].tolist()
     out = torch.zeros(h * w, 4, dtype=torch.uint8)
     row, col = (v.reshape(-1) for v in torch.meshgrid(torch.arange(h), torch.arange(w), indexing="ij"))
     middle = pixel_rays(cameras, torch.full_like(row, view), row, col, torch.zeros(3))
-    # half a pixel's diagonal at distance 1, with some slack for the rounding of directions
+    # half of a pixel's diagonal at distance 1, and 2% more for rounding
     cone = 1.02 * math.sqrt(0.5) / float(cameras.K[view, 0, 0])
     start, touched = trace(solid, middle, sphere_hit(middle, REACH)[0] - 2 * cone, cone)
     for some in touched.nonzero()[:, 0].split(max(1, _CHUNK // s**2)):
@@ -99,7 +103,7 @@ def _render(solid: Solid, cameras: Cameras, view: int, s: int) -> UInt8[Tensor, 
 def _pixels(
     solid: Solid, cameras: Cameras, view: int, row: Tensor, col: Tensor, start: Tensor, s: int
 ) -> UInt8[Tensor, "n 4"]:
-    """The mean of s x s rays in each of some pixels; ``start`` is safe for all rays of a pixel."""
+    """The mean of s x s rays in each of the given pixels; ``start`` [n] is valid for all rays of a pixel."""
     # middles of the sub-pixels, relative to the pixel's own
     offset = (torch.arange(s) + 0.5) / s - 0.5
     down, right = (v.reshape(-1) for v in torch.meshgrid(offset, offset, indexing="ij"))

@@ -3,7 +3,7 @@ import dataclasses
 import pytest
 import torch
 
-from isosweep.data.pixels import Targets, draw, has_points
+from isosweep.data.batches import Targets, draw, has_points
 from isosweep.types import Sightings
 from tests.support.analytic import SphereModel, sphere_scene
 

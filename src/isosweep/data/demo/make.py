@@ -1,6 +1,6 @@
-"""Renders the demo's solids and writes them in the blender and in the NeuS layout.
+"""Renders a solid of the demo and writes it in the layout of NeRF-synthetic or of NeuS.
 
-Shapes: V views, N pixels of a view.
+Axes: V views, h and w pixels of a view.
 """
 
 import json
@@ -12,15 +12,15 @@ import numpy as np
 import torch
 from PIL import Image
 
-from isosweep.data.demo_render import REACH, render_views, single_threaded
-from isosweep.data.demo_scenes import SOLIDS, Solid, normals
+from isosweep.data.demo.render import REACH, render_views, single_threaded
+from isosweep.data.demo.scenes import SOLIDS, Solid, normals
 from isosweep.geometry import look_at, opencv_to_opengl
 from isosweep.types import Cameras
 
 
 @dataclass(frozen=True)
 class Demo:
-    """A rendered demo: RGBA views in normalised coordinates and the exact surface in world units."""
+    """A rendered solid: RGBA views with cameras in normalised units, and its exact surface in world units."""
 
     name: str
     genus: int
@@ -31,13 +31,20 @@ class Demo:
     rgba: np.ndarray
     """uint8 [V, h, w, 4], straight alpha."""
     splits: dict[str, range]
+    """Split -> its views, in order train, val, test."""
     to_world: np.ndarray
+    """[4, 4] similarity from normalised to world points."""
     vertices: np.ndarray
+    """[n, 3] world units."""
     faces: np.ndarray
+    """[m, 3] indices of vertices."""
 
 
 def world_matrix() -> np.ndarray:
-    """A similarity that nothing can be confused with: scale 2.5, a rotation of 0.5 about (1, 2, 3), a shift."""
+    """``to_world`` of the demo: scale 2.5, a rotation by 0.5 rad about (1, 2, 3), and a shift.
+
+    It is far from the identity, so that forgetting to apply it shows.
+    """
     axis = np.array([1.0, 2.0, 3.0]) / math.sqrt(14.0)
     cross = np.array([[0, -axis[2], axis[1]], [axis[2], 0, -axis[0]], [-axis[1], axis[0], 0]])
     rotation = np.eye(3) + math.sin(0.5) * cross + (1 - math.cos(0.5)) * cross @ cross
@@ -55,9 +62,15 @@ def make(
     supersample: int = 4,
     mesh_resolution: int = 256,
 ) -> Demo:
-    """Render one of the solids; every pixel is the mean of ``supersample`` squared rays.
+    """Render one of the solids. A pixel is the mean of ``supersample`` x ``supersample`` rays.
 
-    Point-sampled pixels would have hard edges that no field can reproduce and cap the PSNR.
+    With one ray a pixel, edges would be hard; no field can reproduce those, which would bound the PSNR.
+
+    Args:
+        name: a key of `isosweep.data.demo.scenes.SOLIDS`.
+        n_train, n_val, n_test: numbers of views.
+        size: height and width of the images, pixels.
+        mesh_resolution: cells along a side of the grid for the exact surface.
     """
     solid = SOLIDS[name]
     c2w = np.concatenate([_orbit(n, phase) for n, phase in ((n_train, 0.0), (n_val, 0.7), (n_test, 1.9))])
@@ -79,11 +92,10 @@ def make(
 
 
 def _orbit(n: int, phase: float) -> np.ndarray:
-    """Camera poses on a sphere of radius 3, turned by the golden angle from one to the next, from 80
-    degrees above the horizon to 45 below.
+    """Camera poses [n, 3, 4] on a sphere of radius 3: elevations from 80 to -45 degrees in equal steps, azimuths that
+    grow by the golden angle.
 
-    Even in elevation, not in area: a third of the views look steeply down, as people photograph what
-    is hollow.
+    Equal steps of elevation give more views from above than equal areas would. Those see into hollow objects.
     """
     poses = []
     for i in range(n):
@@ -95,12 +107,15 @@ def _orbit(n: int, phase: float) -> np.ndarray:
 
 
 def exact_mesh(solid: Solid, resolution: int) -> tuple[np.ndarray, np.ndarray]:
-    """Marching cubes over [-1, 1]^3, vertices then moved onto the zero set by Newton steps in float64."""
+    """Vertices [n, 3] in normalised units and faces [m, 3] of a solid's surface.
+
+    Marching cubes over [-1, 1]^3; Newton steps in float64 then move the vertices onto the surface.
+    """
     from skimage.measure import marching_cubes
 
     step = 2 / resolution
-    # shifted by an odd part of a cell: on a symmetric grid the surface passes through grid points,
-    # where marching cubes makes triangles without area
+    # the grid is shifted by a part of a cell: on a symmetric grid the surface passes through grid points, and
+    # marching cubes makes triangles without area there
     first = -1 + 0.37 * step
     axis = torch.arange(resolution) * step + first
     y, z = torch.meshgrid(axis, axis, indexing="ij")
@@ -116,7 +131,7 @@ def exact_mesh(solid: Solid, resolution: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def write_blender(folder: Path, demo: Demo) -> None:
-    """transforms_*.json, RGBA images, mesh.ply (world units) and demo.json (to_world, genus)."""
+    """Write transforms_*.json, RGBA images, mesh.ply (world units) and demo.json (name, genus, to_world)."""
     angle = 2 * math.atan(0.5 * demo.rgba.shape[2] / demo.K[0, 0])
     for split, views in demo.splits.items():
         (folder / split).mkdir(parents=True, exist_ok=True)
@@ -134,15 +149,15 @@ def write_blender(folder: Path, demo: Demo) -> None:
 
 
 def write_neus(folder: Path, demo: Demo, masks: bool = True) -> None:
-    """image/, mask/, cameras_sphere.npz with the demo's similarity as scale_mat, gt/mesh.ply.
+    """Write image/, mask/, cameras_sphere.npz with the demo's ``to_world`` as scale_mat, and gt/mesh.ply.
 
-    Images are composited on black, as photographs of an object in a dark room, and masks are 0 or
-    255, as people's are.
+    Images are composited over black, as in photographs of an object in a dark room. Masks are 0 or 255, as masks
+    that people draw are. Only the training views are written.
     """
     for name in ("image", "mask", "gt") if masks else ("image", "gt"):
         (folder / name).mkdir(parents=True, exist_ok=True)
     K = demo.K.copy()
-    K[:2, 2] -= 0.5  # integer pixel centres
+    K[:2, 2] -= 0.5  # the first pixel's centre is 0 in this layout
     cameras = {}
     for i, v in enumerate(demo.splits["train"]):
         rgba = demo.rgba[v].astype(np.float32)
@@ -161,7 +176,7 @@ def write_neus(folder: Path, demo: Demo, masks: bool = True) -> None:
 
 
 def write_mesh(path: Path, demo: Demo) -> None:
-    """The exact surface as a binary ply in world units."""
+    """Write the exact surface as a binary ply in world units."""
     import trimesh
 
     trimesh.Trimesh(demo.vertices, demo.faces, process=False).export(path)

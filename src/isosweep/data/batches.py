@@ -1,4 +1,4 @@
-"""Training batches: random pixels of the training views as rays and colours."""
+"""Training batches: random pixels of the training views, as rays with their colours."""
 
 from typing import final
 
@@ -24,15 +24,21 @@ def draw(
     n_points: int = 0,
     working: WorkingSet | None = None,
 ) -> Batch:
-    """``n`` pixels, uniform over views and within each view.
+    """A batch of ``n`` random pixels, uniform over the training views and within each view.
 
     Args:
-        scene: with cameras on ``device``.
-        background: 'random' (one colour a ray, only where training may see the masks, else the
-            scene's own), 'white', 'black' or 'dataset' (the colour that scores are taken on).
-        crop: side of the central part of the image that is drawn from; 0 for all of it.
-        points: the scene's structure-from-motion points; ``n_points`` of them become ``Batch.points``.
-        working: where a large scene's pixels are drawn from, unless they are cropped.
+        scene: its cameras are on ``device``.
+        background: what masked pixels are composited over. 'random' is another colour for each ray where training
+            sees the masks, and the scene's colour elsewhere; 'dataset' is the scene's colour, which scores are
+            computed on; 'white' and 'black' are the colours.
+        crop: if above 0, only the central part of each image, of this share of its sides, is drawn from.
+        generator: on ``device``.
+        points: the scene's structure-from-motion points, if a loss term reads them; ``n_points`` random ones become
+            ``Batch.points``.
+        working: the working set of a large scene. It is not used with ``crop``.
+
+    Raises:
+        ValueError: ``background`` is none of these.
     """
     if working is None or crop > 0:
         view, row, col = uniform_pixels(scene.cameras.hw, scene.splits["train"], n, generator, crop)
@@ -49,17 +55,21 @@ def draw(
 
 @final
 class Targets:
-    """The scene's points inside the box, ready to be drawn by the view that sees them."""
+    """The structure-from-motion points inside the scene's box, sorted by the views that see them."""
 
     def __init__(self, scene: Scene, device: torch.device) -> None:
-        """Raises ValueError where the scene has no points in its box (TotalLoss.check says so before)."""
+        """Sort the points of a scene.
+
+        Raises:
+            ValueError: no training view sees a point in the box. `TotalLoss.check` refuses such a scene earlier.
+        """
         if not has_points(scene) or scene.points is None:
             raise ValueError(f"scene {scene.name} has no structure-from-motion points inside its box")
         inside = scene.points.abs().amax(-1) < scene.radius
         self.points = scene.points[inside].to(device)
         n_views = len(scene.cameras)
         if scene.sightings is None:
-            # not known who sees what: every view may see all
+            # it is not known which view sees which point: every view may see all points
             self.seen = torch.arange(len(self.points), device=device)
             self.start = torch.zeros(n_views, dtype=torch.long, device=device)
             self.count = torch.full_like(self.start, len(self.points))
@@ -71,10 +81,14 @@ class Targets:
         self.start, self.count = before[:-1].to(device), before.diff().to(device)
 
     def draw(self, view: Int[Tensor, " r"], n: int, generator: torch.Generator) -> Float[Tensor, "p 3"]:
-        """``n`` points, each one that a random ray's view sees; fewer where a view sees none.
+        """``n`` random points in normalised units: a random ray of the batch for each, then a point that its view sees.
 
-        A view weighs as its share of the rays, and its points weigh alike: the mean over views of the mean
-        over a view's points (Geo-NeuS takes one view a step).
+        There are fewer than ``n`` where some views see no point. The mean over the points is then the mean over
+        views, weighted by their rays, of the mean over the points of a view. Geo-NeuS uses one view a step.
+
+        Args:
+            view: the view of each ray of the batch.
+            generator: on the device of the points.
         """
         device = self.points.device
         chosen = view[torch.randint(len(view), (n,), generator=generator, device=device)]
@@ -85,7 +99,7 @@ class Targets:
 
 
 def has_points(scene: Scene) -> bool:
-    """Whether a training view of the scene sees a point in the box."""
+    """Whether any training view of the scene sees a structure-from-motion point inside the box."""
     if scene.points is None:
         return False
     inside = scene.points.abs().amax(-1) < scene.radius

@@ -12,7 +12,7 @@ from PIL import Image
 
 from isosweep.data import cache
 from isosweep.data.decode import Source, shrink
-from isosweep.data.images import ImageStore, as_tensor, load_images
+from isosweep.data.image_store import ImageStore, as_tensor, load_images
 from isosweep.types import Images
 
 RNG = np.random.default_rng(0)
@@ -204,7 +204,7 @@ def test_an_exif_orientation_is_refused(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     path = save(tmp_path / "a.jpg", noise(6, 8), exif=exif)
-    with pytest.raises(ValueError, match=r"a\.jpg asks to be turned when shown \(EXIF orientation 6\)"):
+    with pytest.raises(ValueError, match=r"a\.jpg is stored turned \(EXIF orientation 6\)"):
         load_images([Source(path)])
     exif[0x0112] = 1
     load_images([Source(save(tmp_path / "b.jpg", noise(6, 8), exif=exif))])

@@ -1,7 +1,8 @@
-"""Scenes in the layout of NeuS and IDR: image/, mask/ (optional), cameras_sphere.npz or cameras.npz.
+"""The layout of NeuS and IDR (DTU, BlendedMVS): image/, mask/ (optional), cameras_sphere.npz or cameras.npz.
 
-world_mat_i is the 4x4 projection (intrinsics @ world-to-camera) of view i into pixels whose centres
-are integers; scale_mat_i maps the normalised sphere to world units.
+world_mat_i is the 4x4 projection (intrinsics @ world-to-camera) of view i; the centre of its first pixel is 0.
+scale_mat_i maps the normalised unit sphere to world units.
+Source: Yariv et al., IDR; Wang et al., NeuS, models/dataset.py.
 """
 
 import re
@@ -12,11 +13,12 @@ import torch
 from jaxtyping import Float
 
 from isosweep.data.arrays import read_npz
-from isosweep.data.backdrop import backdrop, check_background
+from isosweep.data.backdrop import backdrop
 from isosweep.data.decode import Source, read_header
-from isosweep.data.find import find_scene, whole_factor
-from isosweep.data.images import load_images
-from isosweep.data.splits import Ids, choose, hold_out
+from isosweep.data.folders import find_scene
+from isosweep.data.image_store import load_images
+from isosweep.data.loading import ViewOptions
+from isosweep.data.splits import choose, hold_out
 from isosweep.geometry import decompose_projection, similarity_scale
 from isosweep.types import Cameras, Scene
 
@@ -25,59 +27,44 @@ IMAGE_ENDINGS = {".png", ".jpg", ".jpeg"}
 
 
 def load(
-    scene: str,
-    name: str,
-    path: str | None = None,
-    root: str = "data",
+    views: ViewOptions,
+    *,
     world_unit: str = "unit",
-    downscale: float = 1,
-    background: str = "auto",
-    masks: bool = True,
-    radius: float = 1.0,
-    image_ids: Ids = None,
-    n_images: int | None = None,
-    n_test: int | None = None,
-    test_every: int | None = None,
-    val_every: int | None = None,
     truth: str | None = None,
     official: str | None = None,
-    cache: bool = True,
 ) -> Scene:
     """Load one scan.
 
-    Cameras become OpenCV camera-to-world in normalised units; ``to_world`` is scale_mat_0. Without
-    ``test_every`` every view is trained on and scored as train_view/*; with it, views whose place in
-    the sorted list is a multiple of it are held out. The layout has no validation views: ``val_every``
-    takes some of the training views for them, and by default none are.
+    Cameras become OpenCV camera-to-world in normalised units; ``to_world`` is scale_mat_0. The layout has no
+    splits: without ``test_every`` every view is trained on and scored as train_view/*, with it every n-th view of
+    the sorted list is held out. ``val_every`` takes validation views from the rest.
 
     Args:
-        name: the data set, as records and tables call it, and the prefix of its folders (dtu_scan24).
-        world_unit: what scale_mat maps to: 'mm' for DTU.
-        background: see `backdrop`; 'auto' is black behind masks.
-        truth: a ply in world units, such as DTU's official stl*_total.ply; None takes what gt/ holds.
-        official: the folder with Points/ and ObsMask/ of DTU's authors (docs/evaluation.md).
+        views: the background 'auto' is black behind masks.
+        world_unit: the unit of length of the world that scale_mat maps to: 'mm' for DTU.
+        truth: a ply in world units, such as DTU's official stl*_total.ply. None takes the plys in the folder gt/.
+        official: the folder of DTU's authors with Points/ and ObsMask/ (docs/evaluation.md).
 
     Raises:
-        FileNotFoundError: no such scene, no images.
-        ValueError: counts, poses, intrinsics or masks that do not fit, each named.
+        FileNotFoundError: the scene, its images or ``truth`` are missing.
+        ValueError: counts, poses, intrinsics or masks do not fit; the message says which.
     """
-    check_background(background)
-    folder = find_scene(name, scene, path, root, "image/ and cameras_sphere.npz or cameras.npz", looks_right)
+    views = views.named("neus")
+    folder = find_scene(views, "image/ and cameras_sphere.npz or cameras.npz", is_scene)
     images, mask_files = _files(folder)
     world, scale = _matrices(folder, images)
-    views = choose([p.name for p in images], image_ids, folder / "image")
-    held = hold_out(views, test_every, val_every, n_images, n_test, folder)
+    wanted = choose([p.name for p in images], views.image_ids, folder / "image")
+    held = hold_out(wanted, views, folder)
     chosen, (splits, held_out) = held.kept, held.renumbered()
-    factor = whole_factor(downscale)
     sources = [Source(images[i], mask_files[i] if mask_files else None) for i in chosen]
-    store = load_images(sources, factor, cache)
+    store = load_images(sources, views.factor, views.cache)
     K, c2w = zip(*(_camera(world[i] @ scale[0], images[i].name, folder) for i in chosen), strict=True)
-    cameras = _cameras(np.stack(K), np.stack(c2w), store.hw, factor, folder)
-    composite = store.is_alpha or (masks and store.has_masks)
+    cameras = _cameras(np.stack(K), np.stack(c2w), store.hw, views.factor, folder)
+    composite = store.is_alpha or (views.masks and store.has_masks)
     truth_file, reference = _ground_truth(folder, truth)
     return Scene(
-        name=scene,
-        dataset=name,
+        name=views.scene,
+        dataset=views.name,
         cameras=cameras,
         images=store,
         names=tuple(images[i].name for i in chosen),
@@ -85,30 +72,30 @@ def load(
         held_out=held_out,
         to_world=scale[0],
         world_unit=world_unit,
-        radius=radius,
+        radius=views.radius,
         near_far=(0.05, 1e3),
-        background=backdrop(background, "black", composite, store, splits["train"]),
+        background=backdrop(views.background, "black", composite, store, splits["train"]),
         composite=composite,
-        use_masks=masks and store.has_masks,
+        use_masks=views.masks and store.has_masks,
         truth=truth_file,
         reference_points=reference,
         official=None if official is None else Path(official),
     )
 
 
-def looks_right(folder: Path) -> bool:
+def is_scene(folder: Path) -> bool:
     """Whether a folder has images and a camera file."""
     return (folder / "image").is_dir() and any((folder / name).is_file() for name in CAMERA_FILES)
 
 
 def read_cameras(folder: Path) -> tuple[Cameras, Float[np.ndarray, "4 4"], list[Path]]:
-    """All cameras of a scene in normalised units, its ``to_world``, and its mask files, without decoding images.
+    """All cameras of a scene in normalised units, its ``to_world`` [4, 4], and its mask files. No image is decoded.
 
     Raises:
-        FileNotFoundError: the folder is no such scene.
-        ValueError: as ``load``.
+        FileNotFoundError: the folder is no scene in this layout.
+        ValueError: counts, poses or intrinsics do not fit; the message says which.
     """
-    if not looks_right(folder):
+    if not is_scene(folder):
         there = (
             ", ".join(sorted(p.name for p in folder.iterdir())[:8]) if folder.is_dir() else "no folder at all"
         )
@@ -146,12 +133,12 @@ def _sorted(folder: Path) -> list[Path]:
 
 
 def natural_order(path: Path) -> list[tuple[int, str]]:
-    """Order of names with their numbers taken as numbers: 2 before 10, whatever the zero padding."""
+    """Sort key of file names that compares numbers in them by value: 2 comes before 10, with or without zeros."""
     return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", path.stem)]
 
 
 def _matrices(folder: Path, images: list[Path]) -> tuple[np.ndarray, np.ndarray]:
-    """world_mat [n, 4, 4] and scale_mat [n, 4, 4] of the views, in order of their index."""
+    """world_mat [V, 4, 4] and scale_mat [V, 4, 4] of the views, in order of their numbers."""
     file = next(folder / name for name in CAMERA_FILES if (folder / name).is_file())
     arrays = {}
     for key, value in read_npz(file, "the cameras").items():
@@ -195,7 +182,7 @@ def _matrices(folder: Path, images: list[Path]) -> tuple[np.ndarray, np.ndarray]
 
 
 def _missing(indices: list[int], images: list[Path]) -> list[int]:
-    """Indices without a camera. A gap is none where the images' own numbers have the same gap."""
+    """Numbers that have no camera. A gap is allowed where the numbers in the image names have the same gap."""
     found = [re.findall(r"\d+", p.stem)[-1:] for p in images]
     numbers = [int(n[0]) for n in found] if all(found) else list(range(len(images)))
     first = indices[0] if len(indices) == len(images) else min(indices[:1] + numbers[:1])
@@ -215,7 +202,7 @@ def _cameras(K: np.ndarray, c2w: np.ndarray, hw: torch.Tensor, factor: int, fold
     size = hw.numpy() * factor
     _check_intrinsics(K, size, folder)
     K = K.copy()
-    # integer pixel centres: c' = (c + 0.5) / k - 0.5
+    # the first pixel's centre is 0 before and after downscaling: c' = (c + 0.5) / k - 0.5
     K[:, :2, 2] = (K[:, :2, 2] + 0.5) / factor - 0.5
     K[:, 0, :2] /= factor
     K[:, 1, 1] /= factor
@@ -225,10 +212,14 @@ def _cameras(K: np.ndarray, c2w: np.ndarray, hw: torch.Tensor, factor: int, fold
 
 
 def _check_intrinsics(K: np.ndarray, size: np.ndarray, folder: Path) -> None:
-    """Refuse cameras made for images of another size: they misalign everything in silence.
+    """Refuse cameras that were made for images of another size: nothing else would show that they do not fit.
 
-    The principal point of an uncropped photograph is near its middle; further than a quarter of the
-    image away, the intrinsics belong to other pixels.
+    The principal point of a photograph that was not cropped is near its middle. If it is further away than a
+    quarter of the image, the intrinsics are for another image size.
+
+    Args:
+        K: [V, 3, 3] before downscaling.
+        size: [V, 2] height and width of the images before downscaling, pixels.
     """
     place = (K[:, [1, 0], 2] + 0.5) / size
     off = np.flatnonzero((np.abs(place - 0.5) > 0.25).any(1))
@@ -244,7 +235,11 @@ def _check_intrinsics(K: np.ndarray, size: np.ndarray, folder: Path) -> None:
 
 
 def _ground_truth(folder: Path, truth: str | None) -> tuple[Path | None, Path | None]:
-    """(surface, reference points): ``truth`` if given, else what gt/ holds, a ply with faces being a surface."""
+    """The ground-truth surface and reference points, each a ply or None.
+
+    ``truth`` is a surface if given. Else the plys of gt/ are taken: one with faces is a surface, one without is
+    points.
+    """
     if truth is not None:
         file = Path(truth)
         if not file.is_file():
@@ -260,6 +255,6 @@ def _ground_truth(folder: Path, truth: str | None) -> tuple[Path | None, Path | 
 
 
 def has_faces(ply: Path) -> bool:
-    """Whether a ply's header announces faces."""
+    """Whether the header of a ply says that it has faces."""
     head = ply.read_bytes()[:4096].split(b"end_header")[0].splitlines()
     return any(line.startswith(b"element face") and int(line.split()[2]) > 0 for line in head)

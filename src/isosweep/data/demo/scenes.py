@@ -1,7 +1,7 @@
-"""The demo's solids: signed distances and colours in closed form, units of half the scene box.
+"""The solids of the demo: signed distances and colours in closed form, in normalised units.
 
-Shapes: x, y, z are tensors of one shape [P]. z is up. Distances are exact or underestimates (smooth
-unions), so sphere tracing with the full step never passes through.
+Axes: P points; x, y, z are tensors [P], and z is up. Distances are exact or too small (at smooth unions), so sphere
+tracing with full steps never passes through a surface.
 """
 
 import math
@@ -14,18 +14,18 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Solid:
-    """One procedural object inside the unit sphere."""
+    """A procedural object inside the unit sphere."""
 
     sdf: Callable[[Tensor, Tensor, Tensor], Tensor]
-    """x, y, z [P] -> [P], negative inside."""
+    """Signed distance: x, y, z [P] -> [P], negative inside."""
     albedo: Callable[[Tensor, Tensor, Tensor], Tensor]
-    """x, y, z [P] -> [P, 3] in [0, 1]."""
+    """Colour without light: x, y, z [P] -> [P, 3] in [0, 1]."""
     genus: int
-    """Holes through it."""
+    """Number of holes through it."""
 
 
 def mug(x: Tensor, y: Tensor, z: Tensor) -> Tensor:
-    """A mug: a deep cavity, and a handle whose hole is open."""
+    """Signed distance of a mug with a deep cavity and a handle."""
     x = x + 0.18
     rho = (x * x + y * y).sqrt()
     body = _cylinder(rho, z, 0.45, 0.5, 0.06)
@@ -35,7 +35,7 @@ def mug(x: Tensor, y: Tensor, z: Tensor) -> Tensor:
 
 
 def rings(x: Tensor, y: Tensor, z: Tensor) -> Tensor:
-    """Two rings grown together at a right angle, and a dimpled ball opposite: two open holes."""
+    """Signed distance of two rings joined at a right angle, with a dimpled ball on the other side: two holes."""
     x = x + 0.12
     big = _torus(x, y, z, 0.4, 0.13)
     small = _torus(x - 0.6, z, y, 0.2, 0.08)
@@ -70,7 +70,7 @@ def _without(a: Tensor, b: Tensor, k: float) -> Tensor:
 
 
 def mug_albedo(x: Tensor, y: Tensor, z: Tensor) -> Tensor:
-    """A banded glaze that runs down in waves over a warm, softly spotted body."""
+    """Colours of the mug: a blue glaze with bands and a wavy lower edge over an orange body with soft spots."""
     x = x + 0.18
     angle = torch.atan2(y, x)
     edge = 0.11 * torch.sin(4 * angle) + 0.05 * torch.sin(7 * angle + 1.0) - 0.06
@@ -83,7 +83,7 @@ def mug_albedo(x: Tensor, y: Tensor, z: Tensor) -> Tensor:
 
 
 def rings_albedo(x: Tensor, y: Tensor, z: Tensor) -> Tensor:
-    """Gold and violet marbling, with a turquoise vein."""
+    """Colours of the rings: gold and violet marble with a turquoise vein."""
     swirl = 0.5 + 0.5 * torch.sin(11 * x + 2.5 * torch.sin(6 * z) + 2.0 * torch.sin(7 * y))
     vein = 0.5 + 0.5 * torch.sin(9 * (y + z) + 2.0 * torch.sin(8 * x))
     base = _mix((0.52, 0.20, 0.58), (0.98, 0.78, 0.28), swirl)
@@ -102,9 +102,10 @@ SOLIDS = {
 
 
 def normals(solid: Solid, x: Tensor, y: Tensor, z: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Unit outward normal (three components) and the gradient's length.
+    """The three components of the unit outward normal, and the length of the distance's gradient; all [P].
 
-    Differences over the corners of a tetrahedron: four evaluations, error of second order.
+    Differences between the corners of a tetrahedron: four evaluations, with an error of second order.
+    Source: Inigo Quilez, normals for an SDF.
     """
     eps = 1e-3 if x.dtype == torch.float32 else 1e-5
     a = solid.sdf(x + eps, y - eps, z - eps)
@@ -122,15 +123,17 @@ def _unit(x: float, y: float, z: float) -> tuple[float, float, float]:
 
 
 KEY = _unit(0.5, -0.4, 0.8)
+"""Direction of the main light."""
 FILL = _unit(-0.6, 0.7, 0.1)
+"""Direction of the second, weaker light."""
 CROWDED = 0.15
-"""Distance along the normal at which the surface's own crowding is felt."""
+"""Distance along the normal at which other surface darkens a point (ambient occlusion)."""
 
 
 def shade(solid: Solid, x: Tensor, y: Tensor, z: Tensor, dirs: Tensor) -> Tensor:
-    """Colour [P, 3] of surface points: sky and two lights, darker in corners, and a soft highlight.
+    """Colour [P, 3] in [0, 1] of surface points: ambient light with occlusion, two lights, and a highlight.
 
-    The highlight (Blinn and Phong) is what moves with the view.
+    Only the highlight (Blinn and Phong) depends on the viewing directions ``dirs`` [P, 3].
     """
     a, b, c, _ = normals(solid, x, y, z)
     free = (solid.sdf(x + CROWDED * a, y + CROWDED * b, z + CROWDED * c) / CROWDED).clamp(0.0, 1.0)

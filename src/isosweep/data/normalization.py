@@ -1,7 +1,9 @@
-"""The normalised frame of a capture: what becomes the origin, what becomes one unit, what is up.
+"""Finds the normalised frame of a capture: its origin, its unit of length, and its up direction.
 
-Symbols: V views, P points, d a viewing direction. Everything is float64 and in the data's own (world)
-frame until `to_world` maps normalised points to it; cameras are OpenCV camera-to-world.
+The frame is returned as ``to_world``, the similarity [4, 4] from normalised points to world points.
+
+Symbols: V views, P points, d viewing directions (unit). All arrays are float64 and in world coordinates; cameras are
+OpenCV camera-to-world (x right, y down, z forward).
 """
 
 import json
@@ -21,36 +23,36 @@ CENTRES = ("auto", "points", "look_at", "cameras")
 SCALES = ("auto", "points", "look_at", "cameras")
 ORIENTATIONS = ("auto", "up", "none")
 EXTENSION = "isosweep"
-"""The key in a transforms json, and the stem of the file beside a COLMAP model, that hold a frame."""
+"""The key in a transforms json, and the name of the json beside a COLMAP model, that give a known frame."""
 MARGIN = 1.1
+"""The unit is larger by this factor than what it has to hold."""
 _FEW = 20
-"""Fewer points than this say nothing about a scene's size."""
+"""Scenes with fewer points are treated as scenes without points."""
 
 
 @dataclass(frozen=True)
 class FrameChoice:
-    """How a frame is found.
-
-    centre: 'points' (middle of the structure-from-motion points without outliers), 'look_at' (the point
-        that the optical axes pass nearest to, least sum of distances), 'cameras' (median of their
-        centres), a point in world units, or 'auto': the points where there are any, else look_at.
-    scale: what one unit holds: 'points' (99 in 100 of the points that are no outliers, and a tenth more),
-        'look_at' (the sphere that most cameras frame), 'cameras' (the nearest tenth of them stands on it),
-        world units of one unit, or 'auto': points, else look_at, but no further than the cameras.
-    orientation: 'up' turns the mean of the cameras' up to +z; 'none' keeps the axes.
-    """
+    """How the normalised frame is found: the settings ``centre``, ``scale`` and ``orientation`` of a data set."""
 
     centre: str | Sequence[float] = "auto"
+    """The origin: 'points' is the middle of the structure-from-motion points without outliers; 'look_at' the point with
+    the least sum of distances to the cameras' optical axes; 'cameras' the median of the camera centres; [x, y, z] a
+    point in world units. 'auto' is points where there are any, else look_at."""
     scale: str | float = "auto"
+    """One unit: 'points' is `MARGIN` times the radius that holds 99% of the points without outliers; 'look_at' the
+    radius of the sphere that fills the image of the median camera; 'cameras' the distance of the nearest tenth of the
+    cameras; a number is in world units. 'auto' is points, else look_at, but at most cameras."""
     orientation: str = "auto"
+    """'up' and 'auto' turn the mean of the cameras' up directions to +z; 'none' keeps the world's axes."""
 
     @property
     def is_auto(self) -> bool:
+        """Whether all three are 'auto', so that a frame that the data gives is used."""
         return self.centre == "auto" and self.scale == "auto" and self.orientation == "auto"
 
 
-def check(choice: FrameChoice) -> None:
-    """Raise ValueError for a choice that is none."""
+def check_choice(choice: FrameChoice) -> None:
+    """Raise ValueError for a value that `FrameChoice` does not describe."""
     named: list[tuple[str, Any, tuple[str, ...], str]] = [
         ("centre", choice.centre, CENTRES, "a point [x, y, z] in world units"),
         ("scale", choice.scale, SCALES, "world units of one unit"),
@@ -67,7 +69,7 @@ def check(choice: FrameChoice) -> None:
             raise ValueError(f"dataset.scale is a positive number of {more}, found {value}")
 
 
-def find(
+def find_to_world(
     choice: FrameChoice,
     c2w: Poses,
     half_fov: Float[np.ndarray, " v"],
@@ -77,12 +79,13 @@ def find(
 
     Args:
         half_fov: tangent of half the narrower field of view of each camera.
-        points: world units; None or few where there are none.
+        points: structure-from-motion points; None where there are none.
 
     Raises:
-        ValueError: a choice that is none, or points that were chosen and are not there.
+        ValueError: a value that `FrameChoice` does not describe; 'points' for a scene with too few points; or a scene
+            without extent.
     """
-    check(choice)
+    check_choice(choice)
     inliers = None if points is None or len(points) < _FEW else without_outliers(points)
     if inliers is None and "points" in (choice.centre, choice.scale):
         n = 0 if points is None else len(points)
@@ -103,7 +106,7 @@ def _centre(choice: str | Sequence[float], c2w: Poses, inliers: Points | None) -
     if not isinstance(choice, str):
         return np.array(choice, np.float64)
     if choice == "points" or (choice == "auto" and inliers is not None):
-        assert inliers is not None, "find() refuses points that are not there"
+        assert inliers is not None, "find_to_world refuses 'points' without points"
         low, high = np.percentile(inliers, [1, 99], axis=0)
         return (low + high) / 2
     return np.median(c2w[:, :, 3], axis=0) if choice == "cameras" else look_at_point(c2w)
@@ -134,15 +137,16 @@ def _positive(size: float, why: str) -> float:
 
 
 def without_outliers(points: Points) -> Float[np.ndarray, "q 3"]:
-    """Points within 4 standard deviations of the median along every axis, by the median deviation.
+    """The points within 4 robust standard deviations of the median along every axis.
 
-    Twice, since the first round's spread is still the outliers' where they are many.
+    The robust standard deviation is 1.4826 times the median absolute deviation. The selection is done twice, since
+    many outliers enlarge the deviation of the first round.
     """
     kept = points
     for _ in range(2):
         off = np.abs(kept - np.median(kept, axis=0))
         spread = 1.4826 * np.median(off, axis=0)
-        # a plane has no spread across: a share of the largest stands in
+        # points on a plane have no deviation across it: take a tenth of the largest axis instead
         spread = np.maximum(spread, 0.1 * spread.max())
         inside = (off <= 4 * spread + 1e-12).all(1)
         kept = kept[inside]
@@ -150,11 +154,11 @@ def without_outliers(points: Points) -> Float[np.ndarray, "q 3"]:
 
 
 def look_at_point(c2w: Poses, rounds: int = 30) -> Float[np.ndarray, "3"]:
-    """The point with the least sum of distances to the optical axes (reweighted least squares).
+    """The point with the least sum of distances to the optical axes, by iteratively reweighted least squares.
 
-    A camera that looks elsewhere counts as one camera and does not pull by its distance. Where all
-    axes are parallel there is none: then a point in front of the median camera, as far as the
-    cameras are apart.
+    The sum of distances, not of squares, so that single cameras that look elsewhere have little influence. Parallel
+    axes have no such point. Then it is the point ahead of the median of the camera centres, at the distance from
+    there to the furthest camera.
     """
     centres, d = c2w[:, :, 3], c2w[:, :, 2]
     across = np.eye(3) - d[:, :, None] * d[:, None]
@@ -174,9 +178,9 @@ def look_at_point(c2w: Poses, rounds: int = 30) -> Float[np.ndarray, "3"]:
 
 
 def upright(c2w: Poses) -> Float[np.ndarray, "3 3"]:
-    """World axes of a frame whose z is the mean of the cameras' up, and whose x is nearest the world's x.
+    """The rotation whose columns are the axes of a frame: z is the mean of the cameras' up, x is next to the world's x.
 
-    Cameras that stand every way up have no mean: the axes stay.
+    The identity where the cameras' up directions cancel out.
     """
     up = -c2w[:, :, 1].mean(0)
     if np.linalg.norm(up) < 0.1:
@@ -188,13 +192,13 @@ def upright(c2w: Poses) -> Float[np.ndarray, "3 3"]:
 
 
 def forward_facing(c2w: Poses) -> bool:
-    """Whether cameras look the same way from beside each other (LLFF), and not around something."""
+    """Whether all cameras look in about the same direction (as in LLFF) and not from all around at something."""
     d = c2w[:, :, 2]
     return bool(np.linalg.norm(d.mean(0)) > 0.95)
 
 
-def apply(c2w: Poses, to_world: Float[np.ndarray, "4 4"]) -> Poses:
-    """World camera poses in the normalised frame."""
+def normalize_poses(c2w: Poses, to_world: Float[np.ndarray, "4 4"]) -> Poses:
+    """Camera poses in normalised coordinates, from poses in world coordinates."""
     scale = similarity_scale(to_world)
     rotation = to_world[:3, :3] / scale
     centre = (c2w[:, :, 3] - to_world[:3, 3]) @ rotation / scale
@@ -202,10 +206,13 @@ def apply(c2w: Poses, to_world: Float[np.ndarray, "4 4"]) -> Poses:
 
 
 def read_extension(meta: Mapping[str, Any], file: Path) -> tuple[Float[np.ndarray, "4 4"], str] | None:
-    """``to_world`` and the world's unit from a json's 'isosweep' field (docs/data.md); None without one.
+    """``to_world`` and the world unit from the field 'isosweep' of a json (docs/data.md); None without that field.
+
+    Args:
+        file: the json's path, for errors.
 
     Raises:
-        ValueError: the field is there and holds no similarity.
+        ValueError: the field does not hold a similarity.
     """
     found = meta.get(EXTENSION)
     if found is None:
@@ -224,8 +231,12 @@ def read_extension(meta: Mapping[str, Any], file: Path) -> tuple[Float[np.ndarra
     return matrix, unit
 
 
-def extension_file(folder: Path) -> tuple[Float[np.ndarray, "4 4"], str] | None:
-    """The frame in ``isosweep.json`` of a scene's folder; None where there is no such file."""
+def read_extension_file(folder: Path) -> tuple[Float[np.ndarray, "4 4"], str] | None:
+    """``to_world`` and the world unit from isosweep.json in a scene's folder; None where there is no such file.
+
+    Raises:
+        ValueError: the file is no json or does not hold a similarity.
+    """
     file = folder / f"{EXTENSION}.json"
     if not file.is_file():
         return None

@@ -9,17 +9,17 @@ import torch
 import trimesh
 from PIL import Image
 
-from isosweep.data import blender, neus_layout
-from isosweep.data.neus_layout import has_faces
+from isosweep.data.neus import has_faces
 from isosweep.geometry import from_world, pixel_rays, project, similarity_scale
 from isosweep.types import Scene
+from tests.support.loading import load_scene
 from tests.support.scenes import tiny_blender, tiny_demo, tiny_neus
 
 Matrices = dict[str, np.ndarray]
 
 
 def load(folder: Path, **options) -> Scene:
-    return neus_layout.load("mug", "dtu", path=str(folder), world_unit="mm", **options)
+    return load_scene("dtu", "mug", path=str(folder), world_unit="mm", **options)
 
 
 def matrices(folder: Path) -> Matrices:
@@ -53,7 +53,7 @@ def all_rays(scene: Scene, view: int, world: np.ndarray | None = None) -> tuple[
 
 
 def test_both_layouts_give_the_same_rays_in_both_frames(tmp_path: Path) -> None:
-    a = blender.load("mug", path=str(tiny_blender(tmp_path / "a")))
+    a = load_scene("blender", "mug", path=str(tiny_blender(tmp_path / "a")))
     b = load(tiny_neus(tmp_path / "b"))
     assert b.cameras.pixel_centre == 0.0
     assert np.allclose(b.to_world, tiny_demo().to_world)
@@ -102,7 +102,7 @@ def test_a_scan_trains_on_all_views_and_says_so(tmp_path: Path) -> None:
     held = load(folder, test_every=4)
     assert held.splits == {"train": (1, 2, 3, 5, 6, 7), "val": (), "test": (0, 4)}
     assert held.score_prefix == "nvs"
-    other = neus_layout.load("mug", "bmvs", path=str(folder), n_images=3)
+    other = load_scene("bmvs", "mug", path=str(folder), n_images=3)
     assert (other.dataset, other.world_unit) == ("bmvs", "unit")
     assert other.names == ("000.png", "004.png", "007.png")
 
@@ -292,7 +292,7 @@ def test_the_real_scan(shared_data: Path) -> None:
     """49 photographs of 400x300 in millimetres; the triangulated points fall inside images and masks."""
     if not (shared_data / "dtu_scan24").is_dir():
         pytest.skip(f"no dtu_scan24 in {shared_data}")
-    scene = neus_layout.load("scan24", "dtu", root=str(shared_data), world_unit="mm")
+    scene = load_scene("dtu", "scan24", root=str(shared_data), world_unit="mm")
     assert len(scene.names) == 49
     assert scene.images.hw.unique(dim=0).tolist() == [[300, 400]]
     assert scene.use_masks

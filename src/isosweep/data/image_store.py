@@ -1,7 +1,6 @@
-"""ImageStore: views of any mixture of sizes as bytes, gathered by pixel.
+"""`ImageStore`: the images of all views as bytes. Views may have different sizes; pixels are read one by one.
 
-Axes: N all pixels of all views one after another, C = 3 (colour) or 4 (colour, mask), R pixels of
-a batch, V views.
+Axes: V views, N the pixels of all views in one list, C = 3 (colour) or 4 (colour and mask), R pixels of a batch.
 """
 
 import logging
@@ -21,13 +20,13 @@ from isosweep.data.decode import Source, decode, read_header
 
 log = logging.getLogger(__name__)
 _GIB = 2**30
-_MOVED = 2**27
-"""Bytes that go to a device at once."""
+_COPIED_AT_ONCE = 2**27
+"""Bytes that are copied to a device at a time."""
 
 
 @final
 class ImageStore:
-    """Implements types.Images on one flat uint8 array, in memory, in a file or on a CUDA device."""
+    """Implements `isosweep.types.Images` with one uint8 array [N, C] in memory, in a file or on a CUDA device."""
 
     def __init__(
         self,
@@ -36,7 +35,17 @@ class ImageStore:
         is_alpha: bool,
         file: FilePixels | None = None,
     ) -> None:
-        """``file``: where the pixels lie that ``pixels`` maps; they are then read from it, pixel by pixel."""
+        """Take over the pixels of all views.
+
+        Args:
+            pixels: colour and mask as bytes, view after view, rows of a view one after another.
+            hw: height and width of each view.
+            is_alpha: whether the masks are the images' own alpha channel.
+            file: the file that ``pixels`` is a memory map of; pixels are then read from the file.
+
+        Raises:
+            ValueError: the number of pixels is not that of the views, or a pixel has neither 3 nor 4 bytes.
+        """
         counts = hw.prod(-1)
         if len(pixels) != int(counts.sum()) or pixels.shape[1] not in (3, 4):
             raise ValueError(
@@ -64,7 +73,7 @@ class ImageStore:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of all pixels, mapped ones included."""
+        """Bytes of all pixels, in memory or in the file."""
         return self._pixels.numel()
 
     @property
@@ -73,37 +82,41 @@ class ImageStore:
 
     @property
     def in_file(self) -> bool:
-        """Whether pixels are read from a file whenever they are asked for."""
+        """Whether pixels are read from a file each time."""
         return self._file is not None
 
     def gather(
         self, view: Int[Tensor, " r"], row: Int[Tensor, " r"], col: Int[Tensor, " r"]
     ) -> tuple[Float[Tensor, "r 3"], Float[Tensor, " r"] | None]:
-        """Straight colour and mask in [0, 1] of single pixels, on the device of ``view``."""
-        asked, home = view.device, self._pixels.device
-        view, row, col = view.to(home), row.to(home), col.to(home)
-        if home.type == "cpu":
-            # on CUDA the test would wait for the device at every batch
+        """Straight (not premultiplied) colour and mask in [0, 1] of single pixels, on the device of ``view``.
+
+        Raises:
+            IndexError: a pixel outside its view; not checked on CUDA, where it would wait for the device.
+        """
+        target, store = view.device, self._pixels.device
+        view, row, col = view.to(store), row.to(store), col.to(store)
+        if store.type == "cpu":
             self._check(view, row, col)
-        picked = self._picked(self._places(view, row, col)).to(asked).float() / 255
+        picked = self._picked(self._places(view, row, col)).to(target).float() / 255
         return picked[:, :3], picked[:, 3] if self.has_masks else None
 
     def image(self, view: int) -> tuple[Float[Tensor, "h w 3"], Float[Tensor, "h w"] | None]:
-        """Straight colour and mask in [0, 1] of one view, on the CPU."""
+        """Straight (not premultiplied) colour and mask in [0, 1] of one whole view, on the CPU."""
         h, w = self._hw[view].tolist()
         start = int(self._offsets[view])
         picked = self._span(start, h * w).cpu().float().view(h, w, -1) / 255
         return picked[..., :3], picked[..., 3] if self.has_masks else None
 
-    def room(self, n: int, length: int) -> UInt8[Tensor, "n length c"]:
-        """Memory for pieces."""
+    def empty_pieces(self, n: int, length: int) -> UInt8[Tensor, "n length c"]:
+        """Memory for ``n`` pieces of ``length`` pixels, zeros on the CPU."""
         return torch.zeros(n, length, self._pixels.shape[1], dtype=torch.uint8)
 
     def pieces(
         self, view: Int[Tensor, " n"], row: Int[Tensor, " n"], col: Int[Tensor, " n"], length: int
     ) -> UInt8[Tensor, "n length c"]:
-        """``length`` pixels to the right of each pixel, as bytes on the CPU; where its row ends before, whatever
-        the file has there.
+        """``length`` pixels from each pixel on towards the right, as bytes on the CPU.
+
+        Beyond the end of an image row they are the pixels that follow in the file: the next row's.
 
         Raises:
             ValueError: the pixels are not in a file.
@@ -111,14 +124,18 @@ class ImageStore:
         first = self._places(view, row, col)
         return torch.from_numpy(self._in_file().runs(first.numpy(), length))
 
-    def announce(
+    def prefetch(
         self, view: Int[Tensor, " n"], row: Int[Tensor, " n"], col: Int[Tensor, " n"], length: int
     ) -> None:
-        """Lets the system read what `pieces` will ask for, without waiting for it."""
-        self._in_file().announce(self._places(view, row, col).numpy(), length)
+        """Tell the system which pixels `pieces` will read, so that it reads them in the background.
+
+        Raises:
+            ValueError: the pixels are not in a file.
+        """
+        self._in_file().prefetch(self._places(view, row, col).numpy(), length)
 
     def to(self, device: torch.device | str) -> "ImageStore":
-        """The same images with the bytes on ``device`` if half of what is free there holds them."""
+        """The same images on ``device``; this store where they need more than half of the free memory there."""
         device = torch.device(device)
         if device.type == "cuda":
             free = torch.cuda.mem_get_info(device)[0]
@@ -132,7 +149,7 @@ class ImageStore:
         if device == self._pixels.device:
             return self
         moved = torch.empty_like(self._pixels, device=device)
-        rows = _MOVED // self._pixels.shape[1]
+        rows = _COPIED_AT_ONCE // self._pixels.shape[1]
         for start in range(0, len(moved), rows):
             moved[start : start + rows] = self._span(start, min(rows, len(moved) - start)).to(device)
         return ImageStore(moved, self._hw, self._is_alpha)
@@ -165,15 +182,19 @@ class ImageStore:
 def load_images(
     sources: Sequence[Source], downscale: int = 1, cache: bool = True, memory: float = 1.0
 ) -> ImageStore:
-    """Decodes views once into bytes.
+    """Decode the images and masks of all views.
 
-    Up to ``memory`` GiB they live in memory; more, or images whose distortion is taken out, go into a
-    file in the cache folder (data/cache.py), which later runs open at once and read pixel by pixel.
-    ``cache=False`` always keeps them in memory and undistorts them in every run. Views without a mask or
-    alpha among views that have one count as foreground everywhere.
+    Up to ``memory`` GiB are kept in memory. Larger sets, and images whose distortion is removed, are written to a
+    file in the cache folder (data/cache.py), which later runs open instead of decoding. ``cache=False`` keeps
+    everything in memory and undistorts in every run. Where only some views have a mask or alpha, the others
+    count as foreground everywhere.
+
+    Args:
+        downscale: side of the square of image pixels that becomes one pixel.
+        memory: GiB of pixels above which the cache file is read instead of memory.
 
     Raises:
-        FileNotFoundError, ValueError: see data/decode.py; also where an image is smaller than a box.
+        FileNotFoundError, ValueError: see data/decode.py; also where an image is smaller than ``downscale`` pixels.
         OSError: the cache cannot be written.
     """
     if not sources:
@@ -205,7 +226,7 @@ def load_images(
 
 
 def as_tensor(pixels: UInt8[np.ndarray, "n c"]) -> UInt8[Tensor, "n c"]:
-    """The array's own memory, which may be read-only: nothing here writes to it."""
+    """A tensor that shares the array's memory. It may be read-only, so nothing may write to the tensor."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "The given NumPy array is not writable")
         return torch.from_numpy(pixels)
@@ -224,7 +245,7 @@ def _cached(sources: Sequence[Source], shape: tuple[int, int], downscale: int) -
 
 
 def _decoded(sources: Sequence[Source], with_mask: bool, downscale: int) -> Iterator[np.ndarray]:
-    """Views in order, decoded by a few threads, a few at a time so that memory stays bounded."""
+    """The decoded views in order. Threads decode a few at a time, so that few of them are in memory."""
     workers = _workers()
     with ThreadPoolExecutor(workers) as pool:
         for start in range(0, len(sources), 4 * workers):
