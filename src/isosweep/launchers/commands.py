@@ -84,7 +84,7 @@ def cancel(options: Namespace) -> int:
     ids = sorted({e.job_id for e in entries if e.job_id and e.state in ALIVE})
     done = 0
     if ids:
-        from isosweep.launchers import cluster
+        from isosweep.launchers.slurm import cluster
 
         cluster.cancel(ids)
         print(f"cancelled {len(ids)} SLURM jobs")
@@ -183,7 +183,7 @@ def sync(options: Namespace) -> int:
 
 def cluster_states(ids: Sequence[str]) -> Mapping[str, Any]:
     """States of SLURM jobs; nothing, said on stderr, where no cluster answers here."""
-    from isosweep.launchers import cluster
+    from isosweep.launchers.slurm import cluster
 
     try:
         return cluster.job_states(ids)

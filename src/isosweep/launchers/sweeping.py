@@ -176,9 +176,15 @@ def launch_slurm(
 ) -> list[JobReturn]:
     """Plan, refuse what cannot start, submit the rest; returns at once unless somebody needs the values."""
     from isosweep.app import console
-    from isosweep.launchers.cluster import ClusterError
     from isosweep.launchers.launching import write_plan
-    from isosweep.launchers.slurm import SlurmSettings, preflight, submit, wait_for, with_shell_defaults
+    from isosweep.launchers.slurm.cluster import ClusterError
+    from isosweep.launchers.slurm.launcher import (
+        SlurmSettings,
+        preflight,
+        submit,
+        wait_for,
+        with_shell_defaults,
+    )
 
     console()
     own = SlurmSettings(**{key: _plain(value) for key, value in settings.items() if key != "_target_"})

@@ -12,10 +12,10 @@ import pytest
 import torch
 
 from isosweep.record import Record, find_runs, read_record
-from tests.launchers.conftest import Cluster
+from tests.launchers.slurm.conftest import Cluster
 from tests.support.waiting import until
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 TINY = [
     "debug=tiny", "dataset._target_=tests.support.trouble.load", "backend=torch", "eval.geometry=false",
     "export.mesh=false", "export.video=false", "export.renders=0", "hydra/launcher=slurm",

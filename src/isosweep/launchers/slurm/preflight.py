@@ -8,8 +8,8 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from isosweep.launchers.cluster_calls import ClusterError, ClusterUnreachable, nearest, run, seconds
-from isosweep.launchers.cluster_facts import (
+from isosweep.launchers.slurm.calls import ClusterError, ClusterUnreachable, nearest, run, seconds
+from isosweep.launchers.slurm.facts import (
     Accounting,
     Node,
     accounting_of,

@@ -11,10 +11,10 @@ from typing import Any
 
 import msgspec
 
-from isosweep.launchers import cluster
 from isosweep.launchers.launching import MAIN, settled
 from isosweep.launchers.planning import Planned
-from isosweep.launchers.slurm_job import SlurmRun
+from isosweep.launchers.slurm import cluster
+from isosweep.launchers.slurm.job import SlurmRun
 from isosweep.record.clock import utc_now
 from isosweep.record.launch import Launch, outcome_path, write_launch
 from isosweep.record.outcome import ENVIRONMENT, Outcome, read_outcome

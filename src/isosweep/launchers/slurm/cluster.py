@@ -7,16 +7,16 @@ Forms that print the same in SLURM 20.11 to 25 are used: fixed columns, ``-P`` a
 import itertools
 import re
 
-from isosweep.launchers.cluster_calls import (
+from isosweep.launchers.slurm.calls import (
     ClusterError,
     ClusterUnreachable,
     clean_environment,
     run,
     shell_defaults,
 )
-from isosweep.launchers.cluster_facts import settings
-from isosweep.launchers.cluster_jobs import LIVE, JobState, State, cancel, explain, job_states
-from isosweep.launchers.cluster_preflight import Request, preflight, translate
+from isosweep.launchers.slurm.facts import settings
+from isosweep.launchers.slurm.job_states import LIVE, JobState, State, cancel, explain, job_states
+from isosweep.launchers.slurm.preflight import Request, preflight, translate
 
 __all__ = [
     "LIVE",

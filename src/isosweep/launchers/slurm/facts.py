@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from isosweep.launchers.cluster_calls import ClusterError, run, seconds
+from isosweep.launchers.slurm.calls import ClusterError, run, seconds
 
 _AVAILABLE = frozenset(
     {"idle", "mixed", "allocated", "completing", "planned", "reserved", "blocked"}

@@ -12,14 +12,15 @@ from pathlib import Path
 
 import pytest
 
-from isosweep.launchers import cluster as lab
-from isosweep.launchers.cluster import ClusterError, ClusterUnreachable, JobState, Request
-from isosweep.launchers.cluster_calls import chunks, run, seconds
-from isosweep.launchers.cluster_facts import gres_parts
-from isosweep.launchers.cluster_jobs import expand
-from tests.launchers.conftest import RECORDED, StandIns
+from isosweep.launchers.slurm import cluster as lab
+from isosweep.launchers.slurm.calls import chunks, run, seconds
+from isosweep.launchers.slurm.cluster import ClusterError, ClusterUnreachable, JobState, Request
+from isosweep.launchers.slurm.facts import gres_parts
+from isosweep.launchers.slurm.job_states import expand
+from tests.launchers.slurm.conftest import RECORDED, StandIns
 
-SOURCES = sorted(Path(lab.__file__).parent.glob("cluster*.py"))
+ASKING = ("calls", "cluster", "facts", "job_states", "preflight")
+SOURCES = [Path(lab.__file__).with_name(f"{name}.py") for name in ASKING]
 SACCT_OFF = "Slurm accounting storage is disabled"
 NO_CONTROLLER = "slurm_load_jobs error: Unable to contact slurm controller (connect failure)"
 
@@ -35,7 +36,7 @@ def test_only_the_standard_library_and_each_other_are_imported(path):
         if isinstance(node, ast.Import):
             roots |= {alias.name.split(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            assert not (node.module or "").startswith("isosweep") or ".cluster" in (node.module or "")
+            assert not (node.module or "").startswith("isosweep") or ".launchers.slurm" in (node.module or "")
             roots.add((node.module or "").split(".")[0])
     assert roots - {"isosweep"} <= sys.stdlib_module_names
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from isosweep.launchers.cluster_calls import ClusterError, chunks, run, seconds
+from isosweep.launchers.slurm.calls import ClusterError, chunks, run, seconds
 
 State = Literal[
     "pending",
