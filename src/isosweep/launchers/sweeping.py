@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from hydra._internal.utils import get_args_parser
 from hydra.core.utils import JobReturn, JobStatus
@@ -17,21 +17,27 @@ from isosweep.config_check import ConfigError
 from isosweep.config_errors import explain
 from isosweep.launchers.jobs import EmptySweep, expand, read_jobs
 from isosweep.launchers.planning import Planned, plan, sweep_name
+from isosweep.launchers.settings import LocalSettings, SlurmSettings
 from isosweep.record.outcome import GOOD, Outcome
+
+if TYPE_CHECKING:
+    from hydra_plugins.isosweep_plugins import GridSweeper
 
 on_jobs: Callable[[HydraContext, DictConfig, str, list[list[str]]], None] | None = None
 """Takes a sweep's jobs instead of its launcher: ``runs.py plan`` looks at them and starts nothing."""
 
 _OWN = ("hydra/launcher", "hydra.launcher", "hydra/sweeper", "hydra.sweeper", "hydra.mode", "hydra.sweep.")
 
+Settings = TypeVar("Settings", LocalSettings, SlurmSettings)
+
 
 class SweepFailed(Reported):
     """Some runs of a sweep did not end well; the table is on stderr."""
 
 
-def sweep(sweeper: Any, arguments: Sequence[str]) -> Sequence[JobReturn]:
+def sweep(sweeper: "GridSweeper", arguments: Sequence[str]) -> Sequence[JobReturn]:
     """Expand, name and launch; raises SweepFailed after the last run where one did not end well."""
-    config: DictConfig = sweeper.config
+    config = sweeper.config
     params = _plain(sweeper.params) or {}
     try:
         if sweeper.jobs is not None:
@@ -163,8 +169,9 @@ def launch_local(
     refuse_errors(planned)
     folder, _ = write_plan(name, Path(config.run.root), planned, list(config.hydra.overrides.hydra), "local")
     other_sweeper(config)
-    values = {key: _plain(value) for key, value in settings.items()}
-    outcomes = launch_here(name, folder, planned, extra=passed_on(config), **values)
+    outcomes = launch_here(
+        name, folder, planned, extra=passed_on(config), settings=_typed(LocalSettings, settings)
+    )
     return [job_return(p, outcomes.get(p.number)) for p in planned]
 
 
@@ -179,7 +186,6 @@ def launch_slurm(
     from isosweep.launchers.launching import write_plan
     from isosweep.launchers.slurm.cluster import ClusterError
     from isosweep.launchers.slurm.launcher import (
-        SlurmSettings,
         preflight,
         submit,
         wait_for,
@@ -187,8 +193,7 @@ def launch_slurm(
     )
 
     console()
-    own = SlurmSettings(**{key: _plain(value) for key, value in settings.items() if key != "_target_"})
-    own = with_shell_defaults(own)
+    own = with_shell_defaults(_typed(SlurmSettings, settings))
     name = name_of(config, job_overrides)
     planned = planned_jobs(context, config, named(job_overrides, name), node_device(config))
     refuse_errors(planned)
@@ -219,6 +224,11 @@ def job_return(planned: Planned, outcome: Outcome | None) -> JobReturn:
     text = "not started" if outcome is None else f"{outcome.status}: {cause}"
     result.return_value = RuntimeError(text)
     return result
+
+
+def _typed(kind: type[Settings], given: Mapping[str, Any]) -> Settings:
+    """Hydra's values as the launcher's own settings."""
+    return kind(**{key: _plain(value) for key, value in given.items()})
 
 
 def _plain(value: Any) -> Any:

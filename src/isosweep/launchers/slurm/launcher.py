@@ -5,7 +5,7 @@ import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import msgspec
 
 from isosweep.launchers.launching import MAIN, settled
 from isosweep.launchers.planning import Planned
+from isosweep.launchers.settings import SlurmSettings
 from isosweep.launchers.slurm import cluster
 from isosweep.launchers.slurm.job import SlurmRun
 from isosweep.record.clock import utc_now
@@ -24,31 +25,6 @@ log = logging.getLogger("isosweep")
 
 POLL_S = 10.0
 ENDED = ("finished", "failed", "cancelled", "preempted", "timeout", "node_fail", "oom")
-
-
-@dataclass(frozen=True)
-class SlurmSettings:
-    """The launcher's config node; names are submitit's where it has them."""
-
-    partition: str | None = None
-    account: str | None = None
-    qos: str | None = None
-    constraint: str | None = None
-    exclude: str | None = None
-    gres: str | None = None
-    timeout_min: int = 240
-    cpus_per_task: int = 4
-    gpus_per_node: int = 1
-    mem_gb: float | None = None
-    array_parallelism: int = 256
-    signal_delay_s: int = 120
-    max_num_timeout: int = 100
-    setup: list[str] = field(default_factory=list)
-    python: str | None = None
-    srun_args: list[str] = field(default_factory=list)
-    additional_parameters: dict[str, Any] = field(default_factory=dict)
-    name: str | None = None
-    wait: bool = False
 
 
 def preflight(settings: SlurmSettings, jobs: int) -> None:
