@@ -15,11 +15,11 @@ import pytest
 from isosweep.launchers.slurm import cluster as lab
 from isosweep.launchers.slurm.calls import chunks, run, seconds
 from isosweep.launchers.slurm.cluster import ClusterError, ClusterUnreachable, JobState, Request
-from isosweep.launchers.slurm.facts import gres_parts
+from isosweep.launchers.slurm.limits import gres_parts
 from isosweep.launchers.slurm.job_states import expand
 from tests.launchers.slurm.conftest import RECORDED, StandIns
 
-ASKING = ("calls", "cluster", "facts", "job_states", "preflight")
+ASKING = ("calls", "cluster", "job_states", "limits", "preflight")
 SOURCES = [Path(lab.__file__).with_name(f"{name}.py") for name in ASKING]
 SACCT_OFF = "Slurm accounting storage is disabled"
 NO_CONTROLLER = "slurm_load_jobs error: Unable to contact slurm controller (connect failure)"

@@ -14,8 +14,8 @@ from isosweep.launchers.slurm.calls import (
     run,
     shell_defaults,
 )
-from isosweep.launchers.slurm.facts import settings
 from isosweep.launchers.slurm.job_states import LIVE, JobState, State, cancel, explain, job_states
+from isosweep.launchers.slurm.limits import settings
 from isosweep.launchers.slurm.preflight import Request, preflight, translate
 
 __all__ = [

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from isosweep.launchers.slurm.calls import ClusterError, ClusterUnreachable, nearest, run, seconds
-from isosweep.launchers.slurm.facts import (
+from isosweep.launchers.slurm.limits import (
     Accounting,
     Node,
     accounting_of,
