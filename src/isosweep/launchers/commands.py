@@ -10,10 +10,11 @@ import sys
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from isosweep.launchers import tables
 from isosweep.launchers.entries import ALIVE, DONE, Entry, gather
+from isosweep.launchers.slurm.calls import ClusterError
+from isosweep.launchers.slurm.job_states import JobState, cancel_jobs, job_states
 from isosweep.record import Lock, LockHeld
 from isosweep.record.files import atomic_write_text
 from isosweep.record.launch import (
@@ -84,9 +85,7 @@ def cancel(options: Namespace) -> int:
     ids = sorted({e.job_id for e in entries if e.job_id and e.state in ALIVE})
     done = 0
     if ids:
-        from isosweep.launchers.slurm import cluster
-
-        cluster.cancel(ids)
+        cancel_jobs(ids)
         print(f"cancelled {len(ids)} SLURM jobs")
         done += len(ids)
     for folder in launch_folders(sweeps_root(options.root), sweep):
@@ -181,13 +180,11 @@ def sync(options: Namespace) -> int:
     return 1 if bad else 0
 
 
-def cluster_states(ids: Sequence[str]) -> Mapping[str, Any]:
+def cluster_states(ids: Sequence[str]) -> Mapping[str, JobState]:
     """States of SLURM jobs; nothing, said on stderr, where no cluster answers here."""
-    from isosweep.launchers.slurm import cluster
-
     try:
-        return cluster.job_states(ids)
-    except cluster.ClusterError as error:
+        return job_states(ids)
+    except ClusterError as error:
         print(
             f"warning: {error}; states of {len(ids)} SLURM jobs are what their records say", file=sys.stderr
         )

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from isosweep.launchers.slurm.job_states import JobState, State, explain
 from isosweep.record.launch import (
     Job,
     Launch,
@@ -67,7 +68,7 @@ class Listing:
 
 
 def gather(
-    root: Path, sweep: str | None, cluster: Callable[[Sequence[str]], Mapping[str, Any]] | None = None
+    root: Path, sweep: str | None, cluster: Callable[[Sequence[str]], Mapping[str, JobState]] | None = None
 ) -> Listing:
     """All runs below ``root`` (with ``sweep``: its jobs and its runs), in the order they were planned.
 
@@ -209,7 +210,7 @@ def _cause(outcome: Outcome) -> str:
     return f"{outcome.error.type}: {(outcome.error.message.splitlines() or [''])[0]}"
 
 
-_FROM_CLUSTER = {
+_FROM_CLUSTER: Mapping[State, str] = {
     "pending": "pending",
     "running": "running",
     "completing": "running",
@@ -223,7 +224,7 @@ _FROM_CLUSTER = {
 
 
 def _with_cluster(
-    entries: Iterable[Entry], cluster: Callable[[Sequence[str]], Mapping[str, Any]] | None
+    entries: Iterable[Entry], cluster: Callable[[Sequence[str]], Mapping[str, JobState]] | None
 ) -> list[Entry]:
     """The same where SLURM knows better: a job that waits, was cancelled, or died before it could write."""
     found = list(entries)
@@ -234,13 +235,14 @@ def _with_cluster(
     return [_joined(e, states.get(e.job_id or "")) for e in found]
 
 
-def _joined(entry: Entry, seen: Any) -> Entry:
+def _joined(entry: Entry, seen: JobState | None) -> Entry:
     if seen is None or entry.state in ("finished", "failed", "oom"):
         return entry
     state = _FROM_CLUSTER.get(seen.state)
     if state is None or (state == "running" and entry.state == "running"):
         return entry
-    why = f"SLURM job {entry.job_id}: {seen.state}{f' ({seen.reason})' if seen.reason else ''}"
+    reason = explain(seen.reason) or seen.reason
+    why = f"SLURM job {entry.job_id}: {seen.state}{f' ({reason})' if reason else ''}"
     if state == "failed" and entry.row is not None and entry.state in ("preempted", "timeout"):
         return entry  # it saved and ended in order; SLURM only sees its exit code
     return replace(entry, state=state, cause=why if state != "running" else "")

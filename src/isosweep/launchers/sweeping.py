@@ -184,13 +184,8 @@ def launch_slurm(
     """Plan, refuse what cannot start, submit the rest; returns at once unless somebody needs the values."""
     from isosweep.app import console
     from isosweep.launchers.launching import write_plan
-    from isosweep.launchers.slurm.cluster import ClusterError
-    from isosweep.launchers.slurm.launcher import (
-        preflight,
-        submit,
-        wait_for,
-        with_shell_defaults,
-    )
+    from isosweep.launchers.slurm.calls import ClusterError
+    from isosweep.launchers.slurm.launcher import checked, submit, wait_for, with_shell_defaults
 
     console()
     own = with_shell_defaults(_typed(SlurmSettings, settings))
@@ -198,18 +193,25 @@ def launch_slurm(
     planned = planned_jobs(context, config, named(job_overrides, name), node_device(config))
     refuse_errors(planned)
     try:
-        preflight(own, sum(p.starts for p in planned))
+        own = checked(own, sum(p.starts for p in planned))
     except ClusterError as error:
-        print(f"error: {error}; nothing was submitted", file=sys.stderr, flush=True)
-        raise Reported(str(error)) from error
+        raise _reported(f"nothing was submitted: {error}") from error
     folder, launch = write_plan(
         name, Path(config.run.root), planned, list(config.hydra.overrides.hydra), "slurm"
     )
-    ids = submit(name, folder, launch, planned, own, passed_on(config))
+    try:
+        ids = submit(name, folder, launch, planned, own, passed_on(config))
+    except ClusterError as error:
+        raise _reported(str(error)) from error
     if not (own.wait or other_sweeper(config)):
         return [JobReturn(overrides=p.overrides) for p in planned]
     outcomes = wait_for(folder, planned, ids)
     return [job_return(p, outcomes.get(p.number)) for p in planned]
+
+
+def _reported(text: str) -> Reported:
+    print(f"error: {text}", file=sys.stderr, flush=True)
+    return Reported(text)
 
 
 def job_return(planned: Planned, outcome: Outcome | None) -> JobReturn:

@@ -3,6 +3,7 @@
 import contextlib
 import difflib
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -114,6 +115,25 @@ def run(command: Sequence[str], timeout_s: float = 30.0, tolerate: Sequence[str]
     raise ClusterError(message, words)
 
 
+def require_cluster(timeout_s: float = 10.0) -> None:
+    """Return if there is a cluster that answers.
+
+    Raises:
+        ClusterError: SLURM's commands are not on PATH.
+        ClusterUnreachable: they are, but the controller does not answer within ``timeout_s`` seconds.
+    """
+    for command in ("sbatch", "squeue", "scontrol"):
+        run([command, "--version"], timeout_s)
+    answer = run(["scontrol", "ping"], timeout_s, tolerate=["DOWN"])
+    if not re.search(r"\bUP\b", answer):
+        said = answer.splitlines()[0] if answer.strip() else "nothing"
+        raise ClusterUnreachable(
+            f"no SLURM controller answers; 'scontrol ping' said: {said}. Wait and try again, ask the cluster's "
+            "administrators, or use hydra/launcher=local.",
+            answer,
+        )
+
+
 def _short(command: Sequence[str]) -> str:
     line = " ".join(command)
     return line if len(line) <= 80 else f"{line[:77]}..."
@@ -134,11 +154,11 @@ def chunks(ids: Iterable[str], size: int = _CHUNK) -> Iterator[list[str]]:
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """``"did you mean 'a'? There are: a, b"``, or only what there is."""
+    """``"did you mean 'a'? There are: a, b"``, or ``"there are: a, b"`` where none is near."""
     names = sorted(set(known))
     near = difflib.get_close_matches(word, names, n=1, cutoff=0.5)
-    hint = f"did you mean {near[0]!r}? " if near else ""
-    return f"{hint}There are: {', '.join(names) or 'none'}"
+    there = ", ".join(names) or "none"
+    return f"did you mean {near[0]!r}? There are: {there}" if near else f"there are: {there}"
 
 
 def seconds(text: str) -> int | None:

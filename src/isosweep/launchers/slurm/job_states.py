@@ -268,7 +268,7 @@ def expand(text: str) -> list[str]:
     return [f"{match[1]}_{task}" for task in tasks]
 
 
-def cancel(ids: Sequence[str]) -> None:
+def cancel_jobs(ids: Sequence[str]) -> None:
     """Cancel ``ids``; those that have ended already are fine. ``"123"`` of an array means all its tasks.
 
     Raises:

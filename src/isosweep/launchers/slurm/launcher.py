@@ -1,5 +1,6 @@
 """``hydra/launcher=slurm``: job arrays through submitit, detached, with the records as the truth."""
 
+import itertools
 import logging
 import os
 import time
@@ -7,43 +8,55 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 import msgspec
 
 from isosweep.launchers.launching import MAIN, settled
 from isosweep.launchers.planning import Planned
 from isosweep.launchers.settings import SlurmSettings
-from isosweep.launchers.slurm import cluster
+from isosweep.launchers.slurm.calls import (
+    ClusterError,
+    ClusterUnreachable,
+    clean_environment,
+    require_cluster,
+    shell_defaults,
+)
 from isosweep.launchers.slurm.job import SlurmRun
+from isosweep.launchers.slurm.job_states import JobState, State, job_states
+from isosweep.launchers.slurm.limits import max_array_size, slurm_conf
+from isosweep.launchers.slurm.preflight import gpus_per_node, memory_mb, preflight
+from isosweep.launchers.slurm.refusals import understand
 from isosweep.record.clock import utc_now
 from isosweep.record.launch import Launch, outcome_path, write_launch
-from isosweep.record.outcome import ENVIRONMENT, Outcome, read_outcome
+from isosweep.record.outcome import ENVIRONMENT, JobStatus, Outcome, read_outcome
 from isosweep.record.schema import ErrorRecord
 
 log = logging.getLogger("isosweep")
 
+T = TypeVar("T")
 POLL_S = 10.0
-ENDED = ("finished", "failed", "cancelled", "preempted", "timeout", "node_fail", "oom")
+MAX_TASKS = 1000
+"""Of one array, also where the cluster takes more: a refused array then costs little."""
+_STATUS: Mapping[State, JobStatus] = {
+    "finished": "failed",  # it ended without writing an outcome
+    "failed": "failed",
+    "node_fail": "failed",
+    "cancelled": "cancelled",
+    "preempted": "preempted",
+    "timeout": "timeout",
+    "oom": "oom",
+}
+"""How SLURM says that a job has ended -> the status of a run that said nothing itself."""
 
 
-def preflight(settings: SlurmSettings, jobs: int) -> None:
-    """Ask the cluster whether such jobs can ever start, before anything is written; ClusterError where not."""
-    cluster.require()
-    request = cluster.Request(
-        partition=settings.partition,
-        account=settings.account,
-        qos=settings.qos,
-        timeout_min=settings.timeout_min,
-        cpus_per_task=settings.cpus_per_task,
-        gpus_per_node=settings.gpus_per_node or None,
-        gres=settings.gres,
-        mem_gb=settings.mem_gb,
-        nodes=1,
-        constraint=settings.constraint,
-    )
-    for warning in cluster.preflight(request, jobs):
+def checked(settings: SlurmSettings, jobs: int) -> SlurmSettings:
+    """The settings as the cluster can give them, asked before anything is written; ClusterError where it cannot."""
+    require_cluster()
+    settings, warnings = preflight(settings, jobs)
+    for warning in warnings:
         log.warning("%s", warning)
+    return settings
 
 
 def submit(
@@ -54,8 +67,13 @@ def submit(
     settings: SlurmSettings,
     extra: Sequence[str],
 ) -> dict[int, str]:
-    """Submit what is left of a plan as job arrays; job number -> SLURM id. launch.json gets the ids."""
+    """Submit what is left of a plan as job arrays; job number -> SLURM id. launch.json gets the ids.
+
+    Raises:
+        ClusterError: SLURM refused an array; those before it are submitted.
+    """
     import submitit
+    from submitit.core.utils import FailedJobError
 
     started: dict[int, str] = {}
     todo = []
@@ -72,17 +90,22 @@ def submit(
             folder=jobs_folder, max_num_timeout=settings.max_num_timeout, python=settings.python
         )
         executor.update_parameters(**_parameters(sweep, settings))
-        for part in cluster.split(len(todo), min(cluster.max_array_size(), 1000)):
-            some = [todo[i] for i in part]
-            with executor.batch():
-                jobs = [executor.submit(_run(one, folder, extra, launch, settings)) for one in some]
-            ids = {one.number: job.job_id for one, job in zip(some, jobs, strict=True)}
+        for array in split(todo, min(max_array_size(slurm_conf()), MAX_TASKS)):
+            try:
+                with executor.batch():
+                    jobs = [executor.submit(_run(one, folder, extra, launch, settings)) for one in array]
+            except FailedJobError as error:
+                raise ClusterError(
+                    f"{len(started)} of {len(todo)} runs are submitted, the others are not: {understand(str(error))} "
+                    f"They are submitted by: python scripts/runs.py retry {sweep}"
+                ) from error
+            ids = {one.number: job.job_id for one, job in zip(array, jobs, strict=True)}
             started |= ids
             launch = _with_ids(launch, ids)
             write_launch(folder, launch)
             first, last = jobs[0].job_id, jobs[-1].job_id
             log.info(
-                "submitted %d runs as SLURM %s%s", len(some), first, f" to {last}" if len(jobs) > 1 else ""
+                "submitted %d runs as SLURM %s%s", len(array), first, f" to {last}" if len(jobs) > 1 else ""
             )
     done = len(planned) - len(todo)
     log.info(
@@ -99,14 +122,21 @@ def submit(
     return started
 
 
+def split(jobs: Sequence[T], size: int) -> list[Sequence[T]]:
+    """The jobs in arrays of at most ``size``, of nearly equal length: 5 by 2 are 1, 2 and 2."""
+    parts = -(-len(jobs) // size)
+    ends = [len(jobs) * i // parts for i in range(parts + 1)] if parts else []
+    return [jobs[a:b] for a, b in itertools.pairwise(ends)]
+
+
 def wait_for(folder: Path, planned: Sequence[Planned], ids: Mapping[int, str]) -> dict[int, Outcome]:
     """Outcomes of all jobs once the last has ended; a requeued job counts as one that still runs."""
     open_ones = dict(ids)
     found = {p.number: o for p in planned if (o := settled(p)) is not None}
     while open_ones:
         try:
-            states = cluster.job_states(sorted(set(open_ones.values())))
-        except cluster.ClusterUnreachable as error:
+            states = job_states(sorted(set(open_ones.values())))
+        except ClusterUnreachable as error:
             log.warning("%s; asking again in %g s", error, POLL_S)
             time.sleep(POLL_S)
             continue
@@ -116,7 +146,7 @@ def wait_for(folder: Path, planned: Sequence[Planned], ids: Mapping[int, str]) -
             resting = outcome is not None and outcome.status in ("preempted", "timeout")
             if outcome is not None and outcome.ended is not None and not resting:
                 found[number] = outcome
-            elif state is not None and state.state in ENDED:
+            elif state is not None and state.state in _STATUS:
                 found[number] = _ended_without_a_word(job, state)
             else:
                 continue
@@ -126,35 +156,34 @@ def wait_for(folder: Path, planned: Sequence[Planned], ids: Mapping[int, str]) -
     return found
 
 
-def _ended_without_a_word(job: str, state: "cluster.JobState") -> Outcome:
-    status = {"oom": "oom", "cancelled": "cancelled", "preempted": "preempted", "timeout": "timeout"}
+def _ended_without_a_word(job: str, state: JobState) -> Outcome:
     text = f"SLURM job {job} ended as {state.state}{f' ({state.reason})' if state.reason else ''}"
     error = ErrorRecord(type="SlurmJob", message=text, traceback="")
-    return Outcome(status=status.get(state.state, "failed"), error=error, ended=utc_now(), job=job)  # pyright: ignore[reportArgumentType]
+    return Outcome(status=_STATUS[state.state], error=error, ended=utc_now(), job=job)
 
 
 def with_shell_defaults(settings: SlurmSettings) -> SlurmSettings:
     """The same with account, partition and QOS from SBATCH_* variables where the config names none."""
-    defaults = cluster.shell_defaults(os.environ)
+    defaults = shell_defaults(os.environ)
     return replace(settings, **{k: v for k, v in defaults.items() if getattr(settings, k) is None})
 
 
-def _parameters(sweep: str, settings: SlurmSettings) -> dict[str, Any]:
-    """submitit's parameters; those that were left out stay the cluster's own."""
-    asked: dict[str, Any] = {
+def _parameters(sweep: str, settings: SlurmSettings) -> dict[str, object]:
+    """submitit's parameters; a setting that is left out stays the cluster's own."""
+    optional: dict[str, object] = {
         "partition": settings.partition,
         "account": settings.account,
         "qos": settings.qos,
         "constraint": settings.constraint,
         "exclude": settings.exclude,
         "gres": settings.gres,
-        "gpus_per_node": settings.gpus_per_node or None,
+        "gpus_per_node": gpus_per_node(settings),
+        "mem": None if settings.mem_gb is None else f"{memory_mb(settings)}MB",
         "setup": settings.setup or None,
         "srun_args": settings.srun_args or None,
     }
-    if settings.mem_gb is not None:
-        asked["mem"] = f"{int(settings.mem_gb * 1024)}MB"
-    fixed: dict[str, Any] = {
+    given = {name: value for name, value in optional.items() if value is not None}
+    return given | {
         "job_name": settings.name or sweep,
         "time": settings.timeout_min,
         "nodes": 1,
@@ -166,7 +195,6 @@ def _parameters(sweep: str, settings: SlurmSettings) -> dict[str, Any]:
         # preemption in REQUEUE mode and node failures bring a job back only where it allows that
         "additional_parameters": {"requeue": True, **settings.additional_parameters},
     }
-    return {name: value for name, value in asked.items() if value is not None} | fixed
 
 
 def _run(
@@ -192,7 +220,7 @@ def _outside_of_jobs() -> Iterator[None]:
     """The environment without that of a surrounding job: sbatch would take its sizes for the new ones."""
     before = dict(os.environ)
     os.environ.clear()
-    os.environ.update(cluster.clean_environment(before))
+    os.environ.update(clean_environment(before))
     try:
         yield
     finally:

@@ -1,14 +1,14 @@
-"""A cluster's partitions, nodes and accounts, read from the lines its own commands print."""
+"""What a cluster's partitions, nodes and accounts allow a job, read from the lines its own commands print."""
 
 import os
 import pwd
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from isosweep.launchers.slurm.calls import ClusterError, run, seconds
 
-_AVAILABLE = frozenset(
+_TAKES_JOBS = frozenset(
     {"idle", "mixed", "allocated", "completing", "planned", "reserved", "blocked"}
     | {"powered_down", "powering_up", "powering_down", "power_down"}
 )
@@ -17,69 +17,145 @@ _NUMBER = re.compile(r"(\d+(?:\.\d+)?)([KMGTkmgt]?)\+?")
 
 @dataclass(frozen=True)
 class Node:
-    """One node as sinfo lists it."""
+    """What one node gives to a job of one partition."""
 
     name: str
     cpus: int
     memory_mb: int
     gres: tuple[tuple[str, str, int], ...]  # name, type or "", count
-    state: str
     features: frozenset[str]
-    why: str
+    state: str  # sinfo's word, in lower case
+    reason: str  # why it takes no jobs, where an administrator has said so
 
-    def has(self, name: str, kind: str) -> int:
+    def count(self, name: str, kind: str) -> int:
         """How many of the resource it has, of any type where ``kind`` is empty."""
-        return sum(count for n, k, count in self.gres if n == name and kind in ("", k))
+        return sum(n for resource, k, n in self.gres if resource == name and kind in ("", k))
 
     @property
-    def available(self) -> bool:
+    def takes_jobs(self) -> bool:
         # sinfo's suffixes: * does not answer, $ in maintenance; the others concern power and reboots
-        return self.state.rstrip("~#!%@^-+") in _AVAILABLE
+        return self.state.rstrip("~#!%@^-+") in _TAKES_JOBS
 
 
 @dataclass(frozen=True)
-class Accounting:
-    """What accounting says about this user, where the cluster enforces it; empty where it cannot tell."""
+class Partition:
+    """One partition with its nodes. Empty ``accounts`` or ``qos`` admit all; ``max_time_s`` None has no limit."""
+
+    name: str
+    state: str = "UP"
+    default: bool = False
+    hidden: bool = False
+    max_time_s: int | None = None
+    accounts: frozenset[str] = frozenset()
+    refused_accounts: frozenset[str] = frozenset()
+    qos: frozenset[str] = frozenset()
+    refused_qos: frozenset[str] = frozenset()
+    nodes: tuple[Node, ...] = ()
+
+
+@dataclass(frozen=True)
+class Rights:
+    """What accounting allows this user; empty where the cluster does not enforce it or accounting is silent."""
 
     account: str = ""
-    accounts: frozenset[str] = frozenset()
     qos: str = ""
-    allowed_qos: frozenset[str] = frozenset()
-    every_qos: frozenset[str] = frozenset()
-    lifts_partition_limit: bool | None = False  # None: cannot tell
-    max_wall_s: int | None = None
-    max_submit: tuple[int, str] | None = None
+    accounts: frozenset[str] = frozenset()
+    account_qos: frozenset[str] = frozenset()
+    """What ``account`` may use."""
+    cluster_qos: frozenset[str] = frozenset()
+    lifts_partition_time: bool | None = False
+    """Whether ``qos`` may run longer than the partition's limit; None where accounting did not say."""
+    max_time_s: int | None = None
+    max_jobs: int | None = None
+    """In the queue at once."""
+
+    @property
+    def knows_account(self) -> bool:
+        return not self.accounts or self.account in self.accounts
+
+    @property
+    def knows_qos(self) -> bool:
+        return not self.cluster_qos or not self.qos or self.qos in self.cluster_qos
+
+    @property
+    def whose(self) -> str:
+        return f"account {self.account!r} with QOS {self.qos or 'default'!r}"
 
 
-def settings() -> dict[str, str]:
+def slurm_conf() -> dict[str, str]:
     """The cluster's slurm.conf as the controller runs it (``scontrol show config``)."""
     pairs = (line.split("=", 1) for line in run(["scontrol", "show", "config"]).splitlines() if "=" in line)
     return {key.strip(): value.strip() for key, value in pairs}
 
 
-def read_partitions() -> dict[str, dict[str, str]]:
-    """The fields of ``scontrol show partition`` by partition, hidden ones included."""
+def max_array_size(conf: Mapping[str, str]) -> int:
+    """How many tasks one job array may have: MaxArraySize, or max_array_tasks of SchedulerParameters.
+
+    Raises:
+        ClusterError: job arrays are switched off.
+    """
+    size = int(conf.get("MaxArraySize", "1001"))
+    if limit := re.search(r"max_array_tasks=(\d+)", conf.get("SchedulerParameters", "")):
+        size = min(size, int(limit[1]))
+    if size < 1:
+        raise ClusterError(
+            "job arrays are switched off on this cluster (MaxArraySize=0): use hydra/launcher=local inside one job."
+        )
+    return size
+
+
+def partitions() -> dict[str, Partition]:
+    """All partitions by name, hidden ones included. A partition's own limits a node are part of its nodes."""
     text = run(["scontrol", "-a", "-o", "show", "partition"], tolerate=["No partitions"])
     rows = [dict(re.findall(r"(\w+)=(\S*)", line)) for line in text.splitlines()]
-    return {row["PartitionName"]: row for row in rows if "PartitionName" in row}
+    nodes = _nodes()
+    return {
+        row["PartitionName"]: Partition(
+            name=row["PartitionName"],
+            state=row.get("State", "UP"),
+            default=row.get("Default") == "YES",
+            hidden=row.get("Hidden") == "YES",
+            max_time_s=seconds(row.get("MaxTime", "")),
+            accounts=_names(row.get("AllowAccounts", "ALL")),
+            refused_accounts=_names(row.get("DenyAccounts", "")),
+            qos=_names(row.get("AllowQos", "ALL")),
+            refused_qos=_names(row.get("DenyQos", "")),
+            nodes=tuple(_capped(node, row) for node in nodes.get(row["PartitionName"], ())),
+        )
+        for row in rows
+        if "PartitionName" in row
+    }
 
 
-def nodes_by_partition() -> dict[str, list[Node]]:
+def _names(text: str) -> frozenset[str]:
+    return frozenset() if text in ("ALL", "(null)", "") else frozenset(text.split(","))
+
+
+def _capped(node: Node, row: Mapping[str, str]) -> Node:
+    cpus, memory = row.get("MaxCPUsPerNode", ""), row.get("MaxMemPerNode", "")
+    return replace(
+        node,
+        cpus=min(node.cpus, int(cpus)) if cpus.isdigit() else node.cpus,
+        memory_mb=min(node.memory_mb, int(memory)) if memory.isdigit() else node.memory_mb,
+    )
+
+
+def _nodes() -> dict[str, list[Node]]:
     """All nodes by partition. sinfo takes no -p beside -a, which hidden partitions need."""
     found: dict[str, list[Node]] = {}
     for line in run(["sinfo", "-a", "-h", "-N", "-o", "%N|%R|%c|%m|%G|%T|%f|%E"]).splitlines():
-        cells = line.split("|", 7)
+        cells = line.split("|", 7)  # the reason comes last: it may contain the separator
         if len(cells) < 8:
             continue
-        name, partition, cpus, memory, gres, state, features, why = cells
+        name, partition, cpus, memory, gres, state, features, reason = cells
         node = Node(
-            name,
-            _number(cpus),
-            _number(memory),
-            tuple(gres_parts(gres)),
-            state.lower(),
-            frozenset(features.split(",")),
-            "" if why == "none" else why,
+            name=name,
+            cpus=_number(cpus),
+            memory_mb=_number(memory),
+            gres=tuple(gres_parts(gres)),
+            features=frozenset(features.split(",")) - {"(null)"},
+            state=state.lower(),
+            reason="" if reason == "none" else reason,
         )
         found.setdefault(partition, []).append(node)
     return found
@@ -103,40 +179,43 @@ def _number(text: str) -> int:
     return int(float(match[1]) * 1024 ** " KMGT".index(match[2].upper() or " ")) if match else 0
 
 
-def accounting_of(account: str | None, qos: str | None, config: Mapping[str, str]) -> Accounting:
-    """What binds this user with ``account`` and ``qos`` (None: the user's defaults)."""
-    enforced = config.get("AccountingStorageEnforce", "none")
+def rights(account: str | None, qos: str | None, conf: Mapping[str, str]) -> Rights:
+    """What this user may do with ``account`` and ``qos``; None stands for the user's own defaults.
+
+    Args:
+        conf: the cluster's ``slurm_conf``.
+    """
+    enforced = conf.get("AccountingStorageEnforce", "none")
     if enforced in ("none", "(null)", ""):
-        return Accounting()
+        return Rights()
     user = pwd.getpwuid(os.getuid()).pw_name
-    cluster = config.get("ClusterName", "")
+    columns = ["defaultaccount", "account", "qos", "defaultqos", "maxwall", "maxsubmitjobs"]
     try:
-        rows = _table("assoc", ["account", "qos", "defaultqos", "maxsubmitjobs", "maxwall"], user, cluster)
-        qos_rows = _table("qos", ["name", "flags", "maxwall", "maxsubmitjobsperuser"])
-        default = _table("user", ["defaultaccount"], user)
+        mine = _table(
+            ["user", user, "withassoc", *([f"cluster={c}"] if (c := conf.get("ClusterName")) else [])],
+            columns,
+        )
+        every_qos = _table(["qos"], ["name", "flags", "maxwall", "maxsubmitjobsperuser"])
     except ClusterError:
-        return Accounting(lifts_partition_limit=None if qos else False)
-    account = (account or "").lower() or (default[0][0] if default else "")
-    mine = [row for row in rows if row[0] == account]
-    qos = (qos or "").lower() or next((row[2] for row in mine if row[2]), "")
-    rules = next((row for row in qos_rows if row[0] == qos), ["", "", "", ""])
-    walls = [s for s in [seconds(rules[2]), *(seconds(row[4]) for row in mine)] if s is not None]
-    limits = [(int(row[3]), f"account {account}") for row in mine if row[3].isdigit()]
-    limits += [(int(rules[3]), f"QOS {qos}")] if rules[3].isdigit() else []
-    return Accounting(
+        return Rights(lifts_partition_time=None if qos else False)
+    account = (account or "").lower() or next((row[0] for row in mine), "")
+    of_account = [row for row in mine if row[1] == account]
+    qos = (qos or "").lower() or next((row[3] for row in of_account if row[3]), "")
+    rules = next((row for row in every_qos if row[0] == qos), ["", "", "", ""])
+    times = [t for t in map(seconds, [rules[2], *(row[4] for row in of_account)]) if t is not None]
+    counts = [int(n) for n in [rules[3], *(row[5] for row in of_account)] if n.isdigit()]
+    return Rights(
         account=account,
-        accounts=frozenset(row[0] for row in rows),
         qos=qos,
-        allowed_qos=frozenset(q.lstrip("+") for row in mine for q in row[1].split(",") if q),
-        every_qos=frozenset(row[0] for row in qos_rows),
-        lifts_partition_limit="PartitionTimeLimit" in rules[1],
-        max_wall_s=min(walls, default=None) if "limits" in enforced or "safe" in enforced else None,
-        max_submit=min(limits, default=None),
+        accounts=frozenset(row[1] for row in mine),
+        account_qos=frozenset(q.lstrip("+") for row in of_account for q in row[2].split(",") if q),
+        cluster_qos=frozenset(row[0] for row in every_qos),
+        lifts_partition_time="PartitionTimeLimit" in rules[1],
+        max_time_s=min(times, default=None) if "limits" in enforced or "safe" in enforced else None,
+        max_jobs=min(counts, default=None),
     )
 
 
-def _table(what: str, columns: Sequence[str], user: str = "", cluster: str = "") -> list[list[str]]:
-    where = [f"user={user}"] if user else []
-    where += [f"cluster={cluster}"] if cluster else []
-    text = run(["sacctmgr", "-n", "-P", "show", what, *where, f"format={','.join(columns)}"], timeout_s=15.0)
+def _table(what: Sequence[str], columns: Sequence[str]) -> list[list[str]]:
+    text = run(["sacctmgr", "-n", "-P", "show", *what, f"format={','.join(columns)}"], timeout_s=15.0)
     return [cells for line in text.splitlines() if len(cells := line.split("|")) == len(columns)]

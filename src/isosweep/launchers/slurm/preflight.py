@@ -1,301 +1,328 @@
-"""Would this cluster ever run such a job? Asked before a thousand of them are submitted.
+"""Would this cluster ever start such a job? Asked before anything is submitted; all problems are told at once.
 
-SLURM accepts many jobs that can never start (a time limit above the partition's, an account the partition does not
-take) and refuses others in words that do not say what is wrong ("Requested node configuration is not available").
+``sbatch --test-only`` decides what it can. It is not enough by itself, as seen on SLURM 22.05.8 with SLURM's defaults:
+
+- It accepts jobs that then wait for ever: a time limit above the partition's MaxTime or the QOS' MaxWall, memory above
+  the partition's MaxMemPerNode, an account or a QOS that the partition does not admit.
+- "Requested node configuration is not available" stands for too many CPUs, too much memory and too many GPUs alike,
+  and also for a job that fits while its nodes are drained or down. ``sbatch`` itself takes the last: it starts once
+  they return.
+- It names one problem of several, and never the limit.
+
+So partitions, nodes and accounts are read as well (``limits.py``): for what is in the first line, and, once SLURM has
+refused a job, for the reason. Of a job that SLURM accepts, CPUs, GPUs and features are not compared with anything.
 """
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
-from isosweep.launchers.slurm.calls import ClusterError, ClusterUnreachable, nearest, run, seconds
+from isosweep.launchers.settings import SlurmSettings
+from isosweep.launchers.slurm.calls import ClusterError, ClusterUnreachable, nearest, run
 from isosweep.launchers.slurm.limits import (
-    Accounting,
     Node,
-    accounting_of,
+    Partition,
+    Rights,
     gres_parts,
-    nodes_by_partition,
-    read_partitions,
-    settings,
+    max_array_size,
+    partitions,
+    rights,
+    slurm_conf,
 )
-
-# SLURM's words -> what they mean here
-_MEANINGS = {
-    "Requested node configuration is not available": "no node of this partition has all of what a job asks for",
-    "Invalid account or account/partition combination": "the account does not exist, is not yours, or may not use "
-    "this partition: set account= to one of 'sacctmgr show assoc user=$USER format=account'",
-    "Invalid qos specification": "the QOS does not exist or is not allowed for your account: set qos= to one of "
-    "'sacctmgr show assoc user=$USER format=account,qos'",
-    "Invalid partition name specified": "there is no such partition: 'sinfo -s' lists them",
-    "Invalid feature specification": "no node has this constraint: 'sinfo -o \"%N %f\"' lists the features",
-    "Invalid generic resource (gres) specification": "the cluster does not know this gres: "
-    "'sinfo -o \"%N %G\"' lists them",
-    "Required partition not available": "the partition takes no jobs now: choose another one",
-    "Job violates accounting/QOS policy": "a limit of your account or QOS forbids it: ask for less, or wait until "
-    "fewer of your jobs are queued",
-    "Requested time limit is invalid": "the time limit is above what the partition or QOS allows: lower timeout_min",
-    "User's group not permitted to use this partition": "your user group may not use this partition: choose another",
-    "No partition specified or system default partition": "the cluster has no default partition: set partition=",
-    "Memory required by task is not available": "no node has this much memory: lower mem_gb",
-    "Invalid wckey": "the cluster wants a valid wckey",
-}
-# What the cluster would say of a possible job while nodes are missing: no reason to refuse it.
-_PERHAPS_LATER = (
-    "Requested node configuration is not available",
-    "Required node not available",
-    "Requested nodes are busy",
-)
+from isosweep.launchers.slurm.refusals import NO_NODE, NODES_AWAY, Refusal, understand
 
 
 @dataclass(frozen=True)
-class Request:
-    """What one job asks for, in the launcher's words; None leaves it to the cluster's defaults.
+class Problem:
+    """What the cluster cannot give. ``setting`` is a field of SlurmSettings, '' where several are at fault together.
 
-    ``gpus_per_node`` is a number or ``type:number``; ``gres`` is sbatch's (``gpu:a100:2,shard:1``); ``mem_gb`` are
-    GiB a node; ``timeout_min`` minutes; ``partition`` may name several, separated by commas.
+    ``lower_to`` is set where the setting is still the launcher's default: the most that the cluster gives.
     """
 
-    partition: str | None = None
-    account: str | None = None
-    qos: str | None = None
-    timeout_min: int | None = None
-    cpus_per_task: int | None = None
-    gpus_per_node: int | str | None = None
-    gres: str | None = None
-    mem_gb: float | None = None
-    nodes: int | None = None
-    constraint: str | None = None
+    setting: str
+    finding: str
+    advice: str
+    lower_to: int | None = None
 
-    def options(self) -> list[str]:
-        """The same for sbatch's command line."""
-        memory = None if self.mem_gb is None else f"{round(self.mem_gb * 1024)}M"
-        named = {
-            "partition": self.partition,
-            "account": self.account,
-            "qos": self.qos,
-            "time": self.timeout_min,
-            "cpus-per-task": self.cpus_per_task,
-            "gpus-per-node": self.gpus_per_node,
-            "gres": self.gres,
-            "mem": memory,
-            "nodes": self.nodes,
-            "constraint": self.constraint,
-        }
-        return [f"--{name}={value}" for name, value in named.items() if value is not None]
+    def __str__(self) -> str:
+        return f"{self.finding}; {self.advice}."
 
 
-def preflight(request: Request, jobs: int) -> list[str]:
-    """Warnings about ``jobs`` jobs like ``request``; an error where they can never run.
+def preflight(settings: SlurmSettings, jobs: int) -> tuple[SlurmSettings, list[str]]:
+    """The settings as the cluster can give them, and warnings; an error where such jobs can never start.
+
+    A time limit or a number of CPUs that is still the launcher's default is lowered to what the cluster gives.
 
     Raises:
-        ClusterError: unknown or closed partition, unknown account or QOS (where accounting can tell), more than any
-            node has, a time limit that would keep them pending for ever, or what ``sbatch --test-only`` refuses.
+        ClusterError: everything that keeps such jobs from ever starting, with the cluster's limits.
         ClusterUnreachable: the cluster does not answer now.
     """
-    config = settings()
-    partitions = read_partitions()
-    chosen = _chosen(request, partitions)
-    accounting = accounting_of(request.account, request.qos, config)
-    _check_names(request, accounting)
-    nodes = nodes_by_partition()
-    warnings: list[str] = []
-    objections: dict[str, str] = {}
-    fitting: dict[str, Node] = {}
-    for name in chosen:
-        try:
-            warnings += _check_partition(request, name, partitions, accounting)
-            fitting |= {n.name: n for n in _check_nodes(request, name, nodes.get(name, []))}
-        except ClusterError as error:
-            objections[name] = str(error)
-    if len(objections) == len(chosen):
-        raise ClusterError(" ".join(objections.values()))
-    warnings += [f"{text} (The other partitions remain.)" for text in objections.values()]
-    waiting = _unavailable(request, list(fitting.values()))
-    warnings += waiting
-    warnings += _too_many(jobs, config, accounting)
-    warnings += _test_only(request, bool(waiting))
-    return warnings
-
-
-def _chosen(request: Request, partitions: Mapping[str, Mapping[str, str]]) -> list[str]:
-    if request.partition is None:
-        default = [name for name, row in partitions.items() if row.get("Default") == "YES"]
-        if not default:
-            raise ClusterError(
-                f"this cluster has no default partition: set partition=. {nearest('', partitions)}."
-            )
-        return default
-    names = [name for name in request.partition.split(",") if name]
-    for name in names or [""]:
-        if name not in partitions:
-            raise ClusterError(f"no partition {name!r} on this cluster; {nearest(name, partitions)}.")
-    return names
-
-
-def _wanted(request: Request) -> list[tuple[str, str, int]]:
-    gpus = [] if request.gpus_per_node in (None, 0) else list(gres_parts(f"gpu:{request.gpus_per_node}"))
-    return [*gpus, *gres_parts(request.gres or "")]
-
-
-def _check_names(request: Request, accounting: Accounting) -> None:
-    # A user without any account is either privileged or refused by --test-only: nothing to compare with.
-    if request.account and accounting.accounts and accounting.account not in accounting.accounts:
-        raise ClusterError(
-            f"account {request.account!r} is not one of yours; {nearest(request.account, accounting.accounts)}."
-        )
-    if not request.qos or not accounting.every_qos:
-        return
-    if accounting.qos not in accounting.every_qos:
-        known = accounting.allowed_qos or accounting.every_qos
-        raise ClusterError(f"no QOS {request.qos!r} on this cluster; {nearest(request.qos, known)}.")
-    if accounting.allowed_qos and accounting.qos not in accounting.allowed_qos:
-        raise ClusterError(
-            f"account {accounting.account!r} may not use QOS {request.qos!r}; "
-            f"{nearest(request.qos, accounting.allowed_qos)}."
-        )
-
-
-def _check_partition(
-    request: Request, name: str, partitions: Mapping[str, Mapping[str, str]], accounting: Accounting
-) -> list[str]:
-    """Warnings; an error where the partition never starts such a job."""
-    row = partitions[name]
-    state = row.get("State", "UP")
-    if state != "UP":
-        up = sorted(n for n, r in partitions.items() if r.get("State") == "UP" and r.get("Hidden") != "YES")
-        raise ClusterError(
-            f"partition {name!r} is {state}: it starts no jobs. Up are: {', '.join(up) or 'none'}."
-        )
-    asked = None if request.timeout_min is None else 60 * request.timeout_min
-    longest = seconds(row.get("MaxTime", ""))
-    lifted = accounting.lifts_partition_limit
-    warnings = []
-    if asked and longest is not None and asked > longest and not lifted:
-        text = (
-            f"timeout_min={request.timeout_min} is above the {longest // 60} minutes of partition {name!r} "
-            f"(MaxTime={row['MaxTime']}): such jobs pend for ever as PartitionTimeLimit"
-        )
-        if lifted is not None:
-            raise ClusterError(f"{text}. Set timeout_min={longest // 60} or less, or take another partition.")
-        warnings.append(f"{text}, unless QOS {request.qos!r} lifts that limit: accounting did not answer.")
-    if asked and accounting.max_wall_s is not None and asked > accounting.max_wall_s:
-        limit = accounting.max_wall_s // 60
-        raise ClusterError(
-            f"timeout_min={request.timeout_min} is above the {limit} minutes a job of account "
-            f"{accounting.account!r} with QOS {accounting.qos or 'default'!r} may run: set timeout_min={limit} or less."
-        )
-    most = row.get("MaxNodes", "UNLIMITED")
-    if request.nodes and most.isdigit() and request.nodes > int(most):
-        raise ClusterError(f"nodes={request.nodes} is above the {most} a job may have in partition {name!r}.")
-    for kind, who in (("Accounts", accounting.account), ("Qos", accounting.qos)):
-        allowed, denied = row.get(f"Allow{kind}", "ALL"), row.get(f"Deny{kind}", "(null)")
-        if who and allowed != "ALL" and who not in allowed.split(","):
-            raise ClusterError(
-                f"partition {name!r} does not take {'account' if kind == 'Accounts' else 'QOS'} {who!r}; "
-                f"it takes: {', '.join(allowed.split(','))}."
-            )
-        if who and who in denied.split(","):
-            raise ClusterError(f"partition {name!r} refuses {who!r}: take another account, qos or partition.")
-    return warnings
-
-
-def _check_nodes(request: Request, name: str, nodes: Sequence[Node]) -> list[Node]:
-    """The nodes on which a job fits, whether they are up or not."""
-    where = f"partition {name!r}"
-    if not nodes:
-        raise ClusterError(f"{where} has no nodes: take another partition.")
-    fit = list(nodes)
-    features = frozenset[str]().union(*(n.features for n in nodes)) - {"(null)"}
-    # Expressions of features (a&b, [x*2]) are left to --test-only.
-    if request.constraint and re.fullmatch(r"[\w.+-]+", request.constraint):
-        if request.constraint not in features:
-            raise ClusterError(
-                f"no node of {where} has the feature {request.constraint!r}; {nearest(request.constraint, features)}."
-            )
-        fit = [n for n in nodes if request.constraint in n.features]
-    memory_mb = 0 if request.mem_gb is None else round(request.mem_gb * 1024)
-    asks = [
-        (f"{count} x {':'.join(filter(None, (r, kind)))}", r, kind, count)
-        for r, kind, count in _wanted(request)
-    ]
-    for text, resource, kind, count in asks:
-        most = max(fit, key=lambda n: n.has(resource, kind))
-        if most.has(resource, kind) < count:
-            there = sorted({f"{c} x {':'.join(filter(None, (r, k)))}" for n in fit for r, k, c in n.gres})
-            raise ClusterError(
-                f"no node of {where} has {text}: its largest, {most.name}, has {most.has(resource, kind)}. "
-                f"Its nodes have: {', '.join(there) or 'no GPUs or other resources of this kind'}."
-            )
-    for text, ask, of in (
-        (f"{request.cpus_per_task} CPUs", request.cpus_per_task or 0, lambda n: n.cpus),
-        (f"{memory_mb / 1024:g} GiB of memory", memory_mb, lambda n: n.memory_mb),
-    ):
-        most = max(fit, key=of)
-        if of(most) < ask:
-            has = f"{most.cpus} CPUs and {most.memory_mb / 1024:.1f} GiB"
-            raise ClusterError(f"no node of {where} has {text}: its largest, {most.name}, has {has}.")
-    together = [text for text, *_ in asks]
-    together += [f"{request.cpus_per_task} CPUs"] if request.cpus_per_task else []
-    together += [f"{memory_mb / 1024:g} GiB"] if memory_mb else []
-    together += [f"the feature {request.constraint}"] if request.constraint else []
-    fit = [
-        n
-        for n in fit
-        if n.cpus >= (request.cpus_per_task or 0)
-        and n.memory_mb >= memory_mb
-        and all(n.has(resource, kind) >= count for _, resource, kind, count in asks)
-    ]
-    if len(fit) < (request.nodes or 1):
-        found = f"{len(fit)} nodes have" if fit else "no single node has"
-        raise ClusterError(
-            f"{where}: {found} {', '.join(together) or 'that'}; a job asks for {request.nodes or 1}."
-        )
-    return fit
-
-
-def _unavailable(request: Request, fitting: Sequence[Node]) -> list[str]:
-    up = sum(n.available for n in fitting)
-    if up >= (request.nodes or 1):
-        return []
-    shown = [f"{n.name} {n.state}{f' ({n.why})' if n.why else ''}" for n in fitting if not n.available]
-    more = f" and {len(shown) - 4} more" if len(shown) > 4 else ""
-    return [
-        f"{up} of the {len(fitting)} nodes that fit can take a job right now ({'; '.join(shown[:4])}{more}): "
-        "the jobs wait until more return."
-    ]
-
-
-def _too_many(jobs: int, config: Mapping[str, str], accounting: Accounting) -> list[str]:
-    warnings = []
-    if accounting.max_submit and accounting.max_submit[0] < jobs:
-        limit, whose = accounting.max_submit
+    conf, offered = slurm_conf(), partitions()
+    mine = rights(settings.account, settings.qos, conf)
+    refusal, warnings = _ask_slurm(settings, min(jobs, max_array_size(conf)))
+    chosen, problems = _choose(settings, offered)
+    problems += _wrong_names(settings, mine)
+    chosen, more = _admitting(chosen, mine)
+    problems += more
+    if (problem := _time(settings, chosen, mine)) and mine.lifts_partition_time is None:
         warnings.append(
-            f"{jobs} jobs, and {whose} may have {limit} in the queue at once (MaxSubmitJobs): SLURM refuses the "
-            "rest; submit them in parts, or pack several runs into a job."
+            f"{problem.finding}, unless QOS {settings.qos!r} lifts it: accounting did not answer."
         )
-    most = config.get("MaxJobCount", "")
+    elif problem:
+        problems.append(problem)
+    problems += _nodes(settings, chosen, offered, refused=refusal is not None)
+    if refusal is not None and not any(p.setting in refusal.settings for p in problems):
+        away = _nodes_away(settings, chosen) if any(w in refusal.words for w in NODES_AWAY) else None
+        if away is not None:
+            warnings.append(away)
+        else:
+            problems.append(_in_slurms_words(refusal, settings, chosen, mine, jobs))
+    if refused := [p for p in problems if p.lower_to is None]:
+        raise ClusterError(_as_text(refused), refusal.words if refusal else "")
+    if problems:
+        lines = [f"{p.finding}: lowered to {p.setting}={p.lower_to}" for p in problems]
+        lowered, more = preflight(replace(settings, **{p.setting: p.lower_to for p in problems}), jobs)
+        return lowered, lines + more
+    most = conf.get("MaxJobCount", "")
     if most.isdigit() and jobs > int(most):
         warnings.append(
-            f"{jobs} jobs, and the whole cluster keeps {most} at once (MaxJobCount): submit them in parts."
+            f"{jobs} jobs, and the cluster keeps {most} at once (MaxJobCount): sweep fewer at a time."
         )
-    return warnings
+    return settings, warnings
 
 
-def _test_only(request: Request, nodes_missing: bool) -> list[str]:
-    """The cluster's own last word. It names limits that nothing else shows, and nothing is submitted."""
+def sbatch_options(settings: SlurmSettings) -> list[str]:
+    """What a job asks for, on sbatch's command line."""
+    named: dict[str, object] = {
+        "partition": settings.partition,
+        "account": settings.account,
+        "qos": settings.qos,
+        "constraint": settings.constraint,
+        "exclude": settings.exclude,
+        "gres": settings.gres,
+        "time": settings.timeout_min,
+        "cpus-per-task": settings.cpus_per_task,
+        "gpus-per-node": gpus_per_node(settings),
+        "mem": None if settings.mem_gb is None else f"{memory_mb(settings)}M",
+    }
+    options = [f"--{name}={value}" for name, value in named.items() if value is not None]
+    for key, value in settings.additional_parameters.items():
+        name = f"--{key.replace('_', '-')}"
+        options.append(name if value is True else f"{name}={value}")
+    return options
+
+
+def _ask_slurm(settings: SlurmSettings, tasks: int) -> tuple[Refusal | None, list[str]]:
+    """SLURM's refusal of an array of such jobs, None where it would take them; a warning where it does not answer."""
+    array = [f"--array=0-{tasks - 1}"] if tasks else []
     try:
-        run(["sbatch", "--test-only", "--output=/dev/null", *request.options(), "--wrap=true"])
+        run(["sbatch", "--test-only", "--output=/dev/null", *sbatch_options(settings), *array, "--wrap=true"])
     except ClusterUnreachable as error:
-        return [f"the cluster did not confirm that it would take such a job: {error}"]
+        return None, [f"the cluster did not confirm that it would take such a job: {error}"]
     except ClusterError as error:
-        if not nodes_missing or not any(part in error.words for part in _PERHAPS_LATER):
-            raise ClusterError(translate(error.words) or str(error), error.words) from error
-    return []
+        return understand(error.words or str(error)), []
+    return None, []
 
 
-def translate(words: str) -> str | None:
-    """What sbatch's ``words`` mean, followed by the words themselves; None where they are none."""
-    if not words:
+def _choose(
+    settings: SlurmSettings, offered: Mapping[str, Partition]
+) -> tuple[list[Partition], list[Problem]]:
+    """The partitions in which a job may start, and what is wrong with their names.
+
+    Where no name is right these are all partitions: what none of them has is a problem as well.
+    """
+    up = [p for p in offered.values() if p.state == "UP" and not p.hidden]
+    if settings.partition is None:
+        if default := [p for p in offered.values() if p.default]:
+            return default, []
+        finding = "this cluster has no default partition: set partition="
+        return up, [Problem("partition", finding, nearest("", (p.name for p in up)))]
+    names = [name for name in settings.partition.split(",") if name] or [""]
+    named = [offered[name] for name in names if name in offered]
+    problems = [
+        Problem("partition", f"no partition {name!r} on this cluster", nearest(name, offered))
+        for name in names
+        if name not in offered
+    ]
+    if named and all(p.state != "UP" for p in named):
+        advice = f"up are: {', '.join(sorted(p.name for p in up)) or 'none'}"
+        problems += [
+            Problem("partition", f"partition {p.name!r} is {p.state}: it starts no jobs", advice)
+            for p in named
+        ]
+    return [p for p in named if p.state == "UP"] or named or up, problems
+
+
+def _wrong_names(settings: SlurmSettings, mine: Rights) -> list[Problem]:
+    """An account that is not this user's; a QOS that does not exist or that the account may not use."""
+    problems: list[Problem] = []
+    # a user without any account is privileged, or refused by SLURM: there is nothing to compare with
+    if settings.account and not mine.knows_account:
+        finding = f"account {settings.account!r} is not one of yours"
+        problems.append(Problem("account", finding, nearest(settings.account, mine.accounts)))
+    known = mine.account_qos or mine.cluster_qos
+    if settings.qos and not mine.knows_qos:
+        finding = f"there is no QOS {settings.qos!r} on this cluster"
+        problems.append(Problem("qos", finding, nearest(settings.qos, known)))
+    elif settings.qos and known and mine.qos not in known:
+        finding = f"account {mine.account!r} may not use QOS {settings.qos!r}"
+        problems.append(Problem("qos", finding, nearest(settings.qos, known)))
+    return problems
+
+
+def _admitting(chosen: Sequence[Partition], mine: Rights) -> tuple[list[Partition], list[Problem]]:
+    """The partitions that admit the account and the QOS; all of them, with the reasons, where none does."""
+    problems: list[Problem] = []
+    admitting: list[Partition] = []
+    for one in chosen:
+        found = []
+        for setting, name, admitted, refused in (
+            ("account", mine.account if mine.knows_account else "", one.accounts, one.refused_accounts),
+            ("qos", mine.qos if mine.knows_qos else "", one.qos, one.refused_qos),
+        ):
+            if name and ((admitted and name not in admitted) or name in refused):
+                finding = f"partition {one.name!r} does not admit {setting} {name!r}"
+                admits = ", ".join(sorted(admitted)) or f"all but {', '.join(sorted(refused))}"
+                found.append(Problem(setting, finding, f"it admits: {admits}"))
+        problems += found
+        if not found:
+            admitting.append(one)
+    return (admitting, []) if admitting else (list(chosen), problems)
+
+
+def _time(settings: SlurmSettings, chosen: Sequence[Partition], mine: Rights) -> Problem | None:
+    """The time limit, where a job would wait for ever with it."""
+    limits: list[tuple[int, str]] = []
+    known = [p.max_time_s for p in chosen if p.max_time_s is not None]
+    if known and len(known) == len(chosen) and mine.lifts_partition_time is not True:
+        limits.append((max(known) // 60, f"{_among(chosen)} (MaxTime)"))
+    if mine.max_time_s is not None:
+        limits.append((mine.max_time_s // 60, f"{mine.whose} (MaxWall)"))
+    most, whose = min(limits, default=(settings.timeout_min, ""))
+    if settings.timeout_min <= most:
         return None
-    known = (text for part, text in _MEANINGS.items() if part in words)
-    return f"{next(known, 'the cluster refuses such a job')}. SLURM's words: {words}"
+    finding = f"timeout_min={settings.timeout_min} is above the {most} minutes of {whose}"
+    advice = f"such a job waits for ever: set timeout_min={most} or less, or take another partition or QOS"
+    return Problem("timeout_min", finding, advice, most if _is_default(settings, "timeout_min") else None)
+
+
+def _nodes(
+    settings: SlurmSettings, chosen: Sequence[Partition], offered: Mapping[str, Partition], *, refused: bool
+) -> list[Problem]:
+    """What no node of the chosen partitions has: memory, and of a job that SLURM has ``refused`` all the rest."""
+    nodes = [node for partition in chosen for node in partition.nodes]
+    if not nodes:
+        return [Problem("partition", f"{_among(chosen)} has no nodes", "take another partition")]
+    problems: list[Problem] = []
+
+    def compare(
+        setting: str, text: str, need: int, amount: Callable[[Node], int], unit: str, in_unit: int = 1
+    ) -> None:
+        largest = max(nodes, key=amount)
+        most = amount(largest)
+        if most >= need:
+            return
+        finding = f"{setting}={text}: no node of {_among(chosen)} has that"
+        advice = f"the largest, {largest.name}, has {round(most / in_unit, 1):g} {unit}"
+        others = [
+            p.name
+            for p in offered.values()
+            if p not in chosen
+            and p.state == "UP"
+            and not p.hidden
+            and any(amount(n) >= need for n in p.nodes)
+        ]
+        advice += f"; partitions that have it: {', '.join(sorted(others))}" if others else ": ask for less"
+        lower_to = most if setting == "cpus_per_task" and _is_default(settings, setting) else None
+        problems.append(Problem(setting, finding, advice, lower_to))
+
+    compare("mem_gb", f"{settings.mem_gb}", memory_mb(settings), lambda n: n.memory_mb, "GiB", 1024)
+    if not refused:
+        return problems
+    compare("cpus_per_task", f"{settings.cpus_per_task}", settings.cpus_per_task, lambda n: n.cpus, "CPUs")
+    for setting, (name, kind, count) in _resources(settings):
+        resource = f"{name}:{kind}" if kind else name
+        text, unit = (
+            (f"{count}", "GPUs") if setting == "gpus_per_node" else (f"{resource}:{count}", f"x {resource}")
+        )
+        compare(setting, text, count, lambda n, name=name, kind=kind: n.count(name, kind), unit)
+    features = frozenset[str]().union(*(n.features for n in nodes))
+    if (wanted := _plain_feature(settings)) and wanted not in features:
+        finding = f"constraint={wanted}: no node of {_among(chosen)} has this feature"
+        problems.append(Problem("constraint", finding, nearest(wanted, features)))
+    return problems
+
+
+def _nodes_away(settings: SlurmSettings, chosen: Sequence[Partition]) -> str | None:
+    """A warning where nodes have all that a job asks for and none of them takes jobs now."""
+    fitting = {node.name: node for p in chosen for node in p.nodes if _fits(settings, node)}
+    if not fitting or any(node.takes_jobs for node in fitting.values()):
+        return None
+    shown = [f"{n.name} {n.state}{f' ({n.reason})' if n.reason else ''}" for n in fitting.values()]
+    more = f" and {len(shown) - 4} more" if len(shown) > 4 else ""
+    return (
+        f"no node that fits takes jobs now ({'; '.join(shown[:4])}{more}): the jobs wait until one returns."
+    )
+
+
+def _in_slurms_words(
+    refusal: Refusal, settings: SlurmSettings, chosen: Sequence[Partition], mine: Rights, jobs: int
+) -> Problem:
+    """A refusal that no single setting explains."""
+    finding = refusal.meaning
+    if NO_NODE in refusal.words:
+        finding = f"no single node of {_among(chosen)} gives all of {' '.join(sbatch_options(settings))}"
+    elif "MaxSubmitJob" in refusal.words and mine.max_jobs is not None:
+        most = f"{mine.whose} may have {mine.max_jobs} in the queue at once"
+        finding = f"{jobs} jobs, and {most}: sweep fewer at a time"
+    return Problem("", finding, f"SLURM's words: {refusal.words}")
+
+
+def _as_text(problems: Sequence[Problem]) -> str:
+    if len(problems) == 1:
+        return str(problems[0])
+    return "\n  ".join([f"such jobs can never start here, for {len(problems)} reasons:", *map(str, problems)])
+
+
+def _fits(settings: SlurmSettings, node: Node) -> bool:
+    """Whether the node has all that a job asks for, in use or not."""
+    feature = _plain_feature(settings)
+    return (
+        node.cpus >= settings.cpus_per_task
+        and node.memory_mb >= memory_mb(settings)
+        and (feature is None or feature in node.features)
+        and all(node.count(name, kind) >= count for _, (name, kind, count) in _resources(settings))
+    )
+
+
+def _plain_feature(settings: SlurmSettings) -> str | None:
+    """The one feature that ``constraint`` names; None without one, and for a&b or [x*2], which SLURM judges."""
+    wanted = settings.constraint or ""
+    return wanted if re.fullmatch(r"[\w.+-]+", wanted) else None
+
+
+def _resources(settings: SlurmSettings) -> list[tuple[str, tuple[str, str, int]]]:
+    """Each GPU or other resource that a job asks for, with the setting that says so."""
+    gpus = gpus_per_node(settings)
+    plain = [("gpus_per_node", ("gpu", "", gpus))] if gpus else []
+    return [*plain, *(("gres", part) for part in gres_parts(settings.gres or ""))]
+
+
+def gpus_per_node(settings: SlurmSettings) -> int | None:
+    """None where no GPU is wanted, and where ``gres`` names GPUs: SLURM refuses a typed and an untyped request."""
+    typed = any(name == "gpu" for name, _, _ in gres_parts(settings.gres or ""))
+    return None if typed else settings.gpus_per_node or None
+
+
+def memory_mb(settings: SlurmSettings) -> int:
+    """Of ``mem_gb``; 0 where it is left to the cluster."""
+    return 0 if settings.mem_gb is None else round(settings.mem_gb * 1024)
+
+
+def _is_default(settings: SlurmSettings, name: str) -> bool:
+    return getattr(settings, name) == getattr(SlurmSettings, name)
+
+
+def _among(chosen: Sequence[Partition]) -> str:
+    names = ", ".join(repr(p.name) for p in chosen)
+    return f"partition {names}" if len(chosen) == 1 else f"the {len(chosen)} partitions {names}"
