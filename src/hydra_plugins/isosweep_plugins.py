@@ -51,7 +51,7 @@ class GridSweeper(Sweeper):
         )
 
     def sweep(self, arguments: list[str]) -> Any:
-        from isosweep.launchers.sweeping import sweep
+        from isosweep.launchers.hydra_sweeps import sweep
 
         return sweep(self, arguments)
 
@@ -66,7 +66,7 @@ class LocalLauncher(Launcher):
         self.context, self.config = hydra_context, config
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        from isosweep.launchers.sweeping import launch_local
+        from isosweep.launchers.hydra_sweeps import launch_local
 
         return launch_local(self.context, self.config, job_overrides, self.settings)
 
@@ -81,7 +81,7 @@ class SlurmLauncher(Launcher):
         self.context, self.config = hydra_context, config
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        from isosweep.launchers.sweeping import launch_slurm
+        from isosweep.launchers.hydra_sweeps import launch_slurm
 
         return launch_slurm(self.context, self.config, job_overrides, self.settings)
 

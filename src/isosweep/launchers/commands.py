@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from isosweep.launchers import tables
-from isosweep.launchers.entries import ALIVE, DONE, Entry, gather
+from isosweep.launchers.run_states import ALIVE, DONE, Entry, gather
 from isosweep.launchers.slurm.calls import ClusterError
 from isosweep.launchers.slurm.job_states import JobState, cancel_jobs, job_states
 from isosweep.record import Lock, LockHeld

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from isosweep.launchers.deaths import last_lines
+from isosweep.launchers.exit_causes import last_lines
 from isosweep.launchers.pool import Started, Task
 from isosweep.record.outcome import GOOD, Outcome
 

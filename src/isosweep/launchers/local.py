@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from isosweep.launchers.display import Lines, LiveTable, failure_table
-from isosweep.launchers.launching import settled, single_run, title
+from isosweep.launchers.launch_folder import settled, single_run, title
 from isosweep.launchers.machine import visible_gpus
 from isosweep.launchers.planning import Planned
 from isosweep.launchers.pool import Pool, Task

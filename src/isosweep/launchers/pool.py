@@ -13,7 +13,7 @@ from types import FrameType
 from typing import Any, Protocol, runtime_checkable
 
 from isosweep.interrupts import PARENT
-from isosweep.launchers.deaths import cause_of_death, out_of_memory_kills
+from isosweep.launchers.exit_causes import cause_of_death, out_of_memory_kills
 from isosweep.launchers.slots import Slot
 from isosweep.record.abandoned import close_abandoned
 from isosweep.record.outcome import ENVIRONMENT, GOOD, Outcome, read_outcome

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
-from isosweep.launchers.entries import Entry
 from isosweep.launchers.estimates import human
+from isosweep.launchers.run_states import Entry
 
 if TYPE_CHECKING:
     from isosweep.launchers.planning import (

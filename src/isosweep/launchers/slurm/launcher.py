@@ -12,7 +12,7 @@ from typing import TypeVar
 
 import msgspec
 
-from isosweep.launchers.launching import MAIN, settled
+from isosweep.launchers.launch_folder import MAIN, settled
 from isosweep.launchers.planning import Planned
 from isosweep.launchers.settings import SlurmSettings
 from isosweep.launchers.slurm.calls import (

@@ -160,7 +160,7 @@ def launch_local(
 ) -> list[JobReturn]:
     """Plan, refuse what cannot start, run the rest in slots."""
     from isosweep.app import console
-    from isosweep.launchers.launching import write_plan
+    from isosweep.launchers.launch_folder import write_plan
     from isosweep.launchers.local import launch_here
 
     console()
@@ -183,7 +183,7 @@ def launch_slurm(
 ) -> list[JobReturn]:
     """Plan, refuse what cannot start, submit the rest; returns at once unless somebody needs the values."""
     from isosweep.app import console
-    from isosweep.launchers.launching import write_plan
+    from isosweep.launchers.launch_folder import write_plan
     from isosweep.launchers.slurm.calls import ClusterError
     from isosweep.launchers.slurm.launcher import checked, submit, wait_for, with_shell_defaults
 

@@ -10,10 +10,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from isosweep.launchers.entries import gather
 from isosweep.launchers.estimates import human, wall_clock
 from isosweep.launchers.jobs import EmptySweep, expand
 from isosweep.launchers.planning import sweep_name
+from isosweep.launchers.run_states import gather
 from isosweep.record import Record, ScoreRecord, Times
 from isosweep.record.launch import Job, Launch, new_launch_folder, outcome_path, sweeps_root, write_launch
 from isosweep.record.lock import LOCK_FILE, this_process
