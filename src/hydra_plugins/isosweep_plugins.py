@@ -1,6 +1,6 @@
-"""What Hydra finds of isosweep: it takes plugins from this namespace only. The work is in isosweep.launchers.
+"""isosweep's plugins for Hydra, which finds plugins in this namespace only. The work is done in isosweep.launchers.
 
-Hydra imports this file at every start, so it imports nothing that is heavy.
+Hydra imports this file at every start, so it imports nothing heavy.
 """
 
 from collections.abc import Sequence
@@ -57,7 +57,7 @@ class GridSweeper(Sweeper):
 
 
 class LocalLauncher(Launcher):
-    """A process a run, in slots of this machine."""
+    """Runs every job in a process of its own, in slots of this machine."""
 
     def __init__(self, **settings: Any) -> None:
         self.settings = settings
@@ -72,7 +72,7 @@ class LocalLauncher(Launcher):
 
 
 class SlurmLauncher(Launcher):
-    """Job arrays on SLURM; returns after submission."""
+    """Submits job arrays to SLURM and returns."""
 
     def __init__(self, **settings: Any) -> None:
         self.settings = settings

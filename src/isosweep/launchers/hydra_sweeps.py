@@ -1,4 +1,4 @@
-"""Between Hydra and the launchers: a sweep's jobs, its name, its plan, and what Hydra gets back."""
+"""Connects Hydra with the launchers: a sweep's jobs, its name, its plan, and the results that Hydra gets back."""
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from hydra_plugins.isosweep_plugins import GridSweeper
 
 on_jobs: Callable[[HydraContext, DictConfig, str, list[list[str]]], None] | None = None
-"""Takes a sweep's jobs instead of its launcher: ``runs.py plan`` looks at them and starts nothing."""
+"""Set by ``runs.py plan``: it gets a sweep's jobs in place of the launcher, and nothing is started."""
 
 _OWN = ("hydra/launcher", "hydra.launcher", "hydra/sweeper", "hydra.sweeper", "hydra.mode", "hydra.sweep.")
 
@@ -61,13 +61,13 @@ def sweep(sweeper: "GridSweeper", arguments: Sequence[str]) -> Sequence[JobRetur
     returns = sweeper.launcher.launch(jobs, initial_job_idx=0)
     failed = [r for r in returns if r.status == JobStatus.FAILED]
     if failed and type(sweeper.launcher).__module__ != type(sweeper).__module__:
-        _say_failed(failed, len(returns), name)  # Hydra's own launchers keep it to themselves
+        _print_failed(failed, len(returns), name)  # Hydra's own launchers print nothing
     if failed:
         raise SweepFailed(f"sweep {name}")
     return returns
 
 
-def _say_failed(failed: Sequence[JobReturn], total: int, name: str) -> None:
+def _print_failed(failed: Sequence[JobReturn], total: int, name: str) -> None:
     print(f"{len(failed)} of {total} runs did not finish:", file=sys.stderr)
     for one in failed:
         cause = " ".join(str(one._return_value).split())
@@ -114,8 +114,8 @@ def node_device(config: DictConfig) -> str | None:
     launcher = config.hydra.launcher
     if "Slurm" not in str(launcher.get("_target_", "")):
         return None
-    asked = [launcher.get(name) for name in ("gpus_per_node", "gpus_per_task", "gres")]
-    return "cuda" if any(asked) else "cpu"
+    gpus = [launcher.get(name) for name in ("gpus_per_node", "gpus_per_task", "gres")]
+    return "cuda" if any(gpus) else "cpu"
 
 
 def refuse_errors(planned: Sequence[Planned]) -> None:
@@ -170,7 +170,7 @@ def launch_local(
     folder, _ = write_plan(name, Path(config.run.root), planned, list(config.hydra.overrides.hydra), "local")
     other_sweeper(config)
     outcomes = launch_here(
-        name, folder, planned, extra=passed_on(config), settings=_typed(LocalSettings, settings)
+        name, folder, planned, extra=passed_on(config), settings=_as_settings(LocalSettings, settings)
     )
     return [job_return(p, outcomes.get(p.number)) for p in planned]
 
@@ -181,14 +181,14 @@ def launch_slurm(
     job_overrides: Sequence[Sequence[str]],
     settings: Mapping[str, Any],
 ) -> list[JobReturn]:
-    """Plan, refuse what cannot start, submit the rest; returns at once unless somebody needs the values."""
+    """Plan, refuse what cannot start, submit the rest. Waits for the jobs only with ``wait`` or for a sweeper."""
     from isosweep.app import console
     from isosweep.launchers.launch_folder import write_plan
     from isosweep.launchers.slurm.calls import ClusterError
     from isosweep.launchers.slurm.launcher import checked, submit, wait_for, with_shell_defaults
 
     console()
-    own = with_shell_defaults(_typed(SlurmSettings, settings))
+    own = with_shell_defaults(_as_settings(SlurmSettings, settings))
     name = name_of(config, job_overrides)
     planned = planned_jobs(context, config, named(job_overrides, name), node_device(config))
     refuse_errors(planned)
@@ -228,7 +228,7 @@ def job_return(planned: Planned, outcome: Outcome | None) -> JobReturn:
     return result
 
 
-def _typed(kind: type[Settings], given: Mapping[str, Any]) -> Settings:
+def _as_settings(kind: type[Settings], given: Mapping[str, Any]) -> Settings:
     """Hydra's values as the launcher's own settings."""
     return kind(**{key: _plain(value) for key, value in given.items()})
 

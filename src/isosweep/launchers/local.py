@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from isosweep.launchers.display import Lines, LiveTable, failure_table
-from isosweep.launchers.launch_folder import settled, single_run, title
+from isosweep.launchers.launch_folder import outcome_without_process, single_run, title
 from isosweep.launchers.machine import visible_gpus
 from isosweep.launchers.planning import Planned
 from isosweep.launchers.pool import Pool, Task
@@ -30,9 +30,9 @@ def launch_here(
     """Run what is left of a plan; number -> outcome of every job that has one.
 
     Raises:
-        KeyboardInterrupt: somebody asked to stop; every started run has saved and ended.
+        KeyboardInterrupt: a signal asked to stop; every started run has saved and ended.
     """
-    outcomes = {p.number: o for p in planned if (o := settled(p)) is not None}
+    outcomes = {p.number: o for p in planned if (o := outcome_without_process(p)) is not None}
     for number, outcome in outcomes.items():
         outcome.write(outcome_path(folder, number))
     tasks = [

@@ -42,7 +42,7 @@ def plan(arguments: Sequence[str]) -> int:
 
 
 def _show(context: HydraContext, config: DictConfig, name: str, jobs: list[list[str]]) -> int:
-    planned = hydra_sweeps.planned_jobs(context, config, jobs, sweeping.node_device(config))
+    planned = hydra_sweeps.planned_jobs(context, config, jobs, hydra_sweeps.node_device(config))
     rows, broken = read_rows(Path(config.run.root))
     seconds = estimate(planned, rows.values())
     tables.show(tables.plan_table(planned, seconds))

@@ -1,1 +1,4 @@
-"""Sweeps on a SLURM cluster."""
+"""A sweep on a SLURM cluster: its request is checked, its jobs are submitted, and their states are read.
+
+May import: launchers, record.
+"""

@@ -1,4 +1,8 @@
-"""How SLURM's commands are called: with a time limit, a clean environment, and errors in their own words."""
+"""Calls SLURM's commands, with a time limit and a clean environment; errors carry the commands' own words.
+
+Forms that print the same in SLURM 20.11 to 25 are used: fixed columns, ``-P`` and ``-o`` lines, no ``--json`` (which
+needs a plugin). ``ClusterUnreachable`` means "not now".
+"""
 
 import contextlib
 import difflib
@@ -27,7 +31,7 @@ _CHUNK = 50_000  # bytes of ids on one command line; Linux takes 128 KiB in one 
 
 
 class ClusterError(ValueError):
-    """The cluster cannot do what was asked. ``words`` is what SLURM's command itself said, if it spoke."""
+    """The cluster cannot do this. ``words`` are those of SLURM's command; empty where it printed none."""
 
     def __init__(self, message: str, words: str = "") -> None:
         super().__init__(message)

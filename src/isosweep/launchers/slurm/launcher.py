@@ -1,4 +1,4 @@
-"""``hydra/launcher=slurm``: job arrays through submitit, detached, with the records as the truth."""
+"""``hydra/launcher=slurm``: submits job arrays through submitit, and waits for their outcomes where that is wanted."""
 
 import itertools
 import logging
@@ -12,7 +12,7 @@ from typing import TypeVar
 
 import msgspec
 
-from isosweep.launchers.launch_folder import MAIN, settled
+from isosweep.launchers.launch_folder import MAIN, outcome_without_process
 from isosweep.launchers.planning import Planned
 from isosweep.launchers.settings import SlurmSettings
 from isosweep.launchers.slurm.calls import (
@@ -37,7 +37,7 @@ log = logging.getLogger("isosweep")
 T = TypeVar("T")
 POLL_S = 10.0
 MAX_TASKS = 1000
-"""Of one array, also where the cluster takes more: a refused array then costs little."""
+"""Largest array that is submitted, also where the cluster takes larger ones: submitit pickles all of it first."""
 _STATUS: Mapping[State, JobStatus] = {
     "finished": "failed",  # it ended without writing an outcome
     "failed": "failed",
@@ -47,7 +47,7 @@ _STATUS: Mapping[State, JobStatus] = {
     "timeout": "timeout",
     "oom": "oom",
 }
-"""How SLURM says that a job has ended -> the status of a run that said nothing itself."""
+"""State in which SLURM's job ended -> status of a run that wrote no outcome."""
 
 
 def checked(settings: SlurmSettings, jobs: int) -> SlurmSettings:
@@ -78,7 +78,7 @@ def submit(
     started: dict[int, str] = {}
     todo = []
     for one in planned:
-        outcome = settled(one)
+        outcome = outcome_without_process(one)
         if outcome is None:
             todo.append(one)
         else:
@@ -131,32 +131,32 @@ def split(jobs: Sequence[T], size: int) -> list[Sequence[T]]:
 
 def wait_for(folder: Path, planned: Sequence[Planned], ids: Mapping[int, str]) -> dict[int, Outcome]:
     """Outcomes of all jobs once the last has ended; a requeued job counts as one that still runs."""
-    open_ones = dict(ids)
-    found = {p.number: o for p in planned if (o := settled(p)) is not None}
-    while open_ones:
+    unfinished = dict(ids)
+    found = {p.number: o for p in planned if (o := outcome_without_process(p)) is not None}
+    while unfinished:
         try:
-            states = job_states(sorted(set(open_ones.values())))
+            states = job_states(sorted(set(unfinished.values())))
         except ClusterUnreachable as error:
             log.warning("%s; asking again in %g s", error, POLL_S)
             time.sleep(POLL_S)
             continue
-        for number, job in list(open_ones.items()):
+        for number, job in list(unfinished.items()):
             outcome = read_outcome(outcome_path(folder, number))
             state = states.get(job)
-            resting = outcome is not None and outcome.status in ("preempted", "timeout")
-            if outcome is not None and outcome.ended is not None and not resting:
+            will_resume = outcome is not None and outcome.status in ("preempted", "timeout")
+            if outcome is not None and outcome.ended is not None and not will_resume:
                 found[number] = outcome
             elif state is not None and state.state in _STATUS:
-                found[number] = _ended_without_a_word(job, state)
+                found[number] = _outcome_from_slurm(job, state)
             else:
                 continue
-            del open_ones[number]
-        if open_ones:
+            del unfinished[number]
+        if unfinished:
             time.sleep(POLL_S)
     return found
 
 
-def _ended_without_a_word(job: str, state: JobState) -> Outcome:
+def _outcome_from_slurm(job: str, state: JobState) -> Outcome:
     text = f"SLURM job {job} ended as {state.state}{f' ({state.reason})' if state.reason else ''}"
     error = ErrorRecord(type="SlurmJob", message=text, traceback="")
     return Outcome(status=_STATUS[state.state], error=error, ended=utc_now(), job=job)
