@@ -50,7 +50,7 @@ class GridSweeper(Sweeper):
             hydra_context=hydra_context, task_function=task_function, config=config
         )
 
-    def sweep(self, arguments: list[str]) -> Any:
+    def sweep(self, arguments: list[str]) -> Sequence[JobReturn]:
         from isosweep.launchers.hydra_sweeps import sweep
 
         return sweep(self, arguments)

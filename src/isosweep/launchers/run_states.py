@@ -97,9 +97,8 @@ def gather(
             continue  # two sweeps share a run
         listed.add(key)
         entries.append(entry)
-    wanted = None if sweep is None else sweep
     for folder, row in rows.items():
-        if row.run_key not in listed and (wanted is None or row.name == wanted):
+        if row.run_key not in listed and (sweep is None or row.name == sweep):
             entries.append(_entry_of_row(folder, row))
     return Listing(_with_cluster(entries, cluster), broken)
 

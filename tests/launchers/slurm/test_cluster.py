@@ -12,6 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from isosweep.launchers.launch_folder import write_plan
+from isosweep.launchers.planning import Planned
+from isosweep.launchers.settings import SlurmSettings
 from isosweep.launchers.slurm import calls
 from isosweep.launchers.slurm.calls import (
     ClusterError,
@@ -24,7 +27,7 @@ from isosweep.launchers.slurm.calls import (
     shell_defaults,
 )
 from isosweep.launchers.slurm.job_states import JobState, cancel_jobs, expand, explain, job_states
-from isosweep.launchers.slurm.launcher import split
+from isosweep.launchers.slurm.launcher import split, submit
 from isosweep.launchers.slurm.limits import max_array_size, slurm_conf
 from tests.launchers.slurm.conftest import RECORDED, StandIns
 
@@ -186,6 +189,19 @@ def test_split():
     parts = split(jobs, 1001)
     assert [one for part in parts for one in part] == jobs
     assert [len(part) for part in parts] == [834, 834, 835]
+
+
+def test_an_array_that_slurm_refuses_is_an_error_in_its_words(stand_ins, tmp_path, monkeypatch):
+    """What changed between the check and the submission, or what the check cannot see."""
+    monkeypatch.chdir(tmp_path)
+    stand_ins.say("scontrol", recorded("config"))
+    stand_ins.say("srun")
+    stand_ins.say("sbatch", err="sbatch: error: AssocMaxSubmitJobLimit", code=1)
+    planned = [Planned(number=i, overrides=[f"seed={i}"], todo="train", reason="new run") for i in range(2)]
+    folder, launch = write_plan("refused", tmp_path / "runs", planned, [], "slurm")
+    words = r"^0 of 2 runs are submitted, the others are not: .*MaxSubmitJobs.*SLURM's words.*retry refused$"
+    with pytest.raises(ClusterError, match=words):
+        submit("refused", folder, launch, planned, SlurmSettings(), [])
 
 
 # --- the states of jobs --------------------------------------------------------------------------

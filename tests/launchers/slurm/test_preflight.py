@@ -237,6 +237,16 @@ def test_defaults_that_the_cluster_cannot_give_are_lowered_with_a_line(odd):
         preflight(ask(partition="main", timeout_min=240, mem_gb=99), jobs=1)
 
 
+def test_a_limit_below_a_minute_is_not_lowered_to_zero_which_is_no_limit(odd):
+    odd.say(
+        "scontrol",
+        recorded("partitions").replace("MaxTime=01:00:00", "MaxTime=00:00:30"),
+        when="show partition",
+    )
+    with pytest.raises(ClusterError, match="above the 0 minutes of partition 'main'"):
+        preflight(ask(partition="main", timeout_min=240), jobs=1)
+
+
 def test_limits_of_a_partition_that_slurm_accepts_and_never_serves(odd):
     """--test-only takes 3000 MB where MaxMemPerNode=2000; the job then pends as MaxMemPerLimit."""
     rows = recorded("partitions").replace("MaxMemPerNode=UNLIMITED", "MaxMemPerNode=2000")

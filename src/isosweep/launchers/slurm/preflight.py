@@ -62,8 +62,8 @@ def preflight(settings: SlurmSettings, jobs: int) -> tuple[SlurmSettings, list[s
     refusal, warnings = _ask_slurm(settings, min(jobs, max_array_size(conf)))
     chosen, problems = _choose(settings, offered)
     problems += _wrong_names(settings, mine)
-    chosen, more = _admitting(chosen, mine)
-    problems += more
+    chosen, not_admitted = _admitting(chosen, mine)
+    problems += not_admitted
     if (problem := _time(settings, chosen, mine)) and mine.lifts_partition_time is None:
         warnings.append(
             f"{problem.finding}, unless QOS {settings.qos!r} lifts it: accounting did not answer."
@@ -203,7 +203,8 @@ def _time(settings: SlurmSettings, chosen: Sequence[Partition], mine: Rights) ->
         return None
     finding = f"timeout_min={settings.timeout_min} is above the {most} minutes of {whose}"
     advice = f"such a job waits for ever: set timeout_min={most} or less, or take another partition or QOS"
-    return Problem("timeout_min", finding, advice, most if _is_default(settings, "timeout_min") else None)
+    lower_to = most if most and _is_default(settings, "timeout_min") else None  # --time=0 is no limit at all
+    return Problem("timeout_min", finding, advice, lower_to)
 
 
 def _nodes(
