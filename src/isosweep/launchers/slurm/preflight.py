@@ -237,7 +237,7 @@ def _nodes(
         lower_to = most if setting == "cpus_per_task" and _is_default(settings, setting) else None
         problems.append(Problem(setting, finding, advice, lower_to))
 
-    compare("mem_gb", f"{settings.mem_gb}", memory_mb(settings), lambda n: n.memory_mb, "GiB", 1024)
+    compare("mem_gb", f"{settings.mem_gb or 0:g}", memory_mb(settings), lambda n: n.memory_mb, "GiB", 1024)
     if not refused:
         return problems
     compare("cpus_per_task", f"{settings.cpus_per_task}", settings.cpus_per_task, lambda n: n.cpus, "CPUs")
