@@ -55,7 +55,7 @@ def unexplained_end(returncode: int, *, log: Path, oom_kills: int, stopping: boo
         signal.SIGBUS: "a crash in compiled code, or a full /dev/shm",
         signal.SIGABRT: "a crash in compiled code",
     }
-    what = known.get(number, "from outside")
+    what = known.get(number, "sent from outside")
     return UnexplainedEnd(
         "failed", ErrorRecord(type=name, message=f"the process was ended by {name}: {what}", traceback=tail)
     )
