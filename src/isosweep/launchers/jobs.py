@@ -1,4 +1,4 @@
-"""The list of jobs of a sweep: a product of values, rows that belong together (zip), or a list as it is."""
+"""The list of jobs of a sweep: a product of values, rows that belong together (zip), or a list from a file."""
 
 import itertools
 import json

@@ -16,12 +16,12 @@ class Slot:
     gpu: str | None
     """Index or UUID; None runs on the CPU."""
     cores: tuple[int, ...]
-    """Cores this slot's runs may use; empty where the system cannot say which."""
+    """Cores this slot's runs may use; empty where the system does not pin processes."""
     threads: int
 
     def __str__(self) -> str:
-        where = f"GPU {self.gpu}" if self.gpu is not None else "CPU"
-        return f"{where}, {self.threads} thread{'s' if self.threads > 1 else ''}"
+        device = f"GPU {self.gpu}" if self.gpu is not None else "CPU"
+        return f"{device}, {self.threads} thread{'s' if self.threads > 1 else ''}"
 
     def environment(self) -> dict[str, str]:
         """Variables of a process in this slot."""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "slurm_local.sh"
+SCRIPT = Path(__file__).resolve().parents[3] / "scripts" / "slurm_local.sh"
 # what the script calls before it decides; apt-get and dpkg-query are left out
 TOOLS = ["bash", "cat", "grep", "head", "sed", "rm", "mkdir", "dirname"]
 

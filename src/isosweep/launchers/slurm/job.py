@@ -1,6 +1,6 @@
 """What submitit pickles and runs on a node: one run, with its signals and its requeue.
 
-Imports nothing heavy: SLURM's warning signal ends a process that has not installed submitit's handler yet.
+It imports nothing heavy: until submitit has installed its handler, SLURM's warning signal ends the process.
 """
 
 import os
@@ -8,14 +8,17 @@ import runpy
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from submitit.helpers import DelayedSubmission
 
 
 class SlurmRun:
     """``main.py`` with one job's overrides, in this process.
 
-    Ends with the run's exit code, so that SLURM's accounting tells failed runs from finished ones; what
-    happened is in the outcome and in the record.
+    It ends with the run's exit code, so that SLURM's accounting tells failed runs from finished ones. What happened
+    is in the outcome and in the record.
     """
 
     def __init__(
@@ -34,7 +37,7 @@ class SlurmRun:
     def __call__(self) -> None:
         os.chdir(self.cwd)
         os.environ.update(self.environment)
-        # SLURM tells a job its end since 22.05, its steps only later: a warning near it is a time-out
+        # interrupts.py takes a signal near this time for a time-out; SLURM 22.05 sets it for jobs, not for their steps
         os.environ.setdefault("SLURM_JOB_END_TIME", str(int(time.time()) + 60 * self.timeout_min))
         self._compare_code()
         sys.argv = [self.main, *self.arguments]
@@ -45,8 +48,8 @@ class SlurmRun:
             if end.code:
                 raise
 
-    def checkpoint(self) -> Any:
-        """Called by submitit when the job is requeued: the same run again, it resumes by itself."""
+    def checkpoint(self) -> "DelayedSubmission":
+        """submitit calls this when it requeues the job: the same run again, which resumes by itself."""
         from submitit.helpers import DelayedSubmission
 
         return DelayedSubmission(self)
@@ -58,7 +61,7 @@ class SlurmRun:
         if not same_code(now, self.code_hash):
             print(
                 f"warning: the code has changed since this job was submitted ({self.code_hash} then, {now} now): "
-                "it runs what is there now; the record has both",
+                "it runs the code of now; the record has both",
                 file=sys.stderr,
                 flush=True,
             )

@@ -1,73 +1,62 @@
-"""``hydra/launcher=slurm``: job arrays through submitit, detached, with the records as the truth."""
+"""``hydra/launcher=slurm``: submits job arrays through submitit, and waits for their outcomes where that is wanted."""
 
+import itertools
 import logging
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 import msgspec
 
-from isosweep.launchers import cluster
-from isosweep.launchers.launching import MAIN, settled
+from isosweep.launchers.launch_folder import MAIN, outcome_without_process
 from isosweep.launchers.planning import Planned
-from isosweep.launchers.slurm_job import SlurmRun
+from isosweep.launchers.settings import SlurmSettings
+from isosweep.launchers.slurm.calls import (
+    ClusterError,
+    ClusterUnreachable,
+    clean_environment,
+    require_cluster,
+    shell_defaults,
+)
+from isosweep.launchers.slurm.job import SlurmRun
+from isosweep.launchers.slurm.job_states import JobState, State, job_states
+from isosweep.launchers.slurm.limits import max_array_size, slurm_conf
+from isosweep.launchers.slurm.preflight import gpus_per_node, memory_mb, preflight
+from isosweep.launchers.slurm.refusals import understand
 from isosweep.record.clock import utc_now
 from isosweep.record.launch import Launch, outcome_path, write_launch
-from isosweep.record.outcome import ENVIRONMENT, Outcome, read_outcome
+from isosweep.record.outcome import ENVIRONMENT, JobStatus, Outcome, read_outcome
 from isosweep.record.schema import ErrorRecord
 
 log = logging.getLogger("isosweep")
 
+T = TypeVar("T")
 POLL_S = 10.0
-ENDED = ("finished", "failed", "cancelled", "preempted", "timeout", "node_fail", "oom")
+MAX_TASKS = 1000
+"""Largest array that is submitted, also where the cluster takes larger ones: submitit pickles all of it first."""
+_STATUS: Mapping[State, JobStatus] = {
+    "finished": "failed",  # it ended without writing an outcome
+    "failed": "failed",
+    "node_fail": "failed",
+    "cancelled": "cancelled",
+    "preempted": "preempted",
+    "timeout": "timeout",
+    "oom": "oom",
+}
+"""State in which SLURM's job ended -> status of a run that wrote no outcome."""
 
 
-@dataclass(frozen=True)
-class SlurmSettings:
-    """The launcher's config node; names are submitit's where it has them."""
-
-    partition: str | None = None
-    account: str | None = None
-    qos: str | None = None
-    constraint: str | None = None
-    exclude: str | None = None
-    gres: str | None = None
-    timeout_min: int = 240
-    cpus_per_task: int = 4
-    gpus_per_node: int = 1
-    mem_gb: float | None = None
-    array_parallelism: int = 256
-    signal_delay_s: int = 120
-    max_num_timeout: int = 100
-    setup: list[str] = field(default_factory=list)
-    python: str | None = None
-    srun_args: list[str] = field(default_factory=list)
-    additional_parameters: dict[str, Any] = field(default_factory=dict)
-    name: str | None = None
-    wait: bool = False
-
-
-def preflight(settings: SlurmSettings, jobs: int) -> None:
-    """Ask the cluster whether such jobs can ever start, before anything is written; ClusterError where not."""
-    cluster.require()
-    request = cluster.Request(
-        partition=settings.partition,
-        account=settings.account,
-        qos=settings.qos,
-        timeout_min=settings.timeout_min,
-        cpus_per_task=settings.cpus_per_task,
-        gpus_per_node=settings.gpus_per_node or None,
-        gres=settings.gres,
-        mem_gb=settings.mem_gb,
-        nodes=1,
-        constraint=settings.constraint,
-    )
-    for warning in cluster.preflight(request, jobs):
+def checked(settings: SlurmSettings, jobs: int) -> SlurmSettings:
+    """The settings as the cluster can give them, asked before anything is written; ClusterError where it cannot."""
+    require_cluster()
+    settings, warnings = preflight(settings, jobs)
+    for warning in warnings:
         log.warning("%s", warning)
+    return settings
 
 
 def submit(
@@ -78,13 +67,18 @@ def submit(
     settings: SlurmSettings,
     extra: Sequence[str],
 ) -> dict[int, str]:
-    """Submit what is left of a plan as job arrays; job number -> SLURM id. launch.json gets the ids."""
+    """Submit what is left of a plan as job arrays; job number -> SLURM id. launch.json gets the ids.
+
+    Raises:
+        ClusterError: SLURM refused an array; those before it are submitted.
+    """
     import submitit
+    from submitit.core.utils import FailedJobError
 
     started: dict[int, str] = {}
     todo = []
     for one in planned:
-        outcome = settled(one)
+        outcome = outcome_without_process(one)
         if outcome is None:
             todo.append(one)
         else:
@@ -96,17 +90,22 @@ def submit(
             folder=jobs_folder, max_num_timeout=settings.max_num_timeout, python=settings.python
         )
         executor.update_parameters(**_parameters(sweep, settings))
-        for part in cluster.split(len(todo), min(cluster.max_array_size(), 1000)):
-            some = [todo[i] for i in part]
-            with executor.batch():
-                jobs = [executor.submit(_run(one, folder, extra, launch, settings)) for one in some]
-            ids = {one.number: job.job_id for one, job in zip(some, jobs, strict=True)}
+        for array in split(todo, min(max_array_size(slurm_conf()), MAX_TASKS)):
+            try:
+                with executor.batch():
+                    jobs = [executor.submit(_run(one, folder, extra, launch, settings)) for one in array]
+            except FailedJobError as error:
+                raise ClusterError(
+                    f"{len(started)} of {len(todo)} runs are submitted, the others are not: {understand(str(error))} "
+                    f"They are submitted by: python scripts/runs.py retry {sweep}"
+                ) from error
+            ids = {one.number: job.job_id for one, job in zip(array, jobs, strict=True)}
             started |= ids
             launch = _with_ids(launch, ids)
             write_launch(folder, launch)
             first, last = jobs[0].job_id, jobs[-1].job_id
             log.info(
-                "submitted %d runs as SLURM %s%s", len(some), first, f" to {last}" if len(jobs) > 1 else ""
+                "submitted %d runs as SLURM %s%s", len(array), first, f" to {last}" if len(jobs) > 1 else ""
             )
     done = len(planned) - len(todo)
     log.info(
@@ -123,62 +122,68 @@ def submit(
     return started
 
 
+def split(jobs: Sequence[T], size: int) -> list[Sequence[T]]:
+    """The jobs in arrays of at most ``size``, of nearly equal length: 5 by 2 are 1, 2 and 2."""
+    parts = -(-len(jobs) // size)
+    ends = [len(jobs) * i // parts for i in range(parts + 1)] if parts else []
+    return [jobs[a:b] for a, b in itertools.pairwise(ends)]
+
+
 def wait_for(folder: Path, planned: Sequence[Planned], ids: Mapping[int, str]) -> dict[int, Outcome]:
     """Outcomes of all jobs once the last has ended; a requeued job counts as one that still runs."""
-    open_ones = dict(ids)
-    found = {p.number: o for p in planned if (o := settled(p)) is not None}
-    while open_ones:
+    unfinished = dict(ids)
+    found = {p.number: o for p in planned if (o := outcome_without_process(p)) is not None}
+    while unfinished:
         try:
-            states = cluster.job_states(sorted(set(open_ones.values())))
-        except cluster.ClusterUnreachable as error:
+            states = job_states(sorted(set(unfinished.values())))
+        except ClusterUnreachable as error:
             log.warning("%s; asking again in %g s", error, POLL_S)
             time.sleep(POLL_S)
             continue
-        for number, job in list(open_ones.items()):
+        for number, job in list(unfinished.items()):
             outcome = read_outcome(outcome_path(folder, number))
             state = states.get(job)
-            resting = outcome is not None and outcome.status in ("preempted", "timeout")
-            if outcome is not None and outcome.ended is not None and not resting:
+            will_resume = outcome is not None and outcome.status in ("preempted", "timeout")
+            if outcome is not None and outcome.ended is not None and not will_resume:
                 found[number] = outcome
-            elif state is not None and state.state in ENDED:
-                found[number] = _ended_without_a_word(job, state)
+            elif state is not None and state.state in _STATUS:
+                found[number] = _outcome_from_slurm(job, state)
             else:
                 continue
-            del open_ones[number]
-        if open_ones:
+            del unfinished[number]
+        if unfinished:
             time.sleep(POLL_S)
     return found
 
 
-def _ended_without_a_word(job: str, state: "cluster.JobState") -> Outcome:
-    status = {"oom": "oom", "cancelled": "cancelled", "preempted": "preempted", "timeout": "timeout"}
+def _outcome_from_slurm(job: str, state: JobState) -> Outcome:
     text = f"SLURM job {job} ended as {state.state}{f' ({state.reason})' if state.reason else ''}"
     error = ErrorRecord(type="SlurmJob", message=text, traceback="")
-    return Outcome(status=status.get(state.state, "failed"), error=error, ended=utc_now(), job=job)  # pyright: ignore[reportArgumentType]
+    return Outcome(status=_STATUS[state.state], error=error, ended=utc_now(), job=job)
 
 
 def with_shell_defaults(settings: SlurmSettings) -> SlurmSettings:
     """The same with account, partition and QOS from SBATCH_* variables where the config names none."""
-    defaults = cluster.shell_defaults(os.environ)
+    defaults = shell_defaults(os.environ)
     return replace(settings, **{k: v for k, v in defaults.items() if getattr(settings, k) is None})
 
 
-def _parameters(sweep: str, settings: SlurmSettings) -> dict[str, Any]:
-    """submitit's parameters; those that were left out stay the cluster's own."""
-    asked: dict[str, Any] = {
+def _parameters(sweep: str, settings: SlurmSettings) -> dict[str, object]:
+    """submitit's parameters; a setting that is left out stays the cluster's own."""
+    optional: dict[str, object] = {
         "partition": settings.partition,
         "account": settings.account,
         "qos": settings.qos,
         "constraint": settings.constraint,
         "exclude": settings.exclude,
         "gres": settings.gres,
-        "gpus_per_node": settings.gpus_per_node or None,
+        "gpus_per_node": gpus_per_node(settings),
+        "mem": None if settings.mem_gb is None else f"{memory_mb(settings)}MB",
         "setup": settings.setup or None,
         "srun_args": settings.srun_args or None,
     }
-    if settings.mem_gb is not None:
-        asked["mem"] = f"{int(settings.mem_gb * 1024)}MB"
-    fixed: dict[str, Any] = {
+    given = {name: value for name, value in optional.items() if value is not None}
+    return given | {
         "job_name": settings.name or sweep,
         "time": settings.timeout_min,
         "nodes": 1,
@@ -190,7 +195,6 @@ def _parameters(sweep: str, settings: SlurmSettings) -> dict[str, Any]:
         # preemption in REQUEUE mode and node failures bring a job back only where it allows that
         "additional_parameters": {"requeue": True, **settings.additional_parameters},
     }
-    return {name: value for name, value in asked.items() if value is not None} | fixed
 
 
 def _run(
@@ -216,7 +220,7 @@ def _outside_of_jobs() -> Iterator[None]:
     """The environment without that of a surrounding job: sbatch would take its sizes for the new ones."""
     before = dict(os.environ)
     os.environ.clear()
-    os.environ.update(cluster.clean_environment(before))
+    os.environ.update(clean_environment(before))
     try:
         yield
     finally:

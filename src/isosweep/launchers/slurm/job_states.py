@@ -1,7 +1,7 @@
-"""What became of SLURM jobs: the queue first, then accounting, then the controller's memory of a single job.
+"""The states of SLURM jobs: from the queue, else from accounting, else from what the controller still knows of a job.
 
-A run's own record says what became of the run; this says what became of the job around it, which is all there is
-when a job was killed, cancelled or never started.
+A run's own record has the state of the run. The state of the job around it is all there is when that was killed,
+cancelled or never started.
 """
 
 import itertools
@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from isosweep.launchers.cluster_calls import ClusterError, chunks, run, seconds
+from isosweep.launchers.slurm.calls import ClusterError, chunks, run, seconds
 
 State = Literal[
     "pending",
@@ -34,7 +34,7 @@ class JobState:
 
     ``reason`` is SLURM's word for why it waits or how it ended (see ``explain``); ``elapsed_s`` and ``left_s`` are
     seconds of the newest attempt, ``restarts`` how often it was requeued. ``exit_code`` and ``signal`` are None
-    where the job lives, where SLURM ended it, or where neither accounting nor the controller can tell.
+    where the job lives, where SLURM ended it, or where neither accounting nor the controller has them.
     """
 
     state: State = "unknown"
@@ -48,7 +48,7 @@ class JobState:
 
     @property
     def live(self) -> bool:
-        """It waits, runs, or is just ending: something may still change."""
+        """Whether it waits, runs, or is just ending."""
         return self.state in LIVE
 
 
@@ -268,7 +268,7 @@ def expand(text: str) -> list[str]:
     return [f"{match[1]}_{task}" for task in tasks]
 
 
-def cancel(ids: Sequence[str]) -> None:
+def cancel_jobs(ids: Sequence[str]) -> None:
     """Cancel ``ids``; those that have ended already are fine. ``"123"`` of an array means all its tasks.
 
     Raises:

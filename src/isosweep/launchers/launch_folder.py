@@ -1,4 +1,4 @@
-"""What every launcher does with a plan: its folder on disk, and the jobs that need no process."""
+"""What every launcher does with a plan: it writes the launch's folder, and ends the jobs that need no process."""
 
 import sys
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ MAIN = CONF.parent / "main.py"
 
 
 def title(planned: Planned) -> str:
-    """The run in a few words: where it belongs, and what was swept."""
+    """The run in a few words: data set, scene, model, seed and key; its overrides where it could not be composed."""
     if planned.folder is None:
         return " ".join(planned.overrides)
     return f"{planned.dataset}/{planned.scene} {planned.label} s{planned.seed} {(planned.key or '')[:8]}"
@@ -61,7 +61,7 @@ def write_plan(
     return folder, launch
 
 
-def settled(planned: Planned) -> Outcome | None:
+def outcome_without_process(planned: Planned) -> Outcome | None:
     """The outcome of a job that needs no process; None where one is needed."""
     folder = None if planned.folder is None else str(planned.folder.resolve())
     if planned.todo in ("skip", "double"):

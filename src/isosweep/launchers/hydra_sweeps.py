@@ -1,9 +1,9 @@
-"""Between Hydra and the launchers: a sweep's jobs, its name, its plan, and what Hydra gets back."""
+"""Connects Hydra with the launchers: a sweep's jobs, its name, its plan, and the results that Hydra gets back."""
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from hydra._internal.utils import get_args_parser
 from hydra.core.utils import JobReturn, JobStatus
@@ -18,21 +18,27 @@ from isosweep.config.errors import explain
 from isosweep.config.schema import CONF
 from isosweep.launchers.jobs import EmptySweep, expand, read_jobs
 from isosweep.launchers.planning import Planned, plan, sweep_name
+from isosweep.launchers.settings import LocalSettings, SlurmSettings
 from isosweep.record.outcome import GOOD, Outcome
 
+if TYPE_CHECKING:
+    from hydra_plugins.isosweep_plugins import GridSweeper
+
 on_jobs: Callable[[HydraContext, DictConfig, str, list[list[str]]], None] | None = None
-"""Takes a sweep's jobs instead of its launcher: ``runs.py plan`` looks at them and starts nothing."""
+"""Set by ``runs.py plan``: it gets a sweep's jobs in place of the launcher, and nothing is started."""
 
 _OWN = ("hydra/launcher", "hydra.launcher", "hydra/sweeper", "hydra.sweeper", "hydra.mode", "hydra.sweep.")
+
+Settings = TypeVar("Settings", LocalSettings, SlurmSettings)
 
 
 class SweepFailed(Reported):
     """Some runs of a sweep did not end well; the table is on stderr."""
 
 
-def sweep(sweeper: Any, arguments: Sequence[str]) -> Sequence[JobReturn]:
+def sweep(sweeper: "GridSweeper", arguments: Sequence[str]) -> Sequence[JobReturn]:
     """Expand, name and launch; raises SweepFailed after the last run where one did not end well."""
-    config: DictConfig = sweeper.config
+    config = sweeper.config
     params = _plain(sweeper.params) or {}
     try:
         if sweeper.jobs is not None:
@@ -56,13 +62,13 @@ def sweep(sweeper: Any, arguments: Sequence[str]) -> Sequence[JobReturn]:
     returns = sweeper.launcher.launch(jobs, initial_job_idx=0)
     failed = [r for r in returns if r.status == JobStatus.FAILED]
     if failed and type(sweeper.launcher).__module__ != type(sweeper).__module__:
-        _say_failed(failed, len(returns), name)  # Hydra's own launchers keep it to themselves
+        _print_failed(failed, len(returns), name)  # Hydra's own launchers print nothing
     if failed:
         raise SweepFailed(f"sweep {name}")
     return returns
 
 
-def _say_failed(failed: Sequence[JobReturn], total: int, name: str) -> None:
+def _print_failed(failed: Sequence[JobReturn], total: int, name: str) -> None:
     print(f"{len(failed)} of {total} runs did not finish:", file=sys.stderr)
     for one in failed:
         cause = " ".join(str(one._return_value).split())
@@ -109,8 +115,8 @@ def node_device(config: DictConfig) -> str | None:
     launcher = config.hydra.launcher
     if "Slurm" not in str(launcher.get("_target_", "")):
         return None
-    asked = [launcher.get(name) for name in ("gpus_per_node", "gpus_per_task", "gres")]
-    return "cuda" if any(asked) else "cpu"
+    gpus = [launcher.get(name) for name in ("gpus_per_node", "gpus_per_task", "gres")]
+    return "cuda" if any(gpus) else "cpu"
 
 
 def refuse_errors(planned: Sequence[Planned]) -> None:
@@ -155,7 +161,7 @@ def launch_local(
 ) -> list[JobReturn]:
     """Plan, refuse what cannot start, run the rest in slots."""
     from isosweep.app.entry import console
-    from isosweep.launchers.launching import write_plan
+    from isosweep.launchers.launch_folder import write_plan
     from isosweep.launchers.local import launch_here
 
     console()
@@ -164,8 +170,9 @@ def launch_local(
     refuse_errors(planned)
     folder, _ = write_plan(name, Path(config.run.root), planned, list(config.hydra.overrides.hydra), "local")
     other_sweeper(config)
-    values = {key: _plain(value) for key, value in settings.items()}
-    outcomes = launch_here(name, folder, planned, extra=passed_on(config), **values)
+    outcomes = launch_here(
+        name, folder, planned, extra=passed_on(config), settings=_as_settings(LocalSettings, settings)
+    )
     return [job_return(p, outcomes.get(p.number)) for p in planned]
 
 
@@ -175,31 +182,37 @@ def launch_slurm(
     job_overrides: Sequence[Sequence[str]],
     settings: Mapping[str, Any],
 ) -> list[JobReturn]:
-    """Plan, refuse what cannot start, submit the rest; returns at once unless somebody needs the values."""
+    """Plan, refuse what cannot start, submit the rest. Waits for the jobs only with ``wait`` or for a sweeper."""
     from isosweep.app.entry import console
-    from isosweep.launchers.cluster import ClusterError
-    from isosweep.launchers.launching import write_plan
-    from isosweep.launchers.slurm import SlurmSettings, preflight, submit, wait_for, with_shell_defaults
+    from isosweep.launchers.launch_folder import write_plan
+    from isosweep.launchers.slurm.calls import ClusterError
+    from isosweep.launchers.slurm.launcher import checked, submit, wait_for, with_shell_defaults
 
     console()
-    own = SlurmSettings(**{key: _plain(value) for key, value in settings.items() if key != "_target_"})
-    own = with_shell_defaults(own)
+    own = with_shell_defaults(_as_settings(SlurmSettings, settings))
     name = name_of(config, job_overrides)
     planned = planned_jobs(context, config, named(job_overrides, name), node_device(config))
     refuse_errors(planned)
     try:
-        preflight(own, sum(p.starts for p in planned))
+        own = checked(own, sum(p.starts for p in planned))
     except ClusterError as error:
-        print(f"error: {error}; nothing was submitted", file=sys.stderr, flush=True)
-        raise Reported(str(error)) from error
+        raise _reported(f"nothing was submitted: {error}") from error
     folder, launch = write_plan(
         name, Path(config.run.root), planned, list(config.hydra.overrides.hydra), "slurm"
     )
-    ids = submit(name, folder, launch, planned, own, passed_on(config))
+    try:
+        ids = submit(name, folder, launch, planned, own, passed_on(config))
+    except ClusterError as error:
+        raise _reported(str(error)) from error
     if not (own.wait or other_sweeper(config)):
         return [JobReturn(overrides=p.overrides) for p in planned]
     outcomes = wait_for(folder, planned, ids)
     return [job_return(p, outcomes.get(p.number)) for p in planned]
+
+
+def _reported(text: str) -> Reported:
+    print(f"error: {text}", file=sys.stderr, flush=True)
+    return Reported(text)
 
 
 def job_return(planned: Planned, outcome: Outcome | None) -> JobReturn:
@@ -214,6 +227,11 @@ def job_return(planned: Planned, outcome: Outcome | None) -> JobReturn:
     text = "not started" if outcome is None else f"{outcome.status}: {cause}"
     result.return_value = RuntimeError(text)
     return result
+
+
+def _as_settings(kind: type[Settings], given: Mapping[str, Any]) -> Settings:
+    """Hydra's values as the launcher's own settings."""
+    return kind(**{key: _plain(value) for key, value in given.items()})
 
 
 def _plain(value: Any) -> Any:

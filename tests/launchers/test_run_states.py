@@ -4,16 +4,16 @@ import json
 import os
 import subprocess
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 import pytest
 
-from isosweep.launchers.entries import gather
 from isosweep.launchers.estimates import human, wall_clock
 from isosweep.launchers.jobs import EmptySweep, expand
 from isosweep.launchers.planning import sweep_name
+from isosweep.launchers.run_states import gather
+from isosweep.launchers.slurm.job_states import JobState
 from isosweep.record import Record, ScoreRecord, Times
 from isosweep.record.launch import Job, Launch, new_launch_folder, outcome_path, sweeps_root, write_launch
 from isosweep.record.lock import LOCK_FILE, this_process
@@ -103,12 +103,6 @@ def test_ten_thousand_records_take_less_than_two_seconds(many: Path, command: li
         assert cpu < 2.0
 
 
-@dataclass
-class Seen:
-    state: str
-    reason: str | None = None
-
-
 def states(root: Path, sweep: str | None = None, cluster=None) -> dict[str, str]:
     return {e.title: e.state for e in gather(root, sweep, cluster).entries}
 
@@ -152,10 +146,20 @@ def test_the_cluster_knows_of_jobs_that_said_nothing(tmp_path: Path) -> None:
     def cluster(ids):
         asked.extend(ids)
         kinds = ("pending", "running", "cancelled", "node_fail", "oom")
-        return {one: Seen(kind, "Resources") for one, kind in zip(sorted(ids), kinds, strict=True)}
+        return {one: JobState(kind, "Resources") for one, kind in zip(sorted(ids), kinds, strict=True)}
 
     assert list(states(root, "s", cluster).values()) == ["pending", "running", "cancelled", "lost", "oom"]
     assert len(asked) == 5
+    why = [e.cause for e in gather(root, "s", cluster).entries]
+    assert why[0] == "SLURM job 7_0: pending (Resources)"
+
+
+def test_a_job_that_slurm_never_starts_says_what_to_do(tmp_path: Path) -> None:
+    root = tmp_path / "runs"
+    put_launch(root, "s", [Job(number=0, overrides=[], title="job 0", job_id="7_0")], launcher="slurm")
+    (entry,) = gather(root, "s", lambda ids: {"7_0": JobState("pending", "PartitionTimeLimit")}).entries
+    assert entry.state == "pending"
+    assert "submit it again with a smaller timeout_min" in entry.cause
 
 
 def test_two_sweeps_share_a_run_and_both_list_it(tmp_path: Path) -> None:
@@ -212,6 +216,8 @@ def test_unknown_sweeps_and_runs_are_told_apart_from_typing_errors(tmp_path: Pat
     for arguments, words in (
         (["status", "ablatoin"], "did you mean 'ablation'"),
         (["logs", "nothing"], "no run matches 'nothing'"),
+        (["status", "--state", "faild"], "did you mean 'failed'"),
+        (["retry", "ablation", "--state", "lost,faild"], "did you mean 'failed'"),
         (["retry"], "no sweep has been started"),
     ):
         done = subprocess.run(

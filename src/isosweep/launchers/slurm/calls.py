@@ -1,8 +1,13 @@
-"""How SLURM's commands are called: with a time limit, a clean environment, and errors in their own words."""
+"""Calls SLURM's commands, with a time limit and a clean environment; errors carry the commands' own words.
+
+Forms that print the same in SLURM 20.11 to 25 are used: fixed columns, ``-P`` and ``-o`` lines, no ``--json`` (which
+needs a plugin). ``ClusterUnreachable`` means "not now".
+"""
 
 import contextlib
 import difflib
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -26,7 +31,7 @@ _CHUNK = 50_000  # bytes of ids on one command line; Linux takes 128 KiB in one 
 
 
 class ClusterError(ValueError):
-    """The cluster cannot do what was asked. ``words`` is what SLURM's command itself said, if it spoke."""
+    """The cluster cannot do this. ``words`` are those of SLURM's command; empty where it printed none."""
 
     def __init__(self, message: str, words: str = "") -> None:
         super().__init__(message)
@@ -114,6 +119,25 @@ def run(command: Sequence[str], timeout_s: float = 30.0, tolerate: Sequence[str]
     raise ClusterError(message, words)
 
 
+def require_cluster(timeout_s: float = 10.0) -> None:
+    """Return if there is a cluster that answers.
+
+    Raises:
+        ClusterError: SLURM's commands are not on PATH.
+        ClusterUnreachable: they are, but the controller does not answer within ``timeout_s`` seconds.
+    """
+    for command in ("sbatch", "squeue", "scontrol"):
+        run([command, "--version"], timeout_s)
+    answer = run(["scontrol", "ping"], timeout_s, tolerate=["DOWN"])
+    if not re.search(r"\bUP\b", answer):
+        said = answer.splitlines()[0] if answer.strip() else "nothing"
+        raise ClusterUnreachable(
+            f"no SLURM controller answers; 'scontrol ping' said: {said}. Wait and try again, ask the cluster's "
+            "administrators, or use hydra/launcher=local.",
+            answer,
+        )
+
+
 def _short(command: Sequence[str]) -> str:
     line = " ".join(command)
     return line if len(line) <= 80 else f"{line[:77]}..."
@@ -134,11 +158,11 @@ def chunks(ids: Iterable[str], size: int = _CHUNK) -> Iterator[list[str]]:
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """``"did you mean 'a'? There are: a, b"``, or only what there is."""
+    """``"did you mean 'a'? There are: a, b"``, or ``"there are: a, b"`` where none is near."""
     names = sorted(set(known))
     near = difflib.get_close_matches(word, names, n=1, cutoff=0.5)
-    hint = f"did you mean {near[0]!r}? " if near else ""
-    return f"{hint}There are: {', '.join(names) or 'none'}"
+    there = ", ".join(names) or "none"
+    return f"did you mean {near[0]!r}? There are: {there}" if near else f"there are: {there}"
 
 
 def seconds(text: str) -> int | None:

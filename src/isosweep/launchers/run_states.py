@@ -1,10 +1,11 @@
-"""What became of every run and every job: from records first, then outcomes, then whoever is at work."""
+"""The state of every run and every job of a sweep: from its record, else its outcome file, else SLURM."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+from isosweep.launchers.slurm.job_states import JobState, State, explain
 from isosweep.record.launch import (
     Job,
     Launch,
@@ -20,24 +21,31 @@ from isosweep.record.lock import holder_is_alive, process_is_alive
 from isosweep.record.outcome import Outcome, read_outcome
 from isosweep.record.rows import Row, read_rows
 
-DONE = ("finished",)
-ALIVE = ("running", "pending", "waiting")
-"""States that end by themselves; every other one but 'finished' is for ``retry``."""
+RunState = Literal[
+    "finished", "running", "pending", "waiting", "not started", "queued", "failed", "oom", "timeout", "preempted",
+    "cancelled", "lost", "skipped", "elsewhere",
+]  # fmt: skip
+"""What ``runs.py status`` says of a run. 'pending' waits in SLURM's queue, 'waiting' for its launcher; of a 'lost'
+run the process is gone without an outcome; an 'elsewhere' one was found at work in another process."""
+DONE: tuple[RunState, ...] = ("finished",)
+ALIVE: tuple[RunState, ...] = ("running", "pending", "waiting")
+"""States that end by themselves. Runs in all others but 'finished' are started again by ``retry``."""
 
 SCORES = ("nvs/psnr", "train_view/psnr", "nvs/ssim", "geometry/chamfer", "geometry/accuracy")
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One run of a list: its state in one word, and where to look."""
+    """One run of a list: its state, its figures, and the files that tell more."""
 
-    state: str
+    state: RunState
     title: str
     step: str = ""
     score: str = ""
     seconds: float = 0.0
     cause: str = ""
-    where: str = ""
+    machine: str = ""
+    """Host and job of the newest attempt; the device once it is finished."""
     folder: Path | None = None
     log: Path | None = None
     key: str | None = None
@@ -51,9 +59,10 @@ class Entry:
         """Plain values for ``--json``."""
         paths = {name: str(v) if (v := getattr(self, name)) else None for name in ("folder", "log", "launch")}
         scores = self.row.scores.values if self.row and self.row.scores else {}
-        plain = ("state", "title", "step", "seconds", "cause", "where", "key", "sweep", "job_id")
+        plain = ("state", "title", "step", "seconds", "cause", "key", "sweep", "job_id")
         return (
             {name: getattr(self, name) for name in plain}
+            | {"where": self.machine}
             | paths
             | {"scores": scores, "overrides": self.overrides}
         )
@@ -67,31 +76,30 @@ class Listing:
 
 
 def gather(
-    root: Path, sweep: str | None, cluster: Callable[[Sequence[str]], Mapping[str, Any]] | None = None
+    root: Path, sweep: str | None, cluster: Callable[[Sequence[str]], Mapping[str, JobState]] | None = None
 ) -> Listing:
     """All runs below ``root`` (with ``sweep``: its jobs and its runs), in the order they were planned.
 
     Args:
-        cluster: job ids -> their states on SLURM (``.state``, ``.reason``); asked only about jobs whose record is open.
+        cluster: job ids -> their states on SLURM; called only for jobs whose record is open.
     """
     rows, broken = read_rows(root)
     by_key = {row.run_key: (folder, row) for folder, row in rows.items()}
     jobs, bad = _jobs(sweeps_root(root), sweep)
     broken |= bad
     entries: list[Entry] = []
-    told: set[str] = set()
+    listed: set[str] = set()
     for folder, launch, job in jobs:
-        entry, key, problem = _of_job(folder, launch, job, by_key)
+        entry, key, problem = _entry_of_job(folder, launch, job, by_key)
         if problem is not None:
             broken[outcome_path(folder, job.number)] = problem
-        if key in told:
+        if key in listed:
             continue  # two sweeps share a run
-        told.add(key)
+        listed.add(key)
         entries.append(entry)
-    wanted = None if sweep is None else sweep
     for folder, row in rows.items():
-        if row.run_key not in told and (wanted is None or row.name == wanted):
-            entries.append(_of_row(folder, row))
+        if row.run_key not in listed and (sweep is None or row.name == sweep):
+            entries.append(_entry_of_row(folder, row))
     return Listing(_with_cluster(entries, cluster), broken)
 
 
@@ -110,7 +118,7 @@ def _jobs(root: Path, sweep: str | None) -> tuple[list[tuple[Path, Launch, Job]]
     return found, broken
 
 
-def _of_job(
+def _entry_of_job(
     folder: Path, launch: Launch, job: Job, by_key: Mapping[str, tuple[Path, Row]]
 ) -> tuple[Entry, str, str | None]:
     """The entry of a job, what it is known by (run key, or its overrides), and a broken outcome's problem."""
@@ -118,12 +126,12 @@ def _of_job(
         "overrides": tuple(job.overrides),
         "sweep": launch.sweep,
         "launch": folder,
-        "log": _log(folder, launch, job),
+        "log": _log_of_job(folder, launch, job),
         "job_id": job.job_id,
     }
     expected = job.key or ""
     if expected in by_key and by_key[expected][1].status == "finished":
-        return replace(_of_row(*by_key[expected]), **about), expected, None
+        return replace(_entry_of_row(*by_key[expected]), **about), expected, None
     problem, outcome = None, None
     try:
         outcome = read_outcome(outcome_path(folder, job.number))
@@ -131,8 +139,8 @@ def _of_job(
         problem = str(error)
     key = (outcome.key if outcome is not None else None) or expected
     if key in by_key:
-        entry = _of_row(*by_key[key])
-        if entry.state != "running" and outcome is None and _still_to_come(launch, job):
+        entry = _entry_of_row(*by_key[key])
+        if entry.state != "running" and outcome is None and _will_start(launch, job):
             entry = replace(entry, state="waiting")
         elif outcome is not None and outcome.status == "failed" and entry.state == "preempted":
             entry = replace(entry, state="failed", cause=_cause(outcome))
@@ -140,24 +148,24 @@ def _of_job(
     title = job.title or " ".join(job.overrides)
     if outcome is not None:
         state = outcome.status
-        if state == "running" and not _alive(outcome):
+        if state == "running" and not _may_be_running(outcome):
             state = "lost"
-        entry = Entry(state, title, cause=_cause(outcome), where=outcome.host, key=key or None, **about)
+        entry = Entry(state, title, cause=_cause(outcome), machine=outcome.host, key=key or None, **about)
     else:
         entry = Entry(
-            "waiting" if _still_to_come(launch, job) else "not started", title, key=key or None, **about
+            "waiting" if _will_start(launch, job) else "not started", title, key=key or None, **about
         )
     return entry, key or title, problem
 
 
-def _log(folder: Path, launch: Launch, job: Job) -> Path:
+def _log_of_job(folder: Path, launch: Launch, job: Job) -> Path:
     if launch.launcher == "slurm" and job.job_id is not None:
         return folder / "submitit" / f"{job.job_id}_0_log.out"  # submitit's name
     return log_path(folder, job.number)
 
 
-def _of_row(folder: Path, row: Row) -> Entry:
-    state: str = row.status
+def _entry_of_row(folder: Path, row: Row) -> Entry:
+    state: RunState = row.status
     if state == "running" and not holder_is_alive(folder):
         state = "lost"
     elif state != "finished" and state != "running" and holder_is_alive(folder):
@@ -165,10 +173,10 @@ def _of_row(folder: Path, row: Row) -> Entry:
     last = row.attempts[-1] if row.attempts else None
     cause = ""
     if state == "lost":
-        cause = "its process is gone and left no word"
+        cause = "its process is gone and wrote no error"
     elif row.error is not None and state != "running":
         cause = f"{row.error.type}: {(row.error.message.splitlines() or [''])[0]}"
-    where = "" if last is None else f"{last.host}{f' job {last.job}' if last.job else ''}"
+    machine = "" if last is None else f"{last.host}{f' job {last.job}' if last.job else ''}"
     return Entry(
         state=state,
         title=f"{row.dataset}/{row.scene} {row.label} s{row.seed}",
@@ -176,7 +184,7 @@ def _of_row(folder: Path, row: Row) -> Entry:
         score=_score(row),
         seconds=row.times.total_s,
         cause=cause,
-        where=where if state != "finished" else row.device,
+        machine=machine if state != "finished" else row.device,
         folder=folder,
         log=folder / "run.log",
         key=row.run_key,
@@ -193,12 +201,12 @@ def _score(row: Row) -> str:
     return "" if found is None else f"{found[0]} {found[1]:.3f}"
 
 
-def _still_to_come(launch: Launch, job: Job) -> bool:
-    """Whether somebody will still start the job: its launcher lives, or a cluster has it."""
+def _will_start(launch: Launch, job: Job) -> bool:
+    """Whether the job may still start: its launcher lives, or SLURM has it."""
     return job.job_id is not None or process_is_alive(launch.holder) is True
 
 
-def _alive(outcome: Outcome) -> bool:
+def _may_be_running(outcome: Outcome) -> bool:
     """Whether the process of a job that has no record yet may still be at work."""
     return outcome.job is not None or Path(f"/proc/{outcome.pid}").exists()
 
@@ -209,7 +217,7 @@ def _cause(outcome: Outcome) -> str:
     return f"{outcome.error.type}: {(outcome.error.message.splitlines() or [''])[0]}"
 
 
-_FROM_CLUSTER = {
+_FROM_CLUSTER: Mapping[State, RunState] = {
     "pending": "pending",
     "running": "running",
     "completing": "running",
@@ -223,24 +231,25 @@ _FROM_CLUSTER = {
 
 
 def _with_cluster(
-    entries: Iterable[Entry], cluster: Callable[[Sequence[str]], Mapping[str, Any]] | None
+    entries: Iterable[Entry], cluster: Callable[[Sequence[str]], Mapping[str, JobState]] | None
 ) -> list[Entry]:
-    """The same where SLURM knows better: a job that waits, was cancelled, or died before it could write."""
+    """The same, with SLURM's state of jobs that wait, were cancelled, or died before they could write."""
     found = list(entries)
     ids = sorted({e.job_id for e in found if e.job_id and e.state not in ("finished", "failed", "oom")})
     if cluster is None or not ids:
         return found
     states = cluster(ids)
-    return [_joined(e, states.get(e.job_id or "")) for e in found]
+    return [_with_job_state(e, states.get(e.job_id or "")) for e in found]
 
 
-def _joined(entry: Entry, seen: Any) -> Entry:
+def _with_job_state(entry: Entry, seen: JobState | None) -> Entry:
     if seen is None or entry.state in ("finished", "failed", "oom"):
         return entry
     state = _FROM_CLUSTER.get(seen.state)
     if state is None or (state == "running" and entry.state == "running"):
         return entry
-    why = f"SLURM job {entry.job_id}: {seen.state}{f' ({seen.reason})' if seen.reason else ''}"
+    reason = explain(seen.reason) or seen.reason
+    why = f"SLURM job {entry.job_id}: {seen.state}{f' ({reason})' if reason else ''}"
     if state == "failed" and entry.row is not None and entry.state in ("preempted", "timeout"):
         return entry  # it saved and ended in order; SLURM only sees its exit code
     return replace(entry, state=state, cause=why if state != "running" else "")

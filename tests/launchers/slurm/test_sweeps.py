@@ -12,10 +12,11 @@ import pytest
 import torch
 
 from isosweep.record import Record, find_runs, read_record
-from tests.launchers.conftest import Cluster
+from tests.launchers.slurm.conftest import Cluster
 from tests.support.waiting import until
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
+PYTHONPATH = os.pathsep.join([str(ROOT / "src"), str(ROOT)])  # this checkout, whatever is installed
 TINY = [
     "debug=tiny", "dataset._target_=tests.support.trouble.load", "backend=torch", "eval.geometry=false",
     "export.mesh=false", "export.video=false", "export.renders=0", "hydra/launcher=slurm",
@@ -44,7 +45,7 @@ class Sweep:
         self.cluster.jobs.extend(sorted({e["job_id"].split("_")[0] for e in self.status().values()}))
 
     def run(self, script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-        env = {**os.environ, "PYTHONPATH": str(ROOT)}
+        env = {**os.environ, "PYTHONPATH": PYTHONPATH}
         return subprocess.run(
             [sys.executable, str(ROOT / script), *arguments],
             cwd=self.cwd,
@@ -187,13 +188,13 @@ def test_a_node_that_goes_down_costs_no_run(cluster: Cluster) -> None:
 def test_wrong_requests_are_refused_before_anything_is_submitted(cluster: Cluster) -> None:
     for setting, words in (
         ("hydra.launcher.partition=mian", "did you mean 'main'"),
-        ("hydra.launcher.gpus_per_node=9", "2"),
-        ("hydra.launcher.timeout_min=6000", "60"),
+        ("hydra.launcher.gpus_per_node=9", "has 2 GPUs"),
+        ("hydra.launcher.timeout_min=6000", "above the 60 minutes"),
     ):
         done = subprocess.run(
             [sys.executable, str(ROOT / "main.py"), "-m", *TINY, "scene=ball-1,ball-2", setting],
             cwd=cluster.folder,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            env={**os.environ, "PYTHONPATH": PYTHONPATH},
             capture_output=True,
             text=True,
             timeout=120,
@@ -224,7 +225,7 @@ def test_stock_submitit_launcher_works_with_our_records(cluster: Cluster) -> Non
             "scene=ball-1,raises", "run.name=stock",
         ],
         cwd=cluster.folder,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        env={**os.environ, "PYTHONPATH": PYTHONPATH},
         capture_output=True,
         text=True,
         timeout=300,
