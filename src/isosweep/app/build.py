@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from isosweep.config.check import ConfigError
 from isosweep.data.loading import split_settings, takes_views
+from isosweep.errors import InputError
 from isosweep.losses.total import TotalLoss
 from isosweep.models.base import Model
 from isosweep.types import Scene
@@ -37,7 +38,7 @@ def build(node: DictConfig, named: bool = True, arguments: Sequence[Any] = ()) -
     except InstantiationException as error:
         if error.__cause__ is None:
             raise
-        if not named or type(error.__cause__) is not ValueError:
+        if not named or type(error.__cause__) is not InputError:
             raise error.__cause__ from None
         where = re.search(r"full_key: (\S+)", str(error))
         key = where[1] if where else str(node._get_full_key(None))

@@ -15,6 +15,7 @@ from isosweep.app.debug import scene_lines
 from isosweep.config.errors import explain
 from isosweep.config.schema import CONF
 from isosweep.data import blender, colmap, llff, nerfstudio, neus
+from isosweep.errors import InputError
 from isosweep.prepare.contact_sheet import draw
 from isosweep.prepare.messages import quoted
 from isosweep.prepare.views import scene_view
@@ -67,7 +68,7 @@ def overrides_of(target: list[str]) -> tuple[list[str], list[str]]:
         )
     wrong = [t for t in target if "=" not in t]
     if wrong:
-        raise ValueError(
+        raise InputError(
             f"inspect takes one folder or overrides key=value, found {wrong[0]!r} among {len(target)} arguments"
         )
     return [], target
@@ -103,4 +104,4 @@ def _composed(overrides: list[str]) -> DictConfig:
         with initialize_config_dir(str(CONF), version_base="1.3"):
             return compose("config", shown)
     except (HydraException, OmegaConfBaseException) as error:
-        raise ValueError(explain(error, overrides, CONF)) from error
+        raise InputError(explain(error, overrides, CONF)) from error

@@ -17,13 +17,14 @@ from omegaconf import DictConfig, OmegaConf
 
 from isosweep.config.errors import did_you_mean, unknown_key
 from isosweep.config.schema import MODES, Config
+from isosweep.errors import InputError
 
 PLAIN_GROUPS = ("optim", "train", "eval", "export", "tracker")
 BUILT_GROUPS = ("dataset", "encoding", "sampler", "model", "loss")
 SPECIAL = {"_target_", "_partial_", "_convert_", "_recursive_", "_args_"}
 
 
-class ConfigError(ValueError):
+class ConfigError(InputError):
     """The config cannot be run as composed; the message says what to change."""
 
 

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
+from isosweep.errors import InputError
+
 _DAMAGED = (
     ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error, struct.error, KeyError, SyntaxError,
     NotImplementedError, RuntimeError, OverflowError, TypeError, MemoryError, tokenize.TokenError,
@@ -36,12 +38,12 @@ def read_npz(file: Path, what: str) -> dict[str, np.ndarray]:
         with zipfile.ZipFile(file) as archive:
             for member in archive.infolist():
                 if member.file_size > member.compress_size * _DEFLATE + 1024:
-                    raise ValueError(f"{member.filename} announces {member.file_size} bytes")
+                    raise InputError(f"{member.filename} announces {member.file_size} bytes")
                 with archive.open(member) as stream:
                     arrays[member.filename.removesuffix(".npy")] = _parsed(stream.read(member.file_size))
         return arrays
     except _DAMAGED as error:
-        raise ValueError(
+        raise InputError(
             f"cannot read {what} in {file}: {error or type(error).__name__}. Copy the file again"
         ) from error
 
@@ -58,7 +60,7 @@ def read_npy(file: Path, what: str) -> np.ndarray:
     try:
         return _parsed(file.read_bytes())
     except _DAMAGED as error:
-        raise ValueError(
+        raise InputError(
             f"cannot read {what} in {file}: {error or type(error).__name__}. Copy the file again"
         ) from error
 
@@ -69,13 +71,13 @@ def _parsed(data: bytes) -> np.ndarray:
     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
     shape, fortran, dtype = read(buffer)
     if dtype.hasobject:
-        raise ValueError("it holds Python objects, which are never unpickled")
+        raise InputError("it holds Python objects, which are never unpickled")
     left = len(data) - buffer.tell()
     count = 1
     for n in shape:
         count *= int(n)
     if count < 0 or min(shape, default=0) < 0 or count * dtype.itemsize > left:
-        raise ValueError(
+        raise InputError(
             f"an array of shape {shape} needs {count * dtype.itemsize} bytes, and {left} are there"
         )
     flat = np.frombuffer(data, dtype, count, buffer.tell())

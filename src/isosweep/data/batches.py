@@ -9,6 +9,7 @@ from torch import Tensor
 from isosweep.data.backdrop import COLORS
 from isosweep.data.uniform import uniform_pixels
 from isosweep.data.working_set import WorkingSet
+from isosweep.errors import InputError
 from isosweep.geometry import pixel_rays
 from isosweep.types import Batch, Scene
 
@@ -64,7 +65,7 @@ class Targets:
             ValueError: no training view sees a point in the box. `TotalLoss.check` refuses such a scene earlier.
         """
         if not has_points(scene) or scene.points is None:
-            raise ValueError(f"scene {scene.name} has no structure-from-motion points inside its box")
+            raise InputError(f"scene {scene.name} has no structure-from-motion points inside its box")
         inside = scene.points.abs().amax(-1) < scene.radius
         self.points = scene.points[inside].to(device)
         n_views = len(scene.cameras)
@@ -118,5 +119,5 @@ def _behind(
     if background in COLORS and scene.composite:
         return torch.full((n, 3), COLORS[background], device=device)
     if background not in ("random", "dataset", *COLORS):
-        raise ValueError(f"train.background is one of random, white, black, dataset, found {background!r}")
+        raise InputError(f"train.background is one of random, white, black, dataset, found {background!r}")
     return scene.background.to(device).expand(n, 3)

@@ -20,6 +20,7 @@ from isosweep.data.image_store import load_images
 from isosweep.data.loading import ViewOptions
 from isosweep.data.normalization import read_extension
 from isosweep.data.splits import choose, hold_out, thinned
+from isosweep.errors import InputError
 from isosweep.geometry import opengl_to_opencv
 from isosweep.types import Cameras, Scene
 
@@ -118,17 +119,17 @@ def read_frames(file: Path) -> tuple[Json, list[Json]]:
         if not isinstance(frames, list) or not all(isinstance(frame, dict) for frame in frames):
             raise TypeError("frames is no list of mappings")
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise ValueError(
+        raise InputError(
             f"{file} is no transforms json with 'frames' ({error!r}): export it again"
         ) from error
     if not frames:
-        raise ValueError(f"{file} lists no frames: export it again, or remove the file")
+        raise InputError(f"{file} lists no frames: export it again, or remove the file")
     return meta, frames
 
 
 def _image_path(folder: Path, frame: Json, file: Path) -> Path:
     if not isinstance(frame.get("file_path"), str):
-        raise ValueError(f"{file}: a frame has no file_path (it has {', '.join(frame)}): export it again")
+        raise InputError(f"{file}: a frame has no file_path (it has {', '.join(frame)}): export it again")
     # only files that the json names: depth and normal maps are in the same folder
     path = folder / frame["file_path"]
     return path if path.suffix.lower() in {".png", ".jpg", ".jpeg"} else path.with_name(path.name + ".png")
@@ -150,17 +151,17 @@ def read_pose(frame: Json, file: Path) -> np.ndarray:
     try:
         matrix = np.array(frame["transform_matrix"], np.float64)
     except (KeyError, ValueError, TypeError) as error:
-        raise ValueError(
+        raise InputError(
             f"{file}: {frame.get('file_path')} has no 4x4 transform_matrix ({error!r})"
         ) from error
     if matrix.shape not in ((4, 4), (3, 4)) or not np.isfinite(matrix).all():
-        raise ValueError(
+        raise InputError(
             f"{file}: the transform_matrix of {frame['file_path']} is no finite 4x4 matrix (shape "
             f"{matrix.shape}): remove that frame or export its pose again"
         )
     rotation = matrix[:3, :3]
     if not np.allclose(rotation @ rotation.T, np.eye(3), atol=1e-2) or np.linalg.det(rotation) < 0:
-        raise ValueError(
+        raise InputError(
             f"{file}: the transform_matrix of {frame['file_path']} holds no rotation (axis lengths "
             f"{np.linalg.norm(rotation, axis=0).round(3).tolist()}): normalise it, the scale belongs to the scene"
         )
@@ -176,18 +177,18 @@ def _focal(meta: Json, frame: Json, file: Path) -> dict[str, float]:
         if value is None:
             continue
         if key in ("fl_x", "fl_y", "w", "h") and value <= 0:
-            raise ValueError(f"{file}: {key} of {frame['file_path']} must be above 0, found {value:g}")
+            raise InputError(f"{file}: {key} of {frame['file_path']} must be above 0, found {value:g}")
         if key == "camera_angle_x":
             check_angle(value, f"{file}: camera_angle_x of {frame['file_path']}")
         found[key] = value
     distorted = [k for k in ("k1", "k2", "k3", "k4", "p1", "p2") if frame.get(k, meta.get(k))]
     if distorted:
-        raise ValueError(
+        raise InputError(
             f"{file} gives lens distortion ({', '.join(distorted)}), and cameras here are pin-holes: undistort the "
             "images first or use dataset=nerfstudio, which does, or set the coefficients to 0 if they are negligible"
         )
     if "fl_x" not in found and "camera_angle_x" not in found:
-        raise ValueError(f"{file} has neither camera_angle_x nor fl_x: the focal length is unknown")
+        raise InputError(f"{file} has neither camera_angle_x nor fl_x: the focal length is unknown")
     return found
 
 
@@ -201,7 +202,7 @@ def read_number(frame: Json, meta: Json, key: str, file: Path) -> float | None:
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise ValueError(f"{file}: {key} of {frame['file_path']} is no finite number: {value!r}")
+        raise InputError(f"{file}: {key} of {frame['file_path']} is no finite number: {value!r}")
     return float(value)
 
 
@@ -209,7 +210,7 @@ def check_angle(radians: float, what: str) -> None:
     """Raise ValueError unless a field of view is between 0 and pi; ``what`` names it in the message."""
     if not 0 < radians < math.pi:
         hint = ": is it in degrees?" if math.pi <= radians < 180 else ""
-        raise ValueError(
+        raise InputError(
             f"{what} is the field of view in radians, above 0 and below pi; found {radians:g}{hint}"
         )
 
@@ -219,7 +220,7 @@ def _intrinsics(given: dict[str, float], image: Header, factor: int) -> np.ndarr
     h, w = image.height, image.width
     for name, size in (("w", w), ("h", h)):
         if name in given and given[name] != size:
-            raise ValueError(
+            raise InputError(
                 f"the intrinsics are written for {name}={given[name]:g} pixels, the image has {size}: use the images "
                 "the cameras were made for, or rescale fl_x, fl_y, cx, cy, w and h"
             )

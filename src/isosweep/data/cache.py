@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Int, UInt8
 
 from isosweep.data.decode import Source
+from isosweep.errors import InputError
 
 log = logging.getLogger(__name__)
 _PREAD: Callable[[int, int, int], bytes] | None = getattr(os, "pread", None)
@@ -59,7 +60,7 @@ class FilePixels:
         self._file = path.open("rb")
         version = np.lib.format.read_magic(self._file)
         if version != (1, 0):
-            raise ValueError(f"expected version 1.0 of the npy format, found {version}")
+            raise InputError(f"expected version 1.0 of the npy format, found {version}")
         self.shape, _, self.dtype = np.lib.format.read_array_header_1_0(self._file)
         self._start = self._file.tell()
         # read-only, because the system counts a writable map as memory in use and may refuse it

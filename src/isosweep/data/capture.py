@@ -23,6 +23,7 @@ from isosweep.data.lens import Lens
 from isosweep.data.loading import ViewOptions
 from isosweep.data.normalization import FrameChoice
 from isosweep.data.splits import Splits
+from isosweep.errors import InputError
 from isosweep.geometry import from_world
 from isosweep.types import Cameras, Scene, Sightings
 
@@ -128,7 +129,7 @@ def _source(photo: Photo, listed_in: Path) -> tuple[Source, np.ndarray]:
     width, height, turned = read_size(photo.image, listed_in)
     stored, shown = fits(width, height, photo.lens), turned >= 5 and fits(height, width, photo.lens)
     if not stored and not shown:
-        raise ValueError(
+        raise InputError(
             f"{photo.image} is {width}x{height}, and {listed_in} has its camera at {photo.lens.width}x"
             f"{photo.lens.height}, which is another shape: the image was cropped or turned after calibration. Use the "
             "images the cameras were made for"
@@ -142,7 +143,7 @@ def _source(photo: Photo, listed_in: Path) -> tuple[Source, np.ndarray]:
     try:
         how = undistort.plan(lens)
     except ValueError as error:
-        raise ValueError(f"the camera of {photo.image} in {listed_in}: {error}") from error
+        raise InputError(f"the camera of {photo.image} in {listed_in}: {error}") from error
     return replace(source, warp=how), how.K
 
 

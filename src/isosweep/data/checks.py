@@ -9,6 +9,7 @@ import logging
 import torch
 
 from isosweep.data.uniform import uniform_pixels
+from isosweep.errors import InputError
 from isosweep.types import Scene
 
 log = logging.getLogger("isosweep")
@@ -32,7 +33,7 @@ def check_masks(scene: Scene) -> None:
     if mask is None:
         return
     if float(mask.max()) == 0 and not any(_has_foreground(scene, v) for v in scene.splits["train"]):
-        raise ValueError(
+        raise InputError(
             f"the masks of {scene.dataset} scene {scene.name} are black in every training view. White is "
             "foreground: draw them again, or train without (dataset.masks=false)"
         )
@@ -55,7 +56,7 @@ def check_poses(scene: Scene) -> None:
         return
     what = f"all {len(c2w)} training views of {scene.dataset} scene {scene.name}"
     if bool((c2w == c2w[0]).all()):
-        raise ValueError(
+        raise InputError(
             f"{what} have one and the same pose, so no depth can be found: write the poses of the cameras again, one "
             "for each image"
         )

@@ -20,6 +20,7 @@ import numpy as np
 from jaxtyping import Float, Int, UInt8
 
 from isosweep.data.lens import MODELS, NAMES, UNSUPPORTED_IDS, Lens, make_lens
+from isosweep.errors import InputError
 
 PARTS = ("cameras", "images", "points3D")
 _T = TypeVar("_T")
@@ -117,17 +118,17 @@ def read_model(folder: Path) -> SparseModel:
         images = _parsed(files[1], lambda f: text_images(_lines(f), f))
         points = _parsed(files[2], lambda f: text_points(_lines(f), f))
     if not images:
-        raise ValueError(f"{files[1]} registers no image: the reconstruction failed; run the mapper again")
+        raise InputError(f"{files[1]} registers no image: the reconstruction failed; run the mapper again")
     for image in images:
         if image.camera_id not in cameras:
-            raise ValueError(
+            raise InputError(
                 f"{files[1]}: image {image.name} was taken by camera {image.camera_id}, and {files[0]} has "
                 f"{', '.join(map(str, sorted(cameras)[:10]))}: the files are of different models"
             )
     ordered = sorted(images, key=lambda image: image.name)
     double = next((a.name for a, b in itertools.pairwise(ordered) if a.name == b.name), None)
     if double is not None:
-        raise ValueError(f"{files[1]} registers the image {double} twice: export the model again")
+        raise InputError(f"{files[1]} registers the image {double} twice: export the model again")
     return SparseModel(folder, cameras, tuple(ordered), points)
 
 
@@ -135,7 +136,7 @@ def _parsed(file: Path, read: Callable[[Path], _T]) -> _T:
     try:
         return read(file)
     except (struct.error, UnicodeDecodeError, OverflowError, IndexError) as error:
-        raise ValueError(f"{file} is damaged ({error}): copy or export the model again") from error
+        raise InputError(f"{file} is damaged ({error}): copy or export the model again") from error
 
 
 class _Reader:
@@ -153,7 +154,7 @@ class _Reader:
 
     def need(self, size: int) -> None:
         if size > len(self.data) - self.at:
-            raise ValueError(
+            raise InputError(
                 f"{self.file} ends at byte {len(self.data)} where {size} more are due at {self.at}: it was cut "
                 "off or is no such file. Copy or export the model again"
             )
@@ -167,7 +168,7 @@ class _Reader:
         """
         n = self.take("<Q")[0]
         if n * smallest > len(self.data) - self.at:
-            raise ValueError(
+            raise InputError(
                 f"{self.file} announces {n} {what} at byte {self.at - 8}, and {len(self.data) - self.at} bytes "
                 "are left: it is damaged, cut off or no such file. Copy or export the model again"
             )
@@ -255,7 +256,7 @@ def _lines(file: Path) -> list[str]:
 def _fields(line: str, n: int, number: int, file: Path) -> list[str]:
     found = line.split()
     if len(found) < n:
-        raise ValueError(
+        raise InputError(
             f"{file}, line {number}: expected {n} fields or more, found {len(found)}: {line[:80]!r}"
         )
     return found
@@ -265,7 +266,7 @@ def _numbers(values: Sequence[str], kind: Callable[[str], _T], number: int, file
     try:
         return [kind(v) for v in values]
     except ValueError as error:
-        raise ValueError(f"{file}, line {number}: {error}. Export the model again") from error
+        raise InputError(f"{file}, line {number}: {error}. Export the model again") from error
 
 
 def text_cameras(lines: Sequence[str], file: Path) -> dict[int, Lens]:
@@ -299,7 +300,7 @@ def text_images(lines: Sequence[str], file: Path) -> list[Registered]:
         seen = lines[at].split() if at < len(lines) else []
         at += 1
         if len(seen) % 3:
-            raise ValueError(
+            raise InputError(
                 f"{file}, line {at}: the features of {name.strip()} are triples (x, y, point); found {len(seen)} "
                 "numbers. The file was cut off: export the model again"
             )
@@ -338,7 +339,7 @@ def _registered(
     q, t = np.array(pose[:4]), np.array(pose[4:])
     length = float(np.linalg.norm(q))
     if not np.isfinite(pose).all() or not 0.5 < length < 2:
-        raise ValueError(
+        raise InputError(
             f"{file}: the pose of image {name} is no finite unit quaternion and shift (quaternion {q.tolist()}, "
             f"shift {t.tolist()}): take the image out of the model or export it again"
         )
@@ -349,7 +350,7 @@ def _registered(
 def _points(ids, xyz, rgb, error, n, file: Path) -> Points:
     bad = np.flatnonzero(~np.isfinite(xyz).all(1))
     if len(bad):
-        raise ValueError(
+        raise InputError(
             f"{file}: point {ids[bad[0]]} has nan or inf coordinates ({len(bad)} such): export the model again"
         )
     return Points(

@@ -10,6 +10,7 @@ from PIL import Image, ImageOps
 
 from isosweep.data import undistort
 from isosweep.data.undistort import Undistortion
+from isosweep.errors import InputError
 
 _COLOUR_MODES = ("RGB", "RGBA", "L", "LA", "P", "PA", "1", "I", "I;16", "I;16B", "I;16L")
 _ORIENTATION = 0x0112
@@ -52,13 +53,13 @@ def read_header(source: Source) -> Header:
     with _open(source.image, source.listed_in) as image:
         turned = orientation(image)
         if turned != 1 and source.turn is None:
-            raise ValueError(
+            raise InputError(
                 f"{source.image} is stored turned (EXIF orientation {turned}), so its pixel grid is "
                 "ambiguous: write the pixels upright, as the camera poses mean them, and drop the tag "
                 "(exiftool -Orientation= keeps the pixels, mogrify -auto-orient turns them)"
             )
         if image.mode not in _COLOUR_MODES:
-            raise ValueError(
+            raise InputError(
                 f"{source.image} has pixels of mode {image.mode}; expected grey, RGB or RGBA of 8 or 16 bits: "
                 "convert it"
             )
@@ -67,7 +68,7 @@ def read_header(source: Source) -> Header:
     if source.mask is not None:
         with _open(source.mask, None) as mask:
             if (mask.height, mask.width) != (header.height, header.width):
-                raise ValueError(
+                raise InputError(
                     f"mask {source.mask} is {mask.width}x{mask.height}, its image {source.image} is "
                     f"{header.width}x{header.height}: masks and images must have one size"
                 )
@@ -75,7 +76,7 @@ def read_header(source: Source) -> Header:
         return header
     lens = source.warp.lens
     if (lens.width, lens.height) != size:
-        raise ValueError(
+        raise InputError(
             f"{source.image} is {size[0]}x{size[1]}, its lens was planned for {lens.width}x{lens.height}"
         )
     return Header(source.warp.height, source.warp.width, header.alpha)
@@ -161,7 +162,7 @@ def _open(path: Path, listed_in: Path | None) -> Image.Image:
     try:
         return Image.open(path)
     except _UNREADABLE as error:
-        raise ValueError(_unreadable(path, error)) from error
+        raise InputError(_unreadable(path, error)) from error
 
 
 def _pixels(path: Path) -> Image.Image:
@@ -173,7 +174,7 @@ def _pixels(path: Path) -> Image.Image:
                 image.convert("RGBA" if _has_alpha(image) else "RGB") if image.mode in ("P", "PA") else image
             )
     except _UNREADABLE as error:
-        raise ValueError(_unreadable(path, error)) from error
+        raise InputError(_unreadable(path, error)) from error
 
 
 def _unreadable(path: Path, error: BaseException) -> str:

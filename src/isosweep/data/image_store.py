@@ -17,6 +17,7 @@ from torch import Tensor
 
 from isosweep.data.cache import FilePixels, cache_folder, cache_key, open_cached, write_cached
 from isosweep.data.decode import Source, decode, read_header
+from isosweep.errors import InputError
 
 log = logging.getLogger(__name__)
 _GIB = 2**30
@@ -48,7 +49,7 @@ class ImageStore:
         """
         counts = hw.prod(-1)
         if len(pixels) != int(counts.sum()) or pixels.shape[1] not in (3, 4):
-            raise ValueError(
+            raise InputError(
                 f"{len(hw)} views have {int(counts.sum())} pixels of 3 or 4 bytes; the array is {tuple(pixels.shape)}"
             )
         self._pixels = pixels
@@ -162,7 +163,7 @@ class ImageStore:
 
     def _in_file(self) -> FilePixels:
         if self._file is None:
-            raise ValueError("pieces are read from a file; these images are in memory")
+            raise InputError("pieces are read from a file; these images are in memory")
         return self._file
 
     def _span(self, start: int, count: int) -> UInt8[Tensor, "r c"]:
@@ -198,13 +199,13 @@ def load_images(
         OSError: the cache cannot be written.
     """
     if not sources:
-        raise ValueError("no images to load: the list of views is empty")
+        raise InputError("no images to load: the list of views is empty")
     with ThreadPoolExecutor(_workers()) as pool:
         headers = list(pool.map(read_header, sources))
     hw = np.array([(h.height, h.width) for h in headers]) // downscale
     if (hw == 0).any():
         small = sources[int(np.argwhere((hw == 0).any(1))[0, 0])].image
-        raise ValueError(f"downscale={downscale} leaves nothing of {small}: lower it")
+        raise InputError(f"downscale={downscale} leaves nothing of {small}: lower it")
     files = any(s.mask is not None for s in sources)
     alpha = not files and any(h.alpha for h in headers)
     shape = (int(hw.prod(1).sum()), 4 if files or alpha else 3)

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
+from isosweep.errors import InputError
+
 Plane = Float[np.ndarray, "n 2"]
 Params = Float[np.ndarray, " k"]
 Distort = Callable[[Plane, Params], Plane]
@@ -110,23 +112,23 @@ def make_lens(model: str, width: int, height: int, params: tuple[float, ...], wh
         ValueError: the model is unknown, the number of parameters is wrong, or no camera can have such values.
     """
     if model in UNSUPPORTED:
-        raise ValueError(f"{what} is {model}: {UNSUPPORTED[model]}")
+        raise InputError(f"{what} is {model}: {UNSUPPORTED[model]}")
     if model not in MODELS:
-        raise ValueError(f"{what} has the unknown model {model!r}: expected one of {', '.join(MODELS)}")
+        raise InputError(f"{what} has the unknown model {model!r}: expected one of {', '.join(MODELS)}")
     names = MODELS[model].names
     if len(params) != len(names):
-        raise ValueError(
+        raise InputError(
             f"{what} is {model}, which has {len(names)} parameters ({', '.join(names)}); found {len(params)}"
         )
     lens = Lens(model, width, height, tuple(float(p) for p in params))
     if not 0 < width < 2**20 or not 0 < height < 2**20:
-        raise ValueError(f"{what} is {width}x{height} pixels: no image has that size. Is the file damaged?")
+        raise InputError(f"{what} is {width}x{height} pixels: no image has that size. Is the file damaged?")
     if not np.isfinite(lens.params).all() or min(lens.focal) <= 0:
         given = ", ".join(f"{n}={p:g}" for n, p in zip(names, lens.params, strict=True))
-        raise ValueError(f"{what} needs finite parameters and a positive focal length; found {given}")
+        raise InputError(f"{what} needs finite parameters and a positive focal length; found {given}")
     K, side = lens.K, max(width, height)
     if min(lens.focal) < 1e-3 * side or np.abs(K[:2, 2] - [width / 2, height / 2]).max() > 10 * side:
-        raise ValueError(
+        raise InputError(
             f"{what} has a focal length of {min(lens.focal):g} pixels and its axis at ({K[0, 2]:g}, {K[1, 2]:g}) in an "
             f"image of {width}x{height}: no camera is like that. Is the file damaged, or are the units others?"
         )

@@ -21,6 +21,7 @@ from isosweep.data.lens import make_lens
 from isosweep.data.loading import ViewOptions
 from isosweep.data.normalization import FrameChoice
 from isosweep.data.splits import choose, hold_out
+from isosweep.errors import InputError
 from isosweep.geometry import similarity_scale
 from isosweep.types import Ndc, Scene
 
@@ -67,11 +68,11 @@ def load(
     views, frame = views.named("llff"), FrameChoice(centre, scale, orientation)
     normalization.check_choice(frame)
     if ndc and not frame.is_auto:
-        raise ValueError(
+        raise InputError(
             "dataset.ndc=true has a frame of its own: leave dataset.centre, scale and orientation at auto"
         )
     if ndc and views.radius != 1:
-        raise ValueError(
+        raise InputError(
             f"dataset.ndc=true fills the box of radius 1: set dataset.radius=1, found {views.radius:g}"
         )
     folder = find_scene(views, MARKER, is_scene)
@@ -131,19 +132,19 @@ def read_poses(file: Path, images: Sequence[Path]) -> tuple[np.ndarray, np.ndarr
     """
     rows = read_npy(file, "the poses")
     if rows.ndim != 2 or rows.shape[1] != 17 or rows.dtype.kind not in "fiu":
-        raise ValueError(
+        raise InputError(
             f"{file} holds {rows.dtype} of shape {rows.shape}; expected [views, 17]: a 3x5 pose and two bounds a view"
         )
     if len(rows) != len(images):
         folder = images[0].parent if images else "the folder of images"
-        raise ValueError(
+        raise InputError(
             f"{file} has {len(rows)} poses and {folder} {len(images)} images, which belong together by the "
             "sorted names: take out the images without a pose (COLMAP did not register them), or make the poses again"
         )
     rows = rows.astype(np.float64)
     bad = np.flatnonzero(~np.isfinite(rows).all(1))
     if len(bad):
-        raise ValueError(
+        raise InputError(
             f"{file}: the pose of {images[bad[0]].name} (row {bad[0]}) has nan or inf entries ({len(bad)} such): take "
             "the image and its row out, or make the poses again"
         )
@@ -154,7 +155,7 @@ def read_poses(file: Path, images: Sequence[Path]) -> tuple[np.ndarray, np.ndarr
     off = np.abs(turned.transpose(0, 2, 1) @ turned - np.eye(3)).max((1, 2))
     bad = np.flatnonzero((off > 1e-2) | (np.linalg.det(turned) < 0))
     if len(bad):
-        raise ValueError(
+        raise InputError(
             f"{file}: the pose of {images[bad[0]].name} (row {bad[0]}) holds no rotation; its columns are down, right, "
             "back, position and (height, width, focal)"
         )
@@ -162,7 +163,7 @@ def read_poses(file: Path, images: Sequence[Path]) -> tuple[np.ndarray, np.ndarr
     bad = np.flatnonzero((bounds[:, 0] <= 0) | (bounds[:, 1] < bounds[:, 0]))
     if len(bad):
         near, far = bounds[bad[0]]
-        raise ValueError(
+        raise InputError(
             f"{file}: the depths of {images[bad[0]].name} run from {near:g} to {far:g}; expected 0 < near <= far"
         )
     return c2w, matrix[:, :, 4], bounds
@@ -219,7 +220,7 @@ def ndc_frame(c2w: np.ndarray, bounds: np.ndarray, recenter: bool, bd_factor: fl
     matrix[:3, :3] *= bounds.min() * bd_factor if bd_factor else 1.0
     ahead = normalization.normalize_poses(c2w, matrix)[:, 2, 2]
     if ahead.min() < 0.1:
-        raise ValueError(
+        raise InputError(
             f"dataset.ndc=true is for cameras that look one way; here {int((ahead < 0.1).sum())} of {len(ahead)} look "
             "across or back: set dataset.ndc=false (or dataset.recenter=true where it is off)"
         )
@@ -240,7 +241,7 @@ def ndc_of(photos: Sequence[Photo], to_world: np.ndarray, near: float, file: Pat
     c2w = normalization.normalize_poses(np.stack([photo.c2w for photo in photos]), to_world)
     place = c2w[:, :, 3]
     if place[:, 2].max() >= near:
-        raise ValueError(
+        raise InputError(
             f"{file}: a camera stands beyond the near plane of NDC: the depth bounds are wrong, or "
             "dataset.bd_factor is too large"
         )
@@ -250,7 +251,7 @@ def ndc_of(photos: Sequence[Photo], to_world: np.ndarray, near: float, file: Pat
         inside = np.linalg.solve(np.stack([p.lens.K for p in photos]), pixel[:, :, None])
         d = (c2w[:, :, :3] @ inside)[:, :, 0]
         if d[:, 2].min() <= 0.05:
-            raise ValueError(
+            raise InputError(
                 f"{file}: a camera sees past the horizon of the mean camera, which NDC cannot show: "
                 "set dataset.ndc=false"
             )

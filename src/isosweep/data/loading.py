@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
+from isosweep.errors import InputError
+
 Ids = Sequence[int | str] | str | None
 """The values of ``dataset.image_ids``: indices or names, '0:40:2', the path of a file of names, None for all."""
 BACKGROUNDS = ("auto", "white", "black")
@@ -56,11 +58,11 @@ class ViewOptions:
 
     def __post_init__(self) -> None:
         if self.background not in BACKGROUNDS:
-            raise ValueError(
+            raise InputError(
                 f"dataset.background is one of {', '.join(BACKGROUNDS)}, found {self.background!r}"
             )
         if self.downscale < 1 or self.downscale != int(self.downscale):
-            raise ValueError(
+            raise InputError(
                 f"dataset.downscale is a whole number of pixels a side (1, 2, 4), found {self.downscale:g}"
             )
 

@@ -21,6 +21,7 @@ from isosweep.data.lens import Lens, make_lens
 from isosweep.data.loading import ViewOptions
 from isosweep.data.normalization import FrameChoice
 from isosweep.data.splits import choose, hold_out, thinned
+from isosweep.errors import InputError
 from isosweep.geometry import opengl_to_opencv, similarity_scale
 from isosweep.types import Scene
 
@@ -98,12 +99,12 @@ def _frames(files: Sequence[Path]) -> tuple[Json, list[tuple[Json, Json, Path]],
         listed += [(frame, meta, file, split) for frame in found]
     for frame, _, file, _ in listed:
         if not isinstance(frame.get("file_path"), str):
-            raise ValueError(f"{file}: a frame has no file_path (it has {', '.join(frame)}): export it again")
+            raise InputError(f"{file}: a frame has no file_path (it has {', '.join(frame)}): export it again")
     listed.sort(key=lambda one: one[0]["file_path"])
     seen: dict[str, Path] = {}
     for i, (frame, _, file, split) in enumerate(listed):
         if (path := _plain(frame["file_path"])) in seen:
-            raise ValueError(f"{file} lists {path} twice (also in {seen[path]}): export it again")
+            raise InputError(f"{file} lists {path} twice (also in {seen[path]}): export it again")
         seen[path] = file
         if split:
             split_of[i] = split
@@ -126,7 +127,7 @@ def _photo(
     mask = None
     if frame.get("mask_path") is not None:
         if not isinstance(frame["mask_path"], str):
-            raise ValueError(f"{file}: mask_path of {frame['file_path']} is no path: {frame['mask_path']!r}")
+            raise InputError(f"{file}: mask_path of {frame['file_path']} is no path: {frame['mask_path']!r}")
         mask = _file(folder, frame["mask_path"], images and images.replace("images", "masks"), "masks")
     return Photo(_plain(frame["file_path"]), image, _lens(frame, meta, image, original, file), c2w, mask)
 
@@ -158,7 +159,7 @@ def _lens(frame: Json, meta: Json, image: Path, original: Path, file: Path) -> L
         if found is None:
             return default
         if key in ("w", "h") and found < 1:
-            raise ValueError(f"{file}: {key} of {frame['file_path']} cannot be {found:g}: export it again")
+            raise InputError(f"{file}: {key} of {frame['file_path']} cannot be {found:g}: export it again")
         if key.startswith("camera_angle") and found:
             check_angle(found, f"{file}: {key} of {frame['file_path']}")
         return found
@@ -180,7 +181,7 @@ def _lens(frame: Json, meta: Json, image: Path, original: Path, file: Path) -> L
     fx = focal("fl_x", "camera_angle_x", "x_fov", w)
     fy = focal("fl_y", "camera_angle_y", "y_fov", h)
     if fx is None and fy is None:
-        raise ValueError(
+        raise InputError(
             f"{file} gives no fl_x, fl_y, camera_angle_x or camera_angle_y for {frame['file_path']}: the focal length "
             "is unknown"
         )
@@ -198,7 +199,7 @@ def _lens(frame: Json, meta: Json, image: Path, original: Path, file: Path) -> L
     elif kind in ("OPENCV", "PINHOLE", "SIMPLE_PINHOLE", "PERSPECTIVE", "SIMPLE_RADIAL", "RADIAL"):
         model, extra = "OPENCV8", tuple(k[n] for n in ("k1", "k2", "p1", "p2", "k3", "k4"))
     else:
-        raise ValueError(
+        raise InputError(
             f"{what} has camera_model {kind}: expected OPENCV, OPENCV_FISHEYE, FULL_OPENCV, PINHOLE or SIMPLE_PINHOLE; "
             "undistort the images to pin-holes first"
         )
@@ -221,16 +222,16 @@ def json_to_user(meta: Json, file: Path) -> np.ndarray:
         given = np.array(meta.get("applied_transform", matrix[:3]), np.float64)
         factor = float(meta.get("applied_scale", 1.0))
         if given.shape not in ((3, 4), (4, 4)):
-            raise ValueError(f"found shape {given.shape}")
+            raise InputError(f"found shape {given.shape}")
     except (TypeError, ValueError) as error:
-        raise ValueError(
+        raise InputError(
             f"{file}: applied_transform is a 3x4 matrix and applied_scale a number ({error})"
         ) from error
     matrix[:3] = factor * given[:3]
     try:
         similarity_scale(matrix)
     except ValueError as error:
-        raise ValueError(f"{file}: applied_transform and applied_scale: {error}") from error
+        raise InputError(f"{file}: applied_transform and applied_scale: {error}") from error
     return np.linalg.inv(matrix)
 
 
@@ -240,7 +241,7 @@ def _unit_cube(meta: Json, to_user: np.ndarray, unit: str, file: Path) -> tuple[
     Instant-NGP maps a point of the json to point * scale + offset, and its unit cube is [0, 1]^3.
     """
     if "normal_mts_args" in meta:
-        raise ValueError(
+        raise InputError(
             f"{file} was written for Mitsuba (normal_mts_args), whose scale and axes are others: export it for "
             "nerfstudio, or give dataset.centre and dataset.scale and drop the key"
         )
@@ -260,11 +261,11 @@ def _unit_cube(meta: Json, to_user: np.ndarray, unit: str, file: Path) -> tuple[
             or not np.isfinite(offset).all()
             or not (math.isfinite(factor) and factor > 0)
         ):
-            raise ValueError(
+            raise InputError(
                 f"aabb {meta.get('aabb')}, scale {meta.get('scale')}, offset {meta.get('offset')}"
             )
     except (TypeError, ValueError, ZeroDivisionError) as error:
-        raise ValueError(
+        raise InputError(
             f"{file}: aabb is two corners, scale a positive number, and offset a number or three ({error})"
         ) from error
     cube = np.eye(4)
@@ -295,20 +296,20 @@ def _splits(
     groups = {}
     for split, names in given.items():
         if names is not None and not isinstance(names, list):
-            raise ValueError(f"{file}: {split}_filenames is a list of file_paths, found {names!r}")
+            raise InputError(f"{file}: {split}_filenames is a list of file_paths, found {names!r}")
         unknown = [n for n in names or [] if not isinstance(n, str) or _plain(n) not in place]
         if unknown:
-            raise ValueError(f"{file}: {split}_filenames has {unknown[0]!r}, which is no frame's file_path")
+            raise InputError(f"{file}: {split}_filenames has {unknown[0]!r}, which is no frame's file_path")
         groups[split] = [i for i in sorted({place[_plain(n)] for n in names or []}) if i in set(chosen)]
     both = set(groups["train"]) & {*groups["test"], *groups["val"]}
     if both:
-        raise ValueError(
+        raise InputError(
             f"{file}: {len(both)} views are trained on and held out (train_filenames and test_filenames share "
             f"{listed[min(both)][0]['file_path']}): a score of them would not be one of novel views"
         )
     if not given["train"]:
         if len({*groups["val"], *groups["test"]}) == len(chosen):
-            raise ValueError(
+            raise InputError(
                 f"{file}: val_filenames and test_filenames name all {len(chosen)} views and leave none to train on: "
                 "take some out of the lists, or drop the lists and set dataset.test_every"
             )
@@ -335,6 +336,6 @@ def _landmarks(folder: Path, meta: Json, to_user: np.ndarray, file: Path) -> Lan
     except (
         ValueError, IndexError, KeyError, AttributeError, TypeError, EOFError, NotImplementedError,
     ) as error:  # fmt: skip
-        raise ValueError(f"cannot read the points in {path}: {error!r}. Export them again") from error
+        raise InputError(f"cannot read the points in {path}: {error!r}. Export them again") from error
     points = points[np.isfinite(points).all(1)]
     return Landmarks(points @ to_user[:3, :3].T + to_user[:3, 3], None)

@@ -19,6 +19,7 @@ from isosweep.data.folders import find_scene
 from isosweep.data.image_store import load_images
 from isosweep.data.loading import ViewOptions
 from isosweep.data.splits import choose, hold_out
+from isosweep.errors import InputError
 from isosweep.geometry import decompose_projection, similarity_scale
 from isosweep.types import Cameras, Scene
 
@@ -119,7 +120,7 @@ def _files(folder: Path) -> tuple[list[Path], list[Path]]:
         raise FileNotFoundError(f"no .png or .jpg in {folder / 'image'}: the scene is incomplete")
     masks = _sorted(folder / "mask")
     if masks and len(masks) != len(images):
-        raise ValueError(
+        raise InputError(
             f"{folder} has {len(images)} images and {len(masks)} masks, which are matched by their place in "
             "the sorted list: add the missing ones, or move mask/ away to train without"
         )
@@ -144,7 +145,7 @@ def _matrices(folder: Path, images: list[Path]) -> tuple[np.ndarray, np.ndarray]
     for key, value in read_npz(file, "the cameras").items():
         if re.fullmatch(r"(world|scale)_mat_\d+", key):
             if value.shape not in ((4, 4), (3, 4)) or value.dtype.kind not in "fiu":
-                raise ValueError(
+                raise InputError(
                     f"{file}: {key} is {value.dtype} of shape {value.shape}; expected a 4x4 matrix"
                 )
             arrays[key] = np.vstack([value, [[0, 0, 0, 1]]])[:4].astype(np.float64)
@@ -154,13 +155,13 @@ def _matrices(folder: Path, images: list[Path]) -> tuple[np.ndarray, np.ndarray]
     missing = _missing(indices, images)
     if len(indices) != len(images) or missing:
         gap = f" (world_mat_{missing[0]} is missing)" if missing else ""
-        raise ValueError(
+        raise InputError(
             f"{file} has {len(indices)} world_mat_* for {len(images)} images{gap}: every image needs its camera, "
             "in the order of the sorted file names"
         )
     absent = [i for i in indices if f"scale_mat_{i}" not in arrays]
     if absent:
-        raise ValueError(
+        raise InputError(
             f"{file} has no scale_mat_{absent[0]}: it maps the normalised sphere to world units, and without it "
             "the scene has no size. Export the cameras again with the scene's sphere"
         )
@@ -169,13 +170,13 @@ def _matrices(folder: Path, images: list[Path]) -> tuple[np.ndarray, np.ndarray]
     for name, stack in (("world_mat", world), ("scale_mat", scale)):
         bad = np.flatnonzero(~np.isfinite(stack).all((1, 2)))
         if len(bad):
-            raise ValueError(
+            raise InputError(
                 f"{file}: {name}_{indices[bad[0]]} has nan or inf entries ({len(bad)} such): remove that view "
                 "(image, mask and matrices) or export its pose again"
             )
     similarity_scale(scale[0])
     if not np.allclose(scale, scale[0], rtol=1e-5):
-        raise ValueError(
+        raise InputError(
             f"{file}: scale_mat_* differ between views; one scene has one normalisation. Write the same to all"
         )
     return world, scale
@@ -195,7 +196,7 @@ def _camera(projection: np.ndarray, name: str, folder: Path) -> tuple[np.ndarray
     try:
         return decompose_projection(projection[:3])
     except ValueError as error:
-        raise ValueError(f"{folder}: the camera of {name} cannot be used: {error}") from error
+        raise InputError(f"{folder}: the camera of {name} cannot be used: {error}") from error
 
 
 def _cameras(K: np.ndarray, c2w: np.ndarray, hw: torch.Tensor, factor: int, folder: Path) -> Cameras:
@@ -227,7 +228,7 @@ def _check_intrinsics(K: np.ndarray, size: np.ndarray, folder: Path) -> None:
         return
     v = off[0]
     factor = float(np.median(2 * place[off]))
-    raise ValueError(
+    raise InputError(
         f"{folder}: the principal point of view {v} is ({K[v, 0, 2]:.1f}, {K[v, 1, 2]:.1f}) in an image of "
         f"{size[v, 1]}x{size[v, 0]} pixels: the cameras seem to be made for images {factor:.2g} times as large. Use "
         f"those images, or rescale the intrinsics of world_mat_* by 1/{factor:.2g} (c' = (c + 0.5)/k - 0.5)"

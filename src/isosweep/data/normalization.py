@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from isosweep.errors import InputError
 from isosweep.geometry import similarity_scale
 
 Poses = Float[np.ndarray, "v 3 4"]
@@ -62,11 +63,11 @@ def check_choice(choice: FrameChoice) -> None:
         if isinstance(value, str):
             if value not in options:
                 other = f", or {more}" if more else ""
-                raise ValueError(f"dataset.{key} is one of {', '.join(options)}{other}; found {value!r}")
+                raise InputError(f"dataset.{key} is one of {', '.join(options)}{other}; found {value!r}")
         elif key == "centre" and (np.shape(value) != (3,) or not np.isfinite(np.array(value, float)).all()):
-            raise ValueError(f"dataset.centre is {more}, found {value}")
+            raise InputError(f"dataset.centre is {more}, found {value}")
         elif key == "scale" and not (np.isfinite(value) and value > 0):
-            raise ValueError(f"dataset.scale is a positive number of {more}, found {value}")
+            raise InputError(f"dataset.scale is a positive number of {more}, found {value}")
 
 
 def find_to_world(
@@ -89,7 +90,7 @@ def find_to_world(
     inliers = None if points is None or len(points) < _FEW else without_outliers(points)
     if inliers is None and "points" in (choice.centre, choice.scale):
         n = 0 if points is None else len(points)
-        raise ValueError(
+        raise InputError(
             f"dataset.centre or dataset.scale is 'points', and the scene has {n} of them: use look_at or cameras"
         )
     centre = _centre(choice.centre, c2w, inliers)
@@ -132,7 +133,7 @@ def _scale(
 
 def _positive(size: float, why: str) -> float:
     if not size > 1e-12:
-        raise ValueError(f"the scene has no extent ({why}): give dataset.scale a number, in world units")
+        raise InputError(f"the scene has no extent ({why}): give dataset.scale a number, in world units")
     return size
 
 
@@ -221,10 +222,10 @@ def read_extension(meta: Mapping[str, Any], file: Path) -> tuple[Float[np.ndarra
         matrix = np.array(found["to_world"], np.float64)
         unit = str(found.get("world_unit", "unit"))
         if matrix.shape != (4, 4):
-            raise ValueError(f"found {matrix.shape}")
+            raise InputError(f"found {matrix.shape}")
         similarity_scale(matrix)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise ValueError(
+        raise InputError(
             f"{file}: '{EXTENSION}' needs to_world, a 4x4 matrix that maps normalised points to the user's "
             f"({error!r}): write the scene again, or remove the field"
         ) from error
@@ -243,7 +244,7 @@ def read_extension_file(folder: Path) -> tuple[Float[np.ndarray, "4 4"], str] | 
     try:
         meta = json.loads(file.read_text())
     except ValueError as error:
-        raise ValueError(f"{file} is no json ({error}): write it again, or remove it") from error
+        raise InputError(f"{file} is no json ({error}): write it again, or remove it") from error
     return read_extension({EXTENSION: meta}, file)
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from isosweep.data.loading import Ids, ViewOptions
+from isosweep.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -55,22 +56,22 @@ def choose(names: Sequence[str], ids: Ids, source: Path) -> list[int]:
     for one in ids:
         if isinstance(one, int):
             if not -len(names) <= one < len(names):
-                raise ValueError(f"dataset.image_ids: view {one} of {len(names)} in {source}; count from 0")
+                raise InputError(f"dataset.image_ids: view {one} of {len(names)} in {source}; count from 0")
             chosen.add(one % len(names))
             continue
         found = by_name.get(str(one), [])
         if len(found) > 1:
-            raise ValueError(
+            raise InputError(
                 f"dataset.image_ids: '{one}' may be {' or '.join(names[i] for i in found[:3])} in {source}: give the "
                 "whole name"
             )
         if not found:
             near = difflib.get_close_matches(str(one), by_name, n=1)
             hint = f"; did you mean '{near[0]}'?" if near else f"; it has {', '.join(names[:5])} ..."
-            raise ValueError(f"dataset.image_ids: no view '{one}' in {source}{hint}")
+            raise InputError(f"dataset.image_ids: no view '{one}' in {source}{hint}")
         chosen.add(found[0])
     if not chosen:
-        raise ValueError("dataset.image_ids takes no view: give places or names, or null for all")
+        raise InputError("dataset.image_ids takes no view: give places or names, or null for all")
     return sorted(chosen)
 
 
@@ -96,7 +97,7 @@ def _listed(ids: str, names: Sequence[str]) -> Sequence[int | str]:
     if 2 <= len(parts) <= 3 and all(p.strip().lstrip("-").isdigit() or not p.strip() for p in parts):
         step = [int(p) if p.strip() else None for p in parts]
         if len(step) == 3 and step[2] == 0:
-            raise ValueError(f"dataset.image_ids={ids}: a slice of step 0 takes nothing")
+            raise InputError(f"dataset.image_ids={ids}: a slice of step 0 takes nothing")
         return range(len(names))[slice(*step)]
     given = [part.strip() for part in ids.split(",")]
     if len(given) == 1 and Path(ids).is_file():
@@ -121,7 +122,7 @@ def hold_out(indices: Sequence[int], views: ViewOptions, source: Path) -> Splits
     test_every, val_every = views.test_every, views.val_every
     for name, every in (("test_every", test_every), ("val_every", val_every)):
         if every is not None and every < 1:
-            raise ValueError(
+            raise InputError(
                 f"dataset.{name}={every}: hold out every n-th view with 2 or more, or null for none"
             )
     test = [v for i, v in enumerate(indices) if test_every and i % test_every == 0]
@@ -150,7 +151,7 @@ def thinned(
         ValueError: there are no training views, or ``n_images`` or ``n_test`` is below 1.
     """
     if not train:
-        raise ValueError(
+        raise InputError(
             f"dataset.{option} holds out all {len(val) + len(test)} views of {source} and leaves none to train on: "
             "use 2 or more (8 is usual), or null"
         )
@@ -168,5 +169,5 @@ def spread(n: int, wanted: int | None) -> list[int]:
     if wanted is None or wanted >= n:
         return list(range(n))
     if wanted < 1:
-        raise ValueError(f"dataset.n_images and dataset.n_test are at least 1, found {wanted}")
+        raise InputError(f"dataset.n_images and dataset.n_test are at least 1, found {wanted}")
     return sorted({round(i * (n - 1) / max(wanted - 1, 1)) for i in range(wanted)})

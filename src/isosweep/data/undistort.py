@@ -13,6 +13,7 @@ from jaxtyping import Float, UInt8
 from torch.nn import functional as F
 
 from isosweep.data.lens import Lens
+from isosweep.errors import InputError
 
 GROWTH = 2.0
 """Factor by which an image may extend further from its centre than before, at most (COLMAP's max_scale)."""
@@ -51,7 +52,7 @@ def plan(lens: Lens) -> Undistortion:
     while not _covered(lens, u0 * shrink, u1 * shrink, v0 * shrink, v1 * shrink):
         shrink *= 0.98
         if shrink < 0.2:
-            raise ValueError(
+            raise InputError(
                 f"the distortion of a {lens.model} camera ({', '.join(f'{p:g}' for p in lens.extra)}) folds the image "
                 "over near its middle: the calibration failed; run it again with a simpler camera model"
             )
@@ -62,7 +63,7 @@ def plan(lens: Lens) -> Undistortion:
     fraction = (cx - float(np.floor(cx)), cy - float(np.floor(cy)))
     width, height = left + right, up + down
     if width < 0.2 * lens.width or height < 0.2 * lens.height:
-        raise ValueError(
+        raise InputError(
             f"undistorting a {lens.model} camera of {lens.width}x{lens.height} leaves {width}x{height} pixels: the "
             f"calibration ({', '.join(f'{p:g}' for p in lens.params)}) is no camera's; run it again"
         )

@@ -17,6 +17,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from isosweep.data.image_store import ImageStore
+from isosweep.errors import InputError
 from isosweep.types import Scene
 
 LARGE = 2**30
@@ -52,7 +53,7 @@ class WorkingSet:
             ValueError: the images are not in an `ImageStore`.
         """
         if not isinstance(scene.images, ImageStore):
-            raise ValueError(f"scene {scene.name} has no image store, found {type(scene.images).__name__}")
+            raise InputError(f"scene {scene.name} has no image store, found {type(scene.images).__name__}")
         self._images, self._seed, self._new, self._device = scene.images, seed, new, device
         self._views = np.array(scene.splits["train"])
         self._hw = scene.images.hw.numpy()

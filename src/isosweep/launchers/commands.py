@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import get_args
 
+from isosweep.errors import InputError
 from isosweep.launchers import tables
 from isosweep.launchers.run_states import ALIVE, DONE, Entry, RunState, gather
 from isosweep.launchers.slurm.calls import ClusterError
@@ -30,7 +31,7 @@ from isosweep.record.lock import process_is_alive
 MAIN = Path(__file__).resolve().parents[3] / "main.py"
 
 
-class CommandError(ValueError):
+class CommandError(InputError):
     """A command that cannot be carried out; the message says what to do."""
 
 

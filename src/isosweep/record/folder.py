@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from isosweep.errors import InputError
 from isosweep.record.code_version import same_code
 from isosweep.record.files import storage_error
 from isosweep.record.key import run_key, score_key
@@ -98,13 +99,13 @@ def stored(folder: Path, key: str) -> Record | None:
     if (folder / RECORD_FILE).exists():
         record = read_record(folder)
         if record.run_key != key:
-            raise ValueError(_foreign(folder, RECORD_FILE, record.run_key, key))
+            raise InputError(_foreign(folder, RECORD_FILE, record.run_key, key))
         return record
     config = folder / CONFIG_FILE
     if config.exists():
         match = _KEY_LINE.search(config.read_text())
         if match is None or match[1] != key:
-            raise ValueError(_foreign(folder, CONFIG_FILE, match[1] if match else "no run key", key))
+            raise InputError(_foreign(folder, CONFIG_FILE, match[1] if match else "no run key", key))
     return None
 
 

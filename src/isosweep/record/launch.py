@@ -13,6 +13,7 @@ from pathlib import Path
 
 import msgspec
 
+from isosweep.errors import InputError
 from isosweep.record.files import atomic_write_bytes, storage_error
 from isosweep.record.lock import Holder
 from isosweep.record.schema import Git
@@ -80,7 +81,7 @@ def read_launch(folder: Path) -> Launch:
     try:
         return msgspec.json.decode(path.read_bytes(), type=Launch)
     except msgspec.DecodeError as error:
-        raise ValueError(
+        raise InputError(
             f"{path} is not the list of a sweep's jobs ({error}): restore it, or move {folder} away"
         ) from error
 

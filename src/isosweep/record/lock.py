@@ -37,6 +37,7 @@ from pathlib import Path
 
 import msgspec
 
+from isosweep.errors import InputError, UserError
 from isosweep.record.files import storage_error
 from isosweep.record.processes import boot_id, pid_namespace, start_time
 
@@ -46,11 +47,11 @@ LOCK_FILE = "lock"
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 
 
-class LockHeld(RuntimeError):
+class LockHeld(UserError, RuntimeError):
     """Another process works in this run folder."""
 
 
-class LockLost(RuntimeError):
+class LockLost(UserError, RuntimeError):
     """Another process has taken over the lock that this process held."""
 
 
@@ -107,7 +108,7 @@ class Lock:
 
     def __init__(self, folder: Path, *, heartbeat: float = 30.0, stale_after: float = 180.0) -> None:
         if not 0 < 3 * heartbeat <= stale_after:
-            raise ValueError(
+            raise InputError(
                 f"run.stale_after={stale_after:g} s must be at least three heartbeats "
                 f"(run.heartbeat={heartbeat:g} s): one late heartbeat would hand a live run to another "
                 "process; raise run.stale_after"

@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from isosweep.errors import InputError
 from isosweep.record.launch import (
     latest_jobs,
     launch_folders,
@@ -192,7 +193,7 @@ def parse(data: bytes) -> RecordPart:
     except msgspec.DecodeError:
         part = msgspec.convert(json.loads(data), RecordPart)
     if not part.model and not part.label:
-        raise ValueError("it names neither a `model` nor a `label`: say whose numbers these are")
+        raise InputError("it names neither a `model` nor a `label`: say whose numbers these are")
     return part
 
 

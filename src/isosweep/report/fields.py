@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from isosweep.errors import InputError
 from isosweep.record.key import ABSENT
 
 OWN = ("dataset", "scene", "model", "encoding", "loss", "seed", "label")
@@ -17,7 +18,7 @@ MISSING = "–"
 _NOTHING = object()
 
 
-class ReportError(ValueError):
+class ReportError(InputError):
     """A table that cannot be made as asked; the message says what to do."""
 
 

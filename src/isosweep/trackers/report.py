@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from isosweep.errors import MissingLibraryError
 from isosweep.record import find_runs, read_record
 from isosweep.trackers.login import logged_in, server
 from isosweep.trackers.wrapper import first_line
@@ -158,7 +159,7 @@ def default_entity() -> str:
 def require_package() -> None:
     """ModuleNotFoundError that says what to install, unless wandb-workspaces is there."""
     if importlib.util.find_spec("wandb_workspaces") is None:
-        raise ModuleNotFoundError(
+        raise MissingLibraryError(
             "the package wandb-workspaces is not installed: pip install 'isosweep[wandb-report]' "
             "(in a checkout: pip install -e '.[wandb-report]')"
         )

@@ -19,6 +19,7 @@ from isosweep.data.cache import cache_folder
 from isosweep.data.demo.make import make, write_blender
 from isosweep.data.demo.scenes import SOLIDS
 from isosweep.data.loading import ViewOptions
+from isosweep.errors import InputError
 from isosweep.types import Scene
 
 log = logging.getLogger("isosweep")
@@ -48,14 +49,14 @@ def load(views: ViewOptions, *, version: int = VERSION) -> Scene:
     if scene not in SOLIDS:
         near = difflib.get_close_matches(scene, SOLIDS, n=1)
         hint = f"; did you mean '{near[0]}'?" if near else "."
-        raise ValueError(f"no demo scene '{scene}'{hint} The demo has: {', '.join(sorted(SOLIDS))}")
+        raise InputError(f"no demo scene '{scene}'{hint} The demo has: {', '.join(sorted(SOLIDS))}")
     if version != VERSION:
-        raise ValueError(
+        raise InputError(
             f"dataset.version={version}: this code makes version {VERSION} of the demo's pictures; for scores "
             "on another one, check out the code that made it"
         )
     if views.test_every is not None or views.val_every is not None:
-        raise ValueError(
+        raise InputError(
             f"dataset.test_every={views.test_every} and dataset.val_every={views.val_every}: the demo has test and "
             "validation views of its own. Set both to null"
         )
@@ -64,7 +65,7 @@ def load(views: ViewOptions, *, version: int = VERSION) -> Scene:
     )
     meta = json.loads((folder / "demo.json").read_text())
     if meta["name"] != scene:
-        raise ValueError(
+        raise InputError(
             f"{folder} holds the demo scene '{meta['name']}', not '{scene}': change scene= or dataset.path="
         )
     loaded = blender.load(replace(views.named("demo"), path=str(folder)))

@@ -13,6 +13,8 @@ import signal
 import subprocess
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+from isosweep.errors import InputError
+
 # What names the cluster and its key, rather than a job: sbatch(1) and squeue(1), under ENVIRONMENT VARIABLES.
 KEPT = frozenset({"SLURM_CONF", "SLURM_CLUSTERS", "SLURM_JWT"})
 # These change the rows, the columns or the times that the query commands print.
@@ -30,7 +32,7 @@ _SILENCE = (
 _CHUNK = 50_000  # bytes of ids on one command line; Linux takes 128 KiB in one argument
 
 
-class ClusterError(ValueError):
+class ClusterError(InputError):
     """The cluster cannot do this. ``words`` are those of SLURM's command; empty where it printed none."""
 
     def __init__(self, message: str, words: str = "") -> None:

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from isosweep.errors import InputError
 from isosweep.report.browse.files import put
 from isosweep.report.fields import order
 
@@ -85,7 +86,7 @@ def write_views(folder: Path, views: list[str], target: Path, pixels: int) -> Vi
 def error_map(image: np.ndarray, truth: np.ndarray) -> np.ndarray:
     """Mean over the channels of |image - truth|, both 8 bit [H, W, 3], as colours of 'inferno', 0 to ERROR_TOP."""
     if image.shape != truth.shape:
-        raise ValueError(
+        raise InputError(
             f"render is {image.shape[1]}x{image.shape[0]}, photograph {truth.shape[1]}x{truth.shape[0]}"
         )
     error = np.abs(image.astype(np.int16) - truth.astype(np.int16)).mean(-1) / 255
