@@ -1,10 +1,9 @@
 """The record of a run: key, folder, lock, record.json, metrics. Standard library and msgspec only."""
 
-from isosweep.record.failure import RunPreempted, RunTimeout
-from isosweep.record.files import atomic_write_bytes, atomic_write_text, read_metrics
 from isosweep.record.folder import CHECKPOINTS, Plan, find_runs, known_key, run_folder
 from isosweep.record.key import run_key, score_key
 from isosweep.record.lock import Lock, LockHeld, LockLost, read_holder
+from isosweep.record.metrics import read_metrics
 from isosweep.record.run import RunRecord
 from isosweep.record.schema import Git, Memory, Record, ScoreRecord, Times, TrackerRecord, read_record
 
@@ -17,14 +16,10 @@ __all__ = [
     "Memory",
     "Plan",
     "Record",
-    "RunPreempted",
     "RunRecord",
-    "RunTimeout",
     "ScoreRecord",
     "Times",
     "TrackerRecord",
-    "atomic_write_bytes",
-    "atomic_write_text",
     "find_runs",
     "known_key",
     "read_holder",
