@@ -111,5 +111,5 @@ def scaling_cases(conf: Path, device: torch.device, samples: int, ends: bool = F
         step = training_steps(conf, device, n, grid)
         size = f"{n / 1000:.3g}k samples, {n_levels} levels x 2, tables 2^{log2_size}"
         ways = {f"isosweep ({backend})": with_backend(backend, device, step)}
-        memory = step_mebibytes(conf, device, n, list(grid))
+        memory = step_mebibytes(training_steps, conf, device, n, list(grid))
         yield Case("neus step, scaling", size, ways, memory=memory, turns=UPDATE_EVERY)
