@@ -1,4 +1,8 @@
-"""The record of a run: key, folder, lock, record.json, metrics. Standard library and msgspec only."""
+"""The record of a run: its key, its folder, the lock on it, record.json and the log of metrics.
+
+May import: errors, runtime.
+It needs the standard library and msgspec, and nothing else.
+"""
 
 from isosweep.record.folder import CHECKPOINTS, Plan, find_runs, known_key, run_folder
 from isosweep.record.key import run_key, score_key

@@ -15,7 +15,8 @@ NUMERICAL: tuple[str, ...] = (
     "data", "training", "rendering/views.py", "meshes", "evaluation", "app/build.py",
 )  # fmt: skip
 """Files and folders that load, train, render and score. What prepares data, starts runs, keeps records or draws
-tables and pages cannot change a number of a run. tests/record/test_code_version.py holds this list against the imports."""
+tables and pages cannot change a number of a run. tests/record/test_code_version.py holds this list against the
+imports."""
 
 EQUAL: tuple[frozenset[str], ...] = ()
 """Hashes of code that gives the same numbers, bit for bit, as a comparison has shown; the tables may mix them."""
