@@ -6,13 +6,14 @@ import resource
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 
 from isosweep import ops
 
 
+@runtime_checkable
 class MakeSteps(Protocol):
     """A function of a module, so that a fresh process can import it: it builds a model and returns its steps."""
 
