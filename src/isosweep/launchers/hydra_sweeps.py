@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from hydra._internal.utils import get_args_parser
 from hydra.core.utils import JobReturn, JobStatus
@@ -34,6 +34,7 @@ class SweepFailed(Reported):
     """Some runs of a sweep did not end well; the table is on stderr."""
 
 
+@runtime_checkable
 class GridSweep(Protocol):
     """What a sweeper of Hydra's hands over: it is the plugin that imports this file, so it is not imported here."""
 
