@@ -75,6 +75,13 @@ def test_comments_docstrings_and_formatting_do_not_change_it(package: Path) -> N
     assert code_hash(package) == before
 
 
+def test_a_docstring_in_an_empty_file_does_not_change_it(package: Path) -> None:
+    (package / "models" / "empty.py").write_text("")
+    before = code_hash(package)
+    (package / "models" / "empty.py").write_text('"""What will lie here."""\n')
+    assert code_hash(package) == before
+
+
 @pytest.mark.parametrize("room", NOT_NUMERICAL)
 def test_what_makes_no_number_does_not_change_it(package: Path, room: str) -> None:
     before = code_hash(package)

@@ -73,6 +73,8 @@ def _append(node: object, text: list[str]) -> None:
         text.append(type(node).__name__)
         for name in node._fields:
             value = getattr(node, name, None)
+            if isinstance(value, list):
+                value = [item for item in value if not _is_docstring(item)]
             if value is None or value == [] or name in ("ctx", "kind", "type_comment"):
                 continue
             text.append(name)
@@ -80,8 +82,7 @@ def _append(node: object, text: list[str]) -> None:
         text.append(")")
     elif isinstance(node, list):
         for item in node:
-            if not _is_docstring(item):
-                _append(item, text)
+            _append(item, text)
         text.append("]")
     else:
         text.append(repr(node))
