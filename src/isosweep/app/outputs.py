@@ -51,6 +51,7 @@ def check_settings(settings: Settings) -> None:
     """Raise ConfigError for values that would only be met after training."""
     train, scoring, output = settings.train, settings.eval, settings.export
     allowed: list[tuple[str, Any, tuple[Any, ...]]] = [
+        ("train.batch_from", train.batch_from, ("all", "one_image")),
         ("train.background", train.background, ("random", "white", "black", "dataset")),
         ("train.precision", train.precision, ("auto", "float32", "float16", "bfloat16")),
         ("optim.name", settings.optim.name, ("adam", "adamw")),

@@ -16,6 +16,8 @@ class TrainSettings:
     max_rays: int = 8192  # upper bound of the dynamic ray count
     target_samples: int = 8192  # samples a batch aims at; 0 keeps the ray count fixed
     ray_ema: float = 0.9  # weight of the old ray count when it is updated
+    batch_from: str = "all"  # all | one_image: rays of a batch are of all training views, or of a random one
+    replacement: bool = True  # draw pixels independently; false: each pixel once before any comes again
     background: str = "random"  # random | white | black | dataset: behind composited pixels
     precision: str = (
         "auto"  # auto | float32 | float16 | bfloat16: autocast of colour and density MLPs, CUDA only
