@@ -1,5 +1,7 @@
 """Rays from cameras, box and sphere hits, contraction, pose and frame conversions.
 
+May import: errors, types.
+
 Axes: R rays, P points, V views.
 Frames: cameras are OpenCV camera-to-world (x right, y down, z forward); OpenGL cameras (Blender,
 nerfstudio) have y up and look along -z.

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from isosweep.errors import InputError
-from isosweep.record.files import atomic_write_bytes
+from isosweep.runtime.files import atomic_write_bytes
 
 FORMAT = 1
 
