@@ -27,23 +27,23 @@ def parser() -> argparse.ArgumentParser:
 
 def main() -> int:
     options = parser().parse_args()
-    from isosweep.trackers import report
+    from isosweep.trackers import wandb_workspace
 
     try:
-        report.require_package()
-        content = report.STANDARD
+        wandb_workspace.require_package()
+        content = wandb_workspace.STANDARD
         if not options.without_records:
-            content = report.content_of(options.sweep, options.runs)
-        entity = options.entity or ("ENTITY" if options.dry_run else report.default_entity())
+            content = wandb_workspace.content_of(options.sweep, options.runs)
+        entity = options.entity or ("ENTITY" if options.dry_run else wandb_workspace.default_entity())
         where = {"project": options.project, "entity": entity}
         if options.report:
-            view = report.report(options.sweep, content, **where, draft=options.dry_run)
+            view = wandb_workspace.report(options.sweep, content, **where, draft=options.dry_run)
         else:
-            view = report.workspace(options.sweep, content, **where)
+            view = wandb_workspace.workspace(options.sweep, content, **where)
         if options.dry_run:
-            print(json.dumps(report.spec(view), indent=2))
+            print(json.dumps(wandb_workspace.spec(view), indent=2))
         else:
-            print(report.save(view))
+            print(wandb_workspace.save(view))
     except (LookupError, ModuleNotFoundError, OSError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

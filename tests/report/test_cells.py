@@ -12,7 +12,7 @@ import pytest
 
 from isosweep.record.key import essential
 from isosweep.report import NoRuns, ReportError, Request, make, render
-from isosweep.report.fields import order, text
+from isosweep.report.keys import order, text
 from tests.report.hand import put, record
 
 SCENES = ("mug", "rings", "scan_9%")

@@ -13,18 +13,19 @@ import PIL.Image
 import pytest
 import trimesh
 
-from isosweep.report.browse import Limits, facts, folder, images, make_page, meshes
+from isosweep.report.browse import Limits, images, make_page, meshes, run_details
+from isosweep.report.browse import page as page_module
 from isosweep.report.browse.curves import read_curves
 from isosweep.report.browse.files import script
 from isosweep.report.command import main
-from isosweep.report.fields import ReportError
-from isosweep.report.making import NoRuns, Request
+from isosweep.report.keys import ReportError
+from isosweep.report.pipeline import NoRuns, Request
 from tests.report.hand import put, record
 
 HOSTILE = "<script>window.hit=1</script>\"'><img src=x onerror=window.hit=1> \u2028 & é"
 
 
-def page(root: Path, target: Path, **limits: Any) -> folder.Written:
+def page(root: Path, target: Path, **limits: Any) -> page_module.Written:
     return make_page(Request((str(root),), root, published=None), target, Limits(**limits))
 
 
@@ -223,7 +224,7 @@ def test_what_failed_is_told_with_its_traceback(tmp_path: Path) -> None:
     more = details(tmp_path / "page", line)
     assert more["error"] == error
     assert more["log"].splitlines()[-1] == "line 999"
-    assert len(more["log"].splitlines()) <= facts.LOG_LINES
+    assert len(more["log"].splitlines()) <= run_details.LOG_LINES
     assert len(found["broken"]) == 1
 
 
@@ -280,7 +281,7 @@ def test_an_installed_wheel_has_every_file_of_the_page() -> None:
         "isosweep"
     ]
     packed = {p for g in globs for p in (root / "src" / "isosweep").glob(g) if p.is_file()}
-    assert packed == {p for p in folder.STATIC.rglob("*") if p.is_file()}
-    html = (folder.STATIC / "index.html").read_text()
-    for path in folder.STATIC.glob("*.js"):
+    assert packed == {p for p in page_module.STATIC.rglob("*") if p.is_file()}
+    html = (page_module.STATIC / "index.html").read_text()
+    for path in page_module.STATIC.glob("*.js"):
         assert f'src="assets/{path.name}"' in html

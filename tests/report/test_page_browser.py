@@ -16,7 +16,7 @@ import PIL.Image
 import pytest
 
 from isosweep.report.browse import Limits, make_page
-from isosweep.report.making import Request
+from isosweep.report.pipeline import Request
 from tests.report.hand import put, record
 from tests.support.browser import browser, complaints, requests, require
 from tests.support.waiting import until

@@ -216,7 +216,7 @@ def require_sweep(options: Namespace) -> str | None:
     known = sweep_names(sweeps_root(options.root))
     if safe_name(name) in known:
         return name
-    from isosweep.record.rows import read_rows
+    from isosweep.record.summaries import read_rows
 
     named = {row.name for row in read_rows(options.root)[0].values() if row.name}
     if name in named:

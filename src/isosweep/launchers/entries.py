@@ -18,7 +18,7 @@ from isosweep.record.launch import (
 )
 from isosweep.record.lock import holder_is_alive, process_is_alive
 from isosweep.record.outcome import Outcome, read_outcome
-from isosweep.record.rows import Row, read_rows
+from isosweep.record.summaries import Row, read_rows
 
 DONE = ("finished",)
 ALIVE = ("running", "pending", "waiting")

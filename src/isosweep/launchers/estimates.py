@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from statistics import median
 from typing import TYPE_CHECKING
 
-from isosweep.record.rows import Row
+from isosweep.record.summaries import Row
 
 if TYPE_CHECKING:
     from isosweep.launchers.planning import (

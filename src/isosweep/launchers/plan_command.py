@@ -14,7 +14,7 @@ from isosweep.launchers.estimates import estimate, human, wall_clock
 from isosweep.launchers.machine import visible_gpus
 from isosweep.launchers.planning import Planned
 from isosweep.launchers.slots import make_slots
-from isosweep.record.rows import read_rows
+from isosweep.record.summaries import read_rows
 
 
 def plan(arguments: Sequence[str]) -> int:

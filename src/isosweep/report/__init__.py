@@ -5,7 +5,7 @@ ranking.py, paired.py, published.py -> document.py -> markdown.py, latex.py, pag
 """
 
 from isosweep.report.collect import collect
-from isosweep.report.fields import ReportError
-from isosweep.report.making import Made, NoRuns, Refused, Request, make, render
+from isosweep.report.keys import ReportError
+from isosweep.report.pipeline import Made, NoRuns, Refused, Request, make, render
 
 __all__ = ["Made", "NoRuns", "Refused", "ReportError", "Request", "collect", "make", "render"]

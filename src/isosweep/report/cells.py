@@ -11,7 +11,7 @@ from statistics import fmean
 from typing import Any, Literal
 
 from isosweep.report.collect import MISSING_STATES, Run
-from isosweep.report.fields import order, text
+from isosweep.report.keys import order, text
 from isosweep.report.metrics import Metric, value
 
 Key = tuple[Any, ...]

@@ -9,7 +9,7 @@ from isosweep.record.code_version import representative
 from isosweep.record.key import essential, matters, term_is_off
 from isosweep.report.cells import Key, Place, Spec, describe
 from isosweep.report.collect import Run
-from isosweep.report.fields import OWN, below, differences, text
+from isosweep.report.keys import OWN, below, differences, text
 from isosweep.report.metrics import Metric, base, is_image, value
 
 Kind = Literal["protocol", "score setting", "code", "setting", "seed"]

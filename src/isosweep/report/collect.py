@@ -19,9 +19,9 @@ from isosweep.record.launch import (
 )
 from isosweep.record.lock import holder_is_alive
 from isosweep.record.outcome import read_outcome
-from isosweep.record.rows import record_folders
 from isosweep.record.schema import RECORD_FILE, Status, Times
-from isosweep.report.fields import FURTHER, OWN, ReportError, hashable, lookup, means, near
+from isosweep.record.summaries import record_folders
+from isosweep.report.keys import FURTHER, OWN, ReportError, hashable, lookup, means, near
 
 MISSING_STATES = ("queued", "running", "preempted", "lost", "waiting")
 """States of a run that may still bring its number; the others failed."""

@@ -11,10 +11,10 @@ from pathlib import Path
 
 from isosweep.record.files import atomic_write_bytes
 from isosweep.record.launch import sweeps_root
-from isosweep.record.rows import record_folders
 from isosweep.record.schema import RECORD_FILE
-from isosweep.report.fields import ReportError
-from isosweep.report.making import FORMATS, Made, NoRuns, Pairs, Request, make, name_of, render
+from isosweep.record.summaries import record_folders
+from isosweep.report.keys import ReportError
+from isosweep.report.pipeline import FORMATS, Made, NoRuns, Pairs, Request, make, name_of, render
 from isosweep.report.published import shipped
 
 HELP = """Tables from records: per-scene means and spreads, checked for comparability.

@@ -7,7 +7,7 @@ from typing import Literal
 from isosweep.report.cells import Cause, Cell, Column, Key, Table, describe
 from isosweep.report.checks import Conflict
 from isosweep.report.collect import Collection
-from isosweep.report.fields import MISSING, order, short, text
+from isosweep.report.keys import MISSING, order, short, text
 from isosweep.report.metrics import Metric
 from isosweep.report.paired import RESAMPLES, Comparison
 from isosweep.report.published import Row as PublishedRow

@@ -8,7 +8,7 @@ from statistics import median
 from typing import Literal
 
 from isosweep.report.collect import Run
-from isosweep.report.fields import ReportError, near
+from isosweep.report.keys import ReportError, near
 
 UP = ("psnr", "ssim", "fscore", "normal_consistency", "silhouette_iou", "inside_hull")
 DOWN = ("lpips", "chamfer", "chamfer_sq", "accuracy", "completeness", "reference_median", "reference_p90")

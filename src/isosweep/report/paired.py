@@ -6,7 +6,7 @@ from math import comb
 from statistics import fmean
 
 from isosweep.report.cells import Cell, Key, Place, Table, describe
-from isosweep.report.fields import ReportError, means, text
+from isosweep.report.keys import ReportError, means, text
 from isosweep.report.metrics import Metric
 
 RESAMPLES = 10_000

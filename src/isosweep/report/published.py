@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from isosweep.report.cells import Column, Table
-from isosweep.report.fields import ReportError
+from isosweep.report.keys import ReportError
 from isosweep.report.metrics import Metric, matches
 
 FIXED = ("method", "dataset", "metric", "setting", "protocol", "source", "status")

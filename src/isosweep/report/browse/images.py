@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from isosweep.report.browse.files import put
-from isosweep.report.fields import order
+from isosweep.report.keys import order
 
 KINDS = ("rgb", "depth", "normal", "truth")
 ENDINGS = (".png", ".jpg", ".jpeg", ".webp")

@@ -3,11 +3,11 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from isosweep.report.browse.folder import Limits, Written, write_page
-from isosweep.report.choice import require
+from isosweep.report.browse.page import Limits, Written, write_page
 from isosweep.report.collect import collect, where
-from isosweep.report.fields import ReportError
-from isosweep.report.making import NoRuns, Request, make, name_of
+from isosweep.report.default_keys import require
+from isosweep.report.keys import ReportError
+from isosweep.report.pipeline import NoRuns, Request, make, name_of
 
 
 def make_page(

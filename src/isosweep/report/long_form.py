@@ -8,7 +8,7 @@ from typing import Any
 from isosweep.report.cells import Table, describe
 from isosweep.report.collect import Run
 from isosweep.report.document import Extras, label
-from isosweep.report.fields import ReportError, text
+from isosweep.report.keys import ReportError, text
 from isosweep.report.paired import Comparison
 
 INSTALL = (

@@ -12,9 +12,9 @@ from typing import Any
 from isosweep.record.schema import RECORD_FILE
 from isosweep.report.cells import Spec
 from isosweep.report.checks import setting_differences
-from isosweep.report.choice import CANDIDATES, default_rows
 from isosweep.report.collect import Run
-from isosweep.report.fields import OWN, hashable, leaves, lookup, short, text
+from isosweep.report.default_keys import CANDIDATES, default_rows
+from isosweep.report.keys import OWN, hashable, leaves, lookup, short, text
 from isosweep.report.metrics import choose, value
 
 LOG_FILE = "run.log"

@@ -6,7 +6,7 @@ from typing import Any
 from isosweep.report.cells import Spec, group
 from isosweep.report.checks import setting_differences
 from isosweep.report.collect import Run
-from isosweep.report.fields import FURTHER, OWN, ReportError, leaves, lookup, near
+from isosweep.report.keys import FURTHER, OWN, ReportError, leaves, lookup, near
 
 CANDIDATES = ("model", "encoding", "loss", "label")
 

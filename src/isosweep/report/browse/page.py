@@ -13,12 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from isosweep.report.browse import facts, images, meshes
+from isosweep.report.browse import images, meshes, run_details
 from isosweep.report.browse.curves import read_curves
 from isosweep.report.browse.files import put, script
 from isosweep.report.collect import Collection, Run
 from isosweep.report.document import Document
-from isosweep.report.fields import ReportError, order
+from isosweep.report.keys import ReportError, order
 
 STATIC = Path(__file__).parent / "static"
 MARK = "isosweep-page.txt"
@@ -66,7 +66,7 @@ def write_page(
     else than a page, or cannot be written.
     """
     _claim(target)
-    names = facts.titles(runs)
+    names = run_details.titles(runs)
     chosen = _chosen_views(runs, limits.views)
     written = Written(target, len(runs))
     parts: list[_Part] = []
@@ -81,8 +81,8 @@ def write_page(
             ]
             if progress is not None:
                 progress(number + 1, len(runs))
-    keys = facts.keys_of(runs)
-    metrics, rows = facts.metrics_of(runs, digits or {})
+    keys = run_details.keys_of(runs)
+    metrics, rows = run_details.metrics_of(runs, digits or {})
     for part, row in zip(parts, rows, strict=True):
         part.line["values"] = row
     index = {
@@ -145,15 +145,15 @@ def _chosen_views(runs: Sequence[Run], count: int) -> dict[tuple[str, str], list
 
 
 def _run(run: Run, views: Sequence[str], target: Path, limits: Limits) -> _Part:
-    name = facts.identity(run)
-    more, problem = facts.details(run)
-    curves, lost = read_curves(Path(run.folder) / facts.METRICS_FILE, limits.points)
+    name = run_details.identity(run)
+    more, problem = run_details.details(run)
+    curves, lost = read_curves(Path(run.folder) / run_details.METRICS_FILE, limits.points)
     shown = images.write_views(Path(run.folder) / "renders", list(views), target / "images", limits.pixels)
     notes = [n for n in (problem, lost, *shown.notes) if n]
     mesh, file = _mesh(run, target, limits.faces, notes)
     put(target / "runs" / f"{name}.js", script(f"run/{name}", {**more, "curves": curves, "notes": notes}))
     files = {f"runs/{name}.js", *(f for kinds in shown.files.values() for f in kinds.values())}
-    status, why = facts.state(run)
+    status, why = run_details.state(run)
     line = {
         "id": name, "dataset": run.record.dataset, "scene": run.record.scene, "seed": run.record.seed,
         "state": status, "why": why, "folder": run.folder, "external": run.external,
@@ -165,7 +165,7 @@ def _run(run: Run, views: Sequence[str], target: Path, limits: Limits) -> _Part:
 
 def _mesh(run: Run, target: Path, faces: int, notes: list[str]) -> tuple[dict[str, Any] | None, str]:
     """What the summary says of a mesh, and its file; both are made anew only where the mesh has changed."""
-    path = facts.mesh_path(run)
+    path = run_details.mesh_path(run)
     if path is None or faces <= 0:
         return None, ""
     name = hashlib.sha1(f"1 {images.stamp(path)} {faces}".encode()).hexdigest()[:20]
@@ -192,7 +192,7 @@ def _scenes(parts: Sequence[_Part]) -> dict[str, Any]:
     ups = {}
     for part in parts:
         scene = f"{part.line['dataset']}/{part.line['scene']}"
-        ups[scene] = facts.UP.get(part.line["dataset"], "-y")
+        ups[scene] = run_details.UP.get(part.line["dataset"], "-y")
         if part.core:
             boxes.setdefault(scene, []).append(part.core)
     made = {}

@@ -5,14 +5,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from isosweep.record.schema import RECORD_FILE
-from isosweep.report import latex, markdown, page
+from isosweep.report import html, latex, markdown
 from isosweep.report.cells import Spec, Table, build, group
 from isosweep.report.checks import ALLOW_WORD, GEOMETRY_CONFIG, check, refusal, side_notes, split
-from isosweep.report.choice import default_rows, present, require
 from isosweep.report.collect import Collection, Run, collect, where
+from isosweep.report.default_keys import default_rows, present, require
 from isosweep.report.document import Document, Extras, compose
-from isosweep.report.fields import FURTHER, OWN, ReportError, leaves, near, text
-from isosweep.report.lines import cell_lines, comparison_lines, to_csv, to_parquet
+from isosweep.report.keys import FURTHER, OWN, ReportError, leaves, near, text
+from isosweep.report.long_form import cell_lines, comparison_lines, to_csv, to_parquet
 from isosweep.report.metrics import COSTS, Metric, choose
 from isosweep.report.paired import Comparison, compare
 from isosweep.report.published import beside, read_published
@@ -130,7 +130,7 @@ def render(made: Made, formats: Sequence[str]) -> dict[str, bytes]:
     texts: dict[str, Callable[[Document], str]] = {
         "md": markdown.render,
         "tex": latex.render,
-        "html": page.render,
+        "html": html.render,
     }
     parts: dict[str, bytes] = {}
     for one in formats:
