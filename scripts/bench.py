@@ -37,11 +37,11 @@ def main() -> int:
 
     from isosweep.bench.kernels import encoding_cases, field_cases, ray_cases
     from isosweep.bench.limits import measure_limits
-    from isosweep.bench.quality import Curve, time_to_quality
+    from isosweep.bench.quality import QualityCurve, time_to_quality
     from isosweep.bench.report import markdown
     from isosweep.bench.steps import scaling_cases, step_cases
     from isosweep.bench.surfaces import chamfer_cases, export_cases
-    from isosweep.bench.timing import Row, measure
+    from isosweep.bench.timing import Measurement, measure
     from isosweep.ops.cpu.memory import keep_freed_memory
 
     has_cuda = torch.cuda.is_available()
@@ -66,7 +66,7 @@ def main() -> int:
     }
     limits = measure_limits(device)
     print(limits, flush=True)
-    rows: list[Row] = []
+    rows: list[Measurement] = []
     for part in PARTS:
         if part not in parts or part == "quality":
             continue
@@ -77,7 +77,7 @@ def main() -> int:
                 f"{w} {1e3 * t.median:.2f} ms ({row.ratio(w):.1f}x)" for w, t in row.times.items()
             )
             print(f"{case.name}, {case.size}: {told}", flush=True)
-    curves: list[Curve] = []
+    curves: list[QualityCurve] = []
     if "quality" in parts:
         small = ["train=tiny", "train.max_steps=10"] if args.quick else []
         for scene in ("mug",) if args.quick else ("mug", "rings"):

@@ -33,7 +33,7 @@ def main() -> int:
         wandb_workspace.require_package()
         content = wandb_workspace.STANDARD
         if not options.without_records:
-            content = wandb_workspace.content_of(options.sweep, options.runs)
+            content = wandb_workspace.read_content(options.sweep, options.runs)
         entity = options.entity or ("ENTITY" if options.dry_run else wandb_workspace.default_entity())
         where = {"project": options.project, "entity": entity}
         if options.report:
@@ -41,7 +41,7 @@ def main() -> int:
         else:
             view = wandb_workspace.workspace(options.sweep, content, **where)
         if options.dry_run:
-            print(json.dumps(wandb_workspace.spec(view), indent=2))
+            print(json.dumps(wandb_workspace.as_json(view), indent=2))
         else:
             print(wandb_workspace.save(view))
     except (LookupError, ModuleNotFoundError, OSError, ValueError) as error:

@@ -121,11 +121,11 @@ def test_unknown_sweep_names_those_that_are_there(runs, tmp_path):
         LookupError,
         match=r"no run of the sweep 'weigths'; did you mean 'weights'\? .* has runs of other, weights\.",
     ):
-        wandb_workspace.content_of("weigths", runs)
+        wandb_workspace.read_content("weigths", runs)
     with pytest.raises(
         LookupError, match=r"no run of the sweep 'x'\. .* has 0 runs, of no sweep\..*--without-records"
     ):
-        wandb_workspace.content_of("x", tmp_path / "nothing")
+        wandb_workspace.read_content("x", tmp_path / "nothing")
 
 
 def test_runs_of_another_machine_get_the_standard_panels(tmp_path):

@@ -68,7 +68,7 @@ def execute(cfg: DictConfig) -> float:
                     "lower train.target_samples, train.max_rays or encoding.log2_size and start again"
                 )
             tracker.finish(exit_code=1, preempted=isinstance(error, RunPreempted | RunTimeout))
-            record.keep(tracker=tracker.info, trackers=tracker.infos)
+            record.set_fields(tracker=tracker.info, trackers=tracker.infos)
             raise
         tell(record)
     return objective(record.folder)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from isosweep import ops
-from isosweep.bench.rivals import DoubleBackward, encodings
+from isosweep.bench.rivals import DoubleBackward, rival_encodings
 from isosweep.bench.timing import Case
 from isosweep.encodings.hashgrid import HashGrid
 from isosweep.fields.surface import SurfaceField
@@ -27,7 +27,7 @@ def with_backend(name: str, device: torch.device, work: Callable[[], object]) ->
     return call
 
 
-def rays(n: int, device: torch.device) -> Rays:
+def fixed_rays(n: int, device: torch.device) -> Rays:
     """Rays from a sphere of radius 3 towards points near the origin."""
     generator = torch.Generator().manual_seed(0)
     eyes = torch.nn.functional.normalize(torch.randn(n, 3, generator=generator), dim=-1) * 3
@@ -38,7 +38,7 @@ def rays(n: int, device: torch.device) -> Rays:
 
 def ray_points(n: int, device: torch.device) -> Tensor:
     """``n`` points in [0, 1]^3 in the order in which rays meet them: 64 a ray."""
-    batch = rays(-(-n // 64), device)
+    batch = fixed_rays(-(-n // 64), device)
     near, far = box_hit(batch, 1.0)
     place = near[:, None] + (far - near)[:, None] * (torch.arange(64, device=device) + 0.5) / 64
     points = batch.origins[:, None] + place[..., None] * batch.dirs[:, None]
@@ -76,7 +76,7 @@ def encoding_cases(device: torch.device, n: int, sizes: tuple[tuple[int, int], .
             torch.autograd.backward([y, normal], [dy, dn])
 
         grid = {"n_levels": n_levels, "log2_size": log2_size, **GRID}
-        others = {name: kind(**grid).to(device) for name, kind in encodings().items()}
+        others = {name: kind(**grid).to(device) for name, kind in rival_encodings().items()}
         size = f"{n // 1000}k points, {n_levels} levels x 2, tables 2^{log2_size}"
         corners = 8 * n * n_levels
         for name, ours, other in (
@@ -114,7 +114,7 @@ def field_cases(device: torch.device, n: int, sizes: tuple[tuple[int, int], ...]
             f"isosweep ({backend})": with_backend(backend, device, ours),
             "torch reference": with_backend("torch", device, ours),
         }
-        for name, kind in encodings().items():
+        for name, kind in rival_encodings().items():
             theirs = partial(eikonal, DoubleBackward(kind(**grid)).to(device))
             ways[f"{name}, double backward"] = with_backend("torch", device, theirs)
         size = f"{n // 1000}k points, {n_levels} levels x 2, tables 2^{log2_size}"
@@ -124,7 +124,7 @@ def field_cases(device: torch.device, n: int, sizes: tuple[tuple[int, int], ...]
 def ray_cases(device: torch.device, n_rays: int) -> Iterator[Case]:
     """Marching through a ball in a 64^3 grid, and compositing what was met, forward and backward."""
     backend = ops.choose("auto", device).name
-    batch = rays(n_rays, device)
+    batch = fixed_rays(n_rays, device)
     near, far = box_hit(batch, 1.0)
     axis = (torch.arange(64, device=device) + 0.5) / 32 - 1
     z, y, x = torch.meshgrid(axis, axis, axis, indexing="ij")

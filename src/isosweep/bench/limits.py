@@ -10,7 +10,7 @@ from isosweep.bench.timing import wait
 
 
 @dataclass(frozen=True)
-class Limits:
+class MachineLimits:
     flops: float
     """float32 matrix product, FLOP/s."""
     bandwidth: float
@@ -27,14 +27,14 @@ class Limits:
         )
 
 
-def measure_limits(device: torch.device) -> Limits:
+def measure_limits(device: torch.device) -> MachineLimits:
     """Best of five of each; some seconds."""
     n = 2048
     a, b = torch.rand(2, n, n, device=device)
     source = torch.rand(1 << 26, device=device)
     target = torch.empty_like(source)
     copy_s = _best(lambda: target.copy_(source), device)
-    return Limits(
+    return MachineLimits(
         flops=2 * n**3 / _best(lambda: a @ b, device),
         bandwidth=2 * source.numel() * 4 / copy_s,
         gathers=_gathers(1 << 19, device),

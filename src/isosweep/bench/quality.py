@@ -27,7 +27,7 @@ MESHING = ExportSettings(resolution=128, colors=False)
 
 
 @dataclass
-class Curve:
+class QualityCurve:
     """What a run had reached after how many seconds of training."""
 
     name: str
@@ -47,7 +47,9 @@ class Curve:
         return seconds | {f"Chamfer {CHAMFER_PERCENT:g} %": next(near, None)}
 
 
-def time_to_quality(conf: Path, device: torch.device, overrides: Sequence[str], every: int = 100) -> Curve:
+def time_to_quality(
+    conf: Path, device: torch.device, overrides: Sequence[str], every: int = 100
+) -> QualityCurve:
     """Train the demo with the default config and score it every ``every`` steps.
 
     PSNR is over all validation views, Chamfer over everything of both surfaces (no visibility), from a
@@ -61,12 +63,12 @@ def time_to_quality(conf: Path, device: torch.device, overrides: Sequence[str], 
     model = instantiate(cfg.model, _convert_="all").to(device)
     loss = instantiate(cfg.loss, _convert_="all")
     settings = TrainSettings(
-        **{**plain(cfg.train), "val_every": every, "checkpoint_every": 0, "log_every": every}
+        **{**settings_values(cfg.train), "val_every": every, "checkpoint_every": 0, "log_every": every}
     )
-    optim = OptimSettings(**plain(cfg.optim))
+    optim = OptimSettings(**settings_values(cfg.optim))
     state = loop.start(model, settings, optim, cfg.seed, device)
     truth = None if scene.truth is None else read_mesh(scene.truth)
-    curve = Curve(f"{cfg.scene}, {' '.join(overrides)}", settings.max_steps)
+    curve = QualityCurve(f"{cfg.scene}, {' '.join(overrides)}", settings.max_steps)
 
     def score() -> float:
         model.eval()
@@ -88,13 +90,13 @@ def time_to_quality(conf: Path, device: torch.device, overrides: Sequence[str], 
     with tempfile.TemporaryDirectory() as folder:
         loop.train(
             model, loss, scene, state, settings, optim,
-            folder=Path(folder), run_key="bench", record=_Quiet(), device=device, validate=score,
+            folder=Path(folder), run_key="bench", record=_NoRecord(), device=device, validate=score,
         )  # fmt: skip
     curve.train_s = state.train_s
     return curve
 
 
-class _Quiet:
+class _NoRecord:
     """A record that keeps nothing."""
 
     def log(self, step: int, scalars: Mapping[str, float]) -> None:
@@ -110,7 +112,7 @@ class _Quiet:
         pass
 
 
-def plain(node: DictConfig) -> dict:
+def settings_values(node: DictConfig) -> dict:
     """A typed node of the config as keyword arguments of its dataclass."""
     values = OmegaConf.to_container(node)
     assert isinstance(values, dict)

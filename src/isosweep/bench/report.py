@@ -7,16 +7,16 @@ from importlib.metadata import PackageNotFoundError, version
 
 import torch
 
-from isosweep.bench.limits import Limits
-from isosweep.bench.quality import Curve
-from isosweep.bench.timing import Row
+from isosweep.bench.limits import MachineLimits
+from isosweep.bench.quality import QualityCurve
+from isosweep.bench.timing import Measurement
 from isosweep.runtime.cores import usable_cores
 
 
 def markdown(
-    rows: Sequence[Row],
-    curves: Sequence[Curve],
-    limits: Limits,
+    rows: Sequence[Measurement],
+    curves: Sequence[QualityCurve],
+    limits: MachineLimits,
     device: torch.device,
     name: str,
     day: date,
@@ -47,7 +47,7 @@ def markdown(
     return "\n".join([*lines, ""])
 
 
-def quality_table(curves: Sequence[Curve]) -> list[str]:
+def quality_table(curves: Sequence[QualityCurve]) -> list[str]:
     """Lines of a table: seconds of training to each target."""
     targets = list(curves[0].reached())
     lines = [
@@ -65,7 +65,7 @@ def quality_table(curves: Sequence[Curve]) -> list[str]:
     return lines
 
 
-def _memory(row: Row, way: str) -> str:
+def _memory(row: Measurement, way: str) -> str:
     if row.case.memory is None or way != next(iter(row.times)):
         return "-"
     return f"{row.case.memory:.0f} MiB"
@@ -84,7 +84,7 @@ def machine(device: torch.device) -> str:
     return ", ".join([f"{usable_cores()} cores, {torch.get_num_threads()} threads", *parts])
 
 
-def _share(row: Row, way: str, limits: Limits) -> str:
+def _share(row: Measurement, way: str, limits: MachineLimits) -> str:
     case, seconds = row.case, row.times[way].median
     shares = []
     if case.bytes_moved is not None:

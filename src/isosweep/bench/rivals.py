@@ -92,7 +92,7 @@ class Nerfstudio(HashGrid):
         raise TypeError("nerfstudio leaves derivatives to autograd: use it with DoubleBackward")
 
 
-def encodings() -> dict[str, type[HashGrid]]:
+def rival_encodings() -> dict[str, type[HashGrid]]:
     """Ways of others to encode, by name: ours of their kind, and theirs where it is installed."""
     found: dict[str, type[HashGrid]] = {"corner gathers": CornerGathers}
     if importlib.util.find_spec("nerfstudio") is not None:

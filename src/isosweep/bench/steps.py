@@ -11,9 +11,9 @@ from torch.utils.flop_counter import FlopCounterMode
 import isosweep.config.schema  # noqa: F401 - registers the schema of the plain nodes
 from isosweep import ops
 from isosweep.bench import rivals
-from isosweep.bench.kernels import rays, with_backend
+from isosweep.bench.kernels import fixed_rays, with_backend
 from isosweep.bench.memory import step_mebibytes
-from isosweep.bench.quality import plain
+from isosweep.bench.quality import settings_values
 from isosweep.bench.timing import Case
 from isosweep.config.settings import OptimSettings
 from isosweep.training.loop import make_optimizer
@@ -41,14 +41,14 @@ def training_steps(
     torch.manual_seed(0)
     model = instantiate(cfg.model, _convert_="all").to(device)
     loss = instantiate(cfg.loss, _convert_="all")
-    optimizer = make_optimizer(model, OptimSettings(**plain(cfg.optim)))
+    optimizer = make_optimizer(model, OptimSettings(**settings_values(cfg.optim)))
     generator = torch.Generator(device=device).manual_seed(0)
     model.update(0, LONG_AGO, generator)
     knobs = model.knobs(LONG_AGO, 2 * LONG_AGO)
-    probe = rays(1024, device)
+    probe = fixed_rays(1024, device)
     with torch.no_grad():
         met = len(model(probe, knobs, loss.wants, generator).samples)
-    batch = rays(max(1, round(samples * len(probe) / met)), device)
+    batch = fixed_rays(max(1, round(samples * len(probe) / met)), device)
     target = Batch(rays=batch, rgb=torch.rand(len(batch), 3, device=device), mask=None)
 
     def steps() -> None:
@@ -87,7 +87,7 @@ def step_cases(
                 f"isosweep ({backend})": with_backend(backend, device, ours),
                 "torch reference": with_backend("torch", device, reference),
             }
-            for name, encoding in rivals.encodings().items():
+            for name, encoding in rivals.rival_encodings().items():
                 theirs = [*grid, f"encoding._target_=isosweep.bench.rivals.{encoding.__name__}"]
                 if model == "neus":
                     theirs.append(DOUBLE)

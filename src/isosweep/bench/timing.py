@@ -34,7 +34,7 @@ class Timing:
 
 
 @dataclass(frozen=True)
-class Row:
+class Measurement:
     case: Case
     times: Mapping[str, Timing] = field(default_factory=dict)
 
@@ -43,7 +43,7 @@ class Row:
         return self.times[way].median / self.times[next(iter(self.times))].median
 
 
-def measure(case: Case, repeats: int, device: torch.device, least_s: float = 0.05) -> Row:
+def measure(case: Case, repeats: int, device: torch.device, least_s: float = 0.05) -> Measurement:
     """Run every way once to warm it up, then ``repeats`` rounds of all of them.
 
     A way that is quicker than ``least_s`` is called several times a round, so that the clock's
@@ -58,7 +58,7 @@ def measure(case: Case, repeats: int, device: torch.device, least_s: float = 0.0
         for name, way in case.ways.items():
             rounds[name].append(_seconds(way, calls[name], device) / calls[name] / case.turns)
     times = {name: Timing(min(s), sorted(s)[len(s) // 2]) for name, s in rounds.items()}
-    return Row(case, times)
+    return Measurement(case, times)
 
 
 def _seconds(way: Callable[[], object], calls: int, device: torch.device) -> float:

@@ -35,7 +35,7 @@ def status_of(error: BaseException) -> Status:
     return "failed"
 
 
-def describe(error: BaseException) -> ErrorRecord:
+def error_record(error: BaseException) -> ErrorRecord:
     """Type, message, traceback; the hint is what was attached with ``add_note``, or what fits the status."""
     notes = list(getattr(error, "__notes__", []))
     if not notes and status_of(error) == "oom":

@@ -82,7 +82,7 @@ class MetricsWriter:
         self.path = path
         try:
             self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
-            os.ftruncate(self._fd, _whole(path.read_bytes()))
+            os.ftruncate(self._fd, _whole_lines_end(path.read_bytes()))
         except OSError as error:
             raise storage_error(error, path) from error
 
@@ -122,7 +122,7 @@ def read_metrics(path: Path) -> list[dict[str, float]]:
         data = path.read_bytes()
     except FileNotFoundError:
         raise FileNotFoundError(f"no metrics at {path}: the run has not logged a step yet") from None
-    return [_parse(line, path) for line in data[: _whole(data)].splitlines()]
+    return [_parse(line, path) for line in data[: _whole_lines_end(data)].splitlines()]
 
 
 def objective(folder: Path) -> float:
@@ -133,7 +133,7 @@ def objective(folder: Path) -> float:
     return float(found[-1]) if found else math.nan
 
 
-def _whole(data: bytes) -> int:
+def _whole_lines_end(data: bytes) -> int:
     """Length of ``data`` up to the end of its last whole line."""
     return data.rfind(b"\n") + 1
 

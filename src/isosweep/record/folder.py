@@ -71,13 +71,13 @@ def known_key(scene_folder: Path, seed: int, key: str) -> str:
                 return key
             others[path] = found
     for path, found in sorted(others.items()):
-        if _key_today(path, found) == key:
+        if _todays_key(path, found) == key:
             return found
     return key
 
 
 @cache
-def _key_today(folder: Path, found: str) -> str | None:
+def _todays_key(folder: Path, found: str) -> str | None:
     """Today's key of the recorded config; None where there is no readable record, which others report."""
     try:
         record = msgspec.json.decode((folder / RECORD_FILE).read_bytes(), type=_Identity)
@@ -93,18 +93,20 @@ class _Identity(msgspec.Struct):
     config: dict[str, Any] = {}
 
 
-def stored(folder: Path, key: str) -> Record | None:
+def read_stored(folder: Path, key: str) -> Record | None:
     """The record in ``folder``, None where it has none; ValueError where it belongs to another key."""
     if (folder / RECORD_FILE).exists():
         record = read_record(folder)
         if record.run_key != key:
-            raise ValueError(_foreign(folder, RECORD_FILE, record.run_key, key))
+            raise ValueError(_wrong_key_message(folder, RECORD_FILE, record.run_key, key))
         return record
     config = folder / CONFIG_FILE
     if config.exists():
         match = _KEY_LINE.search(config.read_text())
         if match is None or match[1] != key:
-            raise ValueError(_foreign(folder, CONFIG_FILE, match[1] if match else "no run key", key))
+            raise ValueError(
+                _wrong_key_message(folder, CONFIG_FILE, match[1] if match else "no run key", key)
+            )
     return None
 
 
@@ -125,9 +127,9 @@ def decide(
     last = folder / CHECKPOINTS["last"]
     if record is None or not record.trained:
         if not last.exists():
-            why = f"{_ending(record)}, before its first checkpoint" if record else "new run"
+            why = f"{_last_ending(record)}, before its first checkpoint" if record else "new run"
             return Plan("train", why)
-        how = _ending(record) if record else "it has a checkpoint and no record"
+        how = _last_ending(record) if record else "it has a checkpoint and no record"
         note = _code_note(record.code_hash, code, "it goes on with other code") if record else ""
         return Plan("resume", f"{how}; goes on from {last.name}{note}")
     if force:
@@ -143,7 +145,7 @@ def decide(
             "bring it back, or retrain with run.force=true"
         )
     if record.status != "finished":
-        return Plan("score", f"is trained; {_ending(record)}: scores and exports again")
+        return Plan("score", f"is trained; {_last_ending(record)}: scores and exports again")
     return Plan(
         "score", "is trained; " + ("scores again as asked" if same else "other eval or export settings")
     )
@@ -198,7 +200,7 @@ def _is_bookkeeping(path: Path) -> bool:
     return path.name.startswith((PREVIOUS, LOCK_FILE, f".{LOCK_FILE}-"))
 
 
-def _ending(record: Record) -> str:
+def _last_ending(record: Record) -> str:
     """How the last attempt ended; 'running' without a lock means that nobody could say."""
     how = {
         "failed": "failed",
@@ -215,7 +217,7 @@ def _code_note(old: str, new: str, then: str) -> str:
     return f"; the code has changed since ({old} then, {new} now): {then}"
 
 
-def _foreign(folder: Path, file: str, found: str, key: str) -> str:
+def _wrong_key_message(folder: Path, file: str, found: str, key: str) -> str:
     return (
         f"{folder / file} belongs to another run: it says {found}, this run's key is {key}. "
         "Move that folder aside, or choose another run.root="

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import msgspec
 
 from isosweep.record.clock import utc_now
-from isosweep.record.failure import describe, status_of
+from isosweep.record.failure import error_record, status_of
 from isosweep.record.files import atomic_write_bytes
 from isosweep.record.lock import LockHeld, job_id
 from isosweep.record.schema import ErrorRecord
@@ -76,7 +76,7 @@ def note_end(error: BaseException | None, value: float | None = None) -> None:
         note(status=status, value=finite, error=None, ended=utc_now())
         return
     status = "elsewhere" if isinstance(error, LockHeld) else status_of(error)
-    note(status=status, error=describe(error), ended=utc_now())
+    note(status=status, error=error_record(error), ended=utc_now())
 
 
 def read_outcome(path: Path) -> Outcome | None:

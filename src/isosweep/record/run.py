@@ -25,11 +25,11 @@ import msgspec
 from isosweep.record import code_version, provenance
 from isosweep.record import folder as layout
 from isosweep.record.clock import Clock, utc_now
-from isosweep.record.failure import describe, status_of
+from isosweep.record.failure import error_record, status_of
 from isosweep.record.files import MetricsWriter, atomic_write_bytes, atomic_write_text, storage_error
 from isosweep.record.key import plain, score_key
 from isosweep.record.lock import Lock
-from isosweep.record.runlog import RunLog
+from isosweep.record.runlog import RunLogFile
 from isosweep.record.schema import (
     RECORD_FILE,
     Attempt,
@@ -60,7 +60,7 @@ class RunRecord:
         self._lock = lock
         self._clock = Clock(record.times)
         self._metrics: MetricsWriter | None = None
-        self._log: RunLog | None = None
+        self._log: RunLogFile | None = None
         self._ended = False
 
     @classmethod
@@ -110,16 +110,16 @@ class RunRecord:
         code = code_version.code_hash() if code_hash is None else code_hash
         config = plain(config)
 
-        def look() -> tuple[Record | None, layout.Plan]:
-            record = layout.stored(folder, key)
+        def read_and_decide() -> tuple[Record | None, layout.Plan]:
+            record = layout.read_stored(folder, key)
             return record, layout.decide(folder, record, config, code=code, force=force, rescore=rescore)
 
-        before, plan = look()
+        before, plan = read_and_decide()
         if before is not None and plan.action == "skip":
             return cls(folder, before, plan, None)
         lock = _lock(folder, heartbeat, stale_after)
         try:
-            before, plan = look()  # somebody may have finished it between the look and the lock
+            before, plan = read_and_decide()  # somebody may have finished it between the look and the lock
             if before is not None and plan.action == "skip":
                 lock.release()
                 return cls(folder, before, plan, None)
@@ -183,7 +183,7 @@ class RunRecord:
         of the same step, so that a resumed run has the line."""
         self.check()
         self._writer().write(step, scalars, self._clock.total_s())
-        self._set(steps_done=max(step, self._record.steps_done))
+        self.set_fields(steps_done=max(step, self._record.steps_done))
 
     def resume_from(self, step: int) -> None:
         """Training goes on after ``step``: later metrics are dropped, they will be written again."""
@@ -214,27 +214,16 @@ class RunRecord:
     def update(self, **changes: Any) -> None:
         """Set fields of the record and write it."""
         self.check()
-        self._set(**changes)
+        self.set_fields(**changes)
         self._write()
 
-    def keep(self, **changes: Any) -> None:
-        """Set fields of the record that the next write, or the run's end, takes with it; never raises."""
-        self._set(**changes)
+    def set_fields(self, **changes: Any) -> None:
+        """Set fields of the record without writing it; the next write saves them. Never raises."""
+        self._record = msgspec.structs.replace(self._record, **changes)
 
     def timed(self, name: str) -> AbstractContextManager[None]:
         """``with run.timed("train_s")``: add the block's seconds to that field of the record's times."""
         return self._clock.section(name)
-
-    def save_scores(
-        self,
-        scores: ScoresLike,
-        artifacts: Mapping[str, str | Path] | None = None,
-        *,
-        scores_of: str = "last",
-    ) -> None:
-        """Write scores and artifact paths without ending the run."""
-        self._add_artifacts(artifacts)
-        self.update(scores=score_record(scores), scores_of=scores_of)
 
     def finish(
         self,
@@ -250,7 +239,7 @@ class RunRecord:
         self.check()
         self._add_artifacts(artifacts)
         if scores is not None:
-            self._set(scores=score_record(scores), scores_of=scores_of)
+            self.set_fields(scores=score_record(scores), scores_of=scores_of)
         self._end("finished", trained=True, error=None)
         log.info("finished")
 
@@ -264,7 +253,7 @@ class RunRecord:
         if self._log is not None:
             self._log.line(logging.ERROR, f"{status}: {type(error).__name__}: {first}")
         try:
-            self._end(status, error=describe(error))
+            self._end(status, error=error_record(error))
         except (OSError, RuntimeError, MemoryError) as problem:
             print(f"could not record how the run ended ({status}): {problem}", file=sys.stderr)
 
@@ -316,7 +305,7 @@ class RunRecord:
             code_hash=code,
             git_sha=sha,
         )
-        self._set(attempts=[*self._record.attempts, attempt])
+        self.set_fields(attempts=[*self._record.attempts, attempt])
         if self.action == "train":
             self._writer().truncate_after(-1)
         atomic_write_text(
@@ -327,7 +316,7 @@ class RunRecord:
         if diff and self.action != "score":
             atomic_write_bytes(self.folder / provenance.DIFF_FILE, diff)
         self._write()
-        self._log = RunLog(self.folder / layout.LOG_FILE)
+        self._log = RunLogFile(self.folder / layout.LOG_FILE)
         self._log.line(logging.INFO, f"attempt {len(self._record.attempts)}, {self.action}: {self.reason}")
 
     def _join(self, before: Record) -> None:
@@ -338,7 +327,7 @@ class RunRecord:
         past = {"attempts": before.attempts, "times": before.times, "memory": before.memory}
         if self.action != "score":
             done = 0 if self.action == "train" else before.steps_done
-            self._set(**past, steps_done=done)
+            self.set_fields(**past, steps_done=done)
         else:
             other = score_key(before.config) != score_key(new.config)
             if other and before.scores is not None:
@@ -360,15 +349,12 @@ class RunRecord:
             self._metrics = MetricsWriter(self.folder / layout.METRICS_FILE)
         return self._metrics
 
-    def _set(self, **changes: Any) -> None:
-        self._record = msgspec.structs.replace(self._record, **changes)
-
     def _write(self) -> None:
         old = self._record.memory
         peaks = [m for m in (old.ram_peak_bytes, provenance.ram_peak_bytes()) if m is not None]
         memory = Memory(ram_peak_bytes=max(peaks, default=None), cuda_peak_bytes=old.cuda_peak_bytes)
         times = msgspec.structs.replace(self._clock.read(), finished=self._record.times.finished)
-        self._set(memory=memory, times=times)
+        self.set_fields(memory=memory, times=times)
         atomic_write_bytes(self.folder / RECORD_FILE, encode_record(self._record))
 
     def _end(self, status: Status, **changes: Any) -> None:
@@ -386,7 +372,7 @@ class RunRecord:
             path = Path(path)
             inside = path.relative_to(self.folder) if path.is_relative_to(self.folder) else path
             found[what] = inside.as_posix()
-        self._set(artifacts=found)
+        self.set_fields(artifacts=found)
 
 
 def _lock(folder: Path, heartbeat: float, stale_after: float) -> Lock:

@@ -22,7 +22,7 @@ class _QuietFile(logging.FileHandler):
             )
 
 
-class RunLog:
+class RunLogFile:
     """Adds a file to the root logger until ``detach``; isosweep's INFO lines reach it."""
 
     def __init__(self, path: Path) -> None:

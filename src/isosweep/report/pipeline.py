@@ -1,4 +1,4 @@
-"""From a request to a document: collect, choose keys, check, build, compare, render."""
+"""Makes a table from a request, step by step: collect, choose keys, check, compute cells, compare, render."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -6,39 +6,47 @@ from pathlib import Path
 
 from isosweep.record.schema import RECORD_FILE
 from isosweep.report import html, latex, markdown
-from isosweep.report.cells import Spec, Table, build, group
-from isosweep.report.checks import ALLOW_WORD, GEOMETRY_CONFIG, check, refusal, side_notes, split
-from isosweep.report.collect import Collection, Run, collect, where
-from isosweep.report.default_keys import default_rows, present, require
-from isosweep.report.document import Document, Extras, compose
-from isosweep.report.keys import FURTHER, OWN, ReportError, leaves, near, text
+from isosweep.report.cells import Table, TableSpec, build_table, group_runs
+from isosweep.report.checks import (
+    ALLOW_WORD,
+    GEOMETRY_CONFIG,
+    difference_notes,
+    find_conflicts,
+    refusal_message,
+    split_allowed,
+)
+from isosweep.report.collect import Collection, Run, collect, select_runs
+from isosweep.report.default_keys import default_rows, has_key, require_keys
+from isosweep.report.document import Document, Extras, compose_document
+from isosweep.report.keys import OTHER_KEYS, RECORD_FIELDS, ReportError, leaf_paths, suggestion, value_text
 from isosweep.report.long_form import cell_lines, comparison_lines, to_csv, to_parquet
-from isosweep.report.metrics import COSTS, Metric, choose
-from isosweep.report.paired import Comparison, compare
-from isosweep.report.published import beside, read_published
+from isosweep.report.metrics import COSTS, Metric, choose_metrics
+from isosweep.report.paired import Comparison, compare_rows
+from isosweep.report.published import published_rows, read_published
 
 FORMATS = ("md", "tex", "csv", "html", "parquet")
 Pairs = tuple[tuple[str, str], ...]
+"""KEY=VALUE options of the command line."""
 
 
 class NoRuns(ReportError):
-    """There is nothing to make a table of."""
+    """No run was found, so there is no table."""
 
 
 class Refused(ReportError):
-    """The numbers are not comparable; nothing is written."""
+    """The numbers are not comparable, so there is no table."""
 
 
 @dataclass(frozen=True)
-class Request:
-    """One table as it is asked for; None leaves rows and columns to choice.py."""
+class TableRequest:
+    """The options of one table. Rows that are None are chosen by default_keys.py."""
 
     sources: tuple[str, ...]
     root: Path = Path("results/runs")
     rows: tuple[str, ...] | None = None
     cols: tuple[str, ...] | None = None
     over: tuple[str, ...] | None = None
-    """None: the seed, unless it is a row or a column."""
+    """None means the seed, unless it is a row or a column."""
     metrics: tuple[str, ...] = ()
     columns: tuple[str, ...] = ()
     conditions: Pairs = ()
@@ -52,7 +60,9 @@ class Request:
 
 
 @dataclass(frozen=True)
-class Made:
+class MadeTable:
+    """A table with what is printed around it, and its printed form."""
+
     table: Table
     extras: Extras
     document: Document
@@ -62,38 +72,42 @@ class Made:
         return self.extras.comparisons
 
 
-def make(request: Request) -> Made:
-    """The table with all that stands around it.
+def make_table(request: TableRequest) -> MadeTable:
+    """Make the table that a request describes.
 
-    Raises NoRuns where there is no record, Refused where its numbers are not comparable, ReportError for a key,
-    score or source that is not there.
+    Raises:
+        NoRuns: no record was found, or none meets the conditions.
+        Refused: the numbers are not comparable.
+        ReportError: a key, score or source does not exist.
     """
     found = collect(request.sources, request.root)
-    require([k for k, _ in request.conditions], found.runs, "--where")
-    runs = where(found.runs, request.conditions)
+    require_keys([k for k, _ in request.conditions], found.runs, "--where")
+    runs = select_runs(found.runs, request.conditions)
     if not runs:
-        raise NoRuns(_nothing(request, found))
+        raise NoRuns(_no_runs_message(request, found))
     spec = _spec(request, runs)
     for option, keys in (("--rows", spec.rows), ("--cols", spec.cols), ("--over", spec.over)):
-        require(keys, runs, option)
+        require_keys(keys, runs, option)
     unknown = [c for c in request.columns if c not in COSTS]
     if unknown:
         raise ReportError(f"--columns {','.join(unknown)}: there are {', '.join(COSTS)}")
-    chosen = choose(request.metrics, runs, request.digits)
-    chosen += choose(request.columns, runs, request.digits) if request.columns else []
-    _known(request.allow, runs, [metric for metric, _ in chosen])
-    atoms = group(runs, spec)
-    refused, tolerated = split(check(atoms, spec, chosen), request.allow)
+    chosen = choose_metrics(request.metrics, runs, request.digits)
+    chosen += choose_metrics(request.columns, runs, request.digits) if request.columns else []
+    _require_allow_words(request.allow, runs, [metric for metric, _ in chosen])
+    atoms = group_runs(runs, spec)
+    refused, tolerated = split_allowed(find_conflicts(atoms, spec, chosen), request.allow)
     if refused:
-        raise Refused(refusal(refused))
-    table = build(runs, spec, [metric for metric, _ in chosen])
-    notes = side_notes(atoms, spec)
+        raise Refused(refusal_message(refused))
+    table = build_table(runs, spec, [metric for metric, _ in chosen])
+    notes = difference_notes(atoms, spec)
     comparisons: list[Comparison] = []
     if request.against:
-        comparisons, unpaired = compare(table, request.against, "protocol" in request.allow)
+        comparisons, unpaired = compare_rows(table, request.against, "protocol" in request.allow)
         notes += [f"Not compared: {note}." for note in unpaired]
     rows, why = (
-        beside(table, read_published(request.published)) if request.published is not None else ([], "")
+        published_rows(table, read_published(request.published))
+        if request.published is not None
+        else ([], "")
     )
     notes += [f"No published rows: {why}."] if why else []
     notes += [
@@ -102,7 +116,7 @@ def make(request: Request) -> Made:
     if found.broken:
         named = ", ".join("/".join(Path(p).parts[-4:]) for p in list(found.broken)[:10])
         more = f" and {len(found.broken) - 10} more" if len(found.broken) > 10 else ""
-        notes.append(f"Left out, for they cannot be read as records: {named}{more}.")
+        notes.append(f"Left out because they cannot be read as records: {named}{more}.")
     extras = Extras(
         found,
         tolerated,
@@ -113,20 +127,23 @@ def make(request: Request) -> Made:
         plain=request.plain,
         rank_mixed="protocol" in request.allow,
     )
-    title = request.title or ", ".join(name_of(s) for s in request.sources)
-    return Made(table, extras, compose(title, table, extras))
+    title = request.title or ", ".join(source_name(s) for s in request.sources)
+    return MadeTable(table, extras, compose_document(title, table, extras))
 
 
-def name_of(source: str) -> str:
-    """What a source is called in titles and file names: the folder's own name, also of '.' and '..'."""
+def source_name(source: str) -> str:
+    """The name of a source in titles and file names: the folder's own name, also for '.' and '..'."""
     path = Path(source)
     if path.name == RECORD_FILE:
         path = path.parent
     return (path.resolve() if path.is_dir() else path).name or "records"
 
 
-def render(made: Made, formats: Sequence[str]) -> dict[str, bytes]:
-    """Ending of a file name -> its bytes; comparisons are further files in the long formats."""
+def render_files(made: MadeTable, formats: Sequence[str]) -> dict[str, bytes]:
+    """Render the table. Returns the ending of each file's name with the file's bytes.
+
+    csv and parquet put comparisons with a baseline into a second file, '-against.csv'.
+    """
     texts: dict[str, Callable[[Document], str]] = {
         "md": markdown.render,
         "tex": latex.render,
@@ -145,7 +162,7 @@ def render(made: Made, formats: Sequence[str]) -> dict[str, bytes]:
     return parts
 
 
-def _spec(request: Request, runs: Sequence[Run]) -> Spec:
+def _spec(request: TableRequest, runs: Sequence[Run]) -> TableSpec:
     rows = request.rows
     cols = request.cols
     over = request.over
@@ -157,8 +174,8 @@ def _spec(request: Request, runs: Sequence[Run]) -> Spec:
         rows = default_rows(runs, cols, over)
     if "scene" in over:
         raise ReportError(
-            "--over scene: means over scenes are made by themselves, of each data set where every scene is there: "
-            "leave scene out of --over (and out of --cols for the means alone: --cols none)"
+            "--over scene: a table has means over scenes already, for each data set whose scenes are complete: "
+            "leave scene out of --over (--cols none shows the means alone)"
         )
     names = (*rows, *cols, *over)
     twice = sorted({n for n in names if names.count(n) > 1})
@@ -166,34 +183,40 @@ def _spec(request: Request, runs: Sequence[Run]) -> Spec:
         raise ReportError(f"{', '.join(twice)} is named twice among --rows, --cols and --over: name it once")
     if not rows:
         raise ReportError("--rows names nothing: name a key, e.g. --rows model")
-    return Spec(rows, cols, over)
+    return TableSpec(rows, cols, over)
 
 
-def _known(allow: Sequence[str], runs: Sequence[Run], metrics: Sequence[Metric]) -> None:
-    """ReportError for a word of --allow that can tolerate nothing here: a misspelt one must not pass."""
-    words = {*ALLOW_WORD.values(), *OWN, *FURTHER, *GEOMETRY_CONFIG, *(m.asked for m in metrics)}
+def _require_allow_words(allow: Sequence[str], runs: Sequence[Run], metrics: Sequence[Metric]) -> None:
+    """Raise ReportError for a word of --allow that matches nothing here, for example a misspelt one."""
+    words = {
+        *ALLOW_WORD.values(),
+        *RECORD_FIELDS,
+        *OTHER_KEYS,
+        *GEOMETRY_CONFIG,
+        *(m.requested for m in metrics),
+    }
     for run in runs:
         if run.record.scores is not None:
             words.update(f"scores.{key}" for key in run.record.scores.settings)
     for word in allow:
-        if word not in words and not any(present(r.record.config, word) for r in runs):
-            keys = {k for r in runs[:200] for k in leaves(r.record.config)}
+        if word not in words and not any(has_key(r.record.config, word) for r in runs):
+            keys = {k for r in runs[:200] for k in leaf_paths(r.record.config)}
             raise ReportError(
-                f"--allow {word}: nothing is called so.{near(word, {*words, *keys})} There are "
+                f"--allow {word}: there is no such word or key.{suggestion(word, {*words, *keys})} There are "
                 f"{', '.join(sorted(set(ALLOW_WORD.values())))}, dotted keys of the config, and scores.<setting>"
             )
 
 
-def _nothing(request: Request, found: Collection) -> str:
+def _no_runs_message(request: TableRequest, found: Collection) -> str:
     named = ", ".join(request.sources)
     lines = [f"no runs in {named}: there is nothing to make a table of"]
     if request.conditions and found.runs:
-        asked = ", ".join(f"{k}={v}" for k, v in request.conditions)
+        wanted = ", ".join(f"{k}={v}" for k, v in request.conditions)
         keys = {k for k, _ in request.conditions}
         have = "; ".join(
-            f"{k}: {', '.join(sorted({text(r.get(k)) for r in found.runs})[:12])}" for k in sorted(keys)
+            f"{k}: {', '.join(sorted({value_text(r.get(k)) for r in found.runs})[:12])}" for k in sorted(keys)
         )
-        lines = [f"none of the {len(found.runs)} runs in {named} has {asked}; there are {have}"]
+        lines = [f"none of the {len(found.runs)} runs in {named} has {wanted}; there are {have}"]
     lines += [f"  planned, without a record: {t}: {c}" for t, c in list(found.absent.items())[:10]]
     if found.broken:
         lines.append(f"  {len(found.broken)} files there cannot be read as records")

@@ -11,9 +11,9 @@ def logged_in() -> bool:
     """Whether wandb has a key for its server, from the environment or netrc; asks nobody, reads no network."""
     if os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_IDENTITY_TOKEN_FILE"):
         return True
-    host = urlsplit(server()).hostname or ""
-    asked = os.environ.get("NETRC")
-    files = [Path(asked)] if asked else [Path("~/.netrc"), Path("~/_netrc")]
+    host = urlsplit(server_url()).hostname or ""
+    named = os.environ.get("NETRC")
+    files = [Path(named)] if named else [Path("~/.netrc"), Path("~/_netrc")]
     for file in files:
         try:
             if netrc.netrc(file.expanduser()).authenticators(host):
@@ -23,7 +23,7 @@ def logged_in() -> bool:
     return False
 
 
-def server() -> str:
+def server_url() -> str:
     """Where wandb would log in: the environment, its settings file, the public server."""
     if url := os.environ.get("WANDB_BASE_URL"):
         return url

@@ -78,22 +78,25 @@ def open_tracker(
     moved_aside = sum((p / "metrics.jsonl").is_file() for p in run_dir.glob("previous-*"))
     suffix = f"-{moved_aside + 1}" if moved_aside else ""
     about = {"name": f"{name}{suffix}", "group": group, "job_type": job_type, "tags": list(tags)}
-    about["config"] = shallow(config) | {"method": method(name, run_key)}
+    about["config"] = limit_depth(config) | {"method": method_name(name, run_key)}
     backends = [
         BACKENDS[n](settings, run_id=f"{run_key}{suffix}", run_dir=run_dir, about=about) for n in names
     ]
     metrics = run_dir / "metrics.jsonl"
     return Tracker(
-        *backends, run_id=f"{run_key}{suffix}", timeout=settings.timeout, history=lambda: history(metrics)
+        *backends,
+        run_id=f"{run_key}{suffix}",
+        timeout=settings.timeout,
+        history=lambda: read_history(metrics),
     )
 
 
-def method(name: str, run_key: str) -> str:
+def method_name(name: str, run_key: str) -> str:
     """Model and encoding, as the name of the run's folder says them: what runs are compared by."""
     return re.sub(rf"-s\d+-{re.escape(run_key)}$", "", name)
 
 
-def history(metrics: Path) -> Iterable[tuple[int, Mapping[str, float]]]:
+def read_history(metrics: Path) -> Iterable[tuple[int, Mapping[str, float]]]:
     """Step and scalars of a run's metrics, one item a step; none where nothing was logged yet."""
     merged: dict[int, dict[str, float]] = {}
     for line in read_metrics(metrics) if metrics.is_file() else []:
@@ -102,14 +105,14 @@ def history(metrics: Path) -> Iterable[tuple[int, Mapping[str, float]]]:
     return sorted(merged.items())
 
 
-def shallow(config: Mapping[str, Any], depth: int = CONFIG_DEPTH) -> dict[str, Any]:
+def limit_depth(config: Mapping[str, Any], depth: int = CONFIG_DEPTH) -> dict[str, Any]:
     """The same config nested at most ``depth`` deep: keys below are joined with dots."""
     if depth > 1:
-        return {str(k): shallow(v, depth - 1) if isinstance(v, Mapping) else v for k, v in config.items()}
+        return {str(k): limit_depth(v, depth - 1) if isinstance(v, Mapping) else v for k, v in config.items()}
     flat: dict[str, Any] = {}
     for key, value in config.items():
         if isinstance(value, Mapping) and value:
-            flat |= {f"{key}.{inner}": v for inner, v in shallow(value, 1).items()}
+            flat |= {f"{key}.{inner}": v for inner, v in limit_depth(value, 1).items()}
         else:
             flat[str(key)] = value
     return flat

@@ -29,16 +29,16 @@ class Segment:
         return self.log.stat().st_size <= HEADER_BYTES
 
     @property
-    def mark(self) -> Path:
+    def synced_marker(self) -> Path:
         """The file that 'wandb sync' leaves once it has uploaded the log."""
         return self.log.with_name(f"{self.log.name}.synced")
 
     @property
     def synced(self) -> bool:
-        return self.mark.exists()
+        return self.synced_marker.exists()
 
     @property
-    def waits(self) -> bool:
+    def needs_upload(self) -> bool:
         """Whether it holds something that only this disk has."""
         return self.offline and not self.empty and not self.synced
 

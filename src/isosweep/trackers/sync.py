@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Literal
 
 from isosweep.record.lock import holder_is_alive
-from isosweep.trackers.login import logged_in, server
+from isosweep.trackers.login import logged_in, server_url
 from isosweep.trackers.segments import Segment, find_segments
 
-SILENT = "no answer"
+NO_ANSWER = "no answer"
 
 
 @dataclass(frozen=True)
-class Synced:
+class SyncResult:
     """What became of one run: 'synced' with how many segments, 'nothing' to do, or 'failed', and why."""
 
     folder: Path
@@ -32,7 +32,7 @@ class Synced:
         return f"{self.action:8} {self.folder.name}: {self.reason}"
 
 
-def sync_runs(folders: Iterable[Path], *, timeout: float = 300.0) -> list[Synced]:
+def sync_runs(folders: Iterable[Path], *, timeout: float = 300.0) -> list[SyncResult]:
     """Upload the offline segments of the runs in ``folders``; one result a run, never an error.
 
     A segment is marked as uploaded (wandb's own .synced file), so a second call has nothing to do. The
@@ -43,36 +43,38 @@ def sync_runs(folders: Iterable[Path], *, timeout: float = 300.0) -> list[Synced
         timeout: seconds that one segment may take; where one takes longer, the other runs are not tried
             ('wandb sync' waits for ever for a server that does not answer).
     """
-    results: list[Synced] = []
+    results: list[SyncResult] = []
     for folder in map(Path, folders):
-        if any(SILENT in result.reason for result in results):  # one wait is enough to know
+        if any(NO_ANSWER in result.reason for result in results):  # one wait is enough to know
             results.append(
-                Synced(folder, "failed", 0, "not tried: the server did not answer for the run before")
+                SyncResult(folder, "failed", 0, "not tried: the server did not answer for the run before")
             )
         else:
             results.append(_sync_run(folder, timeout))
     return results
 
 
-def _sync_run(folder: Path, timeout: float) -> Synced:
+def _sync_run(folder: Path, timeout: float) -> SyncResult:
     done = 0
     try:
         segments = find_segments(folder)
-        waiting = [s for s in segments if s.waits]
+        waiting = [s for s in segments if s.needs_upload]
         if not waiting:
-            return Synced(folder, "nothing", 0, _why_nothing(segments))
+            return SyncResult(folder, "nothing", 0, _why_nothing(segments))
         if holder_is_alive(folder):
-            return Synced(folder, "nothing", 0, "the run is in progress: sync it when it has ended")
+            return SyncResult(folder, "nothing", 0, "the run is in progress: sync it when it has ended")
         if not logged_in():
-            return Synced(folder, "failed", 0, f"nobody is logged in at {server()}: run 'wandb login'")
+            return SyncResult(
+                folder, "failed", 0, f"nobody is logged in at {server_url()}: run 'wandb login'"
+            )
         for segment in waiting:
             if trouble := _upload(segment, timeout):
                 left = f"; {len(waiting) - done} of {len(waiting)} segments are left, sync again"
-                return Synced(folder, "failed", done, f"{segment.folder.name}: {trouble}{left}")
+                return SyncResult(folder, "failed", done, f"{segment.folder.name}: {trouble}{left}")
             done += 1
     except OSError as error:
-        return Synced(folder, "failed", done, f"{type(error).__name__}: {error}")
-    return Synced(folder, "synced", done, f"{done} segments uploaded to {server()}")
+        return SyncResult(folder, "failed", done, f"{type(error).__name__}: {error}")
+    return SyncResult(folder, "synced", done, f"{done} segments uploaded to {server_url()}")
 
 
 def _why_nothing(segments: list[Segment]) -> str:
@@ -106,11 +108,11 @@ def _upload(segment: Segment, timeout: float) -> str:
             cwd=segment.folder,  # it writes its own log below the working directory
         )
     except subprocess.TimeoutExpired:
-        return f"{SILENT} within {timeout:g} s from {server()}"
+        return f"{NO_ANSWER} within {timeout:g} s from {server_url()}"
     lines = [line.strip() for line in (done.stderr + done.stdout).splitlines() if line.strip()]
     errors = [line for line in lines if "ERROR" in line or line.startswith("Error")]
     if segment.synced and not errors:
         return ""
-    segment.mark.unlink(missing_ok=True)
+    segment.synced_marker.unlink(missing_ok=True)
     told = errors or lines or [f"wandb sync ended with {done.returncode} and said nothing"]
     return told[-1]

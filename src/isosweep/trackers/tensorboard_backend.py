@@ -29,10 +29,10 @@ class TensorBoard:
 
         self._folder.mkdir(parents=True, exist_ok=True)
 
-    def where(self) -> tuple[str | None, str]:
+    def location(self) -> tuple[str | None, str]:
         return None, f"TensorBoard: 'tensorboard --logdir {self._folder}' shows the run"
 
-    def held(self, before: float) -> int:
+    def last_step_held(self, before: float) -> int:
         from torch.utils.tensorboard import SummaryWriter
 
         last = last_step(self._folder)

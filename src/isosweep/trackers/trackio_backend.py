@@ -47,10 +47,10 @@ class Trackio:
             embed=False,
         )
 
-    def where(self) -> tuple[str | None, str]:
+    def location(self) -> tuple[str | None, str]:
         return None, f"Trackio: 'trackio show --project {self._settings.project}' shows the run"
 
-    def held(self, before: float) -> int:
+    def last_step_held(self, before: float) -> int:
         self._last = max(0, self._run._next_step - 1)
         return self._run._next_step - 1  # read from its store when the run was resumed
 

@@ -15,7 +15,7 @@ from isosweep.config.settings import TrackerSettings
 from isosweep.trackers.login import logged_in
 from isosweep.trackers.media import as_glb
 from isosweep.trackers.segments import Segment, find_segments, last_step
-from isosweep.trackers.wrapper import first_line
+from isosweep.trackers.wrapper import error_line
 
 log = logging.getLogger("isosweep.trackers")
 
@@ -41,18 +41,18 @@ class Wandb:
 
     def start(self) -> None:
         self._earlier = find_segments(self._run_dir)
-        asked = self._settings.mode
-        if asked == "auto":
-            asked = os.environ.get("WANDB_MODE", "auto")
-        if asked == "online" and not logged_in():
+        mode = self._settings.mode
+        if mode == "auto":
+            mode = os.environ.get("WANDB_MODE", "auto")
+        if mode == "online" and not logged_in():
             log.warning("tracker.mode=online, but nobody is logged in: run 'wandb login'; logging offline")
-        waiting = sum(segment.waits for segment in self._earlier)
-        if waiting and asked != "offline" and logged_in():
+        waiting = sum(segment.needs_upload for segment in self._earlier)
+        if waiting and mode != "offline" and logged_in():
             log.info(
                 "wandb: this run has offline segments that are not uploaded yet (%d); logging offline",
                 waiting,
             )
-        if asked == "offline" or waiting or not logged_in():
+        if mode == "offline" or waiting or not logged_in():
             self._run = self._init("offline")
         else:
             try:
@@ -60,20 +60,22 @@ class Wandb:
             except (
                 Exception
             ) as error:  # any of wandb's many ways to have no server: the copy on disk is as good
-                log.warning("wandb cannot log online (%s); logging offline", first_line(error))
+                log.warning("wandb cannot log online (%s); logging offline", error_line(error))
                 self.close()  # the failed attempt holds the run's id
                 self._run = self._init("offline")
         # a requeued run's offline segments all start at wandb's step 0: the run's own step is the axis
         self._run.define_metric("*", step_metric="step")
 
-    def where(self) -> tuple[str | None, str]:
+    def location(self) -> tuple[str | None, str]:
         if self._run.settings.mode == "online":
             return self._run.url, f"W&B run: {self._run.url}"
-        folders = [str(s.folder) for s in self._earlier if s.waits] + [str(Path(self._run.settings.sync_dir))]
+        folders = [str(s.folder) for s in self._earlier if s.needs_upload] + [
+            str(Path(self._run.settings.sync_dir))
+        ]
         upload = f"'wandb sync {' '.join(folders)}'"
         return None, f"W&B offline run: {upload} uploads it (once logged in with 'wandb login')"
 
-    def held(self, before: float) -> int:
+    def last_step_held(self, before: float) -> int:
         if self._run.settings.mode == "online":
             return int(self._run.summary.get("step", -1))  # the server's word on what has reached it
         return last_step(self._earlier)

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from isosweep.record import find_runs, read_record
-from isosweep.trackers.login import logged_in, server
-from isosweep.trackers.wrapper import first_line
+from isosweep.trackers.login import logged_in, server_url
+from isosweep.trackers.wrapper import error_line
 
 SCORES = (
     "nvs/psnr",
@@ -26,12 +26,12 @@ SCORES = (
 )
 """Scores with a panel, in this order."""
 CURVES = ("val/psnr", "train/psnr", "train/loss")
-SHOWN = 8
+MOST_PICTURES = 8
 """Pictures of at most this many views get a place in the media panel."""
 
 
 @dataclass(frozen=True)
-class Content:
+class SweepContent:
     """What a sweep's runs have logged."""
 
     runs: int
@@ -39,11 +39,11 @@ class Content:
     pictures: tuple[str, ...]
 
 
-STANDARD = Content(0, ("nvs/psnr", "nvs/ssim", "geometry/chamfer"), ())
+STANDARD = SweepContent(0, ("nvs/psnr", "nvs/ssim", "geometry/chamfer"), ())
 """For a sweep whose records are on another machine."""
 
 
-def content_of(sweep: str, runs: Path) -> Content:
+def read_content(sweep: str, runs: Path) -> SweepContent:
     """What the records of ``sweep`` below ``runs`` hold; LookupError with the sweeps there where none does."""
     records = [read_record(folder) for folder in find_runs(runs)]
     own = [record for record in records if record.name == sweep]
@@ -62,10 +62,12 @@ def content_of(sweep: str, runs: Path) -> Content:
         view for scores in scored for names in list(scores.per_view.values())[:1] for view in list(names)
     ]
     pictures = [f"render/{view}" for view in dict.fromkeys(views)]
-    return Content(len(own), tuple(name for name in SCORES if name in has), tuple(pictures[:SHOWN]))
+    return SweepContent(
+        len(own), tuple(name for name in SCORES if name in has), tuple(pictures[:MOST_PICTURES])
+    )
 
 
-def workspace(sweep: str, content: Content, *, project: str, entity: str) -> Any:
+def workspace(sweep: str, content: SweepContent, *, project: str, entity: str) -> Any:
     """The workspace object (wandb_workspaces.workspaces.Workspace); nothing is sent."""
     require_package()
     import wandb_workspaces.workspaces as ws
@@ -86,7 +88,7 @@ def workspace(sweep: str, content: Content, *, project: str, entity: str) -> Any
     )
 
 
-def report(sweep: str, content: Content, *, project: str, entity: str, draft: bool = False) -> Any:
+def report(sweep: str, content: SweepContent, *, project: str, entity: str, draft: bool = False) -> Any:
     """The same panels as a report, a heading a section.
 
     wandb-workspaces asks the server for the id of a run set's project when the report is sent or shown;
@@ -118,7 +120,7 @@ def report(sweep: str, content: Content, *, project: str, entity: str, draft: bo
     )
 
 
-def spec(view: Any) -> dict[str, Any]:
+def as_json(view: Any) -> dict[str, Any]:
     """What would be sent, as plain types."""
     return view._to_model().model_dump(by_alias=True, exclude_none=True, mode="json")
 
@@ -127,20 +129,20 @@ def save(view: Any) -> str:
     """Send it to the server; its url. PermissionError where nobody is logged in, ConnectionError without the server."""
     if not logged_in():
         raise PermissionError(
-            f"nobody is logged in at {server()}: run 'wandb login' first, or look at the spec with --dry-run"
+            f"nobody is logged in at {server_url()}: run 'wandb login' first, or look at the spec with --dry-run"
         )
     try:
         view.save()
         return str(view.url)
     except Exception as error:  # of wandb, its server, or their answers' types
-        raise ConnectionError(f"{server()} did not take it: {first_line(error)}") from error
+        raise ConnectionError(f"{server_url()} did not take it: {error_line(error)}") from error
 
 
 def default_entity() -> str:
     """The entity of whoever is logged in; asks the server."""
     if not logged_in():
         raise PermissionError(
-            f"nobody is logged in at {server()}: run 'wandb login' first, or name the owner with --entity"
+            f"nobody is logged in at {server_url()}: run 'wandb login' first, or name the owner with --entity"
         )
     import wandb
 
@@ -148,10 +150,10 @@ def default_entity() -> str:
         entity = wandb.Api().default_entity
     except Exception as error:  # as in save
         raise ConnectionError(
-            f"{server()} does not say who is logged in ({first_line(error)}): name the owner with --entity"
+            f"{server_url()} does not say who is logged in ({error_line(error)}): name the owner with --entity"
         ) from error
     if not entity:
-        raise PermissionError(f"{server()} names no default entity: give the owner with --entity")
+        raise PermissionError(f"{server_url()} names no default entity: give the owner with --entity")
     return str(entity)
 
 
@@ -164,7 +166,7 @@ def require_package() -> None:
         )
 
 
-def _sections(content: Content) -> list[tuple[str, list[Any]]]:
+def _sections(content: SweepContent) -> list[tuple[str, list[Any]]]:
     """Title and panels, the same in a workspace and in a report."""
     import wandb_workspaces.reports.v2 as wr
 

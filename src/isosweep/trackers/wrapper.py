@@ -38,11 +38,11 @@ class Backend(Protocol):
     name: str
 
     def start(self) -> None: ...
-    def where(self) -> tuple[str | None, str]:
+    def location(self) -> tuple[str | None, str]:
         """The run's url, if it has one, and one line on how to look at it."""
         ...
 
-    def held(self, before: float) -> int:
+    def last_step_held(self, before: float) -> int:
         """The last step of this run that the tracker has from earlier starts, -1 without any.
 
         Called once, before anything is logged. This start will log steps from ``before`` on
@@ -202,7 +202,7 @@ class _Channel:
             try:
                 call(backend)
             except Exception as error:  # as in _safely
-                self._notes.append(f"{what} left out: {first_line(error)}")
+                self._notes.append(f"{what} left out: {error_line(error)}")
                 log.warning("tracker: %s", self._notes[-1])
 
         self.put(soft)
@@ -247,7 +247,7 @@ class _Channel:
 
     def _begin(self) -> None:
         self._backend.start()
-        self._url, self.hint = self._backend.where()
+        self._url, self.hint = self._backend.location()
         log.info("%s", self.hint)
 
     def _send(self, step: int, scalars: Mapping[str, float]) -> None:
@@ -258,7 +258,7 @@ class _Channel:
         """The last step that earlier starts have left there; at the first call what is missing of them
         below ``before`` is copied."""
         if self._held is None:
-            self._held = self._backend.held(before)
+            self._held = self._backend.last_step_held(before)
             for step, scalars in self._past():
                 if self._held < step < before:
                     self._backend.log(step, scalars)
@@ -269,14 +269,14 @@ class _Channel:
         try:
             return list(self._history())
         except (OSError, ValueError) as error:
-            self._notes.append(f"what earlier starts logged could not be read: {first_line(error)}")
+            self._notes.append(f"what earlier starts logged could not be read: {error_line(error)}")
             return []
 
     def _safely(self, what: str, call: Callable[[], None]) -> None:
         try:
             call()
         except BaseException as error:  # whatever a tracker raises, SystemExit too, stays in this thread
-            self._die(f"{what} failed: {first_line(error)}")
+            self._die(f"{what} failed: {error_line(error)}")
 
     def _die(self, reason: str) -> None:
         if self._dead is None:
@@ -284,7 +284,7 @@ class _Channel:
             log.warning("%s; the run goes on without it, its own files are complete", self._dead)
 
 
-def first_line(error: BaseException) -> str:
+def error_line(error: BaseException) -> str:
     """'Type: first line of the message'."""
     lines = str(error).strip().splitlines()
     return f"{type(error).__name__}: {lines[0] if lines else 'no message'}"

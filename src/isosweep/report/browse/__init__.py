@@ -4,7 +4,7 @@ The way of a page: facts.py (what is said of a run), images.py, meshes.py, curve
 folder.py (the files). What the browser does with them is in static/; static/vendor/ holds the libraries.
 """
 
-from isosweep.report.browse.page import Limits, Written, write_page
+from isosweep.report.browse.page import PageLimits, WrittenPage, write_page
 from isosweep.report.browse.pipeline import make_page
 
-__all__ = ["Limits", "Written", "make_page", "write_page"]
+__all__ = ["PageLimits", "WrittenPage", "make_page", "write_page"]

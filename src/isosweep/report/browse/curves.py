@@ -44,11 +44,11 @@ def read_curves(path: Path, points: int) -> tuple[dict[str, dict[str, list[Any]]
             except (ValueError, TypeError):
                 number = math.nan
             series.setdefault(key, {})[step] = (number, clock)
-    made = {key: _short(values, points) for key, values in series.items()}
+    made = {key: _shorten(values, points) for key, values in series.items()}
     return made, f"{bad} lines of {path.name} are no JSON and are left out" if bad else ""
 
 
-def _short(values: dict[float, tuple[float, float]], points: int) -> dict[str, list[Any]]:
+def _shorten(values: dict[float, tuple[float, float]], points: int) -> dict[str, list[Any]]:
     x = np.array(sorted(values))
     y, t = np.array([values[s] for s in x]).T
     if len(x) > points:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 
-def put(path: Path, data: bytes) -> None:
+def replace_file(path: Path, data: bytes) -> None:
     """Replace ``path``: a reader sees the old file or the new one. Not synced: a page can be made again."""
     temporary = path.parent / f".{path.name}.{secrets.token_hex(4)}.tmp"
     try:
@@ -18,7 +18,7 @@ def put(path: Path, data: bytes) -> None:
         raise
 
 
-def script(name: str, value: Any) -> bytes:
+def data_script(name: str, value: Any) -> bytes:
     """A classic script that hands ``value`` to the page under ``name``.
 
     ASCII without '<', so that no text of a run can end the script or become markup; NaN and Infinity are

@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from isosweep.report.browse.files import put
-from isosweep.report.keys import order
+from isosweep.report.browse.files import replace_file
+from isosweep.report.keys import sort_key
 
 KINDS = ("rgb", "depth", "normal", "truth")
 ENDINGS = (".png", ".jpg", ".jpeg", ".webp")
@@ -27,7 +27,7 @@ _VERSION = "1"
 
 
 @dataclass(frozen=True)
-class Views:
+class WrittenViews:
     """View -> kind -> file below the page's folder; ``skipped`` views are there but not taken."""
 
     files: dict[str, dict[str, str]]
@@ -47,17 +47,17 @@ def find_views(folder: Path) -> dict[str, dict[str, Path]]:
         view, _, kind = stem.rpartition("_")
         if view and kind in KINDS and ending.lower() in ENDINGS:
             found.setdefault(view, {})[kind] = Path(entry.path)
-    return {v: found[v] for v in sorted(found, key=order) if "rgb" in found[v]}
+    return {v: found[v] for v in sorted(found, key=sort_key) if "rgb" in found[v]}
 
 
-def spaced(names: list[str], count: int) -> list[str]:
+def spaced_names(names: list[str], count: int) -> list[str]:
     """``count`` of the names, evenly spaced, the first among them; all where there are no more."""
     if len(names) <= count:
         return names
     return [names[i * len(names) // count] for i in range(count)]
 
 
-def write_views(folder: Path, views: list[str], target: Path, pixels: int) -> Views:
+def write_views(folder: Path, views: list[str], target: Path, pixels: int) -> WrittenViews:
     """Make the pictures of a run's views. A picture that cannot be read is a note, and the others are made."""
     found = find_views(folder)
     files: dict[str, dict[str, str]] = {}
@@ -79,7 +79,7 @@ def write_views(folder: Path, views: list[str], target: Path, pixels: int) -> Vi
                 notes.append(f"no error map of {view}: {error}")
         if "rgb" in made:
             files[view] = made
-    return Views(files, len(found) - len(files), notes)
+    return WrittenViews(files, len(found) - len(files), notes)
 
 
 def error_map(image: np.ndarray, truth: np.ndarray) -> np.ndarray:
@@ -106,38 +106,40 @@ def _inferno() -> np.ndarray:
 
 def _picture(path: Path, target: Path, pixels: int, *, by_content: bool) -> str:
     """``by_content``: runs share the photograph, whatever the file's age."""
-    basis = hashlib.sha1(path.read_bytes()).hexdigest() if by_content else stamp(path)
-    return _once(target, f"{basis} {pixels}", lambda: _small(_open(path), pixels), not pixels)
+    basis = hashlib.sha1(path.read_bytes()).hexdigest() if by_content else file_stamp(path)
+    return _store_once(target, f"{basis} {pixels}", lambda: _shrink(_open_rgb(path), pixels), not pixels)
 
 
 def _error(rgb: Path, truth: Path, target: Path, pixels: int) -> str:
     def draw() -> Any:
         import PIL.Image
 
-        return _small(
-            PIL.Image.fromarray(error_map(np.asarray(_open(rgb)), np.asarray(_open(truth)))), pixels
+        return _shrink(
+            PIL.Image.fromarray(error_map(np.asarray(_open_rgb(rgb)), np.asarray(_open_rgb(truth)))), pixels
         )
 
-    return _once(target, f"{stamp(rgb)} {stamp(truth)} {pixels} {ERROR_TOP}", draw, not pixels)
+    return _store_once(
+        target, f"{file_stamp(rgb)} {file_stamp(truth)} {pixels} {ERROR_TOP}", draw, not pixels
+    )
 
 
-def stamp(path: Path) -> str:
+def file_stamp(path: Path) -> str:
     """What tells a file from an earlier one of its name without reading it."""
     state = path.stat()
     return f"{path.resolve()} {state.st_size} {state.st_mtime_ns}"
 
 
-def _once(target: Path, basis: str, draw: Callable[[], Any], lossless: bool) -> str:
+def _store_once(target: Path, basis: str, draw: Callable[[], Any], lossless: bool) -> str:
     name = f"{hashlib.sha1(f'{_VERSION} {basis}'.encode()).hexdigest()[:20]}.webp"
     path = target / name
     if not path.exists():
         buffer = io.BytesIO()
         draw().save(buffer, format="webp", quality=QUALITY, method=3, lossless=lossless)
-        put(path, buffer.getvalue())
+        replace_file(path, buffer.getvalue())
     return f"{target.name}/{name}"
 
 
-def _open(path: Path) -> Any:
+def _open_rgb(path: Path) -> Any:
     import PIL.Image
 
     with PIL.Image.open(path) as image:
@@ -148,7 +150,7 @@ def _open(path: Path) -> Any:
         return image.convert("RGB")
 
 
-def _small(image: Any, pixels: int) -> Any:
+def _shrink(image: Any, pixels: int) -> Any:
     import PIL.Image
 
     longest = max(image.size)

@@ -13,13 +13,13 @@ from typing import Any
 
 import numpy as np
 
-STEPS = 65535
+QUANTISATION_STEPS = 65535
 CLUSTER_FIRST = 3_000_000
 """Faces above which quadrics would take minutes; vertices are clustered first."""
 
 
 @dataclass(frozen=True)
-class Packed:
+class PackedMesh:
     """``faces`` of ``original`` are kept; ``low`` and ``high`` are the corners of the box in world units."""
 
     data: str
@@ -33,15 +33,15 @@ class Packed:
     colors: bool
 
 
-def pack_mesh(path: Path, faces: int) -> Packed:
+def pack_mesh(path: Path, faces: int) -> PackedMesh:
     """The mesh at ``path`` with about ``faces`` faces. Raises ValueError for what is no mesh of triangles."""
-    v, f, c = _read(path)
+    v, f, c = _read_mesh(path)
     original = len(f)
     v, f, c = decimate(v, f, c, faces)
     low, high = v.min(0), v.max(0)
     core = np.percentile(v, [1, 99], axis=0)
     size = np.where(high > low, high - low, 1.0)
-    q = ((v - low) / size * STEPS).round().astype(np.int64)
+    q = ((v - low) / size * QUANTISATION_STEPS).round().astype(np.int64)
     order = np.lexsort(q.T)  # neighbours in the list are neighbours in space: small differences
     back = np.empty(len(order), dtype=np.int64)
     back[order] = np.arange(len(order))
@@ -49,14 +49,14 @@ def pack_mesh(path: Path, faces: int) -> Packed:
     turn = (np.argmin(f, axis=1)[:, None] + np.arange(3)) % 3
     f = np.take_along_axis(f, turn, axis=1)  # the same triangle, its least corner first
     f = f[np.lexsort((f[:, 2], f[:, 1], f[:, 0]))]
-    parts = [_steps(q).astype("<u2").T.tobytes()]
+    parts = [_row_differences(q).astype("<u2").T.tobytes()]
     if c is not None:
-        parts.append(_steps(c[order].astype(np.int64)).astype("u1").T.tobytes())
+        parts.append(_row_differences(c[order].astype(np.int64)).astype("u1").T.tobytes())
     corners = np.stack([np.diff(f[:, 0], prepend=0), f[:, 1] - f[:, 0], f[:, 2] - f[:, 0]])
     parts.append(corners.astype("<u4").tobytes())
     data = base64.b64encode(gzip.compress(b"".join(parts), 9, mtime=0)).decode()
     box = tuple(tuple(float(x) for x in row) for row in core)
-    return Packed(
+    return PackedMesh(
         data,
         len(q),
         len(f),
@@ -68,7 +68,7 @@ def pack_mesh(path: Path, faces: int) -> Packed:
     )
 
 
-def _steps(rows: np.ndarray) -> np.ndarray:
+def _row_differences(rows: np.ndarray) -> np.ndarray:
     """Differences to the row before; those below zero wrap around when they are stored."""
     return np.diff(rows, axis=0, prepend=np.zeros((1, 3), dtype=np.int64))
 
@@ -80,11 +80,11 @@ def decimate(
     if len(f) <= faces:
         return v, f, c
     if len(f) > CLUSTER_FIRST:
-        v, f, c = cluster(v, f, c, CLUSTER_FIRST)
+        v, f, c = cluster_vertices(v, f, c, CLUSTER_FIRST)
     try:
         import fast_simplification
     except ImportError:
-        return cluster(v, f, c, faces)
+        return cluster_vertices(v, f, c, faces)
     from scipy.spatial import KDTree
 
     # without return_collapses the result is a pair; the annotations know neither that nor float32
@@ -93,12 +93,12 @@ def decimate(
         np.ascontiguousarray(v, dtype=np.float32), np.ascontiguousarray(f, dtype=np.int32), target_count=faces
     )
     if not len(kept):
-        return cluster(v, f, c, faces)
+        return cluster_vertices(v, f, c, faces)
     near = c[KDTree(v).query(points)[1]] if c is not None else None
     return points.astype(np.float64), kept.astype(np.int64), near
 
 
-def cluster(
+def cluster_vertices(
     v: np.ndarray, f: np.ndarray, c: np.ndarray | None, faces: int
 ) -> tuple[np.ndarray, np.ndarray, Any]:
     """One vertex, the mean, for each cell of a grid; the finest grid that leaves no more than ``faces`` faces."""
@@ -135,7 +135,7 @@ def _clustered(
     return mean(v)[used], g.reshape(-1, 3), color
 
 
-def _read(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+def _read_mesh(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
     import trimesh
 
     try:
