@@ -1,4 +1,7 @@
-"""The record of a run: key, folder, lock, record.json, metrics. Standard library and msgspec only."""
+"""The record of a run: its key, folder, lock, record.json and metrics, with the standard library and msgspec only.
+
+May import: nothing.
+"""
 
 from isosweep.record.failure import RunPreempted, RunTimeout
 from isosweep.record.files import atomic_write_bytes, atomic_write_text, read_metrics

@@ -1,4 +1,4 @@
-"""What an exception says about a run: its status, and a record of it."""
+"""Turns the exception that ended a run into the run's status and an error record."""
 
 import errno
 import traceback
@@ -9,7 +9,7 @@ from isosweep.record.schema import ErrorRecord, Status
 
 
 class RunPreempted(Exception):
-    """The run was asked to make room and has saved a checkpoint; the next start resumes it."""
+    """The run was told to end early and has saved a checkpoint; the next start resumes it."""
 
 
 class RunTimeout(Exception):
@@ -24,7 +24,10 @@ _OOM_HINT = (
 
 
 def status_of(error: BaseException) -> Status:
-    """preempted, timeout, oom or failed; an explicit cause ('raise ... from') counts like the error."""
+    """The status that an error gives a run: preempted, timeout, oom or failed.
+
+    An error that was raised from another one ('raise ... from') is judged by both.
+    """
     for one in _causes(error):
         if isinstance(one, RunPreempted | KeyboardInterrupt):
             return "preempted"
@@ -36,7 +39,7 @@ def status_of(error: BaseException) -> Status:
 
 
 def error_record(error: BaseException) -> ErrorRecord:
-    """Type, message, traceback; the hint is what was attached with ``add_note``, or what fits the status."""
+    """Type, message and traceback of an error, and a hint: its notes (``add_note``), or advice that fits the status."""
     notes = list(getattr(error, "__notes__", []))
     if not notes and status_of(error) == "oom":
         notes = [_OOM_HINT]
@@ -51,7 +54,7 @@ def error_record(error: BaseException) -> ErrorRecord:
 
 
 def _is_oom(error: BaseException) -> bool:
-    """By name: torch's class is not imported here."""
+    """Whether memory ran out. torch's error is recognised by its name, because torch is not imported here."""
     named = any(cls.__name__ == "OutOfMemoryError" for cls in type(error).__mro__)
     worded = isinstance(error, RuntimeError) and any(text in str(error) for text in _OOM_TEXT)
     refused = isinstance(error, OSError) and error.errno == errno.ENOMEM

@@ -1,10 +1,11 @@
-"""Files that are whole or absent: atomic replacement, and an append-only metrics log."""
+"""Writes files so that a reader never sees half of one: atomic replacement, and the append-only metrics.jsonl."""
 
 import contextlib
 import errno
 import json
 import math
 import os
+import re
 import secrets
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,7 +18,10 @@ _NO_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP}
 
 
 def atomic_write_bytes(path: Path, data: bytes) -> None:
-    """Replace ``path`` by ``data``: a reader, a crash or a full disk sees the old file or the new one."""
+    """Write ``data`` to ``path``. After a crash or on a full disk the file is the old one or the new one, never a part.
+
+    Raises OSError, which names the path and says what to do.
+    """
     temporary = path.parent / f".{path.name}.{secrets.token_hex(4)}.tmp"
     try:
         fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
@@ -29,17 +33,23 @@ def atomic_write_bytes(path: Path, data: bytes) -> None:
         os.replace(temporary, path)
         sync_folder(path.parent)
     except OSError as error:
-        with contextlib.suppress(OSError):  # the first error is the one to tell
+        with contextlib.suppress(OSError):  # report the first error
             temporary.unlink()
         raise storage_error(error, path) from error
 
 
 def atomic_write_text(path: Path, text: str) -> None:
+    """``atomic_write_bytes`` of text in UTF-8."""
     atomic_write_bytes(path, text.encode())
 
 
+def safe_file_name(name: str, *, empty: str = "_") -> str:
+    """The name with only letters, digits and ``._+=-``, which any file system takes; ``empty`` if nothing is left."""
+    return re.sub(r"[^A-Za-z0-9._+=-]+", "_", name).lstrip(".-")[:120] or empty
+
+
 def sync_folder(folder: Path) -> None:
-    """Make a rename in ``folder`` survive a power cut, where the file system can."""
+    """Make renames in ``folder`` survive a power cut, if the file system can sync folders."""
     fd = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(fd)
@@ -51,7 +61,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def storage_error(error: OSError, path: Path) -> OSError:
-    """The same error (class and errno kept) with the path and what to do about it."""
+    """An error of the same class and errno, whose message names the path and says what to do."""
     what = f"cannot write {path}: {error.strerror or error}"
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         advice = DISK_HINT
@@ -71,11 +81,11 @@ def _write_all(fd: int, data: bytes) -> None:
 
 
 class MetricsWriter:
-    """metrics.jsonl: one JSON object a line, ``step`` first and the wall clock in ``time_s`` last.
+    """Writes metrics.jsonl: one JSON object per line, ``step`` first and the run's seconds in ``time_s`` last.
 
-    Everything but ``time_s`` is a function of the config, so the file of an interrupted and
-    resumed run equals an uninterrupted run's. Lines are flushed to the kernel one by one: they
-    outlive a killed process; ``sync`` makes them outlive the machine.
+    Everything but ``time_s`` follows from the config, so a run that was interrupted and resumed has the same file as
+    one that was not. Each line is written to the kernel at once and survives a killed process; ``sync`` makes all
+    lines survive a crash of the machine.
     """
 
     def __init__(self, path: Path) -> None:
@@ -87,17 +97,18 @@ class MetricsWriter:
             raise storage_error(error, path) from error
 
     def write(self, step: int, scalars: Mapping[str, float], time_s: float) -> None:
+        """Append one line. Raises OSError, after removing the part that was written."""
         values = {k: _number(v) for k, v in scalars.items()}
         line = json.dumps({"step": step, **values, "time_s": round(time_s, 3)})
         start = os.fstat(self._fd).st_size
         try:
             _write_all(self._fd, line.encode() + b"\n")
         except OSError as error:
-            os.ftruncate(self._fd, start)  # half a line would swallow the next one
+            os.ftruncate(self._fd, start)  # the next line would be appended to half a line
             raise storage_error(error, self.path) from error
 
     def truncate_after(self, step: int) -> int:
-        """Drop lines whose step is larger: they belong to work that is done again. Returns how many."""
+        """Drop the lines after ``step``, whose training is repeated. Returns how many they were."""
         lines = self.path.read_bytes().splitlines(keepends=True)
         kept = [line for line in lines if _parse(line, self.path)["step"] <= step]
         if len(kept) < len(lines):
@@ -107,6 +118,7 @@ class MetricsWriter:
         return len(lines) - len(kept)
 
     def sync(self) -> None:
+        """Force all lines to the disk. Raises OSError."""
         try:
             os.fsync(self._fd)
         except OSError as error:
@@ -117,7 +129,10 @@ class MetricsWriter:
 
 
 def read_metrics(path: Path) -> list[dict[str, float]]:
-    """All whole lines of a metrics.jsonl; a last line that was cut off by a kill is dropped."""
+    """All whole lines of a metrics.jsonl. A last line that a kill cut off is dropped.
+
+    Raises FileNotFoundError if there is no file, ValueError for a line that is no metrics.
+    """
     try:
         data = path.read_bytes()
     except FileNotFoundError:
@@ -126,7 +141,7 @@ def read_metrics(path: Path) -> list[dict[str, float]]:
 
 
 def objective(folder: Path) -> float:
-    """The last validation PSNR (dB) in a run's metrics, what a sweeper gets; nan where there was no validation."""
+    """The sweeper's objective: the last validation PSNR in a run's metrics, in dB; nan without any validation."""
     path = folder / "metrics.jsonl"
     lines = read_metrics(path) if path.is_file() else []
     found = [line["val/psnr"] for line in lines if "val/psnr" in line]
@@ -151,6 +166,6 @@ def _parse(line: bytes, path: Path) -> dict[str, Any]:
 
 
 def _number(value: float) -> float | str:
-    """JSON has no NaN: non-finite numbers are words that ``float`` reads back."""
+    """The number, or text that ``float`` can read if it is not finite: JSON has no NaN."""
     value = float(value)
     return value if math.isfinite(value) else str(value)

@@ -1,7 +1,7 @@
-"""How one job of a sweep ended: a small file beside its log, for whoever started it.
+"""The outcome of one job of a sweep: a small file beside its log, which the launcher reads.
 
-The run's record is the truth about the run. The outcome is about the job: it may have ended before there was
-a record (a value that the config refuses), found the run finished, or found somebody else at work on it.
+The record describes the run, the outcome describes the job. A job may end before there is a record (because a value of
+the config is refused), find the run finished already, or find that another process works on it.
 """
 
 import os
@@ -18,7 +18,7 @@ from isosweep.record.lock import LockHeld, job_id
 from isosweep.record.schema import ErrorRecord
 
 ENVIRONMENT = "ISOSWEEP_OUTCOME"
-"""Path of the file that this process's job reports to; set by the launchers."""
+"""Name of the environment variable that holds the path of this job's outcome file. The launchers set it."""
 
 JobStatus = Literal[
     "running", "finished", "skipped", "failed", "oom", "preempted", "timeout", "elsewhere", "cancelled"
@@ -32,7 +32,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     folder: str | None = None
     """The run's folder, absolute; None where the job ended before it had one."""
     value: float | None = None
-    """What the sweeper gets; None where the run has none."""
+    """The sweeper's objective; None if the run has none."""
     error: ErrorRecord | None = None
     started: str | None = None
     ended: str | None = None
@@ -40,10 +40,11 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     pid: int = 0
     job: str | None = None
     code_hash: str | None = None
-    """Of the code that ran, where it was looked at."""
+    """Hash of the numerical code that ran; None if the job ended before it was computed."""
     restarts: int = 0
 
     def write(self, path: Path) -> None:
+        """Write the outcome atomically. Raises OSError."""
         atomic_write_bytes(path, msgspec.json.encode(self) + b"\n")
 
 
@@ -51,7 +52,7 @@ _state: Outcome | None = None
 
 
 def note(**changes: Any) -> None:
-    """Set fields of this process's outcome and write it; nothing where nobody waits for one."""
+    """Set fields of this process's outcome and write it. Does nothing if no launcher has set ENVIRONMENT."""
     global _state
     target = os.environ.get(ENVIRONMENT)
     if not target:
@@ -69,7 +70,7 @@ def note(**changes: Any) -> None:
 
 
 def note_end(error: BaseException | None, value: float | None = None) -> None:
-    """The job is over: with a value, or with the error that ended it."""
+    """Write that the job has ended: with ``value``, the sweeper's objective, or with the error that ended it."""
     if error is None:
         status = "skipped" if _state is not None and _state.status == "skipped" else "finished"
         finite = value if value is not None and value == value else None
@@ -80,7 +81,7 @@ def note_end(error: BaseException | None, value: float | None = None) -> None:
 
 
 def read_outcome(path: Path) -> Outcome | None:
-    """The outcome at ``path``; None where the job has not started, ValueError where it is no outcome."""
+    """Read an outcome file; None if the job has not started, which leaves none. ValueError if it is invalid."""
     try:
         data = path.read_bytes()
     except FileNotFoundError:

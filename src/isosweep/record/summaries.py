@@ -1,12 +1,10 @@
-"""What a list of many runs needs of their records, read without the configs and the per-view values."""
+"""Summaries of records, for lists of many runs: read without configs, tracebacks and scores per view."""
 
-import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
 
-from isosweep.record.folder import PREVIOUS
+from isosweep.record.folder import record_folders
 from isosweep.record.schema import RECORD_FILE, Status, Times
 
 
@@ -28,7 +26,7 @@ class RowAttempt(msgspec.Struct, frozen=True):
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
-    """A Record without its bulk; same names, same units."""
+    """The small fields of a Record, under the same names and in the same units."""
 
     run_key: str
     name: str | None = None
@@ -55,7 +53,7 @@ _DECODER = msgspec.json.Decoder(Row)
 
 
 def read_rows(root: Path) -> tuple[dict[Path, Row], dict[Path, str]]:
-    """Run folder -> row, and record file -> what is wrong with it; a broken record costs only itself."""
+    """The summaries of all records below ``root`` by run folder, and what is wrong with unreadable ones by file."""
     rows: dict[Path, Row] = {}
     broken: dict[Path, str] = {}
     for folder in record_folders(str(root)):
@@ -64,25 +62,7 @@ def read_rows(root: Path) -> tuple[dict[Path, Row], dict[Path, str]]:
             with open(path, "rb") as file:
                 rows[Path(folder)] = _DECODER.decode(file.read())
         except FileNotFoundError:
-            continue  # moved aside since the folder was listed
+            continue  # it was moved aside after the folder was listed
         except (msgspec.DecodeError, OSError) as error:
             broken[Path(path)] = str(error)
     return rows, broken
-
-
-def record_folders(root: str) -> Iterator[str]:
-    """Folders below ``root`` with a record, sorted by name on every level; runs moved aside are left out.
-
-    Plain strings: a Path for every folder on the way takes longer than reading the records.
-    """
-    try:
-        with os.scandir(root) as entries:
-            found = sorted((e.name, e.is_dir()) for e in entries)
-    except (FileNotFoundError, NotADirectoryError):
-        return
-    if any(name == RECORD_FILE for name, _ in found):
-        yield root
-        return
-    for name, is_dir in found:
-        if is_dir and not name.startswith((".", PREVIOUS)):
-            yield from record_folders(f"{root}/{name}")

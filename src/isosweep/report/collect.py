@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from isosweep.record.folder import record_folders
 from isosweep.record.launch import (
     latest_jobs,
     launch_folders,
@@ -20,7 +21,6 @@ from isosweep.record.launch import (
 from isosweep.record.lock import holder_is_alive
 from isosweep.record.outcome import read_outcome
 from isosweep.record.schema import RECORD_FILE, Status, Times
-from isosweep.record.summaries import record_folders
 from isosweep.report.keys import (
     OTHER_KEYS,
     RECORD_FIELDS,

@@ -10,9 +10,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from isosweep.record.files import atomic_write_bytes
+from isosweep.record.folder import record_folders
 from isosweep.record.launch import sweeps_root
 from isosweep.record.schema import RECORD_FILE
-from isosweep.record.summaries import record_folders
 from isosweep.report.keys import ReportError
 from isosweep.report.pipeline import (
     FORMATS,

@@ -1,4 +1,4 @@
-"""The printed form of a table: texts of cells, marks, notes and sources. markdown.py, latex.py and html.py render it."""
+"""The printed form of a table: texts of cells, marks, notes, sources. markdown.py, latex.py and html.py render it."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field

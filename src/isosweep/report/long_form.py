@@ -103,7 +103,7 @@ def comparison_lines(table: Table, comparisons: Sequence[Comparison]) -> list[di
 
 
 def to_csv(lines: Sequence[dict[str, Any]]) -> str:
-    """The lines as csv (RFC 4180, but lines end in \\n). None is empty; numbers are written so that they read back equal."""
+    """The lines as csv (RFC 4180, but with \\n at their ends). None is empty, and a number reads back as the same."""
     out = io.StringIO()
     writer = csv.DictWriter(out, list(lines[0]) if lines else ["kind"], lineterminator="\n")
     writer.writeheader()

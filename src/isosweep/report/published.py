@@ -23,7 +23,7 @@ def default_folder() -> Path:
 
 @dataclass(frozen=True)
 class Published:
-    """One line of a file. ``values`` are pairs of scene and figure, as printed there; scenes without one are left out."""
+    """One line of a file. ``values`` are pairs of scene and printed figure; a scene without figure is left out."""
 
     method: str
     dataset: str

@@ -1,7 +1,9 @@
 """Experiment trackers: wandb, trackio, tensorboard, several at once, or none.
 
-None of them can stop or slow a run (wrapper.py), and all starts of one run are one run in each of
-them. sync.py uploads what wandb logged offline; report.py composes a W&B workspace for a sweep.
+May import: config, record.
+
+No tracker can stop or slow a run (wrapper.py). All starts of one run are a single run in each tracker. sync.py uploads
+what wandb logged offline; wandb_workspace.py composes a W&B workspace or report for a sweep.
 """
 
 from isosweep.trackers.login import logged_in

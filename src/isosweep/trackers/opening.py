@@ -1,4 +1,4 @@
-"""From ``tracker.*`` to the tracker that runs, and what can be said against it before training."""
+"""Checks the ``tracker.*`` settings before training, and opens the trackers that they name."""
 
 import difflib
 import importlib.util
@@ -19,16 +19,17 @@ BACKENDS = {"wandb": Wandb, "trackio": Trackio, "tensorboard": TensorBoard}
 INSTALL = {"wandb": "wandb", "trackio": "isosweep[trackio]", "tensorboard": "isosweep[tensorboard]"}
 MODES = ("auto", "online", "offline", "disabled")
 CONFIG_DEPTH = 3
+"""How deep the config is nested in a tracker; W&B's tables show deeper mappings badly."""
 
 
 def tracker_names(settings: TrackerSettings) -> list[str]:
-    """``tracker.name`` as a list without 'none'; one name and a list of names are both allowed."""
+    """The names in ``tracker.name``, which is one name or a list, without 'none' and without repetitions."""
     names = [settings.name] if isinstance(settings.name, str) else list(settings.name or [])
     return list(dict.fromkeys(str(name) for name in names if name != "none"))
 
 
 def check(settings: TrackerSettings) -> list[str]:
-    """The trackers to run, known and installed; none with ``tracker.mode=disabled``.
+    """Names of the trackers to run; each is known and installed. None with ``tracker.mode=disabled``.
 
     Raises:
         ValueError: a name or a mode that does not exist.
@@ -52,7 +53,7 @@ def check(settings: TrackerSettings) -> list[str]:
     for name in names:
         if importlib.util.find_spec(name) is None:
             raise ModuleNotFoundError(
-                f"tracker.name={name}, and the package {name} is not installed: pip install '{INSTALL[name]}' "
+                f"tracker.name={name}, but the package {name} is not installed: pip install '{INSTALL[name]}' "
                 f"(in a checkout: pip install -e '.[{name}]'), or choose another tracker, or tracker=none"
             )
     return names
@@ -69,10 +70,20 @@ def open_tracker(
     tags: list[str],
     config: dict[str, Any],
 ) -> Tracker:
-    """The trackers that ``settings`` names, started in the background; returns at once.
+    """Start the trackers that ``settings`` names, in the background; returns at once.
 
-    All starts of a run are the same run there, with the key as its id. A run that was trained again
-    (``run.force``) is another one, <key>-2: nothing of the first is overwritten. Raises as ``check``.
+    All starts of a run are one run in each tracker, whose id is the run key. A run that is trained again
+    (``run.force``) is a new run there, with the id <key>-2, so that nothing of the first is overwritten.
+
+    Args:
+        run_dir: the run's folder.
+        name: the run's name in the trackers.
+        group: the sweep, None for a run outside any.
+        job_type: the mode (train, eval, ...).
+        config: the resolved config as plain types.
+
+    Raises:
+        ValueError, ModuleNotFoundError: as ``check``.
     """
     names = check(settings)
     moved_aside = sum((p / "metrics.jsonl").is_file() for p in run_dir.glob("previous-*"))
@@ -92,12 +103,12 @@ def open_tracker(
 
 
 def method_name(name: str, run_key: str) -> str:
-    """Model and encoding, as the name of the run's folder says them: what runs are compared by."""
+    """Model and encoding: the run's name without its seed and key. Trackers group runs by it."""
     return re.sub(rf"-s\d+-{re.escape(run_key)}$", "", name)
 
 
 def read_history(metrics: Path) -> Iterable[tuple[int, Mapping[str, float]]]:
-    """Step and scalars of a run's metrics, one item a step; none where nothing was logged yet."""
+    """Step and scalars of a run's metrics.jsonl, one item for each step; none if nothing was logged yet."""
     merged: dict[int, dict[str, float]] = {}
     for line in read_metrics(metrics) if metrics.is_file() else []:
         scalars = {k: v for k, v in line.items() if k not in ("step", "time_s")}
@@ -106,7 +117,7 @@ def read_history(metrics: Path) -> Iterable[tuple[int, Mapping[str, float]]]:
 
 
 def limit_depth(config: Mapping[str, Any], depth: int = CONFIG_DEPTH) -> dict[str, Any]:
-    """The same config nested at most ``depth`` deep: keys below are joined with dots."""
+    """The same config, nested at most ``depth`` deep; deeper keys are joined with dots."""
     if depth > 1:
         return {str(k): limit_depth(v, depth - 1) if isinstance(v, Mapping) else v for k, v in config.items()}
     flat: dict[str, Any] = {}

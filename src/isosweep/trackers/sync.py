@@ -1,4 +1,4 @@
-"""Upload what wandb logged offline: every segment of a run, oldest first, into one W&B run."""
+"""Uploads what wandb logged offline: the segments of a run, oldest first, become one W&B run."""
 
 import os
 import subprocess
@@ -17,7 +17,7 @@ NO_ANSWER = "no answer"
 
 @dataclass(frozen=True)
 class SyncResult:
-    """What became of one run: 'synced' with how many segments, 'nothing' to do, or 'failed', and why."""
+    """The result for one run: 'synced', 'nothing' to do, or 'failed'; the number of uploaded segments; the reason."""
 
     folder: Path
     action: Literal["synced", "nothing", "failed"]
@@ -33,19 +33,19 @@ class SyncResult:
 
 
 def sync_runs(folders: Iterable[Path], *, timeout: float = 300.0) -> list[SyncResult]:
-    """Upload the offline segments of the runs in ``folders``; one result a run, never an error.
+    """Upload the offline segments of the runs in ``folders``. Returns one result per run; a failure is a result, too.
 
-    A segment is marked as uploaded (wandb's own .synced file), so a second call has nothing to do. The
-    first segment that fails ends its run's turn: later ones would come before it on the server. A run in
-    progress is left alone: wandb would take its unfinished segment for all of it.
+    An uploaded segment is marked by wandb's own .synced file, so a second call does not upload it again. If a segment
+    fails, the later ones of its run are not uploaded: they would come before it on the server. A run in progress is
+    skipped, because wandb would take its unfinished segment for the whole.
 
     Args:
-        timeout: seconds that one segment may take; where one takes longer, the other runs are not tried
-            ('wandb sync' waits for ever for a server that does not answer).
+        timeout: seconds that one segment may take. If one takes longer, the remaining runs are not tried:
+            'wandb sync' waits for ever for a server that does not answer.
     """
     results: list[SyncResult] = []
     for folder in map(Path, folders):
-        if any(NO_ANSWER in result.reason for result in results):  # one wait is enough to know
+        if any(NO_ANSWER in result.reason for result in results):  # do not wait for the server again
             results.append(
                 SyncResult(folder, "failed", 0, "not tried: the server did not answer for the run before")
             )
@@ -88,10 +88,10 @@ def _why_nothing(segments: list[Segment]) -> str:
 
 
 def _upload(segment: Segment, timeout: float) -> str:
-    """Why the upload failed, empty where the whole segment is on the server.
+    """Upload one segment. Returns why it failed, '' if the whole segment is on the server.
 
-    'wandb sync' exits with 0 after failures, and marks a segment that the server has refused: its error
-    lines count as well, and the mark of a refused segment is taken off.
+    'wandb sync' exits with 0 after some failures, and it marks a segment that the server refused. So its error lines
+    are read as well, and the marker of a refused segment is deleted.
     """
     command = [sys.executable, "-m", "wandb", "sync", str(segment.folder.resolve())]
     environment = {
@@ -114,5 +114,5 @@ def _upload(segment: Segment, timeout: float) -> str:
     if segment.synced and not errors:
         return ""
     segment.synced_marker.unlink(missing_ok=True)
-    told = errors or lines or [f"wandb sync ended with {done.returncode} and said nothing"]
-    return told[-1]
+    messages = errors or lines or [f"wandb sync ended with exit code {done.returncode} and without a message"]
+    return messages[-1]

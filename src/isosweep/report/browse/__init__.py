@@ -1,7 +1,9 @@
-"""Records -> a folder on which a person compares runs by looking, opened from disk without server or network.
+"""The page: a folder of HTML, scripts and pictures for comparing runs in a browser, without server or network.
 
-The way of a page: facts.py (what is said of a run), images.py, meshes.py, curves.py (what is drawn of it) ->
-folder.py (the files). What the browser does with them is in static/; static/vendor/ holds the libraries.
+May import: record, report.
+
+run_details.py collects what the page says of a run; images.py, meshes.py and curves.py make what it draws; page.py
+writes the folder. The page's own scripts are in static/, the libraries that they use in static/vendor/.
 """
 
 from isosweep.report.browse.page import PageLimits, WrittenPage, write_page

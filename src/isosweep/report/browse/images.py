@@ -1,7 +1,7 @@
-"""Renders as small pictures, and the error of each against its photograph.
+"""Makes small pictures of a run's renders, and maps of their error against the photographs.
 
-A run saves ``renders/<view>_rgb.png``, ``_depth``, ``_normal`` and ``_truth``; another program's record may hold the
-same. A picture is stored under a name that tells what it was made of, so that it is made once.
+A run saves ``renders/<view>_rgb.png``, ``_depth``, ``_normal`` and ``_truth``; the folder of another program's record
+may hold the same. A picture's file name is a hash of what it was made from, so that it is made only once.
 """
 
 import hashlib
@@ -20,15 +20,15 @@ from isosweep.report.keys import sort_key
 KINDS = ("rgb", "depth", "normal", "truth")
 ENDINGS = (".png", ".jpg", ".jpeg", ".webp")
 ERROR_TOP = 0.2
-"""Mean absolute error over the channels, of images in [0, 1], at which the error map is brightest."""
+"""Mean absolute error over the channels, for images in [0, 1], at which the error map is brightest."""
 QUALITY = 82
-"""Of the webp files; pictures that are kept as rendered are kept without loss."""
+"""Quality of the webp files. Pictures of full size are stored without loss instead."""
 _VERSION = "1"
 
 
 @dataclass(frozen=True)
 class WrittenViews:
-    """View -> kind -> file below the page's folder; ``skipped`` views are there but not taken."""
+    """The pictures of a run: view -> kind -> file, relative to the page. ``skipped`` counts views left out."""
 
     files: dict[str, dict[str, str]]
     skipped: int
@@ -36,7 +36,10 @@ class WrittenViews:
 
 
 def find_views(folder: Path) -> dict[str, dict[str, Path]]:
-    """View -> kind -> file, in the order of the numbers in the names; only views with an ``rgb``."""
+    """The render files of a folder: view -> kind -> file, sorted by the numbers in the names.
+
+    Views without an ``rgb`` are left out.
+    """
     found: dict[str, dict[str, Path]] = {}
     try:
         entries = sorted(os.scandir(folder), key=lambda e: e.name)
@@ -51,14 +54,18 @@ def find_views(folder: Path) -> dict[str, dict[str, Path]]:
 
 
 def spaced_names(names: list[str], count: int) -> list[str]:
-    """``count`` of the names, evenly spaced, the first among them; all where there are no more."""
+    """``count`` of the names, evenly spaced and starting with the first; all of them if there are no more."""
     if len(names) <= count:
         return names
     return [names[i * len(names) // count] for i in range(count)]
 
 
 def write_views(folder: Path, views: list[str], target: Path, pixels: int) -> WrittenViews:
-    """Make the pictures of a run's views. A picture that cannot be read is a note, and the others are made."""
+    """Make the pictures of a run's views in the folder ``target``.
+
+    ``pixels`` is the longest side of a picture; 0 keeps the size. A picture that cannot be read gives a note; the
+    others are made.
+    """
     found = find_views(folder)
     files: dict[str, dict[str, str]] = {}
     notes: list[str] = []
@@ -83,7 +90,10 @@ def write_views(folder: Path, views: list[str], target: Path, pixels: int) -> Wr
 
 
 def error_map(image: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """Mean over the channels of |image - truth|, both 8 bit [H, W, 3], as colours of 'inferno', 0 to ERROR_TOP."""
+    """Colours [H, W, 3] of the mean over the channels of |image - truth|, both uint8 [H, W, 3].
+
+    The colour map is 'inferno' from 0 to ERROR_TOP. Raises ValueError if the sizes differ.
+    """
     if image.shape != truth.shape:
         raise ValueError(
             f"render is {image.shape[1]}x{image.shape[0]}, photograph {truth.shape[1]}x{truth.shape[0]}"
@@ -93,7 +103,7 @@ def error_map(image: np.ndarray, truth: np.ndarray) -> np.ndarray:
 
 
 def scale_colours(steps: int = 17) -> list[str]:
-    """'#rrggbb' along the error map's scale."""
+    """``steps`` colours '#rrggbb' along the scale of the error map."""
     table = _inferno()
     return ["#{:02x}{:02x}{:02x}".format(*table[round(i * 255 / (steps - 1))]) for i in range(steps)]
 
@@ -105,7 +115,7 @@ def _inferno() -> np.ndarray:
 
 
 def _picture(path: Path, target: Path, pixels: int, *, by_content: bool) -> str:
-    """``by_content``: runs share the photograph, whatever the file's age."""
+    """Store one picture. ``by_content`` names it by its bytes, so that all runs share one copy of a photograph."""
     basis = hashlib.sha1(path.read_bytes()).hexdigest() if by_content else file_stamp(path)
     return _store_once(target, f"{basis} {pixels}", lambda: _shrink(_open_rgb(path), pixels), not pixels)
 
@@ -124,7 +134,7 @@ def _error(rgb: Path, truth: Path, target: Path, pixels: int) -> str:
 
 
 def file_stamp(path: Path) -> str:
-    """What tells a file from an earlier one of its name without reading it."""
+    """Path, size and modification time: they identify a version of a file without reading it."""
     state = path.stat()
     return f"{path.resolve()} {state.st_size} {state.st_mtime_ns}"
 
@@ -143,7 +153,7 @@ def _open_rgb(path: Path) -> Any:
     import PIL.Image
 
     with PIL.Image.open(path) as image:
-        if image.mode in ("RGBA", "LA", "PA"):  # over white, as scores composite
+        if image.mode in ("RGBA", "LA", "PA"):  # composite over white, as scoring does
             image = image.convert("RGBA")
             white = PIL.Image.new("RGBA", image.size, "white")
             return PIL.Image.alpha_composite(white, image).convert("RGB")

@@ -1,4 +1,4 @@
-"""The page's folder: index.html, the scripts beside it, and what they load when it is looked at."""
+"""Writes the page's folder: index.html, its scripts, and the data files that they load on demand."""
 
 import hashlib
 import json
@@ -22,13 +22,17 @@ from isosweep.report.keys import ReportError, sort_key
 
 STATIC = Path(__file__).parent / "static"
 MARKER_FILE = "isosweep-page.txt"
-"""Says that a folder is a page, which may be replaced."""
+"""File that marks a folder as a page. Only a marked or empty folder is written to."""
 SUBFOLDERS = ("runs", "images", "meshes", "assets")
 
 
 @dataclass(frozen=True)
 class PageLimits:
-    """How much of a run is taken. ``pixels`` is the longest side of a picture, 0: as rendered."""
+    """How much of each run is put on the page.
+
+    ``views`` of a scene; ``pixels`` of a picture's longest side, 0 for full size; ``faces`` of a mesh, 0 for no
+    meshes; ``points`` of a curve.
+    """
 
     views: int = 3
     pixels: int = 400
@@ -38,7 +42,10 @@ class PageLimits:
 
 @dataclass
 class WrittenPage:
-    """What was written where; ``notes`` say what is not shown and why."""
+    """The page as it was written: its folder, how many runs it shows, and its size in bytes.
+
+    ``notes`` say what could not be shown and why.
+    """
 
     folder: Path
     runs: int
@@ -48,7 +55,7 @@ class WrittenPage:
 
 @dataclass
 class _RunPart:
-    """One run's share: its line in the summary, the files that it needs, its box in the world."""
+    """One run on the page: its entry in the index, the files it needs, its mesh's box (``core``) in world units."""
 
     line: dict[str, Any]
     files: set[str]
@@ -60,17 +67,23 @@ def write_page(
     target: Path, title: str, runs: Sequence[Run], found: Collection, table: Document | str, limits: PageLimits,
     digits: dict[str, int] | None = None, progress: Callable[[int, int], None] | None = None,
 ) -> WrittenPage:  # fmt: skip
-    """Make or renew the page in ``target``; pictures and meshes that have not changed are kept.
+    """Make or renew the page in ``target``. Pictures and meshes that have not changed are kept.
 
-    ``table`` is the table's document, or why there is none. Raises ReportError where ``target`` holds something
-    else than a page, or cannot be written.
+    Args:
+        found: all that was collected; its broken files and planned runs are listed on the page.
+        table: the table of the runs, or the reason why there is none.
+        digits: decimals by metric name, where the default is not wanted.
+        progress: called with the number of runs done and the number of all runs.
+
+    Raises:
+        ReportError: ``target`` holds something else than a page, or cannot be written.
     """
     _prepare_folder(target)
     names = run_details.run_titles(runs)
     chosen = _chosen_views(runs, limits.views)
     written = WrittenPage(target, len(runs))
     parts: list[_RunPart] = []
-    with ThreadPoolExecutor(4) as pool:  # decoding and encoding of pictures release the interpreter's lock
+    with ThreadPoolExecutor(4) as pool:  # threads suffice: decoding and encoding pictures release the GIL
         made = pool.map(
             lambda r: _write_run(r, chosen[r.record.dataset, r.record.scene], target, limits), runs
         )
@@ -130,7 +143,10 @@ def _prepare_folder(target: Path) -> None:
 
 
 def _chosen_views(runs: Sequence[Run], count: int) -> dict[tuple[str, str], list[str]]:
-    """Of each scene the views that most of its runs have, evenly spaced; the same for all of its runs."""
+    """The views to show of each scene, the same for all of its runs.
+
+    They are evenly spaced among the views that most runs have; views that fewer runs have come last.
+    """
     seen: dict[tuple[str, str], dict[str, int]] = {}
     for run in runs:
         have = seen.setdefault((run.record.dataset, run.record.scene), {})
@@ -168,7 +184,7 @@ def _write_run(run: Run, views: Sequence[str], target: Path, limits: PageLimits)
 
 
 def _write_mesh(run: Run, target: Path, faces: int, notes: list[str]) -> tuple[dict[str, Any] | None, str]:
-    """What the summary says of a mesh, and its file; both are made anew only where the mesh has changed."""
+    """The entry of a run's mesh in the index, and its file. Both are made again only if the mesh has changed."""
     path = run_details.mesh_path(run)
     if path is None or faces <= 0:
         return None, ""
@@ -191,7 +207,7 @@ def _write_mesh(run: Run, target: Path, faces: int, notes: list[str]) -> tuple[d
 
 
 def _scene_cameras(parts: Sequence[_RunPart]) -> dict[str, Any]:
-    """Where a camera looks, the same for all meshes of a scene: the median of the runs' boxes."""
+    """The camera target of each scene: the median of its runs' boxes, so that one stray mesh does not move it."""
     boxes: dict[str, list[Any]] = {}
     ups = {}
     for part in parts:
@@ -208,14 +224,14 @@ def _scene_cameras(parts: Sequence[_RunPart]) -> dict[str, Any]:
 
 
 def _index_values(values: Sequence[Any]) -> dict[str, Any]:
-    """Each value once, and a number for each run."""
+    """Store each distinct value once: {"values": values, "of": index of each run's value}."""
     table = {_typed_key(v): v for v in values}
     number = {k: i for i, k in enumerate(table)}
     return {"values": list(table.values()), "of": [number[_typed_key(v)] for v in values]}
 
 
 def _typed_key(value: Any) -> tuple[str, str]:
-    """1 and True and '1' are different values."""
+    """A dictionary key that keeps 1, True and '1' apart."""
     return type(value).__name__, str(value)
 
 
@@ -230,7 +246,7 @@ def _copy_assets(target: Path) -> set[str]:
 
 
 def _remove_unused(target: Path, used: set[str]) -> None:
-    """Take away what an earlier page had and this one has not."""
+    """Delete files of an earlier page that this one does not use."""
     keep = used | {f.replace(".js", ".json") for f in used if f.startswith("meshes/")}
     for folder in SUBFOLDERS:
         for path in (target / folder).iterdir():

@@ -1,4 +1,4 @@
-"""A request -> a page: also of runs that no table may be made of, which then says why."""
+"""Makes a page from a request. If no table can be made of the runs, the page says why."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +16,16 @@ def make_page(
     limits: PageLimits,
     progress: Callable[[int, int], None] | None = None,
 ) -> WrittenPage:
-    """The page of the request's runs. Raises NoRuns where there is none and nothing was planned or broken either."""
+    """Write the page of the request's runs into ``target``.
+
+    Args:
+        limits: how much of each run is put on the page.
+        progress: called with the number of runs done and the number of all runs.
+
+    Raises:
+        NoRuns: there is no run to show, nor a planned run or an unreadable record.
+        ReportError: ``target`` holds something else than a page, or cannot be written.
+    """
     found = collect(request.sources, request.root)
     require_keys([k for k, _ in request.conditions], found.runs, "--where")
     runs = select_runs(found.runs, request.conditions)
@@ -25,7 +34,7 @@ def make_page(
     except NoRuns:
         if not found.absent and not found.broken:
             raise
-        table = "no run of it has a record"
+        table = "none of these runs has a record"
     except ReportError as error:
         table = str(error)
     title = request.title or ", ".join(source_name(s) for s in request.sources)

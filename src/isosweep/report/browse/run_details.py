@@ -1,4 +1,4 @@
-"""What is said of a run: its place in the summary, and all that the page shows of it on demand."""
+"""What the page says of a run: its name, keys and scores in the index, and the details that it loads on demand."""
 
 import hashlib
 import json
@@ -24,25 +24,25 @@ LOG_LINES, LOG_BYTES = 80, 16_000
 COSTS = ("time", "memory")
 EXTRA_KEYS = ("name", "device_name", "code_hash", "protocol")
 WORLD_UP = {"demo": "z", "blender": "z"}
-"""Which way is up in a data set's world; -y elsewhere, as in the worlds that structure from motion makes."""
+"""Data set -> the axis that points up in its world. Elsewhere it is -y, as in worlds from structure from motion."""
 
 
 def run_id(run: Run) -> str:
-    """12 hex digits that stay the same wherever the page is made; part of file names and links."""
-    own = run.record.run_key if not run.external else ""  # as collect.py tells them apart
+    """12 hex digits that identify a run in file names and links, from its run key or, if external, its folder."""
+    own = run.record.run_key if not run.external else ""  # as collect.py distinguishes them
     return hashlib.sha256((own or os.path.realpath(run.folder)).encode()).hexdigest()[:12]
 
 
 @dataclass(frozen=True)
 class KeyValues:
-    """Dotted key -> one value a run; ``same`` are those on which all runs agree."""
+    """Values of keys over all runs: ``differ`` maps a key to one value per run, ``same`` to the value of all runs."""
 
     differ: dict[str, list[Any]]
     same: dict[str, Any]
 
 
 def run_keys(runs: Sequence[Run]) -> KeyValues:
-    """Every field and every config key of any run; absent is None."""
+    """Every record field and every config key that any run has; None for a run that lacks one."""
     names = [*RECORD_FIELDS, *EXTRA_KEYS]
     names += sorted({k for r in runs for k in leaf_paths(r.record.config)} - set(names))
     columns = {name: [_plain(r.get(name)) for r in runs] for name in names}
@@ -52,9 +52,10 @@ def run_keys(runs: Sequence[Run]) -> KeyValues:
 
 
 def run_titles(runs: Sequence[Run]) -> list[tuple[str, str]]:
-    """A short name a run: what keeps settings apart, and the seed; the scene is said elsewhere.
+    """The name of each run as a pair: its setting and its seed ('neus hashgrid', 's0'). The scene is shown beside it.
 
-    Runs of one scene that would be called the same also get the keys in which they differ, or their run key.
+    Runs of one scene that would have the same name also get up to MOST_KEYS keys in which they differ, or else the
+    beginning of their run key.
     """
     rows = default_rows(runs, ("dataset", "scene"), ("seed",))
     made = [(_setting(r, rows), "" if r.record.seed is None else f"s{r.record.seed}") for r in runs]
@@ -86,7 +87,7 @@ def _setting(run: Run, keys: Sequence[str]) -> str:
 def run_metrics(
     runs: Sequence[Run], digits: Mapping[str, int]
 ) -> tuple[list[dict[str, Any]], list[list[Any]]]:
-    """Every score that any run has, then times and memory; and a row of numbers a run, None where there is none."""
+    """The page's number columns (every score of any run, then the costs), and each run's numbers, None if missing."""
     have = sorted({n for r in runs if r.scored and r.record.scores for n in r.record.scores.values})
     first = [m.name for m, _ in choose_metrics((), runs, digits)] if have else []
     chosen = [
@@ -103,15 +104,15 @@ def run_metrics(
 
 
 def run_state(run: Run) -> tuple[str, str]:
-    """'finished' and '', or what the run is instead and why."""
+    """'finished' and '', or the state of a run without scores and its cause."""
     return ("finished", "") if run.scored else run.why_not_scored()
 
 
 def run_details(run: Run) -> tuple[dict[str, Any], str]:
-    """What the page shows of a run on demand, and what could not be read.
+    """What the page shows of a run on demand, and a message if the record cannot be read ('' if it can).
 
-    The whole record is read again: a table needs neither tracebacks nor the scores of each view. A record that
-    another program wrote may lack any of it or hold something else in its place.
+    The whole record is read again, because tables keep neither tracebacks nor scores per view. A record of another
+    program may lack any field, or have a value of another type in it.
     """
     try:
         whole = json.loads(Path(run.folder, RECORD_FILE).read_bytes())
@@ -146,7 +147,7 @@ def run_details(run: Run) -> tuple[dict[str, Any], str]:
 
 
 def mesh_path(run: Run) -> Path | None:
-    """The mesh of a run: as its record names it, else mesh.ply; never a file outside the run's folder."""
+    """The mesh file of a run: the one that its record names, else mesh.ply; None for one outside the run's folder."""
     folder = Path(run.folder)
     try:
         named = _mapping(json.loads((folder / RECORD_FILE).read_bytes()).get("artifacts")).get("mesh")
@@ -159,7 +160,7 @@ def mesh_path(run: Run) -> Path | None:
 
 
 def log_tail(path: Path) -> str:
-    """The last lines of a log; '' where there is none."""
+    """The last LOG_LINES lines of a log; '' if it cannot be read."""
     try:
         with path.open("rb") as file:
             file.seek(max(0, path.stat().st_size - LOG_BYTES))
@@ -169,18 +170,18 @@ def log_tail(path: Path) -> str:
 
 
 def flatten(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Dotted key -> value."""
+    """The config as one mapping from dotted key to value."""
     return {k: _plain(hashable(lookup(config, k))) for k in leaf_paths(config)}
 
 
 def view_file(name: str) -> str:
-    """The stem of a view's files, from the view's name in the record: 'test/r_0' -> 'test_r_0' (export.ViewWriter)."""
+    """The stem of a view's files, from its name in the record: 'test/r_0' -> 'test_r_0' (see ViewWriter)."""
     kept = "".join(c if c.isalnum() or c in "_.-" else "\0" for c in name)
     return "_".join(p for p in kept.split("\0") if p).strip("._")
 
 
 def _per_view(found: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """View's file stem -> metric -> number."""
+    """The scores per view, by the stem of the view's files and then by metric."""
     made: dict[str, dict[str, Any]] = {}
     for metric, views in found.items():
         for view, number in _mapping(views).items():
@@ -194,7 +195,7 @@ def _mapping(value: Any) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """As the page shows it: floats without noise, everything else as it is."""
+    """A value as the page shows it: floats to 12 significant digits, everything else unchanged."""
     if isinstance(value, float) and math.isfinite(value):
         return float(f"{value:.12g}")
     return value
