@@ -1,4 +1,4 @@
-"""Cases for single kernels: encoding, marching, compositing, at training sizes."""
+"""Benchmark cases of single kernels at the sizes of training: encoding, field, marching, compositing."""
 
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -18,7 +18,7 @@ GRID = {"base_resolution": 16, "per_level_scale": 1.38, "n_features": 2}
 
 
 def with_backend(name: str, device: torch.device, work: Callable[[], object]) -> Callable[[], object]:
-    """``work`` on a backend; switching is a dictionary look-up, nothing that a clock sees."""
+    """``work`` on a backend. Switching to it is a dictionary look-up, too fast to change a time."""
 
     def call() -> object:
         ops.use(name, device)
@@ -28,7 +28,7 @@ def with_backend(name: str, device: torch.device, work: Callable[[], object]) ->
 
 
 def fixed_rays(n: int, device: torch.device) -> Rays:
-    """Rays from a sphere of radius 3 towards points near the origin."""
+    """``n`` rays from a sphere of radius 3 towards points near the origin, always the same."""
     generator = torch.Generator().manual_seed(0)
     eyes = torch.nn.functional.normalize(torch.randn(n, 3, generator=generator), dim=-1) * 3
     targets = 0.4 * torch.randn(n, 3, generator=generator)
@@ -37,7 +37,7 @@ def fixed_rays(n: int, device: torch.device) -> Rays:
 
 
 def ray_points(n: int, device: torch.device) -> Tensor:
-    """``n`` points in [0, 1]^3 in the order in which rays meet them: 64 a ray."""
+    """``n`` points [n, 3] in [0, 1]^3, 64 on each ray, in the order in which the rays meet them."""
     batch = fixed_rays(-(-n // 64), device)
     near, far = box_hit(batch, 1.0)
     place = near[:, None] + (far - near)[:, None] * (torch.arange(64, device=device) + 0.5) / 64
@@ -46,7 +46,10 @@ def ray_points(n: int, device: torch.device) -> Tensor:
 
 
 def encoding_cases(device: torch.device, n: int, sizes: tuple[tuple[int, int], ...]) -> Iterator[Case]:
-    """Features and the table's gradient; then the same with the Jacobian and a gradient through it."""
+    """The encoding with its table's gradient; then the encoding with normals and a gradient through them.
+
+    ``n`` is the number of points; ``sizes`` are pairs of levels and log2 of the table's size.
+    """
     backend = ops.choose("auto", device).name
     u = ray_points(n, device)
     for n_levels, log2_size in sizes:
@@ -97,7 +100,10 @@ def encoding_cases(device: torch.device, n: int, sizes: tuple[tuple[int, int], .
 
 
 def field_cases(device: torch.device, n: int, sizes: tuple[tuple[int, int], ...]) -> Iterator[Case]:
-    """A surface field with its gradient, the eikonal term and everything's gradient."""
+    """A surface field with its normals, and the backward pass of an eikonal loss on them.
+
+    ``n`` is the number of points; ``sizes`` are pairs of levels and log2 of the table's size.
+    """
     backend = ops.choose("auto", device).name
     points = 2 * ray_points(n, device) - 1
     for n_levels, log2_size in sizes:
@@ -122,7 +128,7 @@ def field_cases(device: torch.device, n: int, sizes: tuple[tuple[int, int], ...]
 
 
 def ray_cases(device: torch.device, n_rays: int) -> Iterator[Case]:
-    """Marching through a ball in a 64^3 grid, and compositing what was met, forward and backward."""
+    """Marching through a spherical shell in a 64^3 grid, and compositing the samples, forward and backward."""
     backend = ops.choose("auto", device).name
     batch = fixed_rays(n_rays, device)
     near, far = box_hit(batch, 1.0)

@@ -1,4 +1,4 @@
-"""Seconds of training until the demo reaches a PSNR or a Chamfer distance; scoring is not counted."""
+"""Measures how many seconds of training the demo needs to reach a PSNR or a Chamfer distance, without scoring."""
 
 import logging
 import tempfile
@@ -21,25 +21,27 @@ from isosweep.training import loop
 
 log = logging.getLogger("isosweep")
 PSNR = (25.0, 28.0, 30.0)
+"""Targets in dB."""
 CHAMFER_PERCENT = 1.0
+"""Target in per cent of the true surface's diagonal."""
 SCORING = EvalSettings(samples=50_000)
 MESHING = ExportSettings(resolution=128, colors=False)
 
 
 @dataclass
 class QualityCurve:
-    """What a run had reached after how many seconds of training."""
+    """The scores of one run over its seconds of training."""
 
     name: str
     steps: int
     train_s: float = 0.0
     psnr: list[tuple[float, float]] = field(default_factory=list)
-    """(seconds, mean of the validation views in dB)."""
+    """Pairs of seconds and the mean PSNR of the validation views in dB."""
     chamfer: list[tuple[float, float]] = field(default_factory=list)
-    """(seconds, per cent of the true surface's diagonal)."""
+    """Pairs of seconds and the larger of accuracy and completeness, in per cent of the true surface's diagonal."""
 
     def reached(self) -> dict[str, float | None]:
-        """Target -> seconds, None where it was never reached."""
+        """Target -> seconds of training until it was first reached, None if it never was."""
         seconds: dict[str, float | None] = {
             f"{bar:g} dB": next((t for t, value in self.psnr if value >= bar), None) for bar in PSNR
         }
@@ -50,10 +52,10 @@ class QualityCurve:
 def time_to_quality(
     conf: Path, device: torch.device, overrides: Sequence[str], every: int = 100
 ) -> QualityCurve:
-    """Train the demo with the default config and score it every ``every`` steps.
+    """Train the demo with the default config and ``overrides``, and score it every ``every`` steps.
 
-    PSNR is over all validation views, Chamfer over everything of both surfaces (no visibility), from a
-    mesh of 128 cells a side.
+    PSNR is over all validation views. Chamfer compares the whole surfaces, hidden parts included, and the mesh has 128
+    cells a side.
     """
     with initialize_config_dir(str(conf), version_base="1.3"):
         cfg = compose("config", ["dataset=demo", *overrides])
@@ -97,7 +99,7 @@ def time_to_quality(
 
 
 class _NoRecord:
-    """A record that keeps nothing."""
+    """A run record that keeps nothing."""
 
     def log(self, step: int, scalars: Mapping[str, float]) -> None:
         pass

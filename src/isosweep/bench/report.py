@@ -1,4 +1,4 @@
-"""The measurements as one dated markdown page."""
+"""Writes the measurements as a dated markdown page."""
 
 import platform
 from collections.abc import Sequence
@@ -21,17 +21,20 @@ def markdown(
     name: str,
     day: date,
 ) -> str:
-    """A table with a line a way: milliseconds (median and best), and how many times ours."""
+    """The page. Its table has one line for each way: milliseconds (median and best) and how many times ours.
+
+    ``name`` is what the page calls the machine.
+    """
     lines = [
         f"# Kernels and steps on {name}, {day.isoformat()}",
         "",
         f"{machine(device)}. Limits measured in the same run: {limits}.",
         "",
-        "All ways of a row were taken in turns in one process; ms are the median (best) of the repeats; the ratio is "
-        "of medians, times as long as the first way of its row. Random rows are table rows met a "
-        "second beside the rate of random gathers: above 100 % the points' order found "
-        "rows in the cache. Memory is what a step needs beyond model and optimiser, at its peak. "
-        "Written by `scripts/bench.py`.",
+        "All ways of a case were timed in turns in one process. Times are the median (best) of the repeats. The ratio "
+        "says how many times as long as the first way of its case a way takes, by the medians. The share of random "
+        "rows compares the table rows that are read per second with the measured rate of random gathers; above 100 % "
+        "the order of the points found rows in the cache. Memory is the peak that a step needs beyond model and "
+        "optimiser. Written by `scripts/bench.py`.",
         "",
         "| what | size | way | ms | ratio | share of the limit | memory |",
         "| --- | --- | --- | --- | --- | --- | --- |",
@@ -48,13 +51,13 @@ def markdown(
 
 
 def quality_table(curves: Sequence[QualityCurve]) -> list[str]:
-    """Lines of a table: seconds of training to each target."""
+    """The lines of a table with the seconds of training until each target."""
     targets = list(curves[0].reached())
     lines = [
         "## Time to quality",
         "",
-        "Seconds of training (scoring apart) until the mean of the validation views, and the worse of accuracy and "
-        "completeness, first met the bar; looked at every 100 steps.",
+        "Seconds of training, without scoring, until the mean PSNR of the validation views, or the worse of accuracy "
+        "and completeness, first reached the target. Scores were taken every 100 steps.",
         "",
         f"| run | {' | '.join(targets)} | all steps |",
         f"| --- |{' --- |' * (len(targets) + 1)}",
@@ -72,7 +75,7 @@ def _memory(row: Measurement, way: str) -> str:
 
 
 def machine(device: torch.device) -> str:
-    """Processor or card, cores in use, and versions."""
+    """The graphics card or the cores and threads in use, and the versions of the libraries."""
     parts = [f"Python {platform.python_version()}", f"torch {torch.__version__}"]
     for package in ("numba", "triton", "nerfstudio", "nerfacc", "tinycudann"):
         try:
