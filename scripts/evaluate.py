@@ -12,6 +12,8 @@ import argparse
 import sys
 from pathlib import Path
 
+from isosweep.errors import UserError
+
 
 def parser() -> argparse.ArgumentParser:
     own = argparse.ArgumentParser(
@@ -76,7 +78,7 @@ def main() -> int:
     torch.set_num_threads(max(1, int(usable_cores())))
     try:
         return run(options)
-    except (ValueError, OSError, RuntimeError, MemoryError) as error:
+    except (UserError, OSError, MemoryError) as error:
         text = " ".join(str(error).split()) or type(error).__name__
         print(f"error: {text}", file=sys.stderr)
         return 1

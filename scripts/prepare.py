@@ -17,6 +17,7 @@ import time
 from pathlib import Path
 
 import isosweep  # noqa: F401 - before torch, because it sets how torch's threads wait
+from isosweep.errors import UserError
 
 
 def parser() -> argparse.ArgumentParser:
@@ -142,7 +143,7 @@ def main() -> int:
     signal.signal(signal.SIGTERM, terminated)
     try:
         lines = inspect(arguments[1:]) if arguments[:1] == ["inspect"] else prepare(arguments)
-    except (ValueError, OSError, ImportError) as error:
+    except (UserError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt as stop:

@@ -13,6 +13,8 @@ import argparse
 import sys
 from pathlib import Path
 
+from isosweep.errors import UserError
+
 
 def parser() -> argparse.ArgumentParser:
     own = argparse.ArgumentParser(
@@ -63,7 +65,7 @@ def main() -> int:
         return getattr(commands, options.command)(options)
     except BrokenPipeError:
         return 0
-    except (ValueError, OSError) as error:
+    except (UserError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

@@ -1,10 +1,10 @@
-"""Stop tiny runs at random instants with Ctrl-C, SIGTERM, SIGUSR2 and SIGKILL, and look at what is left.
+"""Stop tiny runs at random instants with Ctrl-C, SIGTERM, SIGUSR2 and SIGKILL, and check what is left.
 
     python scripts/stress_signals.py --trials 50 --folder /tmp/stress
 
 After every stop: the record reads, the checkpoint loads, no process is left over. Every run is started again
-until it is finished, and its weights must then equal those of a run that nobody stopped, bit for bit. Exit code 1
-where one trial finds otherwise.
+until it is finished, and its weights must then equal those of a run that was never stopped, bit for bit. Exit code 1
+if one trial finds otherwise.
 """
 
 import argparse
@@ -56,7 +56,7 @@ def weights(folder: Path) -> dict:
 
 
 def trial(root: Path, seed: int, rng: random.Random, seconds: float, log: Path) -> list[str]:
-    """Stop, look, start again until finished; what was wrong."""
+    """Stop a run at random instants and start it again until it is finished; what was found wrong."""
     from isosweep.record import find_runs, read_record
 
     wrong: list[str] = []
@@ -86,9 +86,9 @@ def trial(root: Path, seed: int, rng: random.Random, seconds: float, log: Path) 
                 weights(folder)
             if process.returncode == 0 and record.status != "finished":
                 wrong.append(f"exit code 0 and status {record.status}")
-            told = len(record.attempts) > begun and process.returncode not in (0, -signal.SIGKILL)
+            should_say = len(record.attempts) > begun and process.returncode not in (0, -signal.SIGKILL)
             begun = len(record.attempts)
-            if told and record.status not in ("preempted", "finished"):
+            if should_say and record.status not in ("preempted", "finished"):
                 wrong.append(
                     f"{number.name} after {after:.2f} s: status {record.status}, code {process.returncode}"
                 )
@@ -101,34 +101,36 @@ def trial(root: Path, seed: int, rng: random.Random, seconds: float, log: Path) 
 
 
 def main() -> int:
-    options = argparse.ArgumentParser(
+    parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    options.add_argument("--trials", type=int, default=50)
-    options.add_argument("--folder", type=Path, required=True, help="an empty folder for the runs")
-    options.add_argument("--seed", type=int, default=0, help="of the instants and signals")
-    asked = options.parse_args()
-    if asked.folder.exists() and any(asked.folder.iterdir()):
-        print(f"error: {asked.folder} is not empty: name a folder of its own", file=sys.stderr)
+    parser.add_argument("--trials", type=int, default=50)
+    parser.add_argument("--folder", type=Path, required=True, help="an empty folder for the runs")
+    parser.add_argument("--seed", type=int, default=0, help="of the instants and signals")
+    options = parser.parse_args()
+    if options.folder.exists() and any(options.folder.iterdir()):
+        print(f"error: {options.folder} is not empty: name a folder of its own", file=sys.stderr)
         return 2
-    asked.folder.mkdir(parents=True, exist_ok=True)
+    options.folder.mkdir(parents=True, exist_ok=True)
     import torch
 
     from isosweep.record import find_runs
 
-    rng = random.Random(asked.seed)
+    rng = random.Random(options.seed)
     began = time.monotonic()
-    straight = asked.folder / "straight"
-    if start(straight, 0, asked.folder / "straight.log").wait() != 0:
-        print(f"error: the run that nobody stops failed: {asked.folder / 'straight.log'}", file=sys.stderr)
+    straight = options.folder / "straight"
+    if start(straight, 0, options.folder / "straight.log").wait() != 0:
+        print(
+            f"error: the run that is never stopped failed: {options.folder / 'straight.log'}", file=sys.stderr
+        )
         return 1
     seconds = time.monotonic() - began
     truth = weights(find_runs(straight)[0])
     failures = 0
-    for number in range(asked.trials):
-        root = asked.folder / f"trial-{number}"
-        print(f"trial {number + 1} of {asked.trials}", flush=True)
-        wrong = trial(root, 0, rng, seconds, asked.folder / f"trial-{number}.log")
+    for number in range(options.trials):
+        root = options.folder / f"trial-{number}"
+        print(f"trial {number + 1} of {options.trials}", flush=True)
+        wrong = trial(root, 0, rng, seconds, options.folder / f"trial-{number}.log")
         if not wrong:
             found = weights(find_runs(root)[0])
             different = [name for name, value in truth.items() if not torch.equal(value, found[name])]
@@ -136,7 +138,7 @@ def main() -> int:
         for text in wrong:
             print(f"  WRONG: {text}", flush=True)
         failures += bool(wrong)
-    print(f"{asked.trials} trials, {failures} with something wrong, {time.monotonic() - began:.0f} s")
+    print(f"{options.trials} trials, {failures} with something wrong, {time.monotonic() - began:.0f} s")
     return 1 if failures else 0
 
 

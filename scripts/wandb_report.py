@@ -10,6 +10,8 @@ import json
 import sys
 from pathlib import Path
 
+from isosweep.errors import UserError
+
 
 def parser() -> argparse.ArgumentParser:
     own = argparse.ArgumentParser(
@@ -46,7 +48,7 @@ def main() -> int:
             print(json.dumps(wandb_workspace.as_json(view), indent=2))
         else:
             print(wandb_workspace.save(view))
-    except (LookupError, ModuleNotFoundError, OSError, ValueError) as error:
+    except (UserError, LookupError, ModuleNotFoundError, OSError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0

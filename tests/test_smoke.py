@@ -10,9 +10,10 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 import isosweep.config.schema  # noqa: F401 - registers the schema of the plain nodes
+from isosweep.app.build import build_scene
 from isosweep.config.settings import OptimSettings, TrainSettings
-from isosweep.data.demo_make import Demo, make, write_blender, write_neus
-from isosweep.data.pixels import has_points
+from isosweep.data.batches import has_points
+from isosweep.data.demo.make import Demo, make, write_blender, write_neus
 from isosweep.training.loop import start, train
 from tests.support.captures import tiny_colmap, tiny_llff, tiny_nerfstudio
 
@@ -90,7 +91,7 @@ class Watch:
 
 def fit(cfg, folder: Path) -> tuple[torch.nn.Module, dict, Watch]:
     torch.manual_seed(cfg.seed)
-    scene = instantiate(cfg.dataset, _convert_="all")
+    scene = build_scene(cfg.dataset)
     model = instantiate(cfg.model, _convert_="all")
     loss = instantiate(cfg.loss, _convert_="all")
     loss.check("model", model.provides, has_masks=scene.use_masks, has_points=has_points(scene))

@@ -1,6 +1,6 @@
-"""What Hydra finds of isosweep: it takes plugins from this namespace only. The work is in isosweep.launchers.
+"""isosweep's plugins for Hydra, which finds plugins in this namespace only. The work is done in isosweep.launchers.
 
-Hydra imports this file at every start, so it imports nothing that is heavy.
+Hydra imports this file at every start, so it imports nothing heavy.
 """
 
 from collections.abc import Sequence
@@ -14,6 +14,8 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
+from isosweep.launchers.settings import LocalSettings, SlurmSettings
+
 
 @dataclass
 class GridSweeperConf:
@@ -24,37 +26,13 @@ class GridSweeperConf:
 
 
 @dataclass
-class LocalLauncherConf:
+class LocalLauncherConf(LocalSettings):
     _target_: str = "hydra_plugins.isosweep_plugins.LocalLauncher"
-    slots: int | None = None  # runs at a time; null: slots_per_gpu a GPU, or one for every four cores
-    slots_per_gpu: int = 1
-    gpus: list[str] | None = None  # null takes those that are visible
-    max_failures: int | None = None  # failures after which nothing new is started
-    grace_s: float = 120.0  # seconds a run may take to save and end after Ctrl-C
 
 
 @dataclass
-class SlurmLauncherConf:
+class SlurmLauncherConf(SlurmSettings):
     _target_: str = "hydra_plugins.isosweep_plugins.SlurmLauncher"
-    partition: str | None = None
-    account: str | None = None
-    qos: str | None = None
-    constraint: str | None = None
-    exclude: str | None = None  # nodes not to use
-    gres: str | None = None  # instead of gpus_per_node, e.g. gpu:a100:1
-    timeout_min: int = 240  # a run that needs longer saves, is requeued and goes on
-    cpus_per_task: int = 4
-    gpus_per_node: int = 1  # 0 runs on the CPU
-    mem_gb: float | None = None
-    array_parallelism: int = 256  # runs at a time
-    signal_delay_s: int = 120  # warning before the time limit, to save a checkpoint
-    max_num_timeout: int = 100  # time limits a run may meet before it is given up
-    setup: list[str] = field(default_factory=list)  # shell lines before the run: module load, conda activate
-    python: str | None = None  # e.g. "apptainer exec --nv image.sif python"; null is this interpreter
-    srun_args: list[str] = field(default_factory=list)  # e.g. ["--container-image=..."]
-    additional_parameters: dict[str, Any] = field(default_factory=dict)  # any other option of sbatch
-    name: str | None = None  # job name; null is the sweep's
-    wait: bool = False  # return when the last run has ended, with their exit code
 
 
 class GridSweeper(Sweeper):
@@ -66,19 +44,20 @@ class GridSweeper(Sweeper):
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         from hydra.core.plugins import Plugins
 
-        self.context, self.config = hydra_context, config
-        self.launcher = Plugins.instance().instantiate_launcher(
+        self.context = hydra_context
+        self.config: DictConfig = config
+        self.launcher: Launcher = Plugins.instance().instantiate_launcher(
             hydra_context=hydra_context, task_function=task_function, config=config
         )
 
-    def sweep(self, arguments: list[str]) -> Any:
-        from isosweep.launchers.sweeping import sweep
+    def sweep(self, arguments: list[str]) -> Sequence[JobReturn]:
+        from isosweep.launchers.hydra_sweeps import sweep
 
         return sweep(self, arguments)
 
 
 class LocalLauncher(Launcher):
-    """A process a run, in slots of this machine."""
+    """Runs every job in a process of its own, in slots of this machine."""
 
     def __init__(self, **settings: Any) -> None:
         self.settings = settings
@@ -87,13 +66,13 @@ class LocalLauncher(Launcher):
         self.context, self.config = hydra_context, config
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        from isosweep.launchers.sweeping import launch_local
+        from isosweep.launchers.hydra_sweeps import launch_local
 
         return launch_local(self.context, self.config, job_overrides, self.settings)
 
 
 class SlurmLauncher(Launcher):
-    """Job arrays on SLURM; returns after submission."""
+    """Submits job arrays to SLURM and returns."""
 
     def __init__(self, **settings: Any) -> None:
         self.settings = settings
@@ -102,7 +81,7 @@ class SlurmLauncher(Launcher):
         self.context, self.config = hydra_context, config
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        from isosweep.launchers.sweeping import launch_slurm
+        from isosweep.launchers.hydra_sweeps import launch_slurm
 
         return launch_slurm(self.context, self.config, job_overrides, self.settings)
 

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from isosweep.errors import InputError
 from isosweep.types import Cameras, Ndc, Rays
 
 _TINY = 1e-12
@@ -162,14 +163,14 @@ def similarity_scale(matrix: Float[np.ndarray, "4 4"]) -> float:
         ValueError: the matrix is not finite, or no uniform scale times a rotation plus a shift.
     """
     if not np.isfinite(matrix).all():
-        raise ValueError(
+        raise InputError(
             f"expected a similarity (scale, rotation, shift), found non-finite entries:\n{matrix}"
         )
     determinant = float(np.linalg.det(matrix[:3, :3]))
     scale = abs(determinant) ** (1 / 3)
     gram = matrix[:3, :3] @ matrix[:3, :3].T
     if determinant <= 0 or not np.allclose(gram, scale**2 * np.eye(3), atol=1e-4 * scale**2):
-        raise ValueError(
+        raise InputError(
             "expected a similarity (one positive scale, rotation, shift), found the 4x4 matrix\n"
             f"{matrix}\nwith axes of lengths {np.sqrt(np.diag(gram)).tolist()}, determinant {determinant:g}"
         )
@@ -200,11 +201,11 @@ def decompose_projection(
     from scipy.linalg import rq
 
     if not np.isfinite(projection).all():
-        raise ValueError("expected a finite projection matrix, found nan or inf in it")
+        raise InputError("expected a finite projection matrix, found nan or inf in it")
     P = projection.astype(np.float64)
     P = P / np.linalg.norm(P[2, :3]) if np.linalg.norm(P[2, :3]) > 0 else P
     if abs(np.linalg.det(P[:, :3])) < 1e-12:
-        raise ValueError(
+        raise InputError(
             "expected a projection matrix with an invertible left 3x3 block, found a singular one"
         )
     if np.linalg.det(P[:, :3]) < 0:

@@ -162,7 +162,7 @@ class Knobs:
 
 @runtime_checkable
 class Images(Protocol):
-    """Views of any mixture of sizes, read by pixel or whole (data/images.py has the one in use)."""
+    """Views of any mixture of sizes, read by pixel or whole (data/image_store.py has the one in use)."""
 
     @property
     def hw(self) -> Int[Tensor, "v 2"]: ...

@@ -11,10 +11,10 @@ import pytest
 from PIL import Image
 
 from isosweep.app.inspect import inspect, overrides_of
-from isosweep.data import neus_layout
 from isosweep.prepare import writers
 from isosweep.prepare.contact_sheet import draw, sphere_outline
 from isosweep.prepare.views import scene_view
+from tests.support.loading import load_scene
 from tests.support.scenes import tiny_blender, tiny_neus
 from tests.support.solved_scene import matrix, solved_demo, write_images
 
@@ -53,7 +53,7 @@ def test_the_sheet_tells_what_lies_in_the_sphere(tmp_path: Path) -> None:
 
 
 def test_a_sphere_that_cuts_the_object_is_a_warning(tmp_path: Path) -> None:
-    scene = neus_layout.load("mug", "dtu", path=str(tiny_neus(tmp_path)))
+    scene = load_scene("dtu", "mug", path=str(tiny_neus(tmp_path)))
     lines = draw(scene_view(replace(scene, radius=0.35)), [], tmp_path / "s.png")
     text = "\n".join(lines)
     assert "WARNING: a part of the object lies outside the sphere" in text
@@ -61,7 +61,7 @@ def test_a_sphere_that_cuts_the_object_is_a_warning(tmp_path: Path) -> None:
 
 
 def test_cameras_inside_the_sphere_are_a_warning(tmp_path: Path) -> None:
-    scene = neus_layout.load("mug", "dtu", path=str(tiny_neus(tmp_path)))
+    scene = load_scene("dtu", "mug", path=str(tiny_neus(tmp_path)))
     text = "\n".join(draw(scene_view(replace(scene, radius=4.0)), [], tmp_path / "s.png"))
     assert "WARNING: 8 cameras stand inside the sphere" in text
 

@@ -12,11 +12,13 @@ from isosweep.config.schema import CONF
 from isosweep.launchers.jobs import expand
 
 MODELS, ENCODINGS = ("neus", "nerf", "neus_bg"), ("freq", "hashgrid", "progressive")
-DATASETS = ("demo", "blender", "dtu", "bmvs", "colmap", "llff", "nerfstudio")
 
 
 def options(group: str) -> list[str]:
     return sorted(p.stem for p in (CONF / group).glob("*.yaml"))
+
+
+DATASETS = options("dataset")
 
 
 def composed(*overrides: str) -> DictConfig:

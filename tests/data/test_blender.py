@@ -9,9 +9,9 @@ import pytest
 import torch
 from PIL import Image
 
-from isosweep.data import blender
 from isosweep.geometry import from_world, pixel_rays, project
 from isosweep.types import Scene
+from tests.support.loading import load_scene
 from tests.support.scenes import tiny_blender, tiny_demo
 
 Json = dict
@@ -23,7 +23,7 @@ def edit(folder: Path, split: str = "train") -> tuple[Path, Json]:
 
 
 def load(folder: Path, **options) -> Scene:
-    return blender.load("mug", path=str(folder), **options)
+    return load_scene("blender", "mug", path=str(folder), **options)
 
 
 def silhouette_share(scene: Scene, points: torch.Tensor, view: int) -> float:
@@ -218,7 +218,7 @@ def test_the_real_chair(shared_data: Path) -> None:
     """100, 20 and 50 views of 200x200 with alpha; their alphas carve a hull that fits the chair's box."""
     if not (shared_data / "blender_chair").is_dir():
         pytest.skip(f"no blender_chair in {shared_data}")
-    scene = blender.load("chair", root=str(shared_data))
+    scene = load_scene("blender", "chair", root=str(shared_data))
     assert {k: len(v) for k, v in scene.splits.items()} == {"train": 100, "val": 20, "test": 50}
     assert scene.images.hw.unique().tolist() == [200]
     assert scene.use_masks

@@ -4,6 +4,7 @@ import json
 import logging
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,18 +12,19 @@ import pytest
 import torch
 from PIL import Image
 
-from isosweep.data import blender, capture, colmap, llff, nerfstudio, neus_layout
+from isosweep.data import capture
 from isosweep.data.lens import Lens
 from isosweep.geometry import pixel_rays, project, similarity_scale, to_world
 from isosweep.types import Scene
 from tests.support.captures import demo_points, tiny_colmap, tiny_llff, tiny_nerfstudio, write_model
+from tests.support.loading import load_scene
 from tests.support.scenes import tiny_blender, tiny_demo, tiny_neus
 
 Writer = Callable[[Path], Path]
 FORMATS: dict[str, tuple[Writer, Callable[..., Scene]]] = {
-    "colmap": (tiny_colmap, colmap.load),
-    "llff": (tiny_llff, llff.load),
-    "nerfstudio": (tiny_nerfstudio, nerfstudio.load),
+    "colmap": (tiny_colmap, partial(load_scene, "colmap")),
+    "llff": (tiny_llff, partial(load_scene, "llff")),
+    "nerfstudio": (tiny_nerfstudio, partial(load_scene, "nerfstudio")),
 }
 
 
@@ -51,7 +53,7 @@ def edited(folder: Path, **more: object) -> Path:
 def test_one_world_gives_the_same_rays_in_every_layout(name: str, tmp_path: Path) -> None:
     write, load = FORMATS[name]
     scene = load("mug", path=str(write(tmp_path / name)), test_every=None)
-    expected = neus_layout.load("mug", "dtu", path=str(tiny_neus(tmp_path / "neus")))
+    expected = load_scene("dtu", "mug", path=str(tiny_neus(tmp_path / "neus")))
     assert (scene.dataset, scene.world_unit, scene.score_prefix) == (name, "unit", "train_view")
     for view in range(8):
         for a, b in zip(world_rays(scene, view), world_rays(expected, view), strict=True):
@@ -133,7 +135,7 @@ def test_options_that_mean_nothing(name: str, options: dict, words: str, tmp_pat
 
 def test_a_frame_of_ones_own(tmp_path: Path) -> None:
     folder = str(tiny_colmap(tmp_path))
-    scene = colmap.load("mug", path=folder, centre=[1.0, 2.0, 3.0], scale=2.5, orientation="none")
+    scene = load_scene("colmap", "mug", path=folder, centre=[1.0, 2.0, 3.0], scale=2.5, orientation="none")
     expected = np.diag([2.5, 2.5, 2.5, 1])
     expected[:3, 3] = [1, 2, 3]
     assert np.allclose(scene.to_world, expected)
@@ -143,26 +145,28 @@ def test_the_frame_beside_a_model_wins_while_nothing_is_asked(tmp_path: Path) ->
     folder = tiny_colmap(tmp_path)
     known = {"to_world": tiny_demo().to_world.tolist(), "world_unit": "cm"}
     (folder / "isosweep.json").write_text(json.dumps(known))
-    scene = colmap.load("mug", path=str(folder))
+    scene = load_scene("colmap", "mug", path=str(folder))
     assert np.array_equal(scene.to_world, tiny_demo().to_world)
     assert scene.world_unit == "cm"
     assert torch.allclose(
         scene.cameras.c2w, torch.tensor(tiny_demo().c2w[:8], dtype=torch.float32), atol=1e-5
     )
-    assert colmap.load("mug", path=str(folder), scale=2.0).world_unit == "unit"
+    assert load_scene("colmap", "mug", path=str(folder), scale=2.0).world_unit == "unit"
     (folder / "isosweep.json").write_text('{"to_world": [[1, 2], [3, 4]]}')
     with pytest.raises(ValueError, match=r"isosweep\.json: 'isosweep' needs to_world, a 4x4 matrix"):
-        colmap.load("mug", path=str(folder))
+        load_scene("colmap", "mug", path=str(folder))
 
 
 def test_the_same_field_in_the_jsons(tmp_path: Path) -> None:
     known = {"to_world": tiny_demo().to_world.tolist(), "world_unit": "cm"}
-    scene = nerfstudio.load("mug", path=str(tiny_nerfstudio(tmp_path / "a", isosweep=known)), test_every=None)
+    scene = load_scene(
+        "nerfstudio", "mug", path=str(tiny_nerfstudio(tmp_path / "a", isosweep=known)), test_every=None
+    )
     assert np.array_equal(scene.to_world, tiny_demo().to_world)
     folder = tiny_blender(tmp_path / "b")
     file = folder / "transforms_train.json"
     file.write_text(json.dumps({**json.loads(file.read_text()), "isosweep": known}))
-    other = blender.load("mug", path=str(folder))
+    other = load_scene("blender", "mug", path=str(folder))
     assert np.array_equal(other.to_world, tiny_demo().to_world)
     assert other.world_unit == "cm"
     for view in range(8):
@@ -171,7 +175,7 @@ def test_the_same_field_in_the_jsons(tmp_path: Path) -> None:
 
 
 def test_points_and_who_sees_them(tmp_path: Path) -> None:
-    scene = colmap.load("mug", path=str(tiny_colmap(tmp_path)), test_every=None)
+    scene = load_scene("colmap", "mug", path=str(tiny_colmap(tmp_path)), test_every=None)
     assert scene.points is not None
     assert scene.sightings is not None
     offsets = scene.sightings.offsets
@@ -189,7 +193,7 @@ def test_an_images_subset_is_told_and_an_empty_one_refused(
     (folder / "images" / "view_3.png").unlink()
     Image.new("RGB", (8, 8)).save(folder / "images" / "new.png")
     caplog.set_level(logging.INFO, "isosweep")
-    scene = colmap.load("mug", path=str(folder))
+    scene = load_scene("colmap", "mug", path=str(folder))
     assert len(scene.names) == 7
     assert "1 of the 8 images that" in caplog.text
     assert "are left out: view_3.png" in caplog.text
@@ -200,10 +204,10 @@ def test_an_images_subset_is_told_and_an_empty_one_refused(
     with pytest.raises(
         FileNotFoundError, match=r"none of the 8 images .* which has no file: set dataset\.images="
     ):
-        colmap.load("mug", path=str(folder))
+        load_scene("colmap", "mug", path=str(folder))
     (folder / "images").rmdir()
     with pytest.raises(FileNotFoundError, match=r"is no colmap scene: expected images/ and sparse/0/"):
-        colmap.load("mug", path=str(folder))
+        load_scene("colmap", "mug", path=str(folder))
 
 
 def test_image_folders_of_several_sizes(tmp_path: Path) -> None:
@@ -212,20 +216,20 @@ def test_image_folders_of_several_sizes(tmp_path: Path) -> None:
     (folder / "images_2").mkdir()
     for path in (folder / "images").iterdir():
         Image.open(path).resize((16, 17)).save(folder / "images_2" / f"{path.stem}.jpg")
-    full, half = (colmap.load("mug", path=str(folder), images=i) for i in (None, "images_2"))
+    full, half = (load_scene("colmap", "mug", path=str(folder), images=i) for i in (None, "images_2"))
     assert half.images.hw.unique(dim=0).tolist() == [[17, 16]]
     assert torch.allclose(half.cameras.K[:, 0], full.cameras.K[:, 0] / 2)
     assert torch.allclose(half.cameras.K[:, 1], full.cameras.K[:, 1] * 17 / 32)
     with pytest.raises(
         FileNotFoundError, match=r"no folder of images \(images_8\) .* has images, images_2, sparse"
     ):
-        colmap.load("mug", path=str(folder), images="images_8")
+        load_scene("colmap", "mug", path=str(folder), images="images_8")
     for path in (folder / "images_2").iterdir():
         Image.open(path).resize((16, 12)).save(path)
     with pytest.raises(
         ValueError, match=r"view_0\.jpg is 16x12, and .*images\.bin has its camera at 32x32, which is"
     ):
-        colmap.load("mug", path=str(folder), images="images_2")
+        load_scene("colmap", "mug", path=str(folder), images="images_2")
 
 
 def mixed(
@@ -260,7 +264,7 @@ def test_mixed_orientations_and_pixels_that_are_not_square(
     tmp_path: Path, model: str, extra: tuple[float, ...], downscale: int
 ) -> None:
     folder, points, truth = mixed(tmp_path, model, extra)
-    scene = colmap.load("mixed", path=str(folder), downscale=downscale)
+    scene = load_scene("colmap", "mixed", path=str(folder), downscale=downscale)
     local = (points - scene.to_world[:3, 3]) @ np.linalg.inv(scene.to_world[:3, :3]).T
     portrait = scene.images.hw[:, 0] > scene.images.hw[:, 1]
     assert portrait.tolist() == [True, False] * 3
@@ -284,11 +288,11 @@ def test_photographs_that_ask_to_be_turned(tmp_path: Path) -> None:
     turned = folder / "images" / "IMG_0.png"
     turned.unlink()
     Image.fromarray(pixels).save(folder / "images" / "IMG_0.jpg", exif=exif)
-    scene = colmap.load("mixed", path=str(folder))
+    scene = load_scene("colmap", "mixed", path=str(folder))
     assert scene.images.hw[0].tolist() == [60, 40]
     assert scene.images.image(0)[0][:5].min() > 0.9
     Image.fromarray(pixels.transpose(1, 0, 2)).save(folder / "images" / "IMG_0.jpg", exif=exif)
-    scene = colmap.load("mixed", path=str(folder))
+    scene = load_scene("colmap", "mixed", path=str(folder))
     assert scene.images.hw[0].tolist() == [60, 40]
     # turned by 90 degrees clockwise, the white left columns are the top
     assert scene.images.image(0)[0][:5].min() > 0.9
@@ -300,13 +304,13 @@ def test_masks_beside_images(tmp_path: Path, caplog: pytest.LogCaptureFixture) -
     for i in range(7):
         mask = Image.fromarray(tiny_demo().rgba[i][..., 3])
         mask.save(folder / "masks" / (f"view_{i}.png.png" if i % 2 else f"view_{i}.jpg"))
-    scene = colmap.load("mug", path=str(folder))
+    scene = load_scene("colmap", "mug", path=str(folder))
     assert scene.use_masks
     assert scene.composite
     assert "1 of 8 views have no mask in" in caplog.text
-    assert not colmap.load("mug", path=str(folder), masks=False).use_masks
+    assert not load_scene("colmap", "mug", path=str(folder), masks=False).use_masks
     (folder / "images").rename(folder / "images_2")
-    assert not colmap.load("mug", path=str(folder)).use_masks
+    assert not load_scene("colmap", "mug", path=str(folder)).use_masks
     assert "training without masks. Put masks of that size into masks_2/" in caplog.text
 
 
@@ -337,7 +341,7 @@ def change(folder: Path, edit: Callable[[np.ndarray], object]) -> str:
 )
 def test_poses_bounds_that_cannot_be_used(tmp_path: Path, edit: Callable, words: str) -> None:
     with pytest.raises(ValueError, match=words):
-        llff.load("mug", path=change(tiny_llff(tmp_path), edit))
+        load_scene("llff", "mug", path=change(tiny_llff(tmp_path), edit))
 
 
 def rewrite(folder: Path, edit: Callable[[dict], object]) -> str:
@@ -410,7 +414,7 @@ def rewrite(folder: Path, edit: Callable[[dict], object]) -> str:
 )
 def test_transforms_that_cannot_be_used(tmp_path: Path, edit: Callable, words: str) -> None:
     with pytest.raises(ValueError, match=words):
-        nerfstudio.load("mug", path=rewrite(tiny_nerfstudio(tmp_path), edit))
+        load_scene("nerfstudio", "mug", path=rewrite(tiny_nerfstudio(tmp_path), edit))
 
 
 def test_files_that_a_json_names_and_that_are_not_there(tmp_path: Path) -> None:
@@ -418,15 +422,15 @@ def test_files_that_a_json_names_and_that_are_not_there(tmp_path: Path) -> None:
     with pytest.raises(
         FileNotFoundError, match=r"no points at .*sparse_pc\.ply, which .*transforms\.json names"
     ):
-        nerfstudio.load("mug", path=str(folder))
+        load_scene("nerfstudio", "mug", path=str(folder))
     (folder / "points.abc").write_bytes(b"points")
     rewrite(folder, lambda m: m.update(ply_file_path="points.abc"))
     with pytest.raises(ValueError, match=r"cannot read the points in .*points\.abc: .*Export them again"):
-        nerfstudio.load("mug", path=str(folder))
+        load_scene("nerfstudio", "mug", path=str(folder))
     (folder / "images" / "view_5.png").unlink()
     rewrite(folder, lambda m: m.pop("ply_file_path"))
     with pytest.raises(FileNotFoundError, match=r"no image .*view_5\.png, which .*transforms\.json lists"):
-        nerfstudio.load("mug", path=str(folder))
+        load_scene("nerfstudio", "mug", path=str(folder))
 
 
 def test_endings_intrinsics_a_frame_masks_and_points(tmp_path: Path) -> None:
@@ -444,8 +448,8 @@ def test_endings_intrinsics_a_frame_masks_and_points(tmp_path: Path) -> None:
         meta["frames"][2] |= {"camera_angle_x": np.pi / 2, "fl_x": None, "fl_y": None}
         meta["ply_file_path"] = "p.ply"
 
-    scene = nerfstudio.load(
-        "mug", path=rewrite(folder, edit), scale=1.0, orientation="none", centre=[0, 0, 0]
+    scene = load_scene(
+        "nerfstudio", "mug", path=rewrite(folder, edit), scale=1.0, orientation="none", centre=[0, 0, 0]
     )
     assert scene.names[0] == "images/view_0"
     assert scene.use_masks
@@ -458,7 +462,7 @@ def test_endings_intrinsics_a_frame_masks_and_points(tmp_path: Path) -> None:
 
 def test_applied_transform_leads_back_to_the_users_frame(tmp_path: Path) -> None:
     """json = applied_scale * applied_transform(user): the same world rays as without."""
-    plain = nerfstudio.load("mug", path=str(tiny_nerfstudio(tmp_path / "a")))
+    plain = load_scene("nerfstudio", "mug", path=str(tiny_nerfstudio(tmp_path / "a")))
     turn = np.array([[0.0, 1, 0, 0.5], [1, 0, 0, -1], [0, 0, -1, 2]])
 
     def edit(meta: dict) -> None:
@@ -469,7 +473,7 @@ def test_applied_transform_leads_back_to_the_users_frame(tmp_path: Path) -> None
             moved[:3, 3] *= 0.25
             frame["transform_matrix"] = moved.tolist()
 
-    moved = nerfstudio.load("mug", path=rewrite(tiny_nerfstudio(tmp_path / "b"), edit))
+    moved = load_scene("nerfstudio", "mug", path=rewrite(tiny_nerfstudio(tmp_path / "b"), edit))
     for view in range(8):
         for a, b in zip(world_rays(plain, view), world_rays(moved, view), strict=True):
             assert np.abs(a - b).max() < 2e-5
@@ -478,9 +482,11 @@ def test_applied_transform_leads_back_to_the_users_frame(tmp_path: Path) -> None
 def test_instant_ngps_cube_becomes_the_box(tmp_path: Path) -> None:
     """point * 0.2 + (0.5, 0.4, 0.6) in [0, 1]^3: centre (0, 0.5, -0.5), half a side 2.5."""
     folder = tiny_nerfstudio(tmp_path, aabb_scale=4, scale=0.2, offset=[0.5, 0.4, 0.6])
-    scene = nerfstudio.load("mug", path=str(folder))
+    scene = load_scene("nerfstudio", "mug", path=str(folder))
     assert np.allclose(scene.to_world[:3], [[2.5, 0, 0, 0], [0, 2.5, 0, 0.5], [0, 0, 2.5, -0.5]])
-    assert similarity_scale(nerfstudio.load("mug", path=str(folder), scale=3.0).to_world) == pytest.approx(3)
+    assert similarity_scale(
+        load_scene("nerfstudio", "mug", path=str(folder), scale=3.0).to_world
+    ) == pytest.approx(3)
 
 
 @pytest.mark.parametrize("key", ["names", "files"])
@@ -503,7 +509,7 @@ def test_splits_that_the_data_gives(tmp_path: Path, key: str) -> None:
         for split, some in parts.items():
             (folder / f"transforms_{split}.json").write_text(json.dumps({**meta, "frames": some}))
         file.unlink()
-    scene = nerfstudio.load("mug", path=str(folder))
+    scene = load_scene("nerfstudio", "mug", path=str(folder))
     named = {k: [scene.names[i][7:-4] for i in v] for k, v in scene.splits.items()}
     assert named == {
         "train": [f"view_{i}" for i in (0, 1, 3, 5, 6, 7)],
@@ -514,43 +520,45 @@ def test_splits_that_the_data_gives(tmp_path: Path, key: str) -> None:
 
 def test_distortion_in_the_json_is_taken_out(tmp_path: Path) -> None:
     folder = tiny_nerfstudio(tmp_path, k1=-0.9)
-    scene = nerfstudio.load("mug", path=str(folder))
+    scene = load_scene("nerfstudio", "mug", path=str(folder))
     assert scene.images.hw[0].tolist() != [32, 32]
-    few = nerfstudio.load("mug", path=str(folder), image_ids=[0, 1], test_every=None)
+    few = load_scene("nerfstudio", "mug", path=str(folder), image_ids=[0, 1], test_every=None)
     assert few.cameras.K[0, 0, 0] == pytest.approx(tiny_demo().K[0, 0], rel=1e-6)
 
 
 def test_instant_ngps_aabb_wins_over_scale_and_offset(tmp_path: Path) -> None:
     folder = edited(tiny_nerfstudio(tmp_path), aabb=[[9, -1, -1], [11, 0.5, 1]])
     for more in ({}, {"aabb_scale": 1, "scale": 3.0}):
-        scene = nerfstudio.load("mug", path=str(edited(folder, **more)))
+        scene = load_scene("nerfstudio", "mug", path=str(edited(folder, **more)))
         # its loader: scale = 1 / longest side, the box's centre becomes the cube's
         np.testing.assert_allclose(scene.to_world[:3, :3], np.eye(3), atol=1e-12)
         np.testing.assert_allclose(scene.to_world[:3, 3], [10, -0.25, 0], atol=1e-12)
     edited(folder, aabb=None, scale=None, aabb_scale=4)
     # its defaults: scale 0.33, offset 0.5
     expected = np.diag([*[0.5 / 0.33] * 3, 1.0])
-    np.testing.assert_allclose(nerfstudio.load("mug", path=str(folder)).to_world, expected, atol=1e-12)
+    np.testing.assert_allclose(
+        load_scene("nerfstudio", "mug", path=str(folder)).to_world, expected, atol=1e-12
+    )
     edited(folder, aabb=None, scale=0.5, offset=0.25)
-    np.testing.assert_allclose(nerfstudio.load("mug", path=str(folder)).to_world[:3, 3], [0.5] * 3)
+    np.testing.assert_allclose(load_scene("nerfstudio", "mug", path=str(folder)).to_world[:3, 3], [0.5] * 3)
     edited(folder, aabb=[[0, 0, 0]])
     with pytest.raises(ValueError, match="aabb is two corners"):
-        nerfstudio.load("mug", path=str(folder))
+        load_scene("nerfstudio", "mug", path=str(folder))
     edited(folder, aabb=None, normal_mts_args={})
     with pytest.raises(ValueError, match="written for Mitsuba"):
-        nerfstudio.load("mug", path=str(folder))
+        load_scene("nerfstudio", "mug", path=str(folder))
 
 
 def test_a_frames_own_angle_wins_over_the_files_pixels(tmp_path: Path) -> None:
     folder = tiny_nerfstudio(tmp_path)
     meta = json.loads((folder / "transforms.json").read_text())
-    before = nerfstudio.load("mug", path=str(folder), test_every=None).cameras.K
+    before = load_scene("nerfstudio", "mug", path=str(folder), test_every=None).cameras.K
     meta["frames"][3] |= {"camera_angle_x": 0.5}
     meta["frames"][3].pop("fl_x", None)
     for key in ("fl_x", "fl_y"):
         meta.setdefault(key, meta["frames"][0].get(key))
     edited(folder, **meta)
-    K = nerfstudio.load("mug", path=str(folder), test_every=None).cameras.K
+    K = load_scene("nerfstudio", "mug", path=str(folder), test_every=None).cameras.K
     width = Image.open(folder / meta["frames"][3]["file_path"]).width
     changed = (before != K).flatten(1).any(1).nonzero()[:, 0].tolist()
     assert len(changed) == 1
@@ -568,11 +576,11 @@ def test_focal_lengths_without_a_size_are_of_the_images_that_the_json_names(tmp_
     for path in (folder / "images").iterdir():
         with Image.open(path) as image:
             image.resize((image.width // 2, image.height // 2)).save(folder / "images_2" / path.name)
-    whole = nerfstudio.load("mug", path=str(folder)).cameras.K
-    half = nerfstudio.load("mug", path=str(folder), images="images_2").cameras.K
+    whole = load_scene("nerfstudio", "mug", path=str(folder)).cameras.K
+    half = load_scene("nerfstudio", "mug", path=str(folder), images="images_2").cameras.K
     torch.testing.assert_close(2 * half[:, 0, 0], whole[:, 0, 0])
     shutil.rmtree(folder / "images")  # only the smaller ones were copied: their size is all there is
-    alone = nerfstudio.load("mug", path=str(folder), images="images_2").cameras.K
+    alone = load_scene("nerfstudio", "mug", path=str(folder), images="images_2").cameras.K
     torch.testing.assert_close(alone[:, 0, 0], whole[:, 0, 0])
 
 
@@ -583,7 +591,7 @@ def test_angles_belong_to_their_axes(tmp_path: Path) -> None:
             image.resize((40, 20)).save(path)
     gone = dict.fromkeys(("fl_x", "fl_y", "cx", "cy", "w", "h"))
     edited(folder, **gone, camera_angle_x=1.0, camera_angle_y=0.6)
-    K = nerfstudio.load("mug", path=str(folder)).cameras.K[0]
+    K = load_scene("nerfstudio", "mug", path=str(folder)).cameras.K[0]
     assert K[[0, 1], [0, 1]].tolist() == pytest.approx([20 / np.tan(0.5), 10 / np.tan(0.3)])
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from isosweep.data.checks import check_masks, check_poses
-from isosweep.data.images import ImageStore
+from isosweep.data.image_store import ImageStore
 from isosweep.types import Scene
 from tests.support.analytic import SphereModel, sphere_scene
 

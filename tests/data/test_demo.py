@@ -9,12 +9,14 @@ import torch
 import trimesh
 import yaml
 
-from isosweep.data import demo, demo_make
-from isosweep.data.demo_make import Demo, exact_mesh, make
-from isosweep.data.demo_render import REACH, render_views, trace
-from isosweep.data.demo_scenes import SOLIDS, normals
+from isosweep.data.demo import loader
+from isosweep.data.demo import make as demo_make
+from isosweep.data.demo.make import Demo, exact_mesh, make
+from isosweep.data.demo.render import REACH, render_views, trace
+from isosweep.data.demo.scenes import SOLIDS, normals
 from isosweep.geometry import from_world, pixel_rays, similarity_scale
 from isosweep.types import Cameras
+from tests.support.loading import load_scene
 from tests.support.scenes import tiny_blender, tiny_demo
 
 NAMES = sorted(SOLIDS)
@@ -116,7 +118,7 @@ def test_depth_meets_the_surface_and_sees_through_the_handle() -> None:
 
 def test_colour_moves_with_the_view() -> None:
     """The same surface points from two sides differ where the highlight is, by no more than it is strong."""
-    from isosweep.data.demo_scenes import shade
+    from isosweep.data.demo.scenes import shade
 
     vertices, _ = exact_mesh(SOLIDS["mug"], 48)
     x, y, z = torch.from_numpy(vertices).float().T
@@ -159,7 +161,7 @@ def test_world_units_are_not_the_normalised_ones() -> None:
 
 def test_load_reads_what_was_written(tmp_path: Path) -> None:
     made = tiny_demo()
-    scene = demo.load("mug", path=str(tiny_blender(tmp_path)))
+    scene = load_scene("demo", "mug", path=str(tiny_blender(tmp_path)))
     assert (scene.dataset, scene.name, scene.world_unit, scene.score_prefix) == ("demo", "mug", "unit", "nvs")
     assert {k: len(v) for k, v in scene.splits.items()} == {"train": 8, "val": 2, "test": 3}
     assert scene.names[:2] == ("train/r_0", "train/r_1")
@@ -180,7 +182,7 @@ def test_load_reads_what_was_written(tmp_path: Path) -> None:
 
 
 def test_masks_off_still_composites_alpha(tmp_path: Path) -> None:
-    scene = demo.load("mug", path=str(tiny_blender(tmp_path)), masks=False)
+    scene = load_scene("demo", "mug", path=str(tiny_blender(tmp_path)), masks=False)
     assert not scene.use_masks
     assert scene.composite
     assert scene.images.has_masks
@@ -195,23 +197,23 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         made.append(name)
         return tiny_demo(name)
 
-    monkeypatch.setattr(demo, "make", instead)
+    monkeypatch.setattr(loader, "make", instead)
     return made
 
 
 def test_first_use_makes_the_scene_and_the_second_reads_it(tmp_path: Path, quick: list[str]) -> None:
-    first = demo.load("rings", root=str(tmp_path))
-    second = demo.load("rings", root=str(tmp_path))
+    first = load_scene("demo", "rings", root=str(tmp_path))
+    second = load_scene("demo", "rings", root=str(tmp_path))
     assert quick == ["rings"]
     assert first.truth == second.truth
-    assert [p.name for p in (tmp_path / "demo").iterdir()] == [f"rings-v{demo.VERSION}"]
+    assert [p.name for p in (tmp_path / "demo").iterdir()] == [f"rings-v{loader.VERSION}"]
 
 
 def test_the_config_names_the_version_of_the_pictures(tmp_path: Path) -> None:
     config = yaml.safe_load((Path(__file__).parents[2] / "conf/dataset/demo.yaml").read_text())
-    assert config["dataset"]["version"] == demo.VERSION
-    with pytest.raises(ValueError, match=rf"version=2: this code makes version {demo.VERSION} of"):
-        demo.load("rings", version=2, root=str(tmp_path))
+    assert config["dataset"]["version"] == loader.VERSION
+    with pytest.raises(ValueError, match=rf"version=2: this code makes version {loader.VERSION} of"):
+        load_scene("demo", "rings", version=2, root=str(tmp_path))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -229,15 +231,15 @@ def test_two_at_once_end_with_one_whole_scene(
     tmp_path: Path, quick: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Another process finishes while this one still writes: its folder stays, nothing else is left."""
-    folder = tmp_path / "demo" / f"mug-v{demo.VERSION}"
+    folder = tmp_path / "demo" / f"mug-v{loader.VERSION}"
 
     def slow(path: Path, made: Demo) -> None:
         demo_make.write_blender(path, made)
         demo_make.write_blender(folder, made)
         (folder / "by_the_other").touch()
 
-    monkeypatch.setattr(demo, "write_blender", slow)
-    scene = demo.load("mug", root=str(tmp_path))
+    monkeypatch.setattr(loader, "write_blender", slow)
+    scene = load_scene("demo", "mug", root=str(tmp_path))
     assert len(scene.names) == 13
     assert [p.name for p in folder.parent.iterdir()] == [folder.name]
     assert (folder / "by_the_other").exists()
@@ -250,9 +252,9 @@ def test_a_failure_half_way_leaves_nothing(
         (path / "train").mkdir()
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(demo, "write_blender", full)
+    monkeypatch.setattr(loader, "write_blender", full)
     with pytest.raises(OSError, match="No space left on device"):
-        demo.load("mug", root=str(tmp_path))
+        load_scene("demo", "mug", root=str(tmp_path))
     assert list((tmp_path / "demo").iterdir()) == []
 
 
@@ -261,39 +263,39 @@ def test_a_read_only_root_falls_back_to_the_cache_folder(
 ) -> None:
     """Simulated, because root may write anywhere."""
     monkeypatch.setenv("ISOSWEEP_CACHE", str(tmp_path / "cache"))
-    mkdtemp = demo.tempfile.mkdtemp
+    mkdtemp = loader.tempfile.mkdtemp
 
     def refuse(prefix: str, dir: Path) -> str:
         if tmp_path / "cache" not in Path(dir).parents:
             raise OSError(errno.EROFS, "Read-only file system")
         return mkdtemp(prefix=prefix, dir=dir)
 
-    monkeypatch.setattr(demo.tempfile, "mkdtemp", refuse)
-    scene = demo.load("mug", root=str(tmp_path / "data"))
+    monkeypatch.setattr(loader.tempfile, "mkdtemp", refuse)
+    scene = load_scene("demo", "mug", root=str(tmp_path / "data"))
     assert scene.truth is not None
     assert tmp_path / "cache" in scene.truth.parents
-    demo.load("mug", root=str(tmp_path / "data"))
+    load_scene("demo", "mug", root=str(tmp_path / "data"))
     assert quick == ["mug"]
     with pytest.raises(
         OSError, match=r"cannot make the demo scene in .*: Read-only file system; set dataset.root="
     ):
-        demo.load("mug", path=str(tmp_path / "elsewhere"))
+        load_scene("demo", "mug", path=str(tmp_path / "elsewhere"))
 
 
 def test_wrong_names_and_wrong_folders(tmp_path: Path) -> None:
     with pytest.raises(
         ValueError, match=r"no demo scene 'ring'; did you mean 'rings'\? The demo has: mug, rings"
     ):
-        demo.load("ring", root=str(tmp_path))
+        load_scene("demo", "ring", root=str(tmp_path))
     folder = tiny_blender(tmp_path)
     with pytest.raises(
         ValueError, match=r"holds the demo scene 'mug', not 'rings': change scene= or dataset.path="
     ):
-        demo.load("rings", path=str(folder))
+        load_scene("demo", "rings", path=str(folder))
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "thesis.tex").touch()
     with pytest.raises(FileExistsError, match="it holds something else"):
-        demo.load("mug", path=str(tmp_path / "full"))
+        load_scene("demo", "mug", path=str(tmp_path / "full"))
 
 
 def test_empty_pictures_render_as_nothing() -> None:

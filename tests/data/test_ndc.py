@@ -7,9 +7,9 @@ import pytest
 import torch
 from PIL import Image
 
-from isosweep.data import llff
 from isosweep.geometry import box_hit, pixel_rays, project, to_ndc
 from tests.support.captures import tiny_llff
+from tests.support.loading import load_scene
 
 NEAR, FAR, FOCAL, SIZE = 4.0, 30.0, 40.0, (48, 32)
 """Nearest and farthest depth in the world's units; pixels; width and height."""
@@ -44,7 +44,9 @@ def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_points_of_the_world_are_seen_where_the_photographs_have_them(
     tmp_path: Path, downscale: int, bd_factor: float | None
 ) -> None:
-    scene = llff.load("s", path=forward(tmp_path), ndc=True, downscale=downscale, bd_factor=bd_factor)
+    scene = load_scene(
+        "llff", "s", path=forward(tmp_path), ndc=True, downscale=downscale, bd_factor=bd_factor
+    )
     ndc = scene.cameras.ndc
     assert ndc is not None
     unit = NEAR * bd_factor if bd_factor else 1.0
@@ -67,7 +69,7 @@ def test_points_of_the_world_are_seen_where_the_photographs_have_them(
 
 
 def test_every_ray_runs_through_the_cube_and_the_widest_at_its_border(tmp_path: Path) -> None:
-    scene = llff.load("s", path=forward(tmp_path), ndc=True)
+    scene = load_scene("llff", "s", path=forward(tmp_path), ndc=True)
     h, w = scene.images.hw[0].tolist()
     row, col = (x.reshape(-1) for x in torch.meshgrid(torch.arange(h), torch.arange(w), indexing="ij"))
     widest = torch.zeros(2)
@@ -84,8 +86,8 @@ def test_every_ray_runs_through_the_cube_and_the_widest_at_its_border(tmp_path: 
 
 def test_the_cube_is_the_same_for_few_views_and_for_many(tmp_path: Path) -> None:
     folder = forward(tmp_path)
-    every = llff.load("s", path=folder, ndc=True, test_every=3)
-    few = llff.load("s", path=folder, ndc=True, test_every=3, n_images=2, n_test=1)
+    every = load_scene("llff", "s", path=folder, ndc=True, test_every=3)
+    few = load_scene("llff", "s", path=folder, ndc=True, test_every=3, n_images=2, n_test=1)
     assert len(few.names) == 3
     np.testing.assert_array_equal(few.to_world, every.to_world)
     assert few.cameras.ndc == every.cameras.ndc
@@ -94,15 +96,15 @@ def test_the_cube_is_the_same_for_few_views_and_for_many(tmp_path: Path) -> None
 def test_what_ndc_cannot_show_is_an_error(tmp_path: Path) -> None:
     around = str(tiny_llff(tmp_path / "around"))
     with pytest.raises(ValueError, match=r"cameras that look one way; here \d of 8 look across or back"):
-        llff.load("mug", path=around, ndc=True)
+        load_scene("llff", "mug", path=around, ndc=True)
     with pytest.raises(ValueError, match=r"dataset\.radius=1, found 2"):
-        llff.load("mug", path=around, ndc=True, radius=2.0)
+        load_scene("llff", "mug", path=around, ndc=True, radius=2.0)
     with pytest.raises(ValueError, match="a frame of its own"):
-        llff.load("mug", path=around, ndc=True, scale=2.0)
+        load_scene("llff", "mug", path=around, ndc=True, scale=2.0)
     close = forward(tmp_path / "close", bounds=(0.01, FAR))
     with pytest.raises(ValueError, match=r"poses_bounds\.npy: a camera stands beyond the near plane"):
-        llff.load("s", path=close, ndc=True)
+        load_scene("llff", "s", path=close, ndc=True)
     aside = np.array([[0.26, 0.0, 0.966], [0.0, 1.0, 0.0], [-0.966, 0.0, 0.26]])
     turned = [*POSES, np.column_stack([TURN @ aside, POSES[0][:, 3]])]
     with pytest.raises(ValueError, match="sees past the horizon of the mean camera"):
-        llff.load("s", path=forward(tmp_path / "turned", poses=turned), ndc=True)
+        load_scene("llff", "s", path=forward(tmp_path / "turned", poses=turned), ndc=True)

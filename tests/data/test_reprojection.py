@@ -10,11 +10,11 @@ import torch
 import trimesh
 from PIL import Image
 
-from isosweep.data import blender, colmap, llff, neus_layout
-from isosweep.data.colmap_read import SparseModel, read_model
+from isosweep.data.colmap_model import SparseModel, read_model
 from isosweep.data.undistort import unproject
 from isosweep.geometry import from_world, pixel_rays, project
 from isosweep.types import Scene
+from tests.support.loading import load_scene
 
 
 def need(shared_data: Path, name: str) -> Path:
@@ -57,7 +57,7 @@ def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(("model", "downscale"), [("sparse/0", 1), ("sparse_txt", 3)])
 def test_mary_rose_as_colmap(shared_data: Path, model: str, downscale: int) -> None:
     folder = need(shared_data, "colmap_maryrose")
-    scene = colmap.load("maryrose", path=str(folder), model=model, downscale=downscale)
+    scene = load_scene("colmap", "maryrose", path=str(folder), model=model, downscale=downscale)
     assert len(scene.names) == 41
     errors = track_errors(scene, read_model(folder / model))
     assert len(errors) == 39195
@@ -75,7 +75,7 @@ def test_sceaux_by_an_older_colmap(shared_data: Path, kind: str, tmp_path: Path)
     (tmp_path / "sceaux" / "sparse").symlink_to(folder / kind)
     for image in model.images:
         Image.new("RGB", (708, 532)).save(tmp_path / "sceaux" / "images_4" / image.name)
-    scene = colmap.load("sceaux", root=str(tmp_path))
+    scene = load_scene("colmap", "sceaux", root=str(tmp_path))
     errors = track_errors(scene, model)
     assert len(errors) == 37123
     assert np.mean(errors) * 4 == pytest.approx(0.604, rel=0.1)
@@ -89,7 +89,7 @@ def test_mary_rose_as_llff(shared_data: Path, caplog: pytest.LogCaptureFixture) 
     fraction of the picture. LLFF's cameras have no distortion, so it is taken out of the features.
     """
     caplog.set_level(logging.ERROR)
-    scene = llff.load("maryrose", root=str(need(shared_data, "llff_maryrose").parent))
+    scene = load_scene("llff", "maryrose", root=str(need(shared_data, "llff_maryrose").parent))
     model = read_model(need(shared_data, "colmap_maryrose") / "sparse" / "0")
     by_name = {name: v for v, name in enumerate(scene.names)}
     size = scene.images.hw[0, 1].item()
@@ -124,7 +124,7 @@ def test_scan24_reference_points(shared_data: Path) -> None:
     its projection: the shift that fits best is the error, to a sub-pixel by a parabola.
     """
     folder = need(shared_data, "dtu_scan24")
-    scene = neus_layout.load("scan24", "dtu", path=str(folder), world_unit="mm")
+    scene = load_scene("dtu", "scan24", path=str(folder), world_unit="mm")
     world = np.asarray(trimesh.load(folder / "gt" / "sparse_reference_points_world.ply").vertices)
     shifts = []
     grey = [scene.images.image(v)[0].mean(-1).numpy() for v in range(49)]
@@ -173,7 +173,7 @@ def test_chair_depth_maps_agree_from_view_to_view(shared_data: Path) -> None:
     The depth png is 8 bit: its scale (distance = 8 (1 - value)) is the one of NeRF-synthetic.
     """
     folder = need(shared_data, "blender_chair")
-    scene = blender.load("chair", path=str(folder))
+    scene = load_scene("blender", "chair", path=str(folder))
     shifts, shares = [], []
     test = list(scene.splits["test"])
     listed = [Path(scene.names[v]).name for v in test]

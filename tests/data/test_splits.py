@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from isosweep.data.splits import Ids, choose
+from isosweep.data.loading import Ids
+from isosweep.data.splits import choose, spread
 
 HERE = Path("here")
 
@@ -45,3 +46,12 @@ def test_a_long_list_is_no_file_name() -> None:
 def test_a_file_of_names(tmp_path: Path) -> None:
     (tmp_path / "names.txt").write_text("# the good ones\nb.png\n\na\n")
     assert choose(["a.png", "b.png", "c.png"], str(tmp_path / "names.txt"), HERE) == [0, 1]
+
+
+def test_spread_is_even_and_keeps_the_ends() -> None:
+    assert spread(10, None) == list(range(10))
+    assert spread(10, 4) == [0, 3, 6, 9]
+    assert spread(10, 1) == [0]
+    assert spread(3, 7) == [0, 1, 2]
+    with pytest.raises(ValueError, match="at least 1, found 0"):
+        spread(10, 0)

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from isosweep.data.decode import Source, decode, read_header
-from isosweep.data.images import load_images
+from isosweep.data.image_store import load_images
 from isosweep.data.lens import Lens
 from isosweep.data.undistort import apply, plan, unproject
 

@@ -9,9 +9,9 @@ import pytest
 import torch
 from PIL import Image
 
-from isosweep.data import cache, pixels, working_set
+from isosweep.data import batches, cache, working_set
 from isosweep.data.decode import Source
-from isosweep.data.images import ImageStore, load_images
+from isosweep.data.image_store import ImageStore, load_images
 from isosweep.data.working_set import LIFE, WorkingSet, is_large, new_pieces
 from isosweep.training import loop
 from isosweep.types import Scene
@@ -73,23 +73,23 @@ def test_the_set_at_a_step_does_not_depend_on_how_it_came_there(scenes: tuple[Sc
     jumped.advance(LIFE + 19)
     resumed.advance(LIFE + 19)
     for other in (jumped, resumed):
-        assert torch.equal(walked._where, other._where)
+        assert torch.equal(walked._pieces, other._pieces)
         assert walked._held is not None
         assert other._held is not None
         # only what a piece has: behind a shorter one lies the file's next row
-        for slot, count in enumerate(other._where[:, 3].tolist()):
+        for slot, count in enumerate(other._pieces[:, 3].tolist()):
             assert torch.equal(walked._held[slot, :count], other._held[slot, :count])
     other_seed = WorkingSet(scene, 4, 16, CPU)
     other_seed.advance(LIFE + 19)
-    assert not torch.equal(walked._where, other_seed._where)
+    assert not torch.equal(walked._pieces, other_seed._pieces)
 
 
 def test_a_step_renews_its_share_and_no_more(scenes: tuple[Scene, Scene]) -> None:
     working = WorkingSet(scenes[0], 3, 16, CPU)
     working.advance(0)
-    before = working._where.clone()
+    before = working._pieces.clone()
     working.advance(1)
-    changed = (working._where != before).any(-1).nonzero()[:, 0]
+    changed = (working._pieces != before).any(-1).nonzero()[:, 0]
     assert 10 <= len(changed) <= 16
     assert changed.min() >= 16
     assert changed.max() < 32
@@ -186,7 +186,7 @@ def test_a_crop_is_drawn_from_all_pixels(scenes: tuple[Scene, Scene]) -> None:
     working = WorkingSet(scenes[0], 3, 16, CPU)
     working.advance(0)
     drawn = [
-        pixels.draw(scenes[0], 300, "random", 0.2, torch.Generator().manual_seed(0), CPU, working=w)
+        batches.draw(scenes[0], 300, "random", 0.2, torch.Generator().manual_seed(0), CPU, working=w)
         for w in (None, working)
     ]
     assert torch.equal(drawn[0].rgb, drawn[1].rgb)
@@ -208,17 +208,17 @@ def test_the_piece_at_the_end_of_the_file_is_whole(scenes: tuple[Scene, Scene]) 
 def test_old_and_new_pieces_are_drawn_from_alike(scenes: tuple[Scene, Scene]) -> None:
     working = WorkingSet(scenes[1], 3, 16, CPU)
     working.advance(0)
-    n = len(working._where)
-    working._where[:, 0] = torch.arange(n) * 4 // n
+    n = len(working._pieces)
+    working._pieces[:, 0] = torch.arange(n) * 4 // n
     view = working.draw(4000, torch.Generator().manual_seed(0))[0]
     assert torch.bincount(view).tolist() == pytest.approx([1000] * 4, abs=120)
 
 
-def test_reads_are_announced_once_and_a_step_before_they_are_waited_for(
+def test_reads_are_prefetched_once_and_a_step_before_they_are_waited_for(
     scenes: tuple[Scene, Scene], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told: list[tuple[str, list[int]]] = []
-    for name in ("announce", "pieces"):
+    for name in ("prefetch", "pieces"):
         was = getattr(ImageStore, name)
 
         def spied(self, view, row, col, length, was=was, name=name):
@@ -228,10 +228,10 @@ def test_reads_are_announced_once_and_a_step_before_they_are_waited_for(
         monkeypatch.setattr(ImageStore, name, spied)
     working = WorkingSet(scenes[0], 3, 16, CPU)
     working.advance(0)
-    assert [name for name, _ in told] == ["announce"] * (LIFE + 1) + ["pieces"] * LIFE
+    assert [name for name, _ in told] == ["prefetch"] * (LIFE + 1) + ["pieces"] * LIFE
     last = told[LIFE][1]
     told.clear()
     working.advance(1)
-    assert [name for name, _ in told] == ["announce", "pieces"]
+    assert [name for name, _ in told] == ["prefetch", "pieces"]
     assert told[1][1] == last
     assert told[0][1] != last

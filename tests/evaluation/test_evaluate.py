@@ -10,6 +10,7 @@ import torch
 
 from isosweep.config.settings import EvalSettings
 from isosweep.evaluation import evaluate, lpips
+from isosweep.evaluation.scoreboard import ViewScorer
 from isosweep.rendering import views
 from isosweep.types import Mesh
 from tests.support.analytic import KNOBS, SphereModel, StoredImages, sphere, sphere_scene, torus
@@ -177,6 +178,17 @@ def test_scores_that_cannot_be_had_are_none_with_a_reason(tmp_path: Path) -> Non
     assert scores.per_view["nvs/ssim"] == {"view_4": None, "view_5": None}
 
 
+def test_without_a_mesh_only_scores_that_the_scene_allows_are_named(tmp_path: Path) -> None:
+    model, quick = SphereModel(0.5), EvalSettings(lpips=None, samples=100)
+    names = {"geometry/reference_median", "geometry/reference_p90"}
+    points = write(sphere(0.5, 2), tmp_path / "points.ply")
+    for reference, expected in ((points, names), (None, set())):
+        scene = sphere_scene(model, hw=(12, 12), reference_points=reference)
+        scores = evaluate.evaluate(model, scene, KNOBS, quick, no_mesh="no surface")
+        assert {name for name in scores.values if "reference" in name} == expected
+        assert all(scores.values[name] is None and scores.reasons[name] == "no surface" for name in expected)
+
+
 def test_lpips_without_weights_is_none_and_said_once(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -222,6 +234,24 @@ def test_validation_is_the_mean_psnr_of_the_validation_split() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("count", "expected"), [(3, [2, 6, 9]), (2, [2, 9]), (1, [6]), (0, list(range(2, 10)))]
+)
+def test_validation_renders_views_spaced_over_the_split(count: int, expected: list[int]) -> None:
+    rendered: list[int] = []
+
+    class Watched(SphereModel):
+        def __call__(self, rays, knobs, want, generator):
+            at = torch.cdist(rays.origins[:1], scene.cameras.c2w[:, :, 3])
+            rendered.append(int(at.argmin()))
+            return super().__call__(rays, knobs, want, generator)
+
+    splits = {"train": (0, 1), "val": tuple(range(2, 10)), "test": (10, 11)}
+    scene = sphere_scene(SphereModel(), views=12, hw=(8, 8), splits=splits)
+    assert evaluate.validate(Watched(), scene, KNOBS, count) == 100.0
+    assert rendered == expected
+
+
 def test_unmasked_truth_of_a_half_covered_pixel() -> None:
     model = SphereModel(0.5)
     scene = sphere_scene(model, background=torch.tensor([0.0, 1.0, 0.0]))
@@ -229,3 +259,12 @@ def test_unmasked_truth_of_a_half_covered_pixel() -> None:
     rgb, mask = views.truth_image(sphere_scene(model, images=images, background=scene.background), 0)
     torch.testing.assert_close(rgb[3, 4], torch.tensor([0.2, 0.95, 0.2]))
     assert mask is not None
+
+
+def test_the_notes_say_what_makes_image_scores_comparable() -> None:
+    assert ViewScorer(None).notes() == {
+        "data_range": 1.0,
+        "psnr_cap_db": 100.0,
+        "ssim": "11x11 Gaussian, sigma 1.5",
+        "lpips_weights": None,
+    }

@@ -15,7 +15,6 @@ import trimesh
 from PIL import Image
 
 from isosweep.config.settings import EvalSettings
-from isosweep.data import neus_layout
 from isosweep.evaluation import evaluate
 from isosweep.meshes.files import read_mesh, write_mesh
 from isosweep.record import Record, find_runs, read_record
@@ -23,6 +22,7 @@ from isosweep.rendering import views
 from tests.support import dtu_official
 from tests.support.analytic import KNOBS, SphereModel, sphere, sphere_scene
 from tests.support.dtu_official import StandIn
+from tests.support.loading import load_scene
 from tests.support.scenes import tiny_demo, tiny_neus
 
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "evaluate.py"
@@ -211,7 +211,7 @@ def test_chamfer_of_a_scene_with_masks_is_what_main_scores(command: Command, tmp
     demo = tiny_demo()
     truth = tmp_path / "truth.ply"
     trimesh.Trimesh(demo.vertices, demo.faces, process=False).export(truth)
-    scene = neus_layout.load("mug", "mine", path=str(scene_folder), truth=str(truth))
+    scene = load_scene("dtu", "mug", name="mine", path=str(scene_folder), truth=str(truth))
     rng = np.random.default_rng(0)
     rough = read_mesh(truth)
     rough.vertices[:] += rng.normal(0, 0.01, rough.vertices.shape)
@@ -292,8 +292,8 @@ def test_images_of_a_run_are_what_main_scores(command: Command, tmp_path: Path) 
 
 def test_main_scores_with_the_official_data_what_evaluate_scores(stand_in: StandIn) -> None:
     """eval=dtu_official on the scene, and evaluate.py on the mesh file, agree, preset by preset."""
-    scene = neus_layout.load(
-        "scan24", "dtu", path=str(stand_in.scene), world_unit="mm", official=str(stand_in.root)
+    scene = load_scene(
+        "dtu", "scan24", path=str(stand_in.scene), world_unit="mm", official=str(stand_in.root)
     )
     mesh = dtu_official.known_mesh()
     for preset in ("none", "2dgs", "neuralwarp"):
@@ -311,7 +311,7 @@ def test_main_scores_with_the_official_data_what_evaluate_scores(stand_in: Stand
 def test_the_official_protocol_is_checked_before_anything_is_trained(
     stand_in: StandIn, tmp_path: Path
 ) -> None:
-    scene = neus_layout.load("scan24", "dtu", path=str(stand_in.scene), world_unit="mm")
+    scene = load_scene("dtu", "scan24", path=str(stand_in.scene), world_unit="mm")
     asks = EvalSettings(protocol="dtu-neus")
     with pytest.raises(ValueError, match=r"has official=None, unit mm: set dataset=dtu dataset\.official="):
         evaluate.require_official(scene, asks)

@@ -99,6 +99,8 @@ def test_small_images(module: lpips.LPIPS) -> None:
     assert lpips.measure(module, image(size, size), image(size, size, 1)).value > 0
     few = lpips.measure(module, image(size - 1, 40), image(size - 1, 40, 1))
     assert few == (None, f"the image is 40x{size - 1}; LPIPS with {module.net} needs {size} pixels a side")
+    narrow = lpips.measure(module, image(40, size - 1), image(40, size - 1, 1))
+    assert narrow == (None, f"the image is {size - 1}x40; LPIPS with {module.net} needs {size} pixels a side")
 
 
 @needs_weights

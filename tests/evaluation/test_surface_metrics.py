@@ -240,3 +240,12 @@ def test_chamfer_is_brute_force_over_the_same_samples() -> None:
     clouds = [o3d.geometry.PointCloud(o3d.utility.Vector3dVector(s.points)) for s in (guess, real)]
     theirs = np.asarray(clouds[0].compute_point_cloud_distance(clouds[1])).mean()
     assert values["geometry/accuracy"] == pytest.approx(theirs, rel=1e-6)
+
+
+def test_there_is_no_distance_to_a_mesh_without_area() -> None:
+    flat = Mesh(np.array([[0.0, 0, 0], [1, 0, 0], [2, 0, 0]]), np.array([[0, 1, 2]]))
+    for mesh in (flat, EMPTY):
+        with pytest.raises(
+            ValueError, match=rf"a mesh of {len(mesh.faces)} faces without any area has no surface"
+        ):
+            chamfer.distance_to_mesh(mesh, np.zeros((1, 3)), 10)

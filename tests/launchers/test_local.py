@@ -14,6 +14,7 @@ from isosweep.record import Record, find_runs, read_record
 from isosweep.record.files import objective
 
 ROOT = Path(__file__).resolve().parents[2]
+PYTHONPATH = os.pathsep.join([str(ROOT / "src"), str(ROOT)])  # this checkout, whatever is installed
 TINY = [
     "debug=tiny", "dataset._target_=tests.support.trouble.load", "backend=torch",
     "eval.geometry=false", "export.mesh=false", "export.video=false", "export.renders=0",
@@ -21,7 +22,7 @@ TINY = [
 
 
 def start(script: str, *arguments: str, cwd: Path, **options) -> subprocess.Popen[str]:
-    env = {**os.environ, "PYTHONPATH": str(ROOT), "ISOSWEEP_DATA": str(cwd / "data")}
+    env = {**os.environ, "PYTHONPATH": PYTHONPATH, "ISOSWEEP_DATA": str(cwd / "data")}
     return subprocess.Popen(
         [sys.executable, str(ROOT / script), *arguments],
         cwd=cwd,

@@ -1,6 +1,7 @@
 """Blockwise marching cubes on fields whose surfaces are known."""
 
 import math
+import signal
 
 import numpy as np
 import pytest
@@ -9,6 +10,8 @@ from torch import Tensor
 
 from isosweep.evaluation import surface_metrics
 from isosweep.meshes import marching_cubes
+from isosweep.record.failure import RunPreempted
+from isosweep.runtime import interrupts
 from isosweep.types import Mesh
 
 
@@ -189,8 +192,34 @@ def test_a_field_that_is_not_finite_says_where() -> None:
         marching_cubes.extract(broken, 1.0, 16, 8)
 
 
+@pytest.mark.parametrize("resolution", [1, 2, 5])
+def test_a_plane_in_the_smallest_grids(resolution: int) -> None:
+    mesh = marching_cubes.extract(lambda p: p[:, 0] - 0.1, 1.0, resolution, 1)
+    np.testing.assert_allclose(mesh.vertices[:, 0], 0.1, atol=1e-5)
+    corners = mesh.vertices[mesh.faces]
+    area = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1) / 2
+    assert area.sum() == pytest.approx(4.0, rel=1e-5)
+
+
 def test_sizes_that_make_no_grid_are_refused() -> None:
+    with pytest.raises(ValueError, match="found resolution 8, block 0"):
+        marching_cubes.extract(ball, 1.0, 8, 0)
     with pytest.raises(ValueError, match="at least 1 cell and a box with a volume; found resolution 0"):
         marching_cubes.extract(ball, 1.0, 0)
     with pytest.raises(ValueError, match="a box with a volume"):
         marching_cubes.extract(ball, 1.0, 8, bounds=((0, 0, 0), (1, 0, 1)))
+
+
+def test_an_interrupt_is_answered_between_chunks() -> None:
+    heard = interrupts.listen()
+    asked: list[int] = []
+
+    def field(points: Tensor) -> Tensor:
+        asked.append(len(points))
+        heard.signal = signal.SIGINT
+        return ball(points)
+
+    with pytest.raises(RunPreempted, match="SIGINT"):
+        marching_cubes.extract(field, 1.0, 16, chunk=10)
+    interrupts.listen()
+    assert asked == [10]

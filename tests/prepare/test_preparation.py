@@ -14,12 +14,12 @@ import pytest
 import torch
 from PIL import Image
 
-from isosweep.data import blender, colmap, nerfstudio, neus_layout
 from isosweep.geometry import pixel_rays
 from isosweep.prepare import mapper, sfm
 from isosweep.prepare.options import PrepareOptions
 from isosweep.prepare.pipeline import Preparation
 from isosweep.prepare.progress import Progress
+from tests.support.loading import load_scene
 from tests.support.textured import textured_views, write_photos
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -63,7 +63,7 @@ def aligned_error(found: np.ndarray, true: np.ndarray) -> float:
 def test_all_images_register_where_they_were_taken(made: tuple[PrepareOptions, list[str]]) -> None:
     options, lines = made
     assert lines[0].startswith(f"{N} of {N} images registered")
-    scene = colmap.load("s", path=str(options.out), test_every=None)
+    scene = load_scene("colmap", "s", path=str(options.out), test_every=None)
     assert (
         aligned_error(scene.cameras.c2w[:, :, 3].double().numpy(), textured_views(N, SIZE)[1][:, :, 3]) < 0.02
     )
@@ -73,10 +73,10 @@ def test_all_images_register_where_they_were_taken(made: tuple[PrepareOptions, l
 def test_every_layout_loads_to_the_same_rays_and_world(made: tuple[PrepareOptions, list[str]]) -> None:
     path = str(made[0].out)
     scenes = [
-        neus_layout.load("s", "dtu", path=path),
-        blender.load("s", path=path),
-        nerfstudio.load("s", path=path, test_every=None),
-        colmap.load("s", path=path, test_every=None),
+        load_scene("dtu", "s", path=path),
+        load_scene("blender", "s", path=path),
+        load_scene("nerfstudio", "s", path=path, test_every=None),
+        load_scene("colmap", "s", path=path, test_every=None),
     ]
     row, col = torch.tensor([0, 40, 200]), torch.tensor([3, 90, 17])
     first = None
@@ -113,7 +113,7 @@ def test_the_same_command_does_nothing_and_a_change_only_its_part(
     assert wider.manifest.ran == ["region", "neus", "blender", "nerfstudio", "colmap", "sheet"]
     assert "margin was 1.1, is 1.3" in caplog.text
     new = json.loads((options.out / "isosweep.json").read_text())["to_world"]
-    assert new == neus_layout.load("s", "dtu", path=str(options.out)).to_world.tolist()
+    assert new == load_scene("dtu", "s", path=str(options.out)).to_world.tolist()
     (options.out / "cameras_sphere.npz").unlink()
     back, _ = run(replace(options, margin=1.3, layouts=("neus",)))
     assert back.manifest.ran == ["neus"]
@@ -272,7 +272,7 @@ def test_trouble_is_reported_and_the_rest_registers(tmp_path: Path) -> None:
     assert "(photo_005.jpg): EXIF focal length 2000 mm" in text
     facts = made.manifest.facts("images")
     assert sum(p["turned"] for p in facts["photos"]) == 2
-    scene = colmap.load("s", path=str(tmp_path / "scene"), test_every=None)
+    scene = load_scene("colmap", "s", path=str(tmp_path / "scene"), test_every=None)
     assert len({tuple(hw) for hw in scene.cameras.hw.tolist()}) == 2
     true = textured_views(N, SIZE)[1][:, :, 3]
     assert aligned_error(scene.cameras.c2w[:, :, 3].double().numpy(), true) < 0.03

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from isosweep.data import blender, colmap, nerfstudio, neus_layout
 from isosweep.geometry import pixel_rays
 from isosweep.prepare import writers
 from isosweep.types import Scene
+from tests.support.loading import load_scene
 from tests.support.solved_scene import matrix, solved_demo, write_images
 
 
@@ -26,10 +26,10 @@ def written(out: Path, masked: bool = True, test_every: int = 0) -> Path:
 def loaded(out: Path) -> dict[str, Scene]:
     path = str(out)
     return {
-        "neus": neus_layout.load("s", "dtu", path=path),
-        "blender": blender.load("s", path=path),
-        "nerfstudio": nerfstudio.load("s", path=path, test_every=None),
-        "colmap": colmap.load("s", path=path, test_every=None),
+        "neus": load_scene("dtu", "s", path=path),
+        "blender": load_scene("blender", "s", path=path),
+        "nerfstudio": load_scene("nerfstudio", "s", path=path, test_every=None),
+        "colmap": load_scene("colmap", "s", path=path, test_every=None),
     }
 
 
@@ -81,8 +81,8 @@ def test_colmap_files_keep_the_tracks(tmp_path: Path) -> None:
 
 def test_held_out_views_are_named_where_a_layout_has_splits(tmp_path: Path) -> None:
     out = written(tmp_path, test_every=4)
-    a = blender.load("s", path=str(out))
-    b = nerfstudio.load("s", path=str(out))
+    a = load_scene("blender", "s", path=str(out))
+    b = load_scene("nerfstudio", "s", path=str(out))
     assert a.held_out
     assert b.held_out
     assert [a.names[v] for v in a.splits["test"]] == ["test/img_000", "test/img_004"]

@@ -179,7 +179,7 @@ def test_taken_over_lock_is_noticed(tmp_path):
 def test_waking_up_late_is_noticed_before_the_next_heartbeat(tmp_path):
     lock = Lock(tmp_path, heartbeat=30, stale_after=90).acquire()
     put_lock(tmp_path, age=0)
-    lock._verified -= 60
+    lock._last_confirmed -= 60
     with pytest.raises(LockLost):
         lock.check()
     lock.release()
@@ -254,13 +254,13 @@ def test_of_eight_exactly_one_wins(tmp_path, before, links, monkeypatch):
 
 def test_holder_that_revives_during_the_claim_keeps_its_lock(tmp_path, monkeypatch):
     holder = put_lock(tmp_path, age=3600)
-    real = module._exclusive
+    real = module._create_exclusively
 
     def revive(mine, target):
         os.utime(tmp_path / LOCK_FILE)
         return real(mine, target)
 
-    monkeypatch.setattr(module, "_exclusive", revive)
+    monkeypatch.setattr(module, "_create_exclusively", revive)
     with pytest.raises(LockHeld):
         Lock(tmp_path, **QUICK).acquire()
     assert read_holder(tmp_path) == holder

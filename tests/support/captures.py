@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 from scipy.spatial.transform import Rotation
 
-from isosweep.data.demo_make import Demo
+from isosweep.data.demo.make import Demo
 from isosweep.data.lens import MODELS, Lens
 from isosweep.geometry import opencv_to_opengl, similarity_scale, to_world
 from tests.support.scenes import tiny_demo

@@ -17,11 +17,11 @@ import numpy as np
 import torch
 from PIL import Image
 
-from isosweep.data import blender
 from isosweep.evaluation import image_metrics
 from isosweep.meshes import raycast
 from isosweep.meshes.files import read_mesh
 from isosweep.types import Scene
+from tests.support.loading import load_scene
 
 CUT = 0.02
 """A decoded component below this counts as cut off: one or two steps of the 8-bit encoding."""
@@ -49,7 +49,7 @@ def truth_normals(scene: Scene, folder: Path, view: int) -> tuple[np.ndarray, np
 
 def scores(run: Path, data: Path) -> dict[str, float | None]:
     """Means over the test views; a pixel where the mesh or the render has no normal counts as 90 degrees."""
-    scene = blender.load("chair", path=str(data))
+    scene = load_scene("blender", "chair", path=str(data))
     mesh = read_mesh(run / "mesh.ply")
     caster = raycast.Caster(mesh)
     cameras = raycast.world_cameras(scene.cameras, scene.to_world)

@@ -3,7 +3,7 @@
 import functools
 from pathlib import Path
 
-from isosweep.data.demo_make import Demo, make, write_blender, write_neus
+from isosweep.data.demo.make import Demo, make, write_blender, write_neus
 
 
 @functools.cache

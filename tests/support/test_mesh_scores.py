@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from isosweep import geometry
-from isosweep.data import blender
 from isosweep.evaluation import image_metrics
+from tests.support.loading import load_scene
 from tests.support.mesh_scores import decode_normals, truth_normals
 
 
@@ -33,7 +33,7 @@ def test_normals_with_at_most_one_negative_component_come_back() -> None:
 
 def test_the_chairs_normals_face_the_cameras(shared_data: Path) -> None:
     folder = shared_data / "blender_chair"
-    scene = blender.load("chair", path=str(folder), cache=False)
+    scene = load_scene("blender", "chair", path=str(folder), cache=False)
     facing, counted, covered = 0, 0, 0
     for view in scene.splits["test"][::10]:
         normal, known = truth_normals(scene, folder, view)

@@ -8,8 +8,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from isosweep.data.demo_render import render_views
-from isosweep.data.demo_scenes import Solid, rings
+from isosweep.data.demo.render import render_views
+from isosweep.data.demo.scenes import Solid, rings
 from isosweep.geometry import look_at
 from isosweep.types import Cameras
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from isosweep.data import pixels
+from isosweep.data import batches
 from isosweep.training import loop
 from isosweep.types import Batch, Scene
 from tests.app.test_run import load_ball
@@ -18,7 +18,7 @@ from tests.app.test_run import load_ball
 def slowly(*arguments: Any, **named: Any) -> Batch:
     """A batch that takes its time and leaves the cores to others."""
     time.sleep(0.08)
-    return pixels.draw(*arguments, **named)
+    return batches.draw(*arguments, **named)
 
 
 def load(scene: str, **options: Any) -> Scene:

@@ -200,7 +200,7 @@ def test_init_from_takes_weights_and_refuses_what_does_not_fit(tmp_path):
 def test_the_ray_count_follows_the_samples_met(tmp_path):
     net = model()
     scene = sphere_scene(SphereModel())
-    from isosweep.data.pixels import draw
+    from isosweep.data.batches import draw
 
     batch = draw(scene, 64, "random", 0.0, torch.Generator().manual_seed(0), CPU)
     out = net(batch.rays, net.knobs(0, 1), frozenset(), torch.Generator().manual_seed(0))

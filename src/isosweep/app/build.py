@@ -2,17 +2,21 @@
 
 import random
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from hydra.errors import InstantiationException
-from hydra.utils import instantiate
-from omegaconf import DictConfig
+from hydra.utils import get_method, instantiate
+from omegaconf import DictConfig, OmegaConf
 
 from isosweep.config.check import ConfigError
+from isosweep.data.loading import split_settings, takes_views
+from isosweep.errors import InputError
 from isosweep.losses.total import TotalLoss
 from isosweep.models.base import Model
+from isosweep.types import Scene
 
 
 def seed_all(seed: int) -> None:
@@ -22,23 +26,35 @@ def seed_all(seed: int) -> None:
     torch.manual_seed(seed)
 
 
-def build(node: DictConfig, named: bool = True) -> Any:
-    """Instantiate a ``_target_`` node.
+def build(node: DictConfig, named: bool = True, arguments: Sequence[Any] = ()) -> Any:
+    """Instantiate a ``_target_`` node; ``arguments`` are given by position, before those of the node.
 
     Raises:
         ConfigError: its constructor refused a value; the message starts with the node's key if ``named``.
         Exception: anything else comes out as it was raised (a missing file, no memory, a defect).
     """
     try:
-        return instantiate(node, _convert_="all")
+        return instantiate(node, *arguments, _convert_="all")
     except InstantiationException as error:
         if error.__cause__ is None:
             raise
-        if not named or type(error.__cause__) is not ValueError:
+        if not named or type(error.__cause__) is not InputError:
             raise error.__cause__ from None
         where = re.search(r"full_key: (\S+)", str(error))
         key = where[1] if where else str(node._get_full_key(None))
         raise ConfigError(f"{key}: {error.__cause__}") from error
+
+
+def build_scene(node: DictConfig) -> Scene:
+    """Load the scene of a dataset node.
+
+    A loader with a parameter ``views`` gets the settings that all loaders have in common as one `ViewOptions`;
+    any other loader gets every key of the node as a keyword.
+    """
+    if not takes_views(get_method(node._target_)):
+        return build(node, named=False)
+    views, own = split_settings(OmegaConf.to_container(node, resolve=True))  # pyright: ignore[reportArgumentType]
+    return build(OmegaConf.create(own), named=False, arguments=(views,))
 
 
 def build_model(cfg: DictConfig, device: torch.device) -> Model:

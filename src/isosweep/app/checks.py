@@ -5,11 +5,12 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
-from isosweep.app.build import build
+from isosweep.app.build import build_scene
 from isosweep.config.check import ConfigError
-from isosweep.data.demo_scenes import SOLIDS
-from isosweep.data.find import places
-from isosweep.data.pixels import has_points
+from isosweep.data.batches import has_points
+from isosweep.data.demo.scenes import SOLIDS
+from isosweep.data.folders import places
+from isosweep.errors import InputError
 from isosweep.evaluation import evaluate
 from isosweep.losses.total import TotalLoss
 from isosweep.models.base import Model
@@ -28,7 +29,7 @@ def require_folder(cfg: DictConfig) -> None:
         tried = places(data.name, str(cfg.scene), data.path, Path(data.root)) if "name" in data else []
         absent = bool(tried) and not any(p.is_dir() for p in tried)
     if absent:
-        build(data, named=False)
+        build_scene(data)
 
 
 def check_scene(cfg: DictConfig, scene: Scene, loss: TotalLoss, model: Model, name: str) -> None:
@@ -42,7 +43,7 @@ def check_scene(cfg: DictConfig, scene: Scene, loss: TotalLoss, model: Model, na
     finite = cameras.c2w.flatten(1).isfinite().all(1) & cameras.K.flatten(1).isfinite().all(1)
     if not bool(finite.all()):
         bad = [scene.names[int(view)] for view in (~finite).nonzero()[:, 0]]
-        raise ValueError(
+        raise InputError(
             f"{len(bad)} of {len(finite)} cameras of scene {scene.name} hold NaN or infinity ({', '.join(bad[:5])}): "
             "repair the poses, or take these views out of the data set"
         )

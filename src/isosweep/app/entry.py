@@ -12,13 +12,14 @@ from omegaconf import DictConfig
 
 from isosweep.config.check import check, one_option_each, require_scene
 from isosweep.config.command_line import Reported, full_error
+from isosweep.errors import UserError
 from isosweep.record import RunPreempted, RunTimeout, outcome
 from isosweep.runtime import interrupts
 
 log = logging.getLogger("isosweep")
 
-EXPECTED = (ValueError, OSError, ArithmeticError, MemoryError, ImportError)
-"""Errors whose message was written for the user; anything else is a defect and shows its traceback."""
+EXPECTED = (UserError, OSError, MemoryError)
+"""Errors whose message is the user's to act on; anything else is a defect and shows its traceback."""
 
 
 def guarded_run(cfg: DictConfig) -> float:
@@ -66,9 +67,7 @@ def stopped(error: RunPreempted | RunTimeout, asked: interrupts.Interrupts) -> N
 
 def report(error: Exception) -> None:
     """Say on stderr what failed and what to do, in one paragraph; a defect with its traceback."""
-    from isosweep.record import LockHeld, LockLost
-
-    if not isinstance(error, (*EXPECTED, LockHeld, LockLost)) and type(error).__name__ != "OutOfMemoryError":
+    if not isinstance(error, EXPECTED) and type(error).__name__ != "OutOfMemoryError":
         traceback.print_exception(error)
     text = " ".join(str(error).split()) or type(error).__name__
     notes = " ".join(getattr(error, "__notes__", []))

@@ -10,24 +10,24 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from isosweep.app.build import build
+from isosweep.app.build import build_scene
 from isosweep.app.debug import scene_lines
 from isosweep.config.errors import explain
 from isosweep.config.schema import CONF
-from isosweep.data import blender, colmap, llff, nerfstudio, neus_layout
+from isosweep.data import blender, colmap, llff, nerfstudio, neus
+from isosweep.errors import InputError
 from isosweep.prepare.contact_sheet import draw
 from isosweep.prepare.messages import quoted
 from isosweep.prepare.views import scene_view
-from isosweep.types import Scene
 
 log = logging.getLogger("isosweep")
 FORMATS: tuple[tuple[str, Callable[[Path], bool]], ...] = (
     ("demo", lambda folder: (folder / "demo.json").is_file()),
-    ("colmap", colmap.looks_right),
+    ("colmap", colmap.is_scene),
     ("nerfstudio", lambda folder: (folder / nerfstudio.FILE).is_file()),
-    ("dtu", neus_layout.looks_right),
-    ("blender", blender.looks_right),
-    ("llff", llff.looks_right),
+    ("dtu", neus.is_scene),
+    ("blender", blender.is_scene),
+    ("llff", llff.is_scene),
 )
 """In the order in which a folder is taken for one; those with points first."""
 
@@ -44,7 +44,7 @@ def inspect(target: list[str], out: Path | None) -> list[str]:
     """
     said, overrides = overrides_of(target)
     cfg = _composed(overrides)
-    scene: Scene = build(cfg.dataset, named=False)
+    scene = build_scene(cfg.dataset)
     name = re.sub(r"[^\w.-]+", "-", f"{scene.dataset}-{scene.name}")
     path = out or Path("results/inspect") / f"{name}.png"
     shown = scene_view(scene)
@@ -68,14 +68,14 @@ def overrides_of(target: list[str]) -> tuple[list[str], list[str]]:
         )
     wrong = [t for t in target if "=" not in t]
     if wrong:
-        raise ValueError(
+        raise InputError(
             f"inspect takes one folder or overrides key=value, found {wrong[0]!r} among {len(target)} arguments"
         )
     return [], target
 
 
 def _of_folder(folder: Path) -> tuple[list[str], list[str]]:
-    found = [name for name, looks_right in FORMATS if looks_right(folder)]
+    found = [name for name, is_scene in FORMATS if is_scene(folder)]
     if not found:
         there = sorted(p.name for p in folder.iterdir())
         raise FileNotFoundError(
@@ -104,4 +104,4 @@ def _composed(overrides: list[str]) -> DictConfig:
         with initialize_config_dir(str(CONF), version_base="1.3"):
             return compose("config", shown)
     except (HydraException, OmegaConfBaseException) as error:
-        raise ValueError(explain(error, overrides, CONF)) from error
+        raise InputError(explain(error, overrides, CONF)) from error

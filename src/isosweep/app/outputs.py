@@ -19,6 +19,7 @@ from isosweep.config.settings import (
     TrackerSettings,
     TrainSettings,
 )
+from isosweep.errors import InputError
 from isosweep.evaluation import evaluate
 from isosweep.meshes import extract, files
 from isosweep.models.base import Model
@@ -116,12 +117,12 @@ def make_mesh(
             "NDC is projective: a surface in it is none in the world (dataset.ndc=false has one)"
         )
         if mode == "export":
-            raise ValueError(f"no mesh: {outcome.no_mesh}")
+            raise InputError(f"no mesh: {outcome.no_mesh}")
         log.info("no mesh: %s", outcome.no_mesh)
         return
     try:
         outcome.mesh = extract.export_mesh(model, scene, knobs, settings.export)
-    except ValueError as error:
+    except InputError as error:
         if mode == "export":
             raise
         log.warning("no mesh: %s", error)

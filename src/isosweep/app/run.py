@@ -8,7 +8,7 @@ import torch
 from omegaconf import DictConfig
 
 from isosweep import trackers
-from isosweep.app.build import build, build_loss, build_model
+from isosweep.app.build import build_loss, build_model, build_scene
 from isosweep.app.checks import check_scene, require_folder
 from isosweep.app.device import Machine, activate, machine
 from isosweep.app.folder import as_recorded, open_record, require_trained, tell
@@ -17,7 +17,7 @@ from isosweep.config.check import ConfigError
 from isosweep.config.names import identify
 from isosweep.config.settings import TrainSettings
 from isosweep.data.checks import check_masks, check_poses
-from isosweep.data.images import ImageStore
+from isosweep.data.image_store import ImageStore
 from isosweep.evaluation import evaluate
 from isosweep.losses.total import TotalLoss
 from isosweep.models.base import Model
@@ -193,6 +193,6 @@ def load_trained(job: Job) -> Knobs:
 
 def load_scene(cfg: DictConfig, device: torch.device) -> Scene:
     """The scene with cameras on the device, and images where they fit."""
-    scene: Scene = build(cfg.dataset, named=False)
+    scene = build_scene(cfg.dataset)
     images = scene.images.to(device) if isinstance(scene.images, ImageStore) else scene.images
     return replace(scene, cameras=scene.cameras.to(device), images=images)

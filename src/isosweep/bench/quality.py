@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 
 import isosweep.config.schema  # noqa: F401 - registers the schema of the plain nodes
 from isosweep import ops
+from isosweep.app.build import build_scene
 from isosweep.config.settings import EvalSettings, ExportSettings, OptimSettings, TrainSettings
 from isosweep.evaluation import evaluate, surface_metrics
 from isosweep.meshes import extract
@@ -61,7 +62,7 @@ def time_to_quality(
         cfg = compose("config", ["dataset=demo", *overrides])
     ops.use("auto", device)
     torch.manual_seed(cfg.seed)
-    scene = instantiate(cfg.dataset, _convert_="all")
+    scene = build_scene(cfg.dataset)
     model = instantiate(cfg.model, _convert_="all").to(device)
     loss = instantiate(cfg.loss, _convert_="all")
     settings = TrainSettings(

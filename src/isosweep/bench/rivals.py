@@ -77,9 +77,8 @@ class Nerfstudio(HashGrid):
         sizes = (spec.n_levels, spec.base_resolution, finest, spec.log2_size, spec.n_features)
         theirs = HashEncoding(*sizes, implementation="torch")
         self.table = theirs.hash_table
-        object.__setattr__(
-            self, "theirs", theirs
-        )  # not as a submodule: the table must be registered only once
+        # around nn.Module's own __setattr__: a submodule would register the table a second time
+        object.__setattr__(self, "theirs", theirs)
 
     def grid(self) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
         return None

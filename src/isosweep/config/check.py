@@ -17,13 +17,14 @@ from omegaconf import DictConfig, OmegaConf
 
 from isosweep.config.errors import did_you_mean, unknown_key
 from isosweep.config.schema import MODES, Config
+from isosweep.errors import InputError
 
 PLAIN_GROUPS = ("optim", "train", "eval", "export", "tracker")
 BUILT_GROUPS = ("dataset", "encoding", "sampler", "model", "loss")
 SPECIAL = {"_target_", "_partial_", "_convert_", "_recursive_", "_args_"}
 
 
-class ConfigError(ValueError):
+class ConfigError(InputError):
     """The config cannot be run as composed; the message says what to change."""
 
 
@@ -142,7 +143,7 @@ def find_signature(target: str, where: str = "_target_") -> Signature:
     if isinstance(found, ast.ImportFrom):
         origin = next(a.name for a in found.names if (a.asname or a.name) == name)
         return find_signature(f"{found.module}.{origin}", where)
-    return _function_signature(found, skip_first=False)
+    return _function_signature(found, path, skip_first=False)
 
 
 def module_file(module: str) -> Path | None:
@@ -182,7 +183,7 @@ def _definitions(path: Path) -> dict[str, _Definition]:
 def _class_signature(node: ast.ClassDef, path: Path, where: str) -> Signature:
     for item in node.body:
         if isinstance(item, ast.FunctionDef) and item.name == "__init__":
-            return _function_signature(item, skip_first=True)
+            return _function_signature(item, path, skip_first=True)
     if any("dataclass" in ast.unparse(d) for d in node.decorator_list):
         members = [i for i in node.body if isinstance(i, ast.AnnAssign) and isinstance(i.target, ast.Name)]
         names = tuple(m.target.id for m in members if isinstance(m.target, ast.Name))
@@ -199,7 +200,7 @@ def _class_signature(node: ast.ClassDef, path: Path, where: str) -> Signature:
     return Signature((), frozenset(), accepts_any=bool(node.bases))
 
 
-def _function_signature(node: ast.FunctionDef, skip_first: bool) -> Signature:
+def _function_signature(node: ast.FunctionDef, path: Path, skip_first: bool) -> Signature:
     arguments = node.args
     positional = [a.arg for a in [*arguments.posonlyargs, *arguments.args]]
     required = positional[: len(positional) - len(arguments.defaults)]
@@ -207,4 +208,22 @@ def _function_signature(node: ast.FunctionDef, skip_first: bool) -> Signature:
         positional, required = positional[1:], required[1:]
     keyword = [a.arg for a in arguments.kwonlyargs]
     required += [a.arg for a, d in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True) if d is None]
-    return Signature((*positional, *keyword), frozenset(required), arguments.kwarg is not None)
+    names, needed = (*positional, *keyword), frozenset(required)
+    if (views := _views_signature(arguments, path)) is not None:
+        names = tuple(dict.fromkeys((*views.names, *(n for n in names if n != "views"))))
+        needed = (needed - {"views"}) | views.required
+    return Signature(names, needed, arguments.kwarg is not None)
+
+
+def _views_signature(arguments: ast.arguments, path: Path) -> Signature | None:
+    """The fields of the dataclass that a loader's parameter ``views: ViewOptions`` stands for; None without one.
+
+    The config gives these fields as flat keys beside the loader's own (`isosweep.data.loading.split_settings`).
+    """
+    for argument in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs):
+        annotation = argument.annotation
+        if argument.arg == "views" and isinstance(annotation, ast.Name) and annotation.id == "ViewOptions":
+            module = _definitions(path).get(annotation.id)
+            if isinstance(module, ast.ImportFrom):
+                return find_signature(f"{module.module}.{annotation.id}")
+    return None

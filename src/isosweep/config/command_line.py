@@ -11,6 +11,7 @@ from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
 from isosweep.config.schema import CONF
+from isosweep.errors import UserError
 
 
 class Reported(RuntimeError):
@@ -41,7 +42,7 @@ def command_line(entry: Callable[[], Any]) -> int:
         return 2
     except Reported:
         return 1
-    except (HydraException, OmegaConfBaseException, ValueError) as error:
+    except (HydraException, OmegaConfBaseException, UserError) as error:
         from isosweep.config.errors import explain
 
         overrides = hydra_utils.get_args_parser().parse_args().overrides

@@ -17,6 +17,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from isosweep.errors import InputError
+
 KINDS = ("linear", "exponential", "cosine", "steps")
 _KEYS = {
     "linear": {"begin", "start", "end", "until"},
@@ -30,7 +32,7 @@ def _normalise(schedule: Mapping[str, Any] | Sequence[Any]) -> dict[str, Any]:
     if isinstance(schedule, Mapping):
         return {"kind": "linear", "unit": "fraction", **schedule}
     if isinstance(schedule, str) or len(schedule) != 4:
-        raise ValueError(
+        raise InputError(
             f"a schedule list is [begin, start, end, until], found {schedule!r}: "
             "give four numbers, one number, or a mapping with kind, begin, start, end, until"
         )
@@ -41,32 +43,32 @@ def _normalise(schedule: Mapping[str, Any] | Sequence[Any]) -> dict[str, Any]:
 def check(schedule: Any, name: str = "schedule") -> None:
     """Raise ValueError, naming ``name``, where ``schedule`` is of none of the module's forms."""
     if isinstance(schedule, bool) or schedule is None:
-        raise ValueError(f"{name} must be a number or a schedule, found {schedule!r}")
+        raise InputError(f"{name} must be a number or a schedule, found {schedule!r}")
     if isinstance(schedule, int | float):
         if not math.isfinite(schedule):
-            raise ValueError(f"{name} must be finite, found {schedule!r}")
+            raise InputError(f"{name} must be finite, found {schedule!r}")
         return
     if not isinstance(schedule, Mapping | Sequence) or isinstance(schedule, str):
-        raise ValueError(f"{name} must be a number or a schedule, found {schedule!r}")
+        raise InputError(f"{name} must be a number or a schedule, found {schedule!r}")
     form = _normalise(schedule)
     kind, unit = form["kind"], form["unit"]
     if kind not in KINDS:
-        raise ValueError(f"{name}: unknown kind {kind!r}, one of {', '.join(KINDS)}")
+        raise InputError(f"{name}: unknown kind {kind!r}, one of {', '.join(KINDS)}")
     if unit not in ("fraction", "steps"):
-        raise ValueError(f"{name}: unit is 'fraction' (of max_steps) or 'steps', found {unit!r}")
+        raise InputError(f"{name}: unit is 'fraction' (of max_steps) or 'steps', found {unit!r}")
     found, wanted = set(form) - {"kind", "unit"}, _KEYS[kind]
     if found != wanted:
-        raise ValueError(f"{name}: a {kind} schedule has {sorted(wanted)}, found {sorted(found)}")
+        raise InputError(f"{name}: a {kind} schedule has {sorted(wanted)}, found {sorted(found)}")
     places = list(form["at"]) if kind == "steps" else [form["begin"], form["until"]]
     if places != sorted(places):
-        raise ValueError(f"{name}: positions must not decrease, found {places}")
+        raise InputError(f"{name}: positions must not decrease, found {places}")
     if unit == "fraction" and any(not 0 <= p <= 1 for p in places):
-        raise ValueError(
+        raise InputError(
             f"{name}: positions are fractions of max_steps in [0, 1], found {places}: "
             "divide by max_steps, or write a mapping with unit: steps on purpose"
         )
     if kind == "exponential" and not (form["start"] > 0 and form["end"] > 0):
-        raise ValueError(f"{name}: an exponential schedule needs start > 0 and end > 0")
+        raise InputError(f"{name}: an exponential schedule needs start > 0 and end > 0")
 
 
 def value(schedule: Any, step: int, max_steps: int) -> float:

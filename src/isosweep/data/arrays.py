@@ -1,6 +1,7 @@
-"""Arrays from .npy and .npz files that may be damaged: sizes are compared with the file before reading.
+"""Reads .npy and .npz files that may be damaged.
 
-numpy allocates what a header announces; a few wrong bytes there would ask for terabytes.
+numpy allocates the size that a file's header states, so a few wrong bytes could ask for terabytes of memory. Here
+the stated size is first compared with the number of bytes in the file.
 """
 
 import io
@@ -12,46 +13,54 @@ from pathlib import Path
 
 import numpy as np
 
+from isosweep.errors import InputError
+
 _DAMAGED = (
     ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error, struct.error, KeyError, SyntaxError,
     NotImplementedError, RuntimeError, OverflowError, TypeError, MemoryError, tokenize.TokenError,
 )  # fmt: skip
-"""What zipfile and numpy's header parser raise for bytes that are no archive, no array, or cut off."""
+"""Errors that zipfile and numpy's header parser raise for a file of another kind, or one that is cut off."""
 _DEFLATE = 1040
-"""Deflate shrinks at most 1032 times."""
+"""Upper bound of the ratio of deflate compression (at most 1032)."""
 
 
 def read_npz(file: Path, what: str) -> dict[str, np.ndarray]:
-    """Every array of an archive; ``what`` it holds, for errors.
+    """All arrays of an .npz file, by name.
+
+    Args:
+        what: the content of the file in words ('the cameras'), for error messages.
 
     Raises:
-        ValueError: no archive, a damaged one, or one that holds objects or more than its bytes can.
+        ValueError: the file is no archive or is damaged, holds Python objects, or states more data than it has.
     """
     try:
         arrays = {}
         with zipfile.ZipFile(file) as archive:
             for member in archive.infolist():
                 if member.file_size > member.compress_size * _DEFLATE + 1024:
-                    raise ValueError(f"{member.filename} announces {member.file_size} bytes")
+                    raise InputError(f"{member.filename} announces {member.file_size} bytes")
                 with archive.open(member) as stream:
                     arrays[member.filename.removesuffix(".npy")] = _parsed(stream.read(member.file_size))
         return arrays
     except _DAMAGED as error:
-        raise ValueError(
+        raise InputError(
             f"cannot read {what} in {file}: {error or type(error).__name__}. Copy the file again"
         ) from error
 
 
 def read_npy(file: Path, what: str) -> np.ndarray:
-    """One array.
+    """The array of an .npy file.
+
+    Args:
+        what: the content of the file in words, for error messages.
 
     Raises:
-        ValueError: as `read_npz`.
+        ValueError: the file is no array or is damaged, holds Python objects, or states more data than it has.
     """
     try:
         return _parsed(file.read_bytes())
     except _DAMAGED as error:
-        raise ValueError(
+        raise InputError(
             f"cannot read {what} in {file}: {error or type(error).__name__}. Copy the file again"
         ) from error
 
@@ -62,13 +71,13 @@ def _parsed(data: bytes) -> np.ndarray:
     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
     shape, fortran, dtype = read(buffer)
     if dtype.hasobject:
-        raise ValueError("it holds Python objects, which are never unpickled")
+        raise InputError("it holds Python objects, which are never unpickled")
     left = len(data) - buffer.tell()
     count = 1
     for n in shape:
         count *= int(n)
     if count < 0 or min(shape, default=0) < 0 or count * dtype.itemsize > left:
-        raise ValueError(
+        raise InputError(
             f"an array of shape {shape} needs {count * dtype.itemsize} bytes, and {left} are there"
         )
     flat = np.frombuffer(data, dtype, count, buffer.tell())

@@ -1,4 +1,4 @@
-"""The colour behind everything: what masked pixels are composited on, and rays that meet nothing."""
+"""The background colour: masked pixels are composited over it, and rays that meet nothing end on it."""
 
 from collections.abc import Sequence
 
@@ -10,28 +10,28 @@ from isosweep.data.uniform import uniform_pixels
 from isosweep.types import Images
 
 COLORS = {"white": 1.0, "black": 0.0}
-CHOICES = ("auto", *COLORS)
 N_PIXELS = 65536
-
-
-def check_background(choice: str) -> None:
-    """Raise ValueError for a backdrop that is none of `CHOICES`."""
-    if choice not in CHOICES:
-        raise ValueError(f"dataset.background is one of {', '.join(CHOICES)}, found {choice!r}")
+"""Pixels that the mean colour is taken over, drawn with a fixed seed."""
 
 
 def backdrop(
-    choice: str, plain: str, composite: bool, images: Images, views: Sequence[int]
+    choice: str, behind_masks: str, composite: bool, images: Images, views: Sequence[int]
 ) -> Float[Tensor, "3"]:
-    """A named colour, or for 'auto' ``plain`` behind masks and the views' mean colour behind photographs.
+    """The background colour of a scene, RGB in [0, 1].
 
-    No colour is right behind a whole photograph. The mean asks the least opacity of rays that meet no
-    surface: on black, a NeuS without a background model fills its box to reproduce a bright table and
-    ends without a surface (docs/architecture.md). It is taken over 65,536 pixels drawn with a fixed seed.
+    No single colour is right behind a whole photograph, so 'auto' takes the mean colour of its views: rays
+    that meet no surface then need the least opacity. On black, a NeuS without a background model fills its box
+    to reproduce a bright table and ends without a surface (docs/architecture.md).
+
+    Args:
+        choice: 'white', 'black' or 'auto', see `isosweep.data.loading.ViewOptions`.
+        behind_masks: the colour, 'white' or 'black', that 'auto' means where images are composited.
+        composite: whether images are composited over the background.
+        views: indices of the training views, which the mean colour is taken over.
     """
     if choice == "auto" and not composite:
         return _mean_color(images, views)
-    return torch.full((3,), COLORS[plain if choice == "auto" else choice])
+    return torch.full((3,), COLORS[behind_masks if choice == "auto" else choice])
 
 
 def _mean_color(images: Images, views: Sequence[int]) -> Float[Tensor, "3"]:

@@ -1,4 +1,4 @@
-"""Decoded pixels on disk: one .npy a set of images, written whole or not at all."""
+"""The cache of decoded images: one .npy file a set of images. A file appears only when it is complete."""
 
 import contextlib
 import hashlib
@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Int, UInt8
 
 from isosweep.data.decode import Source
+from isosweep.errors import InputError
 
 log = logging.getLogger(__name__)
 _PREAD: Callable[[int, int, int], bytes] | None = getattr(os, "pread", None)
@@ -21,19 +22,22 @@ _FADVISE: Callable[[int, int, int, int], None] | None = getattr(os, "posix_fadvi
 _WILLNEED: int | None = getattr(os, "POSIX_FADV_WILLNEED", None)
 
 _VERSION = 1
-"""Raised whenever decoding the same files gives other bytes."""
+"""Increased whenever the same image files are decoded to other bytes, so that old cache files are not used."""
 
 
 def cache_folder() -> Path:
-    """$ISOSWEEP_CACHE, else isosweep/ in the user's cache folder ($XDG_CACHE_HOME or ~/.cache)."""
+    """The folder $ISOSWEEP_CACHE, else isosweep/ in the user's cache folder ($XDG_CACHE_HOME or ~/.cache)."""
     if own := os.environ.get("ISOSWEEP_CACHE"):
         return Path(own)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "isosweep"
 
 
 def cache_key(sources: Sequence[Source], downscale: int, channels: int) -> str:
-    """Names the pixels of these files as they are now: paths, sizes, times of change, and the lens's
-    calibration where its distortion is taken out."""
+    """A key for the decoded pixels of these files: 20 hex digits.
+
+    It depends on the paths, sizes and modification times of the files, on ``downscale`` and ``channels``, and on
+    the lens where its distortion is removed.
+    """
     digest = hashlib.sha256(f"{_VERSION} {downscale} {channels}".encode())
     for source in sources:
         for path in (source.image, source.mask):
@@ -45,36 +49,39 @@ def cache_key(sources: Sequence[Source], downscale: int, channels: int) -> str:
 
 
 class FilePixels:
-    """The rows of a .npy of bytes, read from the file as they are asked for.
+    """The rows of an .npy file of bytes, read from disk when they are needed. A row is one pixel.
 
-    ``mapped`` is the same as a memory-mapped array, for its shape and for systems without pread. Rows are not
-    read through it elsewhere: every page that is touched counts as this process's memory, up to 2 MiB a
-    pixel where the system keeps the file in large pages, while a read leaves it to the system's cache.
+    ``mapped`` is the whole file as a memory-mapped array. It gives the shape, and it is read on systems without
+    pread. Elsewhere rows are read with pread instead: every page of a map that is touched counts as memory of
+    this process, up to 2 MiB a pixel where the system keeps the file in large pages.
     """
 
     def __init__(self, path: Path) -> None:
         self._file = path.open("rb")
         version = np.lib.format.read_magic(self._file)
         if version != (1, 0):
-            raise ValueError(f"expected version 1.0 of the npy format, found {version}")
+            raise InputError(f"expected version 1.0 of the npy format, found {version}")
         self.shape, _, self.dtype = np.lib.format.read_array_header_1_0(self._file)
         self._start = self._file.tell()
-        # read-only: a writable map, though private, counts as promised memory, and the system refuses what it lacks
+        # read-only, because the system counts a writable map as memory in use and may refuse it
         whole = mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ)
         count = int(np.prod(self.shape))
         self.mapped = np.frombuffer(whole, self.dtype, count, self._start).reshape(self.shape)
 
     def rows(self, index: Int[np.ndarray, " r"]) -> UInt8[np.ndarray, "r c"]:
-        """Rows in any order."""
-        self.announce(index, 1)
+        """The rows with these indices, in their order."""
+        self.prefetch(index, 1)
         return self.runs(index, 1)[:, 0]
 
     def runs(self, first: Int[np.ndarray, " n"], length: int) -> UInt8[np.ndarray, "n length c"]:
-        """``length`` rows from each place on; zeros beyond the last row. Where they were announced before, nothing
-        waits for the disk.
+        """``length`` consecutive rows from each index in ``first``.
+
+        Rows beyond the last one are zeros (on systems without pread, the last row again).
+
+        After `prefetch` with the same arguments the disk need not be waited for.
 
         Raises:
-            OSError: the file was cut off while in use.
+            OSError: the file was truncated while in use.
         """
         if _PREAD is None:
             return self.mapped[np.minimum(first[:, None] + np.arange(length), self.shape[0] - 1)]
@@ -98,8 +105,8 @@ class FilePixels:
             "same command decodes the images again"
         )
 
-    def announce(self, first: Int[np.ndarray, " n"], length: int) -> None:
-        """Asks the system to read what `runs` will ask for, all at once and without waiting for the disk."""
+    def prefetch(self, first: Int[np.ndarray, " n"], length: int) -> None:
+        """Tell the system which rows `runs` will read, so that it reads them in the background."""
         if _FADVISE is None or _WILLNEED is None:
             return
         size, number = length * self.shape[1], self._file.fileno()
@@ -107,7 +114,11 @@ class FilePixels:
             _FADVISE(number, place, size, _WILLNEED)
 
     def span(self, first: int, count: int) -> UInt8[np.ndarray, "r c"]:
-        """``count`` rows one after another."""
+        """``count`` consecutive rows from the index ``first``.
+
+        Raises:
+            OSError: the file was truncated while in use.
+        """
         if _PREAD is None:
             return self.mapped[first : first + count]
         size, data = self.shape[1], bytearray()
@@ -121,7 +132,7 @@ class FilePixels:
 
 
 def open_cached(path: Path, shape: tuple[int, int]) -> FilePixels | None:
-    """The file's pixels, or None where there is no file of this shape."""
+    """The pixels of a cache file; None where there is none, and with a warning where it is damaged or another's."""
     if not path.is_file():
         return None
     try:
@@ -136,9 +147,13 @@ def open_cached(path: Path, shape: tuple[int, int]) -> FilePixels | None:
 
 
 def write_cached(path: Path, shape: tuple[int, int], views: Iterable[UInt8[np.ndarray, "h w c"]]) -> None:
-    """Writes the views one after another as one .npy of ``shape``, renamed into place when complete.
+    """Write the views one after another into one .npy file of ``shape`` (pixels, channels).
 
-    Plain writes, not a mapped file: a full disk then is an error and not a signal.
+    The file is written under a temporary name and renamed when it is complete. It is not memory-mapped, because
+    a full disk would then end the process with a signal instead of an error.
+
+    Raises:
+        OSError: the file cannot be written.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -160,9 +175,9 @@ def write_cached(path: Path, shape: tuple[int, int], views: Iterable[UInt8[np.nd
 
 
 def _remove_abandoned(path: Path) -> None:
-    """What a killed process left of this file: nobody writes for a day."""
+    """Delete temporary files of this cache file that are older than a day: a killed process left them."""
     for old in path.parent.glob(f"{path.stem}-*.tmp"):
-        with contextlib.suppress(FileNotFoundError):  # somebody else removed it
+        with contextlib.suppress(FileNotFoundError):  # another process removed it
             if time.time() - old.stat().st_mtime > 86_400:
                 old.unlink()
 

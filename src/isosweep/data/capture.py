@@ -1,6 +1,10 @@
-"""What the loaders of photographs share: views with a lens and a pose become a Scene of pin-hole cameras.
+"""The shared part of the loaders of photographs (colmap, llff, nerfstudio).
 
-Frames: poses are world OpenCV camera-to-world in float64; ``to_world`` maps the normalised frame to it.
+A loader describes each photograph as a `Photo`: image file, lens, pose and mask. `build` makes a `Scene` of pin-hole
+cameras from them: it removes distortion, finds the normalised frame, and decodes the images.
+
+Frames: poses of photographs are OpenCV camera-to-world (x right, y down, z forward) in world units, float64.
+``to_world`` maps normalised points to the world.
 """
 
 import logging
@@ -11,14 +15,15 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from isosweep.data import frames, undistort
-from isosweep.data.backdrop import backdrop, check_background
+from isosweep.data import normalization, undistort
+from isosweep.data.backdrop import backdrop
 from isosweep.data.decode import Source, read_size
-from isosweep.data.find import whole_factor
-from isosweep.data.frames import FrameChoice
-from isosweep.data.images import load_images
+from isosweep.data.image_store import load_images
 from isosweep.data.lens import Lens
+from isosweep.data.loading import ViewOptions
+from isosweep.data.normalization import FrameChoice
 from isosweep.data.splits import Splits
+from isosweep.errors import InputError
 from isosweep.geometry import from_world
 from isosweep.types import Cameras, Scene, Sightings
 
@@ -27,144 +32,129 @@ IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp")
 
 
 @dataclass(frozen=True)
-class View:
+class Photo:
     """One photograph as its data set describes it."""
 
     name: str
+    """The view's name in records."""
     image: Path
     lens: Lens
-    """Of the size that the camera file states; the image may be smaller."""
+    """For the image size that the data set states; the image file may be smaller."""
     c2w: np.ndarray
+    """[3, 4] OpenCV camera-to-world in world units."""
     mask: Path | None = None
+    """An image of the size of ``image``, white where the object is."""
 
 
 @dataclass(frozen=True)
 class Landmarks:
-    """Structure-from-motion points in world units, and which views see each."""
+    """Structure-from-motion points, and which photographs see them."""
 
     xyz: np.ndarray
+    """[P, 3] in world units."""
     seen: Sequence[np.ndarray] | None
-    """A view's rows of ``xyz``, in order of the views; None where that is not known."""
-
-
-@dataclass(frozen=True)
-class Options:
-    """The options that these loaders have in common, as their configs name them."""
-
-    downscale: float
-    background: str
-    masks: bool
-    radius: float
-    world_unit: str
-    cache: bool
-    frame: FrameChoice
-
-
-def check(options: Options) -> None:
-    """Raise ValueError for values that would only be met after the images are read."""
-    check_background(options.background)
-    whole_factor(options.downscale)
-    frames.check(options.frame)
+    """For each photograph the rows of ``xyz`` that it sees; None where that is not known."""
 
 
 def build(
-    scene: str,
-    dataset: str,
-    views: Sequence[View],
+    views: ViewOptions,
+    photos: Sequence[Photo],
     splits: Splits,
-    options: Options,
+    frame: FrameChoice,
+    world_unit: str,
     listed_in: Path,
     landmarks: Landmarks | None = None,
     known: tuple[np.ndarray, str] | None = None,
 ) -> Scene:
-    """Images without distortion, cameras and points in the normalised frame.
+    """The scene of some photographs: images without distortion, cameras and points in the normalised frame.
 
     Args:
-        views: all of them; those in ``splits`` are kept.
+        views: the options of the loader; ``views.name`` is not empty. The background 'auto' is white behind masks.
+        photos: all photographs of the data set; those in ``splits`` are kept.
+        frame: how the normalised frame is found.
+        world_unit: the unit of length of the poses and landmarks.
         listed_in: the file that names the images, for errors.
-        known: ``to_world`` and its unit as the data gives them, used while ``options.frame`` is 'auto'.
+        known: ``to_world`` and its unit as the data gives them, used where ``frame`` is 'auto'.
 
     Raises:
-        FileNotFoundError, ValueError: an image that is missing, damaged or of another shape than its camera.
+        FileNotFoundError: an image or mask is missing.
+        ValueError: an image is damaged, or its height to width is not that of its camera.
     """
-    kept, framed = splits.kept, [views[i] for i in splits.chosen]
-    views = [views[i] for i in kept]
-    sources, K = zip(*(_source(view, listed_in) for view in views), strict=True)
-    factor = whole_factor(options.downscale)
-    store = load_images(sources, factor, options.cache)
+    chosen = [photos[i] for i in splits.chosen]
+    photos = [photos[i] for i in splits.kept]
+    sources, K = zip(*(_source(photo, listed_in) for photo in photos), strict=True)
+    store = load_images(sources, views.factor, views.cache)
     K = np.stack(K)
-    K[:, :2] /= factor
-    c2w = np.stack([view.c2w for view in views])
-    unit = options.world_unit
-    if known is not None and options.frame.is_auto:
-        to_world, unit = known
+    K[:, :2] /= views.factor
+    c2w = np.stack([photo.c2w for photo in photos])
+    if known is not None and frame.is_auto:
+        to_world, world_unit = known
     else:
-        points = None if landmarks is None else landmarks.xyz
-        to_world = frames.find(
-            options.frame,
-            np.stack([v.c2w for v in framed]),
-            np.array([_half_fov(v.lens) for v in framed]),
-            points,
+        to_world = normalization.find_to_world(
+            frame,
+            np.stack([photo.c2w for photo in chosen]),
+            np.array([_half_fov(photo.lens) for photo in chosen]),
+            None if landmarks is None else landmarks.xyz,
         )
     named, held_out = splits.renumbered()
-    composite = store.is_alpha or (options.masks and store.has_masks)
-    found, sightings = _points(landmarks, to_world, kept)
+    composite = store.is_alpha or (views.masks and store.has_masks)
+    found, sightings = _points(landmarks, to_world, splits.kept)
     return Scene(
-        name=scene,
-        dataset=dataset,
+        name=views.scene,
+        dataset=views.name,
         cameras=Cameras(
-            torch.tensor(frames.apply(c2w, to_world), dtype=torch.float32),
+            torch.tensor(normalization.normalize_poses(c2w, to_world), dtype=torch.float32),
             torch.tensor(K, dtype=torch.float32),
             store.hw.clone(),
             0.5,
         ),
         images=store,
-        names=tuple(view.name for view in views),
+        names=tuple(photo.name for photo in photos),
         splits=named,
         held_out=held_out,
         to_world=to_world,
-        world_unit=unit,
-        radius=options.radius,
+        world_unit=world_unit,
+        radius=views.radius,
         near_far=(0.05, 1e3),
-        background=backdrop(options.background, "white", composite, store, named["train"]),
+        background=backdrop(views.background, "white", composite, store, named["train"]),
         composite=composite,
-        use_masks=options.masks and store.has_masks,
+        use_masks=views.masks and store.has_masks,
         points=found,
         sightings=sightings,
     )
 
 
-def _source(view: View, listed_in: Path) -> tuple[Source, np.ndarray]:
-    """Where a view's pixels come from, and K of its pin-hole image before downscaling."""
-    width, height, turned = read_size(view.image, listed_in)
-    stored, shown = fits(width, height, view.lens), turned >= 5 and fits(height, width, view.lens)
+def _source(photo: Photo, listed_in: Path) -> tuple[Source, np.ndarray]:
+    """How a photograph is decoded, and K [3, 3] of its pin-hole image before downscaling."""
+    width, height, turned = read_size(photo.image, listed_in)
+    stored, shown = fits(width, height, photo.lens), turned >= 5 and fits(height, width, photo.lens)
     if not stored and not shown:
-        raise ValueError(
-            f"{view.image} is {width}x{height}, and {listed_in} has its camera at {view.lens.width}x"
-            f"{view.lens.height}, which is another shape: the image was cropped or turned after calibration. Use the "
+        raise InputError(
+            f"{photo.image} is {width}x{height}, and {listed_in} has its camera at {photo.lens.width}x"
+            f"{photo.lens.height}, which is another shape: the image was cropped or turned after calibration. Use the "
             "images the cameras were made for"
         )
-    # a square image that asks to be turned stays ambiguous, and so does one that is turned by half
+    # None: for a square image, or a half turn, the camera's size does not say whether the EXIF orientation counts
     turn = None if turned == 1 or turned < 5 or (stored and shown) else shown
-    lens = view.lens.resized(*((height, width) if turn else (width, height)))
-    source = Source(view.image, view.mask, listed_in, turn=turn)
+    lens = photo.lens.resized(*((height, width) if turn else (width, height)))
+    source = Source(photo.image, photo.mask, listed_in, turn=turn)
     if lens.is_pinhole:
         return source, lens.K
     try:
         how = undistort.plan(lens)
     except ValueError as error:
-        raise ValueError(f"the camera of {view.image} in {listed_in}: {error}") from error
+        raise InputError(f"the camera of {photo.image} in {listed_in}: {error}") from error
     return replace(source, warp=how), how.K
 
 
 def fits(width: int, height: int, lens: Lens) -> bool:
-    """Whether pixels are those of the lens at any size, rounding aside."""
+    """Whether an image has the shape (height to width) of the lens's image, up to rounding to whole pixels."""
     off = min(abs(width * lens.height / lens.width - height), abs(height * lens.width / lens.height - width))
     return off <= 1.01 + max(lens.height / lens.width, lens.width / lens.height)
 
 
 def _half_fov(lens: Lens) -> float:
-    """Tangent of half the narrower field of view, distortion aside."""
+    """Tangent of half the narrower field of view, without distortion."""
     return 0.5 * min(lens.width / lens.K[0, 0], lens.height / lens.K[1, 1])
 
 
@@ -184,10 +174,10 @@ def _points(
 
 
 def image_folder(scene: Path, images: str | None, names: Sequence[str] = ("images", "image")) -> Path:
-    """The folder with a scene's images: ``images`` if given, else images/, else the largest of images_2, images_4 ...
+    """The folder with a scene's images: ``images`` if given, else images/, else the first of images_2, images_4 ...
 
     Raises:
-        FileNotFoundError: there is none, with what is there.
+        FileNotFoundError: there is no such folder; the message lists those that are there.
     """
     there = {p.name: p for p in sorted(scene.iterdir()) if p.is_dir()}
     if images is not None:
@@ -210,7 +200,10 @@ def image_folder(scene: Path, images: str | None, names: Sequence[str] = ("image
 
 
 def mask_folder(scene: Path, images: Path) -> Path | None:
-    """masks/ beside images/, masks_4/ beside images_4/ (or mask/, mask_4/)."""
+    """The folder with the masks of an image folder: masks/ for images/, masks_4/ for images_4/ (or mask/, mask_4/).
+
+    None where there is none; a warning is logged if there are masks of another size.
+    """
     size = images.name.removeprefix("images").removeprefix("image")
     for name in (f"masks{size}", f"mask{size}"):
         if (scene / name).is_dir():
@@ -226,7 +219,7 @@ def mask_folder(scene: Path, images: Path) -> Path | None:
 
 
 def mask_of(image: str, folder: Path | None) -> Path | None:
-    """The mask of an image: <name>.png (COLMAP: IMG_1.jpg.png), or the same stem with any ending."""
+    """The mask file of an image: <image>.png as in COLMAP (IMG_1.jpg.png), or the image's name with any ending."""
     if folder is None:
         return None
     for candidate in (folder / f"{image}.png", folder / image):
@@ -236,23 +229,23 @@ def mask_of(image: str, folder: Path | None) -> Path | None:
 
 
 def same_stem(path: Path) -> Path | None:
-    """A file with this path but for its ending; None if there is none."""
+    """An image file with this path and any of `IMAGE_ENDINGS`; None if there is none."""
     found = (path.with_suffix(e) for ending in IMAGE_ENDINGS for e in (ending, ending.upper()))
     return next((p for p in found if p.is_file()), None)
 
 
-def tell_masks(views: Sequence[View], folder: Path | None) -> None:
-    """Warn where some views have a mask and others have none: those count as foreground everywhere."""
-    without = [view.name for view in views if view.mask is None]
+def warn_missing_masks(photos: Sequence[Photo], folder: Path | None) -> None:
+    """Warn where some photographs have no mask in ``folder``: all of such an image counts as foreground."""
+    without = [photo.name for photo in photos if photo.mask is None]
     if folder is None or not without:
         return
-    if len(without) == len(views):
+    if len(without) == len(photos):
         log.warning("no file in %s is named like an image (%s): training without masks", folder, without[0])
         return
     log.warning(
         "%d of %d views have no mask in %s (%s): all of such an image counts as foreground",
         len(without),
-        len(views),
+        len(photos),
         folder,
         ", ".join(without[:5]),
     )

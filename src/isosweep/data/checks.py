@@ -1,22 +1,29 @@
-"""Whether views can show a scene: without parallax, or with empty masks, training ends in nothing and no loss tells."""
+"""Checks of a loaded scene before training.
+
+Cameras that all stand in one place show no depth, and empty masks show no object. Training would end without a
+surface, and the loss would not show why.
+"""
 
 import logging
 
 import torch
 
 from isosweep.data.uniform import uniform_pixels
+from isosweep.errors import InputError
 from isosweep.types import Scene
 
 log = logging.getLogger("isosweep")
 N_PIXELS = 4096
+"""Pixels of the masks that are read, drawn with a fixed seed."""
 
 
 def check_masks(scene: Scene) -> None:
-    """Looks at ``N_PIXELS`` random pixels of the training views, drawn with a fixed seed; at all of them where these
-    say nothing.
+    """Check that the masks of the training views show a foreground; warn where they show nothing else.
+
+    ``N_PIXELS`` random pixels are read first, and all pixels where those are all background.
 
     Raises:
-        ValueError: training sees the masks, and none of the pixels is foreground.
+        ValueError: training uses the masks, and no pixel of any training view is foreground.
     """
     if not scene.use_masks:
         return
@@ -26,7 +33,7 @@ def check_masks(scene: Scene) -> None:
     if mask is None:
         return
     if float(mask.max()) == 0 and not any(_has_foreground(scene, v) for v in scene.splits["train"]):
-        raise ValueError(
+        raise InputError(
             f"the masks of {scene.dataset} scene {scene.name} are black in every training view. White is "
             "foreground: draw them again, or train without (dataset.masks=false)"
         )
@@ -39,17 +46,17 @@ def check_masks(scene: Scene) -> None:
 
 
 def check_poses(scene: Scene) -> None:
-    """Whether the training views are of more than one place.
+    """Check that the training cameras differ; warn where they differ in direction only.
 
     Raises:
-        ValueError: all of several training views have one pose.
+        ValueError: there are several training views, and all have the same pose.
     """
     c2w = scene.cameras.c2w[list(scene.splits["train"])]
     if len(c2w) < 2:
         return
     what = f"all {len(c2w)} training views of {scene.dataset} scene {scene.name}"
     if bool((c2w == c2w[0]).all()):
-        raise ValueError(
+        raise InputError(
             f"{what} have one and the same pose, so no depth can be found: write the poses of the cameras again, one "
             "for each image"
         )

@@ -1,4 +1,4 @@
-"""COLMAP: a sparse model beside its photographs, of any camera model, with its points and their tracks."""
+"""COLMAP reconstructions: photographs and a sparse model with cameras of any kind, poses and points."""
 
 import logging
 from collections.abc import Sequence
@@ -6,77 +6,69 @@ from pathlib import Path
 
 import numpy as np
 
-from isosweep.data import capture, frames
-from isosweep.data.capture import IMAGE_ENDINGS, Landmarks, Options, View
-from isosweep.data.colmap_read import Registered, SparseModel, ending, find_model, read_model
-from isosweep.data.find import find_scene
-from isosweep.data.frames import FrameChoice
-from isosweep.data.splits import Ids, choose, hold_out
+from isosweep.data import capture, normalization
+from isosweep.data.capture import IMAGE_ENDINGS, Landmarks, Photo
+from isosweep.data.colmap_model import Registered, SparseModel, ending, find_model, read_model
+from isosweep.data.folders import find_scene
+from isosweep.data.loading import ViewOptions
+from isosweep.data.normalization import FrameChoice
+from isosweep.data.splits import choose, hold_out
 from isosweep.types import Scene
 
 log = logging.getLogger("isosweep")
 MARKER = "images/ and sparse/0/ (cameras, images and points3D as .bin or .txt)"
-TRACK, ERROR = 3, 2.0
-"""Points seen by as many views, at most as many pixels off, are trusted."""
+MIN_TRACK = 3
+"""Number of views that see a trusted point, at least."""
+MAX_ERROR = 2.0
+"""Mean reprojection error of a trusted point, at most; pixels."""
 
 
 def load(
-    scene: str,
-    name: str = "colmap",
-    path: str | None = None,
-    root: str = "data",
+    views: ViewOptions,
+    *,
     model: str | None = None,
     images: str | None = None,
     world_unit: str = "unit",
-    downscale: float = 1,
-    background: str = "auto",
-    masks: bool = True,
-    radius: float = 1.0,
     centre: str | Sequence[float] = "auto",
     scale: str | float = "auto",
     orientation: str = "auto",
-    image_ids: Ids = None,
-    n_images: int | None = None,
-    n_test: int | None = None,
-    test_every: int | None = 8,
-    val_every: int | None = None,
-    cache: bool = True,
 ) -> Scene:
-    """Load one reconstruction: every registered image whose file is there, in order of the names.
+    """Load one reconstruction: the registered images, in order of their names.
 
-    Distortion is taken out of images and masks (data/undistort.py). Images of the model without a file
-    are left out with a warning. ``to_world`` maps to COLMAP's own frame; an isosweep.json in the scene's
-    folder gives the normalisation (docs/data.md), else `FrameChoice` finds it.
+    Distortion is removed from images and masks (data/undistort.py). Registered images without a file are left
+    out with a warning. ``to_world`` maps to COLMAP's own frame. It is read from isosweep.json in the scene's
+    folder (docs/data.md) if that exists, else found as ``centre``, ``scale`` and ``orientation`` say.
 
     Args:
-        model: the folder with the sparse model, below the scene's; None looks for it.
+        views: the background 'auto' is white behind masks.
+        model: the folder with the sparse model, below the scene's; None searches as `find_model` does.
         images: the folder with the images, below the scene's (images_4); None takes images/.
+        world_unit: the unit of length of the reconstruction.
+        centre, scale, orientation: see `isosweep.data.normalization.FrameChoice`.
 
     Raises:
-        FileNotFoundError: no such scene, model or images.
-        ValueError: a model that cannot be used, named.
+        FileNotFoundError: the scene, the model or all images are missing.
+        ValueError: a file of the model or an image cannot be used; the message names it.
     """
-    options = Options(
-        downscale, background, masks, radius, world_unit, cache, FrameChoice(centre, scale, orientation)
-    )
-    capture.check(options)
-    folder = find_scene(name, scene, path, root, MARKER, looks_right)
+    views, frame = views.named("colmap"), FrameChoice(centre, scale, orientation)
+    normalization.check_choice(frame)
+    folder = find_scene(views, MARKER, is_scene)
     sparse = _model_folder(folder, model)
     found = read_model(sparse)
     listed = sparse / f"images{ending(sparse)}"
-    where = capture.image_folder(folder, images)
-    registered = _present(found.images, where, listed)
-    mask_dir = capture.mask_folder(folder, where)
-    views = [_view(image, file, found, mask_dir) for image, file in registered]
-    capture.tell_masks(views, mask_dir if masks else None)
-    names = [view.name for view in views]
-    splits = hold_out(choose(names, image_ids, listed), test_every, val_every, n_images, n_test, listed)
+    image_dir = capture.image_folder(folder, images)
+    registered = _with_files(found.images, image_dir, listed)
+    mask_dir = capture.mask_folder(folder, image_dir)
+    photos = [_photo(image, file, found, mask_dir) for image, file in registered]
+    capture.warn_missing_masks(photos, mask_dir if views.masks else None)
+    names = [photo.name for photo in photos]
+    splits = hold_out(choose(names, views.image_ids, listed), views, listed)
     points = landmarks(found, [image for image, _ in registered])
-    known = frames.extension_file(folder)
-    return capture.build(scene, name, views, splits, options, listed, points, known)
+    known = normalization.read_extension_file(folder)
+    return capture.build(views, photos, splits, frame, world_unit, listed, points, known)
 
 
-def looks_right(folder: Path) -> bool:
+def is_scene(folder: Path) -> bool:
     """Whether a folder has a sparse model and a folder of images."""
     return find_model(folder) is not None and any(
         p.is_dir() and p.name.startswith("image") for p in folder.iterdir()
@@ -86,7 +78,7 @@ def looks_right(folder: Path) -> bool:
 def _model_folder(scene: Path, model: str | None) -> Path:
     if model is None:
         found = find_model(scene)
-        assert found is not None, "find_scene asked looks_right"
+        assert found is not None, "find_scene called is_scene"
         return found
     if ending(scene / model) is None:
         raise FileNotFoundError(
@@ -96,35 +88,37 @@ def _model_folder(scene: Path, model: str | None) -> Path:
     return scene / model
 
 
-def _present(images: Sequence[Registered], where: Path, listed: Path) -> list[tuple[Registered, Path]]:
-    """The model's images that have a file, with it."""
-    pairs = [(image, image_file(where, image.name)) for image in images]
+def _with_files(images: Sequence[Registered], image_dir: Path, listed: Path) -> list[tuple[Registered, Path]]:
+    """The registered images that have a file, each with its file."""
+    pairs = [(image, image_file(image_dir, image.name)) for image in images]
     present = [(image, file) for image, file in pairs if file is not None]
-    gone = [image.name for image, file in pairs if file is None]
+    absent = [image.name for image, file in pairs if file is None]
     if not present:
-        some = sorted(p.name for p in where.iterdir())[:5]
+        some = sorted(p.name for p in image_dir.iterdir())[:5]
         raise FileNotFoundError(
-            f"none of the {len(images)} images that {listed} names ({', '.join(gone[:3])} ...) is in {where}, which "
-            f"has {', '.join(some) or 'no file'}: set dataset.images= to their folder"
+            f"none of the {len(images)} images that {listed} names ({', '.join(absent[:3])} ...) is in "
+            f"{image_dir}, which has {', '.join(some) or 'no file'}: set dataset.images= to their folder"
         )
-    if gone:
+    if absent:
         log.warning(
             "%d of the %d images that %s names are not in %s and are left out: %s",
-            len(gone), len(images), listed, where, ", ".join(gone[:8]) + (" ..." if len(gone) > 8 else ""),
+            len(absent), len(images), listed, image_dir, ", ".join(absent[:8]) + (" ..." if len(absent) > 8 else ""),
         )  # fmt: skip
     used = {file for _, file in present}
-    extra = [p.name for p in sorted(where.rglob("*")) if p.suffix.lower() in IMAGE_ENDINGS and p not in used]
+    extra = [
+        p.name for p in sorted(image_dir.rglob("*")) if p.suffix.lower() in IMAGE_ENDINGS and p not in used
+    ]
     if extra:
         log.info(
-            "%d images in %s are not registered in the model: %s", len(extra), where, ", ".join(extra[:8])
+            "%d images in %s are not registered in the model: %s", len(extra), image_dir, ", ".join(extra[:8])
         )
     return present
 
 
 def image_file(folder: Path, name: str) -> Path | None:
-    """The file of an image of the model; another ending will do (images_4 is often .png).
+    """The file of a registered image; it may have another ending than ``name`` (images_4 is often .png).
 
-    Names that lead out of the folder are none.
+    None where there is none, and for a ``name`` that leads out of the folder.
     """
     path = folder / name
     if Path(name).is_absolute() or ".." in Path(name).parts or "\0" in name:
@@ -132,19 +126,19 @@ def image_file(folder: Path, name: str) -> Path | None:
     return path if path.is_file() else capture.same_stem(path)
 
 
-def _view(image: Registered, file: Path, found: SparseModel, masks: Path | None) -> View:
+def _photo(image: Registered, file: Path, found: SparseModel, masks: Path | None) -> Photo:
     R, t = image.w2c[:, :3], image.w2c[:, 3]
     c2w = np.concatenate([R.T, (-R.T @ t)[:, None]], 1)
-    return View(image.name, file, found.cameras[image.camera_id], c2w, capture.mask_of(image.name, masks))
+    return Photo(image.name, file, found.cameras[image.camera_id], c2w, capture.mask_of(image.name, masks))
 
 
 def landmarks(found: SparseModel, images: Sequence[Registered]) -> Landmarks:
-    """The trusted points, and the rows of them that each of ``images`` observes.
+    """The trusted points of a model (see `MIN_TRACK`, `MAX_ERROR`), and which of them each of ``images`` sees.
 
-    All points are taken where too few are trusted, as in a model of two views.
+    All points are taken where fewer than 20 are trusted, as in a model of two views.
     """
     points = found.points
-    good = (points.n_views >= TRACK) & (points.error <= ERROR)
+    good = (points.n_views >= MIN_TRACK) & (points.error <= MAX_ERROR)
     if good.sum() < 20:
         good = np.ones(len(points), bool)
     ids = points.ids[good]

@@ -1,4 +1,4 @@
-"""One image file (and its mask) to bytes: uint8 [h, w, 3] or [h, w, 4], the fourth channel the mask."""
+"""Decodes one image file and its mask to bytes: uint8 [h, w, 3], or [h, w, 4] with the mask as fourth channel."""
 
 import struct
 from dataclasses import dataclass
@@ -10,30 +10,32 @@ from PIL import Image, ImageOps
 
 from isosweep.data import undistort
 from isosweep.data.undistort import Undistortion
+from isosweep.errors import InputError
 
 _COLOUR_MODES = ("RGB", "RGBA", "L", "LA", "P", "PA", "1", "I", "I;16", "I;16B", "I;16L")
 _ORIENTATION = 0x0112
 _UNREADABLE = (OSError, SyntaxError, EOFError, struct.error, ValueError, Image.DecompressionBombError)
-"""What Pillow raises for files that are no image, are cut off or are damaged."""
+"""Errors that Pillow raises for files that are no image, truncated or damaged."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """Where the pixels of one view lie."""
+    """The files of one view, and how they are decoded."""
 
     image: Path
     mask: Path | None = None
+    """White where the object is; None where there is no mask file."""
     listed_in: Path | None = None
-    """The file that names the image, for the error where it is missing."""
+    """The file that names the image, for the error message where the image is missing."""
     warp: Undistortion | None = None
-    """The lens distortion to take out, of image and mask."""
+    """The distortion that is removed from image and mask; None for a pin-hole image."""
     turn: bool | None = None
-    """An EXIF orientation other than upright: obeyed, ignored, or (None) refused as ambiguous."""
+    """Whether to apply an EXIF orientation other than upright. None refuses such an image as ambiguous."""
 
 
 @dataclass(frozen=True)
 class Header:
-    """What an image file says about itself before its pixels are decoded."""
+    """The size of a view in pixels and whether it has alpha, read without decoding the pixels."""
 
     height: int
     width: int
@@ -41,23 +43,23 @@ class Header:
 
 
 def read_header(source: Source) -> Header:
-    """Size and alpha of a view, without decoding it.
+    """The size of a view, after EXIF orientation and undistortion, and whether it has alpha.
 
     Raises:
         FileNotFoundError: there is no such image or mask.
-        ValueError: no image; an EXIF orientation other than upright (the camera file may mean either
-            pixel grid, so nothing is turned in silence); a mask of another size.
+        ValueError: the file is no image; its EXIF orientation is not upright and ``source.turn`` does not say what
+            to do (the cameras may be for the stored or for the shown pixels); the mask has another size.
     """
     with _open(source.image, source.listed_in) as image:
         turned = orientation(image)
         if turned != 1 and source.turn is None:
-            raise ValueError(
-                f"{source.image} asks to be turned when shown (EXIF orientation {turned}), so its pixel grid is "
+            raise InputError(
+                f"{source.image} is stored turned (EXIF orientation {turned}), so its pixel grid is "
                 "ambiguous: write the pixels upright, as the camera poses mean them, and drop the tag "
                 "(exiftool -Orientation= keeps the pixels, mogrify -auto-orient turns them)"
             )
         if image.mode not in _COLOUR_MODES:
-            raise ValueError(
+            raise InputError(
                 f"{source.image} has pixels of mode {image.mode}; expected grey, RGB or RGBA of 8 or 16 bits: "
                 "convert it"
             )
@@ -66,7 +68,7 @@ def read_header(source: Source) -> Header:
     if source.mask is not None:
         with _open(source.mask, None) as mask:
             if (mask.height, mask.width) != (header.height, header.width):
-                raise ValueError(
+                raise InputError(
                     f"mask {source.mask} is {mask.width}x{mask.height}, its image {source.image} is "
                     f"{header.width}x{header.height}: masks and images must have one size"
                 )
@@ -74,14 +76,14 @@ def read_header(source: Source) -> Header:
         return header
     lens = source.warp.lens
     if (lens.width, lens.height) != size:
-        raise ValueError(
+        raise InputError(
             f"{source.image} is {size[0]}x{size[1]}, its lens was planned for {lens.width}x{lens.height}"
         )
     return Header(source.warp.height, source.warp.width, header.alpha)
 
 
 def read_size(path: Path, listed_in: Path | None = None) -> tuple[int, int, int]:
-    """Width, height and EXIF orientation (1: upright) of an image as it is stored.
+    """Width and height of an image as it is stored, and its EXIF orientation (1 is upright).
 
     Raises:
         FileNotFoundError, ValueError: as `read_header`.
@@ -91,21 +93,25 @@ def read_size(path: Path, listed_in: Path | None = None) -> tuple[int, int, int]
 
 
 def orientation(image: Image.Image) -> int:
-    """The EXIF orientation, 1 to 8; 1 where there is none.
+    """The EXIF orientation, 1 to 8; 1 (upright) where there is none.
 
-    Asked for without an exif block, a png would be decoded whole to look for one at its end.
+    Only images with an EXIF block are asked, because Pillow would decode a whole png to search for one at its end.
     """
     found = image.getexif().get(_ORIENTATION, 1) if "exif" in image.info else 1
     return found if isinstance(found, int) and 1 < found <= 8 else 1
 
 
 def decode(source: Source, with_mask: bool, downscale: int) -> UInt8[np.ndarray, "h w c"]:
-    """Straight colour, and with ``with_mask`` the mask file or else the alpha as fourth channel.
+    """Decode a view: straight (not premultiplied) colour, and a mask as fourth channel with ``with_mask``.
 
-    16-bit files keep the high byte. Downscaling is a box filter over ``downscale`` squared pixels;
-    rows and columns that fill no box are cut at the bottom and the right. Under alpha the colours are
-    averaged premultiplied, so that invisible pixels do not bleed in; with a mask file the photograph
-    is real everywhere and is averaged as it is.
+    The mask is the mask file, else the alpha, else 255 everywhere. Of 16 bits the high byte is kept. A pixel of the
+    result is the mean of ``downscale`` x ``downscale`` pixels; rows and columns left over at the bottom and the
+    right are dropped. Colours with alpha are averaged premultiplied, so that invisible pixels do not bleed in.
+    With a mask file the photograph is visible everywhere, and its colours are averaged as they are.
+
+    Raises:
+        FileNotFoundError: there is no such image or mask.
+        ValueError: the image or mask is damaged.
     """
     alpha_is_mask = with_mask and source.mask is None
     image = _pixels(source.image)
@@ -124,11 +130,11 @@ def _straight(pixels: UInt8[np.ndarray, "h w c"], source: Source, premultiply: b
 
 
 def read_mask(path: Path) -> UInt8[np.ndarray, "h w"]:
-    """A mask file's coverage, 0 to 255; the largest of its channels.
+    """Decode a mask file: 0 to 255, the largest of its colour channels.
 
     Raises:
-        FileNotFoundError: no such file.
-        ValueError: no image, or a damaged one.
+        FileNotFoundError: there is no such file.
+        ValueError: the file is no image or is damaged.
     """
     return _mask(_pixels(path))
 
@@ -136,7 +142,7 @@ def read_mask(path: Path) -> UInt8[np.ndarray, "h w"]:
 def shrink(
     pixels: UInt8[np.ndarray, "h w c"], factor: int, premultiply: bool = False
 ) -> UInt8[np.ndarray, "h2 w2 c"]:
-    """Mean over boxes of factor x factor pixels; premultiplied by the fourth channel if asked."""
+    """The mean over boxes of factor x factor pixels; with ``premultiply`` weighted by the fourth channel."""
     if factor == 1:
         return pixels
     h, w = pixels.shape[0] // factor, pixels.shape[1] // factor
@@ -156,7 +162,7 @@ def _open(path: Path, listed_in: Path | None) -> Image.Image:
     try:
         return Image.open(path)
     except _UNREADABLE as error:
-        raise ValueError(_unreadable(path, error)) from error
+        raise InputError(_unreadable(path, error)) from error
 
 
 def _pixels(path: Path) -> Image.Image:
@@ -168,7 +174,7 @@ def _pixels(path: Path) -> Image.Image:
                 image.convert("RGBA" if _has_alpha(image) else "RGB") if image.mode in ("P", "PA") else image
             )
     except _UNREADABLE as error:
-        raise ValueError(_unreadable(path, error)) from error
+        raise InputError(_unreadable(path, error)) from error
 
 
 def _unreadable(path: Path, error: BaseException) -> str:
@@ -194,7 +200,7 @@ def _colour(image: Image.Image) -> tuple[np.ndarray, np.ndarray | None]:
 
 def _mask(image: Image.Image) -> np.ndarray:
     grey = _high_byte(image) if image.mode.startswith("I") else np.asarray(image.convert("RGB")).max(-1)
-    # some data sets write 0 and 1: read as bytes that would be a mask of nothing
+    # some data sets write 0 and 1 instead of 0 and 255
     return grey * np.uint8(255) if grey.max() == 1 else grey
 
 

@@ -1,4 +1,4 @@
-"""COLMAP's camera models: from the plane z = 1 in front of a camera to its pixels.
+"""COLMAP's camera models: the map from the plane z = 1 in front of a camera to its pixels.
 
 Symbols: (u, v) = (x / z, y / z) of a point in OpenCV camera axes, r = |(u, v)|, theta = atan r.
 Pixels: the top left pixel covers [0, 1]^2, as COLMAP, nerfstudio and OpenGL count (its centre is 0.5).
@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
+from isosweep.errors import InputError
+
 Plane = Float[np.ndarray, "n 2"]
 Params = Float[np.ndarray, " k"]
 Distort = Callable[[Plane, Params], Plane]
@@ -18,12 +20,14 @@ Distort = Callable[[Plane, Params], Plane]
 
 @dataclass(frozen=True)
 class LensModel:
-    """One kind of camera: how many parameters it has, the first of them focal length(s) and centre."""
+    """One kind of camera."""
 
     id: int
+    """COLMAP's number of the model; -1 for a model that COLMAP does not have."""
     params: str
+    """The names of its parameters in order: one or two focal lengths, the centre, then those of the distortion."""
     distort: Distort | None
-    """(u, v) and the parameters behind the centre -> distorted (u, v); None for a plain pin-hole."""
+    """Maps (u, v) [n, 2] and the distortion's parameters to distorted (u, v); None for a pin-hole camera."""
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -36,7 +40,10 @@ class LensModel:
 
 @dataclass(frozen=True)
 class Lens:
-    """One calibrated camera; hashable, so that its undistortion is computed once."""
+    """One calibrated camera; hashable, so that its undistortion is computed once.
+
+    ``width`` and ``height`` are pixels; ``params`` are in the order of `LensModel.params`, lengths in pixels.
+    """
 
     model: str
     width: int
@@ -55,37 +62,40 @@ class Lens:
 
     @property
     def extra(self) -> tuple[float, ...]:
-        """The parameters behind the centre."""
+        """The parameters of the distortion, which follow the centre."""
         return self.params[MODELS[self.model].n_focal + 2 :]
 
     @property
     def is_pinhole(self) -> bool:
-        """Whether pixels are straight lines' images: no distortion, or all its coefficients are 0."""
+        """Whether straight lines stay straight: there is no distortion, or all its coefficients are 0."""
         model = MODELS[self.model]
         neutral = model.distort is _divided or model.distort in _POLYNOMIALS
         return model.distort is None or (neutral and not any(self.extra))
 
     @property
     def K(self) -> Float[np.ndarray, "3 3"]:
-        """The pin-hole part."""
+        """The intrinsics without distortion."""
         (fx, fy), (cx, cy) = self.focal, self.centre
         return np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1.0]])
 
     def project(self, plane: Plane) -> Plane:
-        """(u, v) to pixels; nan where the model has no answer."""
+        """Pixels of the points (u, v); nan where the model is not defined."""
         distort = MODELS[self.model].distort
         with np.errstate(all="ignore"):
             bent = plane if distort is None else distort(plane, np.array(self.extra))
             return bent * np.array(self.focal) + np.array(self.centre)
 
     def resized(self, width: int, height: int) -> "Lens":
-        """The same lens in front of ``width`` x ``height`` pixels (images_4: the real size, not size / 4)."""
+        """The same lens for an image of ``width`` x ``height`` pixels, the real size of a reduced image.
+
+        The two axes are scaled separately, since 1008 / 4033 is not exactly a quarter.
+        """
         n = MODELS[self.model].n_focal
         sx, sy = width / self.width, height / self.height
         focal = [self.params[0] * sx, self.params[1] * sy] if n == 2 else [self.params[0] * sx]
         model, params = self.model, (*focal, self.params[n] * sx, self.params[n + 1] * sy, *self.extra)
         if n == 1 and sx != sy:
-            # a single focal length cannot follow two scales: the same model with two
+            # one focal length cannot have two scales: take the same model with two focal lengths
             model = _WITH_TWO_FOCALS[self.model]
             fill = (0.0,) * (len(MODELS[model].names) - 4 - len(self.extra))
             params = (*focal, self.params[0] * sy, *params[1:], *fill)
@@ -93,32 +103,32 @@ class Lens:
 
 
 def make_lens(model: str, width: int, height: int, params: tuple[float, ...], what: str) -> Lens:
-    """A checked `Lens`.
+    """A `Lens` whose values were checked.
 
     Args:
-        what: names the camera in errors ('camera 3 of .../cameras.bin').
+        what: the camera in words ('camera 3 of .../cameras.bin'), for error messages.
 
     Raises:
-        ValueError: an unknown model, a wrong number of parameters, or values no camera has.
+        ValueError: the model is unknown, the number of parameters is wrong, or no camera can have such values.
     """
     if model in UNSUPPORTED:
-        raise ValueError(f"{what} is {model}: {UNSUPPORTED[model]}")
+        raise InputError(f"{what} is {model}: {UNSUPPORTED[model]}")
     if model not in MODELS:
-        raise ValueError(f"{what} has the unknown model {model!r}: expected one of {', '.join(MODELS)}")
+        raise InputError(f"{what} has the unknown model {model!r}: expected one of {', '.join(MODELS)}")
     names = MODELS[model].names
     if len(params) != len(names):
-        raise ValueError(
+        raise InputError(
             f"{what} is {model}, which has {len(names)} parameters ({', '.join(names)}); found {len(params)}"
         )
     lens = Lens(model, width, height, tuple(float(p) for p in params))
     if not 0 < width < 2**20 or not 0 < height < 2**20:
-        raise ValueError(f"{what} is {width}x{height} pixels: no image has that size. Is the file damaged?")
+        raise InputError(f"{what} is {width}x{height} pixels: no image has that size. Is the file damaged?")
     if not np.isfinite(lens.params).all() or min(lens.focal) <= 0:
         given = ", ".join(f"{n}={p:g}" for n, p in zip(names, lens.params, strict=True))
-        raise ValueError(f"{what} needs finite parameters and a positive focal length; found {given}")
+        raise InputError(f"{what} needs finite parameters and a positive focal length; found {given}")
     K, side = lens.K, max(width, height)
     if min(lens.focal) < 1e-3 * side or np.abs(K[:2, 2] - [width / 2, height / 2]).max() > 10 * side:
-        raise ValueError(
+        raise InputError(
             f"{what} has a focal length of {min(lens.focal):g} pixels and its axis at ({K[0, 2]:g}, {K[1, 2]:g}) in an "
             f"image of {width}x{height}: no camera is like that. Is the file damaged, or are the units others?"
         )
@@ -237,7 +247,9 @@ MODELS = {
     "SIMPLE_FISHEYE": LensModel(14, "f cx cy", _fisheye),
     "FISHEYE": LensModel(15, "fx fy cx cy", _fisheye),
     "EUCM": LensModel(16, "fx fy cx cy alpha beta", _eucm),
-    "OPENCV8": LensModel(-1, "fx fy cx cy k1 k2 p1 p2 k3 k4", _opencv8),  # nerfstudio's, none of COLMAP's
+    "OPENCV8": LensModel(
+        -1, "fx fy cx cy k1 k2 p1 p2 k3 k4", _opencv8
+    ),  # nerfstudio's model; COLMAP does not have it
 }
 UNSUPPORTED = {
     "EQUIRECTANGULAR": "a panorama has no pin-hole image; cut it into perspective views first "
@@ -254,4 +266,4 @@ _WITH_TWO_FOCALS = {
     "SIMPLE_FISHEYE": "FISHEYE",
 }
 NAMES = {model.id: name for name, model in MODELS.items() if model.id >= 0}
-"""COLMAP's ids."""
+"""COLMAP's number of a model -> its name."""

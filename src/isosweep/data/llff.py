@@ -1,7 +1,8 @@
 """LLFF: poses_bounds.npy beside images/, images_4/ or images_8/, forward-facing or around an object.
 
-Each row is a 3x5 matrix (camera-to-world with axes down, right, back; the last column height, width,
-focal length of the calibrated size) and the nearest and farthest depth seen.
+A row of the file is a 3x5 matrix, then the nearest and the farthest depth that the view sees. The first four columns
+of the matrix are camera-to-world with axes down, right, back; the last one is height, width and focal length of the
+images that were calibrated.
 Source: Fyusion/LLFF; NeRF's load_llff.py (recentring, spherify, bd_factor); NeRF, appendix C (NDC).
 """
 
@@ -12,13 +13,15 @@ from pathlib import Path
 
 import numpy as np
 
-from isosweep.data import capture, frames
+from isosweep.data import capture, normalization
 from isosweep.data.arrays import read_npy
-from isosweep.data.capture import IMAGE_ENDINGS, Options, View
-from isosweep.data.find import find_scene
-from isosweep.data.frames import FrameChoice
+from isosweep.data.capture import IMAGE_ENDINGS, Photo
+from isosweep.data.folders import find_scene
 from isosweep.data.lens import make_lens
-from isosweep.data.splits import Ids, choose, hold_out
+from isosweep.data.loading import ViewOptions
+from isosweep.data.normalization import FrameChoice
+from isosweep.data.splits import choose, hold_out
+from isosweep.errors import InputError
 from isosweep.geometry import similarity_scale
 from isosweep.types import Ndc, Scene
 
@@ -28,16 +31,10 @@ MARKER = f"{FILE} and images/, images_4/ or images_8/"
 
 
 def load(
-    scene: str,
-    name: str = "llff",
-    path: str | None = None,
-    root: str = "data",
+    views: ViewOptions,
+    *,
     images: str | None = None,
     world_unit: str = "unit",
-    downscale: float = 1,
-    background: str = "auto",
-    masks: bool = True,
-    radius: float = 1.0,
     ndc: bool = False,
     recenter: bool = True,
     bd_factor: float | None = 0.75,
@@ -45,64 +42,61 @@ def load(
     centre: str | Sequence[float] = "auto",
     scale: str | float = "auto",
     orientation: str = "auto",
-    image_ids: Ids = None,
-    n_images: int | None = None,
-    n_test: int | None = None,
-    test_every: int | None = 8,
-    val_every: int | None = None,
-    cache: bool = True,
 ) -> Scene:
-    """Load one capture; images and poses belong together by the sorted names.
+    """Load one capture. The images in order of their names belong to the rows of the file in their order.
 
-    ``to_world`` maps to the frame of the file (in OpenCV axes its points are the same). With ``ndc`` the
-    rays are in normalised device coordinates: for model=nerf on forward-facing scenes, without a mesh.
+    ``to_world`` maps to the frame of the file. With ``ndc`` rays are in normalised device coordinates, for
+    model=nerf on forward-facing scenes; such a run has no mesh.
 
     Args:
-        images: the folder with the images; None takes images/, else the largest of images_2, images_4 ...
-        recenter: NDC looks along the mean camera; false takes the file's z axis.
-        bd_factor: NDC's unit: the nearest depth is 1 / bd_factor of it, and the near plane 1; None keeps the
+        views: the background 'auto' is white behind masks.
+        images: the folder with the images; None takes images/, else the first of images_2, images_4 ...
+        world_unit: the unit of length of the file.
+        ndc: whether rays are in normalised device coordinates.
+        recenter: whether the z axis of NDC is the viewing direction of the mean camera; else it is the file's.
+        bd_factor: sets the unit of NDC: the nearest depth is 1 / bd_factor, and the near plane 1. None keeps the
             file's unit, with the near plane at 0.9 of the nearest depth.
-        spherify: whether the cameras stand around something, which becomes the middle of the box; None
-            decides by their directions. False puts the box around what the cameras look at in front of them.
+        spherify: whether the cameras stand around the scene, which then is the middle of the box, or look at it
+            from one side, where the box is in front of them. None decides by their viewing directions.
+        centre, scale, orientation: see `isosweep.data.normalization.FrameChoice`; 'auto' as in `frame_choice`.
 
     Raises:
-        FileNotFoundError: no such scene or images.
-        ValueError: counts, poses, bounds or sizes that do not fit, each named.
+        FileNotFoundError: the scene or the images are missing.
+        ValueError: the options contradict each other, or counts, poses, depths or sizes do not fit; the message says
+            which.
     """
-    options = Options(
-        downscale, background, masks, radius, world_unit, cache, FrameChoice(centre, scale, orientation)
-    )
-    capture.check(options)
-    if ndc and not options.frame.is_auto:
-        raise ValueError(
+    views, frame = views.named("llff"), FrameChoice(centre, scale, orientation)
+    normalization.check_choice(frame)
+    if ndc and not frame.is_auto:
+        raise InputError(
             "dataset.ndc=true has a frame of its own: leave dataset.centre, scale and orientation at auto"
         )
-    if ndc and radius != 1:
-        raise ValueError(
-            f"dataset.ndc=true fills the box of radius 1: set dataset.radius=1, found {radius:g}"
+    if ndc and views.radius != 1:
+        raise InputError(
+            f"dataset.ndc=true fills the box of radius 1: set dataset.radius=1, found {views.radius:g}"
         )
-    folder = find_scene(name, scene, path, root, MARKER, looks_right)
+    folder = find_scene(views, MARKER, is_scene)
     file = folder / FILE
-    where = capture.image_folder(folder, images)
-    files = sorted(p for p in where.iterdir() if p.suffix.lower() in IMAGE_ENDINGS)
+    image_dir = capture.image_folder(folder, images)
+    files = sorted(p for p in image_dir.iterdir() if p.suffix.lower() in IMAGE_ENDINGS)
     c2w, hwf, bounds = read_poses(file, files)
-    mask_dir = capture.mask_folder(folder, where)
-    views = []
+    mask_dir = capture.mask_folder(folder, image_dir)
+    photos = []
     for i, image in enumerate(files):
         h, w, f = hwf[i]
         lens = make_lens(
             "SIMPLE_PINHOLE", round(w), round(h), (f, w / 2, h / 2), f"row {i} of {file} ({image.name})"
         )
-        views.append(View(image.name, image, lens, c2w[i], capture.mask_of(image.name, mask_dir)))
-    capture.tell_masks(views, mask_dir if masks else None)
-    names = [view.name for view in views]
-    splits = hold_out(choose(names, image_ids, file), test_every, val_every, n_images, n_test, file)
+        photos.append(Photo(image.name, image, lens, c2w[i], capture.mask_of(image.name, mask_dir)))
+    capture.warn_missing_masks(photos, mask_dir if views.masks else None)
+    names = [photo.name for photo in photos]
+    splits = hold_out(choose(names, views.image_ids, file), views, file)
     c2w, bounds = c2w[list(splits.chosen)], bounds[list(splits.chosen)]
     if ndc:
         known = ndc_frame(c2w, bounds, recenter, bd_factor), world_unit
         near = 1.0 if bd_factor else 0.9 * float(bounds.min())
-        cube = ndc_of([views[i] for i in splits.chosen], known[0], near, file)
-        made = capture.build(scene, name, views, splits, options, file, known=known)
+        cube = ndc_of([photos[i] for i in splits.chosen], known[0], near, file)
+        made = capture.build(views, photos, splits, frame, world_unit, file, known=known)
         unit = similarity_scale(made.to_world)
         return replace(
             made,
@@ -111,41 +105,46 @@ def load(
             points=None,
             sightings=None,
         )
-    forward = frames.forward_facing(c2w) if spherify is None else not spherify
+    forward = normalization.forward_facing(c2w) if spherify is None else not spherify
     if forward and spherify is None:
-        log.info("the cameras of %s look one way: for model=nerf, dataset.ndc=true is usual", folder)
-    choice = frame_choice(options.frame, c2w, bounds, forward)
-    known = frames.extension_file(folder) if options.frame.is_auto else None
-    options = options if known is not None else replace(options, frame=choice)
-    return capture.build(scene, name, views, splits, options, file, known=known)
+        log.info("the cameras of %s look in one direction: for model=nerf, dataset.ndc=true is usual", folder)
+    known = normalization.read_extension_file(folder) if frame.is_auto else None
+    if known is None:
+        frame = frame_choice(frame, c2w, bounds, forward)
+    return capture.build(views, photos, splits, frame, world_unit, file, known=known)
 
 
-def looks_right(folder: Path) -> bool:
+def is_scene(folder: Path) -> bool:
     """Whether a folder has poses_bounds.npy."""
     return (folder / FILE).is_file()
 
 
 def read_poses(file: Path, images: Sequence[Path]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """OpenCV camera-to-world [V, 3, 4], (height, width, focal) [V, 3] and depth bounds [V, 2].
+    """Read a poses_bounds.npy.
+
+    Returns:
+        OpenCV camera-to-world [V, 3, 4], (height, width, focal length) in pixels [V, 3], and the nearest and
+        farthest depth [V, 2]; lengths in world units.
 
     Raises:
-        ValueError: a damaged file, another shape or count, or values that are no poses, each named.
+        ValueError: the file is damaged, has another shape or another number of rows than there are ``images``, or
+            a pose or depth is impossible; the message names the image.
     """
     rows = read_npy(file, "the poses")
     if rows.ndim != 2 or rows.shape[1] != 17 or rows.dtype.kind not in "fiu":
-        raise ValueError(
+        raise InputError(
             f"{file} holds {rows.dtype} of shape {rows.shape}; expected [views, 17]: a 3x5 pose and two bounds a view"
         )
     if len(rows) != len(images):
-        where = images[0].parent if images else "the folder of images"
-        raise ValueError(
-            f"{file} has {len(rows)} poses and {where} {len(images)} images, which belong together by the "
+        folder = images[0].parent if images else "the folder of images"
+        raise InputError(
+            f"{file} has {len(rows)} poses and {folder} {len(images)} images, which belong together by the "
             "sorted names: take out the images without a pose (COLMAP did not register them), or make the poses again"
         )
     rows = rows.astype(np.float64)
     bad = np.flatnonzero(~np.isfinite(rows).all(1))
     if len(bad):
-        raise ValueError(
+        raise InputError(
             f"{file}: the pose of {images[bad[0]].name} (row {bad[0]}) has nan or inf entries ({len(bad)} such): take "
             "the image and its row out, or make the poses again"
         )
@@ -156,7 +155,7 @@ def read_poses(file: Path, images: Sequence[Path]) -> tuple[np.ndarray, np.ndarr
     off = np.abs(turned.transpose(0, 2, 1) @ turned - np.eye(3)).max((1, 2))
     bad = np.flatnonzero((off > 1e-2) | (np.linalg.det(turned) < 0))
     if len(bad):
-        raise ValueError(
+        raise InputError(
             f"{file}: the pose of {images[bad[0]].name} (row {bad[0]}) holds no rotation; its columns are down, right, "
             "back, position and (height, width, focal)"
         )
@@ -164,40 +163,44 @@ def read_poses(file: Path, images: Sequence[Path]) -> tuple[np.ndarray, np.ndarr
     bad = np.flatnonzero((bounds[:, 0] <= 0) | (bounds[:, 1] < bounds[:, 0]))
     if len(bad):
         near, far = bounds[bad[0]]
-        raise ValueError(
+        raise InputError(
             f"{file}: the depths of {images[bad[0]].name} run from {near:g} to {far:g}; expected 0 < near <= far"
         )
     return c2w, matrix[:, :, 4], bounds
 
 
-def frame_choice(asked: FrameChoice, c2w: np.ndarray, bounds: np.ndarray, forward: bool) -> FrameChoice:
-    """What 'auto' means without points: the depth bounds say where the surfaces are.
+def frame_choice(choice: FrameChoice, c2w: np.ndarray, bounds: np.ndarray, forward: bool) -> FrameChoice:
+    """Replace 'auto' by what the depth bounds say about the surfaces, since the format has no points.
 
-    Around something, its middle is where the cameras look, and nine cameras in ten see nothing of it
-    nearer than the box's edge. In front of the cameras, the middle is at the depth halfway
-    between the bounds in disparity (as NeRF's spiral focuses), as wide as the images are there.
+    Cameras around a scene: the centre is where they look, and for nine cameras in ten the nearest depth is inside
+    the unit sphere. Cameras on one side (``forward``): the centre is in front of them at `focus_depth`, and the
+    unit is half the narrower side of the images there.
+
+    Args:
+        c2w: [V, 3, 4] OpenCV camera-to-world in world units.
+        bounds: [V, 2] nearest and farthest depth in world units.
     """
-    where = asked.centre
-    if where == "auto" and forward:
+    centre = choice.centre
+    if centre == "auto" and forward:
         depth = focus_depth(bounds)
         d = c2w[:, :, 2].mean(0)
-        where = (np.median(c2w[:, :, 3], axis=0) + depth * d / np.linalg.norm(d)).tolist()
-    size = asked.scale
-    if size == "auto" and not forward:
-        middle = frames.look_at_point(c2w) if isinstance(where, str) else np.array(where)
+        centre = (np.median(c2w[:, :, 3], axis=0) + depth * d / np.linalg.norm(d)).tolist()
+    scale = choice.scale
+    if scale == "auto" and not forward:
+        middle = normalization.look_at_point(c2w) if isinstance(centre, str) else np.array(centre)
         reach = np.linalg.norm(c2w[:, :, 3] - middle, axis=1) - bounds[:, 0]
-        nearest = frames.MARGIN * float(np.percentile(reach, 90))
-        size = nearest if nearest > 0 else "look_at"
-    return FrameChoice(where, "look_at" if size == "auto" else size, asked.orientation)
+        nearest = normalization.MARGIN * float(np.percentile(reach, 90))
+        scale = nearest if nearest > 0 else "look_at"
+    return FrameChoice(centre, "look_at" if scale == "auto" else scale, choice.orientation)
 
 
 def focus_depth(bounds: np.ndarray) -> float:
-    """NeRF's depth of focus: 1 / (1/4 / (0.9 nearest) + 3/4 / (5 farthest))."""
+    """NeRF's depth of focus: 1 / (1/4 / (0.9 nearest) + 3/4 / (5 farthest)), over all views ``bounds`` [V, 2]."""
     return float(1 / (0.25 / (0.9 * bounds.min()) + 0.75 / (5 * bounds.max())))
 
 
 def mean_pose(c2w: np.ndarray) -> np.ndarray:
-    """NeRF's average camera: mean centre and viewing direction, up as near as can be to the mean up."""
+    """NeRF's average camera [3, 4]: the mean centre and viewing direction, and y next to the mean of the cameras' y."""
     z = c2w[:, :, 2].mean(0)
     z = z / np.linalg.norm(z)
     x = np.cross(c2w[:, :, 1].mean(0), z)
@@ -206,44 +209,49 @@ def mean_pose(c2w: np.ndarray) -> np.ndarray:
 
 
 def ndc_frame(c2w: np.ndarray, bounds: np.ndarray, recenter: bool, bd_factor: float | None) -> np.ndarray:
-    """``to_world`` of the frame that NDC starts from: z along the mean camera, the unit by ``bd_factor``.
+    """``to_world`` [4, 4] of the frame that NDC is computed in; ``recenter`` and ``bd_factor`` as in `load`.
 
     Raises:
-        ValueError: a camera that does not look along z, which NDC cannot show.
+        ValueError: a camera does not look along z, which NDC cannot show.
     """
     matrix = np.eye(4)
     if recenter:
         matrix[:3] = mean_pose(c2w)
     matrix[:3, :3] *= bounds.min() * bd_factor if bd_factor else 1.0
-    ahead = frames.apply(c2w, matrix)[:, 2, 2]
+    ahead = normalization.normalize_poses(c2w, matrix)[:, 2, 2]
     if ahead.min() < 0.1:
-        raise ValueError(
+        raise InputError(
             f"dataset.ndc=true is for cameras that look one way; here {int((ahead < 0.1).sum())} of {len(ahead)} look "
             "across or back: set dataset.ndc=false (or dataset.recenter=true where it is off)"
         )
     return matrix
 
 
-def ndc_of(views: Sequence[View], to_world: np.ndarray, near: float, file: Path) -> Ndc:
-    """The NDC whose x and y just hold every view's pixels, from the near plane to infinity.
+def ndc_of(photos: Sequence[Photo], to_world: np.ndarray, near: float, file: Path) -> Ndc:
+    """The NDC in which all pixels of all photographs, from the near plane to infinity, have x and y in [-1, 1].
+
+    Args:
+        to_world: the frame of `ndc_frame`.
+        near: depth of the near plane in that frame.
+        file: named in errors.
 
     Raises:
-        ValueError: a camera beyond the near plane, or one that sees past the horizon of the mean camera.
+        ValueError: a camera is beyond the near plane, or sees directions at 90 degrees or more from z.
     """
-    c2w = frames.apply(np.stack([view.c2w for view in views]), to_world)
+    c2w = normalization.normalize_poses(np.stack([photo.c2w for photo in photos]), to_world)
     place = c2w[:, :, 3]
     if place[:, 2].max() >= near:
-        raise ValueError(
+        raise InputError(
             f"{file}: a camera stands beyond the near plane of NDC: the depth bounds are wrong, or "
             "dataset.bd_factor is too large"
         )
     extent = np.zeros(2)
     for corner in ((0, 0), (0, 1), (1, 0), (1, 1)):
-        pixel = np.array([[*(np.array(corner) * (v.lens.width, v.lens.height)), 1.0] for v in views])
-        inside = np.linalg.solve(np.stack([v.lens.K for v in views]), pixel[:, :, None])
+        pixel = np.array([[*(np.array(corner) * (p.lens.width, p.lens.height)), 1.0] for p in photos])
+        inside = np.linalg.solve(np.stack([p.lens.K for p in photos]), pixel[:, :, None])
         d = (c2w[:, :, :3] @ inside)[:, :, 0]
         if d[:, 2].min() <= 0.05:
-            raise ValueError(
+            raise InputError(
                 f"{file}: a camera sees past the horizon of the mean camera, which NDC cannot show: "
                 "set dataset.ndc=false"
             )

@@ -1,48 +1,51 @@
-"""Which views a run takes, and which of them it holds out: the same options for every data set."""
+"""Chooses the views of a run and splits them into training, validation and test, the same way for every data set."""
 
 import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from isosweep.data.find import spread
-
-Ids = Sequence[int | str] | str | None
+from isosweep.data.loading import Ids, ViewOptions
+from isosweep.errors import InputError
 
 
 @dataclass(frozen=True)
 class Splits:
-    """Places in a list of views. ``test`` is empty where nothing is held out."""
+    """Indices into the list of all views. ``test`` is empty where nothing is held out."""
 
     train: tuple[int, ...]
     val: tuple[int, ...]
     test: tuple[int, ...]
     chosen: tuple[int, ...]
-    """These and the views that ``n_images`` and ``n_test`` left out: the normalised frame is found from all of
-    them, so that it does not change with the number of views."""
+    """The views of all splits before ``n_images`` and ``n_test``. The normalised frame is found from all of these, so
+    that it does not change with the number of views."""
 
     @property
     def kept(self) -> tuple[int, ...]:
-        """All of them, in order."""
+        """The views of all splits, sorted."""
         return tuple(sorted({*self.train, *self.val, *self.test}))
 
     def renumbered(self) -> tuple[dict[str, tuple[int, ...]], bool]:
-        """A Scene's ``splits`` over the views of ``kept``, and whether any are held out."""
+        """The splits as indices into ``kept``, as a `Scene` has them, and whether any view is held out.
+
+        Where none is held out, the training views are the test split, too.
+        """
         place = {view: i for i, view in enumerate(self.kept)}
         named = {"train": self.train, "val": self.val, "test": self.test or self.train}
         return {name: tuple(place[v] for v in views) for name, views in named.items()}, bool(self.test)
 
 
-def choose(names: Sequence[str], ids: Ids, where: Path) -> list[int]:
-    """Places of the views that ``image_ids`` takes, in order of the list.
+def choose(names: Sequence[str], ids: Ids, source: Path) -> list[int]:
+    """The indices of the views that ``image_ids`` takes, sorted.
 
     Args:
-        names: of all views, sorted as the data set sorts them.
-        ids: None for all; places or names (with or without ending) in a list; a slice such as '0:40:2'; or
-            a text file with a name a line.
+        names: the names of all views, in the order of the data set.
+        ids: None for all; a list of indices or names (with or without ending); a slice such as '0:40:2'; or the
+            path of a text file with a name a line.
+        source: the file or folder that lists the views, for errors.
 
     Raises:
-        ValueError: no such view, with the nearest name; an empty choice.
+        ValueError: there is no such view (the message has the nearest name), or no view is chosen.
     """
     if ids is None:
         return list(range(len(names)))
@@ -53,27 +56,27 @@ def choose(names: Sequence[str], ids: Ids, where: Path) -> list[int]:
     for one in ids:
         if isinstance(one, int):
             if not -len(names) <= one < len(names):
-                raise ValueError(f"dataset.image_ids: view {one} of {len(names)} in {where}; count from 0")
+                raise InputError(f"dataset.image_ids: view {one} of {len(names)} in {source}; count from 0")
             chosen.add(one % len(names))
             continue
         found = by_name.get(str(one), [])
         if len(found) > 1:
-            raise ValueError(
-                f"dataset.image_ids: '{one}' may be {' or '.join(names[i] for i in found[:3])} in {where}: give the "
+            raise InputError(
+                f"dataset.image_ids: '{one}' may be {' or '.join(names[i] for i in found[:3])} in {source}: give the "
                 "whole name"
             )
         if not found:
             near = difflib.get_close_matches(str(one), by_name, n=1)
             hint = f"; did you mean '{near[0]}'?" if near else f"; it has {', '.join(names[:5])} ..."
-            raise ValueError(f"dataset.image_ids: no view '{one}' in {where}{hint}")
+            raise InputError(f"dataset.image_ids: no view '{one}' in {source}{hint}")
         chosen.add(found[0])
     if not chosen:
-        raise ValueError("dataset.image_ids takes no view: give places or names, or null for all")
+        raise InputError("dataset.image_ids takes no view: give places or names, or null for all")
     return sorted(chosen)
 
 
 def _by_name(names: Sequence[str]) -> dict[str, list[int]]:
-    """Views by name; by a shorter name (without ending, without folders) where no view has it as a longer one."""
+    """Name -> indices of views. Names without ending and without folders count too, unless they are another's name."""
     found: dict[str, list[int]] = {}
     for shorter in (
         lambda p: str(p),
@@ -94,7 +97,7 @@ def _listed(ids: str, names: Sequence[str]) -> Sequence[int | str]:
     if 2 <= len(parts) <= 3 and all(p.strip().lstrip("-").isdigit() or not p.strip() for p in parts):
         step = [int(p) if p.strip() else None for p in parts]
         if len(step) == 3 and step[2] == 0:
-            raise ValueError(f"dataset.image_ids={ids}: a slice of step 0 takes nothing")
+            raise InputError(f"dataset.image_ids={ids}: a slice of step 0 takes nothing")
         return range(len(names))[slice(*step)]
     given = [part.strip() for part in ids.split(",")]
     if len(given) == 1 and Path(ids).is_file():
@@ -104,50 +107,67 @@ def _listed(ids: str, names: Sequence[str]) -> Sequence[int | str]:
     return [int(part) if part.isdigit() and part not in named else part for part in given]
 
 
-def hold_out(
-    views: Sequence[int],
-    test_every: int | None,
-    val_every: int | None,
-    n_images: int | None,
-    n_test: int | None,
-    where: Path,
-) -> Splits:
-    """Every ``test_every``-th of ``views`` (from the first) is test, every ``val_every``-th of the rest validation.
+def hold_out(indices: Sequence[int], views: ViewOptions, source: Path) -> Splits:
+    """Every ``test_every``-th index, from the first, is test; every ``val_every``-th of the rest is validation.
 
-    ``n_images`` and ``n_test`` then take that many of the training and the test views, evenly spaced:
-    the test views are the same for every number of training views.
+    ``n_images`` and ``n_test`` are applied after that, so the test views are the same for every number of
+    training views.
+
+    Args:
+        source: the file or folder that lists the views, for errors.
 
     Raises:
-        ValueError: nothing is left to train on.
+        ValueError: an option below 1, or nothing is left to train on.
     """
+    test_every, val_every = views.test_every, views.val_every
     for name, every in (("test_every", test_every), ("val_every", val_every)):
         if every is not None and every < 1:
-            raise ValueError(
+            raise InputError(
                 f"dataset.{name}={every}: hold out every n-th view with 2 or more, or null for none"
             )
-    test = [v for i, v in enumerate(views) if test_every and i % test_every == 0]
-    rest = [v for v in views if v not in set(test)]
+    test = [v for i, v in enumerate(indices) if test_every and i % test_every == 0]
+    rest = [v for v in indices if v not in set(test)]
     val = [v for i, v in enumerate(rest) if val_every and i % val_every == 0]
     train = [v for v in rest if v not in set(val)]
     why = f"test_every={test_every}" + (f" with val_every={val_every}" if val_every else "")
-    return named(train, val, test, n_images, n_test, where, why)
+    return thinned(train, val, test, views, source, why)
 
 
-def named(
+def thinned(
     train: Sequence[int],
     val: Sequence[int],
     test: Sequence[int],
-    n_images: int | None,
-    n_test: int | None,
-    where: Path,
-    why: str,
+    views: ViewOptions,
+    source: Path,
+    option: str,
 ) -> Splits:
-    """Splits that are known, thinned by ``n_images`` and ``n_test``."""
+    """The splits after ``n_images`` took some of the training views and ``n_test`` some of the test views.
+
+    Args:
+        source: the file or folder that lists the views, for errors.
+        option: the setting that made the splits ('test_every=8'), for errors.
+
+    Raises:
+        ValueError: there are no training views, or ``n_images`` or ``n_test`` is below 1.
+    """
     if not train:
-        raise ValueError(
-            f"dataset.{why} holds out all {len(val) + len(test)} views of {where} and leaves none to train on: "
+        raise InputError(
+            f"dataset.{option} holds out all {len(val) + len(test)} views of {source} and leaves none to train on: "
             "use 2 or more (8 is usual), or null"
         )
-    kept = tuple(train[i] for i in spread(len(train), n_images))
+    kept = tuple(train[i] for i in spread(len(train), views.n_images))
     chosen = tuple(sorted({*train, *val, *test}))
-    return Splits(kept, tuple(val), tuple(test[i] for i in spread(len(test), n_test)), chosen)
+    return Splits(kept, tuple(val), tuple(test[i] for i in spread(len(test), views.n_test)), chosen)
+
+
+def spread(n: int, wanted: int | None) -> list[int]:
+    """``wanted`` indices evenly spaced over range(n); all of them where ``wanted`` is None or larger.
+
+    Raises:
+        ValueError: ``wanted`` is below 1.
+    """
+    if wanted is None or wanted >= n:
+        return list(range(n))
+    if wanted < 1:
+        raise InputError(f"dataset.n_images and dataset.n_test are at least 1, found {wanted}")
+    return sorted({round(i * (n - 1) / max(wanted - 1, 1)) for i in range(wanted)})

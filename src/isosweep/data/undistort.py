@@ -1,6 +1,7 @@
-"""Images of a distorted lens made those of a pin-hole camera, without blank pixels.
+"""Removes lens distortion: resamples an image to that of a pin-hole camera without blank pixels.
 
-Pixels as in data/lens.py: the top left one covers [0, 1]^2.
+Pixels as in data/lens.py: the top left one covers [0, 1]^2. (u, v) are points of the plane z = 1.
+Similar to COLMAP's image_undistorter with blank_pixels=0 and max_scale=2.
 """
 
 from dataclasses import dataclass
@@ -12,16 +13,17 @@ from jaxtyping import Float, UInt8
 from torch.nn import functional as F
 
 from isosweep.data.lens import Lens
+from isosweep.errors import InputError
 
 GROWTH = 2.0
-"""Most that an image's extent on either side of the centre may grow (COLMAP's max_scale)."""
+"""Factor by which an image may extend further from its centre than before, at most (COLMAP's max_scale)."""
 _REACH = 8.0
-"""Tangent of the widest ray that is looked at (83 degrees)."""
+"""Tangent of the angle from the optical axis up to which rays are searched (83 degrees)."""
 
 
 @dataclass(frozen=True)
 class Undistortion:
-    """The pin-hole camera (pixels of ``width`` x ``height``) that stands for ``lens``."""
+    """The pin-hole camera that replaces ``lens``; its image has ``width`` x ``height`` pixels."""
 
     lens: Lens
     width: int
@@ -30,38 +32,38 @@ class Undistortion:
 
     @property
     def K(self) -> Float[np.ndarray, "3 3"]:
-        """The lens's focal lengths, so that the middle keeps its resolution."""
+        """Intrinsics with the focal lengths of the lens, so that the middle of the image keeps its resolution."""
         (fx, fy), (cx, cy) = self.lens.focal, self.centre
         return np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1.0]])
 
 
 @lru_cache(maxsize=4096)
 def plan(lens: Lens) -> Undistortion:
-    """The largest pin-hole image with pixels as fine as the lens's middle and none from outside the image.
+    """The largest pin-hole image of which every pixel is inside the distorted image.
 
-    The image's border is undistorted and the rectangle inside it taken, at most `GROWTH` times as far from
-    the centre; it is shrunk where the distortion folds over, so that every pixel shows one thing.
+    The border of the image is undistorted, and the rectangle inside it is taken, at most `GROWTH` times as far
+    from the centre. It is made smaller as long as it has points where the distortion is not one-to-one.
 
     Raises:
-        ValueError: no such rectangle of a fifth of the image's size.
+        ValueError: that leaves less than a fifth of the image's width or height.
     """
     u0, u1, v0, v1 = _inner(lens)
     shrink = 1.0
     while not _covered(lens, u0 * shrink, u1 * shrink, v0 * shrink, v1 * shrink):
         shrink *= 0.98
         if shrink < 0.2:
-            raise ValueError(
+            raise InputError(
                 f"the distortion of a {lens.model} camera ({', '.join(f'{p:g}' for p in lens.extra)}) folds the image "
                 "over near its middle: the calibration failed; run it again with a simpler camera model"
             )
     (fx, fy), (cx, cy) = lens.focal, lens.centre
     left, right = int(np.floor(-u0 * shrink * fx + 1e-6)), int(np.floor(u1 * shrink * fx + 1e-6))
     up, down = int(np.floor(-v0 * shrink * fy + 1e-6)), int(np.floor(v1 * shrink * fy + 1e-6))
-    # whole pixels either side of the centre, and its fraction as it was: straight parts stay unsampled
+    # the centre moves by whole pixels, so that pixels without distortion are not interpolated
     fraction = (cx - float(np.floor(cx)), cy - float(np.floor(cy)))
     width, height = left + right, up + down
     if width < 0.2 * lens.width or height < 0.2 * lens.height:
-        raise ValueError(
+        raise InputError(
             f"undistorting a {lens.model} camera of {lens.width}x{lens.height} leaves {width}x{height} pixels: the "
             f"calibration ({', '.join(f'{p:g}' for p in lens.params)}) is no camera's; run it again"
         )
@@ -71,11 +73,15 @@ def plan(lens: Lens) -> Undistortion:
 def apply(
     pixels: UInt8[np.ndarray, "h w c"], how: Undistortion, premultiply: bool = False
 ) -> UInt8[np.ndarray, "h2 w2 c"]:
-    """Bilinear samples; under alpha (``premultiply``) invisible pixels do not bleed in."""
+    """The undistorted pixels, by bilinear interpolation.
+
+    Args:
+        premultiply: weight the colours by the fourth channel, so that invisible pixels do not bleed in.
+    """
     flat = torch.from_numpy(pixels.astype(np.float32)).permute(2, 0, 1)[None]
     if premultiply:
         flat = torch.cat([flat[:, :3] * flat[:, 3:], flat[:, 3:]], 1)
-    # grid_sample counts [-1, 1] over whole pixels, as the places do
+    # align_corners=False: -1 and 1 are the outer edges of the image, as in _grid
     out = F.grid_sample(flat, _grid(how), mode="bilinear", padding_mode="border", align_corners=False)
     if premultiply:
         out = torch.cat([out[:, :3] / out[:, 3:].clamp_min(1.0), out[:, 3:]], 1)
@@ -84,7 +90,10 @@ def apply(
 
 @lru_cache(maxsize=2)
 def _grid(how: Undistortion) -> torch.Tensor:
-    """Where the output's pixels lie in the lens's image, [-1, 1]; a row at a time bounds the memory."""
+    """Positions [1, h, w, 2] of the output's pixels in the distorted image, for grid_sample: -1 and 1 are its edges.
+
+    They are computed row by row, which bounds the memory.
+    """
     K, size = how.K, np.array([how.lens.width, how.lens.height])
     grid = np.empty((1, how.height, how.width, 2), np.float32)
     u = (np.arange(how.width) + 0.5 - K[0, 2]) / K[0, 0]
@@ -96,7 +105,7 @@ def _grid(how: Undistortion) -> torch.Tensor:
 
 
 def _inner(lens: Lens) -> tuple[float, float, float, float]:
-    """left < 0, right > 0, top < 0, bottom > 0 on the plane z = 1: inside the undistorted border."""
+    """A rectangle inside the undistorted border: u left (below 0), u right, v top (below 0), v bottom."""
     w, h = lens.width, lens.height
     (fx, fy), (cx, cy) = lens.focal, lens.centre
     x, y = np.linspace(0, w, 129), np.linspace(0, h, 129)
@@ -116,9 +125,10 @@ def _inner(lens: Lens) -> tuple[float, float, float, float]:
 
 
 def unproject(lens: Lens, pixels: Float[np.ndarray, "n 2"]) -> Float[np.ndarray, "n 2"]:
-    """The inverse of ``lens.project`` by Newton's method; nan where a pixel is no front ray's image.
+    """The points (u, v) that ``lens.project`` maps to ``pixels``, by Newton's method; nan where there is none.
 
-    Starts where the distorted radius along the pixel's direction first reaches the pixel's own.
+    The start is the first point in the pixel's direction from the centre whose distorted radius reaches the
+    pixel's.
     """
     offset = (pixels - lens.centre) / lens.focal
     target = np.linalg.norm(offset, axis=1)
@@ -157,10 +167,10 @@ def _jacobian(lens: Lens, plane: Float[np.ndarray, "n 2"]) -> Float[np.ndarray, 
 
 
 def _covered(lens: Lens, u0: float, u1: float, v0: float, v1: float) -> bool:
-    """Whether a rectangle of rays lies in the image and is not folded over."""
+    """Whether all points of a rectangle are inside the image, and the distortion is one-to-one there."""
     u, v = np.linspace(u0, u1, 65), np.linspace(v0, v1, 65)
     rays = np.stack(np.meshgrid(u, v), -1).reshape(-1, 2)
     place = lens.project(rays)
-    # a pixel's middle is what is sampled: half a pixel of slack
+    # pixels are sampled at their centres, so the edges may be outside by half a pixel
     inside = (place > -0.5) & (place < np.array([lens.width, lens.height]) + 0.5)
     return bool(inside.all() and (np.linalg.det(_jacobian(lens, rays)) > 0).all())

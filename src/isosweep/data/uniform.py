@@ -1,4 +1,4 @@
-"""Pixels drawn uniformly over views and within each view."""
+"""Random pixels, uniform over views and within each view."""
 
 from collections.abc import Sequence
 
@@ -7,16 +7,19 @@ from jaxtyping import Int
 from torch import Tensor
 
 Places = tuple[Int[Tensor, " r"], Int[Tensor, " r"], Int[Tensor, " r"]]
-"""View, row, column."""
+"""View, row and column of each pixel."""
 
 
 def uniform_pixels(
     hw: Int[Tensor, "v 2"], views: Sequence[int], n: int, generator: torch.Generator, crop: float = 0.0
 ) -> Places:
-    """``n`` pixels of ``views``, on the device of ``hw``.
+    """``n`` random pixels on the device of ``hw``: a random view for each, then a random pixel of that view.
 
     Args:
-        crop: side of the central part of the image that is drawn from; 0 for all of it.
+        hw: height and width of all views.
+        views: the indices to draw from.
+        generator: on the device of ``hw``.
+        crop: if above 0, only the central part of each image, of this share of its sides, is drawn from.
     """
     among = torch.tensor(views, device=hw.device)
     view = among[torch.randint(len(among), (n,), generator=generator, device=hw.device)]

@@ -4,6 +4,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from isosweep.errors import InputError
+
 
 class SphericalHarmonics(nn.Module):
     """Bands 0 to degree - 1 of the real spherical harmonics, orthonormal on the sphere.
@@ -18,7 +20,7 @@ class SphericalHarmonics(nn.Module):
     def __init__(self, degree: int = 4) -> None:
         super().__init__()
         if not 1 <= degree <= 4:
-            raise ValueError(f"spherical harmonics: degree must be 1 to 4, found {degree}")
+            raise InputError(f"spherical harmonics: degree must be 1 to 4, found {degree}")
         self.degree, self.out_dim = degree, degree**2
 
     def forward(self, dirs: Float[Tensor, "s 3"]) -> Float[Tensor, "s d"]:

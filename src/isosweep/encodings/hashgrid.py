@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from isosweep import ops
 from isosweep.encodings.base import Encoding, Pullback
+from isosweep.errors import InputError
 
 
 class HashGrid(Encoding):
@@ -41,7 +42,7 @@ class HashGrid(Encoding):
     ) -> None:
         super().__init__()
         if not 0 <= start_level <= n_levels:
-            raise ValueError(f"start_level must lie in [0, n_levels={n_levels}], found {start_level}")
+            raise InputError(f"start_level must lie in [0, n_levels={n_levels}], found {start_level}")
         self.spec = ops.GridSpec(n_levels, n_features, log2_size, base_resolution, per_level_scale)
         self.start_level, self.grow_until, self.grow_every = start_level, grow_until, grow_every
         self.blend = blend

@@ -17,7 +17,8 @@ from jaxtyping import Bool, Float
 
 from isosweep import geometry
 from isosweep.data.decode import read_mask
-from isosweep.data.neus_layout import read_cameras
+from isosweep.data.neus import read_cameras
+from isosweep.errors import InputError
 from isosweep.evaluation import dtu_culling, dtu_sampling
 from isosweep.evaluation.surface_metrics import Seen
 from isosweep.meshes.files import read_mesh
@@ -104,7 +105,7 @@ def scan_number(scene: str) -> int:
     """24 of 'scan24' or 'dtu_scan24'; ValueError for a name that does not end in a number."""
     found = re.search(r"(\d+)$", scene)
     if found is None:
-        raise ValueError(
+        raise InputError(
             f"scene '{scene}' does not end in the number of a DTU scan, such as scan24: rename it"
         )
     return int(found[1])
@@ -131,7 +132,7 @@ def read_official(root: Path, scan: int) -> Official:
     files = official_files(root, scan)
     grid = _mat(files[1], {"ObsMask": None, "BB": (2, 3), "Res": (1,)})
     if grid["ObsMask"].ndim != 3:
-        raise ValueError(
+        raise InputError(
             f"{files[1]}: ObsMask has shape {grid['ObsMask'].shape}, expected a grid of three axes: copy the file again"
         )
     return Official(
@@ -163,20 +164,20 @@ def _mat(path: Path, wanted: dict[str, tuple[int, ...] | None]) -> dict[str, np.
     try:
         found: dict[str, Any] = loadmat(path)
     except Exception as error:  # scipy raises many kinds, some without a common parent
-        raise ValueError(
+        raise InputError(
             f"cannot read {path}: {type(error).__name__}: {error}. Copy the file again"
         ) from error
     out = {}
     for name, shape in wanted.items():
         if name not in found:
             has = ", ".join(key for key in found if not key.startswith("__")) or "nothing"
-            raise ValueError(
+            raise InputError(
                 f"{path} has no variable {name}, it has {has}: it is not the official file; copy it again"
             )
         value = np.asarray(found[name])
         if shape is not None:
             if value.size != np.prod(shape) or not np.isfinite(value).all():
-                raise ValueError(
+                raise InputError(
                     f"{path}: {name} has shape {value.shape} and values {value.ravel()[:6].tolist()}, expected "
                     f"{'x'.join(map(str, shape))} finite numbers: copy the file again"
                 )
@@ -201,7 +202,7 @@ def read_masks(folder: Path, scan: int) -> tuple[Seen, Float[np.ndarray, "4 4"]]
     grounds = [read_mask(masks[view]) > 127 for view in views]
     for view, ground in zip(views, grounds, strict=True):
         if list(ground.shape) != cameras.hw[view].tolist():
-            raise ValueError(
+            raise InputError(
                 f"{masks[view]} is {ground.shape[1]}x{ground.shape[0]}, its image is "
                 f"{'x'.join(map(str, cameras.hw[view].tolist()[::-1]))}: masks and images must have one size"
             )
@@ -293,7 +294,7 @@ def surface_points(mesh: Mesh, official: Official, settings: DtuSettings) -> Flo
         parts.append(within(points, MARGIN * settings.radius))
         count += len(parts[-1])
         if count > MOST_POINTS:
-            raise ValueError(
+            raise InputError(
                 f"the mesh needs more than {MOST_POINTS} points at a pitch of {settings.pitch:g} mm in the box of scan "
                 f"{official.scan}, {MOST_POINTS * settings.pitch**2 / 1e6:.1f} m^2 of surface: it is folded, full of "
                 "fog, or in other units; clean it first, or choose a preset that culls (--cull)"

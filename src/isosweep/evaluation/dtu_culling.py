@@ -10,6 +10,7 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Bool, Int
 
+from isosweep.errors import InputError
 from isosweep.evaluation.surface_metrics import Seen
 from isosweep.meshes import raycast, topology
 from isosweep.types import Mesh
@@ -53,7 +54,7 @@ camera are out of its frame (NeuS mirrors them through the camera).
 def preset(name: str) -> Preset | None:
     """The preset of that name; ValueError lists them."""
     if name not in PRESETS:
-        raise ValueError(f"culling preset '{name}' is none of {', '.join(PRESETS)}: choose one of them")
+        raise InputError(f"culling preset '{name}' is none of {', '.join(PRESETS)}: choose one of them")
     return PRESETS[name]
 
 
@@ -69,7 +70,7 @@ def cull(mesh: Mesh, name: str, seen: Seen | None) -> Mesh:
     if rule is None:
         return mesh
     if seen is None or not any(mask is not None for mask in seen.masks):
-        raise ValueError(
+        raise InputError(
             f"culling preset '{name}' looks up the object's masks, and there are none: give the scene's folder with "
             "mask/ and cameras (--images-from), or take --cull none"
         )

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 
+from isosweep.errors import InputError
 from isosweep.types import Mesh
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def triangle_lattices(mesh: Mesh, pitch: float) -> Iterator[Float[np.ndarray, "n
     for start in range(0, len(mesh.faces), ROWS):
         total += _lattice(mesh, mesh.faces[start : start + ROWS], pitch)[4].sum() / 2
     if total > MOST_SAMPLES:
-        raise ValueError(
+        raise InputError(
             f"the surface needs {total:.3g} samples at a pitch of {pitch:g}, the limit is {MOST_SAMPLES:.0e}: "
             f"its coordinates reach from {mesh.vertices.min(0).tolist()} to {mesh.vertices.max(0).tolist()}. Give "
             "a mesh in the units of the protocol (--transform), or remove its stray triangles"

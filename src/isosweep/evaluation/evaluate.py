@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from isosweep.config.settings import EvalSettings
+from isosweep.errors import InputError
 from isosweep.evaluation import dtu, image_metrics, surface_metrics
 from isosweep.evaluation.image_metrics import Score
 from isosweep.evaluation.scoreboard import Board, ViewScorer
@@ -112,12 +113,12 @@ def evaluate(
 def _views(scene: Scene, settings: EvalSettings) -> tuple[int, ...]:
     if settings.split not in scene.splits or not scene.splits[settings.split]:
         has = ", ".join(f"{name} ({len(v)})" for name, v in scene.splits.items() if v)
-        raise ValueError(
+        raise InputError(
             f"scene '{scene.name}' has no views in the split '{settings.split}'; it has {has}: "
             "set eval.split to one of them"
         )
     if settings.n_views is not None and settings.n_views < 1:
-        raise ValueError(
+        raise InputError(
             f"eval.n_views={settings.n_views} scores nothing: set null for all views, or 1 or more"
         )
     return spaced(scene.splits[settings.split], settings.n_views)
@@ -200,7 +201,7 @@ def require_official(scene: Scene, settings: EvalSettings) -> tuple[str, int, Pa
     if preset is None:
         return None
     if scene.official is None or scene.world_unit != "mm":
-        raise ValueError(
+        raise InputError(
             f"eval.protocol={settings.protocol} scores a DTU scan in mm against the authors' data, and {scene.dataset} "
             f"scene {scene.name} has official={scene.official}, unit {scene.world_unit}: set "
             "dataset=dtu dataset.official=<folder with Points/ and ObsMask/>, or eval=standard"
@@ -208,7 +209,7 @@ def require_official(scene: Scene, settings: EvalSettings) -> tuple[str, int, Pa
     scan = dtu.scan_number(scene.name)
     dtu.official_files(scene.official, scan)
     if preset != "none" and not scene.images.has_masks:
-        raise ValueError(
+        raise InputError(
             f"eval.protocol={settings.protocol} culls by the object's masks, and scene {scene.name} has none: restore "
             "mask/, or set eval.protocol=dtu-none"
         )

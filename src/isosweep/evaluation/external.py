@@ -14,7 +14,8 @@ from jaxtyping import Float
 from isosweep import geometry
 from isosweep.config.settings import EvalSettings
 from isosweep.data.decode import read_mask
-from isosweep.data.neus_layout import read_cameras
+from isosweep.data.neus import read_cameras
+from isosweep.errors import InputError
 from isosweep.evaluation import dtu, dtu_culling, evaluate, external_images, surface_metrics
 from isosweep.meshes import raycast
 from isosweep.meshes.files import read_mesh
@@ -76,7 +77,7 @@ def read_transform(path: Path) -> Float[np.ndarray, "4 4"]:
         if path.suffix == ".npz":
             with np.load(path) as data:
                 if "scale_mat_0" not in data.files:
-                    raise ValueError(
+                    raise InputError(
                         f"it has no scale_mat_0, it has {', '.join(data.files[:6]) or 'nothing'}"
                     )
                 matrix = np.asarray(data["scale_mat_0"], dtype=np.float64)
@@ -84,10 +85,10 @@ def read_transform(path: Path) -> Float[np.ndarray, "4 4"]:
             matrix = np.load(path) if path.suffix == ".npy" else np.loadtxt(path, dtype=np.float64)
         matrix = np.asarray(matrix, dtype=np.float64)
         if matrix.shape != (4, 4):
-            raise ValueError(f"its shape is {matrix.shape}")
+            raise InputError(f"its shape is {matrix.shape}")
         geometry.similarity_scale(matrix)
     except Exception as error:  # numpy's readers raise many kinds
-        raise ValueError(
+        raise InputError(
             f"cannot take the transform of {path}: {error}. Expected a 4x4 similarity"
         ) from error
     return matrix
@@ -171,7 +172,7 @@ def _require_mm(path: Path, mesh: Mesh, truth: dtu.Official, matrix: np.ndarray 
     size *= 1.0 if matrix is None else geometry.similarity_scale(matrix)
     scan = float(np.linalg.norm(np.ptp(truth.points, axis=0)))
     if size < TINY * scan:
-        raise ValueError(
+        raise InputError(
             f"{path} is {size:.3g} mm across, the scan {scan:.3g} mm: the mesh seems to be in normalised units; give "
             "its scale_mat (--transform cameras_sphere.npz)"
         )
@@ -179,7 +180,7 @@ def _require_mm(path: Path, mesh: Mesh, truth: dtu.Official, matrix: np.ndarray 
 
 def _require(mesh: Path, values: Mapping[str, float | None], reasons: Mapping[str, str]) -> None:
     if values["geometry/chamfer"] is None:
-        raise ValueError(f"{mesh} has no score: {reasons['geometry/chamfer']}")
+        raise InputError(f"{mesh} has no score: {reasons['geometry/chamfer']}")
 
 
 def _input(path: Path, mesh: Mesh) -> dict[str, object]:

@@ -15,7 +15,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from isosweep.data.decode import Source, decode, read_header, read_mask
-from isosweep.data.neus_layout import natural_order
+from isosweep.data.neus import natural_order
+from isosweep.errors import InputError
 from isosweep.evaluation import image_metrics
 from isosweep.evaluation.scoreboard import Board, ViewScorer
 from isosweep.types import Scores
@@ -57,9 +58,9 @@ def image_scores(renders: Path, truth: Path, masks: Path | None, settings: Image
         ValueError: files that have no partner, are no images, or differ in size; alpha without a background.
     """
     if settings.background is not None and settings.background not in BACKGROUNDS:
-        raise ValueError(f"background '{settings.background}' is none of {', '.join(BACKGROUNDS)}")
+        raise InputError(f"background '{settings.background}' is none of {', '.join(BACKGROUNDS)}")
     if settings.views not in ("nvs", "train_view"):
-        raise ValueError(f"views '{settings.views}' is none of nvs, train_view")
+        raise InputError(f"views '{settings.views}' is none of nvs, train_view")
     views, paired = pair(renders, truth, masks, settings.ignore)
     for view in views:
         _check(view, settings)
@@ -107,7 +108,7 @@ def pair(
         else:
             lonely = [path.name for path in real if path.stem not in by_stem]
             extra = [path.name for path in files if path.stem not in {p.stem for p in real}]
-            raise ValueError(
+            raise InputError(
                 f"{truth} has {len(real)} images and {files[0].parent} has {len(files)} {what}s, which do not pair "
                 f"up: no {what} for {_few(lonely)}, nothing to compare {_few(extra)} with. Names without their ending "
                 "have to agree, or none of them and the counts: add what is missing, move away or --ignore the rest"
@@ -124,7 +125,7 @@ def _images(folder: Path, ignore: Sequence[str]) -> list[Path]:
     files = [p for p in there if not any(fnmatch(p.name, pattern) for pattern in ignore)]
     other = sorted(p.name for p in files if not p.is_file() or p.suffix.lower() not in ENDINGS)
     if other:
-        raise ValueError(
+        raise InputError(
             f"{folder} holds {_few(other)}, which {'is' if len(other) == 1 else 'are'} no image "
             f"({', '.join(ENDINGS)}): give a folder with nothing but the images to score, or leave files out "
             "by name (--ignore)"
@@ -135,7 +136,7 @@ def _images(folder: Path, ignore: Sequence[str]) -> list[Path]:
     stems = sorted(p.stem for p in files)
     twice = sorted({a for a, b in itertools.pairwise(stems) if a == b})
     if twice:
-        raise ValueError(f"{folder} has several images called {_few(twice)}: keep one of each")
+        raise InputError(f"{folder} has several images called {_few(twice)}: keep one of each")
     return sorted(files, key=natural_order)
 
 
@@ -149,15 +150,15 @@ def _check(view: View, settings: ImageSettings) -> None:
     """Refuse a pair before anything is scored."""
     render, truth = read_header(Source(view.render)), read_header(Source(view.truth, view.mask))
     if (render.height, render.width) != (truth.height, truth.width):
-        raise ValueError(
+        raise InputError(
             f"render {view.render} is {render.width}x{render.height}, its truth {view.truth} is "
             f"{truth.width}x{truth.height}: render at the size of the truth; nothing is resized in silence"
         )
     if settings.background is None and (render.alpha or truth.alpha):
         which = view.render if render.alpha else view.truth
-        raise ValueError(f"{which} has alpha: say what lies behind it with --background white or black")
+        raise InputError(f"{which} has alpha: say what lies behind it with --background white or black")
     if settings.crop < 0 or 2 * settings.crop >= min(truth.height, truth.width):
-        raise ValueError(
+        raise InputError(
             f"a crop of {settings.crop} pixels a side leaves nothing of {view.truth} ({truth.width}x{truth.height})"
         )
 

@@ -10,6 +10,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from isosweep.errors import InputError
+
 PSNR_CAP = 100.0
 """dB given to images whose mean squared error is 1e-10 or less: identical images have no finite PSNR,
 and an infinite number is not JSON."""
@@ -110,13 +112,13 @@ def intersection_over_union(pred: Float[Tensor, "h w"], truth: Float[Tensor, "h 
 def check_pair(pred: Tensor, truth: Tensor) -> None:
     """Refuse a render of another size than the image, or one that is not finite."""
     if pred.shape != truth.shape:
-        raise ValueError(
+        raise InputError(
             f"a render of {tuple(pred.shape)} cannot be scored against an image of {tuple(truth.shape)}: "
             "render at the size of the image"
         )
     bad = int((~torch.isfinite(pred)).sum())
     if bad:
-        raise ValueError(
+        raise InputError(
             f"the render has {bad} non-finite values of {pred.numel()}: the checkpoint holds a broken model; "
             "score an earlier one (eval.checkpoint=best) or train again"
         )

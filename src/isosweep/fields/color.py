@@ -4,6 +4,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
+from isosweep.errors import InputError
 from isosweep.fields.mlp import MLP, at_least_float32
 from isosweep.fields.shading import Shade, ShadingHead
 
@@ -56,5 +57,5 @@ class ColorField(ShadingHead):
 
 def _required(value: Tensor | None, name: str) -> Tensor:
     if value is None:
-        raise ValueError(f"this colour field was built to read {name}, and the model passed none")
+        raise InputError(f"this colour field was built to read {name}, and the model passed none")
     return value

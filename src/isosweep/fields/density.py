@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from isosweep.encodings.base import Encoding
+from isosweep.errors import InputError
 from isosweep.fields.mlp import MLP, at_least_float32
 
 
@@ -53,7 +54,7 @@ class DensityField(nn.Module):
     ) -> None:
         super().__init__()
         if activation not in ("exp", "softplus"):
-            raise ValueError(f"density activation is 'exp' or 'softplus', found {activation!r}")
+            raise InputError(f"density activation is 'exp' or 'softplus', found {activation!r}")
         self.encoding, self.feature_dim = encoding, feature_dim
         self.activation, self.bias = activation, bias
         self.mlp = MLP(encoding.out_dim, feature_dim, hidden_dim, n_hidden, skips)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from isosweep import ops
 from isosweep.encodings.base import Encoding
+from isosweep.errors import InputError
 
 
 class SurfaceField(nn.Module):
@@ -49,7 +50,7 @@ class SurfaceField(nn.Module):
     ) -> None:
         super().__init__()
         if n_hidden < 1:
-            raise ValueError(f"a surface field needs at least one hidden layer, found n_hidden={n_hidden}")
+            raise InputError(f"a surface field needs at least one hidden layer, found n_hidden={n_hidden}")
         self.encoding, self.radius, self.beta = encoding, radius, beta
         self.feature_dim, self.skips = feature_dim, frozenset(skips)
         e_dim = encoding.out_dim

@@ -10,10 +10,13 @@ import sys
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import get_args
 
+from isosweep.errors import InputError
 from isosweep.launchers import tables
-from isosweep.launchers.entries import ALIVE, DONE, Entry, gather
+from isosweep.launchers.run_states import ALIVE, DONE, Entry, RunState, gather
+from isosweep.launchers.slurm.calls import ClusterError
+from isosweep.launchers.slurm.job_states import JobState, cancel_jobs, job_states
 from isosweep.record import Lock, LockHeld
 from isosweep.record.files import atomic_write_text
 from isosweep.record.launch import (
@@ -28,13 +31,14 @@ from isosweep.record.lock import process_is_alive
 MAIN = Path(__file__).resolve().parents[3] / "main.py"
 
 
-class CommandError(ValueError):
-    """What was asked for cannot be done; the message says what to do."""
+class CommandError(InputError):
+    """A command that cannot be carried out; the message says what to do."""
 
 
 def status(options: Namespace) -> int:
     """One table of all runs, or of one sweep's. Exit code 0, also where runs failed."""
-    sweep = require_sweep(options)
+    sweep = named_sweep(options)
+    check_states(options)
     listing = gather(options.root, sweep, cluster_states)
     entries = [e for e in listing.entries if not options.state or e.state in options.state]
     if options.json:
@@ -58,7 +62,8 @@ def status(options: Namespace) -> int:
 
 def retry(options: Namespace) -> int:
     """Start the runs of a sweep that did not finish, in the way the sweep was started."""
-    sweep = required(options)
+    sweep = named_or_last_sweep(options)
+    check_states(options)
     entries = [e for e in gather(options.root, sweep, cluster_states).entries if e.launch is not None]
     todo = [e for e in entries if e.state not in (*DONE, *ALIVE)]
     if options.state:
@@ -79,14 +84,12 @@ def retry(options: Namespace) -> int:
 
 def cancel(options: Namespace) -> int:
     """Stop a sweep: its SLURM jobs, or the launcher on this machine with its runs. They stay resumable."""
-    sweep = required(options)
+    sweep = named_or_last_sweep(options)
     entries = gather(options.root, sweep, cluster_states).entries
     ids = sorted({e.job_id for e in entries if e.job_id and e.state in ALIVE})
     done = 0
     if ids:
-        from isosweep.launchers import cluster
-
-        cluster.cancel(ids)
+        cancel_jobs(ids)
         print(f"cancelled {len(ids)} SLURM jobs")
         done += len(ids)
     for folder in launch_folders(sweeps_root(options.root), sweep):
@@ -135,7 +138,8 @@ def logs(options: Namespace) -> int:
 
 def clean(options: Namespace) -> int:
     """Delete folders of runs that did not finish; without --yes only say which. Finished runs need --finished."""
-    sweep = require_sweep(options)
+    sweep = named_sweep(options)
+    check_states(options)
     wanted: set[str] = set(options.state or ("failed", "oom", "lost", "cancelled"))
     if "finished" in wanted and not options.finished:
         raise CommandError("finished runs are deleted only with --finished")
@@ -172,7 +176,7 @@ def sync(options: Namespace) -> int:
     """Upload the offline W&B parts of a sweep's runs."""
     from isosweep.trackers.sync import sync_runs
 
-    entries = gather(options.root, require_sweep(options)).entries
+    entries = gather(options.root, named_sweep(options)).entries
     folders = [e.folder for e in entries if e.folder is not None]
     bad = 0
     for result in sync_runs(folders):
@@ -181,13 +185,11 @@ def sync(options: Namespace) -> int:
     return 1 if bad else 0
 
 
-def cluster_states(ids: Sequence[str]) -> Mapping[str, Any]:
-    """States of SLURM jobs; nothing, said on stderr, where no cluster answers here."""
-    from isosweep.launchers import cluster
-
+def cluster_states(ids: Sequence[str]) -> Mapping[str, JobState]:
+    """States of SLURM jobs; empty, with a warning on stderr, where no cluster answers."""
     try:
-        return cluster.job_states(ids)
-    except cluster.ClusterError as error:
+        return job_states(ids)
+    except ClusterError as error:
         print(
             f"warning: {error}; states of {len(ids)} SLURM jobs are what their records say", file=sys.stderr
         )
@@ -195,10 +197,21 @@ def cluster_states(ids: Sequence[str]) -> Mapping[str, Any]:
 
 
 def did_you_mean(word: str, known: Sequence[str]) -> str:
-    """The spellings nearest to a word; Hydra, whose import takes half a second, only where one was misspelt."""
+    """The known words nearest to ``word``. Imports Hydra, which takes half a second, only when it is called."""
     from isosweep.config import errors
 
     return errors.did_you_mean(word, known)
+
+
+def check_states(options: Namespace) -> None:
+    """CommandError where ``--state`` names a state that there is not."""
+    known = get_args(RunState)
+    for state in options.state or ():
+        if state not in known:
+            near = did_you_mean(state, known)
+            raise CommandError(
+                f"--state {state}: no run is ever in that state{near} States: {', '.join(known)}"
+            )
 
 
 def matches(entry: Entry, text: str) -> bool:
@@ -208,7 +221,7 @@ def matches(entry: Entry, text: str) -> bool:
     return any(text in name for name in names)
 
 
-def require_sweep(options: Namespace) -> str | None:
+def named_sweep(options: Namespace) -> str | None:
     """The sweep that was named; CommandError where there is none of that name."""
     name = options.sweep
     if name is None:
@@ -228,9 +241,9 @@ def require_sweep(options: Namespace) -> str | None:
     )
 
 
-def required(options: Namespace) -> str:
+def named_or_last_sweep(options: Namespace) -> str:
     """The named sweep, or the one that was started last."""
-    name = require_sweep(options)
+    name = named_sweep(options)
     if name is not None:
         return name
     known = sweep_names(sweeps_root(options.root))

@@ -1,4 +1,4 @@
-"""What a person sees of a running sweep: a live table in a terminal, plain lines in a log file."""
+"""Progress of a running sweep: a live table in a terminal, plain lines in a log file."""
 
 import time
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from isosweep.launchers.deaths import last_lines
+from isosweep.launchers.exit_causes import last_lines
 from isosweep.launchers.pool import Started, Task
 from isosweep.record.outcome import GOOD, Outcome
 
@@ -16,7 +16,7 @@ REFRESH_S = 1.0
 
 
 class Lines:
-    """One line a start and an end."""
+    """Prints one line for each start and each end of a run."""
 
     def __init__(self, total: int, stream: TextIO) -> None:
         self.total, self.stream, self.ended_count = total, stream, 0
@@ -36,7 +36,7 @@ class Lines:
 
 
 class LiveTable(Lines):
-    """A row a running process with its last line of progress; what has ended scrolls by above."""
+    """A table of the running processes, each with the last line of its log. Ends are printed above it."""
 
     def __init__(self, total: int, stream: TextIO) -> None:
         super().__init__(total, stream)
@@ -56,7 +56,7 @@ class LiveTable(Lines):
         table = Table(
             title=f"{self.ended_count} of {self.total} ended, {len(running)} running, {waiting} waiting"
         )
-        for name in ("run", "where", "min", "last line"):
+        for name in ("run", "slot", "min", "last line"):
             table.add_column(name, no_wrap=True)
         for one in running:
             line = last_lines(one.task.log, 1).strip()

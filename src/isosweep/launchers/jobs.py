@@ -1,4 +1,4 @@
-"""The list of jobs of a sweep: a product of values, rows that belong together (zip), or a list as it is."""
+"""The list of jobs of a sweep: a product of values, rows that belong together (zip), or a list from a file."""
 
 import itertools
 import json
@@ -11,10 +11,12 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
+from isosweep.errors import InputError
+
 _PLAIN = re.compile(r"[\w./+\-]+|\$\{.*\}")
 
 
-class EmptySweep(ValueError):
+class EmptySweep(InputError):
     """A sweep without a single run."""
 
 
@@ -59,11 +61,11 @@ def read_jobs(path: Path) -> list[list[str]]:
     try:
         found = json.loads(path.read_text())
     except (OSError, ValueError) as error:
-        raise ValueError(f"hydra.sweeper.jobs={path}: cannot read a list of jobs there ({error})") from error
+        raise InputError(f"hydra.sweeper.jobs={path}: cannot read a list of jobs there ({error})") from error
     if not isinstance(found, list) or not all(
         isinstance(job, list) and all(isinstance(text, str) for text in job) for job in found
     ):
-        raise ValueError(f"hydra.sweeper.jobs={path} is not a list of lists of overrides")
+        raise InputError(f"hydra.sweeper.jobs={path} is not a list of lists of overrides")
     if not found:
         raise EmptySweep(f"hydra.sweeper.jobs={path} lists no job")
     return found
@@ -77,13 +79,13 @@ def _rows(zipped: Sequence[Mapping[str, Any]] | Mapping[str, Any]) -> list[dict[
     }
     single = [key for key, values in columns.items() if values is None]
     if single:
-        raise ValueError(
+        raise InputError(
             f"hydra.sweeper.zip.{single[0]} is no list: give one value a run, or set it without zip"
         )
     lengths = {key: len(values or []) for key, values in columns.items()}
     if len(set(lengths.values())) > 1:
         shown = ", ".join(f"{key} has {count}" for key, count in lengths.items())
-        raise ValueError(f"the lists of hydra.sweeper.zip belong together, value by value, but {shown}")
+        raise InputError(f"the lists of hydra.sweeper.zip belong together, value by value, but {shown}")
     names = list(columns)
     return [
         dict(zip(names, row, strict=True)) for row in zip(*(columns[n] or [] for n in names), strict=True)

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from isosweep.launchers.display import Lines, LiveTable, failure_table
-from isosweep.launchers.launching import settled, single_run, title
+from isosweep.launchers.launch_folder import outcome_without_process, single_run, title
 from isosweep.launchers.machine import visible_gpus
 from isosweep.launchers.planning import Planned
 from isosweep.launchers.pool import Pool, Task
+from isosweep.launchers.settings import LocalSettings
 from isosweep.launchers.slots import make_slots
 from isosweep.record.launch import log_path, outcome_path
 from isosweep.record.outcome import GOOD, Outcome
@@ -24,18 +25,14 @@ def launch_here(
     planned: Sequence[Planned],
     *,
     extra: Sequence[str],
-    gpus: Sequence[str] | None,
-    slots: int | None,
-    slots_per_gpu: int,
-    max_failures: int | None,
-    grace_s: float,
+    settings: LocalSettings,
 ) -> dict[int, Outcome]:
     """Run what is left of a plan; number -> outcome of every job that has one.
 
     Raises:
-        KeyboardInterrupt: somebody asked to stop; every started run has saved and ended.
+        KeyboardInterrupt: a signal asked to stop; every started run has saved and ended.
     """
-    outcomes = {p.number: o for p in planned if (o := settled(p)) is not None}
+    outcomes = {p.number: o for p in planned if (o := outcome_without_process(p)) is not None}
     for number, outcome in outcomes.items():
         outcome.write(outcome_path(folder, number))
     tasks = [
@@ -49,7 +46,9 @@ def launch_here(
         for p in planned
         if p.number not in outcomes
     ]
-    places = make_slots(visible_gpus() if gpus is None else gpus, slots, slots_per_gpu)
+    places = make_slots(
+        visible_gpus() if settings.gpus is None else settings.gpus, settings.slots, settings.slots_per_gpu
+    )
     log.info(
         "sweep %s: %d runs, %d of them finished already; %d slots (%s each)\n%s",
         sweep,
@@ -62,7 +61,7 @@ def launch_here(
     for task in tasks:
         task.log.write_text(f"{shlex.join(task.command)}\n")
     watcher = (LiveTable if sys.stdout.isatty() else Lines)(len(tasks), sys.stdout)
-    pool = Pool(places, watcher, max_failures=max_failures, grace_s=grace_s)
+    pool = Pool(places, watcher, max_failures=settings.max_failures, grace_s=settings.grace_s)
     try:
         outcomes |= pool.run(tasks)
     finally:

@@ -1,4 +1,4 @@
-"""What this machine offers to runs, without importing torch."""
+"""The GPUs and backends of this machine, found without importing torch."""
 
 import os
 import subprocess
@@ -12,11 +12,11 @@ def visible_gpus() -> tuple[str, ...]:
     """Indices (or UUIDs) of the CUDA devices that a process started here would see."""
     if not _torch_has_cuda():
         return ()
-    asked = os.environ.get("CUDA_VISIBLE_DEVICES")
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     found = _driver_gpus()
-    if asked is None:
+    if visible is None:
         return found
-    names = tuple(name.strip() for name in asked.split(",") if name.strip())
+    names = tuple(name.strip() for name in visible.split(",") if name.strip())
     return names if found else ()
 
 

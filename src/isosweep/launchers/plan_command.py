@@ -9,7 +9,7 @@ from hydra.types import HydraContext
 from omegaconf import DictConfig
 
 from isosweep.config.schema import CONF
-from isosweep.launchers import sweeping, tables
+from isosweep.launchers import hydra_sweeps, tables
 from isosweep.launchers.estimates import estimate, human, wall_clock
 from isosweep.launchers.machine import visible_gpus
 from isosweep.launchers.planning import Planned
@@ -24,7 +24,7 @@ def plan(arguments: Sequence[str]) -> int:
     def show(context: HydraContext, config: DictConfig, name: str, jobs: list[list[str]]) -> None:
         codes.append(_show(context, config, name, jobs))
 
-    sweeping.on_jobs = show
+    hydra_sweeps.on_jobs = show
     rest = [a for a in arguments if a not in ("-m", "--multirun")]
     sys.argv = [str(CONF.parent / "main.py"), "-m", *rest]
     try:
@@ -42,7 +42,7 @@ def plan(arguments: Sequence[str]) -> int:
 
 
 def _show(context: HydraContext, config: DictConfig, name: str, jobs: list[list[str]]) -> int:
-    planned = sweeping.planned_jobs(context, config, jobs, sweeping.node_device(config))
+    planned = hydra_sweeps.planned_jobs(context, config, jobs, hydra_sweeps.node_device(config))
     rows, broken = read_rows(Path(config.run.root))
     seconds = estimate(planned, rows.values())
     tables.show(tables.plan_table(planned, seconds))

@@ -1,4 +1,4 @@
-"""What a sweep would run: every job composed and checked before the first one starts. Torch-free."""
+"""What a sweep would run: every job is composed and checked before the first one starts. Sees no torch."""
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
@@ -132,7 +132,7 @@ def _judged(planned: Planned, cfg: DictConfig, config: Mapping[str, Any], code: 
         if (planned.folder / "record.json").exists():
             record = read_record(planned.folder)
         if holder_is_alive(planned.folder, cfg.run.stale_after):
-            return replace(planned, todo="running", reason="somebody is at work on it")
+            return replace(planned, todo="running", reason="another process is at work on it")
         force = cfg.run.force and cfg.mode == "train"
         todo = decide(
             planned.folder, record, dict(config), code=code, force=force, rescore=cfg.mode != "train"

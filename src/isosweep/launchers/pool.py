@@ -1,4 +1,4 @@
-"""One process a run, in slots: what one run does to its process costs that run alone."""
+"""Runs every task in a process of its own, in slots: a crash costs that run alone."""
 
 import os
 import signal
@@ -10,17 +10,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
-from isosweep.launchers.deaths import cause_of_death, out_of_memory_kills
+from isosweep.launchers.exit_causes import out_of_memory_kills, unexplained_end
 from isosweep.launchers.slots import Slot
 from isosweep.record.abandoned import close_abandoned
 from isosweep.record.outcome import ENVIRONMENT, GOOD, Outcome, read_outcome
 from isosweep.runtime.interrupts import PARENT
 
 POLL_S = 0.2
-REMIND_S = 5.0
-"""A process that was asked to stop while it still imported may not have listened: it is asked again."""
+REPEAT_S = 5.0
+"""Seconds after which SIGTERM is sent again: a process that was still importing may not have heeded the first."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Started:
 
 @runtime_checkable
 class Watcher(Protocol):
-    """Whoever shows what happens; called from the pool's own thread."""
+    """Shows what happens. Called from the pool's own thread."""
 
     def started(self, one: Started) -> None: ...
     def ended(self, task: Task, outcome: Outcome, seconds: float) -> None: ...
@@ -53,7 +53,7 @@ class Watcher(Protocol):
 
 
 class Pool:
-    """Runs tasks in slots until all have ended, too many have failed, or somebody asks to stop.
+    """Runs tasks in slots until all have ended, too many have failed, or a signal asks to stop.
 
     Args:
         grace_s: how long a run may take to save and end when the pool stops.
@@ -68,8 +68,8 @@ class Pool:
         self.outcomes: dict[int, Outcome] = {}
         self.stopped_by: int | None = None
         self._running: list[Started] = []
-        self._asked_at: float | None = None
-        self._reminded = 0.0
+        self._stopping_since: float | None = None
+        self._last_sigterm = 0.0
         self._kill_now = False
         self._oom_kills = out_of_memory_kills()
 
@@ -128,22 +128,22 @@ class Pool:
             self.watcher.ended(one.task, outcome, time.monotonic() - one.since)
 
     def _outcome(self, one: Started) -> Outcome:
-        """What the process said of its end, or what can be seen of it."""
-        said = read_outcome(one.task.outcome)
-        if said is not None and said.ended is not None:
-            return said
+        """The outcome that the process wrote, or else one made from its exit code and its log."""
+        written = read_outcome(one.task.outcome)
+        if written is not None and written.ended is not None:
+            return written
         kills = out_of_memory_kills()
-        seen = cause_of_death(
+        end = unexplained_end(
             one.process.returncode,
             log=one.task.log,
             oom_kills=kills - self._oom_kills,
-            asked_to_stop=self.stopped_by is not None,
+            stopping=self.stopped_by is not None,
         )
         self._oom_kills = kills
-        outcome = seen.outcome(said, one.process.pid)
+        outcome = end.outcome(written, one.process.pid)
         outcome.write(one.task.outcome)
         if outcome.folder is not None and outcome.error is not None:
-            close_abandoned(Path(outcome.folder), seen.status, outcome.error, pid=one.process.pid)
+            close_abandoned(Path(outcome.folder), end.status, outcome.error, pid=one.process.pid)
         return outcome
 
     def _on_signal(self, number: int, _: FrameType | None) -> None:
@@ -154,16 +154,16 @@ class Pool:
 
     def _stop_running(self) -> None:
         now = time.monotonic()
-        if self._asked_at is None:
-            self._asked_at = now
+        if self._stopping_since is None:
+            self._stopping_since = now
             self.watcher.say(
                 f"stopping: {len(self._running)} runs save a checkpoint and end (at most {self.grace_s:g} s; "
                 "Ctrl-C again kills them). The same command goes on from there"
             )
-        if self._kill_now or now - self._asked_at > self.grace_s:
+        if self._kill_now or now - self._stopping_since > self.grace_s:
             self._kill_all()
-        elif now - self._reminded > REMIND_S:
-            self._reminded = now
+        elif now - self._last_sigterm > REPEAT_S:
+            self._last_sigterm = now
             for one in self._running:
                 one.process.send_signal(signal.SIGTERM)
 
@@ -182,7 +182,7 @@ class _Signals:
 
     def __init__(self, handler: Callable[[int, FrameType | None], None]) -> None:
         self._handler = handler
-        self._previous: dict[int, Any] = {}
+        self._previous: dict[int, Callable[[int, FrameType | None], object] | int | None] = {}
 
     def __enter__(self) -> None:
         if threading.current_thread() is threading.main_thread():

@@ -4,6 +4,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from isosweep.errors import InputError
 from isosweep.runtime.cores import usable_cores
 
 THREADS_A_RUN = 4
@@ -16,12 +17,12 @@ class Slot:
     gpu: str | None
     """Index or UUID; None runs on the CPU."""
     cores: tuple[int, ...]
-    """Cores this slot's runs may use; empty where the system cannot say which."""
+    """Cores this slot's runs may use; empty where the system does not pin processes."""
     threads: int
 
     def __str__(self) -> str:
-        where = f"GPU {self.gpu}" if self.gpu is not None else "CPU"
-        return f"{where}, {self.threads} thread{'s' if self.threads > 1 else ''}"
+        device = f"GPU {self.gpu}" if self.gpu is not None else "CPU"
+        return f"{device}, {self.threads} thread{'s' if self.threads > 1 else ''}"
 
     def environment(self) -> dict[str, str]:
         """Variables of a process in this slot."""
@@ -50,7 +51,7 @@ def make_slots(gpus: Sequence[str], slots: int | None, slots_per_gpu: int) -> li
     """
     for name, value in (("slots", slots), ("slots_per_gpu", slots_per_gpu)):
         if value is not None and value < 1:
-            raise ValueError(f"hydra.launcher.{name}={value}: give 1 or more")
+            raise InputError(f"hydra.launcher.{name}={value}: give 1 or more")
     total = usable_cores()
     count = slots or (len(gpus) * slots_per_gpu if gpus else max(1, total // THREADS_A_RUN))
     share = max(1, total // count)

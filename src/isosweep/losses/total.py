@@ -7,12 +7,13 @@ import torch
 from torch import Tensor
 
 from isosweep.config import schedules
+from isosweep.errors import InputError, NumericalError
 from isosweep.types import Batch, RenderOut
 
 POINTS = "batch.points"
 
 
-class NonFiniteLoss(ArithmeticError):
+class NonFiniteLoss(NumericalError):
     """A loss term became nan or inf; the message names the first one and the step."""
 
 
@@ -30,7 +31,7 @@ class TotalLoss:
         self, terms: Mapping[str, Mapping[str, Any] | None], masks: bool = True, points: int = 1024
     ) -> None:
         if points < 1:
-            raise ValueError(f"loss.points={points}: draw at least one, or set the weight of sfm to 0")
+            raise InputError(f"loss.points={points}: draw at least one, or set the weight of sfm to 0")
         self.masks = masks
         self.terms: dict[str, tuple[Any, Callable[[RenderOut, Batch], Tensor]]] = {}
         for name, term in terms.items():
@@ -41,7 +42,7 @@ class TotalLoss:
                 self.terms[name] = (term["weight"], term["fn"])
         self.points = points if any(POINTS in self.needs(name) for name in self.terms) else 0
         if not self.terms:
-            raise ValueError(
+            raise InputError(
                 f"the loss has no active term (of {', '.join(terms) or 'none'}): give one a weight above 0"
             )
 
@@ -75,18 +76,18 @@ class TotalLoss:
             fields = self.needs(name)
             missing = sorted(f for f in fields if not f.startswith("batch.") and f not in provides)
             if missing:
-                raise ValueError(
+                raise InputError(
                     f"loss term '{name}' reads {missing}, which model '{model}' does not return "
                     f"(it returns {sorted(provides)}): pick another loss= or set loss.terms.{name}.weight=0"
                 )
             if "batch.mask" in fields and has_masks is False:
-                raise ValueError(
+                raise InputError(
                     f"loss term '{name}' reads the masks, and this run has none "
                     f"(loss.masks={str(self.masks).lower()}; masks are a mask/ folder or an alpha "
                     f"channel): use loss=nomask, model=neus_bg, or set loss.terms.{name}.weight=0"
                 )
             if POINTS in fields and has_points is False:
-                raise ValueError(
+                raise InputError(
                     f"loss term '{name}' reads structure-from-motion points inside the box, and this scene has none: "
                     "use dataset=colmap, dataset=nerfstudio with ply_file_path, or set "
                     f"loss.terms.{name}.weight=0"

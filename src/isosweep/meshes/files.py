@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, UInt8
 
+from isosweep.errors import InputError
 from isosweep.meshes import files
 from isosweep.record.files import atomic_write_bytes
 from isosweep.types import Mesh
@@ -33,7 +34,7 @@ def read_mesh(path: Path, faces: bool = False) -> Mesh:
     if not path.is_file():
         raise FileNotFoundError(f"no mesh at {path}: check the path")
     if path.suffix.lower() not in ENDINGS:
-        raise ValueError(f"{path} has the ending '{path.suffix}'; meshes are read from {', '.join(ENDINGS)}")
+        raise InputError(f"{path} has the ending '{path.suffix}'; meshes are read from {', '.join(ENDINGS)}")
     try:
         # materials may name image files that nobody needs here
         plain: dict[str, Any] = {"skip_materials": True} if path.suffix.lower() == ".obj" else {}
@@ -43,7 +44,7 @@ def read_mesh(path: Path, faces: bool = False) -> Mesh:
         vertices = np.asarray(loaded.vertices, dtype=np.float64).reshape(-1, 3)
         index = np.asarray(getattr(loaded, "faces", np.zeros((0, 3), dtype=np.int64)))
     except Exception as error:  # every reader has its own kinds
-        raise ValueError(
+        raise InputError(
             f"cannot read the mesh {path} ({path.stat().st_size} bytes): {type(error).__name__}: {error}. "
             "It is damaged, cut off or of another format: write or copy it again"
         ) from error
@@ -51,18 +52,18 @@ def read_mesh(path: Path, faces: bool = False) -> Mesh:
     if path.suffix.lower() == ".ply":
         _check_counts(path, len(vertices), len(index))
     if len(vertices) == 0:
-        raise ValueError(f"the mesh {path} is empty, it has no vertex: nothing can be scored")
+        raise InputError(f"the mesh {path} is empty, it has no vertex: nothing can be scored")
     bad = int((~np.isfinite(vertices)).any(axis=1).sum())
     if bad:
-        raise ValueError(
+        raise InputError(
             f"the mesh {path} has {bad} vertices of {len(vertices)} that are not finite: write it again"
         )
     if faces and len(index) == 0:
-        raise ValueError(
+        raise InputError(
             f"{path} has {len(vertices)} vertices and no faces: a surface is scored, not a cloud; mesh it first"
         )
     if len(index) and (index.min() < 0 or index.max() >= len(vertices)):
-        raise ValueError(
+        raise InputError(
             f"the mesh {path} has faces with corners {index.min()} to {index.max()}, but only {len(vertices)} "
             "vertices: it is damaged; write it again"
         )
@@ -81,7 +82,7 @@ def _check_counts(path: Path, vertices: int, faces: int) -> None:
     for name, found in ((b"vertex", vertices), (b"face", faces)):
         # polygons become several triangles
         if found < said.get(name, 0):
-            raise ValueError(
+            raise InputError(
                 f"the mesh {path} announces {said[name]} elements '{name.decode()}' and {found} could be read: it is "
                 "cut off or damaged; copy it again"
             )
@@ -96,7 +97,7 @@ def write_mesh(mesh: Mesh, stem: Path, formats: Sequence[str] = ("ply",)) -> lis
 
     unknown = [f for f in formats if f not in FORMATS]
     if unknown:
-        raise ValueError(f"no mesh format '{unknown[0]}': export.formats takes {', '.join(FORMATS)}")
+        raise InputError(f"no mesh format '{unknown[0]}': export.formats takes {', '.join(FORMATS)}")
     made = trimesh.Trimesh(
         mesh.vertices,
         mesh.faces,

@@ -23,6 +23,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from isosweep.errors import InputError
 from isosweep.runtime import interrupts
 from isosweep.types import Mesh
 
@@ -61,7 +62,7 @@ class _Grid:
             bad = ~np.isfinite(values)
             if bad.any():
                 x, y, z = part[int(np.argmax(bad))]
-                raise ValueError(
+                raise InputError(
                     f"the field is not finite at {int(bad.sum())} of {len(values)} points, first at "
                     f"normalised ({x:.4g}, {y:.4g}, {z:.4g}): the model is broken there; extract from an "
                     "earlier checkpoint (eval.checkpoint=best) or train again with a lower learning rate"
@@ -100,7 +101,7 @@ def extract(
     box = np.array([[-radius] * 3, [radius] * 3] if bounds is None else bounds, dtype=np.float64)
     side = box[1] - box[0]
     if resolution < 1 or block < 1 or not (side > 0).all():
-        raise ValueError(
+        raise InputError(
             "marching cubes needs a resolution and a block of at least 1 cell and a box with a volume; "
             f"found resolution {resolution}, block {block}, box {box.tolist()}"
         )
@@ -115,7 +116,7 @@ def extract(
     pieces = _march_blocks(grid, corner, active, max(1, -(-block // COARSE)))
     if not pieces:
         low, high = float(corner.min()) + level, float(corner.max()) + level
-        raise ValueError(
+        raise InputError(
             f"no surface at level {level:g}: the field spans [{low:.4g}, {high:.4g}] over the box "
             f"{box[0].round(4).tolist()} to {box[1].round(4).tolist()}; set export.level inside that range, "
             "or train longer"

@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from isosweep.errors import InputError
 from isosweep.geometry import box_hit
 from isosweep.models.background import Background
 from isosweep.samplers.base import Sampler
@@ -113,7 +114,7 @@ BACKGROUND_LEVEL = {"background": ("samples", "weights", "rgb", "opacity")}
 def require_probe(sampler: Sampler, has: Iterable[str], model: str) -> None:
     """Raise where a sampler needs a field that the model does not have."""
     if sampler.needs is not None and sampler.needs not in set(has):
-        raise ValueError(
+        raise InputError(
             f"sampler '{type(sampler).__name__}' needs a field with a {sampler.needs}, and model '{model}' "
             f"has a {', '.join(sorted(has))}: use sampler=occgrid or sampler=uniform, or "
             + ("model=nerf" if sampler.needs == "density" else "model=neus")

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from isosweep.config import schedules
+from isosweep.errors import InputError
 from isosweep.fields import finite_difference
 from isosweep.fields.color import ColorField
 from isosweep.fields.opacity import crossing_opacity
@@ -253,4 +254,4 @@ class NeuS(Model):
 
 def _one_of(name: str, value: str, choices: tuple[str, ...]) -> None:
     if value not in choices:
-        raise ValueError(f"model.{name} is one of {', '.join(choices)}, found {value!r}")
+        raise InputError(f"model.{name} is one of {', '.join(choices)}, found {value!r}")

@@ -8,6 +8,8 @@ from types import ModuleType
 
 import torch
 
+from isosweep.errors import InputError, MissingLibraryError
+
 NAMES = ("auto", "torch", "cpu", "cuda", "tcnn")
 
 
@@ -39,7 +41,7 @@ def choose(backend: str, device: torch.device | str) -> Choice:
     """
     kind = torch.device(device).type
     if backend not in NAMES:
-        raise ValueError(f"backend must be one of {', '.join(NAMES)}, got '{backend}'")
+        raise InputError(f"backend must be one of {', '.join(NAMES)}, got '{backend}'")
     if backend == "torch":
         return Choice("torch", "asked for: plain PyTorch, the reference")
     if backend == "auto":
@@ -50,19 +52,21 @@ def choose(backend: str, device: torch.device | str) -> Choice:
         "tcnn": ("cuda", "tiny-cuda-nn's encoding, Triton kernels"),
     }[backend]
     if kind != home:
-        raise ValueError(
+        raise InputError(
             f"backend '{backend}' ({what}) cannot run on device '{kind}': "
             f"use backend=torch there, or device={home}"
         )
     if backend == "cpu" and (missing := _numba_missing()):
-        raise ImportError(
+        raise MissingLibraryError(
             f"backend 'cpu' needs numba, which cannot be imported ({missing}): "
             "pip install 'numba>=0.61', or use backend=torch"
         )
     if backend != "cpu" and (missing := _triton_missing()):
-        raise ImportError(f"backend '{backend}' needs {missing}, or use backend=torch (docs/install.md)")
+        raise MissingLibraryError(
+            f"backend '{backend}' needs {missing}, or use backend=torch (docs/install.md)"
+        )
     if backend == "tcnn" and (missing := _tcnn_missing()):
-        raise ImportError(
+        raise MissingLibraryError(
             f"backend 'tcnn' needs tiny-cuda-nn's PyTorch bindings, which cannot be imported ({missing}): "
             "docs/install.md says how to build them, or use backend=cuda (the same table, no build)"
         )

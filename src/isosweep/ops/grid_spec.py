@@ -5,6 +5,8 @@ from functools import cached_property
 
 import numpy as np
 
+from isosweep.errors import InputError
+
 
 @dataclass(frozen=True)
 class GridSpec:
@@ -34,21 +36,21 @@ class GridSpec:
         for name, top in bounds.items():
             value = getattr(self, name)
             if not 1 <= value <= top:
-                raise ValueError(
+                raise InputError(
                     f"hash grid: {name} must be from 1 to {top}, got {value}: change encoding.{name}"
                 )
         if not self.per_level_scale >= 1.0:
-            raise ValueError(
+            raise InputError(
                 f"hash grid: per_level_scale must be at least 1, got {self.per_level_scale}: levels get finer"
             )
         finest = float(self.scale[-1])
         if not finest < 2.0**20:
-            raise ValueError(
+            raise InputError(
                 f"hash grid: the finest level has {finest:.3g} cells a side, float32 allows {2**20}: "
                 "lower n_levels, base_resolution or per_level_scale"
             )
         if self.total > 2**31:
-            raise ValueError(f"hash grid: {self.total} rows exceed 2^31: lower n_levels or log2_size")
+            raise InputError(f"hash grid: {self.total} rows exceed 2^31: lower n_levels or log2_size")
 
     @cached_property
     def scale(self) -> np.ndarray:

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from isosweep.errors import InputError
 from isosweep.ops import composed
 from isosweep.ops.composed import Layer
 from isosweep.ops.grid_spec import GridSpec
@@ -49,7 +50,7 @@ FEATURES = (1, 2, 4, 8)
 
 def grid_encode(u: Tensor, table: Tensor, spec: GridSpec) -> Tensor:
     if u.dtype != torch.float32:
-        raise ValueError(f"backend 'tcnn' computes in float32, got {u.dtype}: convert it, or backend=cuda")
+        raise InputError(f"backend 'tcnn' computes in float32, got {u.dtype}: convert it, or backend=cuda")
     if not len(u):
         return cuda.grid_encode(u, table, spec)
     parameters = {"params": table.reshape(-1)}
@@ -70,7 +71,7 @@ def _encoding(spec: GridSpec, device: torch.device) -> nn.Module:
     Errors: ValueError where it has no such layout, or lays the table out in another way.
     """
     if spec.n_features not in FEATURES:
-        raise ValueError(
+        raise InputError(
             f"tiny-cuda-nn has 1, 2, 4 or 8 features a row, got {spec.n_features}: "
             "change encoding.n_features, or use backend=cuda"
         )
@@ -81,7 +82,7 @@ def _encoding(spec: GridSpec, device: torch.device) -> nn.Module:
         if q & (q - 1) == 0 and q <= size and q * int(r) >= 2**32
     ]
     if overflows:
-        raise ValueError(
+        raise InputError(
             f"tiny-cuda-nn's index overflows at resolution {overflows[0]} and ignores one axis: "
             "change encoding.per_level_scale, or use backend=cuda"
         )
@@ -97,7 +98,7 @@ def _encoding(spec: GridSpec, device: torch.device) -> nn.Module:
         module = _bindings().Encoding(n_input_dims=3, encoding_config=config, dtype=torch.float32)
     found = next(module.parameters()).numel()
     if found != spec.total * spec.n_features:
-        raise ValueError(
+        raise InputError(
             f"this tiny-cuda-nn lays the grid out in {found} numbers, isosweep in "
             f"{spec.total * spec.n_features}: use backend=cuda, and report both versions"
         )

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float
 from PIL import Image
 
-from isosweep.data.frames import look_at_point
+from isosweep.data.normalization import look_at_point
 from isosweep.prepare.hull import Hull, share_outside_sphere, visual_hull
 from isosweep.prepare.reconstruction import Reconstruction
 from isosweep.prepare.region import COMMON_SHARE, share_in_image

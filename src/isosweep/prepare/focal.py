@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
+from isosweep.errors import InputError
+
 PLAUSIBLE = (0.3, 6.0)
 """Smallest and largest ratio: from an 11 mm to a 216 mm lens on 35 mm film, whose longer side is 36 mm."""
 SAME_LENS = 0.03
@@ -125,7 +127,7 @@ def group_cameras(
         return [Group(*s, r, (i,)) for i, (s, r) in enumerate(zip(sizes, ratios, strict=True))], []
     if camera == "single" and len(set(sizes)) > 1:
         counts = ", ".join(f"{sizes.count(s)} of {s[0]}x{s[1]}" for s in sorted(set(sizes)))
-        raise ValueError(
+        raise InputError(
             f"--camera single: the photographs have several sizes ({counts}), and one camera has one. Use "
             "--camera auto, which makes one camera for each size"
         )

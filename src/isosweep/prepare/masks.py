@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
+from isosweep.errors import InputError
 from isosweep.prepare.image_io import read_rgb
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
@@ -59,14 +60,14 @@ def parse_masks(text: str, with_alpha: int, n: int) -> MaskSource:
         return MaskSource("none")
     if text == "alpha":
         if not with_alpha:
-            raise ValueError(
+            raise InputError(
                 "--masks alpha: no photograph has transparent pixels. Use another kind, or --masks none"
             )
         return MaskSource("alpha")
     if text.startswith("color:"):
         found = re.fullmatch(r"color:#?([0-9a-fA-F]{6})(?::(\d{1,3}))?", text)
         if not found:
-            raise ValueError(
+            raise InputError(
                 f"--masks {text}: a colour is six hex digits, color:00ff00 or color:ffffff:24 (tolerance)"
             )
         r, g, b = (int(found[1][k : k + 2], 16) for k in (0, 2, 4))
@@ -156,17 +157,17 @@ def make_masks(
             if not found:
                 without.append(source)
     if len(without) == len(photos):
-        raise ValueError(
+        raise InputError(
             f"no mask for any of {len(photos)} photographs in {masks.path}: sought "
             f"{Path(photos[0][1]).stem}.png, {photos[0][1]}.png and the like"
         )
     if max(shares) == 0:
-        raise ValueError(
+        raise InputError(
             "all masks are empty (for color:..., every image has that colour everywhere): change --masks"
         )
     if masks.kind == "color" and min(shares) == 1:
         r, g, b = masks.color
-        raise ValueError(
+        raise InputError(
             f"--masks color: no pixel at the border of an image is within {masks.tolerance} of "
             f"#{r:02x}{g:02x}{b:02x}: give the colour as it is in the photographs, or a larger tolerance"
         )
@@ -196,7 +197,7 @@ def _read_mask(file: Path, size: tuple[int, int]) -> UInt8[np.ndarray, "h w"]:
     if grey.shape != size[::-1]:
         ratio = np.array(grey.shape) / np.array(size[::-1])
         if abs(ratio[0] / ratio[1] - 1) > 0.02:
-            raise ValueError(
+            raise InputError(
                 f"mask {file} is {grey.shape[1]}x{grey.shape[0]}, its photograph {size[0]}x{size[1]}: both must "
                 "have the same aspect ratio (was one of them turned?)"
             )
@@ -235,7 +236,7 @@ def _load_model(path: Path) -> Callable[[np.ndarray], np.ndarray]:
     try:
         module = torch.jit.load(str(path), map_location="cpu").eval()
     except (RuntimeError, ValueError) as error:
-        raise ValueError(
+        raise InputError(
             f"--masks model:{path} is no TorchScript file ({str(error).splitlines()[0]}): save it with torch.jit.save"
         ) from error
 
@@ -252,7 +253,7 @@ def _load_model(path: Path) -> Callable[[np.ndarray], np.ndarray]:
             out = out[0]
         if not isinstance(out, torch.Tensor) or out.ndim != 4 or out.shape[:2] != (1, 1):
             found = tuple(out.shape) if isinstance(out, torch.Tensor) else type(out).__name__
-            raise ValueError(f"--masks model:{path} returned {found}; expected logits [1, 1, H, W]")
+            raise InputError(f"--masks model:{path} returned {found}; expected logits [1, 1, H, W]")
         out = torch.nn.functional.interpolate(out.float(), size=(h, w), mode="bilinear")
         return (out[0, 0].sigmoid() > 0.5).numpy().astype(np.uint8) * np.uint8(255)
 

@@ -6,6 +6,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from isosweep.errors import InputError
+
 LAYOUTS = ("neus", "blender", "nerfstudio", "colmap")
 MATCHING = ("auto", "exhaustive", "sequential")
 CAMERAS = ("auto", "single", "per-image")
@@ -96,14 +98,14 @@ class PrepareOptions:
         out = self.out.resolve()
         for option, path in (("the input", self.source), ("--masks", self.mask_folder)):
             if path is not None and out in (path.resolve(), *path.resolve().parents):
-                raise ValueError(
+                raise InputError(
                     f"{option} {path} lies in --out {self.out}, where files are made, replaced and removed: give "
                     "another folder for --out, or move the input out of it"
                 )
         for name in self.layouts:
             _check_choice("--layout", name, LAYOUTS)
         if not self.layouts:
-            raise ValueError(f"--layout is empty: name one or more of {', '.join(LAYOUTS)}")
+            raise InputError(f"--layout is empty: name one or more of {', '.join(LAYOUTS)}")
         _check_choice("--matching", self.matching, MATCHING)
         _check_choice("--camera", self.camera, CAMERAS)
         _check_choice("--lens", self.lens, LENSES)
@@ -117,25 +119,25 @@ class PrepareOptions:
             ("--seed", self.seed, 0),
         ):
             if value < least:
-                raise ValueError(f"{name} must be {least} or more, found {value:g}")
+                raise InputError(f"{name} must be {least} or more, found {value:g}")
         if self.end is not None and self.end <= self.start:
-            raise ValueError(f"--end {self.end:g} is not after --start {self.start:g} (seconds of the video)")
+            raise InputError(f"--end {self.end:g} is not after --start {self.start:g} (seconds of the video)")
         if self.focal is not None and not 5 <= self.focal <= 1000:
-            raise ValueError(
+            raise InputError(
                 f"--focal is a 35 mm equivalent from 5 to 1000 (26 for most phones), found {self.focal:g}"
             )
         if not 1.0 <= self.margin <= 10:
-            raise ValueError(
+            raise InputError(
                 f"--margin is the sphere's radius divided by the region's, from 1 to 10; found {self.margin:g}"
             )
         if self.box is not None and self.sphere is not None:
-            raise ValueError("give --box or --sphere, not both")
+            raise InputError("give --box or --sphere, not both")
         if self.box is not None and not all(a < b for a, b in zip(self.box[:3], self.box[3:], strict=True)):
-            raise ValueError(
+            raise InputError(
                 f"--box takes x0 y0 z0 x1 y1 z1 with x0 < x1, y0 < y1 and z0 < z1; found {list(self.box)}"
             )
         if self.sphere is not None and not self.sphere[3] > 0:
-            raise ValueError(f"--sphere takes x y z radius with a radius above 0; found {list(self.sphere)}")
+            raise InputError(f"--sphere takes x y z radius with a radius above 0; found {list(self.sphere)}")
 
 
 def merge_options(given: Mapping[str, Any], last: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
@@ -162,4 +164,4 @@ def _check_choice(option: str, value: str, choices: tuple[str, ...]) -> None:
     if value not in choices:
         near = difflib.get_close_matches(value, choices, n=1)
         hint = f"; did you mean '{near[0]}'?" if near else ""
-        raise ValueError(f"{option} {value!r} is none of {', '.join(choices)}{hint}")
+        raise InputError(f"{option} {value!r} is none of {', '.join(choices)}{hint}")

@@ -14,6 +14,7 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from isosweep.data.decode import Source, decode
+from isosweep.errors import InputError
 from isosweep.prepare.focal import Focal, read_focal
 from isosweep.prepare.image_io import save_image, shrink
 
@@ -129,7 +130,7 @@ def read_upright(path: Path) -> tuple[UInt8[np.ndarray, "h w c"], Focal, bool]:
             turn = _TURNS.get(image.getexif().get(_ORIENTATION, 1))
             alpha = image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info
     except _UNREADABLE as error:
-        raise ValueError(f"cannot be read ({error})") from error
+        raise InputError(f"cannot be read ({error})") from error
     pixels = decode(Source(path), alpha, 1)
     if turn is not None:
         pixels = np.asarray(Image.fromarray(pixels).transpose(turn))

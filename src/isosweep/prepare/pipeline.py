@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from isosweep.errors import InputError
 from isosweep.prepare import (
     contact_sheet,
     mapper,
@@ -70,7 +71,7 @@ class Preparation:
             return [source], {}
         if source.is_file():
             endings = " ".join(sorted(video_frames.ENDINGS))
-            raise ValueError(f"{source} is neither a folder of photographs nor a video ({endings})")
+            raise InputError(f"{source} is neither a folder of photographs nor a video ({endings})")
         return photos.list_photos(source)
 
     def run(self) -> list[str]:
@@ -158,7 +159,7 @@ class Preparation:
             log.warning("skipped   %s %s", name, reason)
         if len(usable) < FEWEST_IMAGES:
             reasons = "; ".join(f"{name} {reason}" for name, reason in list(skipped.items())[:3])
-            raise ValueError(
+            raise InputError(
                 f"{len(usable)} usable photographs in {self.options.source}, and {FEWEST_IMAGES} or more are needed"
                 + (f" ({reasons})" if reasons else "")
             )
@@ -245,7 +246,7 @@ class Preparation:
     def _feature_masks(self) -> Path:
         """Copies of the masks under the names that COLMAP expects, <image>.png."""
         if self.manifest.facts("masks")["kind"] == "none":
-            raise ValueError(
+            raise InputError(
                 "--mask-features needs masks: give --masks a folder, color:RRGGBB or model:FILE.pt"
             )
         out = self.work / "feature-masks"
@@ -266,7 +267,7 @@ class Preparation:
         partners = np.bincount(both, minlength=len(names)).tolist()
         log.info("matches   %s (%s): %d of %d pairs match", method, reason, len(verified), len(wanted))
         if not verified:
-            raise ValueError(messages.too_few_matches(self.manifest, "no two images show the same thing"))
+            raise InputError(messages.too_few_matches(self.manifest, "no two images show the same thing"))
         return {"how": method, "partners": dict(zip(names, partners, strict=True))}, [self.database]
 
     def _poses(self) -> Result:
@@ -280,7 +281,7 @@ class Preparation:
             )  # fmt: skip
         if best.registered < FEWEST_IMAGES:
             problem = "no reconstruction of three or more images was found"
-            raise ValueError(messages.too_few_matches(self.manifest, problem))
+            raise InputError(messages.too_few_matches(self.manifest, problem))
         folder = self.work / "model"
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()

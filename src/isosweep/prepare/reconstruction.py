@@ -14,6 +14,7 @@ from zipfile import BadZipFile
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 
+from isosweep.errors import InputError
 from isosweep.record.files import atomic_write_bytes
 
 
@@ -82,7 +83,7 @@ def load(path: Path) -> Reconstruction:
         with np.load(path) as data:
             arrays = {f.name: data[f.name] for f in fields(Reconstruction)}
     except (OSError, ValueError, KeyError, EOFError, BadZipFile, zlib.error) as error:
-        raise ValueError(
+        raise InputError(
             f"cannot read the reconstruction in {path} ({error}): delete this file, and the next run makes it again"
         ) from error
     return Reconstruction(**{**arrays, "names": tuple(map(str, arrays["names"]))})

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Bool, Float
 
+from isosweep.errors import InputError
 from isosweep.prepare.hull import sample_mask, visual_hull
 from isosweep.prepare.reconstruction import Reconstruction
 
@@ -88,7 +89,7 @@ def region_of_points(
         ValueError: the reconstruction has fewer than ten points.
     """
     if len(recon.xyz) < 10:
-        raise ValueError(
+        raise InputError(
             f"the reconstruction has {len(recon.xyz)} points, too few to say where the scene is: give --box or "
             "--sphere, or photographs that overlap more"
         )
@@ -135,7 +136,7 @@ def check_region(recon: Reconstruction, region: Region) -> None:
     """Raise ValueError if no camera has the region's centre in its image."""
     if share_in_image(recon, region.centre[None])[0] == 0:
         low, high = np.percentile(recon.xyz, [2, 98], axis=0) if len(recon.xyz) else (np.zeros(3),) * 2
-        raise ValueError(
+        raise InputError(
             f"the region ({region.found_by}) has its centre at {np.round(region.centre, 3).tolist()}, which no camera "
             f"has in its picture; the points lie between {np.round(low, 3).tolist()} and "
             f"{np.round(high, 3).tolist()}, in the units of the poses: change --box or --sphere"

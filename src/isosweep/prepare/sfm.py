@@ -13,6 +13,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
+from isosweep.errors import InputError, MissingLibraryError
 from isosweep.prepare.focal import Group
 
 DEFAULT_RATIO = 1.2
@@ -34,7 +35,7 @@ def import_pycolmap() -> Any:
     try:
         import pycolmap
     except ImportError as error:
-        raise ImportError(
+        raise MissingLibraryError(
             "poses are found with pycolmap, which is not installed: pip install pycolmap, or "
             "run it by bash scripts/with_env.sh, which installs it"
         ) from error
@@ -52,7 +53,7 @@ def explained_errors(database: Path) -> Iterator[None]:
         yield
     except RuntimeError as error:
         lines = str(error).strip().splitlines()
-        raise ValueError(
+        raise InputError(
             f"COLMAP failed on {database}: {lines[0] if lines else 'no reason given'}. If it was cut off or copied "
             f"in part, delete {database.parent}: the same command then makes features and matches again"
         ) from error

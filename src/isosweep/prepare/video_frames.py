@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image
 
+from isosweep.errors import InputError
 from isosweep.prepare.image_io import save_image, shrink
 
 ENDINGS = {".mp4", ".mov", ".m4v", ".mkv", ".avi", ".webm", ".mpg", ".mpeg", ".mts", ".3gp"}
@@ -121,7 +122,7 @@ def extract_frames(
         measured.append(_measure(i, frame))
     if not measured:
         until = "its end" if end is None else f"{end:g} s"
-        raise ValueError(
+        raise InputError(
             f"no frame of {video} lies between {start:g} s and {until}: change --start and --end"
         )
     chosen = set(choose_frames(measured, most))
@@ -151,7 +152,7 @@ def _decode(video: Path, start: float, end: float | None) -> Iterator[tuple[int,
     try:
         with av.open(str(video)) as container:
             if not container.streams.video:
-                raise ValueError(f"{video} has no picture, only {len(container.streams)} other streams")
+                raise InputError(f"{video} has no picture, only {len(container.streams)} other streams")
             stream = container.streams.video[0]
             stream.thread_type = "AUTO"
             aspect = float(stream.sample_aspect_ratio or 1)
@@ -164,7 +165,7 @@ def _decode(video: Path, start: float, end: float | None) -> Iterator[tuple[int,
                 if time >= start:
                     yield i, frame, time, aspect
     except FFmpegError as error:
-        raise ValueError(
+        raise InputError(
             f"cannot decode {video} ({video.stat().st_size} bytes): {error}. It is no video, damaged or cut off"
         ) from error
 
@@ -178,7 +179,7 @@ def _frame_count(video: Path) -> int:
         with av.open(str(video)) as container:
             return container.streams.video[0].frames if container.streams.video else 0
     except FFmpegError as error:
-        raise ValueError(
+        raise InputError(
             f"cannot open {video} ({video.stat().st_size} bytes): {error}. It is no video, damaged or cut off"
         ) from error
 

@@ -1,6 +1,6 @@
 """The record of a run: its key, folder, lock, record.json and metrics, with the standard library and msgspec only.
 
-May import: nothing.
+May import: errors.
 """
 
 from isosweep.record.failure import RunPreempted, RunTimeout

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 import msgspec
 
+from isosweep.errors import InputError
 from isosweep.record.schema import Times
 
 
@@ -34,7 +35,7 @@ class Clock:
         """Add the block's wall-clock seconds to the field ``name`` of Times. Raises ValueError for an unknown field."""
         known = [field for field in Times.__struct_fields__ if field.endswith("_s") and field != "total_s"]
         if name not in known:
-            raise ValueError(f"a record has no duration {name!r}; it has {', '.join(known)}")
+            raise InputError(f"a record has no duration {name!r}; it has {', '.join(known)}")
         self._since[name] = time.monotonic()
         try:
             yield

@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from isosweep.errors import InputError
+
 DISK_HINT = (
     "free space or raise the quota, then start the same command again: it goes on from the last checkpoint"
 )
@@ -158,7 +160,7 @@ def _parse(line: bytes, path: Path) -> dict[str, Any]:
         values = json.loads(line)
         int(values["step"])
     except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(
+        raise InputError(
             f"{path} has a line that is no metrics ({line[:80]!r}: {error}): remove that line, or move the "
             "run folder aside and train again"
         ) from error

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from isosweep.errors import InputError
 from isosweep.record.code_version import same_code
 from isosweep.record.files import safe_file_name, storage_error
 from isosweep.record.key import run_key, score_key
@@ -114,13 +115,13 @@ def read_stored(folder: Path, key: str) -> Record | None:
     if (folder / RECORD_FILE).exists():
         record = read_record(folder)
         if record.run_key != key:
-            raise ValueError(_wrong_key_message(folder, RECORD_FILE, record.run_key, key))
+            raise InputError(_wrong_key_message(folder, RECORD_FILE, record.run_key, key))
         return record
     config = folder / CONFIG_FILE
     if config.exists():
         match = _KEY_LINE.search(config.read_text())
         if match is None or match[1] != key:
-            raise ValueError(
+            raise InputError(
                 _wrong_key_message(folder, CONFIG_FILE, match[1] if match else "no run key", key)
             )
     return None

@@ -14,6 +14,7 @@ from fnmatch import fnmatchcase
 from pathlib import PurePath
 from typing import Any
 
+from isosweep.errors import InputError
 from isosweep.record.kinds import kind_of
 
 EXCLUDED: tuple[str, ...] = (
@@ -79,7 +80,7 @@ def run_key(config: Mapping[str, Any]) -> str:
     kept = essential(config)
     for name in RESOLVED:
         if kept.get(name) == "auto":
-            raise ValueError(
+            raise InputError(
                 f"the run key needs the {name} that was chosen, but the config says {name}=auto: "
                 f"resolve it first, so that two machines do not share a key for different results"
             )

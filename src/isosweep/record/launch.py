@@ -12,6 +12,7 @@ from pathlib import Path
 
 import msgspec
 
+from isosweep.errors import InputError
 from isosweep.record.files import atomic_write_bytes, safe_file_name, storage_error
 from isosweep.record.lock import Holder
 from isosweep.record.schema import Git
@@ -83,7 +84,7 @@ def read_launch(folder: Path) -> Launch:
     try:
         return msgspec.json.decode(path.read_bytes(), type=Launch)
     except msgspec.DecodeError as error:
-        raise ValueError(
+        raise InputError(
             f"{path} is not the list of a sweep's jobs ({error}): restore it, or move {folder} away"
         ) from error
 

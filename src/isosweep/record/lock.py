@@ -1,14 +1,26 @@
-"""One holder per run folder, on local and on network file systems, without a server.
+"""One process per run folder, on local and on network file systems, without a server.
 
-``lock`` names the holder. It is made by a hard link, which exactly one of many callers wins, and
-kept fresh by a heartbeat. A holder is gone when its process is (same machine), when SLURM has
-started its job anew, or when its heartbeat is older than ``stale_after`` by the file server's clock.
+The file ``lock`` names its holder. It is made by a hard link, which exactly one of many callers gets, and a thread
+of the holder touches it every ``heartbeat`` seconds. A holder is gone when
+
+- its process is gone (same machine: the process is looked up, and one that lives is never replaced);
+- SLURM has started its job again, which it does only after the job has ended;
+- its last heartbeat is older than ``stale_after`` by the file server's clock (another machine).
+
 A holder on another machine that may be dead is watched until it shows a heartbeat or is gone.
 
-Taking over a lock left behind by X: win the exclusive creation of ``lock.after-<X>``, see that
-nothing changed meanwhile, replace ``lock`` in one rename, remove the claim. ``lock`` is never
-absent in between, and a claim is itself held by someone who can be judged gone in the same way,
-so a taker that dies half way blocks nobody.
+A lock left behind by X is taken over in these steps: create ``lock.after-<X>`` exclusively (the claim), read
+everything again, rename onto ``lock``, remove the claim. ``lock`` is never absent in between. A claim names its
+holder too and is judged in the same way, so a process that dies half way blocks nobody.
+
+The library filelock (4.3.1, ``SoftFileLease``) was tried in its place, with a lease of 6 s on both sides:
+
+- A job that SLURM had started again on another node waited the whole lease: a lease knows host and process, no
+  job. This lock took 0.01 s. With the default of ``run.stale_after`` that is 180 s of a GPU for each requeue.
+- A holder elsewhere that had been silent for a day cost the whole lease as well: age counts from the first look.
+- A holder that was stopped on the same machine (SIGSTOP, a suspended laptop) lost the lease while it lived: two
+  processes then write one run. This lock refuses.
+- A contender with another ``run.stale_after`` was refused for that alone.
 """
 
 import atexit
@@ -25,7 +37,9 @@ from pathlib import Path
 
 import msgspec
 
+from isosweep.errors import InputError, UserError
 from isosweep.record.files import storage_error
+from isosweep.record.processes import boot_id, pid_namespace, start_time
 
 log = logging.getLogger(__name__)
 
@@ -33,16 +47,18 @@ LOCK_FILE = "lock"
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 
 
-class LockHeld(RuntimeError):
-    """Somebody else works in this run folder."""
+class LockHeld(UserError, RuntimeError):
+    """Another process works in this run folder."""
 
 
-class LockLost(RuntimeError):
-    """Somebody took the lock over while this process believed to hold it."""
+class LockLost(UserError, RuntimeError):
+    """Another process has taken over the lock that this process held."""
 
 
 class Holder(msgspec.Struct, frozen=True, kw_only=True):
-    """Who holds a lock. ``boot``, ``namespace`` and ``birth`` keep a reused pid from passing for it."""
+    """Who holds a lock, as the file says. The pid alone could be another process's by now: ``boot`` (of the machine),
+    ``namespace`` (of pids, in containers) and ``birth`` (start of the process) tell them apart.
+    """
 
     nonce: str
     host: str = "unknown"
@@ -57,8 +73,8 @@ class Holder(msgspec.Struct, frozen=True, kw_only=True):
     heartbeat: float = 0.0
 
 
-class _Seen(msgspec.Struct, frozen=True):
-    """One lock or claim file as it was read."""
+class _LockFile(msgspec.Struct, frozen=True):
+    """A lock or a claim as it was read."""
 
     path: Path
     holder: Holder
@@ -70,9 +86,9 @@ def this_process(heartbeat: float) -> Holder:
         nonce=secrets.token_hex(8),
         host=socket.gethostname(),
         pid=os.getpid(),
-        boot=_boot(),
-        namespace=_namespace(),
-        birth=_birth(os.getpid()),
+        boot=boot_id(),
+        namespace=pid_namespace(),
+        birth=start_time(os.getpid()),
         job=job_id(),
         restart=int(os.environ.get("SLURM_RESTART_COUNT") or 0),
         taken=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -92,7 +108,7 @@ class Lock:
 
     def __init__(self, folder: Path, *, heartbeat: float = 30.0, stale_after: float = 180.0) -> None:
         if not 0 < 3 * heartbeat <= stale_after:
-            raise ValueError(
+            raise InputError(
                 f"run.stale_after={stale_after:g} s must be at least three heartbeats "
                 f"(run.heartbeat={heartbeat:g} s): one late heartbeat would hand a live run to another "
                 "process; raise run.stale_after"
@@ -103,17 +119,17 @@ class Lock:
         self.holder = this_process(heartbeat)
         self.lost = False
         self._held = False
-        self._verified = time.monotonic()
+        self._last_confirmed = time.monotonic()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
     def acquire(self) -> "Lock":
-        """Take the lock or raise LockHeld; refusing a live holder of this machine writes nothing."""
-        for _ in range(20):  # every turn lost means that somebody else made progress
-            if self._try() or (self._watch() and self._try()):
+        """Take the lock or raise LockHeld. Where the holder lives on this machine, nothing is written."""
+        for _ in range(20):  # each failed turn means that another process made progress
+            if self._try_to_take() or (self._wait_until_gone() and self._try_to_take()):
                 self._held = True
-                self._verified = time.monotonic()
-                self._thread = threading.Thread(target=self._beat, name="lock-heartbeat", daemon=True)
+                self._last_confirmed = time.monotonic()
+                self._thread = threading.Thread(target=self._keep_fresh, name="lock-heartbeat", daemon=True)
                 self._thread.start()
                 atexit.register(self.release)
                 return self
@@ -122,23 +138,23 @@ class Lock:
         )
 
     def check(self) -> None:
-        """Raise LockLost where the folder belongs to somebody else by now.
+        """Raise LockLost where another process has taken over the folder.
 
-        Reads the file only where the heartbeat is late, as after a suspended laptop or SIGSTOP.
+        The file is read only where the heartbeat is late, as after a suspended laptop or SIGSTOP.
         """
-        if self._held and not self.lost and time.monotonic() - self._verified > 1.5 * self.heartbeat:
+        if self._held and not self.lost and time.monotonic() - self._last_confirmed > 1.5 * self.heartbeat:
             self._renew()
         if self.lost:
-            now = _read(self.path)
-            who = f"held by {_who(now.holder)} now" if now else "gone"
+            now = _read_lock(self.path)
+            state = f"held by {_describe(now.holder)} now" if now else "gone"
             raise LockLost(
-                f"this process no longer owns {self.path.parent}: the lock is {who}. It was silent for "
+                f"this process no longer owns {self.path.parent}: the lock is {state}. It was silent for "
                 f"longer than run.stale_after={self.stale_after:g} s, or the lock was removed. Nothing more "
                 "is written; start the run again, it goes on from the last checkpoint"
             )
 
     def release(self) -> None:
-        """Give the lock back if it is still ours; a forked child never does."""
+        """Remove the lock if it is still ours. A forked child never does."""
         if not self._held or os.getpid() != self.holder.pid:
             return
         self._held = False
@@ -146,20 +162,20 @@ class Lock:
         if self._thread is not None:
             self._thread.join(timeout=5.0)
         atexit.unregister(self.release)
-        seen = _read(self.path)
+        seen = _read_lock(self.path)
         if seen is not None and seen.holder.nonce == self.holder.nonce:
             with contextlib.suppress(OSError):  # a lock that cannot be removed goes stale by itself
                 self.path.unlink()
 
-    def _try(self) -> bool:
-        chain = self._chain()
+    def _try_to_take(self) -> bool:
+        chain = self._read_chain()
         if chain and process_is_alive(chain[-1].holder):
             raise LockHeld(self._refusal(chain[-1], None))
         mine = self.path.with_name(f".lock-{self.holder.nonce}.tmp")
         try:
             mine.write_bytes(msgspec.json.encode(self.holder) + b"\n")
             if not chain:
-                return _exclusive(mine, self.path)
+                return _create_exclusively(mine, self.path)
             return self._take_over(chain, mine)
         except OSError as error:
             raise storage_error(error, mine) from error
@@ -167,16 +183,16 @@ class Lock:
             with contextlib.suppress(OSError):  # renamed into place, or never written
                 mine.unlink()
 
-    def _watch(self) -> bool:
-        """Wait until the holder, on a machine that cannot be asked, is gone; LockHeld once it shows life."""
+    def _wait_until_gone(self) -> bool:
+        """Wait until a holder whose process cannot be looked up is gone; LockHeld once it shows a heartbeat."""
         probe = self.path.with_name(f".lock-{self.holder.nonce}.tmp")
         first, since = None, time.monotonic()
         try:
-            while (chain := self._chain()) and process_is_alive(chain[-1].holder) is None:
+            while (chain := self._read_chain()) and process_is_alive(chain[-1].holder) is None:
                 last = chain[-1]
                 probe.touch()
-                age = _server_now(probe) - last.mtime
-                if self._gone(last, probe):
+                age = _server_time(probe) - last.mtime
+                if self._is_gone(last, probe):
                     return True
                 same = first is None or first.holder.nonce == last.holder.nonce
                 moved = first is not None and last.mtime > first.mtime
@@ -186,7 +202,7 @@ class Lock:
                     log.info(
                         "%s is held by %s, last sign of life %.0f s ago: waiting for the next one, at most %.0f s",
                         self.path.parent,
-                        _who(last.holder),
+                        _describe(last.holder),
                         age,
                         self._patience(last) - age,
                     )
@@ -196,20 +212,20 @@ class Lock:
         finally:
             probe.unlink(missing_ok=True)
 
-    def _patience(self, seen: _Seen) -> float:
+    def _patience(self, seen: _LockFile) -> float:
         return max(self.stale_after, 3 * seen.holder.heartbeat)
 
-    def _take_over(self, chain: list[_Seen], mine: Path) -> bool:
+    def _take_over(self, chain: list[_LockFile], mine: Path) -> bool:
         last = chain[-1]
-        if not self._gone(last, mine):
+        if not self._is_gone(last, mine):
             return False
-        claim = _claim(self.path, last.holder)
-        if not _exclusive(mine, claim):
+        claim = _claim_path(self.path, last.holder)
+        if not _create_exclusively(mine, claim):
             return False
-        again = self._chain()
+        again = self._read_chain()
         names = [seen.holder.nonce for seen in again]
         expected = [*(seen.holder.nonce for seen in chain), self.holder.nonce]
-        if names != expected or not self._gone(again[-2], mine):
+        if names != expected or not self._is_gone(again[-2], mine):
             claim.unlink()
             return False
         os.replace(mine, self.path)
@@ -218,52 +234,51 @@ class Lock:
         claim.unlink(missing_ok=True)
         return True
 
-    def _chain(self) -> list[_Seen]:
-        """The lock, the claim on its holder, the claim on that one ...; the last one is in charge."""
-        chain: list[_Seen] = []
+    def _read_chain(self) -> list[_LockFile]:
+        """The lock, the claim on its holder, the claim on that claim's holder, ...: the last holder decides."""
+        chain: list[_LockFile] = []
         path = self.path
-        while (seen := _read(path)) is not None:
+        while (seen := _read_lock(path)) is not None:
             chain.append(seen)
-            path = _claim(self.path, seen.holder)
+            path = _claim_path(self.path, seen.holder)
         return chain
 
-    def _gone(self, seen: _Seen, probe: Path) -> bool:
+    def _is_gone(self, seen: _LockFile, probe: Path) -> bool:
         verdict = process_is_alive(seen.holder)
         if verdict is not None:
             return not verdict
-        now = _read(seen.path)
+        now = _read_lock(seen.path)
         if now is None or now.holder.nonce != seen.holder.nonce:
             return False
         if now.holder.job == self.holder.job is not None and now.holder.restart < self.holder.restart:
-            return (
-                True  # SLURM starts a job again after it has ended; what lives on a lost node loses its lock
-            )
-        return _server_now(probe) - now.mtime > self._patience(seen)
+            # SLURM starts a job again only after it has ended; what still lives on a lost node loses its lock
+            return True
+        return _server_time(probe) - now.mtime > self._patience(seen)
 
-    def _beat(self) -> None:
+    def _keep_fresh(self) -> None:
         while not self._stop.wait(self.heartbeat):
             self._renew()
             if self.lost:
                 return
 
     def _renew(self) -> None:
-        """Touch the lock if it is still ours; the server sets the time."""
+        """Touch the lock if it is still ours. The file server sets the time."""
         try:
-            seen = _read(self.path)
+            seen = _read_lock(self.path)
             if seen is None or seen.holder.nonce != self.holder.nonce:
                 self.lost = self._held
                 return
             os.utime(self.path)
-            self._verified = time.monotonic()
+            self._last_confirmed = time.monotonic()
         except OSError:
-            # A server away for a moment is no reason to stop; away for longer than others wait, it is.
-            self.lost = self._held and time.monotonic() - self._verified > self.stale_after
+            # a file server may be away for a moment, but not for longer than others wait
+            self.lost = self._held and time.monotonic() - self._last_confirmed > self.stale_after
 
-    def _refusal(self, seen: _Seen, age: float | None) -> str:
+    def _refusal(self, seen: _LockFile, age: float | None) -> str:
         sign = "its process is alive" if age is None else f"last sign of life {age:.0f} s ago"
         patience = self._patience(seen)
         return (
-            f"{self.path.parent} is in use: {_who(seen.holder)} has held it since {seen.holder.taken} "
+            f"{self.path.parent} is in use: {_describe(seen.holder)} has held it since {seen.holder.taken} "
             f"({sign}). Nothing was started. Wait for it to end, or stop it; if it is certainly gone, "
             f"delete {seen.path} (without a heartbeat it is taken over after {patience:g} s)"
         )
@@ -271,16 +286,16 @@ class Lock:
 
 def read_holder(folder: Path) -> Holder | None:
     """Who holds the lock of ``folder``, as written there; None without a lock."""
-    seen = _read(folder / LOCK_FILE)
+    seen = _read_lock(folder / LOCK_FILE)
     return seen.holder if seen else None
 
 
 def holder_is_alive(folder: Path, stale_after: float = 180.0) -> bool:
-    """Whether somebody seems to work in ``folder``, for tables and plans; only ``acquire`` decides.
+    """Whether a process seems to work in ``folder``, for tables and plans. Only ``acquire`` decides.
 
-    Writes nothing, so a holder on another machine is judged by this machine's clock.
+    Nothing is written, so a holder on another machine is judged by this machine's clock.
     """
-    seen = _read(folder / LOCK_FILE)
+    seen = _read_lock(folder / LOCK_FILE)
     if seen is None:
         return False
     verdict = process_is_alive(seen.holder)
@@ -289,22 +304,22 @@ def holder_is_alive(folder: Path, stale_after: float = 180.0) -> bool:
     return time.time() - seen.mtime < max(stale_after, 3 * seen.holder.heartbeat)
 
 
-def _who(holder: Holder) -> str:
+def _describe(holder: Holder) -> str:
     job = f", SLURM job {holder.job}" if holder.job else ""
     return f"process {holder.pid} on {holder.host}{job}"
 
 
-def _claim(lock: Path, on: Holder) -> Path:
+def _claim_path(lock: Path, on: Holder) -> Path:
     return lock.with_name(f"{lock.name}.after-{on.nonce}")
 
 
-def _exclusive(mine: Path, target: Path) -> bool:
-    """Put the file ``mine`` at ``target`` unless something is there; exactly one caller gets True."""
+def _create_exclusively(mine: Path, target: Path) -> bool:
+    """Give the file ``mine`` the name ``target`` as well, unless that exists; exactly one caller gets True."""
     try:
         os.link(mine, target)
         return True
     except FileExistsError:
-        # NFS may answer 'exists' to its own repeated request: two names for our file mean that it worked.
+        # NFS may repeat a request and answer 'exists' to itself: two names of our file mean that it worked
         return mine.stat().st_nlink == 2
     except OSError as error:
         if error.errno not in _NO_LINKS:
@@ -320,11 +335,11 @@ def _exclusive(mine: Path, target: Path) -> bool:
     return True
 
 
-def _read(path: Path) -> _Seen | None:
+def _read_lock(path: Path) -> _LockFile | None:
     """The holder in ``path`` and the file's time; None where there is no file.
 
-    Opening makes a network file system ask its server again. A file without a readable holder
-    (cut off while it was written) is somebody unknown, judged by its age alone.
+    Opening makes a network file system ask its server again. A file without a readable holder (cut off while it was
+    written) has an unknown holder, judged by age alone.
     """
     try:
         with path.open("rb") as file:
@@ -336,10 +351,10 @@ def _read(path: Path) -> _Seen | None:
         holder = msgspec.json.decode(data, type=Holder)
     except msgspec.DecodeError:
         holder = Holder(nonce=f"unreadable-{stat.st_ino}-{stat.st_mtime_ns}")
-    return _Seen(path, holder, stat.st_mtime)
+    return _LockFile(path, holder, stat.st_mtime)
 
 
-def _server_now(probe: Path) -> float:
+def _server_time(probe: Path) -> float:
     """The file server's clock: the time it gives to a file touched now."""
     os.utime(probe)
     with probe.open("rb") as file:
@@ -349,12 +364,12 @@ def _server_now(probe: Path) -> float:
 def process_is_alive(holder: Holder) -> bool | None:
     """Whether the holder's process runs; None where this process cannot see it.
 
-    Only the same boot of the same kernel and the same pid namespace (containers) can be judged.
+    That takes the same machine since the same boot, and the same pid namespace (containers).
     """
-    mine = (socket.gethostname(), _boot(), _namespace())
+    mine = (socket.gethostname(), boot_id(), pid_namespace())
     if not mine[1] or (holder.host, holder.boot, holder.namespace) != mine:
         return None
-    if birth := _birth(holder.pid):
+    if birth := start_time(holder.pid):
         return birth == holder.birth
     if Path(f"/proc/{holder.pid}").exists():
         return False  # a zombie
@@ -365,27 +380,3 @@ def process_is_alive(holder: Holder) -> bool | None:
     except PermissionError:
         return None  # /proc hides other users' processes here
     return None
-
-
-def _boot() -> str:
-    return _text("/proc/sys/kernel/random/boot_id")
-
-
-def _namespace() -> str:
-    try:
-        return os.readlink("/proc/self/ns/pid")
-    except OSError:
-        return ""
-
-
-def _birth(pid: int) -> str:
-    """Start time of a process in clock ticks since boot; '' for none, or one that is only a zombie."""
-    fields = _text(f"/proc/{pid}/stat").rpartition(")")[2].split()
-    return fields[19] if len(fields) > 19 and fields[0] not in "ZX" else ""
-
-
-def _text(path: str) -> str:
-    try:
-        return Path(path).read_text().strip()
-    except OSError:
-        return ""

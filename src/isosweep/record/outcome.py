@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from isosweep.errors import InputError
 from isosweep.record.clock import utc_now
 from isosweep.record.failure import error_record, status_of
 from isosweep.record.files import atomic_write_bytes
@@ -89,4 +90,4 @@ def read_outcome(path: Path) -> Outcome | None:
     try:
         return msgspec.json.decode(data, type=Outcome)
     except msgspec.DecodeError as error:
-        raise ValueError(f"{path} is not a job's outcome ({error}): delete it, or restore it") from error
+        raise InputError(f"{path} is not a job's outcome ({error}): delete it, or restore it") from error

@@ -8,6 +8,8 @@ from typing import Any, Literal
 
 import msgspec
 
+from isosweep.errors import InputError
+
 SCHEMA_VERSION = 1
 RECORD_FILE = "record.json"
 
@@ -155,7 +157,7 @@ def read_record(path: Path) -> Record:
     try:
         return msgspec.json.decode(data, type=Record)
     except msgspec.DecodeError as error:
-        raise ValueError(
+        raise InputError(
             f"{file} is not a run record ({error}; {len(data)} bytes): restore it, or move the run "
             "folder aside and start the run again"
         ) from error

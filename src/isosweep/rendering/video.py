@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from isosweep.config.settings import ExportSettings
+from isosweep.errors import InputError
 from isosweep.meshes import files
 from isosweep.record.files import atomic_write_bytes
 from isosweep.rendering import camera_paths, video
@@ -38,7 +39,7 @@ def write_video(path: Path, frames: Iterable[UInt8[np.ndarray, "h w 3"]], fps: i
             h, w = frame.shape[:2]
             if stream is None:
                 if h % 2 or w % 2:
-                    raise ValueError(
+                    raise InputError(
                         f"a video needs even sides, found a frame of {w}x{h}: set export.video_size"
                     )
                 stream = container.add_stream(codec, rate=Fraction(fps))
@@ -46,14 +47,14 @@ def write_video(path: Path, frames: Iterable[UInt8[np.ndarray, "h w 3"]], fps: i
                 if codec == "libx264":
                     stream.options = {"crf": "18"}
             if (h, w) != (stream.height, stream.width):
-                raise ValueError(
+                raise InputError(
                     f"the frames of a video have one size; found {w}x{h} after {stream.width}x{stream.height}"
                 )
             container.mux(
                 stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24"))
             )
         if stream is None:
-            raise ValueError(
+            raise InputError(
                 "a video needs at least one frame: set export.video_frames, or export.video=false"
             )
         container.mux(stream.encode())

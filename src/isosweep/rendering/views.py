@@ -14,6 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from isosweep import geometry
+from isosweep.errors import InputError
 from isosweep.types import Cameras, Knobs, Rays, RenderOut, Scene
 
 log = logging.getLogger("isosweep")
@@ -98,7 +99,7 @@ def truth_image(scene: Scene, view: int) -> tuple[Float[Tensor, "h w 3"], Float[
     rgb, mask = scene.images.image(view)
     if scene.composite:
         if mask is None:
-            raise ValueError(
+            raise InputError(
                 f"view '{scene.names[view]}' of scene '{scene.name}' is to be composited over the background "
                 "and has no mask: restore its mask, or set dataset.masks=false"
             )

@@ -1,6 +1,6 @@
 """Tables of run records: collected, checked for comparability, averaged, ranked, and written in several formats.
 
-May import: record.
+May import: errors, record.
 
 pipeline.py makes a table in these steps: collect.py (records), default_keys.py (rows), checks.py (refusals),
 cells.py (means and spreads), ranking.py, paired.py and published.py, document.py (printed text). markdown.py,

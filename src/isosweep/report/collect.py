@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from isosweep.errors import InputError
 from isosweep.record.folder import record_folders
 from isosweep.record.launch import (
     latest_jobs,
@@ -211,7 +212,7 @@ def parse_record(data: bytes) -> RecordPart:
     except msgspec.DecodeError:
         part = msgspec.convert(json.loads(data), RecordPart)
     if not part.model and not part.label:
-        raise ValueError("it names neither a `model` nor a `label`: add one, so that its row has a name")
+        raise InputError("it names neither a `model` nor a `label`: add one, so that its row has a name")
     return part
 
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from isosweep.errors import InputError
 from isosweep.record.key import ABSENT
 
 RECORD_FIELDS = ("dataset", "scene", "model", "encoding", "loss", "seed", "label")
@@ -18,7 +19,7 @@ MISSING_TEXT = "–"
 _NOT_THERE = object()
 
 
-class ReportError(ValueError):
+class ReportError(InputError):
     """A table or page that cannot be made as requested; the message says what to do."""
 
 

@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from isosweep.errors import InputError
 from isosweep.fields.opacity import crossing_opacity
 from isosweep.samplers.base import PointFn, Probe, Sampler, pack
 from isosweep.samplers.uniform import stratified_edges
@@ -88,7 +89,7 @@ class UpSample(Sampler):
     ) -> None:
         super().__init__()
         if n_fine % rounds:
-            raise ValueError(f"n_fine={n_fine} must be a multiple of rounds={rounds}")
+            raise InputError(f"n_fine={n_fine} must be a multiple of rounds={rounds}")
         self.n_coarse, self.n_fine, self.rounds, self.sharpness = n_coarse, n_fine, rounds, sharpness
 
     @torch.no_grad()

@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from isosweep.errors import InputError
+
 MESH_LIMIT_BYTES = 25_000_000
 
 
@@ -22,5 +24,5 @@ def as_glb(mesh: Path, folder: Path, tracker: str) -> Iterator[Path]:
         size = glb.stat().st_size
         if size > MESH_LIMIT_BYTES:
             limit = MESH_LIMIT_BYTES / 1e6
-            raise ValueError(f"{size / 1e6:.0f} MB, {tracker} takes {limit:.0f} MB at most")
+            raise InputError(f"{size / 1e6:.0f} MB, {tracker} takes {limit:.0f} MB at most")
         yield glb

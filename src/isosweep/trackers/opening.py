@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from isosweep.config.settings import TrackerSettings
+from isosweep.errors import InputError, MissingLibraryError
 from isosweep.record import read_metrics
 from isosweep.trackers.tensorboard_backend import TensorBoard
 from isosweep.trackers.trackio_backend import Trackio
@@ -36,14 +37,14 @@ def check(settings: TrackerSettings) -> list[str]:
         ModuleNotFoundError: a tracker's package is not installed.
     """
     if settings.mode not in MODES:
-        raise ValueError(f"no tracker.mode={settings.mode!r}: there are {', '.join(MODES)}")
+        raise InputError(f"no tracker.mode={settings.mode!r}: there are {', '.join(MODES)}")
     names = tracker_names(settings)
     known = [*BACKENDS, "none"]
     for name in names:
         if name not in BACKENDS:
             near = difflib.get_close_matches(name, known, n=1)
             hint = f"; did you mean {near[0]!r}?" if near else "."
-            raise ValueError(
+            raise InputError(
                 f"no tracker {name!r}{hint} There are {', '.join(known)}, and lists: [wandb,tensorboard]"
             )
     if settings.mode == "disabled":
@@ -52,7 +53,7 @@ def check(settings: TrackerSettings) -> list[str]:
         names = [name for name in names if name != "wandb"]
     for name in names:
         if importlib.util.find_spec(name) is None:
-            raise ModuleNotFoundError(
+            raise MissingLibraryError(
                 f"tracker.name={name}, but the package {name} is not installed: pip install '{INSTALL[name]}' "
                 f"(in a checkout: pip install -e '.[{name}]'), or choose another tracker, or tracker=none"
             )

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from isosweep.errors import MissingLibraryError
 from isosweep.record import find_runs, read_record
 from isosweep.trackers.login import logged_in, server_url
 from isosweep.trackers.wrapper import error_line
@@ -171,7 +172,7 @@ def default_entity() -> str:
 def require_package() -> None:
     """Raise ModuleNotFoundError, which says what to install, if wandb-workspaces is missing."""
     if importlib.util.find_spec("wandb_workspaces") is None:
-        raise ModuleNotFoundError(
+        raise MissingLibraryError(
             "the package wandb-workspaces is not installed: pip install 'isosweep[wandb-report]' "
             "(in a checkout: pip install -e '.[wandb-report]')"
         )

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from isosweep.errors import InputError
 from isosweep.record.files import atomic_write_bytes
 
 FORMAT = 1
@@ -35,15 +36,15 @@ def load(path: Path, device: torch.device | str, run_key: str | None = None) -> 
     try:
         state = torch.load(path, map_location=device, weights_only=True)
     except Exception as error:  # torch raises half a dozen types for a torn or foreign file
-        raise ValueError(
+        raise InputError(
             f"{path} is not a readable checkpoint ({type(error).__name__}: {str(error).splitlines()[0]}): "
             "move it aside and train again, or resume from another one"
         ) from error
     if not isinstance(state, dict) or state.get("format") != FORMAT:
         found = state.get("format") if isinstance(state, dict) else type(state).__name__
-        raise ValueError(f"{path} has checkpoint format {found!r}, this version reads {FORMAT}: train again")
+        raise InputError(f"{path} has checkpoint format {found!r}, this version reads {FORMAT}: train again")
     if run_key is not None and state["run_key"] != run_key:
-        raise ValueError(
+        raise InputError(
             f"{path} belongs to run {state['run_key']}, and this config is run {run_key}: use the overrides "
             "it was trained with, or start a new run from its weights with train.init_from="
         )
@@ -66,7 +67,7 @@ def load_weights(model: nn.Module, weights: Mapping[str, torch.Tensor], source: 
     ]
     if problems:
         listed = "; ".join(sorted(problems)[:4]) + ("; ..." if len(problems) > 4 else "")
-        raise ValueError(
+        raise InputError(
             f"the weights in {source} do not fit this model: {listed}. Use the model, encoding and sampler "
             "settings they were trained with"
         )

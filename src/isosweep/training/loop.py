@@ -13,8 +13,9 @@ import torch
 from torch import nn
 
 from isosweep.config.settings import OptimSettings, TrainSettings
-from isosweep.data.pixels import Targets, draw
+from isosweep.data.batches import Targets, draw
 from isosweep.data.working_set import WorkingSet, is_large, new_pieces
+from isosweep.errors import InputError, NumericalError
 from isosweep.losses.total import TotalLoss, check_finite
 from isosweep.models.base import Model
 from isosweep.runtime import interrupts
@@ -60,7 +61,7 @@ class TrainState:
         """Write a checkpoint; refuses to write non-finite weights over a good one."""
         for name, parameter in model.named_parameters():
             if not bool(torch.isfinite(parameter).all()):
-                raise ArithmeticError(
+                raise NumericalError(
                     f"parameter '{name}' is non-finite after step {self.step}; the last good checkpoint "
                     "is kept: lower the learning rates or set train.grad_clip=1, and resume"
                 )
@@ -229,7 +230,7 @@ def _due(step: int, every: int, done: bool) -> bool:
 def _autocast_dtype(settings: TrainSettings, device: torch.device) -> torch.dtype | None:
     kinds = {"auto": torch.float16, "float16": torch.float16, "bfloat16": torch.bfloat16, "float32": None}
     if settings.precision not in kinds:
-        raise ValueError(f"train.precision is one of {', '.join(kinds)}, found {settings.precision!r}")
+        raise InputError(f"train.precision is one of {', '.join(kinds)}, found {settings.precision!r}")
     return kinds[settings.precision] if device.type == "cuda" else None
 
 

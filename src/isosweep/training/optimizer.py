@@ -8,6 +8,7 @@ from torch import nn
 
 from isosweep.config import schedules
 from isosweep.config.settings import OptimSettings
+from isosweep.errors import InputError
 
 KINDS: tuple[tuple[str, str], ...] = (
     ("*", "networks"),
@@ -48,7 +49,7 @@ def parameter_groups(model: nn.Module, settings: OptimSettings) -> list[dict[str
     for pattern in settings.rates:
         if not any(fnmatchcase(name, pattern) for name in names):
             near = difflib.get_close_matches(pattern.strip("*."), names, n=3, cutoff=0.3) or names[:3]
-            raise ValueError(
+            raise InputError(
                 f"optim.rates: no parameter of this model fits '{pattern}'; it has {', '.join(near)} and others "
                 "(debug=model lists all)"
             )
@@ -74,6 +75,8 @@ def parameter_groups(model: nn.Module, settings: OptimSettings) -> list[dict[str
 def make_optimizer(model: nn.Module, settings: OptimSettings) -> torch.optim.Optimizer:
     """Adam or AdamW over ``parameter_groups``, in one fused kernel."""
     kinds = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
+    if settings.name not in kinds:
+        raise InputError(f"optim.name is one of {', '.join(kinds)}, found {settings.name!r}")
     beta1, beta2 = settings.betas
     groups = parameter_groups(model, settings)
     return kinds[settings.name](groups, betas=(beta1, beta2), eps=settings.eps, fused=True)

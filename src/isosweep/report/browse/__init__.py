@@ -1,6 +1,6 @@
 """The page: a folder of HTML, scripts and pictures for comparing runs in a browser, without server or network.
 
-May import: record, report.
+May import: errors, record, report.
 
 run_details.py collects what the page says of a run; images.py, meshes.py and curves.py make what it draws; page.py
 writes the folder. The page's own scripts are in static/, the libraries that they use in static/vendor/.

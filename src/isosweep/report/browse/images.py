@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from isosweep.errors import InputError
 from isosweep.report.browse.files import replace_file
 from isosweep.report.keys import sort_key
 
@@ -95,7 +96,7 @@ def error_map(image: np.ndarray, truth: np.ndarray) -> np.ndarray:
     The colour map is 'inferno' from 0 to ERROR_TOP. Raises ValueError if the sizes differ.
     """
     if image.shape != truth.shape:
-        raise ValueError(
+        raise InputError(
             f"render is {image.shape[1]}x{image.shape[0]}, photograph {truth.shape[1]}x{truth.shape[0]}"
         )
     error = np.abs(image.astype(np.int16) - truth.astype(np.int16)).mean(-1) / 255

@@ -16,6 +16,8 @@ from typing import Any
 
 import numpy as np
 
+from isosweep.errors import InputError
+
 QUANTISATION_STEPS = 65535
 CLUSTER_FIRST = 3_000_000
 """A mesh with more faces than this is first reduced to it by clustering: quadrics alone would take minutes."""
@@ -150,13 +152,13 @@ def _read_mesh(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
     try:
         mesh = trimesh.load_mesh(path, process=False)
     except Exception as error:  # trimesh's readers raise errors of many types
-        raise ValueError(f"{path.name} cannot be read as a mesh: {type(error).__name__}: {error}") from error
+        raise InputError(f"{path.name} cannot be read as a mesh: {type(error).__name__}: {error}") from error
     v = np.asarray(getattr(mesh, "vertices", np.empty((0, 3))), dtype=np.float64)
     f = np.asarray(getattr(mesh, "faces", np.empty((0, 3))), dtype=np.int64)
     finite: np.ndarray = np.asarray(np.isfinite(v).all(axis=1))
     f = f[finite[f].all(axis=1)] if len(f) else f
     if not len(f):
-        raise ValueError(f"{path.name} has {len(v)} vertices and no faces between finite ones")
+        raise InputError(f"{path.name} has {len(v)} vertices and no faces between finite ones")
     used, f = np.unique(f, return_inverse=True)
     color = None
     visual = getattr(mesh, "visual", None)

@@ -1,0 +1,123 @@
+"""Training batches: random pixels of the training views, as rays with their colours."""
+
+from typing import final
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from isosweep.data.backdrop import COLORS
+from isosweep.data.uniform import uniform_pixels
+from isosweep.data.working_set import WorkingSet
+from isosweep.errors import InputError
+from isosweep.geometry import pixel_rays
+from isosweep.types import Batch, Scene
+
+
+def draw(
+    scene: Scene,
+    n: int,
+    background: str,
+    crop: float,
+    generator: torch.Generator,
+    device: torch.device,
+    points: "Targets | None" = None,
+    n_points: int = 0,
+    working: WorkingSet | None = None,
+) -> Batch:
+    """A batch of ``n`` random pixels, uniform over the training views and within each view.
+
+    Args:
+        scene: its cameras are on ``device``.
+        background: what masked pixels are composited over. 'random' is another colour for each ray where training
+            sees the masks, and the scene's colour elsewhere; 'dataset' is the scene's colour, which scores are
+            computed on; 'white' and 'black' are the colours.
+        crop: if above 0, only the central part of each image, of this share of its sides, is drawn from.
+        generator: on ``device``.
+        points: the scene's structure-from-motion points, if a loss term reads them; ``n_points`` random ones become
+            ``Batch.points``.
+        working: the working set of a large scene. It is not used with ``crop``.
+
+    Raises:
+        ValueError: ``background`` is none of these.
+    """
+    if working is None or crop > 0:
+        view, row, col = uniform_pixels(scene.cameras.hw, scene.splits["train"], n, generator, crop)
+        rgb, mask = scene.images.gather(view, row, col)
+    else:
+        view, row, col, rgb, mask = working.draw(n, generator)
+    behind = _behind(scene, n, background, generator, device)
+    if scene.composite and mask is not None:
+        rgb = rgb * mask[:, None] + behind * (1 - mask[:, None])
+    rays = pixel_rays(scene.cameras, view, row, col, behind)
+    drawn = None if points is None else points.draw(view, n_points, generator)
+    return Batch(rays=rays, rgb=rgb, mask=mask if scene.use_masks else None, points=drawn)
+
+
+@final
+class Targets:
+    """The structure-from-motion points inside the scene's box, sorted by the views that see them."""
+
+    def __init__(self, scene: Scene, device: torch.device) -> None:
+        """Sort the points of a scene.
+
+        Raises:
+            ValueError: no training view sees a point in the box. `TotalLoss.check` refuses such a scene earlier.
+        """
+        if not has_points(scene) or scene.points is None:
+            raise InputError(f"scene {scene.name} has no structure-from-motion points inside its box")
+        inside = scene.points.abs().amax(-1) < scene.radius
+        self.points = scene.points[inside].to(device)
+        n_views = len(scene.cameras)
+        if scene.sightings is None:
+            # it is not known which view sees which point: every view may see all points
+            self.seen = torch.arange(len(self.points), device=device)
+            self.start = torch.zeros(n_views, dtype=torch.long, device=device)
+            self.count = torch.full_like(self.start, len(self.points))
+            return
+        place, offsets = inside.cumsum(0) - 1, scene.sightings.offsets
+        kept = inside[scene.sightings.point]
+        before = torch.cat([kept.new_zeros(1, dtype=torch.long), kept.cumsum(0)])[offsets]
+        self.seen = place[scene.sightings.point[kept]].to(device)
+        self.start, self.count = before[:-1].to(device), before.diff().to(device)
+
+    def draw(self, view: Int[Tensor, " r"], n: int, generator: torch.Generator) -> Float[Tensor, "p 3"]:
+        """``n`` random points in normalised units: a random ray of the batch for each, then a point that its view sees.
+
+        There are fewer than ``n`` where some views see no point. The mean over the points is then the mean over
+        views, weighted by their rays, of the mean over the points of a view. Geo-NeuS uses one view a step.
+
+        Args:
+            view: the view of each ray of the batch.
+            generator: on the device of the points.
+        """
+        device = self.points.device
+        chosen = view[torch.randint(len(view), (n,), generator=generator, device=device)]
+        place = torch.rand(n, generator=generator, device=device, dtype=torch.float64)
+        count = self.count[chosen]
+        index = self.start[chosen] + torch.minimum((place * count).long(), count - 1)
+        return self.points[self.seen[index[count > 0]]]
+
+
+def has_points(scene: Scene) -> bool:
+    """Whether any training view of the scene sees a structure-from-motion point inside the box."""
+    if scene.points is None:
+        return False
+    inside = scene.points.abs().amax(-1) < scene.radius
+    if scene.sightings is None:
+        return bool(inside.any())
+    start, end = scene.sightings.offsets[:-1], scene.sightings.offsets[1:]
+    seen = [scene.sightings.point[start[v] : end[v]] for v in scene.splits["train"]]
+    return bool(inside[torch.cat(seen)].any())
+
+
+def _behind(
+    scene: Scene, n: int, background: str, generator: torch.Generator, device: torch.device
+) -> Tensor:
+    if background == "random" and scene.composite and scene.use_masks:
+        return torch.rand(n, 3, generator=generator, device=device)
+    if background in COLORS and scene.composite:
+        return torch.full((n, 3), COLORS[background], device=device)
+    if background not in ("random", "dataset", *COLORS):
+        raise InputError(f"train.background is one of random, white, black, dataset, found {background!r}")
+    return scene.background.to(device).expand(n, 3)

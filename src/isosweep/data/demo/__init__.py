@@ -1,0 +1,5 @@
+"""The demo data set: a procedural scene whose exact surface is known, made on first use without a download."""
+
+from isosweep.data.demo.loader import load
+
+__all__ = ["load"]

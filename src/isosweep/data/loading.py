@@ -1,0 +1,99 @@
+"""`ViewOptions`, the settings that every loader takes, and how a flat config node is split into them.
+
+The keys of ``dataset`` in the config are flat: ``dataset.downscale=2`` means the same for every data set,
+``dataset.ndc=true`` is a setting of one. A loader is a function ``load(views: ViewOptions, *, <its own
+settings>) -> Scene``; `split_settings` makes its arguments from the flat keys. This file does not import torch.
+"""
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+from isosweep.errors import InputError
+
+Ids = Sequence[int | str] | str | None
+"""The values of ``dataset.image_ids``: indices or names, '0:40:2', the path of a file of names, None for all."""
+BACKGROUNDS = ("auto", "white", "black")
+
+
+@dataclass(frozen=True)
+class ViewOptions:
+    """Which scene is loaded, which of its views, and how their pixels are read.
+
+    The defaults are for calls from Python; a run takes every value from ``conf/dataset/<data set>.yaml``.
+
+    Raises:
+        ValueError: ``background`` is none of `BACKGROUNDS`, or ``downscale`` is no whole number.
+    """
+
+    scene: str
+    """Name of the scene in records; also the name of its folder, unless ``path`` is given."""
+    name: str = ""
+    """Name of the data set in records, and a prefix that its folders may have (dtu_scan24). '' takes the loader's."""
+    path: str | None = None
+    """The folder of the scene. None searches for it below ``root``, see `isosweep.data.folders.find_scene`."""
+    root: str = "data"
+    """The folder that holds the scenes of one or of all data sets."""
+    downscale: float = 1
+    """Side of the square of image pixels that one pixel of the scene is the mean of; a whole number."""
+    background: str = "auto"
+    """Colour behind masks and rays that meet nothing: 'white', 'black', or 'auto', see `isosweep.data.backdrop`."""
+    masks: bool = True
+    """Whether masks are used: photographs are composited over the background, and training sees the masks."""
+    radius: float = 1.0
+    """Half the side of the scene's box [-radius, radius]^3, in normalised units."""
+    image_ids: Ids = None
+    """The views to take, by index in the sorted list or by name. None takes all."""
+    n_images: int | None = None
+    """Number of training views to take, evenly spaced over those that there are. None takes all."""
+    n_test: int | None = None
+    """Number of test views to take, evenly spaced over those that there are. None takes all."""
+    test_every: int | None = None
+    """Every ``test_every``-th view is held out for test. None holds out none; given splits go first."""
+    val_every: int | None = None
+    """Every ``val_every``-th of the remaining views is for validation. None takes none; given splits go first."""
+    cache: bool = True
+    """Whether undistorted images, and decoded images of more than 1 GiB, are kept in a file."""
+
+    def __post_init__(self) -> None:
+        if self.background not in BACKGROUNDS:
+            raise InputError(
+                f"dataset.background is one of {', '.join(BACKGROUNDS)}, found {self.background!r}"
+            )
+        if self.downscale < 1 or self.downscale != int(self.downscale):
+            raise InputError(
+                f"dataset.downscale is a whole number of pixels a side (1, 2, 4), found {self.downscale:g}"
+            )
+
+    @property
+    def factor(self) -> int:
+        """``downscale`` as an integer."""
+        return int(self.downscale)
+
+    def named(self, default: str) -> "ViewOptions":
+        """The same options; their ``name`` is ``default`` where none was given."""
+        return self if self.name else replace(self, name=default)
+
+
+def split_settings(node: Mapping[str, Any]) -> tuple[ViewOptions, dict[str, Any]]:
+    """Split the flat settings of a dataset node into `ViewOptions` and the loader's own settings.
+
+    Keys of Hydra such as ``_target_`` stay with the loader's own.
+
+    Raises:
+        TypeError: ``scene`` is missing.
+        ValueError: a value that `ViewOptions` refuses.
+    """
+    shared = {field.name for field in fields(ViewOptions)}
+    views = ViewOptions(**{key: value for key, value in node.items() if key in shared})
+    return views, {key: value for key, value in node.items() if key not in shared}
+
+
+def takes_views(loader: Callable[..., Any]) -> bool:
+    """Whether a loader has a parameter ``views: ViewOptions``.
+
+    A loader outside the package may take the flat settings as keywords instead.
+    """
+    parameter = inspect.signature(loader).parameters.get("views")
+    return parameter is not None and parameter.annotation in (ViewOptions, "ViewOptions")

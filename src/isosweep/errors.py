@@ -1,0 +1,22 @@
+"""Errors whose message is written for the user: what was sought, what was found, what to do.
+
+A command prints the message of a ``UserError``, an ``OSError`` or a ``MemoryError`` as one paragraph and ends with a
+non-zero code. Any other exception is a defect of the program, or of a library, and keeps its traceback: a
+``ValueError`` of numpy or torch is none of these.
+"""
+
+
+class UserError(Exception):
+    """The base of all of them. Rooms derive their own where a caller has to tell them apart."""
+
+
+class InputError(UserError, ValueError):
+    """A setting, a file or a combination of them that cannot be used as it is."""
+
+
+class MissingLibraryError(UserError, ModuleNotFoundError):
+    """An optional library that the chosen option needs and that cannot be imported."""
+
+
+class NumericalError(UserError, ArithmeticError):
+    """Training left the finite numbers: the settings have to change, not the program."""

@@ -1,0 +1,104 @@
+"""Why a process ended that wrote no outcome: from its exit code, its log and the kernel's count of kills."""
+
+import signal
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from isosweep.record.clock import utc_now
+from isosweep.record.outcome import Outcome
+from isosweep.record.schema import ErrorRecord, Status
+
+TAIL_LINES = 20
+
+
+@dataclass(frozen=True)
+class UnexplainedEnd:
+    """How a run ended, as far as it can be seen from outside."""
+
+    status: Status
+    error: ErrorRecord
+
+    def outcome(self, written: Outcome | None, pid: int) -> Outcome:
+        """The outcome of the job: what it wrote while it ran, with this end."""
+        return msgspec.structs.replace(
+            written or Outcome(pid=pid), status=self.status, error=self.error, ended=utc_now()
+        )
+
+
+def unexplained_end(returncode: int, *, log: Path, oom_kills: int, stopping: bool) -> UnexplainedEnd:
+    """Status and words for an exit code (negative: the signal's number) of a process that left no outcome.
+
+    Args:
+        oom_kills: kills by the kernel's out-of-memory killer in this control group since the previous call.
+        stopping: the launcher is stopping its runs, so that a signal is no failure.
+    """
+    tail = last_lines(log)
+    if returncode >= 0:
+        text = (
+            f"the process exited with code {returncode} and wrote no error; its log ends: {_last_line(tail)}"
+        )
+        return UnexplainedEnd("failed", ErrorRecord(type="Exit", message=text, traceback=tail))
+    number = -returncode
+    name = signal.Signals(number).name if number in set(signal.Signals) else f"signal {number}"
+    if stopping:
+        text = f"ended by {name} while the launcher stopped its runs"
+        return UnexplainedEnd("preempted", ErrorRecord(type=name, message=text, traceback=tail))
+    if number == signal.SIGKILL and oom_kills > 0:
+        text = "killed by the kernel: the machine, or this job's share of it, ran out of memory"
+        hint = "use fewer slots (hydra.launcher.slots=), or lower train.max_rays and train.target_samples"
+        return UnexplainedEnd("oom", ErrorRecord(type=name, message=text, traceback=tail, hint=hint))
+    known: dict[int, str] = {
+        signal.SIGKILL: "kill -9, a batch system, or the out-of-memory killer of another control group",
+        signal.SIGSEGV: "a crash in compiled code",
+        signal.SIGBUS: "a crash in compiled code, or a full /dev/shm",
+        signal.SIGABRT: "a crash in compiled code",
+    }
+    what = known.get(number, "sent from outside")
+    return UnexplainedEnd(
+        "failed", ErrorRecord(type=name, message=f"the process was ended by {name}: {what}", traceback=tail)
+    )
+
+
+def out_of_memory_kills() -> int:
+    """How many processes of this control group the kernel has killed for memory; 0 where the kernel does not count."""
+    own = _read_text(Path("/proc/self/cgroup")).splitlines()
+    unified = next((line.partition("::")[2] for line in own if line.startswith("0::")), "/")
+    folder = Path("/sys/fs/cgroup") / unified.lstrip("/")
+    for name in ((folder / "memory.events"), Path("/sys/fs/cgroup/memory.events"), *_old_cgroups(own)):
+        for line in _read_text(name).splitlines():
+            word, _, count = line.partition(" ")
+            if word == "oom_kill" and count.strip().isdigit():
+                return int(count)
+    return 0
+
+
+def last_lines(log: Path, count: int = TAIL_LINES) -> str:
+    """The end of a log; '' where there is none."""
+    try:
+        with log.open("rb") as file:
+            file.seek(0, 2)
+            file.seek(max(0, file.tell() - 8192))
+            text = file.read().decode(errors="replace")
+    except OSError:
+        return ""
+    return "\n".join(text.splitlines()[-count:])
+
+
+def _last_line(tail: str) -> str:
+    lines = [line for line in tail.splitlines() if line.strip()]
+    return lines[-1].strip() if lines else "(none)"
+
+
+def _old_cgroups(own: list[str]) -> list[Path]:
+    """The file of cgroup v1 that has the same count."""
+    path = next((line.split(":", 2)[2] for line in own if ":memory:" in line), "/")
+    return [Path("/sys/fs/cgroup/memory") / path.lstrip("/") / "memory.oom_control"]
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_text()
+    except OSError:
+        return ""

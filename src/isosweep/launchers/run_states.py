@@ -1,0 +1,255 @@
+"""The state of every run and every job of a sweep: from its record, else its outcome file, else SLURM."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from isosweep.launchers.slurm.job_states import JobState, State, explain
+from isosweep.record.launch import (
+    Job,
+    Launch,
+    latest_jobs,
+    launch_folders,
+    log_path,
+    outcome_path,
+    read_launch,
+    sweep_names,
+    sweeps_root,
+)
+from isosweep.record.lock import holder_is_alive, process_is_alive
+from isosweep.record.outcome import Outcome, read_outcome
+from isosweep.record.summaries import Row, read_rows
+
+RunState = Literal[
+    "finished", "running", "pending", "waiting", "not started", "queued", "failed", "oom", "timeout", "preempted",
+    "cancelled", "lost", "skipped", "elsewhere",
+]  # fmt: skip
+"""What ``runs.py status`` says of a run. 'pending' waits in SLURM's queue, 'waiting' for its launcher; of a 'lost'
+run the process is gone without an outcome; an 'elsewhere' one was found at work in another process."""
+DONE: tuple[RunState, ...] = ("finished",)
+ALIVE: tuple[RunState, ...] = ("running", "pending", "waiting")
+"""States that end by themselves. Runs in all others but 'finished' are started again by ``retry``."""
+
+SCORES = ("nvs/psnr", "train_view/psnr", "nvs/ssim", "geometry/chamfer", "geometry/accuracy")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One run of a list: its state, its figures, and the files that tell more."""
+
+    state: RunState
+    title: str
+    step: str = ""
+    score: str = ""
+    seconds: float = 0.0
+    cause: str = ""
+    machine: str = ""
+    """Host and job of the newest attempt; the device once it is finished."""
+    folder: Path | None = None
+    log: Path | None = None
+    key: str | None = None
+    overrides: tuple[str, ...] = ()
+    sweep: str = ""
+    launch: Path | None = None
+    job_id: str | None = None
+    row: Row | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values for ``--json``."""
+        paths = {name: str(v) if (v := getattr(self, name)) else None for name in ("folder", "log", "launch")}
+        scores = self.row.scores.values if self.row and self.row.scores else {}
+        plain = ("state", "title", "step", "seconds", "cause", "key", "sweep", "job_id")
+        return (
+            {name: getattr(self, name) for name in plain}
+            | {"where": self.machine}
+            | paths
+            | {"scores": scores, "overrides": self.overrides}
+        )
+
+
+@dataclass(frozen=True)
+class Listing:
+    entries: list[Entry]
+    broken: dict[Path, str]
+    """Files that should be records, outcomes or launches and are not -> what is wrong with them."""
+
+
+def gather(
+    root: Path, sweep: str | None, cluster: Callable[[Sequence[str]], Mapping[str, JobState]] | None = None
+) -> Listing:
+    """All runs below ``root`` (with ``sweep``: its jobs and its runs), in the order they were planned.
+
+    Args:
+        cluster: job ids -> their states on SLURM; called only for jobs whose record is open.
+    """
+    rows, broken = read_rows(root)
+    by_key = {row.run_key: (folder, row) for folder, row in rows.items()}
+    jobs, bad = _jobs(sweeps_root(root), sweep)
+    broken |= bad
+    entries: list[Entry] = []
+    listed: set[str] = set()
+    for folder, launch, job in jobs:
+        entry, key, problem = _entry_of_job(folder, launch, job, by_key)
+        if problem is not None:
+            broken[outcome_path(folder, job.number)] = problem
+        if key in listed:
+            continue  # two sweeps share a run
+        listed.add(key)
+        entries.append(entry)
+    for folder, row in rows.items():
+        if row.run_key not in listed and (sweep is None or row.name == sweep):
+            entries.append(_entry_of_row(folder, row))
+    return Listing(_with_cluster(entries, cluster), broken)
+
+
+def _jobs(root: Path, sweep: str | None) -> tuple[list[tuple[Path, Launch, Job]], dict[Path, str]]:
+    names = [sweep] if sweep is not None else sweep_names(root)
+    found: list[tuple[Path, Launch, Job]] = []
+    broken: dict[Path, str] = {}
+    for name in names:
+        launches = []
+        for folder in launch_folders(root, name):
+            try:
+                launches.append((folder, read_launch(folder)))
+            except (ValueError, OSError) as error:
+                broken[folder / "launch.json"] = str(error)
+        found += latest_jobs(launches)
+    return found, broken
+
+
+def _entry_of_job(
+    folder: Path, launch: Launch, job: Job, by_key: Mapping[str, tuple[Path, Row]]
+) -> tuple[Entry, str, str | None]:
+    """The entry of a job, what it is known by (run key, or its overrides), and a broken outcome's problem."""
+    about: dict[str, Any] = {
+        "overrides": tuple(job.overrides),
+        "sweep": launch.sweep,
+        "launch": folder,
+        "log": _log_of_job(folder, launch, job),
+        "job_id": job.job_id,
+    }
+    expected = job.key or ""
+    if expected in by_key and by_key[expected][1].status == "finished":
+        return replace(_entry_of_row(*by_key[expected]), **about), expected, None
+    problem, outcome = None, None
+    try:
+        outcome = read_outcome(outcome_path(folder, job.number))
+    except ValueError as error:
+        problem = str(error)
+    key = (outcome.key if outcome is not None else None) or expected
+    if key in by_key:
+        entry = _entry_of_row(*by_key[key])
+        if entry.state != "running" and outcome is None and _will_start(launch, job):
+            entry = replace(entry, state="waiting")
+        elif outcome is not None and outcome.status == "failed" and entry.state == "preempted":
+            entry = replace(entry, state="failed", cause=_cause(outcome))
+        return replace(entry, **about), key, problem
+    title = job.title or " ".join(job.overrides)
+    if outcome is not None:
+        state = outcome.status
+        if state == "running" and not _may_be_running(outcome):
+            state = "lost"
+        entry = Entry(state, title, cause=_cause(outcome), machine=outcome.host, key=key or None, **about)
+    else:
+        entry = Entry(
+            "waiting" if _will_start(launch, job) else "not started", title, key=key or None, **about
+        )
+    return entry, key or title, problem
+
+
+def _log_of_job(folder: Path, launch: Launch, job: Job) -> Path:
+    if launch.launcher == "slurm" and job.job_id is not None:
+        return folder / "submitit" / f"{job.job_id}_0_log.out"  # submitit's name
+    return log_path(folder, job.number)
+
+
+def _entry_of_row(folder: Path, row: Row) -> Entry:
+    state: RunState = row.status
+    if state == "running" and not holder_is_alive(folder):
+        state = "lost"
+    elif state != "finished" and state != "running" and holder_is_alive(folder):
+        state = "running"
+    last = row.attempts[-1] if row.attempts else None
+    cause = ""
+    if state == "lost":
+        cause = "its process is gone and wrote no error"
+    elif row.error is not None and state != "running":
+        cause = f"{row.error.type}: {(row.error.message.splitlines() or [''])[0]}"
+    machine = "" if last is None else f"{last.host}{f' job {last.job}' if last.job else ''}"
+    return Entry(
+        state=state,
+        title=f"{row.dataset}/{row.scene} {row.label} s{row.seed}",
+        step=f"{row.steps_done}/{row.max_steps}",
+        score=_score(row),
+        seconds=row.times.total_s,
+        cause=cause,
+        machine=machine if state != "finished" else row.device,
+        folder=folder,
+        log=folder / "run.log",
+        key=row.run_key,
+        overrides=tuple(row.overrides),
+        sweep=row.name or "",
+        job_id=last.job if last is not None else None,
+        row=row,
+    )
+
+
+def _score(row: Row) -> str:
+    values = row.scores.values if row.scores is not None else {}
+    found = next(((name, values[name]) for name in SCORES if values.get(name) is not None), None)
+    return "" if found is None else f"{found[0]} {found[1]:.3f}"
+
+
+def _will_start(launch: Launch, job: Job) -> bool:
+    """Whether the job may still start: its launcher lives, or SLURM has it."""
+    return job.job_id is not None or process_is_alive(launch.holder) is True
+
+
+def _may_be_running(outcome: Outcome) -> bool:
+    """Whether the process of a job that has no record yet may still be at work."""
+    return outcome.job is not None or Path(f"/proc/{outcome.pid}").exists()
+
+
+def _cause(outcome: Outcome) -> str:
+    if outcome.error is None:
+        return ""
+    return f"{outcome.error.type}: {(outcome.error.message.splitlines() or [''])[0]}"
+
+
+_FROM_CLUSTER: Mapping[State, RunState] = {
+    "pending": "pending",
+    "running": "running",
+    "completing": "running",
+    "cancelled": "cancelled",
+    "preempted": "preempted",
+    "timeout": "timeout",
+    "oom": "oom",
+    "node_fail": "lost",
+    "failed": "failed",
+}
+
+
+def _with_cluster(
+    entries: Iterable[Entry], cluster: Callable[[Sequence[str]], Mapping[str, JobState]] | None
+) -> list[Entry]:
+    """The same, with SLURM's state of jobs that wait, were cancelled, or died before they could write."""
+    found = list(entries)
+    ids = sorted({e.job_id for e in found if e.job_id and e.state not in ("finished", "failed", "oom")})
+    if cluster is None or not ids:
+        return found
+    states = cluster(ids)
+    return [_with_job_state(e, states.get(e.job_id or "")) for e in found]
+
+
+def _with_job_state(entry: Entry, seen: JobState | None) -> Entry:
+    if seen is None or entry.state in ("finished", "failed", "oom"):
+        return entry
+    state = _FROM_CLUSTER.get(seen.state)
+    if state is None or (state == "running" and entry.state == "running"):
+        return entry
+    reason = explain(seen.reason) or seen.reason
+    why = f"SLURM job {entry.job_id}: {seen.state}{f' ({reason})' if reason else ''}"
+    if state == "failed" and entry.row is not None and entry.state in ("preempted", "timeout"):
+        return entry  # it saved and ended in order; SLURM only sees its exit code
+    return replace(entry, state=state, cause=why if state != "running" else "")

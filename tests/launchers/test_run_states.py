@@ -1,0 +1,251 @@
+"""Lists of runs from records, outcomes and launches on disk, made by hand."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from isosweep.launchers.estimates import human, wall_clock
+from isosweep.launchers.jobs import EmptySweep, expand
+from isosweep.launchers.planning import sweep_name
+from isosweep.launchers.run_states import gather
+from isosweep.launchers.slurm.job_states import JobState
+from isosweep.record import Record, ScoreRecord, Times
+from isosweep.record.launch import Job, Launch, new_launch_folder, outcome_path, sweeps_root, write_launch
+from isosweep.record.lock import LOCK_FILE, this_process
+from isosweep.record.outcome import Outcome
+from isosweep.record.schema import Attempt, ErrorRecord, encode_record
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def record(number: int, **changes) -> Record:
+    plain = Record(
+        run_key=f"{number:016x}",
+        name="many",
+        dataset="demo",
+        scene=f"scene{number % 10}",
+        label="neus-hashgrid",
+        seed=number,
+        status="finished",
+        trained=True,
+        steps_done=2000,
+        max_steps=2000,
+        config={"train": {"max_steps": 2000}, "note": "x" * 2000},
+        overrides=["model=neus", f"seed={number}"],
+        scores=ScoreRecord(protocol="standard", values={"nvs/psnr": 30.0, "nvs/ssim": 0.9}),
+        times=Times(total_s=90.0, train_s=80.0),
+        attempts=[Attempt(action="train", started="2026-11-21T00:00:00+00:00", host="gone", pid=1)],
+    )
+    return msgspec.structs.replace(plain, **changes)
+
+
+def put(root: Path, one: Record) -> Path:
+    folder = root / one.dataset / one.scene / f"{one.label}-s{one.seed}-{one.run_key}"
+    folder.mkdir(parents=True)
+    (folder / "record.json").write_bytes(encode_record(one))
+    return folder
+
+
+def put_launch(root: Path, sweep: str, jobs: list[Job], **changes) -> Path:
+    folder = new_launch_folder(sweeps_root(root), sweep)
+    gone = msgspec.structs.replace(this_process(0.0), pid=2**22 + 1, birth="0")
+    launch = Launch(
+        id=folder.name, sweep=sweep, created="", launcher="local", holder=gone, cwd=str(root), run_root=str(root),
+        jobs=jobs,
+    )  # fmt: skip
+    write_launch(folder, msgspec.structs.replace(launch, **changes))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Ten thousand finished runs of 3.4 KB, and one record that was cut off."""
+    root = tmp_path_factory.mktemp("many") / "runs"
+    for number in range(10_000):
+        folder = put(root, record(number))
+    assert 3000 < (folder / "record.json").stat().st_size < 5000
+    (folder / "record.json").write_bytes(b'{"run_key": "cut')
+    return root
+
+
+@pytest.mark.parametrize(
+    "command",
+    [["status"], ["status", "many"], ["plan", "debug=tiny", "scene=mug,rings", "seed=0,1"]],
+    ids=["status", "status of a sweep", "plan"],
+)
+def test_ten_thousand_records_take_less_than_two_seconds(many: Path, command: list[str]) -> None:
+    where = [f"run.root={many}"] if command[0] == "plan" else ["--root", str(many)]
+    before = os.times()
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "scripts" / "runs.py"), *command, *where],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        cwd=many,
+    )
+    after = os.times()
+    cpu = after.children_user + after.children_system - before.children_user - before.children_system
+    assert done.returncode == 0, done.stderr
+    assert "broken:" in done.stderr, "one broken record is named by its path"
+    assert "record.json" in done.stderr
+    if command[0] == "status":
+        assert "9999 finished" in done.stdout
+    else:
+        assert "about 6 min of computing" in done.stdout or "4 runs to start" in done.stdout
+    print(f"{cpu:.2f} s of CPU")
+    if os.environ.get("ISOSWEEP_TIMINGS"):
+        assert cpu < 2.0
+
+
+def states(root: Path, sweep: str | None = None, cluster=None) -> dict[str, str]:
+    return {e.title: e.state for e in gather(root, sweep, cluster).entries}
+
+
+def test_a_running_record_without_its_process_is_lost(tmp_path: Path) -> None:
+    root = tmp_path / "runs"
+    folder = put(root, record(1, status="running"))
+    title = "demo/scene1 neus-hashgrid s1"
+    assert states(root) == {title: "lost"}
+    (folder / LOCK_FILE).write_bytes(msgspec.json.encode(this_process(30.0)))
+    assert states(root) == {title: "running"}
+
+
+def test_jobs_without_a_record_show_what_they_said(tmp_path: Path) -> None:
+    root = tmp_path / "runs"
+    jobs = [Job(number=i, overrides=[f"seed={i}"], title=f"job {i}", key=f"{i:016x}") for i in range(4)]
+    folder = put_launch(root, "s", jobs)
+    error = ErrorRecord(type="ConfigError", message="train.max_steps=-1: give 1 or more\nmore", traceback="")
+    Outcome(status="failed", error=error, ended="x").write(outcome_path(folder, 0))
+    outcome_path(folder, 1).write_text("{half")
+    put(root, record(2, scene="scene2"))
+    listing = gather(root, "s")
+    assert [(e.title, e.state) for e in listing.entries] == [
+        ("job 0", "failed"),
+        ("job 1", "not started"),
+        ("demo/scene2 neus-hashgrid s2", "finished"),
+        ("job 3", "not started"),
+    ]
+    assert listing.entries[0].cause == "ConfigError: train.max_steps=-1: give 1 or more"
+    assert list(listing.broken) == [outcome_path(folder, 1)]
+    put_launch(root, "s", jobs[3:], holder=this_process(0.0))
+    assert states(root, "s")["job 3"] == "waiting", "the newest launch counts, and it lives"
+
+
+def test_the_cluster_knows_of_jobs_that_said_nothing(tmp_path: Path) -> None:
+    root = tmp_path / "runs"
+    jobs = [Job(number=i, overrides=[f"seed={i}"], title=f"job {i}", job_id=f"7_{i}") for i in range(5)]
+    put_launch(root, "s", jobs, launcher="slurm")
+    asked = []
+
+    def cluster(ids):
+        asked.extend(ids)
+        kinds = ("pending", "running", "cancelled", "node_fail", "oom")
+        return {one: JobState(kind, "Resources") for one, kind in zip(sorted(ids), kinds, strict=True)}
+
+    assert list(states(root, "s", cluster).values()) == ["pending", "running", "cancelled", "lost", "oom"]
+    assert len(asked) == 5
+    why = [e.cause for e in gather(root, "s", cluster).entries]
+    assert why[0] == "SLURM job 7_0: pending (Resources)"
+
+
+def test_a_job_that_slurm_never_starts_says_what_to_do(tmp_path: Path) -> None:
+    root = tmp_path / "runs"
+    put_launch(root, "s", [Job(number=0, overrides=[], title="job 0", job_id="7_0")], launcher="slurm")
+    (entry,) = gather(root, "s", lambda ids: {"7_0": JobState("pending", "PartitionTimeLimit")}).entries
+    assert entry.state == "pending"
+    assert "submit it again with a smaller timeout_min" in entry.cause
+
+
+def test_two_sweeps_share_a_run_and_both_list_it(tmp_path: Path) -> None:
+    root = tmp_path / "runs"
+    put(root, record(1, name="first"))
+    for name in ("first", "second"):
+        put_launch(root, name, [Job(number=0, overrides=["seed=1"], key=f"{1:016x}")])
+    assert len(gather(root, "first").entries) == len(gather(root, "second").entries) == 1
+    assert len(gather(root, None).entries) == 1
+
+
+def test_a_product_with_rows() -> None:
+    rows = [{"scene": "a", "train.rays": 1}, {"scene": "b", "train.rays": None}]
+    jobs = expand(["seed=0,1", "model=nerf"], params={"optim.eps": "1e-8,1e-9"}, zipped=rows)
+    assert len(jobs) == 8
+    assert jobs[0] == ["optim.eps=1e-08", "seed=0", "model=nerf", "scene=a", "train.rays=1"]
+    assert jobs[-1] == ["optim.eps=1e-09", "seed=1", "model=nerf", "scene=b", "train.rays=null"]
+    assert expand(["scene=z"], params={}, zipped=rows)[1] == ["scene=z", "train.rays=null"], (
+        "the command line wins"
+    )
+    assert expand(["seed=5"], params={"seed": "0,1"}, zipped=[]) == [["seed=5"]]
+    quoted = expand([], params={}, zipped={"run.name": ["a b, c", "it's"]})
+    assert quoted == [["run.name='a b, c'"], ["run.name='it\\'s'"]]
+    with pytest.raises(EmptySweep, match="no run"):
+        expand([], params={}, zipped={"scene": []})
+    with pytest.raises(ValueError, match="seed is no list"):
+        expand([], params={}, zipped={"seed": 3})
+
+
+def test_names_of_sweeps() -> None:
+    assert sweep_name("mine", ["seed=0,1"]) == "mine"
+    name = sweep_name(None, ["loss.terms.eikonal.weight=0.1,0.5", "seed=0,1", "model=nerf"])
+    assert name.startswith("seed-weight-")
+    assert name == sweep_name(None, ["model=nerf", "seed=0,1", "loss.terms.eikonal.weight=0.1,0.5"])
+
+
+def test_durations() -> None:
+    assert [human(s) for s in (45, 720, 12_240, 181_440)] == ["45 s", "12 min", "3.4 h", "2.1 days"]
+    assert wall_clock([10, 10, 10], 2) == 20
+
+
+def test_status_speaks_json(tmp_path: Path) -> None:
+    put(tmp_path / "runs", record(3))
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "scripts" / "runs.py"), "status", "--json", "--root", str(tmp_path / "runs")],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    (entry,) = json.loads(done.stdout)
+    assert entry["scores"] == {"nvs/psnr": 30.0, "nvs/ssim": 0.9}
+
+
+def test_unknown_sweeps_and_runs_are_told_apart_from_typing_errors(tmp_path: Path) -> None:
+    put(tmp_path / "runs", record(3, name="ablation"))
+    for arguments, words in (
+        (["status", "ablatoin"], "did you mean 'ablation'"),
+        (["logs", "nothing"], "no run matches 'nothing'"),
+        (["status", "--state", "faild"], "did you mean 'failed'"),
+        (["retry", "ablation", "--state", "lost,faild"], "did you mean 'failed'"),
+        (["retry"], "no sweep has been started"),
+    ):
+        done = subprocess.run(
+            [sys.executable, str(ROOT / "scripts" / "runs.py"), *arguments, "--root", str(tmp_path / "runs")],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 1
+        assert words in done.stderr
+
+
+def test_clean_never_touches_a_finished_run_without_being_told(tmp_path: Path) -> None:
+    root = tmp_path / "runs"
+    kept, lost = put(root, record(1)), put(root, record(2, status="failed"))
+
+    def clean(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, str(ROOT / "scripts" / "runs.py"), "clean", *arguments, "--root", str(root)],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    assert "would delete failed" in clean().stdout
+    assert lost.exists()
+    assert clean("--state", "finished").returncode == 1
+    assert clean("--yes").returncode == 0
+    assert (kept.exists(), lost.exists()) == (True, False)
+    assert clean("--yes", "--finished").returncode == 0
+    assert not kept.exists()

@@ -1,0 +1,226 @@
+"""The learned background: where it samples, what it feeds its field, and what it composites."""
+
+import itertools
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from isosweep.encodings.frequency import Frequency
+from isosweep.fields.color import ColorField
+from isosweep.fields.density import DensityField
+from isosweep.fields.shading import Shade
+from isosweep.fields.surface import SurfaceField
+from isosweep.models.background import Background
+from isosweep.models.neus import NeuS
+from isosweep.samplers.uniform import Uniform
+from isosweep.types import Rays
+
+GREEN = torch.tensor([0.0, 1.0, 0.0])
+BLUE = torch.tensor([0.0, 0.0, 1.0])
+
+
+class Fog(nn.Module):
+    """The same density everywhere; remembers what it was asked."""
+
+    def __init__(self, encoding: nn.Module, sigma: float) -> None:
+        super().__init__()
+        self.encoding, self.sigma = encoding, sigma
+        self.u, self.window = torch.zeros(0), None
+
+    def forward(self, u, window=None):
+        self.u, self.window = u, window
+        return torch.full((len(u),), self.sigma), torch.zeros(len(u), 4)
+
+
+class Flat(nn.Module):
+    """One colour, wherever and however it is seen; remembers the directions."""
+
+    def __init__(self, color: torch.Tensor) -> None:
+        super().__init__()
+        self.color, self.dirs = color, torch.zeros(0)
+
+    def forward(self, feature, dirs, unit_points=None, normals=None, ray_index=None):
+        self.dirs = dirs
+        return Shade(self.color.expand(len(feature), 3))
+
+
+def make_background(sigma: float = 1.0, anneal: float = 0.0, **settings) -> Background:
+    """Green fog outside the box."""
+    made = Background(
+        Frequency(2, anneal_until=anneal),
+        lambda e: DensityField(e, 4, feature_dim=4),
+        ColorField(4, hidden_dim=4),
+        **settings,
+    )
+    made.density, made.color_field = Fog(made.density.encoding, sigma), Flat(GREEN)
+    return made
+
+
+def sections(background: Background, start: list[float], active: list[bool] | None = None, seed=None):
+    """Edges [n_rays, n_samples + 1] of the sections of each active ray."""
+    generator = None if seed is None else torch.Generator().manual_seed(seed)
+    on = torch.ones(len(start), dtype=torch.bool) if active is None else torch.tensor(active)
+    made = background.sample(torch.tensor(start), on, generator)
+    low, high = (made.t - made.dt / 2), (made.t + made.dt / 2)
+    n = background.n_samples
+    return torch.cat([low.reshape(-1, n), high.reshape(-1, n)[:, -1:]], -1)
+
+
+def behind(background: Background, rays: Rays, exit_, opacity, window=None):
+    """Colour, samples and weights behind a foreground of the given opacity."""
+    level = background(rays, torch.tensor(exit_), torch.tensor(opacity), window, None)
+    return level.rgb, level.samples, level.weights
+
+
+def along_z(n: int = 1, color: torch.Tensor = BLUE) -> Rays:
+    start = torch.tensor([[0.0, 0.0, -2.0]]).repeat(n, 1)
+    return Rays(start, torch.tensor([[0.0, 0.0, 1.0]]).repeat(n, 1), color.repeat(n, 1))
+
+
+def make_neus(background: Background | None, sphere: float = 0.5, **settings) -> NeuS:
+    """A red ball before ``background``."""
+
+    class Ball(SurfaceField):
+        def level(self, points, window=None):
+            return points.norm(dim=-1) - sphere
+
+        def with_gradient(self, points, window=None):
+            f = self.level(points)
+            return f, f[:, None].expand(-1, 5), points / points.norm(dim=-1, keepdim=True)
+
+    field = Ball(Frequency(2, anneal_until=0.5), feature_dim=5, hidden_dim=8)
+    model = NeuS(
+        field, ColorField(5, hidden_dim=4), Uniform(200), background, init_sharpness=0.75, **settings
+    )
+    model.color_field = Flat(torch.tensor([1.0, 0.0, 0.0]))
+    return model
+
+
+def render(model: NeuS, rays: Rays, step: int = 0, max_steps: int = 1, want=()):
+    with torch.no_grad():
+        return model(rays, model.knobs(step, max_steps), frozenset(want))
+
+
+def test_sections_grow_geometrically_from_the_start_to_far():
+    edges = sections(make_background(n_samples=4, far=16.0), [1.0, 4.0])
+    torch.testing.assert_close(edges[0], torch.tensor([1.0, 2.0, 4.0, 8.0, 16.0]))
+    root = math.sqrt(2)
+    torch.testing.assert_close(edges[1], torch.tensor([4.0, 4 * root, 8.0, 8 * root, 16.0]))
+
+
+def test_rays_that_are_not_active_have_no_sections():
+    edges = sections(make_background(n_samples=2, far=4.0), [1.0, 2.0, 1.0], [False, True, False])
+    torch.testing.assert_close(edges, torch.tensor([[2.0, math.sqrt(8), 4.0]]))
+
+
+def test_a_jitter_moves_the_inner_edges_of_a_ray_by_one_factor_below_half_a_section():
+    background = make_background(n_samples=5, far=32.0)
+    exact = sections(background, [1.0] * 64)
+    moved = sections(background, [1.0] * 64, seed=0)
+    octaves = (moved / exact).log2()[:, 1:-1]
+    torch.testing.assert_close(octaves, octaves[:, :1].expand(-1, 4), atol=1e-5, rtol=0)
+    first = octaves[:, 0]
+    assert first.abs().max() <= 0.5
+    assert first.min() < -0.4
+    assert first.max() > 0.4
+    assert first.mean().abs() < 0.1
+    assert ((moved >= 1 - 1e-4) & (moved <= 32 * (1 + 1e-4))).all()
+    assert (moved.diff(dim=-1) >= 0).all()
+
+
+def test_points_are_contracted_in_units_of_the_box_and_scaled_into_the_unit_cube():
+    background = make_background(n_samples=1, radius=2.0, far=9.0)
+    behind(background, along_z(), [3.0], [0.0])
+    # the middle of [3, 9] is z = -2 + 6 = 4: x / r = 2 is contracted to 2 - 1/2, and 1.5 / 4 + 1/2 = 0.875
+    torch.testing.assert_close(background.density.u, torch.tensor([[0.5, 0.5, 0.875]]))
+
+
+def test_sampling_starts_at_the_exit_and_at_near_where_the_box_is_missed():
+    background = make_background(n_samples=2, near=0.5, far=8.0)
+    _, samples, _ = behind(background, along_z(2), [2.0, 0.0], [0.0, 0.0])
+    low = samples.t - samples.dt / 2
+    torch.testing.assert_close(low[::2], torch.tensor([2.0, 0.5]))
+    torch.testing.assert_close(low[1::2], torch.tensor([4.0, 2.0]))
+
+
+def test_rays_behind_an_opaque_foreground_are_not_sampled_and_see_their_own_background():
+    background = make_background(n_samples=3)
+    color, samples, _ = behind(background, along_z(3), [2.0] * 3, [0.0, 0.99985, 0.99995])
+    assert samples.offsets.tolist() == [0, 3, 6, 6]
+    torch.testing.assert_close(color[2], BLUE)
+
+
+def test_fog_is_composited_by_beer_lambert_over_what_lies_behind():
+    background = make_background(sigma=0.25, n_samples=4, far=4.0)
+    color, samples, weights = behind(background, along_z(), [1.0], [0.0])
+    through = math.exp(-0.25 * 3)
+    torch.testing.assert_close(color[0], (1 - through) * GREEN + through * BLUE)
+    edges = [1.0, math.sqrt(2), 2.0, math.sqrt(8), 4.0]
+    expected = [math.exp(-0.25 * (a - 1)) - math.exp(-0.25 * (b - 1)) for a, b in itertools.pairwise(edges)]
+    torch.testing.assert_close(weights, torch.tensor(expected), atol=1e-6, rtol=1e-5)
+    assert len(samples) == 4
+    torch.testing.assert_close(background.color_field.dirs, torch.tensor([[0.0, 0.0, 1.0]]).repeat(4, 1))
+
+
+def test_the_window_reaches_the_field():
+    background, window = make_background(), torch.linspace(0, 1, 15)
+    behind(background, along_z(), [1.0], [0.0], window)
+    assert background.density.window is window
+
+
+def test_the_model_passes_the_backgrounds_own_window_and_not_the_foregrounds():
+    background = make_background(anneal=1.0)
+    model = make_neus(background)
+    render(model, along_z(), step=25, max_steps=100)
+    expected = background.density.encoding.window(25, 100)
+    torch.testing.assert_close(background.density.window, expected)
+    assert not torch.equal(expected, model.field.encoding.window(25, 100))
+
+
+def test_the_model_samples_behind_the_box():
+    out = render(make_neus(make_background(n_samples=3, far=24.0)), along_z())
+    # nothing is sampled behind the opaque ball
+    assert len(out.levels["background"].samples) == 0
+    beside = Rays(torch.tensor([[0.9, 0.0, -2.0]]), along_z().dirs, BLUE[None])
+    out = render(make_neus(make_background(n_samples=3, far=24.0)), beside)
+    found = out.levels["background"].samples
+    low = found.t - found.dt / 2
+    torch.testing.assert_close(low, torch.tensor([3.0, 6.0, 12.0]))
+    assert len(out.levels["background"].weights) == 3
+
+
+def test_the_foreground_lies_over_the_background():
+    x = torch.tensor([[0.0, 0.0, -2.0], [0.9, 0.0, -2.0], [5.0, 0.0, -2.0]])
+    rays = Rays(x, along_z(3).dirs, BLUE.repeat(3, 1))
+    thick = render(make_neus(make_background(sigma=50.0)), rays)
+    torch.testing.assert_close(
+        thick.rgb, torch.stack([torch.tensor([1.0, 0, 0]), GREEN, GREEN]), atol=4e-3, rtol=0
+    )
+    # nearly no fog, and no background at all: the ray's own colour
+    for background in (make_background(sigma=1e-9), None):
+        clear = render(make_neus(background), rays)
+        torch.testing.assert_close(clear.rgb[1:], BLUE.repeat(2, 1), atol=4e-3, rtol=0)
+    torch.testing.assert_close(thick.opacity, torch.tensor([1.0, 0.0, 0.0]), atol=4e-3, rtol=0)
+
+
+def test_a_half_transparent_foreground_lets_its_share_of_the_background_through():
+    model = make_neus(make_background(sigma=50.0))
+    model.log_sharpness.data.fill_(0.05)  # so soft that the ball lets light through
+    out = render(model, along_z())
+    share = float(out.opacity)
+    assert 0.1 < share < 0.9
+    torch.testing.assert_close(out.rgb[0], torch.tensor([share, 1 - share, 0.0]), atol=1e-3, rtol=0)
+
+
+def test_only_a_model_with_a_background_says_that_it_has_one():
+    extra = {f"levels.background.{f}" for f in ("samples", "weights", "rgb", "opacity")}
+    assert make_neus(make_background()).provides - make_neus(None).provides == extra
+    assert make_neus(None).knobs(0, 1).behind is None
+
+
+@pytest.mark.parametrize("seed", [None, 3])
+def test_every_ray_costs_the_number_of_samples_asked_for(seed):
+    edges = sections(make_background(n_samples=7), [0.5, 1.0, 3.0], seed=seed)
+    assert edges.shape == (3, 8)
