@@ -44,9 +44,9 @@ def execute(cfg: DictConfig) -> float:
     loss = build_loss(cfg, model, identity.names["model"])
     with open_record(cfg, config, identity, where) as record:
         log.info("%s: %s", record.folder, record.reason)
-        outcome.note(key=key, folder=str(record.folder.resolve()), code_hash=record.record.code_hash)
+        outcome.update(key=key, folder=str(record.folder.resolve()), code_hash=record.record.code_hash)
         if record.action == "skip":
-            outcome.note(status="skipped")
+            outcome.update(status="skipped")
             tell(record)
             return objective(record.folder)
         activate(where)

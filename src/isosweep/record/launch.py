@@ -20,7 +20,7 @@ from isosweep.record.schema import Git
 LAUNCH_FILE = "launch.json"
 
 
-class Job(msgspec.Struct, frozen=True, kw_only=True):
+class SweepJob(msgspec.Struct, frozen=True, kw_only=True):
     """One run that a launch starts. ``key`` and ``folder`` are those that were expected when it was planned."""
 
     number: int
@@ -48,7 +48,7 @@ class Launch(msgspec.Struct, frozen=True, kw_only=True):
     """Overrides of Hydra's own settings (the launcher and its options), needed to start jobs again the same way."""
     code_hash: str = ""
     git: Git = msgspec.field(default_factory=Git)
-    jobs: list[Job] = []
+    jobs: list[SweepJob] = []
 
 
 def sweeps_root(run_root: Path) -> Path:
@@ -113,12 +113,12 @@ def outcome_path(folder: Path, number: int) -> Path:
     return folder / f"{number:04d}.json"
 
 
-def latest_jobs(launches: Sequence[tuple[Path, Launch]]) -> list[tuple[Path, Launch, Job]]:
+def latest_jobs(launches: Sequence[tuple[Path, Launch]]) -> list[tuple[Path, Launch, SweepJob]]:
     """The latest job of each distinct list of overrides, in the order in which the lists first appear.
 
     ``launches`` are folders and launches, oldest first.
     """
-    found: dict[tuple[str, ...], tuple[Path, Launch, Job]] = {}
+    found: dict[tuple[str, ...], tuple[Path, Launch, SweepJob]] = {}
     for folder, launch in launches:
         for job in launch.jobs:
             found[tuple(job.overrides)] = (folder, launch, job)

@@ -27,7 +27,7 @@ JobStatus = Literal[
 GOOD: tuple[JobStatus, ...] = ("finished", "skipped")
 
 
-class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+class JobOutcome(msgspec.Struct, frozen=True, kw_only=True):
     status: JobStatus = "running"
     key: str | None = None
     folder: str | None = None
@@ -49,45 +49,45 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
         atomic_write_bytes(path, msgspec.json.encode(self) + b"\n")
 
 
-_state: Outcome | None = None
+_current: JobOutcome | None = None
 
 
-def note(**changes: Any) -> None:
+def update(**changes: Any) -> None:
     """Set fields of this process's outcome and write it. Does nothing if no launcher has set ENVIRONMENT."""
-    global _state
+    global _current
     target = os.environ.get(ENVIRONMENT)
     if not target:
         return
-    if _state is None:
-        _state = Outcome(
+    if _current is None:
+        _current = JobOutcome(
             started=utc_now(),
             host=socket.gethostname(),
             pid=os.getpid(),
             job=job_id(),
             restarts=int(os.environ.get("SLURM_RESTART_COUNT") or 0),
         )
-    _state = msgspec.structs.replace(_state, **changes)
-    _state.write(Path(target))
+    _current = msgspec.structs.replace(_current, **changes)
+    _current.write(Path(target))
 
 
-def note_end(error: BaseException | None, value: float | None = None) -> None:
+def end(error: BaseException | None, value: float | None = None) -> None:
     """Write that the job has ended: with ``value``, the sweeper's objective, or with the error that ended it."""
     if error is None:
-        status = "skipped" if _state is not None and _state.status == "skipped" else "finished"
+        status = "skipped" if _current is not None and _current.status == "skipped" else "finished"
         finite = value if value is not None and value == value else None
-        note(status=status, value=finite, error=None, ended=utc_now())
+        update(status=status, value=finite, error=None, ended=utc_now())
         return
     status = "elsewhere" if isinstance(error, LockHeld) else status_of(error)
-    note(status=status, error=error_record(error), ended=utc_now())
+    update(status=status, error=error_record(error), ended=utc_now())
 
 
-def read_outcome(path: Path) -> Outcome | None:
+def read_outcome(path: Path) -> JobOutcome | None:
     """Read an outcome file; None if the job has not started, which leaves none. ValueError if it is invalid."""
     try:
         data = path.read_bytes()
     except FileNotFoundError:
         return None
     try:
-        return msgspec.json.decode(data, type=Outcome)
+        return msgspec.json.decode(data, type=JobOutcome)
     except msgspec.DecodeError as error:
         raise InputError(f"{path} is not a job's outcome ({error}): delete it, or restore it") from error

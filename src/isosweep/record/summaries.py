@@ -8,24 +8,24 @@ from isosweep.record.folder import record_folders
 from isosweep.record.schema import RECORD_FILE, Status, Times
 
 
-class RowError(msgspec.Struct, frozen=True):
+class SummaryError(msgspec.Struct, frozen=True):
     type: str
     message: str
 
 
-class RowScores(msgspec.Struct, frozen=True):
+class SummaryScores(msgspec.Struct, frozen=True):
     protocol: str
     values: dict[str, float | None] = {}
 
 
-class RowAttempt(msgspec.Struct, frozen=True):
+class SummaryAttempt(msgspec.Struct, frozen=True):
     started: str
     host: str = ""
     pid: int = 0
     job: str | None = None
 
 
-class Row(msgspec.Struct, frozen=True, kw_only=True):
+class RunSummary(msgspec.Struct, frozen=True, kw_only=True):
     """The small fields of a Record, under the same names and in the same units."""
 
     run_key: str
@@ -41,20 +41,20 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     steps_done: int = 0
     max_steps: int = 0
     overrides: list[str] = []
-    scores: RowScores | None = None
+    scores: SummaryScores | None = None
     times: Times = msgspec.field(default_factory=Times)
     device: str = ""
     code_hash: str = ""
-    error: RowError | None = None
-    attempts: list[RowAttempt] = []
+    error: SummaryError | None = None
+    attempts: list[SummaryAttempt] = []
 
 
-_DECODER = msgspec.json.Decoder(Row)
+_DECODER = msgspec.json.Decoder(RunSummary)
 
 
-def read_rows(root: Path) -> tuple[dict[Path, Row], dict[Path, str]]:
+def read_summaries(root: Path) -> tuple[dict[Path, RunSummary], dict[Path, str]]:
     """The summaries of all records below ``root`` by run folder, and what is wrong with unreadable ones by file."""
-    rows: dict[Path, Row] = {}
+    rows: dict[Path, RunSummary] = {}
     broken: dict[Path, str] = {}
     for folder in record_folders(str(root)):
         path = f"{folder}/{RECORD_FILE}"
