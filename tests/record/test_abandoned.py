@@ -88,7 +88,7 @@ def test_an_error_after_the_announcement_is_still_recorded(tmp_path: Path) -> No
 def test_outcomes_of_jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error, status: str) -> None:
     path = tmp_path / "0000.json"
     monkeypatch.setenv(outcome.ENVIRONMENT, str(path))
-    monkeypatch.setattr(outcome, "_state", None)
+    monkeypatch.setattr(outcome, "_current", None)
     outcome.update(status="running", folder="f")
     running = read_outcome(path)
     assert running is not None
