@@ -12,8 +12,8 @@ from isosweep.record import code_version
 from isosweep.record.code_version import NUMERICAL, PACKAGE, code_hash, representative, same_code
 
 NOT_NUMERICAL = ("record", "trackers", "report", "launchers", "bench", "prepare")
-SUPPORT = {"config", "record", "runtime", "rendering"}
-"""What numerical code may import beside itself: values that are in the config, and bookkeeping."""
+SUPPORT = {"config", "errors", "record", "runtime", "rendering"}
+"""What numerical code may import beside itself: values that are in the config, bookkeeping, types of errors."""
 
 
 @pytest.fixture(scope="module")
