@@ -190,7 +190,7 @@ def test_an_external_row_of_another_protocol_stands_beside_ours_unranked(tmp_pat
     assert "model=gsplat in psnr: scored under other protocols (images and standard)" in notes(versus)
     untold = external(model="untold", scores={"values": {"nvs/psnr": 98.0}})
     put(tmp_path, untold)
-    assert "model=untold: psnr under protocol not said, not ranked with ours." in notes(table(tmp_path))
+    assert "model=untold: psnr under protocol not named, not ranked with ours." in notes(table(tmp_path))
 
 
 def test_an_external_row_itself_has_one_protocol_and_so_have_external_rows_alone(tmp_path: Path) -> None:
@@ -228,7 +228,7 @@ def test_each_score_has_a_protocol_of_its_own(tmp_path: Path) -> None:
         "model=nerf, scene=mug, seed=0 (chamfer): its record has no geometry/chamfer"
     ]
     put(tmp_path, external(scores=images, run_key="x", backend="external"))
-    with pytest.raises(Refused, match=r"seed not said: .*00002, .*00003"):
+    with pytest.raises(Refused, match=r"seed not named: .*00002, .*00003"):
         table(tmp_path, metrics=("psnr", "chamfer"))
 
 

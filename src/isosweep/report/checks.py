@@ -229,8 +229,8 @@ def _setting_conflicts(
             if len(runs) > 1 and any(
                 sum(metric_value(r, m)[0] is not None for r in runs) > 1 for m in metrics
             ):
-                said = keys_text(spec.over, over) or "not said"
-                found.append(Conflict("seed", scope, said, tuple(r.folder for r in runs[:4])))
+                combination = keys_text(spec.over, over) or "not named"
+                found.append(Conflict("seed", scope, combination, tuple(r.folder for r in runs[:4])))
     return found
 
 
@@ -337,7 +337,7 @@ def difference_notes(atoms: Mapping[tuple[Key, Place], Sequence[Run]], spec: Tab
     notes = []
     for found, what in ((across, "Rows"), (within, "Scenes of a row")):
         if found:
-            said = "; ".join(f"{k} ({', '.join(v[:6])})" for k, v in sorted(found.items())[:MOST_SHOWN])
+            listed = "; ".join(f"{k} ({', '.join(v[:6])})" for k, v in sorted(found.items())[:MOST_SHOWN])
             more = f" and {len(found) - MOST_SHOWN} more" if len(found) > MOST_SHOWN else ""
-            notes.append(f"{what} also differ in settings: {said}{more}.")
+            notes.append(f"{what} also differ in settings: {listed}{more}.")
     return notes

@@ -222,7 +222,7 @@ def _source(row: PublishedRow, table: Table) -> str:
     parts = [f"{row.method}: published, {row.source}"]
     if row.setting:
         parts.append(row.setting)
-    ours = {p or "not said" for metric in {m for _, m in row.cells} for p in table.protocols[metric]}
+    ours = {p or "not named" for metric in {m for _, m in row.cells} for p in table.protocols[metric]}
     if ours and ours != {row.protocol}:
         parts.append(f"protocol {row.protocol}, not ours ({', '.join(sorted(ours))})")
     else:
@@ -268,7 +268,7 @@ def _notes(table: Table, extras: Extras, uniform: int | None) -> list[str]:
         devices = sorted({r.record.device for r in scored if r.record.device}, key=sort_key)
         notes.append(
             "Times and memory (the GPU's where there is one, else the process's) were measured on: "
-            f"{', '.join(devices) or 'not said'}."
+            f"{', '.join(devices) or 'not named'}."
         )
     if extras.published:
         ranked = "ranked with ours" if extras.rank_published else "not ranked with ours"
@@ -298,12 +298,12 @@ def _protocols_text(table: Table) -> str:
     """'standard', or 'standard (psnr, ssim), dtu-neus (chamfer)' where scores have different protocols."""
     found: dict[str, list[str]] = {}
     for metric in (m for m in table.metrics if not m.cost):
-        said = " and ".join(sorted(p or "not said" for p in table.protocols[metric]))
-        if said:
-            found.setdefault(said, []).append(metric.requested)
+        protocols = " and ".join(sorted(p or "not named" for p in table.protocols[metric]))
+        if protocols:
+            found.setdefault(protocols, []).append(metric.requested)
     if len(found) < 2:
         return next(iter(found), "–")
-    return ", ".join(f"{said} ({', '.join(names)})" for said, names in found.items())
+    return ", ".join(f"{protocols} ({', '.join(names)})" for protocols, names in found.items())
 
 
 def _other_protocol_notes(table: Table, extras: Extras) -> list[str]:
@@ -314,14 +314,14 @@ def _other_protocol_notes(table: Table, extras: Extras) -> list[str]:
     for row in (r for r in table.rows if r in table.external):
         for metric in (m for m in table.metrics if not m.cost):
             cells = [table.cell(row, column, metric) for column in table.columns]
-            said = {p for c in cells if c.values for p in c.protocols or ("",)}
-            if not said <= table.protocols[metric]:
-                named = ", ".join(sorted(p or "not said" for p in said))
+            protocols = {p for c in cells if c.values for p in c.protocols or ("",)}
+            if not protocols <= table.protocols[metric]:
+                named = ", ".join(sorted(p or "not named" for p in protocols))
                 found.setdefault((row, named), []).append(metric.requested)
     how = "ranked with ours (--allow protocol)" if extras.rank_mixed else "not ranked with ours"
     return [
-        f"{keys_text(table.spec.rows, row)}: {', '.join(names)} under protocol {said}, {how}."
-        for (row, said), names in found.items()
+        f"{keys_text(table.spec.rows, row)}: {', '.join(names)} under protocol {protocols}, {how}."
+        for (row, protocols), names in found.items()
     ]
 
 
@@ -362,8 +362,8 @@ def _causes(table: Table) -> list[str]:
     lines = []
     for (row, cause, metrics), places in together.items():
         which = "" if len(metrics) == len(table.metrics) else f" ({', '.join(m.requested for m in metrics)})"
-        said = "; ".join(p for p in places if p)
-        place = ", ".join(x for x in (keys_text(table.spec.rows, row), said, cause.place) if x)
+        columns = "; ".join(p for p in places if p)
+        place = ", ".join(x for x in (keys_text(table.spec.rows, row), columns, cause.place) if x)
         lines.append(f"{place}{which}: {cause.why}")
     if len(lines) > MOST_CAUSES:
         lines = [*lines[:MOST_CAUSES], f"and {len(lines) - MOST_CAUSES} more; the csv has each"]

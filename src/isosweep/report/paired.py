@@ -87,9 +87,9 @@ def compare_rows(
             mine, theirs = cells[row, metric], cells[partners[0], metric]
             a, b = ({p for c in side.values() for p in c.protocols} for side in (mine, theirs))
             if a and b and a != b and not mixed:
-                said = f"{', '.join(sorted(a))} and {', '.join(sorted(b))}"
+                protocols = f"{', '.join(sorted(a))} and {', '.join(sorted(b))}"
                 notes.append(
-                    f"{keys_text(keys, row)} in {metric.requested}: scored under other protocols ({said})"
+                    f"{keys_text(keys, row)} in {metric.requested}: scored under other protocols ({protocols})"
                 )
                 continue
             found.append(_comparison(row, partners[0], metric, mine, theirs))
