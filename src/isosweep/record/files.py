@@ -127,6 +127,7 @@ class MetricsWriter:
             raise storage_error(error, self.path) from error
 
     def close(self) -> None:
+        """Close the file; nothing can be written afterwards."""
         os.close(self._fd)
 
 

@@ -28,6 +28,8 @@ GOOD: tuple[JobStatus, ...] = ("finished", "skipped")
 
 
 class JobOutcome(msgspec.Struct, frozen=True, kw_only=True):
+    """What an outcome file holds."""
+
     status: JobStatus = "running"
     key: str | None = None
     folder: str | None = None

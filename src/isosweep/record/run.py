@@ -30,16 +30,7 @@ from isosweep.record.files import MetricsWriter, atomic_write_bytes, atomic_writ
 from isosweep.record.key import plain, score_key
 from isosweep.record.lock import Lock
 from isosweep.record.runlog import RunLogFile
-from isosweep.record.schema import (
-    RECORD_FILE,
-    Attempt,
-    Git,
-    Memory,
-    Record,
-    Status,
-    Times,
-    encode_record,
-)
+from isosweep.record.schema import RECORD_FILE, Attempt, Git, Memory, Record, Status, Times, encode_record
 from isosweep.record.scores import ScoresLike, score_record
 
 log = logging.getLogger(__name__)

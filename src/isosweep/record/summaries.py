@@ -9,16 +9,22 @@ from isosweep.record.schema import RECORD_FILE, Status, Times
 
 
 class SummaryError(msgspec.Struct, frozen=True):
+    """A record's error without its traceback."""
+
     type: str
     message: str
 
 
 class SummaryScores(msgspec.Struct, frozen=True):
+    """A record's scores without those per view."""
+
     protocol: str
     values: dict[str, float | None] = {}
 
 
 class SummaryAttempt(msgspec.Struct, frozen=True):
+    """When and where an attempt of the run started."""
+
     started: str
     host: str = ""
     pid: int = 0

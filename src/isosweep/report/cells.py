@@ -28,6 +28,7 @@ class TableSpec:
 
     @property
     def keys(self) -> tuple[str, ...]:
+        """Row and column keys together."""
         return (*self.rows, *self.cols)
 
 
@@ -73,14 +74,17 @@ class Cell:
 
     @property
     def n(self) -> int:
+        """Number of values."""
         return len(self.values)
 
     @property
     def mean(self) -> float | None:
+        """Mean of the values."""
         return fmean(self.values.values()) if self.values else None
 
     @property
     def std(self) -> float | None:
+        """Standard deviation of the values (ddof=1)."""
         if len(self.values) < 2:
             return None
         mean = fmean(self.values.values())
@@ -106,10 +110,12 @@ class Table:
     """How many failed runs were left out because a finished run of the same cell and seed exists."""
 
     def cell(self, row: Key, column: Column, metric: Metric) -> Cell:
+        """One cell; each combination of row, column and metric has one."""
         return self.cells[row, column, metric]
 
     @property
     def datasets(self) -> list[str]:
+        """Names of all data sets in the table, sorted."""
         return sorted({place.dataset for _, place in self.atoms})
 
 

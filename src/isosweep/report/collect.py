@@ -37,6 +37,8 @@ MISSING_STATES = ("queued", "running", "preempted", "lost", "waiting")
 
 
 class ScorePart(msgspec.Struct, frozen=True):
+    """The fields of a record's scores that a table needs."""
+
     protocol: str = ""
     values: dict[str, float | None] = {}
     settings: dict[str, Any] = {}
@@ -44,11 +46,15 @@ class ScorePart(msgspec.Struct, frozen=True):
 
 
 class ErrorPart(msgspec.Struct, frozen=True):
+    """The fields of a record's error that a table needs."""
+
     type: str = ""
     message: str = ""
 
 
 class MemoryPart(msgspec.Struct, frozen=True):
+    """Peaks of memory in a record."""
+
     ram_peak_bytes: int | None = None
     cuda_peak_bytes: int | None = None
 

@@ -48,10 +48,12 @@ class Metric:
 
     @property
     def name(self) -> str:
+        """The first of the record's names."""
         return self.names[0]
 
     @property
     def cost(self) -> bool:
+        """Whether it is a cost (time, memory) and not a score."""
         return self.requested in COSTS
 
     @property

@@ -37,10 +37,12 @@ class Comparison:
 
     @property
     def n(self) -> int:
+        """Number of scenes that both rows have."""
         return len(self.differences)
 
     @property
     def mean(self) -> float | None:
+        """Mean of the differences; None without any."""
         return fmean(self.differences.values()) if self.differences else None
 
 

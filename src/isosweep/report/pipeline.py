@@ -39,7 +39,11 @@ class Refused(ReportError):
 
 @dataclass(frozen=True)
 class TableRequest:
-    """The options of one table. Rows that are None are chosen by default_keys.py."""
+    """The options of one table; each field is the option of scripts/report.py with the same name.
+
+    ``conditions`` are those of --where, ``plain`` is --no-spread, and ``published`` is None for --no-published. Rows
+    that are None are chosen by default_keys.py.
+    """
 
     sources: tuple[str, ...]
     root: Path = Path("results/runs")
@@ -69,6 +73,7 @@ class MadeTable:
 
     @property
     def comparisons(self) -> Sequence[Comparison]:
+        """The comparisons with the baseline rows of --against."""
         return self.extras.comparisons
 
 

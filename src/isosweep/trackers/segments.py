@@ -23,10 +23,12 @@ class Segment:
 
     @property
     def folder(self) -> Path:
+        """The segment's folder, which holds its log."""
         return self.log.parent
 
     @property
     def empty(self) -> bool:
+        """Whether its process was killed before wandb's first write."""
         return self.log.stat().st_size <= HEADER_BYTES
 
     @property
@@ -36,6 +38,7 @@ class Segment:
 
     @property
     def synced(self) -> bool:
+        """Whether 'wandb sync' has uploaded it."""
         return self.synced_marker.exists()
 
     @property

@@ -26,6 +26,7 @@ class SyncResult:
 
     @property
     def ok(self) -> bool:
+        """Whether nothing failed."""
         return self.action != "failed"
 
     def __str__(self) -> str:
