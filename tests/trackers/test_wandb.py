@@ -140,7 +140,7 @@ def test_two_runs_one_after_the_other_share_nothing(tmp_path):
 SCRIPT = """
 import logging, os, signal, sys, time
 from pathlib import Path
-from isosweep.settings import TrackerSettings
+from isosweep.config.settings import TrackerSettings
 from isosweep.trackers import open_tracker, service_processes
 logging.basicConfig(level=logging.WARNING, format="%(message)s")
 action, folder = sys.argv[1], Path(sys.argv[2])
