@@ -1,10 +1,10 @@
-"""Times the kernels and whole training steps against named alternatives, in one run, and writes a table.
+"""Times kernels and whole training steps beside named alternatives, in one run, and writes a table.
 
     python scripts/bench.py                            # about ten minutes on two cores
     python scripts/bench.py --only step --repeats 3
-    python scripts/bench.py --quick --out -            # seconds: shows that it works, no figure is meant
+    python scripts/bench.py --quick --out -            # seconds: shows that it works; its figures mean nothing
 
-Needs a machine that does nothing else: on two cores another busy process multiplies every number.
+Run it on an idle machine: on two cores another busy process multiplies every number.
 """
 
 import argparse
@@ -12,7 +12,7 @@ import sys
 from datetime import date
 from pathlib import Path
 
-import isosweep  # noqa: F401 - before torch: it settles how torch's threads wait
+import isosweep  # noqa: F401 - before torch: it sets how torch's threads wait
 
 ROOT = Path(__file__).resolve().parents[1]
 PARTS = ("encoding", "field", "rays", "step", "scaling", "export", "chamfer", "quality")
@@ -22,11 +22,11 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--only", choices=PARTS, action="append", help="a part alone; may be given twice")
+    parser.add_argument("--only", choices=PARTS, action="append", help="run this part alone; may be repeated")
     parser.add_argument("--repeats", type=int, default=7, help="rounds of each row")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
-    parser.add_argument("--name", default=None, help="what the page calls this machine")
-    parser.add_argument("--out", default=None, help="file to write, - for the terminal alone")
+    parser.add_argument("--name", default=None, help="name of this machine on the page")
+    parser.add_argument("--out", default=None, help="file to write; - writes none")
     parser.add_argument("--quick", action="store_true", help="tiny sizes and two rounds")
     return parser.parse_args()
 
@@ -37,11 +37,11 @@ def main() -> int:
 
     from isosweep.bench.kernels import encoding_cases, field_cases, ray_cases
     from isosweep.bench.limits import measure_limits
-    from isosweep.bench.quality import Curve, time_to_quality
+    from isosweep.bench.quality import QualityCurve, time_to_quality
     from isosweep.bench.report import markdown
     from isosweep.bench.steps import scaling_cases, step_cases
     from isosweep.bench.surfaces import chamfer_cases, export_cases
-    from isosweep.bench.timing import Row, measure
+    from isosweep.bench.timing import Measurement, measure
     from isosweep.ops.cpu.memory import keep_freed_memory
 
     has_cuda = torch.cuda.is_available()
@@ -50,7 +50,7 @@ def main() -> int:
         return 1
     device = torch.device("cuda" if has_cuda and args.device != "cpu" else "cpu")
     if device.type == "cpu":
-        keep_freed_memory()  # as a run does; it serves every way alike
+        keep_freed_memory()  # as a run does; every way gains by it
     parts = args.only or PARTS
     points, samples, n_rays = (1000, 1024, 64) if args.quick else (100_000, 16_384, 2048)
     sizes = ((4, 12),) if args.quick else ((12, 15), (16, 15), (16, 19))
@@ -66,18 +66,18 @@ def main() -> int:
     }
     limits = measure_limits(device)
     print(limits, flush=True)
-    rows: list[Row] = []
+    rows: list[Measurement] = []
     for part in PARTS:
         if part not in parts or part == "quality":
             continue
         for case in sources[part]():
             row = measure(case, 2 if args.quick else args.repeats, device, 0.001 if args.quick else 0.05)
             rows.append(row)
-            told = ", ".join(
+            summary = ", ".join(
                 f"{w} {1e3 * t.median:.2f} ms ({row.ratio(w):.1f}x)" for w, t in row.times.items()
             )
-            print(f"{case.name}, {case.size}: {told}", flush=True)
-    curves: list[Curve] = []
+            print(f"{case.name}, {case.size}: {summary}", flush=True)
+    curves: list[QualityCurve] = []
     if "quality" in parts:
         small = ["train=tiny", "train.max_steps=10"] if args.quick else []
         for scene in ("mug",) if args.quick else ("mug", "rings"):

@@ -1,4 +1,4 @@
-"""Tables from records: python scripts/report.py <sweep or folder> --rows model --metrics psnr,chamfer -f md,tex."""
+"""Tables of run records: python scripts/report.py <sweep or folder> --rows model --metrics psnr,chamfer -f md,tex."""
 
 import sys
 

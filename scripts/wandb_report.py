@@ -19,9 +19,11 @@ def parser() -> argparse.ArgumentParser:
     )
     own.add_argument("sweep", help="name of the sweep (run.name), the group of its runs at W&B")
     own.add_argument("--project", default="isosweep", help="tracker.project of the runs")
-    own.add_argument("--entity", default=None, help="tracker.entity; default: whoever is logged in")
+    own.add_argument("--entity", default=None, help="tracker.entity (default: the user who is logged in)")
     own.add_argument("--runs", type=Path, default=Path("results/runs"), help="folder of the runs (run.root)")
-    own.add_argument("--without-records", action="store_true", help="the runs are on another machine")
+    own.add_argument(
+        "--without-records", action="store_true", help="standard panels: runs are on another machine"
+    )
     own.add_argument("--report", action="store_true", help="a report instead of a workspace")
     own.add_argument("--dry-run", action="store_true", help="print the spec, send nothing")
     return own
@@ -29,23 +31,23 @@ def parser() -> argparse.ArgumentParser:
 
 def main() -> int:
     options = parser().parse_args()
-    from isosweep.trackers import report
+    from isosweep.trackers import wandb_workspace
 
     try:
-        report.require_package()
-        content = report.STANDARD
+        wandb_workspace.require_package()
+        content = wandb_workspace.STANDARD
         if not options.without_records:
-            content = report.content_of(options.sweep, options.runs)
-        entity = options.entity or ("ENTITY" if options.dry_run else report.default_entity())
-        where = {"project": options.project, "entity": entity}
+            content = wandb_workspace.read_content(options.sweep, options.runs)
+        entity = options.entity or ("ENTITY" if options.dry_run else wandb_workspace.default_entity())
+        owner = {"project": options.project, "entity": entity}
         if options.report:
-            view = report.report(options.sweep, content, **where, draft=options.dry_run)
+            view = wandb_workspace.report(options.sweep, content, **owner, draft=options.dry_run)
         else:
-            view = report.workspace(options.sweep, content, **where)
+            view = wandb_workspace.workspace(options.sweep, content, **owner)
         if options.dry_run:
-            print(json.dumps(report.spec(view), indent=2))
+            print(json.dumps(wandb_workspace.as_json(view), indent=2))
         else:
-            print(report.save(view))
+            print(wandb_workspace.save(view))
     except (UserError, LookupError, ModuleNotFoundError, OSError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

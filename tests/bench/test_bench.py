@@ -11,12 +11,12 @@ import torch
 
 from isosweep import ops
 from isosweep.bench import timing
-from isosweep.bench.limits import Limits
-from isosweep.bench.quality import Curve
+from isosweep.bench.limits import MachineLimits
+from isosweep.bench.quality import QualityCurve
 from isosweep.bench.report import markdown
 from isosweep.bench.rivals import CornerGathers, DoubleBackward
 from isosweep.bench.steps import matrix_flops
-from isosweep.bench.timing import Case, Row, Timing, measure
+from isosweep.bench.timing import Case, Measurement, Timing, measure
 from isosweep.encodings.hashgrid import HashGrid
 from isosweep.fields.surface import SurfaceField
 
@@ -78,9 +78,11 @@ def test_ways_take_turns_and_the_ratio_is_of_medians(monkeypatch: pytest.MonkeyP
 
 def test_the_page_names_machine_ways_and_shares():
     case = Case("encode", "1k", {"ours": lambda: None, "other": lambda: None}, bytes_moved=8e6, flops=1e9)
-    row = Row(case, {"ours": Timing(0.009, 0.01), "other": Timing(0.02, 0.025)})
-    curve = Curve("mug, fast", 300, 12.0, [(1.0, 24.0), (2.0, 28.5), (3.0, 27.0)], [(2.0, 3.0), (3.0, 0.9)])
-    limits = Limits(flops=4e11, bandwidth=1e10, gathers=5e8, far_gathers=1e8)
+    row = Measurement(case, {"ours": Timing(0.009, 0.01), "other": Timing(0.02, 0.025)})
+    curve = QualityCurve(
+        "mug, fast", 300, 12.0, [(1.0, 24.0), (2.0, 28.5), (3.0, 27.0)], [(2.0, 3.0), (3.0, 0.9)]
+    )
+    limits = MachineLimits(flops=4e11, bandwidth=1e10, gathers=5e8, far_gathers=1e8)
     text = markdown([row], [curve], limits, CPU, "a box", date(2030, 1, 2))
     assert text.startswith("# Kernels and steps on a box, 2030-01-02\n")
     assert "sgemm 400 GFLOP/s, copy 10.0 GB/s" in text

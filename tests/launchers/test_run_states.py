@@ -15,9 +15,16 @@ from isosweep.launchers.planning import sweep_name
 from isosweep.launchers.run_states import gather
 from isosweep.launchers.slurm.job_states import JobState
 from isosweep.record import Record, ScoreRecord, Times
-from isosweep.record.launch import Job, Launch, new_launch_folder, outcome_path, sweeps_root, write_launch
+from isosweep.record.launch import (
+    Launch,
+    SweepJob,
+    new_launch_folder,
+    outcome_path,
+    sweeps_root,
+    write_launch,
+)
 from isosweep.record.lock import LOCK_FILE, this_process
-from isosweep.record.outcome import Outcome
+from isosweep.record.outcome import JobOutcome
 from isosweep.record.schema import Attempt, ErrorRecord, encode_record
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -51,7 +58,7 @@ def put(root: Path, one: Record) -> Path:
     return folder
 
 
-def put_launch(root: Path, sweep: str, jobs: list[Job], **changes) -> Path:
+def put_launch(root: Path, sweep: str, jobs: list[SweepJob], **changes) -> Path:
     folder = new_launch_folder(sweeps_root(root), sweep)
     gone = msgspec.structs.replace(this_process(0.0), pid=2**22 + 1, birth="0")
     launch = Launch(
@@ -118,10 +125,10 @@ def test_a_running_record_without_its_process_is_lost(tmp_path: Path) -> None:
 
 def test_jobs_without_a_record_show_what_they_said(tmp_path: Path) -> None:
     root = tmp_path / "runs"
-    jobs = [Job(number=i, overrides=[f"seed={i}"], title=f"job {i}", key=f"{i:016x}") for i in range(4)]
+    jobs = [SweepJob(number=i, overrides=[f"seed={i}"], title=f"job {i}", key=f"{i:016x}") for i in range(4)]
     folder = put_launch(root, "s", jobs)
     error = ErrorRecord(type="ConfigError", message="train.max_steps=-1: give 1 or more\nmore", traceback="")
-    Outcome(status="failed", error=error, ended="x").write(outcome_path(folder, 0))
+    JobOutcome(status="failed", error=error, ended="x").write(outcome_path(folder, 0))
     outcome_path(folder, 1).write_text("{half")
     put(root, record(2, scene="scene2"))
     listing = gather(root, "s")
@@ -139,7 +146,7 @@ def test_jobs_without_a_record_show_what_they_said(tmp_path: Path) -> None:
 
 def test_the_cluster_knows_of_jobs_that_said_nothing(tmp_path: Path) -> None:
     root = tmp_path / "runs"
-    jobs = [Job(number=i, overrides=[f"seed={i}"], title=f"job {i}", job_id=f"7_{i}") for i in range(5)]
+    jobs = [SweepJob(number=i, overrides=[f"seed={i}"], title=f"job {i}", job_id=f"7_{i}") for i in range(5)]
     put_launch(root, "s", jobs, launcher="slurm")
     asked = []
 
@@ -156,7 +163,7 @@ def test_the_cluster_knows_of_jobs_that_said_nothing(tmp_path: Path) -> None:
 
 def test_a_job_that_slurm_never_starts_says_what_to_do(tmp_path: Path) -> None:
     root = tmp_path / "runs"
-    put_launch(root, "s", [Job(number=0, overrides=[], title="job 0", job_id="7_0")], launcher="slurm")
+    put_launch(root, "s", [SweepJob(number=0, overrides=[], title="job 0", job_id="7_0")], launcher="slurm")
     (entry,) = gather(root, "s", lambda ids: {"7_0": JobState("pending", "PartitionTimeLimit")}).entries
     assert entry.state == "pending"
     assert "submit it again with a smaller timeout_min" in entry.cause
@@ -166,7 +173,7 @@ def test_two_sweeps_share_a_run_and_both_list_it(tmp_path: Path) -> None:
     root = tmp_path / "runs"
     put(root, record(1, name="first"))
     for name in ("first", "second"):
-        put_launch(root, name, [Job(number=0, overrides=["seed=1"], key=f"{1:016x}")])
+        put_launch(root, name, [SweepJob(number=0, overrides=["seed=1"], key=f"{1:016x}")])
     assert len(gather(root, "first").entries) == len(gather(root, "second").entries) == 1
     assert len(gather(root, None).entries) == 1
 

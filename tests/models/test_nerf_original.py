@@ -42,12 +42,12 @@ def make(
     return NeRFOriginal(field(), field(), sampler, radius=RADIUS, **settings).double()
 
 
-def rays(n: int, seed: int = 0) -> Rays:
+def rays(n: int, seed: int = 0, background: float = 1.0) -> Rays:
     g = torch.Generator().manual_seed(seed)
     origins = torch.tensor([0.0, 0.5, -4.0], dtype=torch.float64).repeat(n, 1)
     towards = 2 * torch.rand(n, 3, generator=g, dtype=torch.float64) - 1
     dirs = torch.nn.functional.normalize(towards - origins, dim=-1)
-    return Rays(origins, dirs, torch.rand(n, 3, generator=g, dtype=torch.float64))
+    return Rays(origins, dirs, background * torch.rand(n, 3, generator=g, dtype=torch.float64))
 
 
 def copied(field: RadianceField) -> dict[str, Tensor]:
@@ -149,7 +149,7 @@ def test_fifty_steps_of_adam_have_the_papers_losses_and_both_fall() -> None:
     adam = torch.optim.Adam([w for weights in theirs for w in weights.values()], 5e-3, eps=1e-7)
     generator, history = torch.Generator().manual_seed(3), []
     for step in range(50):
-        batch = rays(32, seed=step)
+        batch = rays(32, seed=step, background=0.0)
         target = batch.dirs.abs()
         out = model(batch, model.knobs(step, 50), LOSS.wants, generator)
         total, values = LOSS(out, Batch(batch, target), step, 50)

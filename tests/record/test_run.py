@@ -26,7 +26,7 @@ from isosweep.record import (
     read_record,
     run_key,
 )
-from isosweep.record.failure import describe, status_of
+from isosweep.record.failure import error_record, status_of
 from isosweep.record.folder import run_folder
 from isosweep.runtime.interrupts import RunPreempted, RunTimeout
 from tests.support.waiting import until
@@ -452,7 +452,7 @@ def test_notes_become_the_hint_and_causes_count():
     error.__cause__ = OutOfMemoryError()
     error.add_note("halve it")
     assert status_of(error) == "oom"
-    assert describe(error).hint == "halve it"
+    assert error_record(error).hint == "halve it"
 
 
 def test_full_disk_while_failing_keeps_the_old_record_and_the_first_error(tmp_path, monkeypatch, capsys):

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from isosweep.record.key import essential
-from isosweep.report import NoRuns, ReportError, Request, make, render
-from isosweep.report.fields import order, text
+from isosweep.report import NoRuns, ReportError, TableRequest, make_table, render_files
+from isosweep.report.keys import sort_key, value_text
 from tests.report.hand import put, record
 
 SCENES = ("mug", "rings", "scan_9%")
@@ -32,13 +32,13 @@ def sweep(root: Path, *, scenes=SCENES, seeds=(0, 1, 2)) -> None:
                     put(root, record(model, encoding, scene, seed, values=values))
 
 
-def request(root: Path, **changes) -> Request:
-    return Request(sources=(str(root),), root=root / "no runs", **changes)
+def request(root: Path, **changes) -> TableRequest:
+    return TableRequest(sources=(str(root),), root=root / "no runs", **changes)
 
 
 def long(root: Path, **changes) -> list[dict[str, str]]:
-    made = make(request(root, **changes))
-    return list(csv.DictReader(io.StringIO(render(made, ["csv"])[".csv"].decode())))
+    made = make_table(request(root, **changes))
+    return list(csv.DictReader(io.StringIO(render_files(made, ["csv"])[".csv"].decode())))
 
 
 def files(root: Path) -> list[dict]:
@@ -67,7 +67,7 @@ def test_numbers_equal_a_recomputation_from_the_files(tmp_path: Path) -> None:
 
 def test_printed_cells_are_those_numbers_rounded(tmp_path: Path) -> None:
     sweep(tmp_path, scenes=("mug",))
-    page = render(make(request(tmp_path, metrics=("psnr",))), ["md"])[".md"].decode()
+    page = render_files(make_table(request(tmp_path, metrics=("psnr",))), ["md"])[".md"].decode()
     for model in ("nerf", "neus"):
         for encoding in ("freq", "hashgrid"):
             values = [
@@ -83,8 +83,8 @@ def test_printed_cells_are_those_numbers_rounded(tmp_path: Path) -> None:
 
 def test_one_seed_has_no_spread_and_says_so(tmp_path: Path) -> None:
     put(tmp_path, record("nerf"), record("neus"))
-    made = make(request(tmp_path, metrics=("psnr",)))
-    page = render(made, ["md"])[".md"].decode()
+    made = make_table(request(tmp_path, metrics=("psnr",)))
+    page = render_files(made, ["md"])[".md"].decode()
     assert "30.00" in page
     assert all("±" not in line for line in page.splitlines() if line.startswith("|"))
     assert "every number is of one run" in page
@@ -93,7 +93,7 @@ def test_one_seed_has_no_spread_and_says_so(tmp_path: Path) -> None:
 
 def test_means_alone_on_demand(tmp_path: Path) -> None:
     put(tmp_path, record(seed=0), record(seed=1, values={"nvs/psnr": 32.0}), record("nerf"))
-    made = make(request(tmp_path, metrics=("psnr",), plain=True))
+    made = make_table(request(tmp_path, metrics=("psnr",), plain=True))
     nerf, neus = made.document.blocks[0].lines
     assert [(c.main, c.extra) for c in (*nerf.cells, *neus.cells)] == [("30.00", ""), ("31.00", "")]
     assert "mean over seed, n = 1, 2; the spread is in the csv" in made.document.notes[0]
@@ -102,7 +102,7 @@ def test_means_alone_on_demand(tmp_path: Path) -> None:
 
 def test_cells_of_different_n_each_show_theirs(tmp_path: Path) -> None:
     put(tmp_path, record(seed=0), record(seed=1, values={"nvs/psnr": 32.0}), record("nerf"))
-    page = render(make(request(tmp_path, metrics=("psnr",))), ["md"])[".md"].decode()
+    page = render_files(make_table(request(tmp_path, metrics=("psnr",))), ["md"])[".md"].decode()
     assert "31.00** ± 1.41 (2)" in page
     assert "30.00</ins> (1)" in page
 
@@ -122,7 +122,9 @@ def test_no_mean_without_every_scene_and_every_seed(tmp_path: Path) -> None:
     assert lines["neus", "rings"]["cause"] == "no record"
     assert lines["both", ""]["mean"] == "", "rings has no second seed"
     assert lines["both", ""]["cause"] == "scene=rings, seed=1: no record"
-    page = render(make(request(tmp_path, rows=("model",), metrics=("psnr",))), ["md"])[".md"].decode()
+    page = render_files(make_table(request(tmp_path, rows=("model",), metrics=("psnr",))), ["md"])[
+        ".md"
+    ].decode()
     assert "- model=neus, scene=rings: no record" in page
     assert "- model=both, scene=rings, seed=1: no record" in page.replace(", mean", "")
 
@@ -142,7 +144,9 @@ def test_failed_and_missing_cells_are_marked_and_listed_with_their_cause(tmp_pat
         record("ok"),
     )
     assert "NaN" in (tmp_path / "00005" / "record.json").read_text()
-    page = render(make(request(tmp_path, rows=("model",), metrics=("psnr",))), ["md"])[".md"].decode()
+    page = render_files(make_table(request(tmp_path, rows=("model",), metrics=("psnr",))), ["md"])[
+        ".md"
+    ].decode()
     marks = {
         line.split("|")[1].strip(): line.split("|")[2].strip()
         for line in page.splitlines()
@@ -153,7 +157,7 @@ def test_failed_and_missing_cells_are_marked_and_listed_with_their_cause(tmp_pat
     for said in (
         "- model=a, scene=mug, seed=0: failed at step 70 of 2000: FloatingPointError: loss is nan\n",
         "- model=b, scene=mug, seed=0: preempted at step 500 of 2000\n",
-        "- model=c, scene=mug, seed=0: its process is gone and left no word at step 10 of 2000\n",
+        "- model=c, scene=mug, seed=0: its process is gone and left no message at step 10 of 2000\n",
         "- model=d, scene=mug, seed=0: its record is finished and holds no scores\n",
         "- model=e, scene=mug, seed=0: no view has a mask\n",
         "- model=f, scene=mug, seed=0: its value is nan\n",
@@ -170,15 +174,15 @@ def test_a_failed_seed_is_listed_and_left_out_of_the_mean(tmp_path: Path) -> Non
         record(seed=1, status="oom", scores=None),
         record(seed=2, values={"nvs/psnr": 31.0}),
     )
-    made = make(request(tmp_path, metrics=("psnr",)))
-    page = render(made, ["md"])[".md"].decode()
+    made = make_table(request(tmp_path, metrics=("psnr",)))
+    page = render_files(made, ["md"])[".md"].decode()
     assert "30.50 ± 0.71" in page
     assert "seed=1: oom at step 2000 of 2000" in page
 
 
 def test_a_failed_run_gives_way_to_a_finished_one_of_the_same_seed(tmp_path: Path) -> None:
     put(tmp_path, record(status="failed", scores=None, run_key="x", config={"train.max_steps": 1}), record())
-    page = render(make(request(tmp_path, metrics=("psnr",))), ["md"])[".md"].decode()
+    page = render_files(make_table(request(tmp_path, metrics=("psnr",))), ["md"])[".md"].decode()
     assert "30.00" in page
     assert "1 runs that failed are left out" in page
 
@@ -186,8 +190,10 @@ def test_a_failed_run_gives_way_to_a_finished_one_of_the_same_seed(tmp_path: Pat
 def test_the_same_run_found_twice_counts_once(tmp_path: Path) -> None:
     put(tmp_path / "a", record())
     put(tmp_path / "b", record())
-    made = make(
-        Request(sources=(str(tmp_path / "a"), str(tmp_path / "b"), str(tmp_path / "a")), metrics=("psnr",))
+    made = make_table(
+        TableRequest(
+            sources=(str(tmp_path / "a"), str(tmp_path / "b"), str(tmp_path / "a")), metrics=("psnr",)
+        )
     )
     assert len(made.table.runs) == 1
     assert "1 records are copies" in " ".join(made.document.notes)
@@ -201,10 +207,10 @@ def test_rows_and_columns_are_any_key(tmp_path: Path) -> None:
                 record(scene=scene, config={"loss.terms.eikonal.weight": weight}, run_key=f"{weight}{scene}"),
             )
     key = "loss.terms.eikonal.weight"
-    made = make(request(tmp_path, rows=(key,), metrics=("psnr",)))
+    made = make_table(request(tmp_path, rows=(key,), metrics=("psnr",)))
     assert made.document.blocks[0].labels == ("eikonal.weight",)
     assert [line.labels for line in made.document.blocks[0].lines] == [("0.05",), ("0.5",), ("10",)]
-    across = make(request(tmp_path, rows=("scene",), cols=(key,), metrics=("psnr",)))
+    across = make_table(request(tmp_path, rows=("scene",), cols=(key,), metrics=("psnr",)))
     assert across.document.blocks[0].columns == ("0.05", "0.5", "10")
     means = long(tmp_path, rows=(key,), cols=(), metrics=("psnr",))
     assert [(x[key], x["scene"]) for x in means] == [("0.05", ""), ("0.5", ""), ("10", "")]
@@ -212,8 +218,8 @@ def test_rows_and_columns_are_any_key(tmp_path: Path) -> None:
 
 def test_without_names_the_rows_are_what_varies(tmp_path: Path) -> None:
     sweep(tmp_path / "a", scenes=("mug", "rings"), seeds=(0, 1))
-    assert make(request(tmp_path / "a")).table.spec.rows == ("model", "encoding")
-    assert make(request(tmp_path / "a")).table.spec.cols == ("scene",)
+    assert make_table(request(tmp_path / "a")).table.spec.rows == ("model", "encoding")
+    assert make_table(request(tmp_path / "a")).table.spec.cols == ("scene",)
     for weight in (0.1, 0.2):
         put(
             tmp_path / "b",
@@ -227,28 +233,28 @@ def test_without_names_the_rows_are_what_varies(tmp_path: Path) -> None:
                 overrides=[f"loss.terms.eikonal.weight={weight}"],
             ),
         )
-    assert make(request(tmp_path / "b")).table.spec.rows == ("loss.terms.eikonal.weight",), (
+    assert make_table(request(tmp_path / "b")).table.spec.rows == ("loss.terms.eikonal.weight",), (
         "set by hand, not its copy"
     )
     put(tmp_path / "c", record())
-    assert make(request(tmp_path / "c")).table.spec.rows == ("model",)
+    assert make_table(request(tmp_path / "c")).table.spec.rows == ("model",)
 
 
 def test_several_data_sets_have_columns_and_means_of_their_own(tmp_path: Path) -> None:
     for dataset, scenes in (("dtu", ("scan105", "scan24")), ("demo", ("mug",))):
         for i, scene in enumerate(scenes):
             put(tmp_path, record(scene=scene, dataset=dataset, values={"nvs/psnr": 30.0 + i}))
-    (block,) = make(request(tmp_path, metrics=("psnr",))).document.blocks
+    (block,) = make_table(request(tmp_path, metrics=("psnr",))).document.blocks
     assert block.columns == ("demo/mug", "dtu/scan24", "dtu/scan105", "dtu/mean")
     assert [c.main for c in block.lines[0].cells] == ["30.00", "31.00", "30.00", "30.50"]
-    (means,) = make(request(tmp_path, metrics=("psnr",), cols=())).document.blocks
+    (means,) = make_table(request(tmp_path, metrics=("psnr",), cols=())).document.blocks
     assert means.columns == ("demo", "dtu")
     assert [c.main for c in means.lines[0].cells] == ["30.00", "30.50"]
 
 
 def test_one_column_puts_the_metrics_side_by_side(tmp_path: Path) -> None:
     put(tmp_path, record())
-    (block,) = make(request(tmp_path, metrics=("psnr", "ssim", "lpips", "chamfer"))).document.blocks
+    (block,) = make_table(request(tmp_path, metrics=("psnr", "ssim", "lpips", "chamfer"))).document.blocks
     assert block.columns == ("nvs/PSNR, dB ↑", "nvs/SSIM ↑", "nvs/LPIPS_vgg ↓", "geometry/Chamfer ↓")
     assert [c.main for c in block.lines[0].cells] == ["30.00", "0.900", "0.100", "0.0123"]
 
@@ -259,7 +265,7 @@ def test_columns_on_demand(tmp_path: Path) -> None:
         record(),
         record("nerf", times={}, memory={"ram_peak_bytes": 5, "cuda_peak_bytes": 3 * 2**30}),
     )
-    made = make(request(tmp_path, metrics=("psnr",), columns=("time", "memory", "gpu_hours")))
+    made = make_table(request(tmp_path, metrics=("psnr",), columns=("time", "memory", "gpu_hours")))
     nerf, neus = made.document.blocks[0].lines
     assert [c.main for c in neus.cells] == ["30.00", "1.50", "1.00", "0.05"]
     assert [c.main for c in nerf.cells] == ["30.00", "–", "3.00", "–"]
@@ -269,37 +275,37 @@ def test_columns_on_demand(tmp_path: Path) -> None:
 
 def test_nothing_to_show_and_wrong_names(tmp_path: Path) -> None:
     with pytest.raises(NoRuns, match="no runs in"):
-        make(request(tmp_path))
+        make_table(request(tmp_path))
     put(tmp_path, record())
     with pytest.raises(NoRuns, match=r"none of the 1 runs .* model=nerf; there are model: neus"):
-        make(request(tmp_path, conditions=(("model", "nerf"),)))
+        make_table(request(tmp_path, conditions=(("model", "nerf"),)))
     with pytest.raises(ReportError, match=r"Did you mean train.max_steps\?"):
-        make(request(tmp_path, rows=("train.max_step",)))
+        make_table(request(tmp_path, rows=("train.max_step",)))
     with pytest.raises(ReportError, match=r"Did you mean loss.terms.eikonal.weight"):
-        make(request(tmp_path, rows=("eikonal.weight",)))
+        make_table(request(tmp_path, rows=("eikonal.weight",)))
     with pytest.raises(ReportError, match=r"names a group of settings; name one below it: train.max_steps"):
-        make(request(tmp_path, rows=("train",)))
+        make_table(request(tmp_path, rows=("train",)))
     with pytest.raises(ReportError, match=r"no record has a score 'pnsr'. Did you mean psnr"):
-        make(request(tmp_path, metrics=("pnsr",)))
+        make_table(request(tmp_path, metrics=("pnsr",)))
     with pytest.raises(ReportError, match="there are time, memory, gpu_hours"):
-        make(request(tmp_path, columns=("speed",)))
+        make_table(request(tmp_path, columns=("speed",)))
     with pytest.raises(ReportError, match="scene is named twice"):
-        make(request(tmp_path, rows=("scene",), cols=("scene",)))
+        make_table(request(tmp_path, rows=("scene",), cols=("scene",)))
     with pytest.raises(ReportError, match="leave scene out of --over"):
-        make(request(tmp_path, over=("seed", "scene"), cols=()))
+        make_table(request(tmp_path, over=("seed", "scene"), cols=()))
     with pytest.raises(ReportError, match=r"neither a folder nor a sweep .* Did you mean hand"):
-        make(Request(sources=("hnad",), root=tmp_path))
+        make_table(TableRequest(sources=("hnad",), root=tmp_path))
 
 
 def test_a_score_that_no_record_has_is_a_column_of_missing_cells(tmp_path: Path) -> None:
     put(tmp_path, record(values={"nvs/lpips_vgg": "absent"}))
-    made = make(request(tmp_path, metrics=("psnr", "lpips")))
+    made = make_table(request(tmp_path, metrics=("psnr", "lpips")))
     assert [c.main for c in made.document.blocks[0].lines[0].cells] == ["30.00", "–"]
     assert made.document.causes == ["model=neus, scene=mug, seed=0 (lpips): its record has no lpips"]
 
 
 def test_text_order_and_what_cannot_change_a_result() -> None:
-    assert [text(v) for v in (None, "", True, 1.0, 5e-5, "a", [1])] == [
+    assert [value_text(v) for v in (None, "", True, 1.0, 5e-5, "a", [1])] == [
         "–",
         "–",
         "true",
@@ -308,7 +314,7 @@ def test_text_order_and_what_cannot_change_a_result() -> None:
         "a",
         "[1]",
     ]
-    assert sorted(["scan105", "scan24", "b", None, 2, 1.5], key=order) == [
+    assert sorted(["scan105", "scan24", "b", None, 2, 1.5], key=sort_key) == [
         None,
         1.5,
         2,

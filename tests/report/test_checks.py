@@ -4,13 +4,15 @@ from pathlib import Path
 
 import pytest
 
-from isosweep.report import Refused, ReportError, Request, make, render
+from isosweep.report import Refused, ReportError, TableRequest, make_table, render_files
 from tests.report.hand import put, record
 
 
 def table(root: Path, **changes):
-    return make(
-        Request(sources=(str(root),), metrics=changes.pop("metrics", ("psnr",)), rows=("model",), **changes)
+    return make_table(
+        TableRequest(
+            sources=(str(root),), metrics=changes.pop("metrics", ("psnr",)), rows=("model",), **changes
+        )
     )
 
 
@@ -28,7 +30,7 @@ def test_mixed_protocols_are_refused_over_the_whole_table(tmp_path: Path) -> Non
     assert table(tmp_path, conditions=(("protocol", "quick"),)).document.blocks[0].lines[0].labels == (
         "neus",
     )
-    both = make(Request(sources=(str(tmp_path),), rows=("model", "protocol"), metrics=("psnr",)))
+    both = make_table(TableRequest(sources=(str(tmp_path),), rows=("model", "protocol"), metrics=("psnr",)))
     assert len(both.document.blocks[0].lines) == 2
 
 
@@ -160,7 +162,7 @@ def external(**changes):
 def test_records_of_other_programs_enter_and_are_called_external(tmp_path: Path) -> None:
     put(tmp_path, record(), external(), external(model="", label="by_hand"))
     made = table(tmp_path)
-    page = render(made, ["md"])[".md"].decode()
+    page = render_files(made, ["md"])[".md"].decode()
     assert "gsplat (external)" in page
     assert "External: model=by_hand; model=gsplat." in page
     assert "by_hand (external)" in page
@@ -188,7 +190,7 @@ def test_an_external_row_of_another_protocol_stands_beside_ours_unranked(tmp_pat
     assert "model=gsplat in psnr: scored under other protocols (images and standard)" in notes(versus)
     untold = external(model="untold", scores={"values": {"nvs/psnr": 98.0}})
     put(tmp_path, untold)
-    assert "model=untold: psnr under protocol not said, not ranked with ours." in notes(table(tmp_path))
+    assert "model=untold: psnr under protocol not named, not ranked with ours." in notes(table(tmp_path))
 
 
 def test_an_external_row_itself_has_one_protocol_and_so_have_external_rows_alone(tmp_path: Path) -> None:
@@ -226,7 +228,7 @@ def test_each_score_has_a_protocol_of_its_own(tmp_path: Path) -> None:
         "model=nerf, scene=mug, seed=0 (chamfer): its record has no geometry/chamfer"
     ]
     put(tmp_path, external(scores=images, run_key="x", backend="external"))
-    with pytest.raises(Refused, match=r"seed not said: .*00002, .*00003"):
+    with pytest.raises(Refused, match=r"seed not named: .*00002, .*00003"):
         table(tmp_path, metrics=("psnr", "chamfer"))
 
 
@@ -254,8 +256,8 @@ def test_what_evaluate_py_writes_is_external_and_its_facts_do_not_conflict(tmp_p
                 code_hash=f"c{seed}", run_key=f"{seed}", backend="external", times={"total_s": 5.0},
             ),
         )  # fmt: skip
-    made = make(
-        Request(sources=(str(tmp_path),), rows=("model",), metrics=("chamfer",), columns=("gpu_hours",))
+    made = make_table(
+        TableRequest(sources=(str(tmp_path),), rows=("model",), metrics=("chamfer",), columns=("gpu_hours",))
     )
     (line,) = made.document.blocks[0].lines
     assert (line.kind, [c.main for c in line.cells]) == ("external", ["1.30", "–"]), (
@@ -268,8 +270,15 @@ def test_what_evaluate_py_writes_is_external_and_its_facts_do_not_conflict(tmp_p
 
 def test_seeds_that_are_not_averaged_over_are_a_row_or_refused(tmp_path: Path) -> None:
     put(tmp_path, record(seed=0), record(seed=1))
-    assert len(make(Request(sources=(str(tmp_path),), rows=("model", "seed"))).document.blocks[0].lines) == 2
-    assert make(Request(sources=(str(tmp_path),), over=())).table.spec.rows == ("seed",)
+    assert (
+        len(
+            make_table(TableRequest(sources=(str(tmp_path),), rows=("model", "seed")))
+            .document.blocks[0]
+            .lines
+        )
+        == 2
+    )
+    assert make_table(TableRequest(sources=(str(tmp_path),), over=())).table.spec.rows == ("seed",)
     with pytest.raises(Refused, match="setting seed: 0, 1"):
         table(tmp_path, over=())
 
@@ -278,7 +287,7 @@ def test_rows_that_are_protocols_are_ranked_within_each(tmp_path: Path) -> None:
     for protocol in ("standard", "quick"):
         put(tmp_path, record("nerf", protocol=protocol, run_key=protocol, values={"nvs/psnr": 20.0}))
         put(tmp_path, record("neus", protocol=protocol, run_key=f"{protocol}s"))
-    made = make(Request(sources=(str(tmp_path),), rows=("model", "protocol"), metrics=("psnr",)))
+    made = make_table(TableRequest(sources=(str(tmp_path),), rows=("model", "protocol"), metrics=("psnr",)))
     assert [line.cells[0].mark for line in made.document.blocks[0].lines] == [
         "second",
         "second",
@@ -290,7 +299,7 @@ def test_rows_that_are_protocols_are_ranked_within_each(tmp_path: Path) -> None:
 @pytest.mark.parametrize("word", ["cod", "setting", "train.max_step", "scores.backgrund"])
 def test_a_misspelt_tolerance_is_refused(tmp_path: Path, word: str) -> None:
     put(tmp_path, record())
-    with pytest.raises(ReportError, match=f"--allow {word}: nothing is called so. Did you mean"):
+    with pytest.raises(ReportError, match=f"--allow {word}: there is no such word or key. Did you mean"):
         table(tmp_path, allow=(word,))
 
 

@@ -246,7 +246,7 @@ def test_nothing_to_report_is_exit_code_2_and_a_refusal_1_and_nothing_is_written
         (["--digits", "psnr=x"], "--digits psnr=x: give a number of decimals"),
         (["--published", "nowhere"], "--published nowhere: there is no such folder"),
         (["--watch", "--every", "0"], "--every 0: give more than 0 seconds"),
-        (["--allow", "everything"], "--allow everything: nothing is called so."),
+        (["--allow", "everything"], "--allow everything: there is no such word or key."),
         (["-o", "r/00000/record.json/t"], "cannot write r/00000/record.json/t.md"),
     ],
 )
@@ -289,7 +289,7 @@ def test_a_broken_record_is_named_by_its_path_and_costs_only_itself(tmp_path: Pa
     for i in range(6):
         assert f"broken: r/broken{i}/record.json: " in done.stderr
     assert "it names neither a `model` nor a `label`" in done.stderr
-    assert "Left out, for they cannot be read as records: r/broken0/record.json, " in done.stdout
+    assert "Left out because they cannot be read as records: r/broken0/record.json, " in done.stdout
     assert "(1 runs, " in done.stderr
 
 

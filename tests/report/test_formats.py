@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow.parquet
 import pytest
 
-from isosweep.report import ReportError, Request, make, render
+from isosweep.report import ReportError, TableRequest, make_table, render_files
 from isosweep.report.latex import escape
 from tests.report import latex
 from tests.report.hand import put, record
@@ -22,8 +22,8 @@ NASTY = [
 ]  # fmt: skip
 
 
-def request(root: Path, **changes) -> Request:
-    return Request(sources=(str(root),), **{"metrics": ("psnr", "ssim"), **changes})
+def request(root: Path, **changes) -> TableRequest:
+    return TableRequest(sources=(str(root),), **{"metrics": ("psnr", "ssim"), **changes})
 
 
 def nasty(root: Path) -> Path:
@@ -45,8 +45,8 @@ def test_every_format_prints_the_same_cells_and_marks(tmp_path: Path) -> None:
                     tmp_path,
                     record(model, scene=scene, seed=seed, values=values, run_key=f"{model}{scene}{seed}"),
                 )
-    made = make(request(tmp_path, rows=("model",), title="All_formats", against=(("model", "nerf"),)))
-    parts = render(made, ["md", "tex", "html"])
+    made = make_table(request(tmp_path, rows=("model",), title="All_formats", against=(("model", "nerf"),)))
+    parts = render_files(made, ["md", "tex", "html"])
     read = {name: reader(parts[f".{name}"].decode()) for name, reader in READ.items()}
     assert read["md"] == read["html"] == read["tex"]
     psnr, ssim, against = read["md"]
@@ -64,8 +64,8 @@ def test_every_format_prints_the_same_cells_and_marks(tmp_path: Path) -> None:
 
 
 def test_names_of_every_kind_come_through(tmp_path: Path) -> None:
-    made = make(request(nasty(tmp_path / "r"), rows=("label",), title="50% of_all & <more>\n"))
-    parts = render(made, ["md", "tex", "html", "csv", "parquet"])
+    made = make_table(request(nasty(tmp_path / "r"), rows=("label",), title="50% of_all & <more>\n"))
+    parts = render_files(made, ["md", "tex", "html", "csv", "parquet"])
     page = parts[".html"].decode()
     assert "<script" not in page
     first = {row[0] for row in READ["html"](page)[0].rows[1:]}
@@ -98,7 +98,7 @@ def test_a_row_whose_name_begins_with_a_bracket_or_star_is_not_read_with_the_lin
     tmp_path: Path,
 ) -> None:
     put(tmp_path / "r", record("[b]", run_key="1"), record("[a]", run_key="2"), record("*", run_key="3"))
-    text = render(make(request(tmp_path / "r", rows=("model",))), ["tex"])[".tex"].decode()
+    text = render_files(make_table(request(tmp_path / "r", rows=("model",))), ["tex"])[".tex"].decode()
     assert "\n{[}a{]} & " in text
     assert "\n{}* & " in text
     latex.check(text, tmp_path / "tex")
@@ -108,11 +108,13 @@ def test_wide_latex_tables_shrink_to_the_line_and_say_what_they_need(tmp_path: P
     for i in range(15):
         for seed in (0, 1):
             put(tmp_path / "r", record(scene=f"scan{i}", seed=seed, run_key=f"{i}-{seed}"))
-    text = render(make(request(tmp_path / "r", rows=("model",))), ["tex"])[".tex"].decode()
+    text = render_files(make_table(request(tmp_path / "r", rows=("model",))), ["tex"])[".tex"].decode()
     assert text.splitlines()[0] == r"% r: needs \usepackage{booktabs}\usepackage{graphicx}"
     assert text.count(r"\resizebox{\linewidth}{!}{%") == 2
     latex.check(text, tmp_path / "tex")
-    narrow = render(make(request(tmp_path / "r", rows=("model",), cols=())), ["tex"])[".tex"].decode()
+    narrow = render_files(make_table(request(tmp_path / "r", rows=("model",), cols=())), ["tex"])[
+        ".tex"
+    ].decode()
     assert "graphicx" not in narrow
 
 
@@ -124,7 +126,9 @@ def test_csv_and_parquet_hold_the_same_numbers_unrounded(tmp_path: Path) -> None
         record(seed=1, values={"nvs/psnr": 31 + 1e-9}),
         record("nerf"),
     )
-    parts = render(make(request(tmp_path, rows=("model",), against=(("model", "nerf"),))), ["csv", "parquet"])
+    parts = render_files(
+        make_table(request(tmp_path, rows=("model",), against=(("model", "nerf"),))), ["csv", "parquet"]
+    )
     assert set(parts) == {".csv", "-against.csv", ".parquet", "-against.parquet"}
     for suffix in ("", "-against"):
         lines = list(csv.DictReader(io.StringIO(parts[f"{suffix}.csv"].decode())))
@@ -138,7 +142,7 @@ def test_csv_and_parquet_hold_the_same_numbers_unrounded(tmp_path: Path) -> None
 
 def test_a_key_called_like_a_column_of_the_csv_does_not_hide_it(tmp_path: Path) -> None:
     put(tmp_path, record(config={"mean": 3.0, "state": "odd"}))
-    text = render(make(request(tmp_path, rows=("mean", "state"))), ["csv"])[".csv"].decode()
+    text = render_files(make_table(request(tmp_path, rows=("mean", "state"))), ["csv"])[".csv"].decode()
     (psnr, _) = csv.DictReader(io.StringIO(text))
     assert (psnr["mean"], psnr["state"], psnr["key.mean"], psnr["key.state"]) == ("30.0", "value", "3", "odd")
 
@@ -149,12 +153,12 @@ def test_parquet_without_pyarrow_says_what_to_install(
     put(tmp_path, record())
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(ReportError, match=r"pip install 'isosweep\[report\]'"):
-        render(make(request(tmp_path)), ["md", "parquet"])
+        render_files(make_table(request(tmp_path)), ["md", "parquet"])
 
 
 def test_html_is_one_file_that_asks_for_nothing(tmp_path: Path) -> None:
     put(tmp_path, record(), record("nerf", status="failed", scores=None))
-    page = render(make(request(tmp_path)), ["html"])[".html"].decode()
+    page = render_files(make_table(request(tmp_path)), ["html"])[".html"].decode()
     for word in ("src=", "href=", "http", "@import", "url(", "<script"):
         assert word not in page
     assert '<span class="failed">failed</span>' in page

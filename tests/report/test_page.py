@@ -13,19 +13,20 @@ import PIL.Image
 import pytest
 import trimesh
 
-from isosweep.report.browse import Limits, facts, folder, images, make_page, meshes
+from isosweep.report.browse import PageLimits, images, make_page, meshes, run_details
+from isosweep.report.browse import page as page_module
 from isosweep.report.browse.curves import read_curves
-from isosweep.report.browse.files import script
+from isosweep.report.browse.files import data_script
 from isosweep.report.command import main
-from isosweep.report.fields import ReportError
-from isosweep.report.making import NoRuns, Request
+from isosweep.report.keys import ReportError
+from isosweep.report.pipeline import NoRuns, TableRequest
 from tests.report.hand import put, record
 
 HOSTILE = "<script>window.hit=1</script>\"'><img src=x onerror=window.hit=1> \u2028 & é"
 
 
-def page(root: Path, target: Path, **limits: Any) -> folder.Written:
-    return make_page(Request((str(root),), root, published=None), target, Limits(**limits))
+def page(root: Path, target: Path, **limits: Any) -> page_module.WrittenPage:
+    return make_page(TableRequest((str(root),), root, published=None), target, PageLimits(**limits))
 
 
 def loaded(path: Path) -> Any:
@@ -116,10 +117,10 @@ def test_pictures_are_small_and_made_once(tmp_path: Path) -> None:
 
 def test_transparent_renders_are_seen_on_white(tmp_path: Path) -> None:
     PIL.Image.new("RGBA", (2, 2), (0, 0, 0, 0)).save(tmp_path / "x.png")
-    assert np.asarray(images._open(tmp_path / "x.png")).min() == 255
+    assert np.asarray(images._open_rgb(tmp_path / "x.png")).min() == 255
 
 
-def unpack(packed: meshes.Packed) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def unpack(packed: meshes.PackedMesh) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """As static/meshes.js does it."""
     data = gzip.decompress(base64.b64decode(packed.data))
     n, f = packed.vertices, packed.faces
@@ -200,11 +201,11 @@ def test_no_text_of_a_run_becomes_markup(tmp_path: Path) -> None:
         assert b"<" not in text
         assert max(text) < 128, "U+2028 would end a line of a script"
     assert index(tmp_path / "page")["runs"][0]["scene"] == "</script>"
-    assert b"<script>" not in script("</script><script>", HOSTILE)
+    assert b"<script>" not in data_script("</script><script>", HOSTILE)
     make_page(
-        Request((str(tmp_path / "runs"),), tmp_path, published=None, title=HOSTILE),
+        TableRequest((str(tmp_path / "runs"),), tmp_path, published=None, title=HOSTILE),
         tmp_path / "page",
-        Limits(),
+        PageLimits(),
     )
     assert "window.hit=1</script>" not in (tmp_path / "page" / "index.html").read_text(encoding="utf-8")
 
@@ -223,15 +224,15 @@ def test_what_failed_is_told_with_its_traceback(tmp_path: Path) -> None:
     more = details(tmp_path / "page", line)
     assert more["error"] == error
     assert more["log"].splitlines()[-1] == "line 999"
-    assert len(more["log"].splitlines()) <= facts.LOG_LINES
+    assert len(more["log"].splitlines()) <= run_details.LOG_LINES
     assert len(found["broken"]) == 1
 
 
 def test_runs_that_make_no_table_make_a_page(tmp_path: Path) -> None:
     """Two runs of one cell and seed with other settings: refused as a table, to be looked at all the same."""
     put(tmp_path / "runs", record(), record(config={"train.max_steps": 9}, run_key="b"))
-    request = Request((str(tmp_path / "runs"),), tmp_path, rows=("model",), published=None)
-    make_page(request, tmp_path / "page", Limits())
+    request = TableRequest((str(tmp_path / "runs"),), tmp_path, rows=("model",), published=None)
+    make_page(request, tmp_path / "page", PageLimits())
     found = index(tmp_path / "page")
     assert found["table"] is None
     assert "train.max_steps" in found["refused"]
@@ -280,7 +281,7 @@ def test_an_installed_wheel_has_every_file_of_the_page() -> None:
         "isosweep"
     ]
     packed = {p for g in globs for p in (root / "src" / "isosweep").glob(g) if p.is_file()}
-    assert packed == {p for p in folder.STATIC.rglob("*") if p.is_file()}
-    html = (folder.STATIC / "index.html").read_text()
-    for path in folder.STATIC.glob("*.js"):
+    assert packed == {p for p in page_module.STATIC.rglob("*") if p.is_file()}
+    html = (page_module.STATIC / "index.html").read_text()
+    for path in page_module.STATIC.glob("*.js"):
         assert f'src="assets/{path.name}"' in html

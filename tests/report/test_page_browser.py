@@ -15,8 +15,8 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from isosweep.report.browse import Limits, make_page
-from isosweep.report.making import Request
+from isosweep.report.browse import PageLimits, make_page
+from isosweep.report.pipeline import TableRequest
 from tests.report.hand import put, record
 from tests.support.browser import browser, complaints, requests, require
 from tests.support.waiting import until
@@ -92,7 +92,7 @@ def moved(small_sweep: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     require()
     made = tmp_path_factory.mktemp("made")
     root = small_sweep / "results" / "runs"
-    make_page(Request(("small",), root, published=None), made / "page", Limits())
+    make_page(TableRequest(("small",), root, published=None), made / "page", PageLimits())
     other = tmp_path_factory.mktemp("elsewhere") / "with späce"
     shutil.copytree(made / "page", other)
     shutil.rmtree(made)
@@ -348,8 +348,8 @@ def test_names_that_are_markup_are_text(driver: Any, tmp_path: Path) -> None:
         tmp_path / "runs", record(**wild), record(seed=1, **wild, values={f"nvs/{HOSTILE}": 1.0}),
         record(seed=2, **wild, status="failed", error=error, run_key="x"),
     )  # fmt: skip
-    request = Request((str(tmp_path / "runs"),), tmp_path, published=None, title=HOSTILE)
-    make_page(request, tmp_path / "page", Limits())
+    request = TableRequest((str(tmp_path / "runs"),), tmp_path, published=None, title=HOSTILE)
+    make_page(request, tmp_path / "page", PageLimits())
     page = Page(driver, tmp_path / "page", tmp_path)
     for tab in ("runs", "table", "curves", "images", "meshes", "failures", "differences"):
         page.open(tab)

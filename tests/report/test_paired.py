@@ -5,13 +5,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from isosweep.report import ReportError, Request, make, render
-from isosweep.report.paired import bootstrap, sign_test
+from isosweep.report import ReportError, TableRequest, make_table, render_files
+from isosweep.report.paired import bootstrap_interval, sign_test
 from tests.report.hand import put, record
 
 
 def versus(root: Path, against, **changes):
-    return make(Request(sources=(str(root),), against=against, **{"metrics": ("psnr",), **changes}))
+    return make_table(
+        TableRequest(sources=(str(root),), against=against, **{"metrics": ("psnr",), **changes})
+    )
 
 
 def test_sign_test_against_the_binomial_by_hand() -> None:
@@ -23,11 +25,11 @@ def test_sign_test_against_the_binomial_by_hand() -> None:
 
 
 def test_bootstrap_is_seeded_and_covers_the_mean() -> None:
-    assert bootstrap([1.0]) == (None, None)
-    assert bootstrap([2.0, 2.0, 2.0]) == (2.0, 2.0)
+    assert bootstrap_interval([1.0]) == (None, None)
+    assert bootstrap_interval([2.0, 2.0, 2.0]) == (2.0, 2.0)
     values = np.random.default_rng(0).normal(1.0, 0.5, 40).tolist()
-    low, high = bootstrap(values)
-    assert bootstrap(values) == (low, high)
+    low, high = bootstrap_interval(values)
+    assert bootstrap_interval(values) == (low, high)
     half = 1.96 * np.std(values, ddof=1) / 40**0.5
     assert low == pytest.approx(np.mean(values) - half, abs=0.04)
     assert high == pytest.approx(np.mean(values) + half, abs=0.04)
@@ -56,7 +58,7 @@ def test_pairs_are_scenes_and_ties_and_missing_pairs_are_said(tmp_path: Path) ->
     assert one.high is not None
     assert one.mean is not None
     assert -0.5 <= one.low < one.mean < one.high <= 1.0
-    parts = render(made, ["csv"])
+    parts = render_files(made, ["csv"])
     assert set(parts) == {".csv", "-against.csv"}
     assert parts["-against.csv"].decode().splitlines()[1].startswith("neus,model=nerf,nvs/psnr,3,0.1666666")
 
@@ -85,7 +87,7 @@ def test_each_row_meets_the_baseline_that_equals_it_otherwise(tmp_path: Path) ->
     single = versus(tmp_path, (("model", "nerf"), ("encoding", "freq")), rows=("model", "encoding"))
     assert {c.baseline for c in single.comparisons} == {("nerf", "freq")}
     assert len(single.comparisons) == 3
-    with pytest.raises(ReportError, match="no row is like that; there are: nerf, neus"):
+    with pytest.raises(ReportError, match="no row has these values; there are: nerf, neus"):
         versus(tmp_path, (("model", "mip"),), rows=("model", "encoding"))
     with pytest.raises(ReportError, match="seed is no row key"):
         versus(tmp_path, (("seed", "0"),), rows=("model", "encoding"))

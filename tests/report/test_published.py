@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from isosweep.report import ReportError, Request, make, render
+from isosweep.report import ReportError, TableRequest, make_table, render_files
 from isosweep.report.published import read_published
 from tests.report.hand import put, record
 
@@ -39,8 +39,8 @@ def published(folder: Path, *lines: str) -> Path:
 
 
 def table(root: Path, folder: Path, **changes):
-    return make(
-        Request(sources=(str(root),), rows=("model",), metrics=("psnr",), published=folder, **changes)
+    return make_table(
+        TableRequest(sources=(str(root),), rows=("model",), metrics=("psnr",), published=folder, **changes)
     )
 
 
@@ -65,7 +65,7 @@ def test_rows_stand_beside_ours_unranked_with_source_and_protocol(tmp_path: Path
     assert made.document.sources == [
         "Paper_1: published, Table 1; no mask; protocol paper, not ours (standard)."
     ]
-    page = render(made, ["md"])[".md"].decode()
+    page = render_files(made, ["md"])[".md"].decode()
     assert "*Paper_1* [1]" in page
     assert "not ranked with ours" in page
     ranked = table(tmp_path / "r", folder, rank_published=True).document.blocks[0].lines
@@ -74,7 +74,7 @@ def test_rows_stand_beside_ours_unranked_with_source_and_protocol(tmp_path: Path
     ] or [[c.mark for c in line.cells] for line in ranked] == [
         ["", "second", "second"], ["second", "best", "best"], ["best", "", ""]
     ]  # fmt: skip
-    csv = render(made, ["csv"])[".csv"].decode().splitlines()
+    csv = render_files(made, ["csv"])[".csv"].decode().splitlines()
     assert sum(",published," in f",{line}" for line in csv) == 3
 
 
@@ -105,9 +105,9 @@ def test_columns_that_are_no_scenes_leave_published_rows_out_and_say_so(tmp_path
     ("text", "said"),
     [
         ("method,dataset\nx,y\n", "lacks the columns metric, setting"),
-        (HEAD + "P,demo,nvs/psnr,,standard,30,x31,30,T,checked\n", "rings is 'x31', which is no number"),
-        (HEAD + "P,demo,nvs/psnr,,standard,30\n", "has not 10 columns"),
-        (HEAD + "P,demo,nvs/psnr,,standard,30,31,30,,checked\n", "source must be said"),
+        (HEAD + "P,demo,nvs/psnr,,standard,30,x31,30,T,checked\n", "rings is 'x31', which is not a number"),
+        (HEAD + "P,demo,nvs/psnr,,standard,30\n", "does not have 10 columns"),
+        (HEAD + "P,demo,nvs/psnr,,standard,30,31,30,,checked\n", "source must not be empty"),
     ],
 )
 def test_a_file_that_cannot_be_used_is_named_with_its_line(tmp_path: Path, text: str, said: str) -> None:

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from isosweep.report.metrics import Metric, base, matches
-from isosweep.report.ranking import marks, rounded, shown
+from isosweep.report.metrics import Metric, base_name, name_matches
+from isosweep.report.ranking import format_number, rank_marks, rounded
 
 PSNR = Metric("psnr", ("nvs/psnr",), "up", "dB", 2)
 
@@ -23,29 +23,29 @@ PSNR = Metric("psnr", ("nvs/psnr",), "up", "dB", 2)
     ],
 )
 def test_marks_of_a_score_where_more_is_better(values, expected) -> None:
-    assert marks(values, PSNR) == expected
+    assert rank_marks(values, PSNR) == expected
 
 
 def test_the_direction_turns_the_marks() -> None:
     values = [0.84, 0.61, 0.86]
     chamfer = Metric("chamfer", ("geometry/chamfer",), "down", "mm", 2)
-    assert marks(values, chamfer) == ["second", "best", ""]
-    assert marks(values, replace(chamfer, direction="none")) == ["", "", ""]
+    assert rank_marks(values, chamfer) == ["second", "best", ""]
+    assert rank_marks(values, replace(chamfer, direction="none")) == ["", "", ""]
 
 
 def test_numbers_are_ranked_as_they_are_printed() -> None:
-    assert shown(-0.001, 2) == "0.00"
-    assert shown(-0.01, 2) == "-0.01"
-    assert str(rounded(29.995, 2)) == shown(29.995, 2)
-    assert marks([-0.001, 0.001, -1.0], PSNR) == ["best", "best", "second"]
+    assert format_number(-0.001, 2) == "0.00"
+    assert format_number(-0.01, 2) == "-0.01"
+    assert str(rounded(29.995, 2)) == format_number(29.995, 2)
+    assert rank_marks([-0.001, 0.001, -1.0], PSNR) == ["best", "best", "second"]
 
 
 def test_short_names() -> None:
-    assert matches("lpips", "nvs/lpips_vgg")
-    assert matches("psnr", "train_view/psnr")
-    assert not matches("psnr", "nvs/psnr_masked")
-    assert not matches("chamfer", "geometry/chamfer_sq")
-    assert [base(n) for n in ("nvs/psnr_masked", "nvs/lpips_vgg", "geometry/chamfer_sq")] == [
+    assert name_matches("lpips", "nvs/lpips_vgg")
+    assert name_matches("psnr", "train_view/psnr")
+    assert not name_matches("psnr", "nvs/psnr_masked")
+    assert not name_matches("chamfer", "geometry/chamfer_sq")
+    assert [base_name(n) for n in ("nvs/psnr_masked", "nvs/lpips_vgg", "geometry/chamfer_sq")] == [
         "psnr",
         "lpips",
         "chamfer_sq",

@@ -190,7 +190,7 @@ def test_offline_run_resumed_offline_and_synced_is_one_run(server, environment, 
     wait_for(lambda: last_step(find_segments(only_run(runs)[0])) > CHECKPOINT, process)
     process.send_signal(signal.SIGKILL)
     process.communicate()
-    assert [s.waits for s in find_segments(only_run(runs)[0])] == [True]
+    assert [s.needs_upload for s in find_segments(only_run(runs)[0])] == [True]
 
     text = complete(begin(runs, offline))
     folder, record = only_run(runs)

@@ -6,13 +6,13 @@ import sys
 import pytest
 
 from isosweep.config.settings import TrackerSettings
-from isosweep.trackers import check, opening, shallow, tracker_names
+from isosweep.trackers import check, limit_depth, opening, tracker_names
 from tests.trackers.support import KEY, start
 
 
 def test_shallow_config():
     deep = {"a": {"b": {"c": {"d": {"e": 1}}, "f": [1]}}, "g": {}, "h": None}
-    assert shallow(deep) == {"a": {"b": {"c.d.e": 1, "f": [1]}}, "g": {}, "h": None}
+    assert limit_depth(deep) == {"a": {"b": {"c.d.e": 1, "f": [1]}}, "g": {}, "h": None}
 
 
 def settings(name, **more) -> TrackerSettings:
@@ -40,8 +40,8 @@ def test_a_package_that_is_missing_is_named_before_training(monkeypatch):
 
 
 def test_method_is_what_the_folder_says():
-    assert opening.method(f"neus-hashgrid-s0-{KEY}", KEY) == "neus-hashgrid"
-    assert opening.method("my-s3-run", KEY) == "my-s3-run"
+    assert opening.method_name(f"neus-hashgrid-s0-{KEY}", KEY) == "neus-hashgrid"
+    assert opening.method_name("my-s3-run", KEY) == "my-s3-run"
 
 
 @pytest.mark.parametrize(
@@ -65,12 +65,12 @@ def test_wandb_switched_off_in_the_environment_is_off(monkeypatch):
 
 def test_history_is_one_item_a_step(tmp_path):
     file = tmp_path / "metrics.jsonl"
-    assert list(opening.history(file)) == []
+    assert list(opening.read_history(file)) == []
     file.write_text(
         '{"step": 5, "loss": 2.0, "time_s": 1.0}\n{"step": 10, "loss": 1.0, "time_s": 2.0}\n'
         '{"step": 10, "val/psnr": 20.0, "time_s": 2.5}\n{"step": 15, "lo'
     )
-    assert list(opening.history(file)) == [(5, {"loss": 2.0}), (10, {"loss": 1.0, "val/psnr": 20.0})]
+    assert list(opening.read_history(file)) == [(5, {"loss": 2.0}), (10, {"loss": 1.0, "val/psnr": 20.0})]
 
 
 def test_a_run_trained_again_is_another_run(tmp_path):

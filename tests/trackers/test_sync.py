@@ -36,7 +36,7 @@ def test_segments_are_in_order_of_time_whatever_their_kind(tmp_path):
         segment(tmp_path, name, b"x" * 100)
     found = find_segments(tmp_path)
     assert [s.folder.name for s in found] == names[::-1]
-    assert [s.waits for s in found] == [True, False, True]
+    assert [s.needs_upload for s in found] == [True, False, True]
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ def test_a_silent_server_costs_one_wait(offline_run, monkeypatch):
     assert time.monotonic() - begin < 7
     assert "no answer within 4 s from http://127.0.0.1:" in first.reason
     assert second.reason == "not tried: the server did not answer for the run before"
-    assert [s.waits for s in find_segments(offline_run)] == [True]
+    assert [s.needs_upload for s in find_segments(offline_run)] == [True]
 
 
 def test_a_damaged_segment_stops_its_run_and_keeps_the_order(offline_run, monkeypatch):

@@ -13,7 +13,7 @@ SCRIPT = """
 import json, sys
 from pathlib import Path
 import numpy as np
-from isosweep.settings import TrackerSettings
+from isosweep.config.settings import TrackerSettings
 from isosweep.trackers import open_tracker
 
 run_dir, action = Path(sys.argv[1]), sys.argv[2]

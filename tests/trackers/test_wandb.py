@@ -140,7 +140,7 @@ def test_two_runs_one_after_the_other_share_nothing(tmp_path):
 SCRIPT = """
 import logging, os, signal, sys, time
 from pathlib import Path
-from isosweep.settings import TrackerSettings
+from isosweep.config.settings import TrackerSettings
 from isosweep.trackers import open_tracker, service_processes
 logging.basicConfig(level=logging.WARNING, format="%(message)s")
 action, folder = sys.argv[1], Path(sys.argv[2])
@@ -243,6 +243,6 @@ def test_logged_in_reads_environment_and_netrc(tmp_path, monkeypatch):
 def test_server_of_the_settings_file(tmp_path, monkeypatch):
     (tmp_path / "settings").write_text("[default]\nbase_url = https://wandb.example.org\n")
     monkeypatch.setenv("WANDB_CONFIG_DIR", str(tmp_path))
-    assert login.server() == "https://wandb.example.org"
+    assert login.server_url() == "https://wandb.example.org"
     (tmp_path / "settings").write_text("nonsense")
-    assert login.server() == "https://api.wandb.ai"
+    assert login.server_url() == "https://api.wandb.ai"

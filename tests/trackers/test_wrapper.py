@@ -38,10 +38,10 @@ class Fake:
     def start(self) -> None:
         self._call("start")
 
-    def where(self) -> tuple[str | None, str]:
+    def location(self) -> tuple[str | None, str]:
         return "http://example.org/r", "look at http://example.org/r"
 
-    def held(self, before) -> int:
+    def last_step_held(self, before) -> int:
         self._call("held", before)
         return self.has
 

@@ -37,10 +37,10 @@ def guarded_run(cfg: DictConfig) -> float:
     with interrupts.listen() as asked:
         interrupts.end_with_parent()
         try:
-            outcome.note(status="running")
+            outcome.update(status="running")
             value = run(cfg)
         except BaseException as error:
-            outcome.note_end(error)
+            outcome.end(error)
             if isinstance(error, RunPreempted | RunTimeout):
                 stopped(error, asked)
             if full_error() or not isinstance(error, Exception):
@@ -49,7 +49,7 @@ def guarded_run(cfg: DictConfig) -> float:
             if multirun:
                 raise Reported(str(error)) from error
             sys.exit(1)
-    outcome.note_end(None, value)
+    outcome.end(None, value)
     return value
 
 

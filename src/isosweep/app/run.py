@@ -45,9 +45,9 @@ def execute(cfg: DictConfig) -> float:
     loss = build_loss(cfg, model, identity.names["model"])
     with open_record(cfg, config, identity, where) as record:
         log.info("%s: %s", record.folder, record.reason)
-        outcome.note(key=key, folder=str(record.folder.resolve()), code_hash=record.record.code_hash)
+        outcome.update(key=key, folder=str(record.folder.resolve()), code_hash=record.record.code_hash)
         if record.action == "skip":
-            outcome.note(status="skipped")
+            outcome.update(status="skipped")
             tell(record)
             return objective(record.folder)
         activate(where)
@@ -69,7 +69,7 @@ def execute(cfg: DictConfig) -> float:
                     "lower train.target_samples, train.max_rays or encoding.log2_size and start again"
                 )
             tracker.finish(exit_code=1, preempted=isinstance(error, RunPreempted | RunTimeout))
-            record.keep(tracker=tracker.info, trackers=tracker.infos)
+            record.set_fields(tracker=tracker.info, trackers=tracker.infos)
             raise
         tell(record)
     return objective(record.folder)

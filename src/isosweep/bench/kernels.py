@@ -1,4 +1,4 @@
-"""Cases for single kernels: encoding, marching, compositing, at training sizes."""
+"""Benchmark cases of single kernels at the sizes of training: encoding, field, marching, compositing."""
 
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from isosweep import ops
-from isosweep.bench.rivals import DoubleBackward, encodings
+from isosweep.bench.rivals import DoubleBackward, rival_encodings
 from isosweep.bench.timing import Case
 from isosweep.encodings.hashgrid import HashGrid
 from isosweep.fields.surface import SurfaceField
@@ -18,7 +18,7 @@ GRID = {"base_resolution": 16, "per_level_scale": 1.38, "n_features": 2}
 
 
 def with_backend(name: str, device: torch.device, work: Callable[[], object]) -> Callable[[], object]:
-    """``work`` on a backend; switching is a dictionary look-up, nothing that a clock sees."""
+    """``work`` on a backend. Switching to it is a dictionary look-up, too fast to change a time."""
 
     def call() -> object:
         ops.use(name, device)
@@ -27,8 +27,8 @@ def with_backend(name: str, device: torch.device, work: Callable[[], object]) ->
     return call
 
 
-def rays(n: int, device: torch.device) -> Rays:
-    """Rays from a sphere of radius 3 towards points near the origin."""
+def fixed_rays(n: int, device: torch.device) -> Rays:
+    """``n`` rays from a sphere of radius 3 towards points near the origin, always the same."""
     generator = torch.Generator().manual_seed(0)
     eyes = torch.nn.functional.normalize(torch.randn(n, 3, generator=generator), dim=-1) * 3
     targets = 0.4 * torch.randn(n, 3, generator=generator)
@@ -37,8 +37,8 @@ def rays(n: int, device: torch.device) -> Rays:
 
 
 def ray_points(n: int, device: torch.device) -> Tensor:
-    """``n`` points in [0, 1]^3 in the order in which rays meet them: 64 a ray."""
-    batch = rays(-(-n // 64), device)
+    """``n`` points [n, 3] in [0, 1]^3, 64 on each ray, in the order in which the rays meet them."""
+    batch = fixed_rays(-(-n // 64), device)
     near, far = box_hit(batch, 1.0)
     place = near[:, None] + (far - near)[:, None] * (torch.arange(64, device=device) + 0.5) / 64
     points = batch.origins[:, None] + place[..., None] * batch.dirs[:, None]
@@ -46,7 +46,10 @@ def ray_points(n: int, device: torch.device) -> Tensor:
 
 
 def encoding_cases(device: torch.device, n: int, sizes: tuple[tuple[int, int], ...]) -> Iterator[Case]:
-    """Features and the table's gradient; then the same with the Jacobian and a gradient through it."""
+    """The encoding with its table's gradient; then the encoding with normals and a gradient through them.
+
+    ``n`` is the number of points; ``sizes`` are pairs of levels and log2 of the table's size.
+    """
     backend = ops.choose("auto", device).name
     u = ray_points(n, device)
     for n_levels, log2_size in sizes:
@@ -76,7 +79,7 @@ def encoding_cases(device: torch.device, n: int, sizes: tuple[tuple[int, int], .
             torch.autograd.backward([y, normal], [dy, dn])
 
         grid = {"n_levels": n_levels, "log2_size": log2_size, **GRID}
-        others = {name: kind(**grid).to(device) for name, kind in encodings().items()}
+        others = {name: kind(**grid).to(device) for name, kind in rival_encodings().items()}
         size = f"{n // 1000}k points, {n_levels} levels x 2, tables 2^{log2_size}"
         corners = 8 * n * n_levels
         for name, ours, other in (
@@ -97,7 +100,10 @@ def encoding_cases(device: torch.device, n: int, sizes: tuple[tuple[int, int], .
 
 
 def field_cases(device: torch.device, n: int, sizes: tuple[tuple[int, int], ...]) -> Iterator[Case]:
-    """A surface field with its gradient, the eikonal term and everything's gradient."""
+    """A surface field with its normals, and the backward pass of an eikonal loss on them.
+
+    ``n`` is the number of points; ``sizes`` are pairs of levels and log2 of the table's size.
+    """
     backend = ops.choose("auto", device).name
     points = 2 * ray_points(n, device) - 1
     for n_levels, log2_size in sizes:
@@ -114,7 +120,7 @@ def field_cases(device: torch.device, n: int, sizes: tuple[tuple[int, int], ...]
             f"isosweep ({backend})": with_backend(backend, device, ours),
             "torch reference": with_backend("torch", device, ours),
         }
-        for name, kind in encodings().items():
+        for name, kind in rival_encodings().items():
             theirs = partial(eikonal, DoubleBackward(kind(**grid)).to(device))
             ways[f"{name}, double backward"] = with_backend("torch", device, theirs)
         size = f"{n // 1000}k points, {n_levels} levels x 2, tables 2^{log2_size}"
@@ -122,9 +128,9 @@ def field_cases(device: torch.device, n: int, sizes: tuple[tuple[int, int], ...]
 
 
 def ray_cases(device: torch.device, n_rays: int) -> Iterator[Case]:
-    """Marching through a ball in a 64^3 grid, and compositing what was met, forward and backward."""
+    """Marching through a spherical shell in a 64^3 grid, and compositing the samples, forward and backward."""
     backend = ops.choose("auto", device).name
-    batch = rays(n_rays, device)
+    batch = fixed_rays(n_rays, device)
     near, far = box_hit(batch, 1.0)
     axis = (torch.arange(64, device=device) + 0.5) / 32 - 1
     z, y, x = torch.meshgrid(axis, axis, axis, indexing="ij")

@@ -1,4 +1,4 @@
-"""What this machine can do at best, measured: the bounds that kernels are compared with."""
+"""Measures what this machine can do at best: the bounds that kernels are compared with."""
 
 import time
 from collections.abc import Callable
@@ -10,15 +10,17 @@ from isosweep.bench.timing import wait
 
 
 @dataclass(frozen=True)
-class Limits:
+class MachineLimits:
+    """Highest measured rates of a device."""
+
     flops: float
-    """float32 matrix product, FLOP/s."""
+    """FLOP/s of a float32 matrix product."""
     bandwidth: float
-    """Copy of a large array, bytes/s read and written."""
+    """Bytes/s of copying a large array, read and written bytes together."""
     gathers: float
-    """Random 8-byte rows of a 4 MiB table, rows/s."""
+    """Rows/s of gathering random 8-byte rows from a table of 4 MiB."""
     far_gathers: float
-    """The same from a table of 64 MiB."""
+    """Rows/s of gathering random 8-byte rows from a table of 64 MiB."""
 
     def __str__(self) -> str:
         return (
@@ -27,14 +29,14 @@ class Limits:
         )
 
 
-def measure_limits(device: torch.device) -> Limits:
-    """Best of five of each; some seconds."""
+def measure_limits(device: torch.device) -> MachineLimits:
+    """Measure each rate five times and take the best. It takes some seconds."""
     n = 2048
     a, b = torch.rand(2, n, n, device=device)
     source = torch.rand(1 << 26, device=device)
     target = torch.empty_like(source)
     copy_s = _best(lambda: target.copy_(source), device)
-    return Limits(
+    return MachineLimits(
         flops=2 * n**3 / _best(lambda: a @ b, device),
         bandwidth=2 * source.numel() * 4 / copy_s,
         gathers=_gathers(1 << 19, device),

@@ -1,46 +1,36 @@
-"""Memory that a training step needs beyond model and optimiser, each size in a process of its own."""
+"""Measures the memory that a piece of work needs, in a process of its own."""
 
 import multiprocessing
 import re
 import resource
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any
 
 import torch
 
-from isosweep import ops
 
-
-@runtime_checkable
-class MakeSteps(Protocol):
-    """A function of a module, so that a fresh process can import it: it builds a model and returns its steps."""
-
-    def __call__(
-        self, conf: Path, device: torch.device, samples: int, overrides: Sequence[str]
-    ) -> Callable[[], None]: ...
-
-
-def step_mebibytes(
-    make_steps: MakeSteps, conf: Path, device: torch.device, samples: int, overrides: list[str]
+def work_mebibytes(
+    build: Callable[..., Callable[[], object]], arguments: tuple[Any, ...], device: torch.device
 ) -> float:
-    """MiB between the peak of two rounds of steps and what was there once the model was built.
+    """MiB by which the work ``build(*arguments)``, called twice, raises the peak memory over what building it took.
 
-    A peak falls never, so every size is measured in a fresh process.
+    A peak never falls, so each measurement takes a fresh process. ``build`` must be a function of a module, because
+    the process imports it by name.
     """
     with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(_measure, (make_steps, conf, str(device), samples, overrides))
+        return pool.apply(_measure, (build, arguments, device))
 
 
-def _measure(make_steps: MakeSteps, conf: Path, device: str, samples: int, overrides: list[str]) -> float:
-    where = torch.device(device)
-    ops.use("auto", where)
-    steps = make_steps(conf, where, samples, overrides)
-    before = _peak_bytes(where)
+def _measure(
+    build: Callable[..., Callable[[], object]], arguments: tuple[Any, ...], device: torch.device
+) -> float:
+    work = build(*arguments)
+    before = _peak_bytes(device)
     for _ in range(2):
-        steps()
-    return (_peak_bytes(where) - before) / 2**20
+        work()
+    return (_peak_bytes(device) - before) / 2**20
 
 
 def _peak_bytes(device: torch.device) -> float:
@@ -48,7 +38,7 @@ def _peak_bytes(device: torch.device) -> float:
         return torch.cuda.max_memory_allocated(device)
     status = Path("/proc/self/status")
     if status.exists():
-        # not getrusage: its maximum outlives exec, so a child would start at its parent's peak
+        # getrusage's maximum outlives exec, so that a child process would start at its parent's peak
         return 1024 * int(re.search(r"VmHWM:\s*(\d+)", status.read_text())[1])  # pyright: ignore[reportOptionalSubscript]
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

@@ -1,4 +1,4 @@
-"""Seconds of training until the demo reaches a PSNR or a Chamfer distance; scoring is not counted."""
+"""Measures how many seconds of training the demo needs to reach a PSNR or a Chamfer distance, without scoring."""
 
 import logging
 import tempfile
@@ -22,25 +22,27 @@ from isosweep.training import loop
 
 log = logging.getLogger("isosweep")
 PSNR = (25.0, 28.0, 30.0)
+"""Targets in dB."""
 CHAMFER_PERCENT = 1.0
+"""Target in per cent of the true surface's diagonal."""
 SCORING = EvalSettings(samples=50_000)
 MESHING = ExportSettings(resolution=128, colors=False)
 
 
 @dataclass
-class Curve:
-    """What a run had reached after how many seconds of training."""
+class QualityCurve:
+    """The scores of one run over its seconds of training."""
 
     name: str
     steps: int
     train_s: float = 0.0
     psnr: list[tuple[float, float]] = field(default_factory=list)
-    """(seconds, mean of the validation views in dB)."""
+    """Pairs of seconds and the mean PSNR of the validation views in dB."""
     chamfer: list[tuple[float, float]] = field(default_factory=list)
-    """(seconds, per cent of the true surface's diagonal)."""
+    """Pairs of seconds and the larger of accuracy and completeness, in per cent of the true surface's diagonal."""
 
     def reached(self) -> dict[str, float | None]:
-        """Target -> seconds, None where it was never reached."""
+        """Target -> seconds of training until it was first reached, None if it never was."""
         seconds: dict[str, float | None] = {
             f"{bar:g} dB": next((t for t, value in self.psnr if value >= bar), None) for bar in PSNR
         }
@@ -48,11 +50,13 @@ class Curve:
         return seconds | {f"Chamfer {CHAMFER_PERCENT:g} %": next(near, None)}
 
 
-def time_to_quality(conf: Path, device: torch.device, overrides: Sequence[str], every: int = 100) -> Curve:
-    """Train the demo with the default config and score it every ``every`` steps.
+def time_to_quality(
+    conf: Path, device: torch.device, overrides: Sequence[str], every: int = 100
+) -> QualityCurve:
+    """Train the demo with the default config and ``overrides``, and score it every ``every`` steps.
 
-    PSNR is over all validation views, Chamfer over everything of both surfaces (no visibility), from a
-    mesh of 128 cells a side.
+    PSNR is over all validation views. Chamfer compares the whole surfaces, hidden parts included, and the mesh has 128
+    cells a side.
     """
     with initialize_config_dir(str(conf), version_base="1.3"):
         cfg = compose("config", ["dataset=demo", *overrides])
@@ -62,12 +66,12 @@ def time_to_quality(conf: Path, device: torch.device, overrides: Sequence[str], 
     model = instantiate(cfg.model, _convert_="all").to(device)
     loss = instantiate(cfg.loss, _convert_="all")
     settings = TrainSettings(
-        **{**plain(cfg.train), "val_every": every, "checkpoint_every": 0, "log_every": every}
+        **{**settings_values(cfg.train), "val_every": every, "checkpoint_every": 0, "log_every": every}
     )
-    optim = OptimSettings(**plain(cfg.optim))
+    optim = OptimSettings(**settings_values(cfg.optim))
     state = loop.start(model, settings, optim, cfg.seed, device)
     truth = None if scene.truth is None else read_mesh(scene.truth)
-    curve = Curve(f"{cfg.scene}, {' '.join(overrides)}", settings.max_steps)
+    curve = QualityCurve(f"{cfg.scene}, {' '.join(overrides)}", settings.max_steps)
 
     def score() -> float:
         model.eval()
@@ -89,14 +93,14 @@ def time_to_quality(conf: Path, device: torch.device, overrides: Sequence[str], 
     with tempfile.TemporaryDirectory() as folder:
         loop.train(
             model, loss, scene, state, settings, optim,
-            folder=Path(folder), run_key="bench", record=_Quiet(), device=device, validate=score,
+            folder=Path(folder), run_key="bench", record=_NoRecord(), device=device, validate=score,
         )  # fmt: skip
     curve.train_s = state.train_s
     return curve
 
 
-class _Quiet:
-    """A record that keeps nothing."""
+class _NoRecord:
+    """A run record that keeps nothing."""
 
     def log(self, step: int, scalars: Mapping[str, float]) -> None:
         pass
@@ -111,7 +115,7 @@ class _Quiet:
         pass
 
 
-def plain(node: DictConfig) -> dict:
+def settings_values(node: DictConfig) -> dict:
     """A typed node of the config as keyword arguments of its dataclass."""
     values = OmegaConf.to_container(node)
     assert isinstance(values, dict)

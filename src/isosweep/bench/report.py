@@ -1,4 +1,4 @@
-"""The measurements as one dated markdown page."""
+"""Writes the measurements as a dated markdown page."""
 
 import platform
 from collections.abc import Sequence
@@ -7,31 +7,34 @@ from importlib.metadata import PackageNotFoundError, version
 
 import torch
 
-from isosweep.bench.limits import Limits
-from isosweep.bench.quality import Curve
-from isosweep.bench.timing import Row
+from isosweep.bench.limits import MachineLimits
+from isosweep.bench.quality import QualityCurve
+from isosweep.bench.timing import Measurement
 from isosweep.runtime.cores import usable_cores
 
 
 def markdown(
-    rows: Sequence[Row],
-    curves: Sequence[Curve],
-    limits: Limits,
+    rows: Sequence[Measurement],
+    curves: Sequence[QualityCurve],
+    limits: MachineLimits,
     device: torch.device,
     name: str,
     day: date,
 ) -> str:
-    """A table with a line a way: milliseconds (median and best), and how many times ours."""
+    """The page. Its table has one line for each way: milliseconds (median and best) and how many times ours.
+
+    ``name`` is what the page calls the machine.
+    """
     lines = [
         f"# Kernels and steps on {name}, {day.isoformat()}",
         "",
         f"{machine(device)}. Limits measured in the same run: {limits}.",
         "",
-        "All ways of a row were taken in turns in one process; ms are the median (best) of the repeats; the ratio is "
-        "of medians, times as long as the first way of its row. Random rows are table rows met a "
-        "second beside the rate of random gathers: above 100 % the points' order found "
-        "rows in the cache. Memory is what a step needs beyond model and optimiser, at its peak. "
-        "Written by `scripts/bench.py`.",
+        "All ways of a case were timed in turns in one process. Times are the median (best) of the repeats. The ratio "
+        "says how many times as long as the first way of its case a way takes, by the medians. The share of random "
+        "rows compares the table rows that are read per second with the measured rate of random gathers; above 100 % "
+        "the order of the points found rows in the cache. Memory is the peak that a step needs beyond model and "
+        "optimiser. Written by `scripts/bench.py`.",
         "",
         "| what | size | way | ms | ratio | share of the limit | memory |",
         "| --- | --- | --- | --- | --- | --- | --- |",
@@ -47,14 +50,14 @@ def markdown(
     return "\n".join([*lines, ""])
 
 
-def quality_table(curves: Sequence[Curve]) -> list[str]:
-    """Lines of a table: seconds of training to each target."""
+def quality_table(curves: Sequence[QualityCurve]) -> list[str]:
+    """The lines of a table with the seconds of training until each target."""
     targets = list(curves[0].reached())
     lines = [
         "## Time to quality",
         "",
-        "Seconds of training (scoring apart) until the mean of the validation views, and the worse of accuracy and "
-        "completeness, first met the bar; looked at every 100 steps.",
+        "Seconds of training, without scoring, until the mean PSNR of the validation views, or the worse of accuracy "
+        "and completeness, first reached the target. Scores were taken every 100 steps.",
         "",
         f"| run | {' | '.join(targets)} | all steps |",
         f"| --- |{' --- |' * (len(targets) + 1)}",
@@ -65,14 +68,14 @@ def quality_table(curves: Sequence[Curve]) -> list[str]:
     return lines
 
 
-def _memory(row: Row, way: str) -> str:
+def _memory(row: Measurement, way: str) -> str:
     if row.case.memory is None or way != next(iter(row.times)):
         return "-"
     return f"{row.case.memory:.0f} MiB"
 
 
 def machine(device: torch.device) -> str:
-    """Processor or card, cores in use, and versions."""
+    """The graphics card or the cores and threads in use, and the versions of the libraries."""
     parts = [f"Python {platform.python_version()}", f"torch {torch.__version__}"]
     for package in ("numba", "triton", "nerfstudio", "nerfacc", "tinycudann"):
         try:
@@ -84,7 +87,7 @@ def machine(device: torch.device) -> str:
     return ", ".join([f"{usable_cores()} cores, {torch.get_num_threads()} threads", *parts])
 
 
-def _share(row: Row, way: str, limits: Limits) -> str:
+def _share(row: Measurement, way: str, limits: MachineLimits) -> str:
     case, seconds = row.case, row.times[way].median
     shares = []
     if case.bytes_moved is not None:

@@ -1,6 +1,6 @@
-"""The ways of others, for comparison only: nothing that trains for its result uses them.
+"""The ways of other programs to encode and to get normals, for comparison only: no other code trains with them.
 
-They are chosen by `_target_` in the config, so that a rival's step differs from ours in nothing else.
+A benchmark selects them by `_target_` in the config, so that a rival's step differs from ours in nothing else.
 """
 
 import importlib.util
@@ -18,8 +18,10 @@ from isosweep.ops.reference import PRIMES
 
 
 class CornerGathers(HashGrid):
-    """A hash grid in the way of nerfstudio's torch code: every level hashed into 2^log2_size rows, one
-    gather a corner, the interpolation nested, and autograd for all derivatives."""
+    """A hash grid written as nerfstudio's torch code: autograd takes all derivatives.
+
+    Each level has 2^log2_size hashed rows; each corner of a cell is one gather, and the interpolation is nested.
+    """
 
     def __init__(self, **grid: Any) -> None:
         super().__init__(**grid)
@@ -60,7 +62,7 @@ class CornerGathers(HashGrid):
 
 
 class Nerfstudio(HashGrid):
-    """nerfstudio's own HashEncoding in its torch implementation, where the package is installed."""
+    """nerfstudio's own HashEncoding in its torch implementation; needs the package nerfstudio."""
 
     theirs: Any
 
@@ -74,7 +76,8 @@ class Nerfstudio(HashGrid):
         finest = int(spec.base_resolution * spec.per_level_scale ** (spec.n_levels - 1))
         sizes = (spec.n_levels, spec.base_resolution, finest, spec.log2_size, spec.n_features)
         theirs = HashEncoding(*sizes, implementation="torch")
-        self.table = theirs.hash_table  # before the module: one parameter must not have two names
+        self.table = theirs.hash_table
+        # around nn.Module's own __setattr__: a submodule would register the table a second time
         object.__setattr__(self, "theirs", theirs)
 
     def grid(self) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -92,8 +95,8 @@ class Nerfstudio(HashGrid):
         raise TypeError("nerfstudio leaves derivatives to autograd: use it with DoubleBackward")
 
 
-def encodings() -> dict[str, type[HashGrid]]:
-    """Ways of others to encode, by name: ours of their kind, and theirs where it is installed."""
+def rival_encodings() -> dict[str, type[HashGrid]]:
+    """The rival encodings by name: our version of their code, and nerfstudio's own if it is installed."""
     found: dict[str, type[HashGrid]] = {"corner gathers": CornerGathers}
     if importlib.util.find_spec("nerfstudio") is not None:
         found["nerfstudio's torch encoding"] = Nerfstudio
@@ -101,8 +104,10 @@ def encodings() -> dict[str, type[HashGrid]]:
 
 
 class DoubleBackward(SurfaceField):
-    """A surface field whose gradient comes from autograd and stays in its graph, as in NeuS and
-    SDFStudio: a loss on it is differentiated through the backward of the backward."""
+    """A surface field whose gradient comes from autograd and stays in the graph, as in NeuS and SDFStudio.
+
+    A loss on the gradient is then differentiated through a second backward pass.
+    """
 
     def with_gradient(
         self, points: Float[Tensor, "s 3"], window: Float[Tensor, " d"] | None = None

@@ -1,4 +1,4 @@
-"""Cases for whole training steps: occupancy, marching, fields, loss, backward, optimiser."""
+"""Benchmark cases of whole training steps: occupancy, marching, fields, loss, backward, optimiser."""
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -11,29 +11,30 @@ from torch.utils.flop_counter import FlopCounterMode
 import isosweep.config.schema  # noqa: F401 - registers the schema of the plain nodes
 from isosweep import ops
 from isosweep.bench import rivals
-from isosweep.bench.kernels import rays, with_backend
-from isosweep.bench.memory import step_mebibytes
-from isosweep.bench.quality import plain
+from isosweep.bench.kernels import fixed_rays, with_backend
+from isosweep.bench.memory import work_mebibytes
+from isosweep.bench.quality import settings_values
 from isosweep.bench.timing import Case
 from isosweep.config.settings import OptimSettings
-from isosweep.training.optimizer import make_optimizer
+from isosweep.training.loop import make_optimizer
 from isosweep.types import Batch
 
 DOUBLE = "model.field._target_=isosweep.bench.rivals.DoubleBackward"
 UPDATE_EVERY = 16
-"""Steps from one refreshment of the occupancy grid to the next; a call of a bench does so many."""
-LONG_AGO = 1024
-"""A step after the warm-up of sampler and rates."""
+"""Training steps between two updates of the occupancy grid; one call of a case runs so many."""
+FIRST_STEP = 1024
+"""The step at which the benchmark begins: after the warm-up of the sampler and of the learning rates."""
+MAX_STEPS = 2 * FIRST_STEP
+"""Length of the training of which the benchmark times a part."""
 
 
 def training_steps(
     conf: Path, device: torch.device, samples: int, overrides: Sequence[str]
 ) -> Callable[[], None]:
-    """As many optimiser steps of a composed model as lie between two refreshments of its occupancy grid,
-    that refreshment among them, on fixed rays that meet about ``samples`` samples.
+    """A function that runs UPDATE_EVERY training steps of a composed model, with one update of its occupancy grid.
 
-    A step is the trainer's: march, fields, compositing, loss, backward, optimiser. The learning rates
-    are next to nothing, so that the scene and with it the number of samples stays.
+    A step is that of training: march, fields, compositing, loss, backward, optimiser. Its rays are fixed and meet about
+    ``samples`` samples. Learning rates are almost zero, so that neither the scene nor the number of samples changes.
     """
     still = [f"optim.lr_{group}=1e-12" for group in ("tables", "networks", "sharpness", "background")]
     with initialize_config_dir(str(conf), version_base="1.3"):
@@ -41,21 +42,21 @@ def training_steps(
     torch.manual_seed(0)
     model = instantiate(cfg.model, _convert_="all").to(device)
     loss = instantiate(cfg.loss, _convert_="all")
-    optimizer = make_optimizer(model, OptimSettings(**plain(cfg.optim)))
+    optimizer = make_optimizer(model, OptimSettings(**settings_values(cfg.optim)))
     generator = torch.Generator(device=device).manual_seed(0)
-    model.update(model.knobs(0, LONG_AGO), generator)
-    knobs = model.knobs(LONG_AGO, 2 * LONG_AGO)
-    probe = rays(1024, device)
+    model.update(model.knobs(0, MAX_STEPS), generator)
+    knobs = model.knobs(FIRST_STEP, MAX_STEPS)
+    probe = fixed_rays(1024, device)
     with torch.no_grad():
         met = len(model(probe, knobs, loss.wants, generator).samples)
-    batch = rays(max(1, round(samples * len(probe) / met)), device)
+    batch = fixed_rays(max(1, round(samples * len(probe) / met)), device)
     target = Batch(rays=batch, rgb=torch.rand(len(batch), 3, device=device), mask=None)
 
     def steps() -> None:
-        for step in range(LONG_AGO, LONG_AGO + UPDATE_EVERY):
-            model.update(model.knobs(step, 2 * LONG_AGO), generator)
+        for step in range(FIRST_STEP, FIRST_STEP + UPDATE_EVERY):
+            model.update(model.knobs(step, MAX_STEPS), generator)
             out = model(batch, knobs, loss.wants, generator)
-            total, _ = loss(out, target, step, 2 * LONG_AGO)
+            total, _ = loss(out, target, step, MAX_STEPS)
             optimizer.zero_grad(set_to_none=True)
             total.backward()
             optimizer.step()
@@ -63,10 +64,18 @@ def training_steps(
     return steps
 
 
-def matrix_flops(steps: Callable[[], None], turns: int = 1) -> float:
-    """Multiplications and additions of the matrix products of one turn, forward and backward.
+def _steps_on_best_backend(
+    conf: Path, device: torch.device, samples: int, overrides: Sequence[str]
+) -> Callable[[], None]:
+    """``training_steps`` in a process that has not chosen a backend yet."""
+    ops.use("auto", device)
+    return training_steps(conf, device, samples, overrides)
 
-    Counted where PyTorch does them, so ``steps`` must run on the reference backend.
+
+def matrix_flops(steps: Callable[[], None], turns: int = 1) -> float:
+    """Floating-point operations of the matrix products in one of the ``turns`` of ``steps``, forward and backward.
+
+    PyTorch counts its own operations only, so ``steps`` must run on the reference backend.
     """
     with FlopCounterMode(display=False) as counter:
         steps()
@@ -76,7 +85,10 @@ def matrix_flops(steps: Callable[[], None], turns: int = 1) -> float:
 def step_cases(
     conf: Path, device: torch.device, samples: int, sizes: Sequence[tuple[int, int]]
 ) -> Iterator[Case]:
-    """NeuS with analytic normals and the eikonal term, and NeRF, by levels and table size."""
+    """Steps of NeuS (with analytic normals and the eikonal term) and of NeRF, beside the ways of others.
+
+    ``sizes`` are pairs of levels and log2 of the table's size.
+    """
     backend = ops.choose("auto", device).name
     for model in ("neus", "nerf"):
         for n_levels, log2_size in sizes:
@@ -87,7 +99,7 @@ def step_cases(
                 f"isosweep ({backend})": with_backend(backend, device, ours),
                 "torch reference": with_backend("torch", device, reference),
             }
-            for name, encoding in rivals.encodings().items():
+            for name, encoding in rivals.rival_encodings().items():
                 theirs = [*grid, f"encoding._target_=isosweep.bench.rivals.{encoding.__name__}"]
                 if model == "neus":
                     theirs.append(DOUBLE)
@@ -102,7 +114,7 @@ def step_cases(
 
 
 def scaling_cases(conf: Path, device: torch.device, samples: int, ends: bool = False) -> Iterator[Case]:
-    """Our NeuS step alone against samples, levels and table size; or only its ends."""
+    """Time and memory of our NeuS step over samples, levels and table size; ``ends`` takes two of these cases only."""
     backend = ops.choose("auto", device).name
     sizes = [(n, 12, 15) for n in (samples // 4, samples // 2, samples, 2 * samples)]
     sizes += [(samples, levels, 15) for levels in (8, 16)] + [(samples, 12, log2) for log2 in (17, 19)]
@@ -111,5 +123,5 @@ def scaling_cases(conf: Path, device: torch.device, samples: int, ends: bool = F
         step = training_steps(conf, device, n, grid)
         size = f"{n / 1000:.3g}k samples, {n_levels} levels x 2, tables 2^{log2_size}"
         ways = {f"isosweep ({backend})": with_backend(backend, device, step)}
-        memory = step_mebibytes(training_steps, conf, device, n, list(grid))
+        memory = work_mebibytes(_steps_on_best_backend, (conf, device, n, grid), device)
         yield Case("neus step, scaling", size, ways, memory=memory, turns=UPDATE_EVERY)

@@ -1,4 +1,4 @@
-"""Cases for what follows training: the mesh of a field, and the distance between two surfaces."""
+"""Benchmark cases of what follows training: extracting a mesh, and the distance between two surfaces."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,7 +19,10 @@ CHUNK = 65536
 
 
 def export_cases(conf: Path, device: torch.device, resolutions: tuple[int, ...]) -> Iterator[Case]:
-    """The surface of a fresh NeuS (a sphere of half the box), beside evaluating every node of the grid."""
+    """Extracting the mesh of an untrained NeuS, a sphere, beside evaluating every node of the grid.
+
+    ``resolutions`` are cells a side.
+    """
     backend = ops.use("auto", device).name
     with initialize_config_dir(str(conf), version_base="1.3"):
         cfg = compose("config", ["model=neus"])
@@ -48,7 +51,7 @@ def export_cases(conf: Path, device: torch.device, resolutions: tuple[int, ...])
 def every_node(
     field: Callable[[Tensor], Tensor], radius: float, resolution: int, device: torch.device
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Vertices and faces in the way of SDFStudio and NeuS: the whole grid evaluated, then marching cubes."""
+    """Vertices [v, 3] and faces [f, 3] in the way of SDFStudio and NeuS: the whole grid, then marching cubes."""
     from skimage.measure import marching_cubes
 
     axis = torch.linspace(-radius, radius, resolution + 1, device=device)
@@ -64,7 +67,7 @@ def every_node(
 
 
 def chamfer_cases(count: int) -> Iterator[Case]:
-    """Nearest neighbours in both directions between two clouds of ``count`` points on a sphere."""
+    """Nearest neighbours in both directions between two sets of ``count`` points on a sphere."""
     generator = np.random.default_rng(0)
     clouds = [generator.standard_normal((count, 3)) for _ in range(2)]
     a, b = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in clouds)

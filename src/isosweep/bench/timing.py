@@ -1,4 +1,4 @@
-"""Seconds of several ways to do the same thing, taken in turns so that a busy machine slows all alike."""
+"""Times several ways to do the same thing, in turns, so that a busy machine slows all of them alike."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -9,32 +9,34 @@ import torch
 
 @dataclass(frozen=True)
 class Case:
-    """One thing to do, at one size."""
+    """One task at one size, and the ways to do it."""
 
     name: str
     size: str
     ways: Mapping[str, Callable[[], object]]
-    """Name -> callable that does it once; the first is ours, the others are compared with it."""
+    """Name -> function that does the task once. The first way is ours; the others are compared with it."""
     bytes_moved: float | None = None
-    """Least traffic to memory of one call, for the share of the measured bandwidth."""
+    """Bytes of table rows that one call reads and writes, for its share of the rate of random gathers."""
     flops: float | None = None
-    """Of the matrix products of the first way's turn, for its share of the measured peak."""
+    """Floating-point operations of the matrix products in one turn of the first way, for its share of the peak."""
     memory: float | None = None
-    """MiB that a turn of the first way needs beyond model and optimiser."""
+    """MiB that one call of the first way needs beyond model and optimiser."""
     turns: int = 1
-    """What one call does so many times over; times are a turn's."""
+    """How many times one call repeats the task; the measured times are divided by it."""
 
 
 @dataclass(frozen=True)
 class Timing:
-    """Best and middle of the repeats, seconds a call."""
+    """The best and the median of the repeats, in seconds per turn."""
 
     best: float
     median: float
 
 
 @dataclass(frozen=True)
-class Row:
+class Measurement:
+    """The times of all ways of a case, by name."""
+
     case: Case
     times: Mapping[str, Timing] = field(default_factory=dict)
 
@@ -43,11 +45,11 @@ class Row:
         return self.times[way].median / self.times[next(iter(self.times))].median
 
 
-def measure(case: Case, repeats: int, device: torch.device, least_s: float = 0.05) -> Row:
-    """Run every way once to warm it up, then ``repeats`` rounds of all of them.
+def measure(case: Case, repeats: int, device: torch.device, least_s: float = 0.05) -> Measurement:
+    """Run every way once to warm it up, then time ``repeats`` rounds of all ways.
 
-    A way that is quicker than ``least_s`` is called several times a round, so that the clock's
-    resolution does not count.
+    A way that takes less than ``least_s`` seconds is called several times a round, so that the clock's resolution
+    does not matter.
     """
     calls: dict[str, int] = {}
     for name, way in case.ways.items():
@@ -58,7 +60,7 @@ def measure(case: Case, repeats: int, device: torch.device, least_s: float = 0.0
         for name, way in case.ways.items():
             rounds[name].append(_seconds(way, calls[name], device) / calls[name] / case.turns)
     times = {name: Timing(min(s), sorted(s)[len(s) // 2]) for name, s in rounds.items()}
-    return Row(case, times)
+    return Measurement(case, times)
 
 
 def _seconds(way: Callable[[], object], calls: int, device: torch.device) -> float:
@@ -71,6 +73,6 @@ def _seconds(way: Callable[[], object], calls: int, device: torch.device) -> flo
 
 
 def wait(device: torch.device) -> None:
-    """Until the device has done what was asked of it."""
+    """Wait until the device has finished all work that was queued on it."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)

@@ -58,8 +58,8 @@ def draw(
     if scene.composite and mask is not None:
         rgb = rgb * mask[:, None] + behind * (1 - mask[:, None])
     rays = pixel_rays(scene.cameras, view, row, col, behind)
-    drawn = None if points is None else points.draw(view, n_points, generator)
-    return Batch(rays=rays, rgb=rgb, mask=mask if scene.use_masks else None, points=drawn)
+    targets = None if points is None else points.draw(view, n_points, generator)
+    return Batch(rays=rays, rgb=rgb, mask=mask if scene.use_masks else None, points=targets)
 
 
 def _places(

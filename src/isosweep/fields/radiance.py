@@ -17,7 +17,8 @@ class RadianceField(nn.Module):
     """Density and colour of a point seen along a direction (Mildenhall et al. 2020, appendix A, figure 7).
 
     h = trunk(gamma(x)), sigma = relu(w h + noise), c = sigmoid(MLP([W h, gamma(d)])), one hidden layer in the last.
-    Without ``direction`` the colour is a linear output of the trunk, as in the official code.
+    Without ``direction`` the colour is a linear output of the trunk, as in the official code. Weights start uniform
+    within sqrt(6 / (in + out)) (Glorot & Bengio 2010), biases at 0.
 
     Args:
         encoding: points in [0, 1]^3 to features.
@@ -44,6 +45,12 @@ class RadianceField(nn.Module):
         self.head = None
         if direction is not None:
             self.head = MLP(after + int(direction.out_dim), 3, color_dim, 1)  # pyright: ignore[reportArgumentType]
+        for layer in self.modules():
+            if isinstance(layer, nn.Linear):
+                # as the official code's layers: with torch's random biases the relu of the density is often off in
+                # all of space, and then it never learns
+                nn.init.xavier_uniform_(layer.weight)
+                nn.init.zeros_(layer.bias)
 
     def density(
         self,

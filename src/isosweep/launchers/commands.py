@@ -229,9 +229,9 @@ def named_sweep(options: Namespace) -> str | None:
     known = sweep_names(sweeps_root(options.root))
     if safe_name(name) in known:
         return name
-    from isosweep.record.rows import read_rows
+    from isosweep.record.summaries import read_summaries
 
-    named = {row.name for row in read_rows(options.root)[0].values() if row.name}
+    named = {row.name for row in read_summaries(options.root)[0].values() if row.name}
     if name in named:
         return name
     every = sorted(named | set(known))

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from isosweep.launchers.exit_causes import last_lines
 from isosweep.launchers.pool import Started, Task
-from isosweep.record.outcome import GOOD, Outcome
+from isosweep.record.outcome import GOOD, JobOutcome
 
 REFRESH_S = 1.0
 
@@ -24,7 +24,7 @@ class Lines:
     def started(self, one: Started) -> None:
         self.say(f"start     {one.task.title}  ({one.slot}, pid {one.process.pid}, log {one.task.log})")
 
-    def ended(self, task: Task, outcome: Outcome, seconds: float) -> None:
+    def ended(self, task: Task, outcome: JobOutcome, seconds: float) -> None:
         self.ended_count += 1
         self.say(f"[{self.ended_count}/{self.total}] {describe(task, outcome, seconds)}")
 
@@ -71,7 +71,7 @@ class LiveTable(Lines):
         self._live.stop()
 
 
-def describe(task: Task, outcome: Outcome, seconds: float) -> str:
+def describe(task: Task, outcome: JobOutcome, seconds: float) -> str:
     """How a run ended, in one line."""
     head = f"{outcome.status:<9} {task.title}"
     if outcome.status in GOOD:
@@ -80,7 +80,7 @@ def describe(task: Task, outcome: Outcome, seconds: float) -> str:
     return f"{head}  ({seconds:.0f} s): {first_line(outcome)}"
 
 
-def first_line(outcome: Outcome) -> str:
+def first_line(outcome: JobOutcome) -> str:
     """The cause of a failure: type and first line of the message."""
     if outcome.error is None:
         return ""
@@ -88,7 +88,7 @@ def first_line(outcome: Outcome) -> str:
     return f"{outcome.error.type}: {lines[0] if lines else 'no message'}"
 
 
-def failure_table(tasks: Sequence[Task], outcomes: dict[int, Outcome], sweep: str) -> str:
+def failure_table(tasks: Sequence[Task], outcomes: dict[int, JobOutcome], sweep: str) -> str:
     """The runs that did not end well, each with its cause and its log, and how to start them again."""
     bad = [
         (t, outcomes[t.number])

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from statistics import median
 from typing import TYPE_CHECKING
 
-from isosweep.record.rows import Row
+from isosweep.record.summaries import RunSummary
 
 if TYPE_CHECKING:
     from isosweep.launchers.planning import (
@@ -12,14 +12,14 @@ if TYPE_CHECKING:
     )
 
 
-def estimate(planned: Sequence["Planned"], rows: Iterable[Row]) -> dict[int, float]:
+def estimate(planned: Sequence["Planned"], rows: Iterable[RunSummary]) -> dict[int, float]:
     """Number -> seconds, for the runs that start and resemble a finished one.
 
     Runs of the same data set, label and length count; else, per step, runs of the same label. Scoring and
     export are part of it, also for a run that is resumed.
     """
-    same: dict[tuple[str, str, int], list[Row]] = {}
-    alike: dict[str, list[Row]] = {}
+    same: dict[tuple[str, str, int], list[RunSummary]] = {}
+    alike: dict[str, list[RunSummary]] = {}
     for row in rows:
         if row.status == "finished" and row.times.total_s > 0 and row.max_steps:
             same.setdefault((row.dataset, row.label, row.max_steps), []).append(row)

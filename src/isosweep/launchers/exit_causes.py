@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 
 from isosweep.record.clock import utc_now
-from isosweep.record.outcome import Outcome
+from isosweep.record.outcome import JobOutcome
 from isosweep.record.schema import ErrorRecord, Status
 
 TAIL_LINES = 20
@@ -20,10 +20,10 @@ class UnexplainedEnd:
     status: Status
     error: ErrorRecord
 
-    def outcome(self, written: Outcome | None, pid: int) -> Outcome:
+    def outcome(self, written: JobOutcome | None, pid: int) -> JobOutcome:
         """The outcome of the job: what it wrote while it ran, with this end."""
         return msgspec.structs.replace(
-            written or Outcome(pid=pid), status=self.status, error=self.error, ended=utc_now()
+            written or JobOutcome(pid=pid), status=self.status, error=self.error, ended=utc_now()
         )
 
 

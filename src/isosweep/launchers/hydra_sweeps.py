@@ -20,7 +20,7 @@ from isosweep.config.schema import CONF
 from isosweep.launchers.jobs import EmptySweep, expand, read_jobs
 from isosweep.launchers.planning import Planned, plan, sweep_name
 from isosweep.launchers.settings import LocalSettings, SlurmSettings
-from isosweep.record.outcome import GOOD, Outcome
+from isosweep.record.outcome import GOOD, JobOutcome
 
 on_jobs: Callable[[HydraContext, DictConfig, str, list[list[str]]], None] | None = None
 """Set by ``runs.py plan``: it gets a sweep's jobs in place of the launcher, and nothing is started."""
@@ -225,7 +225,7 @@ def _reported(text: str) -> Reported:
     return Reported(text)
 
 
-def job_return(planned: Planned, outcome: Outcome | None) -> JobReturn:
+def job_return(planned: Planned, outcome: JobOutcome | None) -> JobReturn:
     """What Hydra's sweepers read: the value of a run that ended well, or its error."""
     result = JobReturn(overrides=planned.overrides)
     if outcome is not None and outcome.status in GOOD:

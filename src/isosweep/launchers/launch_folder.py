@@ -9,10 +9,10 @@ from isosweep.launchers.planning import Planned
 from isosweep.record import provenance
 from isosweep.record.clock import utc_now
 from isosweep.record.code_version import code_hash
-from isosweep.record.launch import Job, Launch, new_launch_folder, sweeps_root, write_launch
+from isosweep.record.launch import Launch, SweepJob, new_launch_folder, sweeps_root, write_launch
 from isosweep.record.lock import this_process
 from isosweep.record.metrics import objective
-from isosweep.record.outcome import Outcome
+from isosweep.record.outcome import JobOutcome
 from isosweep.record.schema import ErrorRecord
 
 MAIN = CONF.parent / "main.py"
@@ -47,7 +47,7 @@ def write_plan(
         code_hash=code_hash(),
         git=provenance.git_state()[0],
         jobs=[
-            Job(
+            SweepJob(
                 number=p.number,
                 overrides=p.overrides,
                 title=title(p) if p.key is None else title(p).rpartition(" ")[0],
@@ -61,14 +61,14 @@ def write_plan(
     return folder, launch
 
 
-def outcome_without_process(planned: Planned) -> Outcome | None:
+def outcome_without_process(planned: Planned) -> JobOutcome | None:
     """The outcome of a job that needs no process; None where one is needed."""
     folder = None if planned.folder is None else str(planned.folder.resolve())
     if planned.todo in ("skip", "double"):
         value = objective(planned.folder) if planned.folder is not None and planned.folder.is_dir() else None
         finite = value if value is not None and value == value else None
-        return Outcome(status="skipped", key=planned.key, folder=folder, value=finite, ended=utc_now())
+        return JobOutcome(status="skipped", key=planned.key, folder=folder, value=finite, ended=utc_now())
     if planned.todo == "running":
         error = ErrorRecord(type="LockHeld", message=f"{planned.folder}: {planned.reason}", traceback="")
-        return Outcome(status="elsewhere", key=planned.key, folder=folder, error=error, ended=utc_now())
+        return JobOutcome(status="elsewhere", key=planned.key, folder=folder, error=error, ended=utc_now())
     return None

@@ -14,7 +14,7 @@ from isosweep.launchers.pool import Pool, Task
 from isosweep.launchers.settings import LocalSettings
 from isosweep.launchers.slots import make_slots
 from isosweep.record.launch import log_path, outcome_path
-from isosweep.record.outcome import GOOD, Outcome
+from isosweep.record.outcome import GOOD, JobOutcome
 
 log = logging.getLogger("isosweep")
 
@@ -26,7 +26,7 @@ def launch_here(
     *,
     extra: Sequence[str],
     settings: LocalSettings,
-) -> dict[int, Outcome]:
+) -> dict[int, JobOutcome]:
     """Run what is left of a plan; number -> outcome of every job that has one.
 
     Raises:

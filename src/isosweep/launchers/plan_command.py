@@ -14,7 +14,7 @@ from isosweep.launchers.estimates import estimate, human, wall_clock
 from isosweep.launchers.machine import visible_gpus
 from isosweep.launchers.planning import Planned
 from isosweep.launchers.slots import make_slots
-from isosweep.record.rows import read_rows
+from isosweep.record.summaries import read_summaries
 
 
 def plan(arguments: Sequence[str]) -> int:
@@ -43,7 +43,7 @@ def plan(arguments: Sequence[str]) -> int:
 
 def _show(context: HydraContext, config: DictConfig, name: str, jobs: list[list[str]]) -> int:
     planned = hydra_sweeps.planned_jobs(context, config, jobs, hydra_sweeps.node_device(config))
-    rows, broken = read_rows(Path(config.run.root))
+    rows, broken = read_summaries(Path(config.run.root))
     seconds = estimate(planned, rows.values())
     tables.show(tables.plan_table(planned, seconds))
     counts = {todo: sum(p.todo == todo for p in planned) for todo in dict.fromkeys(p.todo for p in planned)}

@@ -15,7 +15,7 @@ from typing import Protocol, runtime_checkable
 from isosweep.launchers.exit_causes import out_of_memory_kills, unexplained_end
 from isosweep.launchers.slots import Slot
 from isosweep.record.abandoned import close_abandoned
-from isosweep.record.outcome import ENVIRONMENT, GOOD, Outcome, read_outcome
+from isosweep.record.outcome import ENVIRONMENT, GOOD, JobOutcome, read_outcome
 from isosweep.runtime.interrupts import PARENT
 
 POLL_S = 0.2
@@ -47,7 +47,7 @@ class Watcher(Protocol):
     """Shows what happens. Called from the pool's own thread."""
 
     def started(self, one: Started) -> None: ...
-    def ended(self, task: Task, outcome: Outcome, seconds: float) -> None: ...
+    def ended(self, task: Task, outcome: JobOutcome, seconds: float) -> None: ...
     def tick(self, running: Sequence[Started], waiting: int) -> None: ...
     def say(self, text: str) -> None: ...
 
@@ -65,7 +65,7 @@ class Pool:
     ) -> None:
         self.slots, self.watcher = list(slots), watcher
         self.max_failures, self.grace_s = max_failures, grace_s
-        self.outcomes: dict[int, Outcome] = {}
+        self.outcomes: dict[int, JobOutcome] = {}
         self.stopped_by: int | None = None
         self._running: list[Started] = []
         self._stopping_since: float | None = None
@@ -73,7 +73,7 @@ class Pool:
         self._kill_now = False
         self._oom_kills = out_of_memory_kills()
 
-    def run(self, tasks: Sequence[Task]) -> dict[int, Outcome]:
+    def run(self, tasks: Sequence[Task]) -> dict[int, JobOutcome]:
         """Number -> outcome of every task that was started."""
         waiting = deque(tasks)
         with _Signals(self._on_signal):
@@ -127,7 +127,7 @@ class Pool:
             self.outcomes[one.task.number] = outcome
             self.watcher.ended(one.task, outcome, time.monotonic() - one.since)
 
-    def _outcome(self, one: Started) -> Outcome:
+    def _outcome(self, one: Started) -> JobOutcome:
         """The outcome that the process wrote, or else one made from its exit code and its log."""
         written = read_outcome(one.task.outcome)
         if written is not None and written.ended is not None:

@@ -7,8 +7,8 @@ from typing import Any, Literal
 
 from isosweep.launchers.slurm.job_states import JobState, State, explain
 from isosweep.record.launch import (
-    Job,
     Launch,
+    SweepJob,
     latest_jobs,
     launch_folders,
     log_path,
@@ -18,8 +18,8 @@ from isosweep.record.launch import (
     sweeps_root,
 )
 from isosweep.record.lock import holder_is_alive, process_is_alive
-from isosweep.record.outcome import Outcome, read_outcome
-from isosweep.record.rows import Row, read_rows
+from isosweep.record.outcome import JobOutcome, read_outcome
+from isosweep.record.summaries import RunSummary, read_summaries
 
 RunState = Literal[
     "finished", "running", "pending", "waiting", "not started", "queued", "failed", "oom", "timeout", "preempted",
@@ -53,7 +53,7 @@ class Entry:
     sweep: str = ""
     launch: Path | None = None
     job_id: str | None = None
-    row: Row | None = None
+    row: RunSummary | None = None
 
     def as_json(self) -> dict[str, Any]:
         """Plain values for ``--json``."""
@@ -83,7 +83,7 @@ def gather(
     Args:
         cluster: job ids -> their states on SLURM; called only for jobs whose record is open.
     """
-    rows, broken = read_rows(root)
+    rows, broken = read_summaries(root)
     by_key = {row.run_key: (folder, row) for folder, row in rows.items()}
     jobs, bad = _jobs(sweeps_root(root), sweep)
     broken |= bad
@@ -103,9 +103,9 @@ def gather(
     return Listing(_with_cluster(entries, cluster), broken)
 
 
-def _jobs(root: Path, sweep: str | None) -> tuple[list[tuple[Path, Launch, Job]], dict[Path, str]]:
+def _jobs(root: Path, sweep: str | None) -> tuple[list[tuple[Path, Launch, SweepJob]], dict[Path, str]]:
     names = [sweep] if sweep is not None else sweep_names(root)
-    found: list[tuple[Path, Launch, Job]] = []
+    found: list[tuple[Path, Launch, SweepJob]] = []
     broken: dict[Path, str] = {}
     for name in names:
         launches = []
@@ -119,7 +119,7 @@ def _jobs(root: Path, sweep: str | None) -> tuple[list[tuple[Path, Launch, Job]]
 
 
 def _entry_of_job(
-    folder: Path, launch: Launch, job: Job, by_key: Mapping[str, tuple[Path, Row]]
+    folder: Path, launch: Launch, job: SweepJob, by_key: Mapping[str, tuple[Path, RunSummary]]
 ) -> tuple[Entry, str, str | None]:
     """The entry of a job, what it is known by (run key, or its overrides), and a broken outcome's problem."""
     about: dict[str, Any] = {
@@ -158,13 +158,13 @@ def _entry_of_job(
     return entry, key or title, problem
 
 
-def _log_of_job(folder: Path, launch: Launch, job: Job) -> Path:
+def _log_of_job(folder: Path, launch: Launch, job: SweepJob) -> Path:
     if launch.launcher == "slurm" and job.job_id is not None:
         return folder / "submitit" / f"{job.job_id}_0_log.out"  # submitit's name
     return log_path(folder, job.number)
 
 
-def _entry_of_row(folder: Path, row: Row) -> Entry:
+def _entry_of_row(folder: Path, row: RunSummary) -> Entry:
     state: RunState = row.status
     if state == "running" and not holder_is_alive(folder):
         state = "lost"
@@ -195,23 +195,23 @@ def _entry_of_row(folder: Path, row: Row) -> Entry:
     )
 
 
-def _score(row: Row) -> str:
+def _score(row: RunSummary) -> str:
     values = row.scores.values if row.scores is not None else {}
     found = next(((name, values[name]) for name in SCORES if values.get(name) is not None), None)
     return "" if found is None else f"{found[0]} {found[1]:.3f}"
 
 
-def _will_start(launch: Launch, job: Job) -> bool:
+def _will_start(launch: Launch, job: SweepJob) -> bool:
     """Whether the job may still start: its launcher lives, or SLURM has it."""
     return job.job_id is not None or process_is_alive(launch.holder) is True
 
 
-def _may_be_running(outcome: Outcome) -> bool:
+def _may_be_running(outcome: JobOutcome) -> bool:
     """Whether the process of a job that has no record yet may still be at work."""
     return outcome.job is not None or Path(f"/proc/{outcome.pid}").exists()
 
 
-def _cause(outcome: Outcome) -> str:
+def _cause(outcome: JobOutcome) -> str:
     if outcome.error is None:
         return ""
     return f"{outcome.error.type}: {(outcome.error.message.splitlines() or [''])[0]}"

@@ -1,4 +1,4 @@
-"""Closing the record of a run whose process died without a word (SIGKILL, the out-of-memory killer, a crash)."""
+"""Closes the record of a run whose process died before it could (SIGKILL, the out-of-memory killer, a crash)."""
 
 from pathlib import Path
 
@@ -10,10 +10,12 @@ from isosweep.runtime.files import atomic_write_bytes
 
 
 def close_abandoned(folder: Path, status: Status, error: ErrorRecord, *, pid: int | None = None) -> bool:
-    """Give a record that still says 'running' its true end; False where there was nothing to close.
+    """Set status and error of a record that still says 'running'. Returns whether it was changed.
 
-    Takes the lock first, so that a run which somebody has resumed meanwhile is left alone. With ``pid``
-    only the attempt of that process on this machine is closed.
+    The run's lock is taken first, so that a run that was resumed meanwhile is left alone. With ``pid``, only an
+    attempt of that process on this machine is closed.
+
+    Raises ValueError for an unreadable record, OSError where the record cannot be written.
     """
     if not (folder / RECORD_FILE).exists():
         return False

@@ -1,4 +1,4 @@
-"""Durations of a run, added up over its attempts."""
+"""Measures the durations of a run in seconds, summed over its attempts."""
 
 import time
 from collections.abc import Iterator
@@ -12,17 +12,18 @@ from isosweep.record.schema import Times
 
 
 class Clock:
-    """Counts ``total_s`` from now on and the sections that are open, on top of earlier attempts."""
+    """Counts ``total_s`` from now on, and other durations in sections, on top of those of earlier attempts."""
 
     def __init__(self, times: Times) -> None:
         self._times = times
         self._since = {"total_s": time.monotonic()}
 
     def total_s(self) -> float:
+        """Seconds of this run so far, earlier attempts included."""
         return self._times.total_s + time.monotonic() - self._since["total_s"]
 
     def read(self) -> Times:
-        """All durations up to this moment."""
+        """All durations up to now; open sections count up to now, too."""
         now = time.monotonic()
         sums = {name: getattr(self._times, name) + now - since for name, since in self._since.items()}
         self._since = dict.fromkeys(self._since, now)
@@ -31,7 +32,7 @@ class Clock:
 
     @contextmanager
     def section(self, name: str) -> Iterator[None]:
-        """Add the block's wall-clock seconds to the field ``name`` of Times."""
+        """Add the block's wall-clock seconds to the field ``name`` of Times. Raises ValueError for an unknown field."""
         known = [field for field in Times.__struct_fields__ if field.endswith("_s") and field != "total_s"]
         if name not in known:
             raise InputError(f"a record has no duration {name!r}; it has {', '.join(known)}")
@@ -44,5 +45,5 @@ class Clock:
 
 
 def utc_now() -> str:
-    """ISO 8601, UTC, to the second."""
+    """The current time in UTC, as ISO 8601 text to the second."""
     return datetime.now(UTC).isoformat(timespec="seconds")

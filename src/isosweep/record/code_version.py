@@ -1,4 +1,4 @@
-"""Which code made a number: a hash over what the numerical source files say, not over how they are written."""
+"""Identifies the code that made a number: a hash of the numerical source files without comments and formatting."""
 
 import ast
 import hashlib
@@ -8,7 +8,7 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parents[1]
 VERSION = 2
-"""Of the way of hashing; in front of every hash. Version 1 hashed the bytes of the files, and had no prefix."""
+"""Version of the hashing method, written before every hash. Version 1 hashed the files' bytes and had no prefix."""
 
 NUMERICAL: tuple[str, ...] = (
     "types.py", "geometry.py", "config/schedules.py", "ops", "encodings", "fields", "samplers", "losses", "models",
@@ -19,14 +19,14 @@ tables and pages cannot change a number of a run. tests/record/test_code_version
 imports."""
 
 EQUAL: tuple[frozenset[str], ...] = ()
-"""Hashes of code that gives the same numbers, bit for bit, as a comparison has shown; the tables may mix them."""
+"""Groups of hashes whose code gives the same numbers bit for bit, as a comparison has shown. Tables may mix them."""
 
 
 def code_hash(package: Path = PACKAGE) -> str:
-    """``2:`` and 16 hexadecimal digits over the numerical files of ``package``.
+    """Hash of the numerical files of ``package``: ``2:`` and 16 hexadecimal digits.
 
-    Comments, docstrings and formatting do not change it: each file counts as its syntax tree without
-    them. The names of the files do, and so does every other statement.
+    Each file is hashed as its syntax tree without docstrings, so comments, docstrings and formatting do not change
+    the hash. Every other statement does, and so do the names of the files.
     """
     digest = hashlib.sha256()
     for path in _files(package):
@@ -35,12 +35,12 @@ def code_hash(package: Path = PACKAGE) -> str:
 
 
 def same_code(one: str, other: str) -> bool:
-    """Whether two hashes stand for code that gives the same numbers."""
+    """Whether two hashes are equal or known to belong to code that gives the same numbers."""
     return one == other or any(one in group and other in group for group in EQUAL)
 
 
 def representative(code: str) -> str:
-    """One name for all hashes that are equal to ``code``."""
+    """The hash that stands for all hashes in the group of ``code``; ``code`` itself if it is in none."""
     return next((min(group) for group in EQUAL if code in group), code)
 
 
@@ -57,17 +57,16 @@ def _stamp(path: Path) -> tuple[int, int]:
 
 @cache
 def _file_digest(path: Path, stamp: tuple[int, int]) -> str:
-    """Of one file; ``stamp`` makes the cache follow changes of it."""
+    """Hash of one file. ``stamp`` is part of the cache's key, so that a changed file is hashed again."""
     text: list[str] = []
     _append(ast.parse(path.read_bytes()), text)
     return hashlib.sha256("\0".join(text).encode(errors="surrogatepass")).hexdigest()
 
 
 def _append(node: object, text: list[str]) -> None:
-    """Write a syntax tree as text: node types, and the fields that mean something in every version of Python.
+    """Append a syntax tree to ``text``: node types and the fields that every version of Python has.
 
-    A string that stands alone is a docstring and is left out. So are fields that are empty, since versions of
-    Python differ in which there are.
+    Docstrings are left out. So are empty fields, because versions of Python differ in which ones exist.
     """
     if isinstance(node, ast.AST):
         text.append(type(node).__name__)

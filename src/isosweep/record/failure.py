@@ -1,4 +1,4 @@
-"""What an exception says about a run: its status, and a record of it."""
+"""Turns the exception that ended a run into the run's status and an error record."""
 
 import errno
 import traceback
@@ -16,7 +16,10 @@ _OOM_HINT = (
 
 
 def status_of(error: BaseException) -> Status:
-    """preempted, timeout, oom or failed; an explicit cause ('raise ... from') counts like the error."""
+    """The status that an error gives a run: preempted, timeout, oom or failed.
+
+    An error that was raised from another one ('raise ... from') is judged by both.
+    """
     for one in _causes(error):
         if isinstance(one, RunPreempted | KeyboardInterrupt):
             return "preempted"
@@ -27,8 +30,8 @@ def status_of(error: BaseException) -> Status:
     return "failed"
 
 
-def describe(error: BaseException) -> ErrorRecord:
-    """Type, message, traceback; the hint is what was attached with ``add_note``, or what fits the status."""
+def error_record(error: BaseException) -> ErrorRecord:
+    """Type, message and traceback of an error, and a hint: its notes (``add_note``), or advice that fits the status."""
     notes = list(getattr(error, "__notes__", []))
     if not notes and status_of(error) == "oom":
         notes = [_OOM_HINT]
@@ -43,7 +46,7 @@ def describe(error: BaseException) -> ErrorRecord:
 
 
 def _is_oom(error: BaseException) -> bool:
-    """By name: torch's class is not imported here."""
+    """Whether memory ran out. torch's error is recognised by its name, because torch is not imported here."""
     named = any(cls.__name__ == "OutOfMemoryError" for cls in type(error).__mro__)
     worded = isinstance(error, RuntimeError) and any(text in str(error) for text in _OOM_TEXT)
     refused = isinstance(error, OSError) and error.errno == errno.ENOMEM

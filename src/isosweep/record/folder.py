@@ -1,8 +1,9 @@
-"""Where a run lives and what a start of it has to do, judged from what lies there."""
+"""The folder of a run: where it is, and what a start of the run has to do, judged by what the folder holds."""
 
 import os
 import re
 import shutil
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
@@ -14,7 +15,7 @@ from isosweep.record.code_version import same_code
 from isosweep.record.key import run_key, score_key
 from isosweep.record.lock import LOCK_FILE
 from isosweep.record.schema import RECORD_FILE, Record, read_record
-from isosweep.runtime.files import storage_error
+from isosweep.runtime.files import safe_file_name, storage_error
 
 CONFIG_FILE = "config.yaml"
 OVERRIDES_FILE = "overrides.yaml"
@@ -29,10 +30,10 @@ _KEY_LINE = re.compile(r"^# run key: (\S+)", re.MULTILINE)
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """What a start does, and why, in words for the user.
+    """What a start of a run does, and the reason as text for the user.
 
-    train: from step 0. resume: from the last checkpoint. score: trained already, evaluate and
-    export only. skip: all is there.
+    train: from step 0. resume: from the last checkpoint. score: the run is trained, so only evaluate and export.
+    skip: nothing is left to do.
     """
 
     action: Action
@@ -40,26 +41,38 @@ class Plan(msgspec.Struct, frozen=True):
 
 
 def run_folder(root: Path, *, dataset: str, scene: str, label: str, seed: int, key: str) -> Path:
-    """<root>/<dataset>/<scene>/<label>-s<seed>-<key>, every name made safe for any file system."""
-    return root / _safe(dataset) / _safe(scene) / f"{_safe(label)}-s{seed}-{key}"
+    """The path <root>/<dataset>/<scene>/<label>-s<seed>-<key>, in names that are safe on any file system."""
+    return root / safe_file_name(dataset) / safe_file_name(scene) / f"{safe_file_name(label)}-s{seed}-{key}"
 
 
 def find_runs(root: Path) -> list[Path]:
-    """Every folder below ``root`` that holds a record, sorted; runs moved aside are left out."""
-    found: list[Path] = []
-    for folder, names, files in os.walk(root):
-        if RECORD_FILE in files:
-            found.append(Path(folder))
-            names.clear()
-        names[:] = [name for name in names if not name.startswith(PREVIOUS)]
-    return sorted(found)
+    """The folders below ``root`` that hold a record, sorted. Runs moved aside are left out."""
+    return sorted(map(Path, record_folders(str(root))))
+
+
+def record_folders(root: str) -> Iterator[str]:
+    """The folders below ``root`` that hold a record, sorted by name on every level. Runs moved aside are left out.
+
+    Paths are plain strings: a Path object for every folder would take longer than reading the records.
+    """
+    try:
+        with os.scandir(root) as entries:
+            found = sorted((e.name, e.is_dir()) for e in entries)
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    if any(name == RECORD_FILE for name, _ in found):
+        yield root
+        return
+    for name, is_dir in found:
+        if is_dir and not name.startswith((".", PREVIOUS)):
+            yield from record_folders(f"{root}/{name}")
 
 
 def known_key(scene_folder: Path, seed: int, key: str) -> str:
-    """The key under which the run of ``key`` is kept in ``scene_folder``: ``key`` itself, or an earlier version's.
+    """The key under which the run of ``key`` lies in ``scene_folder``: ``key``, or the one of an earlier version.
 
-    Earlier versions counted more into a key (import paths, loss terms that were off). Their runs are
-    recognised by the key that today's rules give their recorded config, and keep their own.
+    In earlier versions, a key depended on more (import paths, loss terms that were off). A run of such a version is
+    found by its recorded config: today's rules give ``key`` for it. It keeps its own key.
     """
     if not scene_folder.is_dir():
         return key
@@ -72,14 +85,17 @@ def known_key(scene_folder: Path, seed: int, key: str) -> str:
                 return key
             others[path] = found
     for path, found in sorted(others.items()):
-        if _key_today(path, found) == key:
+        if _todays_key(path, found) == key:
             return found
     return key
 
 
 @cache
-def _key_today(folder: Path, found: str) -> str | None:
-    """Today's key of the recorded config; None where there is no readable record, which others report."""
+def _todays_key(folder: Path, found: str) -> str | None:
+    """The key that today's rules give the recorded config.
+
+    None if there is no readable record; whoever opens that run reports it.
+    """
     try:
         record = msgspec.json.decode((folder / RECORD_FILE).read_bytes(), type=_Identity)
     except (OSError, msgspec.DecodeError):
@@ -94,41 +110,50 @@ class _Identity(msgspec.Struct):
     config: dict[str, Any] = {}
 
 
-def stored(folder: Path, key: str) -> Record | None:
-    """The record in ``folder``, None where it has none; ValueError where it belongs to another key."""
+def read_stored(folder: Path, key: str) -> Record | None:
+    """Read the record in ``folder``; None if it has none. Raises ValueError if the folder belongs to another key."""
     if (folder / RECORD_FILE).exists():
         record = read_record(folder)
         if record.run_key != key:
-            raise InputError(_foreign(folder, RECORD_FILE, record.run_key, key))
+            raise InputError(_wrong_key_message(folder, RECORD_FILE, record.run_key, key))
         return record
     config = folder / CONFIG_FILE
     if config.exists():
         match = _KEY_LINE.search(config.read_text())
         if match is None or match[1] != key:
-            raise InputError(_foreign(folder, CONFIG_FILE, match[1] if match else "no run key", key))
+            raise InputError(
+                _wrong_key_message(folder, CONFIG_FILE, match[1] if match else "no run key", key)
+            )
     return None
 
 
 def config_text(config_yaml: str, key: str) -> str:
+    """The content of config.yaml: the config below a line with its run key."""
     return f"# run key: {key}\n{config_yaml.rstrip()}\n"
 
 
 def decide(
     folder: Path, record: Record | None, config: dict[str, Any], *, code: str, force: bool, rescore: bool
 ) -> Plan:
-    """What to do with what lies in ``folder``.
+    """Decide what a start of the run in ``folder`` has to do.
 
-    ``force`` retrains a trained run. A forced run that was interrupted is resumed all the same:
-    otherwise a requeued job would start over for ever. ``rescore`` scores a finished run again
-    although nothing asks for it. FileNotFoundError where a trained run has to be scored again and
-    its checkpoints are gone.
+    Args:
+        record: the record in the folder, None if there is none.
+        config: the resolved config of this start.
+        code: hash of the numerical code of this start.
+        force: train a trained run again. An interrupted run is resumed all the same, also a forced one: a requeued
+            job would start over for ever otherwise.
+        rescore: score a finished run again although its eval and export settings have not changed.
+
+    Raises:
+        FileNotFoundError: a trained run has to be scored again, but its last checkpoint is gone.
     """
     last = folder / CHECKPOINTS["last"]
     if record is None or not record.trained:
         if not last.exists():
-            why = f"{_ending(record)}, before its first checkpoint" if record else "new run"
+            why = f"{_last_ending(record)}, before its first checkpoint" if record else "new run"
             return Plan("train", why)
-        how = _ending(record) if record else "it has a checkpoint and no record"
+        how = _last_ending(record) if record else "it has a checkpoint and no record"
         note = _code_note(record.code_hash, code, "it goes on with other code") if record else ""
         return Plan("resume", f"{how}; goes on from {last.name}{note}")
     if force:
@@ -144,16 +169,16 @@ def decide(
             "bring it back, or retrain with run.force=true"
         )
     if record.status != "finished":
-        return Plan("score", f"is trained; {_ending(record)}: scores and exports again")
+        return Plan("score", f"is trained; {_last_ending(record)}: scores and exports again")
     return Plan(
         "score", "is trained; " + ("scores again as asked" if same else "other eval or export settings")
     )
 
 
 def move_aside(folder: Path) -> Path:
-    """Move all of a run into its own previous-<n>/: the next training starts in an empty folder.
+    """Move everything of a run into its own previous-<n>/, so that training starts in an empty folder.
 
-    The record goes last, so that a kill half way leaves a run that is still known as finished.
+    The record is moved last: if the process is killed halfway, the run still counts as finished.
     """
     target = _next_previous(folder)
     moved = [p for p in folder.iterdir() if not _is_bookkeeping(p)]
@@ -166,7 +191,7 @@ def move_aside(folder: Path) -> Path:
 
 
 def keep_record(folder: Path) -> Path:
-    """Copy the record into previous-<n>/ before other scores replace the ones it holds."""
+    """Copy the record into previous-<n>/ before its scores are replaced. Returns that folder."""
     target = _next_previous(folder)
     try:
         shutil.copy2(folder / RECORD_FILE, target / RECORD_FILE)
@@ -176,7 +201,7 @@ def keep_record(folder: Path) -> Path:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Delete temporary files of writers that were killed; the caller holds the lock."""
+    """Delete temporary files that killed processes left. The caller must hold the lock."""
     for path in folder.glob(".*.tmp"):
         if not path.name.startswith(f".{LOCK_FILE}-"):
             path.unlink(missing_ok=True)
@@ -199,8 +224,8 @@ def _is_bookkeeping(path: Path) -> bool:
     return path.name.startswith((PREVIOUS, LOCK_FILE, f".{LOCK_FILE}-"))
 
 
-def _ending(record: Record) -> str:
-    """How the last attempt ended; 'running' without a lock means that nobody could say."""
+def _last_ending(record: Record) -> str:
+    """How the last attempt ended, as text. A status 'running' means that its process died without recording it."""
     how = {
         "failed": "failed",
         "oom": "ran out of memory",
@@ -216,13 +241,8 @@ def _code_note(old: str, new: str, then: str) -> str:
     return f"; the code has changed since ({old} then, {new} now): {then}"
 
 
-def _foreign(folder: Path, file: str, found: str, key: str) -> str:
+def _wrong_key_message(folder: Path, file: str, found: str, key: str) -> str:
     return (
         f"{folder / file} belongs to another run: it says {found}, this run's key is {key}. "
         "Move that folder aside, or choose another run.root="
     )
-
-
-def _safe(name: str) -> str:
-    clean = re.sub(r"[^A-Za-z0-9._+=-]+", "_", name).lstrip(".-")[:120]
-    return clean or "_"

@@ -1,21 +1,21 @@
-"""What a ``_target_`` is called in a run's identity: a name that stays when code moves."""
+"""Names for the ``_target_`` entries of a config that stay the same when code moves. The run key contains them."""
 
 RENAMED: dict[str, str] = {"neus_layout": "neus"}
-"""Kind derived from a path of an earlier version -> today's kind of the same thing.
+"""Kind in an earlier version -> today's kind of the same thing.
 
-An entry is due when a class or a loader's module gets another *name*; a new folder alone needs none.
+Add an entry when a class or a loader's module gets another *name*. Moving it to another folder needs none.
 """
 PACKAGE = "isosweep"
 GENERIC = ("load",)
-"""Names that say nothing by themselves: their module's name is the kind."""
+"""Function names that many modules share. Their kind is the module's name instead."""
 
 
 def kind_of(target: str) -> str:
-    """The kind that a dotted path builds: its class or function, or the module of a loader.
+    """The kind of a ``_target_``: the name of its class or function, or a loader's module.
 
     ``isosweep.models.neus.NeuS`` is ``NeuS`` and ``isosweep.data.colmap.load`` is ``colmap``, wherever in the
-    package they lie. Code of another package keeps that package's name in front, ``lab:NeuS``: two
-    packages may use one name for two methods.
+    package they lie. The kind of another package's code begins with that package's name, ``lab:NeuS``, because two
+    packages may use one name for different methods.
     """
     *modules, name = target.split(".")
     if name in GENERIC and modules:

@@ -1,11 +1,10 @@
-"""One start of a sweep: ``<sweeps>/<name>/<launch>/launch.json``, written once, and a log and an outcome a job.
+"""A launch: one start of a sweep. Its folder ``<sweeps>/<name>/<launch>/`` lists the jobs in launch.json.
 
-Launches are never changed by another launch, so that starting a sweep twice, from two machines, at the
-same time, needs no lock: a sweep is what all its launches list, the newest first.
+Beside it lie a log and an outcome of each job. launch.json is written by its own launch only, so a sweep may be started
+from two machines at the same time without a lock. The jobs of a sweep are those of all its launches together.
 """
 
 import os
-import re
 import secrets
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -16,13 +15,13 @@ import msgspec
 from isosweep.errors import InputError
 from isosweep.record.lock import Holder
 from isosweep.record.schema import Git
-from isosweep.runtime.files import atomic_write_bytes, storage_error
+from isosweep.runtime.files import atomic_write_bytes, safe_file_name, storage_error
 
 LAUNCH_FILE = "launch.json"
 
 
-class Job(msgspec.Struct, frozen=True, kw_only=True):
-    """One run that a launch starts. ``key`` and ``folder`` as they were expected when it was planned."""
+class SweepJob(msgspec.Struct, frozen=True, kw_only=True):
+    """One run that a launch starts. ``key`` and ``folder`` are those that were expected when it was planned."""
 
     number: int
     overrides: list[str]
@@ -30,37 +29,40 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     key: str | None = None
     folder: str | None = None
     job_id: str | None = None
-    """SLURM's id, with its array index."""
+    """SLURM's job id with its array index; None for a local job."""
 
 
 class Launch(msgspec.Struct, frozen=True, kw_only=True):
+    """What launch.json holds."""
+
     id: str
     sweep: str
     created: str
     launcher: str
     holder: Holder
-    """The launching process: while it lives, jobs that have not started are still to come."""
+    """The launching process. While it is alive, jobs that have not started are still to come."""
     cwd: str
     run_root: str
-    """Absolute."""
+    """Absolute path of the folder of all runs."""
     hydra_overrides: list[str] = []
-    """Overrides of Hydra itself (launcher, its settings), to start jobs again in the same way."""
+    """Overrides of Hydra's own settings (the launcher and its options), needed to start jobs again the same way."""
     code_hash: str = ""
     git: Git = msgspec.field(default_factory=Git)
-    jobs: list[Job] = []
+    jobs: list[SweepJob] = []
 
 
 def sweeps_root(run_root: Path) -> Path:
-    """Where sweeps lie: beside the runs."""
+    """The folder of all sweeps, which lies beside the folder of all runs."""
     return Path(os.path.normpath(run_root)).parent / "sweeps"
 
 
 def safe_name(name: str) -> str:
-    return re.sub(r"[^A-Za-z0-9._+=-]+", "_", name).lstrip(".-")[:120] or "unnamed"
+    """The name of a sweep's folder."""
+    return safe_file_name(name, empty="unnamed")
 
 
 def new_launch_folder(root: Path, sweep: str) -> Path:
-    """Make <root>/<sweep>/<UTC time>-<random>/, whose name sorts by time."""
+    """Make the folder <root>/<sweep>/<UTC time>-<random>/; such names sort by time. Raises OSError."""
     stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%f")[:-3]
     folder = root / safe_name(sweep) / f"{stamp}-{secrets.token_hex(3)}"
     try:
@@ -71,12 +73,13 @@ def new_launch_folder(root: Path, sweep: str) -> Path:
 
 
 def write_launch(folder: Path, launch: Launch) -> None:
+    """Write launch.json atomically. Raises OSError."""
     text = msgspec.json.format(msgspec.json.encode(launch), indent=1)
     atomic_write_bytes(folder / LAUNCH_FILE, text + b"\n")
 
 
 def read_launch(folder: Path) -> Launch:
-    """ValueError where launch.json is not one, FileNotFoundError where it is absent."""
+    """Read launch.json. Raises ValueError if it is not valid, FileNotFoundError if it is missing."""
     path = folder / LAUNCH_FILE
     try:
         return msgspec.json.decode(path.read_bytes(), type=Launch)
@@ -87,12 +90,12 @@ def read_launch(folder: Path) -> Launch:
 
 
 def launch_folders(root: Path, sweep: str) -> list[Path]:
-    """Folders of a sweep's launches, oldest first."""
+    """The folders of a sweep's launches, oldest first."""
     return sorted(p.parent for p in (root / safe_name(sweep)).glob(f"*/{LAUNCH_FILE}"))
 
 
 def sweep_names(root: Path) -> list[str]:
-    """Names of all sweeps with a launch, the one started last at the end."""
+    """Names of all sweeps that have a launch, in the order of their latest launches."""
     newest: dict[str, str] = {}
     for path in root.glob(f"*/*/{LAUNCH_FILE}"):
         name = path.parent.parent.name
@@ -101,16 +104,21 @@ def sweep_names(root: Path) -> list[str]:
 
 
 def log_path(folder: Path, number: int) -> Path:
+    """The log of a launch's job."""
     return folder / f"{number:04d}.log"
 
 
 def outcome_path(folder: Path, number: int) -> Path:
+    """The outcome file of a launch's job."""
     return folder / f"{number:04d}.json"
 
 
-def latest_jobs(launches: Sequence[tuple[Path, Launch]]) -> list[tuple[Path, Launch, Job]]:
-    """The newest job of every distinct list of overrides, in the order of their first appearance."""
-    found: dict[tuple[str, ...], tuple[Path, Launch, Job]] = {}
+def latest_jobs(launches: Sequence[tuple[Path, Launch]]) -> list[tuple[Path, Launch, SweepJob]]:
+    """The latest job of each distinct list of overrides, in the order in which the lists first appear.
+
+    ``launches`` are folders and launches, oldest first.
+    """
+    found: dict[tuple[str, ...], tuple[Path, Launch, SweepJob]] = {}
     for folder, launch in launches:
         for job in launch.jobs:
             found[tuple(job.overrides)] = (folder, launch, job)

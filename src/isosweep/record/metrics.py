@@ -12,33 +12,34 @@ from isosweep.runtime.files import atomic_write_bytes, storage_error, write_all
 
 
 class MetricsWriter:
-    """metrics.jsonl: one JSON object a line, ``step`` first and the wall clock in ``time_s`` last.
+    """Writes metrics.jsonl: one JSON object per line, ``step`` first and the run's seconds in ``time_s`` last.
 
-    Everything but ``time_s`` is a function of the config, so the file of an interrupted and
-    resumed run equals an uninterrupted run's. Lines are flushed to the kernel one by one: they
-    outlive a killed process; ``sync`` makes them outlive the machine.
+    Everything but ``time_s`` follows from the config, so a run that was interrupted and resumed has the same file as
+    one that was not. Each line is written to the kernel at once and survives a killed process; ``sync`` makes all
+    lines survive a crash of the machine.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
             self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
-            os.ftruncate(self._fd, _whole(path.read_bytes()))
+            os.ftruncate(self._fd, _whole_lines_end(path.read_bytes()))
         except OSError as error:
             raise storage_error(error, path) from error
 
     def write(self, step: int, scalars: Mapping[str, float], time_s: float) -> None:
+        """Append one line. Raises OSError, after removing the part that was written."""
         values = {k: _number(v) for k, v in scalars.items()}
         line = json.dumps({"step": step, **values, "time_s": round(time_s, 3)})
         start = os.fstat(self._fd).st_size
         try:
             write_all(self._fd, line.encode() + b"\n")
         except OSError as error:
-            os.ftruncate(self._fd, start)  # half a line would swallow the next one
+            os.ftruncate(self._fd, start)  # the next line would be appended to half a line
             raise storage_error(error, self.path) from error
 
     def truncate_after(self, step: int) -> int:
-        """Drop lines whose step is larger: they belong to work that is done again. Returns how many."""
+        """Drop the lines after ``step``, whose training is repeated. Returns how many they were."""
         lines = self.path.read_bytes().splitlines(keepends=True)
         kept = [line for line in lines if _parse(line, self.path)["step"] <= step]
         if len(kept) < len(lines):
@@ -48,33 +49,38 @@ class MetricsWriter:
         return len(lines) - len(kept)
 
     def sync(self) -> None:
+        """Force all lines to the disk. Raises OSError."""
         try:
             os.fsync(self._fd)
         except OSError as error:
             raise storage_error(error, self.path) from error
 
     def close(self) -> None:
+        """Close the file; nothing can be written afterwards."""
         os.close(self._fd)
 
 
 def read_metrics(path: Path) -> list[dict[str, float]]:
-    """All whole lines of a metrics.jsonl; a last line that was cut off by a kill is dropped."""
+    """All whole lines of a metrics.jsonl. A last line that a kill cut off is dropped.
+
+    Raises FileNotFoundError if there is no file, ValueError for a line that is no metrics.
+    """
     try:
         data = path.read_bytes()
     except FileNotFoundError:
         raise FileNotFoundError(f"no metrics at {path}: the run has not logged a step yet") from None
-    return [_parse(line, path) for line in data[: _whole(data)].splitlines()]
+    return [_parse(line, path) for line in data[: _whole_lines_end(data)].splitlines()]
 
 
 def objective(folder: Path) -> float:
-    """The last validation PSNR (dB) in a run's metrics, what a sweeper gets; nan where there was no validation."""
+    """The sweeper's objective: the last validation PSNR in a run's metrics, in dB; nan without any validation."""
     path = folder / "metrics.jsonl"
     lines = read_metrics(path) if path.is_file() else []
     found = [line["val/psnr"] for line in lines if "val/psnr" in line]
     return float(found[-1]) if found else math.nan
 
 
-def _whole(data: bytes) -> int:
+def _whole_lines_end(data: bytes) -> int:
     """Length of ``data`` up to the end of its last whole line."""
     return data.rfind(b"\n") + 1
 
@@ -92,6 +98,6 @@ def _parse(line: bytes, path: Path) -> dict[str, Any]:
 
 
 def _number(value: float) -> float | str:
-    """JSON has no NaN: non-finite numbers are words that ``float`` reads back."""
+    """The number, or text that ``float`` can read if it is not finite: JSON has no NaN."""
     value = float(value)
     return value if math.isfinite(value) else str(value)

@@ -1,7 +1,7 @@
-"""How one job of a sweep ended: a small file beside its log, for whoever started it.
+"""The outcome of one job of a sweep: a small file beside its log, which the launcher reads.
 
-The run's record is the truth about the run. The outcome is about the job: it may have ended before there was
-a record (a value that the config refuses), found the run finished, or found somebody else at work on it.
+The record describes the run, the outcome describes the job. A job may end before there is a record (because a value of
+the config is refused), find the run finished already, or find that another process works on it.
 """
 
 import os
@@ -13,13 +13,13 @@ import msgspec
 
 from isosweep.errors import InputError
 from isosweep.record.clock import utc_now
-from isosweep.record.failure import describe, status_of
+from isosweep.record.failure import error_record, status_of
 from isosweep.record.lock import LockHeld, job_id
 from isosweep.record.schema import ErrorRecord
 from isosweep.runtime.files import atomic_write_bytes
 
 ENVIRONMENT = "ISOSWEEP_OUTCOME"
-"""Path of the file that this process's job reports to; set by the launchers."""
+"""Name of the environment variable that holds the path of this job's outcome file. The launchers set it."""
 
 JobStatus = Literal[
     "running", "finished", "skipped", "failed", "oom", "preempted", "timeout", "elsewhere", "cancelled"
@@ -27,13 +27,15 @@ JobStatus = Literal[
 GOOD: tuple[JobStatus, ...] = ("finished", "skipped")
 
 
-class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+class JobOutcome(msgspec.Struct, frozen=True, kw_only=True):
+    """What an outcome file holds."""
+
     status: JobStatus = "running"
     key: str | None = None
     folder: str | None = None
     """The run's folder, absolute; None where the job ended before it had one."""
     value: float | None = None
-    """What the sweeper gets; None where the run has none."""
+    """The sweeper's objective; None if the run has none."""
     error: ErrorRecord | None = None
     started: str | None = None
     ended: str | None = None
@@ -41,52 +43,53 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     pid: int = 0
     job: str | None = None
     code_hash: str | None = None
-    """Of the code that ran, where it was looked at."""
+    """Hash of the numerical code that ran; None if the job ended before it was computed."""
     restarts: int = 0
 
     def write(self, path: Path) -> None:
+        """Write the outcome atomically. Raises OSError."""
         atomic_write_bytes(path, msgspec.json.encode(self) + b"\n")
 
 
-_state: Outcome | None = None
+_current: JobOutcome | None = None
 
 
-def note(**changes: Any) -> None:
-    """Set fields of this process's outcome and write it; nothing where nobody waits for one."""
-    global _state
+def update(**changes: Any) -> None:
+    """Set fields of this process's outcome and write it. Does nothing if no launcher has set ENVIRONMENT."""
+    global _current
     target = os.environ.get(ENVIRONMENT)
     if not target:
         return
-    if _state is None:
-        _state = Outcome(
+    if _current is None:
+        _current = JobOutcome(
             started=utc_now(),
             host=socket.gethostname(),
             pid=os.getpid(),
             job=job_id(),
             restarts=int(os.environ.get("SLURM_RESTART_COUNT") or 0),
         )
-    _state = msgspec.structs.replace(_state, **changes)
-    _state.write(Path(target))
+    _current = msgspec.structs.replace(_current, **changes)
+    _current.write(Path(target))
 
 
-def note_end(error: BaseException | None, value: float | None = None) -> None:
-    """The job is over: with a value, or with the error that ended it."""
+def end(error: BaseException | None, value: float | None = None) -> None:
+    """Write that the job has ended: with ``value``, the sweeper's objective, or with the error that ended it."""
     if error is None:
-        status = "skipped" if _state is not None and _state.status == "skipped" else "finished"
+        status = "skipped" if _current is not None and _current.status == "skipped" else "finished"
         finite = value if value is not None and value == value else None
-        note(status=status, value=finite, error=None, ended=utc_now())
+        update(status=status, value=finite, error=None, ended=utc_now())
         return
     status = "elsewhere" if isinstance(error, LockHeld) else status_of(error)
-    note(status=status, error=describe(error), ended=utc_now())
+    update(status=status, error=error_record(error), ended=utc_now())
 
 
-def read_outcome(path: Path) -> Outcome | None:
-    """The outcome at ``path``; None where the job has not started, ValueError where it is no outcome."""
+def read_outcome(path: Path) -> JobOutcome | None:
+    """Read an outcome file; None if the job has not started, which leaves none. ValueError if it is invalid."""
     try:
         data = path.read_bytes()
     except FileNotFoundError:
         return None
     try:
-        return msgspec.json.decode(data, type=Outcome)
+        return msgspec.json.decode(data, type=JobOutcome)
     except msgspec.DecodeError as error:
         raise InputError(f"{path} is not a job's outcome ({error}): delete it, or restore it") from error

@@ -1,4 +1,4 @@
-"""RunRecord: owns one run's folder from the moment its lock is taken until it is closed.
+"""RunRecord: the only writer of a run's folder, from the moment it takes the run's lock until it is closed.
 
     with RunRecord.open(root, ..., key=run_key(config), config=config) as run:
         if run.action == "skip":
@@ -8,8 +8,8 @@
             run.mark_trained()
         run.finish(evaluate(...), {"mesh": run.path("mesh.ply")})
 
-Nothing is written before the lock is taken, so a second start of the same run, or a start of a
-finished one, leaves the folder as it is.
+Nothing is written before the lock is taken. So a second start of the same run, or a start of a finished run, does not
+change the folder.
 """
 
 import logging
@@ -25,21 +25,12 @@ import msgspec
 from isosweep.record import code_version, provenance
 from isosweep.record import folder as layout
 from isosweep.record.clock import Clock, utc_now
-from isosweep.record.failure import describe, status_of
+from isosweep.record.failure import error_record, status_of
 from isosweep.record.key import plain, score_key
 from isosweep.record.lock import Lock
 from isosweep.record.metrics import MetricsWriter
-from isosweep.record.runlog import RunLog
-from isosweep.record.schema import (
-    RECORD_FILE,
-    Attempt,
-    Git,
-    Memory,
-    Record,
-    Status,
-    Times,
-    encode_record,
-)
+from isosweep.record.runlog import RunLogFile
+from isosweep.record.schema import RECORD_FILE, Attempt, Git, Memory, Record, Status, Times, encode_record
 from isosweep.record.scores import ScoresLike, score_record
 from isosweep.runtime.files import atomic_write_bytes, atomic_write_text, storage_error
 
@@ -47,9 +38,9 @@ log = logging.getLogger(__name__)
 
 
 class RunRecord:
-    """One run folder in use. ``folder``, ``action`` and ``reason`` say where and what to do.
+    """The open folder of one run. ``action`` and ``reason`` say what this start has to do and why (folder.Plan).
 
-    Made by ``open``. With action 'skip' it holds no lock and refuses to write.
+    Use ``open`` to make one. With action 'skip' it holds no lock, and writing raises RuntimeError.
     """
 
     def __init__(self, folder: Path, record: Record, plan: layout.Plan, lock: Lock | None) -> None:
@@ -57,11 +48,11 @@ class RunRecord:
         self.action: layout.Action = plan.action
         self.reason = plan.reason
         self._record = record
-        self._ended_as: Status = "preempted"  # status of a run that is closed without an end of its own
+        self._ended_as: Status = "preempted"  # status if the record is closed before finish or fail
         self._lock = lock
         self._clock = Clock(record.times)
         self._metrics: MetricsWriter | None = None
-        self._log: RunLog | None = None
+        self._log: RunLogFile | None = None
         self._ended = False
 
     @classmethod
@@ -94,33 +85,43 @@ class RunRecord:
         git: tuple[Git, bytes] | None = None,
         versions: dict[str, str] | None = None,
     ) -> "RunRecord":
-        """Find or make the run's folder, take its lock, and say what is left to do (folder.decide).
+        """Find or make the run's folder, take its lock, and decide what is left to do (folder.decide).
 
-        ``label`` is the readable part of the folder's name, ``config`` the resolved config as plain
-        types, ``config_yaml`` the same as text. ``rescore`` scores a finished run again. Code hash,
-        git state with its diff, and versions are gathered unless given.
+        If a trained run is scored with other settings, its record is first copied to the run's previous-<n>/.
 
-        With ``force`` a trained run is trained again in the same folder; all it held is moved to
-        its previous-<n>/ first. Other scores of a trained run replace the ones in the record, which
-        is copied to previous-<n>/ before.
+        Args:
+            root: folder of all runs.
+            label: the readable part of the folder's name.
+            config: the resolved config as plain types; ``config_yaml`` is the same as text.
+            force: train a trained run again; everything in its folder is first moved to its previous-<n>/.
+            rescore: score a finished run again.
+            heartbeat: seconds between two heartbeats of the lock.
+            stale_after: seconds without a heartbeat after which a lock counts as abandoned.
+            name: the sweep or study.
+            code_hash, git, versions: where the numbers come from; gathered unless given.
 
-        Raises LockHeld where another process works on the run, ValueError where the folder holds
-        another key, OSError where it cannot be written.
+        Raises:
+            LockHeld: another process works on the run.
+            ValueError: the folder belongs to another run key.
+            FileNotFoundError: a trained run has to be scored again, but its checkpoint is gone.
+            OSError: the folder cannot be written.
         """
         folder = layout.run_folder(root, dataset=dataset, scene=scene, label=label, seed=seed, key=key)
         code = code_version.code_hash() if code_hash is None else code_hash
         config = plain(config)
 
-        def look() -> tuple[Record | None, layout.Plan]:
-            record = layout.stored(folder, key)
+        def read_and_decide() -> tuple[Record | None, layout.Plan]:
+            record = layout.read_stored(folder, key)
             return record, layout.decide(folder, record, config, code=code, force=force, rescore=rescore)
 
-        before, plan = look()
+        before, plan = read_and_decide()
         if before is not None and plan.action == "skip":
             return cls(folder, before, plan, None)
         lock = _lock(folder, heartbeat, stale_after)
         try:
-            before, plan = look()  # somebody may have finished it between the look and the lock
+            before, plan = (
+                read_and_decide()
+            )  # another process may have finished the run before we had the lock
             if before is not None and plan.action == "skip":
                 lock.release()
                 return cls(folder, before, plan, None)
@@ -157,37 +158,42 @@ class RunRecord:
 
     @property
     def record(self) -> Record:
-        """The record as it stands; change it through ``update``."""
+        """The record as it is now; change it through ``update``."""
         return self._record
 
     def path(self, name: str) -> Path:
-        """A path inside the run's folder; its parent exists where this process may write."""
+        """A path inside the run's folder. Its parent folder is made if this process holds the lock."""
         path = self.folder / name
         if self._lock is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
         return path
 
     def checkpoint(self, which: str = "last") -> Path:
-        """Path of the 'last' or the 'best' checkpoint."""
+        """The path of the 'last' or the 'best' checkpoint."""
         return self.folder / layout.CHECKPOINTS[which]
 
     def check(self) -> None:
-        """Raise LockLost where another process has taken this run over; cheap, call it every step."""
+        """Raise LockLost if another process has taken over this run. It is cheap enough for every step.
+
+        Raises RuntimeError if the record is closed or was opened with action 'skip'.
+        """
         if self._lock is None:
             raise RuntimeError(
-                f"{self.folder} is closed or was only looked at ({self.reason}): nothing is written"
+                f"{self.folder} is closed or was opened without its lock ({self.reason}): nothing is written"
             )
         self._lock.check()
 
     def log(self, step: int, scalars: Mapping[str, float]) -> None:
-        """Append one line to metrics.jsonl. ``step`` counts finished steps; log before the checkpoint
-        of the same step, so that a resumed run has the line."""
+        """Append one line to metrics.jsonl. ``step`` is the number of finished steps.
+
+        Log before the checkpoint of the same step, so that a resumed run keeps the line.
+        """
         self.check()
         self._writer().write(step, scalars, self._clock.total_s())
-        self._set(steps_done=max(step, self._record.steps_done))
+        self.set_fields(steps_done=max(step, self._record.steps_done))
 
     def resume_from(self, step: int) -> None:
-        """Training goes on after ``step``: later metrics are dropped, they will be written again."""
+        """Record that training goes on after ``step``. Later metrics are dropped; they will be written again."""
         self.check()
         dropped = self._writer().truncate_after(step)
         attempt = msgspec.structs.replace(self._record.attempts[-1], from_step=step)
@@ -195,47 +201,39 @@ class RunRecord:
         log.info("goes on from step %d (%d later metric lines dropped)", step, dropped)
 
     def checkpointed(self, step: int) -> None:
-        """A checkpoint of ``step`` is on disk: make the metrics up to it and the times durable too."""
+        """Record that a checkpoint of ``step`` is on disk. Metrics and times up to it are written to disk as well."""
         self.check()
         self._writer().sync()
         attempts = self._record.attempts
-        alive = msgspec.structs.replace(attempts[-1], status="running")  # whatever may_be_killed said
+        alive = msgspec.structs.replace(attempts[-1], status="running")  # may_be_killed may have changed it
         self.update(steps_done=step, status="running", attempts=[*attempts[:-1], alive])
 
     def may_be_killed(self) -> None:
-        """SLURM announced that it may end this process: if nothing is written after this, it was preempted."""
+        """Record status 'preempted', because SLURM has announced that it may kill this process.
+
+        If it does not, the next checkpoint sets the status back to 'running'.
+        """
         attempts = self._record.attempts
         ended = msgspec.structs.replace(attempts[-1], status="preempted")
         self.update(status="preempted", attempts=[*attempts[:-1], ended])
 
     def mark_trained(self) -> None:
-        """Training reached its last step: a later start scores, it does not train."""
+        """Record that training has reached its last step. Later starts score the run and do not train it."""
         self.update(trained=True, steps_done=max(self._record.steps_done, self._record.max_steps))
 
     def update(self, **changes: Any) -> None:
         """Set fields of the record and write it."""
         self.check()
-        self._set(**changes)
+        self.set_fields(**changes)
         self._write()
 
-    def keep(self, **changes: Any) -> None:
-        """Set fields of the record that the next write, or the run's end, takes with it; never raises."""
-        self._set(**changes)
+    def set_fields(self, **changes: Any) -> None:
+        """Set fields of the record without writing it; the next write saves them. Never raises."""
+        self._record = msgspec.structs.replace(self._record, **changes)
 
     def timed(self, name: str) -> AbstractContextManager[None]:
-        """``with run.timed("train_s")``: add the block's seconds to that field of the record's times."""
+        """A context that adds its seconds to a field of the record's times: ``with run.timed("train_s")``."""
         return self._clock.section(name)
-
-    def save_scores(
-        self,
-        scores: ScoresLike,
-        artifacts: Mapping[str, str | Path] | None = None,
-        *,
-        scores_of: str = "last",
-    ) -> None:
-        """Write scores and artifact paths without ending the run."""
-        self._add_artifacts(artifacts)
-        self.update(scores=score_record(scores), scores_of=scores_of)
 
     def finish(
         self,
@@ -244,33 +242,37 @@ class RunRecord:
         *,
         scores_of: str = "last",
     ) -> None:
-        """All is done: write the scores and the paths of what was exported, status 'finished'.
+        """Write scores and paths of exported files, and status 'finished'.
 
-        A value that is not finite becomes None with that reason.
+        A score that is not finite becomes None, with the reason.
+
+        Args:
+            artifacts: what was exported -> its path.
+            scores_of: the checkpoint that was scored, 'last' or 'best'.
         """
         self.check()
         self._add_artifacts(artifacts)
         if scores is not None:
-            self._set(scores=score_record(scores), scores_of=scores_of)
+            self.set_fields(scores=score_record(scores), scores_of=scores_of)
         self._end("finished", trained=True, error=None)
         log.info("finished")
 
     def fail(self, error: BaseException) -> None:
-        """Record the error: status failed, oom, preempted or timeout by its kind.
+        """Record an error that ended the run: the status is failed, oom, preempted or timeout, by its kind.
 
-        Never raises: what cannot be written is said on stderr, the caller re-raises ``error``.
+        Never raises, because the caller raises ``error`` itself; a failure to write is printed to stderr.
         """
         status = status_of(error)
         first = (str(error).splitlines() or [""])[0]
         if self._log is not None:
             self._log.line(logging.ERROR, f"{status}: {type(error).__name__}: {first}")
         try:
-            self._end(status, error=describe(error))
+            self._end(status, error=error_record(error))
         except (OSError, RuntimeError, MemoryError) as problem:
             print(f"could not record how the run ended ({status}): {problem}", file=sys.stderr)
 
     def close(self) -> None:
-        """Give the folder back. A run without an end keeps the status it came with, or is 'preempted'."""
+        """Release the lock. A run that was neither finished nor failed keeps its earlier status, or is 'preempted'."""
         if self._lock is None:
             return
         if not self._ended:
@@ -298,7 +300,7 @@ class RunRecord:
         self.close()
 
     def _start(self, before: Record | None, config_yaml: str, diff: bytes) -> None:
-        """Clear the way for the action, join the earlier record if there is one, write the first files."""
+        """Prepare the folder for the action, continue an earlier record if there is one, and write the first files."""
         layout.remove_leftovers(self.folder)
         code, sha = self._record.code_hash, self._record.git.sha
         if before is not None and before.trained and self.action == "train":
@@ -317,7 +319,7 @@ class RunRecord:
             code_hash=code,
             git_sha=sha,
         )
-        self._set(attempts=[*self._record.attempts, attempt])
+        self.set_fields(attempts=[*self._record.attempts, attempt])
         if self.action == "train":
             self._writer().truncate_after(-1)
         atomic_write_text(
@@ -328,18 +330,18 @@ class RunRecord:
         if diff and self.action != "score":
             atomic_write_bytes(self.folder / provenance.DIFF_FILE, diff)
         self._write()
-        self._log = RunLog(self.folder / layout.LOG_FILE)
+        self._log = RunLogFile(self.folder / layout.LOG_FILE)
         self._log.line(logging.INFO, f"attempt {len(self._record.attempts)}, {self.action}: {self.reason}")
 
     def _join(self, before: Record) -> None:
-        """Go on with the earlier record; a trained run keeps the provenance it was trained with."""
+        """Continue the earlier record. When a trained run is scored, it keeps the provenance of its training."""
         new = self._record
         if before.status not in ("running", "queued"):
             self._ended_as = before.status
         past = {"attempts": before.attempts, "times": before.times, "memory": before.memory}
         if self.action != "score":
             done = 0 if self.action == "train" else before.steps_done
-            self._set(**past, steps_done=done)
+            self.set_fields(**past, steps_done=done)
         else:
             other = score_key(before.config) != score_key(new.config)
             if other and before.scores is not None:
@@ -361,15 +363,12 @@ class RunRecord:
             self._metrics = MetricsWriter(self.folder / layout.METRICS_FILE)
         return self._metrics
 
-    def _set(self, **changes: Any) -> None:
-        self._record = msgspec.structs.replace(self._record, **changes)
-
     def _write(self) -> None:
         old = self._record.memory
         peaks = [m for m in (old.ram_peak_bytes, provenance.ram_peak_bytes()) if m is not None]
         memory = Memory(ram_peak_bytes=max(peaks, default=None), cuda_peak_bytes=old.cuda_peak_bytes)
         times = msgspec.structs.replace(self._clock.read(), finished=self._record.times.finished)
-        self._set(memory=memory, times=times)
+        self.set_fields(memory=memory, times=times)
         atomic_write_bytes(self.folder / RECORD_FILE, encode_record(self._record))
 
     def _end(self, status: Status, **changes: Any) -> None:
@@ -381,13 +380,13 @@ class RunRecord:
         self._ended = True
 
     def _add_artifacts(self, artifacts: Mapping[str, str | Path] | None) -> None:
-        """Paths relative to the folder; one that lies elsewhere stays as it is."""
+        """Add paths, relative to the folder if they lie in it."""
         found = dict(self._record.artifacts)
         for what, path in (artifacts or {}).items():
             path = Path(path)
             inside = path.relative_to(self.folder) if path.is_relative_to(self.folder) else path
             found[what] = inside.as_posix()
-        self._set(artifacts=found)
+        self.set_fields(artifacts=found)
 
 
 def _lock(folder: Path, heartbeat: float, stale_after: float) -> Lock:

@@ -1,4 +1,4 @@
-"""run.log: what the program logs while a run is open, in the run's folder."""
+"""run.log: a copy of the program's log in the run's folder, for the time that the run is open."""
 
 import logging
 import sys
@@ -9,7 +9,7 @@ from isosweep.runtime.files import storage_error
 
 
 class _QuietFile(logging.FileHandler):
-    """A file handler that mentions a full disk once instead of a traceback a line."""
+    """A file handler that prints one message when the disk is full, not a traceback for each line."""
 
     broken = False
 
@@ -22,8 +22,11 @@ class _QuietFile(logging.FileHandler):
             )
 
 
-class RunLog:
-    """Adds a file to the root logger until ``detach``; isosweep's INFO lines reach it."""
+class RunLogFile:
+    """Adds the file ``path`` to the root logger until ``detach``. isosweep's INFO lines are written to it.
+
+    Raises OSError if the file cannot be opened.
+    """
 
     def __init__(self, path: Path) -> None:
         try:
@@ -40,10 +43,11 @@ class RunLog:
         logging.getLogger().addHandler(self._handler)
 
     def line(self, level: int, text: str) -> None:
-        """One line to the file alone, not to the console."""
+        """Write one line to the file only, not to the console."""
         self._handler.handle(self._package.makeRecord("isosweep.record", level, "", 0, text, (), None))
 
     def detach(self) -> None:
+        """Close the file and restore the log level."""
         logging.getLogger().removeHandler(self._handler)
         self._handler.close()
         self._package.setLevel(self._level)

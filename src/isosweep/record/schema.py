@@ -1,7 +1,6 @@
-"""What record.json holds. Units are in the names; times of day are ISO 8601 in UTC.
+"""The fields of record.json. Names end in their unit (``_s``, ``_bytes``); times of day are ISO 8601 text in UTC.
 
-Reading ignores fields it does not know and fills in fields that are missing, so records of
-earlier and later versions stay readable.
+Unknown fields are ignored and missing ones get their default, so records of earlier and later versions can be read.
 """
 
 from pathlib import Path
@@ -18,7 +17,7 @@ Status = Literal["queued", "running", "finished", "failed", "preempted", "timeou
 
 
 class ScoreRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """``types.Scores`` without torch: numbers under a named protocol; None has its reason."""
+    """Scores under a named protocol. A value that is None has its cause under the same name in ``reasons``."""
 
     protocol: str
     values: dict[str, float | None] = {}
@@ -28,7 +27,7 @@ class ScoreRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Times(msgspec.Struct, frozen=True, kw_only=True):
-    """Durations are sums over all attempts; of a killed attempt up to its last checkpoint."""
+    """Durations in seconds, summed over all attempts. A killed attempt counts up to its last checkpoint."""
 
     started: str | None = None
     """First start of this run."""
@@ -43,12 +42,16 @@ class Times(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Memory(msgspec.Struct, frozen=True, kw_only=True):
+    """Peaks of memory over all attempts."""
+
     ram_peak_bytes: int | None = None
-    """Peak resident size of the process, everything it did before this run included."""
+    """Peak resident size of the process, including what it did before this run."""
     cuda_peak_bytes: int | None = None
 
 
 class Git(msgspec.Struct, frozen=True, kw_only=True):
+    """The git commit of the source tree, and whether it had uncommitted changes (``dirty``)."""
+
     sha: str | None = None
     dirty: bool | None = None
     diff: str | None = None
@@ -58,6 +61,8 @@ class Git(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ErrorRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """The error that ended a run."""
+
     type: str
     message: str
     traceback: str
@@ -65,15 +70,17 @@ class ErrorRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TrackerRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """A tracker that this run was logged to."""
+
     name: str
     id: str | None = None
     url: str | None = None
     degraded: str | None = None
-    """Why the tracker's copy is incomplete; None where it is whole."""
+    """Why the tracker's copy of the run is incomplete; None if it is complete."""
 
 
 class Attempt(msgspec.Struct, frozen=True, kw_only=True):
-    """One start of the run: where, with which code, from which step, how it ended."""
+    """One start of the run: on which machine, with which code, from which step, and how it ended."""
 
     action: str
     started: str
@@ -87,12 +94,12 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything a table or a page needs to know about one run."""
+    """Everything that is known about one run; record.json holds it."""
 
     schema_version: int = SCHEMA_VERSION
     run_key: str
     name: str | None = None
-    """Sweep or study; no part of the key."""
+    """The sweep or study; not part of the run key."""
     dataset: str
     scene: str
     label: str
@@ -102,16 +109,16 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     seed: int
     status: Status
     trained: bool = False
-    """Training reached its last step; what is left to do is scoring and export."""
+    """Whether training has reached its last step, so that only scoring and export may be left."""
     steps_done: int = 0
     max_steps: int = 0
     config: dict[str, Any] = {}
     overrides: list[str] = []
     scores: ScoreRecord | None = None
     scores_of: str | None = None
-    """The checkpoint the scores belong to: 'last' or 'best'."""
+    """The checkpoint that was scored: 'last' or 'best'."""
     artifacts: dict[str, str] = {}
-    """What -> path, relative to the run folder."""
+    """Exported file -> its path, relative to the run folder."""
     times: Times = msgspec.field(default_factory=Times)
     memory: Memory = msgspec.field(default_factory=Memory)
     device: str = ""
@@ -131,12 +138,15 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def encode_record(record: Record) -> bytes:
-    """Readable JSON, two blanks of indent, a final newline."""
+    """The record as JSON, indented by two blanks, with a final newline."""
     return msgspec.json.format(msgspec.json.encode(record), indent=2) + b"\n"
 
 
 def read_record(path: Path) -> Record:
-    """The record at ``path``: record.json itself or the run folder that holds it."""
+    """Read the record at ``path``, which is a record.json or the run folder that holds it.
+
+    Raises FileNotFoundError if there is none, ValueError if it is not a run record.
+    """
     file = path / RECORD_FILE if path.is_dir() else path
     try:
         data = file.read_bytes()

@@ -1,4 +1,4 @@
-"""Scores on their way into the record."""
+"""Converts scores to plain types for the record."""
 
 import math
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from isosweep.record.schema import ScoreRecord
 
 @runtime_checkable
 class ScoresLike(Protocol):
-    """``types.Scores``, which this package does not import because it brings torch."""
+    """The interface of ``types.Scores``. This package does not import the class, because that would import torch."""
 
     @property
     def protocol(self) -> str: ...
@@ -25,7 +25,7 @@ class ScoresLike(Protocol):
 
 
 def score_record(scores: ScoresLike) -> ScoreRecord:
-    """The same as plain types; a value that is not finite becomes None and gets a reason."""
+    """The scores as plain types. A value that is not finite becomes None, with the reason."""
     values: dict[str, float | None] = {}
     reasons = dict(scores.reasons)
     for name, value in scores.values.items():

@@ -2,12 +2,22 @@
 
 May import: errors, record, runtime.
 
-The way of a table: collect.py -> choice.py (keys) -> checks.py (refusals) -> cells.py (statistics) ->
-ranking.py, paired.py, published.py -> document.py -> markdown.py, latex.py, page.py, lines.py.
+pipeline.py makes a table in these steps: collect.py (records), default_keys.py (rows), checks.py (refusals),
+cells.py (means and spreads), ranking.py, paired.py and published.py, document.py (printed text). markdown.py,
+latex.py, html.py and long_form.py write it. Nothing here imports torch or Hydra.
 """
 
 from isosweep.report.collect import collect
-from isosweep.report.fields import ReportError
-from isosweep.report.making import Made, NoRuns, Refused, Request, make, render
+from isosweep.report.keys import ReportError
+from isosweep.report.pipeline import MadeTable, NoRuns, Refused, TableRequest, make_table, render_files
 
-__all__ = ["Made", "NoRuns", "Refused", "ReportError", "Request", "collect", "make", "render"]
+__all__ = [
+    "MadeTable",
+    "NoRuns",
+    "Refused",
+    "ReportError",
+    "TableRequest",
+    "collect",
+    "make_table",
+    "render_files",
+]

@@ -1,7 +1,7 @@
-"""Runs -> cells: which runs belong together, and their mean and spread.
+"""Groups runs into the cells of a table, and computes each cell's mean and standard deviation.
 
-An atom is all runs of one row, one column and one scene: the smallest group whose runs may differ in the
-``over`` keys only. A cell is one atom, or the mean over the scenes of a data set.
+An atom is all runs of one row, one column and one scene; its runs may differ in the ``over`` keys only. A cell
+is one atom, or the mean of a row's atoms over the scenes of a data set.
 """
 
 import math
@@ -11,16 +11,16 @@ from statistics import fmean
 from typing import Any, Literal
 
 from isosweep.report.collect import MISSING_STATES, Run
-from isosweep.report.fields import order, text
-from isosweep.report.metrics import Metric, value
+from isosweep.report.keys import sort_key, value_text
+from isosweep.report.metrics import Metric, metric_value
 
 Key = tuple[Any, ...]
-"""Values of the row keys, of the column keys, or of the ``over`` keys, in their order."""
+"""Values of the row keys, of the column keys, or of the ``over`` keys, in the order of those keys."""
 
 
 @dataclass(frozen=True)
-class Spec:
-    """What is asked for: keys by name."""
+class TableSpec:
+    """Names of the keys that make rows and columns, and of those that means are taken over."""
 
     rows: tuple[str, ...]
     cols: tuple[str, ...]
@@ -28,12 +28,13 @@ class Spec:
 
     @property
     def keys(self) -> tuple[str, ...]:
+        """Row and column keys together."""
         return (*self.rows, *self.cols)
 
 
 @dataclass(frozen=True)
 class Place:
-    """Column values, data set and scene of an atom."""
+    """What identifies an atom within its row: column values, data set and scene."""
 
     col: Key
     dataset: str
@@ -42,7 +43,7 @@ class Place:
 
 @dataclass(frozen=True)
 class Column:
-    """One column: a scene, or the mean over a data set's scenes. ``dataset`` is '' where rows tell it."""
+    """One column: a scene, or (``mean``) all scenes of a data set. ``dataset`` is '' where it is a row key."""
 
     col: Key
     dataset: str
@@ -50,8 +51,8 @@ class Column:
 
 
 @dataclass(frozen=True)
-class Cause:
-    """Why a number is missing: of which run (or scene), in which state, and why."""
+class MissingCause:
+    """Why a number is missing. ``place`` names the run or scene, ``state`` its state, ``why`` the reason."""
 
     place: str
     state: str
@@ -60,23 +61,30 @@ class Cause:
 
 @dataclass(frozen=True)
 class Cell:
-    """``mean`` and ``std`` (ddof=1, None for n=1) of ``values``, one value for each combination of ``over``."""
+    """One number of the table, in the metric's unit.
+
+    ``values`` has one entry for each combination of the ``over`` keys. ``mean`` is None without values, ``std``
+    (ddof=1) with fewer than two. ``causes`` say what is missing, also where other values are there.
+    """
 
     state: Literal["value", "failed", "missing"]
     values: Mapping[Key, float] = field(default_factory=dict)
-    causes: tuple[Cause, ...] = ()
+    causes: tuple[MissingCause, ...] = ()
     protocols: tuple[str, ...] = ()
 
     @property
     def n(self) -> int:
+        """Number of values."""
         return len(self.values)
 
     @property
     def mean(self) -> float | None:
+        """Mean of the values."""
         return fmean(self.values.values()) if self.values else None
 
     @property
     def std(self) -> float | None:
+        """Standard deviation of the values (ddof=1)."""
         if len(self.values) < 2:
             return None
         mean = fmean(self.values.values())
@@ -85,7 +93,9 @@ class Cell:
 
 @dataclass
 class Table:
-    spec: Spec
+    """All cells, and the runs that they are made of."""
+
+    spec: TableSpec
     metrics: list[Metric]
     runs: list[Run]
     atoms: dict[tuple[Key, Place], list[Run]]
@@ -95,20 +105,22 @@ class Table:
     atom_cells: dict[tuple[Key, Place, Metric], Cell]
     external: set[Key]
     protocols: dict[Metric, set[str]]
-    """Of our rows' numbers ('' for not said); of all rows' where none is ours."""
+    """Protocols of our rows' numbers, or of all rows' where none is ours; '' where a record names none."""
     replaced: int
-    """Failed runs whose place a finished run of the same cell and seed has taken."""
+    """How many failed runs were left out because a finished run of the same cell and seed exists."""
 
     def cell(self, row: Key, column: Column, metric: Metric) -> Cell:
+        """One cell; each combination of row, column and metric has one."""
         return self.cells[row, column, metric]
 
     @property
     def datasets(self) -> list[str]:
+        """Names of all data sets in the table, sorted."""
         return sorted({place.dataset for _, place in self.atoms})
 
 
-def group(runs: Sequence[Run], spec: Spec) -> dict[tuple[Key, Place], list[Run]]:
-    """(row, place) -> runs."""
+def group_runs(runs: Sequence[Run], spec: TableSpec) -> dict[tuple[Key, Place], list[Run]]:
+    """The runs of each atom, by its row and place."""
     atoms: dict[tuple[Key, Place], list[Run]] = {}
     for run in runs:
         row = tuple([run.get(k) for k in spec.rows])
@@ -117,21 +129,21 @@ def group(runs: Sequence[Run], spec: Spec) -> dict[tuple[Key, Place], list[Run]]
     return atoms
 
 
-def build(runs: Sequence[Run], spec: Spec, metrics: Sequence[Metric]) -> Table:
-    """All cells of the table, also those without a run; nothing is checked here (see checks.py)."""
-    atoms = group(runs, spec)
-    rows = sorted({row for row, _ in atoms}, key=lambda row: [order(v) for v in row])
-    columns = _columns([place for _, place in atoms], spec)
+def build_table(runs: Sequence[Run], spec: TableSpec, metrics: Sequence[Metric]) -> Table:
+    """Compute all cells of the table, also those without a run. Comparability is checked elsewhere (checks.py)."""
+    atoms = group_runs(runs, spec)
+    rows = sorted({row for row, _ in atoms}, key=lambda row: [sort_key(v) for v in row])
+    columns = _all_columns([place for _, place in atoms], spec)
     replaced = 0
     for key, members in atoms.items():
         atoms[key], gone = _without_replaced(members, spec)
         replaced += gone
     atom_cells = {
-        (row, place, metric): _atom(members, metric, spec)
+        (row, place, metric): _atom_cell(members, metric, spec)
         for (row, place), members in atoms.items()
         for metric in metrics
     }
-    scenes = _scenes(atoms, spec)
+    scenes = _expected_scenes(atoms, spec)
     index: dict[tuple[Key, Column], list[Place]] = {}
     for row, place in atoms:
         for column in _columns_of(place, spec):
@@ -146,18 +158,28 @@ def build(runs: Sequence[Run], spec: Spec, metrics: Sequence[Metric]) -> Table:
             for metric in metrics:
                 found = {place: atom_cells[row, place, metric] for place in places}
                 if not column.mean:
-                    cells[row, column, metric] = next(iter(found.values()), _nothing(row, column, spec))
+                    cells[row, column, metric] = next(iter(found.values()), _NO_RECORD)
                 else:
-                    cells[row, column, metric] = _over_scenes(found, expected, spec)
+                    cells[row, column, metric] = _mean_cell(found, expected, spec)
     external = {row for (row, _), members in atoms.items() if any(r.external for r in members)}
-    protocols = _protocols(cells, external)
-    every = list(runs)
+    protocols = _protocols_of_metrics(cells, external)
+
     return Table(
-        spec, list(metrics), every, atoms, rows, columns, cells, atom_cells, external, protocols, replaced
+        spec,
+        list(metrics),
+        list(runs),
+        atoms,
+        rows,
+        columns,
+        cells,
+        atom_cells,
+        external,
+        protocols,
+        replaced,
     )
 
 
-def _protocols(
+def _protocols_of_metrics(
     cells: Mapping[tuple[Key, Column, Metric], Cell], external: set[Key]
 ) -> dict[Metric, set[str]]:
     found: dict[Metric, tuple[set[str], set[str]]] = {}
@@ -168,34 +190,37 @@ def _protocols(
     return {metric: ours or others for metric, (ours, others) in found.items()}
 
 
-def describe(keys: Sequence[str], values: Key) -> str:
-    """'model=neus, scene=mug'; keys that a record does not have are left out."""
-    return ", ".join(f"{k}={text(v)}" for k, v in zip(keys, values, strict=True) if v not in (None, ""))
+def keys_text(keys: Sequence[str], values: Key) -> str:
+    """'model=neus, scene=mug'; keys without a value are left out."""
+    return ", ".join(f"{k}={value_text(v)}" for k, v in zip(keys, values, strict=True) if v not in (None, ""))
 
 
-def _said(*parts: str) -> str:
+def _join(*parts: str) -> str:
     return ", ".join(p for p in parts if p)
 
 
-def _scenes(
-    atoms: Mapping[tuple[Key, Place], object], spec: Spec
+def _expected_scenes(
+    atoms: Mapping[tuple[Key, Place], object], spec: TableSpec
 ) -> dict[tuple[Key, str], list[tuple[str, str]]]:
-    """Every scene of a data set that any row has; of the row itself where scenes or data sets are rows."""
+    """The (data set, scene) pairs that a mean must cover, by row and data set.
+
+    These are the scenes that any row has. Where scene or data set is a row key, each row has its own.
+    """
     own = "scene" in spec.rows or "dataset" in spec.rows
     found: dict[tuple[Key, str], set[tuple[str, str]]] = {}
     for row, place in atoms:
         dataset = "" if "dataset" in spec.rows else place.dataset
         found.setdefault((row if own else (), dataset), set()).add((place.dataset, place.scene))
-    if "dataset" in spec.rows and "scene" not in spec.rows:  # all scenes of the data set, not only the row's
+    if "dataset" in spec.rows and "scene" not in spec.rows:  # the data set's scenes in all rows
         every: dict[str, set[tuple[str, str]]] = {}
         for scenes in found.values():
             for dataset, scene in scenes:
                 every.setdefault(dataset, set()).add((dataset, scene))
         found = {key: set().union(*(every[d] for d, _ in scenes)) for key, scenes in found.items()}
-    return {key: sorted(scenes, key=lambda s: order(s[1])) for key, scenes in found.items()}
+    return {key: sorted(scenes, key=lambda s: sort_key(s[1])) for key, scenes in found.items()}
 
 
-def _columns_of(place: Place, spec: Spec) -> list[Column]:
+def _columns_of(place: Place, spec: TableSpec) -> list[Column]:
     dataset = "" if "dataset" in spec.rows else place.dataset
     if "scene" not in spec.cols:
         return [Column(place.col, dataset, "scene" not in spec.rows)]
@@ -206,8 +231,8 @@ def _columns_of(place: Place, spec: Spec) -> list[Column]:
     ]
 
 
-def _columns(places: Sequence[Place], spec: Spec) -> list[Column]:
-    """In order, each data set's mean after its scenes; no mean of a single scene."""
+def _all_columns(places: Sequence[Place], spec: TableSpec) -> list[Column]:
+    """All columns in printed order: each data set's mean follows its scenes. A single scene has no mean column."""
     found = {column for place in places for column in _columns_of(place, spec)}
     if "scene" in spec.cols:
         at = spec.cols.index("scene")
@@ -220,32 +245,32 @@ def _columns(places: Sequence[Place], spec: Spec) -> list[Column]:
             if not column.mean:
                 parts[of(column)] = parts.get(of(column), 0) + 1
         found -= {mean for mean, n in parts.items() if n < 2}
-    return sorted(found, key=lambda c: (order(c.dataset), c.mean, [order(v) for v in c.col]))
+    return sorted(found, key=lambda c: (sort_key(c.dataset), c.mean, [sort_key(v) for v in c.col]))
 
 
-def _without_replaced(members: list[Run], spec: Spec) -> tuple[list[Run], int]:
+def _without_replaced(members: list[Run], spec: TableSpec) -> tuple[list[Run], int]:
     done = {tuple(r.get(k) for k in spec.over) for r in members if r.scored}
     kept = [r for r in members if r.scored or tuple(r.get(k) for k in spec.over) not in done]
     return kept, len(members) - len(kept)
 
 
-def _atom(members: Sequence[Run], metric: Metric, spec: Spec) -> Cell:
+def _atom_cell(members: Sequence[Run], metric: Metric, spec: TableSpec) -> Cell:
     values: dict[Key, float] = {}
-    causes: list[Cause] = []
+    causes: list[MissingCause] = []
     without: dict[Key, str] = {}
     protocols: dict[str, None] = {}
     for run in members:
         over = tuple([run.get(k) for k in spec.over])
         if not run.scored:
-            state, why = run.why_not()
-            causes.append(Cause(describe(spec.over, over), state, why))
+            state, why = run.why_not_scored()
+            causes.append(MissingCause(keys_text(spec.over, over), state, why))
             continue
-        number, why = value(run, metric)
+        number, why = metric_value(run, metric)
         if number is None:
             if why.startswith("its record has no "):
                 without[over] = why
             else:
-                causes.append(Cause(describe(spec.over, over), "failed", why))
+                causes.append(MissingCause(keys_text(spec.over, over), "failed", why))
             continue
         same = over
         repeat = 1
@@ -255,28 +280,32 @@ def _atom(members: Sequence[Run], metric: Metric, spec: Spec) -> Cell:
         values[same] = number
         if run.record.scores is not None and run.record.scores.protocol:
             protocols.setdefault(run.record.scores.protocol)
-    # a method's images and its mesh may be scored into two records: what one lacks the other has
-    causes += [Cause(describe(spec.over, o), "missing", w) for o, w in without.items() if o not in values]
+    # a method's images and its mesh may be scored into two records: a score must be in one of them only
+    causes += [
+        MissingCause(keys_text(spec.over, o), "missing", w) for o, w in without.items() if o not in values
+    ]
     if values:
         return Cell("value", values, tuple(causes), tuple(protocols))
     open_ = all(c.state in (*MISSING_STATES, "missing") for c in causes)
     return Cell("missing" if open_ else "failed", {}, tuple(causes))
 
 
-def _nothing(row: Key, column: Column, spec: Spec) -> Cell:
-    return Cell("missing", {}, (Cause("", "missing", "no record"),))
+_NO_RECORD = Cell("missing", {}, (MissingCause("", "missing", "no record"),))
 
 
-def _over_scenes(found: Mapping[Place, Cell], expected: Sequence[tuple[str, str]], spec: Spec) -> Cell:
-    """Each seed's mean over the scenes, then mean and spread over seeds; only where every scene has every seed."""
+def _mean_cell(found: Mapping[Place, Cell], expected: Sequence[tuple[str, str]], spec: TableSpec) -> Cell:
+    """The cell of a mean column. Each value is one seed's mean over the scenes.
+
+    The cell is empty, with its causes, unless every expected scene has a value of every seed.
+    """
     by_scene = {(place.dataset, place.scene): cell for place, cell in found.items()}
-    causes: list[Cause] = []
+    causes: list[MissingCause] = []
     for scene in expected:
         cell = by_scene.get(scene)
         if cell is None:
-            causes.append(Cause(f"scene={scene[1]}", "missing", "no record"))
+            causes.append(MissingCause(f"scene={scene[1]}", "missing", "no record"))
         elif not cell.values:
-            causes += [Cause(_said(f"scene={scene[1]}", c.place), c.state, c.why) for c in cell.causes]
+            causes += [MissingCause(_join(f"scene={scene[1]}", c.place), c.state, c.why) for c in cell.causes]
     if causes:
         failed = any(c.state not in (*MISSING_STATES, "missing") for c in causes)
         return Cell("failed" if failed and "scene" not in spec.cols else "missing", {}, tuple(causes))
@@ -284,9 +313,11 @@ def _over_scenes(found: Mapping[Place, Cell], expected: Sequence[tuple[str, str]
     for (_, scene), cell in by_scene.items():
         for over in every:
             if over not in cell.values:
-                at = [c.why for c in cell.causes if c.place == describe(spec.over, over[: len(spec.over)])]
-                named = describe(spec.over, over[: len(spec.over)])
-                causes.append(Cause(_said(f"scene={scene}", named), "missing", (at or ["no record"])[0]))
+                at = [c.why for c in cell.causes if c.place == keys_text(spec.over, over[: len(spec.over)])]
+                named = keys_text(spec.over, over[: len(spec.over)])
+                causes.append(
+                    MissingCause(_join(f"scene={scene}", named), "missing", (at or ["no record"])[0])
+                )
     if causes or not every:
         return Cell("missing", {}, tuple(causes))
     protocols = tuple(dict.fromkeys(p for cell in by_scene.values() for p in cell.protocols))

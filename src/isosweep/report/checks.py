@@ -1,4 +1,4 @@
-"""What may not stand in one cell, or side by side in one table; refused unless it is allowed by name."""
+"""Finds differences that make numbers incomparable. A table with one is refused unless --allow names it."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -7,10 +7,10 @@ from typing import Any, Literal
 
 from isosweep.record.code_version import representative
 from isosweep.record.key import essential, matters, term_is_off
-from isosweep.report.cells import Key, Place, Spec, describe
+from isosweep.report.cells import Key, Place, TableSpec, keys_text
 from isosweep.report.collect import Run
-from isosweep.report.fields import OWN, below, differences, text
-from isosweep.report.metrics import Metric, base, is_image, value
+from isosweep.report.keys import RECORD_FIELDS, config_differences, is_within, value_text
+from isosweep.report.metrics import Metric, base_name, is_image, metric_value
 
 Kind = Literal["protocol", "score setting", "code", "setting", "seed"]
 ALLOW_WORD: Mapping[Kind, str] = {
@@ -21,24 +21,28 @@ NOT_COMPARED = (
     "step", "seed", "sample_seed", "mesh", "mesh_sha256", "transform", "vertices", "faces", "faces_after_culling",
     "points_in_box", "points_observed", "mesh_within_cap", "scan_within_cap", "paired_by",
 )  # fmt: skip
-"""Score settings that belong to the result, not to the scoring: with checkpoint=best each seed has its own step."""
+"""Score settings that describe the result, not the scoring: with checkpoint=best each seed has its own ``step``."""
 IMAGES_ONLY = (
     "split", "held_out", "n_views", "views_of_split", "background", "composite", "quantise", "pixel_centre",
     "data_range", "psnr_cap_db", "ssim", "lpips_weights", "lpips", "views", "crop",
 )  # fmt: skip
 GEOMETRY_ONLY = ("world_unit", "samples", "sample_seed", "fscore_at", "visibility", "visual_hull")
-OF_ONE = {"ssim": "ssim", "lpips_weights": "lpips", "lpips": "lpips", "psnr_cap_db": "psnr"}
+ONE_SCORE_ONLY = {"ssim": "ssim", "lpips_weights": "lpips", "lpips": "lpips", "psnr_cap_db": "psnr"}
+"""Score setting -> the only score that it concerns."""
 GEOMETRY_CONFIG = ("export.resolution", "export.level", "export.largest_component", "dataset.truth")
-"""Config keys outside the run key that decide the mesh, and what it is scored against."""
-SHOWN = 8
+"""Config keys outside the run key that change a mesh, or the surface it is compared with."""
+MOST_SHOWN = 8
 
 
 @dataclass(frozen=True)
 class Conflict:
-    """One key in which runs differ that should not. ``key`` is what ``--allow`` takes for it alone."""
+    """A key that must have one value among the runs of ``scope`` and has several.
+
+    ``scope`` names a cell, a row or the table. ``--allow <key>`` tolerates this conflict alone.
+    """
 
     kind: Kind
-    where: str
+    scope: str
     key: str
     values: tuple[str, ...]
 
@@ -46,68 +50,72 @@ class Conflict:
         return f"{self.kind} {self.key}: {', '.join(self.values)}"
 
 
-def check(
+def find_conflicts(
     atoms: Mapping[tuple[Key, Place], Sequence[Run]],
-    spec: Spec,
+    spec: TableSpec,
     metrics: Sequence[tuple[Metric, Counter[str]]],
 ) -> list[Conflict]:
-    """Everything that forbids the table, in the order in which to mend it. Only runs with scores are judged.
+    """Everything that forbids the table, in the order in which a user should solve it.
 
-    What a record does not say (another program's has no config and no code hash) is not held against it.
+    Only runs with scores are compared. What a record does not hold is not compared: another program's record has
+    no config and no code hash.
+
+    Args:
+        metrics: each with the record's names for it and how many runs have each name (metrics.choose_metrics).
     """
     found: list[Conflict] = []
     for metric, names in metrics:
         if len(names) > 1:
             values = tuple(f"{n} ({c} runs)" for n, c in names.items())
-            found.append(Conflict("protocol", "the table", metric.asked, values))
+            found.append(Conflict("protocol", "the table", metric.requested, values))
     scored = {key: [r for r in members if r.scored] for key, members in atoms.items()}
     ranked = [m for m, _ in metrics if not m.cost]
     if "protocol" not in spec.keys:
-        found += _protocols(scored, spec, ranked)
+        found += _protocol_conflicts(scored, spec, ranked)
     for (row, place), members in scored.items():
         if len(members) > 1:
-            found += _settings(_name(spec, row, place), members, spec, ranked)
+            found += _setting_conflicts(_atom_text(spec, row, place), members, spec, ranked)
     if "code_hash" not in spec.keys:
         lines: dict[tuple[Key, str], list[Run]] = {}
-        for (row, place), members in scored.items():  # a data set's mean is a cell as well
+        for (row, place), members in scored.items():  # by data set: a mean over its scenes is one cell
             lines.setdefault((row, place.dataset), []).extend(members)
         for (row, dataset), members in lines.items():
-            where = f"{describe(spec.rows, row)} on {dataset}"
-            found += _code(where, members)
-    return found + _score_settings(scored, spec, ranked)
+            scope = f"{keys_text(spec.rows, row)} on {dataset}"
+            found += _code_conflicts(scope, members)
+    return found + _score_setting_conflicts(scored, spec, ranked)
 
 
-def split(found: Iterable[Conflict], allow: Sequence[str]) -> tuple[list[Conflict], list[Conflict]]:
-    """(refused, tolerated) by the words and keys of ``--allow``."""
+def split_allowed(found: Iterable[Conflict], allow: Sequence[str]) -> tuple[list[Conflict], list[Conflict]]:
+    """The refused and the tolerated conflicts, by the words and keys of ``--allow``."""
     refused: list[Conflict] = []
     tolerated: list[Conflict] = []
     for conflict in found:
-        good = ALLOW_WORD[conflict.kind] in allow or below(conflict.key, allow)
+        good = ALLOW_WORD[conflict.kind] in allow or is_within(conflict.key, allow)
         (tolerated if good else refused).append(conflict)
     return refused, tolerated
 
 
-def refusal(refused: Sequence[Conflict]) -> str:
-    """The message: every place with its differing keys and values, and what to do."""
+def refusal_message(refused: Sequence[Conflict]) -> str:
+    """The error message: each scope with its differing keys and values, then what to do."""
     places: dict[str, list[Conflict]] = {}
     for conflict in refused:
-        places.setdefault(conflict.where, []).append(conflict)
+        places.setdefault(conflict.scope, []).append(conflict)
     lines = ["these numbers cannot stand in one table, and nothing was written:"]
     alike: dict[tuple[str, str], list[str]] = {}
-    for where, conflicts in places.items():
-        alike.setdefault((conflicts[0].kind, conflicts[0].key), []).append(where)
-    for where, *others in list(alike.values())[:SHOWN]:
-        conflicts = places[where]
-        lines.append(f"  {where}:")
-        lines += [f"    {c}" for c in conflicts[:SHOWN]]
-        if len(conflicts) > SHOWN:
-            rest = ", ".join(c.key for c in conflicts[SHOWN : SHOWN + 12])
-            lines.append(f"    and {len(conflicts) - SHOWN} more: {rest}")
+    for scope, conflicts in places.items():
+        alike.setdefault((conflicts[0].kind, conflicts[0].key), []).append(scope)
+    for scope, *others in list(alike.values())[:MOST_SHOWN]:
+        conflicts = places[scope]
+        lines.append(f"  {scope}:")
+        lines += [f"    {c}" for c in conflicts[:MOST_SHOWN]]
+        if len(conflicts) > MOST_SHOWN:
+            rest = ", ".join(c.key for c in conflicts[MOST_SHOWN : MOST_SHOWN + 12])
+            lines.append(f"    and {len(conflicts) - MOST_SHOWN} more: {rest}")
         if others:
-            more = "" if len(others) <= SHOWN else " ..."
-            lines.append(f"    likewise in {len(others)} more: {'; '.join(others[:SHOWN])}{more}")
-    if len(alike) > SHOWN:
-        lines.append(f"  and {len(alike) - SHOWN} more kinds of differences")
+            more = "" if len(others) <= MOST_SHOWN else " ..."
+            lines.append(f"    likewise in {len(others)} more: {'; '.join(others[:MOST_SHOWN])}{more}")
+    if len(alike) > MOST_SHOWN:
+        lines.append(f"  and {len(alike) - MOST_SHOWN} more kinds of differences")
     kinds = {c.kind for c in refused}
     if "setting" in kinds:
         key = next(c.key for c in refused if c.kind == "setting")
@@ -134,24 +142,27 @@ def refusal(refused: Sequence[Conflict]) -> str:
     return "\n".join(lines)
 
 
-def setting_differences(members: Sequence[Run], spec: Spec) -> dict[str, list[Any]]:
-    """Own field or dotted config key -> its values, where runs differ in more than ``over``, rows and columns."""
+def setting_differences(members: Sequence[Run], spec: TableSpec) -> dict[str, list[Any]]:
+    """Record field or dotted config key -> its values, for the keys in which the runs differ.
+
+    Rows, columns, ``over`` and the scene are left out, and so are config keys that cannot change a result.
+    """
     free = (*spec.over, *spec.keys, "scene", "dataset.scene")
     found: dict[str, list[Any]] = {}
-    for name in OWN:
+    for name in RECORD_FIELDS:
         values = list(dict.fromkeys(v for r in members if (v := getattr(r.record, name)) not in (None, "")))
         if len(values) > 1 and name not in free:
             found[name] = values
-    saying = [r for r in members if r.record.config and not r.external]
-    if len(saying) > 1:
-        first = saying[0].record.config
-        for other in saying[1:]:
-            for path, (a, b) in differences(first, other.record.config).items():
-                # `model` is no word on the keys below `model.`
+    with_config = [r for r in members if r.record.config and not r.external]
+    if len(with_config) > 1:
+        first = with_config[0].record.config
+        for other in with_config[1:]:
+            for path, (a, b) in config_differences(first, other.record.config).items():
+                # a row key `model` covers the record's field, not the config keys below `model.`
                 if (
                     path not in free
                     and matters(path, a, b)
-                    and not _of_no_term(path, first, other.record.config)
+                    and not _is_of_inactive_term(path, first, other.record.config)
                 ):
                     values = found.setdefault(path, [a])
                     if b not in values:
@@ -159,59 +170,67 @@ def setting_differences(members: Sequence[Run], spec: Spec) -> dict[str, list[An
     return found
 
 
-def _of_no_term(path: str, *configs: Mapping[str, Any]) -> bool:
-    """Whether a path lies below a loss term that is off in all of the configs."""
+def _is_of_inactive_term(path: str, *configs: Mapping[str, Any]) -> bool:
+    """Whether a path lies below a loss term that is switched off in all of the configs."""
     parts = path.split(".")
     return (
         parts[:2] == ["loss", "terms"] and len(parts) > 2 and all(term_is_off(c, parts[2]) for c in configs)
     )
 
 
-def _name(spec: Spec, row: Key, place: Place) -> str:
+def _atom_text(spec: TableSpec, row: Key, place: Place) -> str:
     scene = () if "scene" in spec.keys else (f"scene={place.scene}",)
-    return ", ".join(x for x in (describe(spec.rows, row), describe(spec.cols, place.col), *scene) if x)
+    return ", ".join(x for x in (keys_text(spec.rows, row), keys_text(spec.cols, place.col), *scene) if x)
 
 
-def _protocols(
-    scored: Mapping[tuple[Key, Place], Sequence[Run]], spec: Spec, metrics: Sequence[Metric]
+def _protocol_conflicts(
+    scored: Mapping[tuple[Key, Place], Sequence[Run]], spec: TableSpec, metrics: Sequence[Metric]
 ) -> list[Conflict]:
-    """One protocol for each metric, in all our rows and within each external row.
+    """Each metric must have one protocol in all our rows, and one within each external row.
 
-    An external row under another protocol stands beside ours unranked (document.py); where all rows are
-    external they share one.
+    An external row of another protocol is shown but not ranked (document.py). Where all rows are external, they
+    must share one protocol.
     """
     found: dict[tuple[str, tuple[str, ...]], Conflict] = {}
     for metric in metrics:
         rows: dict[tuple[Key, str], list[Run]] = {}
         for (row, place), members in scored.items():
-            having = [r for r in members if value(r, metric)[0] is not None]
+            having = [r for r in members if metric_value(r, metric)[0] is not None]
             rows.setdefault((row, place.dataset), []).extend(having)
         every = [r for members in rows.values() for r in members]
         table = [r for r in every if not r.external] or every
-        conflicts = _differ("protocol", "the table", "protocol", table, lambda r: r.get("protocol"))
+        conflicts = _conflicts_of("protocol", "the table", "protocol", table, lambda r: r.get("protocol"))
         if not conflicts:
             for (row, dataset), members in rows.items():
-                where = f"{describe(spec.rows, row)} on {dataset}"
-                conflicts += _differ("protocol", where, "protocol", members, lambda r: r.get("protocol"))
+                scope = f"{keys_text(spec.rows, row)} on {dataset}"
+                conflicts += _conflicts_of(
+                    "protocol", scope, "protocol", members, lambda r: r.get("protocol")
+                )
         for conflict in conflicts:
-            found.setdefault((conflict.where, conflict.values), conflict)
+            found.setdefault((conflict.scope, conflict.values), conflict)
     return list(found.values())
 
 
-def _settings(where: str, members: Sequence[Run], spec: Spec, metrics: Sequence[Metric]) -> list[Conflict]:
+def _setting_conflicts(
+    scope: str, members: Sequence[Run], spec: TableSpec, metrics: Sequence[Metric]
+) -> list[Conflict]:
     differing = setting_differences(members, spec)
     if any(k in differing for k in ("model", "encoding", "loss")):
-        differing.pop("label", None)  # made of them
-    names = sorted(differing, key=lambda k: (k not in OWN, not _set_by_hand(k, members), k.count("."), k))
-    found = [Conflict("setting", where, k, tuple(text(v) for v in differing[k][:6])) for k in names]
+        differing.pop("label", None)  # it is composed of these three
+    names = sorted(
+        differing, key=lambda k: (k not in RECORD_FIELDS, not _set_by_hand(k, members), k.count("."), k)
+    )
+    found = [Conflict("setting", scope, k, tuple(value_text(v) for v in differing[k][:6])) for k in names]
     if not found:
         seeds: dict[Key, list[Run]] = {}
         for run in members:
             seeds.setdefault(tuple([run.get(k) for k in spec.over]), []).append(run)
         for over, runs in seeds.items():
-            if len(runs) > 1 and any(sum(value(r, m)[0] is not None for r in runs) > 1 for m in metrics):
-                said = describe(spec.over, over) or "not said"
-                found.append(Conflict("seed", where, said, tuple(r.folder for r in runs[:4])))
+            if len(runs) > 1 and any(
+                sum(metric_value(r, m)[0] is not None for r in runs) > 1 for m in metrics
+            ):
+                combination = keys_text(spec.over, over) or "not named"
+                found.append(Conflict("seed", scope, combination, tuple(r.folder for r in runs[:4])))
     return found
 
 
@@ -219,26 +238,29 @@ def _set_by_hand(key: str, members: Sequence[Run]) -> bool:
     return any(o.lstrip("+").startswith(f"{key}=") for r in members for o in r.record.overrides)
 
 
-def _code(where: str, runs: Sequence[Run]) -> list[Conflict]:
-    """Runs of different numerical code, but for code that is known to give the same numbers."""
+def _code_conflicts(scope: str, runs: Sequence[Run]) -> list[Conflict]:
+    """Conflicts of runs with different numerical code; hashes that are known to give equal numbers count as one."""
     if len({representative(r.code) for r in runs if r.code}) < 2:
         return []
-    return _differ("code", where, "code_hash", runs, lambda r: r.code)
+    return _conflicts_of("code", scope, "code_hash", runs, lambda r: r.code)
 
 
-def _differ(
-    kind: Kind, where: str, key: str, runs: Sequence[Run], get: Callable[[Run], Any]
+def _conflicts_of(
+    kind: Kind, scope: str, key: str, runs: Sequence[Run], get: Callable[[Run], Any]
 ) -> list[Conflict]:
     counts = Counter(v for r in runs if (v := get(r)))
     if len(counts) < 2:
         return []
-    return [Conflict(kind, where, key, tuple(f"{v} ({n} runs)" for v, n in counts.most_common(6)))]
+    return [Conflict(kind, scope, key, tuple(f"{v} ({n} runs)" for v, n in counts.most_common(6)))]
 
 
-def _score_settings(
-    scored: Mapping[tuple[Key, Place], Sequence[Run]], spec: Spec, metrics: Sequence[Metric]
+def _score_setting_conflicts(
+    scored: Mapping[tuple[Key, Place], Sequence[Run]], spec: TableSpec, metrics: Sequence[Metric]
 ) -> list[Conflict]:
-    """Score settings within a scene and protocol, over all rows: another background or culling makes other numbers."""
+    """Score settings must agree within a scene and protocol, over all rows.
+
+    Another background or another culling gives other numbers for the same model.
+    """
     scenes: dict[tuple[str, str, str], list[Run]] = {}
     for (_, place), members in scored.items():
         for run in members:
@@ -247,11 +269,11 @@ def _score_settings(
     found: dict[tuple[str, str], Conflict] = {}
     for (dataset, scene, _), members in scenes.items():
         for metric in metrics:
-            having = [r for r in members if value(r, metric)[0] is not None]
+            having = [r for r in members if metric_value(r, metric)[0] is not None]
             for key, values in _differing_settings(having, metric).items():
                 if key not in spec.keys:
-                    where = f"scene {dataset}/{scene}, {metric.name}"
-                    found.setdefault((where, key), Conflict("score setting", where, key, values))
+                    scope = f"scene {dataset}/{scene}, {metric.name}"
+                    found.setdefault((scope, key), Conflict("score setting", scope, key, values))
     return list(found.values())
 
 
@@ -260,10 +282,10 @@ def _differing_settings(runs: Sequence[Run], metric: Metric) -> dict[str, tuple[
     last: Mapping[str, Any] | None = None
     for run in runs:
         settings = run.record.scores.settings if run.record.scores is not None else {}
-        if settings != last:  # most are equal to their neighbour's: a quick way past them
+        if settings != last:  # most runs have the settings of the run before; this skips them quickly
             last = settings
             for key, seen in settings.items():
-                if key not in NOT_COMPARED and _concerns(key, metric):
+                if key not in NOT_COMPARED and _affects(key, metric):
                     values = kept.setdefault(f"scores.{key}", [])
                     if seen not in values:
                         values.append(seen)
@@ -275,23 +297,26 @@ def _differing_settings(runs: Sequence[Run], metric: Metric) -> dict[str, tuple[
                     values = kept.setdefault(path, [])
                     if part[name] not in values:
                         values.append(part[name])
-    return {key: tuple(text(v) for v in values[:6]) for key, values in kept.items() if len(values) > 1}
+    return {key: tuple(value_text(v) for v in values[:6]) for key, values in kept.items() if len(values) > 1}
 
 
-def _concerns(key: str, metric: Metric) -> bool:
-    if key in OF_ONE:
-        return base(metric.name) == OF_ONE[key]
+def _affects(key: str, metric: Metric) -> bool:
+    if key in ONE_SCORE_ONLY:
+        return base_name(metric.name) == ONE_SCORE_ONLY[key]
     if metric.name == "geometry/silhouette_iou":
         return key in ("split", "n_views", "views_of_split") or key not in (*IMAGES_ONLY, *GEOMETRY_ONLY)
     return key not in (GEOMETRY_ONLY if is_image(metric.name) else IMAGES_ONLY)
 
 
 COMMON = ("train", "optim", "dataset", "backend", "device")
-"""Config groups that every model has: where rows, or a row's scenes, differ in them the table says so."""
+"""Config groups that every model has. A note names the keys of these groups in which rows or scenes differ."""
 
 
-def side_notes(atoms: Mapping[tuple[Key, Place], Sequence[Run]], spec: Spec) -> list[str]:
-    """Settings in which rows, or the scenes of a row, differ and that no key of the table names: said, not refused."""
+def difference_notes(atoms: Mapping[tuple[Key, Place], Sequence[Run]], spec: TableSpec) -> list[str]:
+    """Notes on settings in which rows, or the scenes of a row, differ although no key of the table names them.
+
+    Such differences are allowed: rows are compared because they differ.
+    """
     firsts = {
         key: next((r for r in members if r.scored and r.record.config and not r.external), None)
         for key, members in atoms.items()
@@ -305,14 +330,14 @@ def side_notes(atoms: Mapping[tuple[Key, Place], Sequence[Run]], spec: Spec) -> 
         for found, key in ((across, ("place", place)), (within, ("row", (row, place.dataset)))):
             head = heads.setdefault(key, run)
             a, b = ({k: v for k, v in essential(r.record.config).items() if k in COMMON} for r in (head, run))
-            for path, values in differences(a, b).items():
+            for path, values in config_differences(a, b).items():
                 if path not in (*spec.keys, *spec.over, "dataset.scene"):
                     seen = found.setdefault(path, [])
-                    seen += [w for v in values if (w := text(v)) not in seen]
+                    seen += [w for v in values if (w := value_text(v)) not in seen]
     notes = []
     for found, what in ((across, "Rows"), (within, "Scenes of a row")):
         if found:
-            said = "; ".join(f"{k} ({', '.join(v[:6])})" for k, v in sorted(found.items())[:SHOWN])
-            more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
-            notes.append(f"{what} also differ in settings: {said}{more}.")
+            listed = "; ".join(f"{k} ({', '.join(v[:6])})" for k, v in sorted(found.items())[:MOST_SHOWN])
+            more = f" and {len(found) - MOST_SHOWN} more" if len(found) > MOST_SHOWN else ""
+            notes.append(f"{what} also differ in settings: {listed}{more}.")
     return notes

@@ -1,4 +1,4 @@
-"""Records from folders and sweeps, of this program's runs and of anybody else's methods."""
+"""Reads run records from folders and sweeps: records of this program's runs and records of other programs."""
 
 import json
 import os
@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from isosweep.errors import InputError
+from isosweep.record.folder import record_folders
 from isosweep.record.launch import (
     latest_jobs,
     launch_folders,
@@ -20,15 +21,24 @@ from isosweep.record.launch import (
 )
 from isosweep.record.lock import holder_is_alive
 from isosweep.record.outcome import read_outcome
-from isosweep.record.rows import record_folders
 from isosweep.record.schema import RECORD_FILE, Status, Times
-from isosweep.report.fields import FURTHER, OWN, ReportError, hashable, lookup, means, near
+from isosweep.report.keys import (
+    OTHER_KEYS,
+    RECORD_FIELDS,
+    ReportError,
+    hashable,
+    lookup,
+    names_value,
+    suggestion,
+)
 
 MISSING_STATES = ("queued", "running", "preempted", "lost", "waiting")
-"""States of a run that may still bring its number; the others failed."""
+"""States of a run that may still give its number. In every other state it failed, unless it is finished."""
 
 
 class ScorePart(msgspec.Struct, frozen=True):
+    """The fields of a record's scores that a table needs."""
+
     protocol: str = ""
     values: dict[str, float | None] = {}
     settings: dict[str, Any] = {}
@@ -36,17 +46,21 @@ class ScorePart(msgspec.Struct, frozen=True):
 
 
 class ErrorPart(msgspec.Struct, frozen=True):
+    """The fields of a record's error that a table needs."""
+
     type: str = ""
     message: str = ""
 
 
 class MemoryPart(msgspec.Struct, frozen=True):
+    """Peaks of memory in a record."""
+
     ram_peak_bytes: int | None = None
     cuda_peak_bytes: int | None = None
 
 
 class RecordPart(msgspec.Struct, frozen=True, kw_only=True):
-    """What a table needs of record.json; only ``dataset``, ``scene`` and ``model`` (or ``label``) must be there."""
+    """The fields of record.json that a table needs. ``dataset``, ``scene`` and ``model`` or ``label`` are required."""
 
     dataset: str
     scene: str
@@ -73,50 +87,51 @@ class RecordPart(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One record and where it lies (``folder`` as it was found)."""
+    """One record, and the folder in which it was found."""
 
     folder: str
     record: RecordPart
 
     @property
     def external(self) -> bool:
-        """Another program's method: its training code and settings are not in the record.
+        """Whether another program trained it, so that the record has neither training code nor settings.
 
-        scripts/evaluate.py says so by its backend, a record written by hand by leaving them out.
+        Records of scripts/evaluate.py have backend 'external'. Records written by hand lack code hash and config.
         """
         r = self.record
         return r.backend == "external" or (not r.code_hash and not r.config)
 
     @property
     def code(self) -> str:
-        """Hash of the numerical code that trained it; that of an external record is only its scorer's."""
+        """Hash of the numerical code that trained the run; '' for an external record, whose hash is its scorer's."""
         return "" if self.external else self.record.code_hash
 
     @property
     def scored(self) -> bool:
+        """Whether the run is finished and has scores."""
         return self.record.status == "finished" and self.record.scores is not None
 
     def get(self, key: str) -> Any:
-        """The value of a field or of a dotted config key, hashable; None where it is not there."""
+        """The value of a record field or a dotted config key, made hashable; None if the record lacks it."""
         r = self.record
-        if key in ("model", "label"):  # whoever gives one of them has the other called so, too
+        if key in ("model", "label"):  # a record needs only one of the two; it stands for both
             return getattr(r, key) or r.model or r.label
-        if key in OWN:
+        if key in RECORD_FIELDS:
             return getattr(r, key)
-        if key in FURTHER:
+        if key in OTHER_KEYS:
             if key == "protocol":
                 return r.scores.protocol if r.scores is not None else None
             return r.device if key == "device_name" else self.code or None if key == "code_hash" else r.name
         return hashable(lookup(r.config, key))
 
-    def why_not(self) -> tuple[str, str]:
-        """State and cause of a run that gave no scores."""
+    def why_not_scored(self) -> tuple[str, str]:
+        """State and cause of a run without scores."""
         r = self.record
         if r.status == "finished":
             return "failed", "its record is finished and holds no scores"
         step = f" at step {r.steps_done} of {r.max_steps}" if r.max_steps else ""
         if r.status == "running" and not holder_is_alive(Path(self.folder)):
-            return "lost", f"its process is gone and left no word{step}"
+            return "lost", f"its process is gone and left no message{step}"
         if r.error is None or r.status == "running":
             return r.status, f"{r.status}{step}"
         return (
@@ -127,22 +142,32 @@ class Run:
 
 @dataclass
 class Collection:
-    """What was found. ``broken``: file -> what is wrong with it. ``absent``: planned runs without a record -> why."""
+    """The runs of all sources.
+
+    ``broken`` maps a file that cannot be read to what is wrong with it, ``absent`` a planned run without a record to
+    the reason.
+    """
 
     runs: list[Run] = field(default_factory=list)
     broken: dict[str, str] = field(default_factory=dict)
     absent: dict[str, str] = field(default_factory=dict)
-    doubles: int = 0
-    """Records of a run that was found twice (same key): one of them counts."""
+    duplicates: int = 0
+    """How many records were left out because another record has the same run key."""
 
 
 _DECODER = msgspec.json.Decoder(RecordPart)
 
 
 def collect(sources: Sequence[str], root: Path) -> Collection:
-    """All records of the sources, each a folder, a record.json or the name of a sweep below ``root`` (run.root).
+    """Read all records of the sources.
 
-    A name that is both is the sweep; ``./name`` is the folder. Raises ReportError for a source that is neither.
+    Args:
+        sources: folders, record.json files or names of sweeps. A name that is both a sweep and a folder means the
+            sweep; ``./name`` means the folder.
+        root: folder of the runs that sweeps refer to (run.root).
+
+    Raises:
+        ReportError: a source is neither a folder nor a sweep.
     """
     found = Collection()
     below_root: Collection | None = None
@@ -150,41 +175,41 @@ def collect(sources: Sequence[str], root: Path) -> Collection:
         folder = Path(source).parent if Path(source).name == RECORD_FILE else Path(source)
         sweeps = sweep_names(sweeps_root(root)) if "/" not in source else []
         if source not in sweeps and folder.is_dir():
-            _add(found, read_folder(folder))
+            _append(found, read_folder(folder))
             continue
         below_root = below_root or read_folder(root)
-        part = _sweep(source, root, below_root)
+        part = _sweep_runs(source, root, below_root)
         if part is None:
             named = {r.record.name for r in below_root.runs if r.record.name} | set(sweeps)
             raise ReportError(
-                f"{source!r} is neither a folder nor a sweep beside {root}.{near(source, named)} "
+                f"{source!r} is neither a folder nor a sweep beside {root}.{suggestion(source, named)} "
                 f"Sweeps: {', '.join(sorted(named)[-20:]) or 'none'}"
             )
-        _add(found, part)
-    found.runs, found.doubles = _once(found.runs)
+        _append(found, part)
+    found.runs, found.duplicates = _without_duplicates(found.runs)
     return found
 
 
 def read_folder(root: Path) -> Collection:
-    """Every record below a folder; a broken one costs only itself."""
+    """Every record below a folder. A record that cannot be read is listed in ``broken``; the others are kept."""
     found = Collection()
     for folder in record_folders(str(root)):
         path = f"{folder}/{RECORD_FILE}"
         try:
             with open(path, "rb") as file:
                 data = file.read()
-            found.runs.append(Run(folder, parse(data)))
+            found.runs.append(Run(folder, parse_record(data)))
         except FileNotFoundError:
-            continue  # moved aside since the folder was listed
+            continue  # it was moved aside after the folder was listed
         except (ValueError, OSError) as error:
             found.broken[path] = str(error)
     return found
 
 
-def parse(data: bytes) -> RecordPart:
-    """A record from JSON; NaN and Infinity, which JSON does not have and Python writes, are understood.
+def parse_record(data: bytes) -> RecordPart:
+    """Parse record.json. NaN and Infinity are accepted: JSON does not have them, but Python's json writes them.
 
-    Raises ValueError (msgspec's ValidationError is one) with what is wrong.
+    Raises ValueError with what is wrong (msgspec's ValidationError is a ValueError).
     """
     try:
         part = _DECODER.decode(data)
@@ -193,12 +218,15 @@ def parse(data: bytes) -> RecordPart:
     except msgspec.DecodeError:
         part = msgspec.convert(json.loads(data), RecordPart)
     if not part.model and not part.label:
-        raise InputError("it names neither a `model` nor a `label`: say whose numbers these are")
+        raise InputError("it names neither a `model` nor a `label`: add one, so that its row has a name")
     return part
 
 
-def _sweep(name: str, root: Path, known: Collection) -> Collection | None:
-    """The runs of a sweep: what its launches list, and what says that it belongs to it; None for no such sweep."""
+def _sweep_runs(name: str, root: Path, known: Collection) -> Collection | None:
+    """The runs of a sweep, or None if there is no such sweep.
+
+    A run belongs to it if a launch of the sweep lists it, or if its record names the sweep.
+    """
     keys: set[str] = set()
     absent: dict[str, str] = {}
     broken = dict(known.broken)
@@ -230,38 +258,39 @@ def _sweep(name: str, root: Path, known: Collection) -> Collection | None:
     return Collection(runs, broken, absent)
 
 
-def _add(found: Collection, part: Collection) -> None:
+def _append(found: Collection, part: Collection) -> None:
     found.runs += part.runs
     found.broken |= part.broken
     found.absent |= part.absent
 
 
-def _once(runs: Sequence[Run]) -> tuple[list[Run], int]:
-    """Each folder and each run key once: the finished one, of two finished ones the later.
+def _without_duplicates(runs: Sequence[Run]) -> tuple[list[Run], int]:
+    """The runs with one record for each run key, and the number of records left out.
 
-    External records count by their folder: their key does not tell apart a mesh and renders of one method.
+    A finished record is preferred, then the one finished last. External records are compared by folder: the mesh
+    and the renders of one method have the same key.
     """
     kept: dict[str, Run] = {}
-    doubles = 0
+    duplicates = 0
     for run in runs:
         key = run.record.run_key
         if not key or run.external:
             key = os.path.realpath(run.folder)
         other = kept.get(key)
         if other is not None and other.folder != run.folder:
-            doubles += 1
-        if other is None or _rank(run) > _rank(other):
+            duplicates += 1
+        if other is None or _preference(run) > _preference(other):
             kept[key] = run
-    return list(kept.values()), doubles
+    return list(kept.values()), duplicates
 
 
-def _rank(run: Run) -> tuple[bool, str]:
+def _preference(run: Run) -> tuple[bool, str]:
     return run.scored, run.record.times.finished or ""
 
 
-def where(runs: Sequence[Run], conditions: Sequence[tuple[str, str]]) -> list[Run]:
-    """The runs whose keys have the wanted values (fields.means); several values of one key are alternatives."""
+def select_runs(runs: Sequence[Run], conditions: Sequence[tuple[str, str]]) -> list[Run]:
+    """The runs that meet all conditions (key, value as text). Several values of one key are alternatives."""
     wanted: dict[str, list[str]] = {}
     for key, value in conditions:
         wanted.setdefault(key, []).append(value)
-    return [r for r in runs if all(any(means(r.get(k), v) for v in vs) for k, vs in wanted.items())]
+    return [r for r in runs if all(any(names_value(r.get(k), v) for v in vs) for k, vs in wanted.items())]

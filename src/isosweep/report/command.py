@@ -1,4 +1,4 @@
-"""The command behind scripts/report.py: options, files, exit codes, --watch."""
+"""The command behind scripts/report.py: its options, the files it writes, its exit codes, and --watch."""
 
 import argparse
 import gc
@@ -9,35 +9,44 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from isosweep.record.folder import record_folders
 from isosweep.record.launch import sweeps_root
-from isosweep.record.rows import record_folders
 from isosweep.record.schema import RECORD_FILE
-from isosweep.report.fields import ReportError
-from isosweep.report.making import FORMATS, Made, NoRuns, Pairs, Request, make, name_of, render
-from isosweep.report.published import shipped
+from isosweep.report.keys import ReportError
+from isosweep.report.pipeline import (
+    FORMATS,
+    MadeTable,
+    NoRuns,
+    Pairs,
+    TableRequest,
+    make_table,
+    render_files,
+    source_name,
+)
+from isosweep.report.published import default_folder
 from isosweep.runtime.files import atomic_write_bytes
 
-HELP = """Tables from records: per-scene means and spreads, checked for comparability.
+HELP = """Tables of run records: means and spreads per scene, checked for comparability.
 
-python scripts/report.py loss_weights                                      what varies, scenes as columns
+python scripts/report.py loss_weights                                      what varies as rows, scenes as columns
 python scripts/report.py results/runs --rows model,encoding --metrics psnr,chamfer -f md,tex,csv
 python scripts/report.py dtu results/external --rows model --against model=neus
 python scripts/report.py loss_weights --page page                          then open page/index.html
 """
-Page = tuple[Path, int, int, int]
-"""Folder; views of a scene, pixels of a picture, faces of a mesh."""
+PageOptions = tuple[Path, int, int, int]
+"""Folder of the page; views of a scene, pixels of a picture's longest side, faces of a mesh."""
 EPILOG = "exit codes: 0 written, 1 refused or wrong, 2 no runs. More: docs/report.md"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Exit code 0: written; 1: refused, or something asked for is not there; 2: no runs; 130: Ctrl-C."""
+    """Run the command. Exit code 0: written; 1: refused or a wrong option; 2: no runs; 130: Ctrl-C."""
     options = parser().parse_args(arguments)
     try:
-        request, formats, target = _read(options)
-        page = _page(options)
+        request, formats, target = _parse_request(options)
+        page = _page_options(options)
         if options.watch:
             return watch(request, formats, target, options.every, options.quiet, page=page)
-        return once(request, formats, target, options.quiet, page)
+        return write_once(request, formats, target, options.quiet, page)
     except NoRuns as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -49,6 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def parser() -> argparse.ArgumentParser:
+    """The parser of all options."""
     own = argparse.ArgumentParser(
         prog="report.py", description=HELP, epilog=EPILOG, allow_abbrev=False,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -67,7 +77,7 @@ def parser() -> argparse.ArgumentParser:
         help="keys that mean and spread are taken over (default: seed, unless it is a row or column)",
     )
     add("--metrics", default="", help="e.g. psnr,ssim,lpips,chamfer, or the record's own names (nvs/psnr)")
-    add("--columns", default="", help="further columns: time,memory,gpu_hours")
+    add("--columns", default="", help="cost columns to add: time,memory,gpu_hours")
     add(
         "--where",
         action="append",
@@ -91,12 +101,12 @@ def parser() -> argparse.ArgumentParser:
     add("--rank-published", action="store_true", help="rank published rows together with ours")
     add("--root", type=Path, default=Path("results/runs"), help="folder of the runs of sweeps (run.root)")
     add("--watch", action="store_true", help="write again when records change, until Ctrl-C")
-    add("--every", type=float, default=10.0, metavar="SECONDS", help="how often --watch looks (default: 10)")
+    add("--every", type=float, default=10.0, metavar="SECONDS", help="how often --watch checks (default: 10)")
     add(
         "--page",
         type=Path,
         metavar="FOLDER",
-        help="a page to compare runs by looking: open FOLDER/index.html",
+        help="write a page for comparing runs visually: open FOLDER/index.html",
     )
     add("--page-views", type=int, default=3, metavar="N", help="test views of each scene on the page")
     add(
@@ -111,33 +121,36 @@ def parser() -> argparse.ArgumentParser:
     return own
 
 
-def once(
-    request: Request, formats: Sequence[str], target: Path, quiet: bool, page: Page | None = None
+def write_once(
+    request: TableRequest, formats: Sequence[str], target: Path, quiet: bool, page: PageOptions | None = None
 ) -> int:
-    """Make and write page and table; every file of the table is rendered before the first one is written."""
+    """Write the page and the table once. All files of the table are rendered before the first is written.
+
+    Returns exit code 0. Raises as make_table, and ReportError where a file cannot be written.
+    """
     if page is not None:
         _write_page(request, page)
     if not formats:
         return 0
-    gc.disable()  # ten thousand configs are a million objects without a cycle: the collector only walks them
+    gc.disable()  # ten thousand configs are a million objects without cycles: collecting only costs time
     try:
-        made = make(request)
-        parts = render(made, formats)
+        made = make_table(request)
+        parts = render_files(made, formats)
     finally:
         gc.enable()
-    paths = write(target, parts)
+    paths = write_parts(target, parts)
     for path, problem in made.extras.collection.broken.items():
         print(f"broken: {path}: {problem}", file=sys.stderr)
     if not quiet:
-        print(render(made, ["md"])[".md"].decode())
+        print(render_files(made, ["md"])[".md"].decode())
     for conflict in made.extras.tolerated[:20]:
-        print(f"tolerated: {conflict.where}: {conflict}", file=sys.stderr)
-    print(f"wrote {', '.join(str(p) for p in paths)} ({_count(made)})", file=sys.stderr)
+        print(f"tolerated: {conflict.scope}: {conflict}", file=sys.stderr)
+    print(f"wrote {', '.join(str(p) for p in paths)} ({_summary(made)})", file=sys.stderr)
     return 0
 
 
-def write(target: Path, parts: dict[str, bytes]) -> list[Path]:
-    """Each part to target + its ending; a reader sees the old file or the new one."""
+def write_parts(target: Path, parts: dict[str, bytes]) -> list[Path]:
+    """Write each part to ``target`` + its ending, atomically. Returns the paths."""
     paths = []
     for ending, data in parts.items():
         path = target.with_name(target.name + ending)
@@ -152,25 +165,28 @@ def write(target: Path, parts: dict[str, bytes]) -> list[Path]:
 
 
 def watch(
-    request: Request, formats: Sequence[str], target: Path, seconds: float, quiet: bool,
-    pause: Callable[[float], None] = time.sleep, page: Page | None = None,
+    request: TableRequest, formats: Sequence[str], target: Path, seconds: float, quiet: bool,
+    pause: Callable[[float], None] = time.sleep, page: PageOptions | None = None,
 ) -> int:  # fmt: skip
-    """Write again whenever a record appears, changes or goes, until Ctrl-C; what is refused meanwhile is said."""
+    """Write again whenever a record appears, changes or disappears, until Ctrl-C.
+
+    A refusal is printed, and watching goes on: the next change may make the numbers comparable.
+    """
     seen: object = None
     while True:
-        now = signature(request)
+        now = source_stamps(request)
         if now != seen:
             seen = now
             try:
-                once(request, formats, target, quiet, page)
-            except (ReportError, OSError) as error:  # a sweep is at work there: the next look may be good
+                write_once(request, formats, target, quiet, page)
+            except (ReportError, OSError) as error:  # the sweep is still writing: a later check may succeed
                 print(f"not written: {error}", file=sys.stderr)
         sys.stdout.flush()
         pause(seconds)
 
 
-def signature(request: Request) -> dict[str, tuple[int, int]]:
-    """Path -> (time of change in ns, bytes) of every file that the table is made of."""
+def source_stamps(request: TableRequest) -> dict[str, tuple[int, int]]:
+    """Path -> (modification time in ns, size in bytes) of every file that the table is made of."""
     roots = {s for s in request.sources if Path(s).is_dir()} | {str(request.root)}
     files = [f"{folder}/{RECORD_FILE}" for root in roots for folder in record_folders(root)]
     files += [str(p) for p in sweeps_root(request.root).glob("*/*/*.json")]
@@ -185,40 +201,40 @@ def signature(request: Request) -> dict[str, tuple[int, int]]:
     return found
 
 
-def _read(options: argparse.Namespace) -> tuple[Request, list[str], Path]:
+def _parse_request(options: argparse.Namespace) -> tuple[TableRequest, list[str], Path]:
     sources = tuple(options.sources) or (str(options.root),)
-    target, ending = _target(options.output, sources)
+    target, ending = _output_target(options.output, sources)
     usual = "" if options.page is not None and options.output is None else "md"
-    formats = list(_words(options.format if options.format is not None else ending or usual))
+    formats = list(_split_words(options.format if options.format is not None else ending or usual))
     unknown = [f for f in formats if f not in FORMATS]
     if unknown or not (formats or options.page is not None):
         raise ReportError(f"-f {options.format}: the formats are {', '.join(FORMATS)}")
     if not options.every > 0:
         raise ReportError(f"--every {options.every:g}: give more than 0 seconds")
-    published = options.published or shipped()
+    published = options.published or default_folder()
     if options.published is not None and not published.is_dir():
         raise ReportError(f"--published {published}: there is no such folder")
-    request = Request(
+    request = TableRequest(
         sources=sources,
         root=options.root,
-        rows=None if options.rows is None else _words(options.rows),
-        cols=None if options.cols is None else _words(options.cols),
-        over=None if options.over is None else _words(options.over),
-        metrics=_words(options.metrics),
-        columns=_words(options.columns),
-        conditions=tuple(pair for text in options.where for pair in _pairs(text, "--where")),
-        against=_pairs(options.against, "--against"),
-        allow=_words(options.allow),
+        rows=None if options.rows is None else _split_words(options.rows),
+        cols=None if options.cols is None else _split_words(options.cols),
+        over=None if options.over is None else _split_words(options.over),
+        metrics=_split_words(options.metrics),
+        columns=_split_words(options.columns),
+        conditions=tuple(pair for text in options.where for pair in _split_pairs(text, "--where")),
+        against=_split_pairs(options.against, "--against"),
+        allow=_split_words(options.allow),
         published=None if options.no_published else published,
         rank_published=options.rank_published,
-        digits=_digits(options.digits),
+        digits=_parse_digits(options.digits),
         title=options.title,
         plain=options.no_spread,
     )
     return request, formats, target
 
 
-def _page(options: argparse.Namespace) -> Page | None:
+def _page_options(options: argparse.Namespace) -> PageOptions | None:
     if options.page is None:
         return None
     for name, least in (("views", 1), ("pixels", 0), ("faces", 0)):
@@ -227,15 +243,15 @@ def _page(options: argparse.Namespace) -> Page | None:
     return options.page, options.page_views, options.page_pixels, options.page_faces
 
 
-def _write_page(request: Request, page: Page) -> None:
-    from isosweep.report.browse import Limits, make_page  # numpy: a table does without
+def _write_page(request: TableRequest, page: PageOptions) -> None:
+    from isosweep.report.browse import PageLimits, make_page  # imports numpy, which a table does not need
 
     def progress(done: int, of: int) -> None:
         if sys.stderr.isatty():
             print(f"\rpage: {done} of {of} runs", end="\n" if done == of else "", file=sys.stderr, flush=True)
 
     target, views, pixels, faces = page
-    made = make_page(request, target, Limits(views, pixels, faces), progress)
+    made = make_page(request, target, PageLimits(views, pixels, faces), progress)
     for note in made.notes[:20]:
         print(f"page: {note}", file=sys.stderr)
     if len(made.notes) > 20:
@@ -244,9 +260,9 @@ def _write_page(request: Request, page: Page) -> None:
     print(f"wrote {target / 'index.html'} ({made.runs} runs, {size:.1f} MB in the folder)", file=sys.stderr)
 
 
-def _target(output: str | None, sources: Sequence[str]) -> tuple[Path, str]:
-    """Path without ending, and the ending where -o names a format: -o tables/, -o tables/main or -o main.tex."""
-    name = "-".join(name_of(s) for s in sources)[:120]
+def _output_target(output: str | None, sources: Sequence[str]) -> tuple[Path, str]:
+    """The path without ending, and the format if -o ends in one: -o tables/, -o tables/main or -o main.tex."""
+    name = "-".join(source_name(s) for s in sources)[:120]
     if output is None:
         return Path("results/tables") / name, ""
     path = Path(output)
@@ -256,15 +272,15 @@ def _target(output: str | None, sources: Sequence[str]) -> tuple[Path, str]:
     return (path.with_suffix(""), ending) if ending in FORMATS else (path, "")
 
 
-def _words(text: str) -> tuple[str, ...]:
-    """Parted by commas outside brackets."""
+def _split_words(text: str) -> tuple[str, ...]:
+    """The words between commas; commas inside brackets separate nothing. 'none' alone is no word."""
     words = tuple(dict.fromkeys(w.strip() for w in re.split(r",(?![^\[{(]*[\]})])", text) if w.strip()))
     return () if words == ("none",) else words
 
 
-def _pairs(text: str, option: str) -> Pairs:
+def _split_pairs(text: str, option: str) -> Pairs:
     pairs = []
-    for word in _words(text):
+    for word in _split_words(text):
         key, equals, value = word.partition("=")
         if not equals or not key:
             raise ReportError(f"{option} {word!r}: give KEY=VALUE, e.g. {option} model=nerf")
@@ -272,16 +288,16 @@ def _pairs(text: str, option: str) -> Pairs:
     return tuple(pairs)
 
 
-def _digits(text: str) -> dict[str, int]:
+def _parse_digits(text: str) -> dict[str, int]:
     found = {}
-    for key, value in _pairs(text, "--digits"):
+    for key, value in _split_pairs(text, "--digits"):
         if not value.isdigit() or int(value) > 12:
             raise ReportError(f"--digits {key}={value}: give a number of decimals from 0 to 12, e.g. psnr=2")
         found[key] = int(value)
     return found
 
 
-def _count(made: Made) -> str:
+def _summary(made: MadeTable) -> str:
     states = [c.state for c in made.table.cells.values()]
     parts = [f"{states.count(s)} {s}" for s in ("missing", "failed") if s in states]
     return f"{len(made.table.runs)} runs, {len(states)} cells{', ' if parts else ''}{', '.join(parts)}"

@@ -1,8 +1,8 @@
-"""LaTeX: one booktabs table a block, to be \\input; needs booktabs, and graphicx where a table is too wide."""
+"""Renders a document as LaTeX to be \\input: a booktabs table for each block; a wide table also needs graphicx."""
 
 import re
 
-from isosweep.report.document import Block, Document, Line, Text
+from isosweep.report.document import Block, CellText, Document, Line
 
 _ESCAPES = {
     "\0": "{}", "`": "{`}", "\\": r"\textbackslash{}",
@@ -15,7 +15,7 @@ _ESCAPES = {
 
 
 def render(document: Document) -> str:
-    """A fragment; the notes follow the last table in small print."""
+    """The document as a LaTeX fragment. Its first line names the packages; notes follow the tables in small print."""
     needs = "\\usepackage{booktabs}" + (
         "\\usepackage{graphicx}" if any(_width(b) > FITS for b in document.blocks) else ""
     )
@@ -31,12 +31,12 @@ def render(document: Document) -> str:
 
 def escape(text: str) -> str:
     """Text as LaTeX prints it; a letter that pdflatex does not know becomes its code point."""
-    text = text.replace("--", "-\0-").replace("--", "-\0-")  # no ligature to a dash: --allow stays what it is
+    text = text.replace("--", "-\0-").replace("--", "-\0-")  # LaTeX would print -- as a dash, also in --allow
     return "".join(_ESCAPES.get(c) or (c if _printed(c) else f"{{U+{ord(c):04X}}}") for c in text)
 
 
 def _printed(c: str) -> bool:
-    """Letters that pdflatex has in its default encoding, OT1."""
+    """Whether pdflatex can print a character in its default encoding, OT1."""
     return " " <= c <= "ÿ" and c.isprintable() and c not in "«»ÐÞðþ"
 
 
@@ -93,12 +93,12 @@ def _line(line: Line) -> str:
         first += " (external)"
     elif line.kind == "published":
         first = f"\\textit{{{first}}} {{[{line.reference}]}}"
-    elif first.startswith("*"):  # would belong to the line break before it
+    elif first.startswith("*"):  # LaTeX would read it as part of the line break before it
         first = f"{{}}{first}"
     return " & ".join([first, *rest, *(_cell(c) for c in line.cells)]) + r" \\"
 
 
-def _cell(cell: Text) -> str:
+def _cell(cell: CellText) -> str:
     main = escape(cell.main)
     if cell.mark:
         main = f"\\textbf{{{main}}}" if cell.mark == "best" else f"\\underline{{{main}}}"

@@ -1,11 +1,12 @@
-"""Markdown: pipe tables that are aligned in plain text as well."""
+"""Renders a document as Markdown. Its pipe tables are aligned, so that they can be read as plain text."""
 
 import re
 
-from isosweep.report.document import Block, Document, Line, Text
+from isosweep.report.document import Block, CellText, Document, Line
 
 
 def render(document: Document) -> str:
+    """The document as Markdown text."""
     parts = [f"# {escape(document.title)}"]
     for block in document.blocks:
         parts.append((f"## {escape(block.title)}\n\n" if block.title else "") + _table(block))
@@ -18,7 +19,7 @@ def render(document: Document) -> str:
 
 
 def escape(text: str) -> str:
-    """Names as they are: no emphasis, table cell, link or tag begins in them. Intraword underscores need no help."""
+    """Text with Markdown's special characters escaped. Underscores inside words are left: they mean nothing there."""
     text = re.sub(r"([\\|*`<\[\]])", r"\\\1", re.sub(r"\s+", " ", text))
     return re.sub(r"(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])", r"\\_", text)
 
@@ -49,7 +50,7 @@ def _labels(line: Line) -> list[str]:
     return [first, *rest]
 
 
-def _cell(cell: Text) -> str:
+def _cell(cell: CellText) -> str:
     main = escape(cell.main)
     if cell.mark:
         main = f"**{main}**" if cell.mark == "best" else f"<ins>{main}</ins>"

@@ -1,4 +1,4 @@
-"""Scores by their short names: which one is meant, which way is better, how many digits are shown."""
+"""The columns of numbers: which score a short name means, which direction is better, its unit and its digits."""
 
 import math
 from collections import Counter
@@ -8,16 +8,24 @@ from statistics import median
 from typing import Literal
 
 from isosweep.report.collect import Run
-from isosweep.report.fields import ReportError, near
+from isosweep.report.keys import ReportError, suggestion
 
-UP = ("psnr", "ssim", "fscore", "normal_consistency", "silhouette_iou", "inside_hull")
-DOWN = ("lpips", "chamfer", "chamfer_sq", "accuracy", "completeness", "reference_median", "reference_p90")
+HIGHER_IS_BETTER = ("psnr", "ssim", "fscore", "normal_consistency", "silhouette_iou", "inside_hull")
+LOWER_IS_BETTER = (
+    "lpips",
+    "chamfer",
+    "chamfer_sq",
+    "accuracy",
+    "completeness",
+    "reference_median",
+    "reference_p90",
+)
 LENGTHS = ("chamfer", "accuracy", "completeness", "reference_median", "reference_p90")
-"""In the scene's world unit."""
+"""Scores that are lengths in the scene's world unit."""
 COSTS = {"time": "min", "memory": "GiB", "gpu_hours": "h"}
-"""Columns on demand -> unit. Not ranked: runs may come from different machines."""
-DEFAULT = ("psnr", "ssim", "lpips", "chamfer")
-PREFIXES = ("nvs", "train_view", "val")
+"""Cost columns of ``--columns`` -> unit. They are not ranked: runs may come from different machines."""
+DEFAULT_METRICS = ("psnr", "ssim", "lpips", "chamfer")
+IMAGE_PREFIXES = ("nvs", "train_view", "val")
 _TITLES = {
     "psnr": "PSNR", "ssim": "SSIM", "lpips": "LPIPS", "chamfer": "Chamfer", "time": "training time",
     "memory": "peak memory", "gpu_hours": "device hours",
@@ -26,11 +34,13 @@ _TITLES = {
 
 @dataclass(frozen=True, eq=False)
 class Metric:
-    """A chosen score; each is itself alone (eq=False: tables look it up a hundred thousand times).
+    """A score or cost that the table shows. ``eq=False`` keeps it a fast dictionary key.
 
-    ``names`` are the record's names it stands for: one, or several where mixing was allowed."""
+    ``requested`` is the name on the command line, ``names`` the record's names that it stands for: one, or several
+    where ``--allow`` tolerated a mix.
+    """
 
-    asked: str
+    requested: str
     names: tuple[str, ...]
     direction: Literal["up", "down", "none"]
     unit: str = ""
@@ -38,15 +48,17 @@ class Metric:
 
     @property
     def name(self) -> str:
+        """The first of the record's names."""
         return self.names[0]
 
     @property
     def cost(self) -> bool:
-        return self.asked in COSTS
+        """Whether it is a cost (time, memory) and not a score."""
+        return self.requested in COSTS
 
     @property
     def title(self) -> str:
-        """'nvs/PSNR, dB ↑'."""
+        """The heading, for example 'nvs/PSNR, dB ↑'."""
         prefix, _, last = self.name.rpartition("/")
         if len(self.names) > 1:  # tolerated by --allow
             prefix = "+".join(dict.fromkeys(n.rpartition("/")[0] for n in self.names))
@@ -60,13 +72,13 @@ class Metric:
         return f"{f'{prefix}/' if prefix else ''}{own}{unit}{arrow}"
 
 
-def value(run: Run, metric: Metric) -> tuple[float | None, str]:
-    """The run's number and '', or None and why; NaN and infinities are no numbers."""
+def metric_value(run: Run, metric: Metric) -> tuple[float | None, str]:
+    """The run's number in the metric's unit and '', or None and the reason. NaN and infinities count as missing."""
     if metric.cost:
-        return _cost(run, metric.asked)
+        return _cost(run, metric.requested)
     scores = run.record.scores
     if scores is None:
-        return None, run.why_not()[1]
+        return None, run.why_not_scored()[1]
     for name in metric.names:
         if name in scores.values:
             number = scores.values[name]
@@ -80,7 +92,7 @@ def value(run: Run, metric: Metric) -> tuple[float | None, str]:
 
 def _cost(run: Run, name: str) -> tuple[float | None, str]:
     r = run.record
-    if r.backend == "external":  # evaluate.py: the rest is what scoring took
+    if r.backend == "external":  # scripts/evaluate.py: all other costs are those of scoring
         seconds = r.times.train_s if name != "memory" else 0.0
         return (
             (seconds / (60 if name == "time" else 3600), "")
@@ -96,54 +108,60 @@ def _cost(run: Run, name: str) -> tuple[float | None, str]:
     return (seconds / 60 if name == "time" else seconds / 3600), ""
 
 
-def base(name: str) -> str:
-    """'nvs/psnr_masked' -> 'psnr', 'nvs/lpips_vgg' -> 'lpips'."""
+def base_name(name: str) -> str:
+    """The kind of score: 'nvs/psnr_masked' -> 'psnr', 'nvs/lpips_vgg' -> 'lpips'."""
     last = name.rpartition("/")[2].removesuffix("_masked")
     return "lpips" if last.startswith("lpips") else last
 
 
 def is_image(name: str) -> bool:
-    return name.partition("/")[0] in PREFIXES
+    """Whether a score of this name compares images."""
+    return name.partition("/")[0] in IMAGE_PREFIXES
 
 
-def matches(short: str, full: str) -> bool:
-    """Whether a record's name is meant by a short one; 'lpips' means any backbone."""
+def name_matches(short: str, full: str) -> bool:
+    """Whether a short name means a record's full name; 'lpips' means LPIPS with any backbone."""
     last = full.rpartition("/")[2]
     return short == full or last == short or (short == "lpips" and last.startswith("lpips_"))
 
 
-def choose(
-    asked: Sequence[str], runs: Sequence[Run], digits: Mapping[str, int]
+def choose_metrics(
+    requested: Sequence[str], runs: Sequence[Run], digits: Mapping[str, int]
 ) -> list[tuple[Metric, Counter[str]]]:
-    """Each metric with the record's names that runs hold for it; more than one name is for checks.py to judge.
+    """The metrics to show, each with the record's names for it and how many runs have each name.
 
-    Without names: those of DEFAULT that any record has a number for. Raises ReportError for a word nobody knows.
+    checks.py decides whether a metric may have several names. Without ``requested`` names, the metrics are those of
+    DEFAULT_METRICS that any record has a number for.
+
+    Args:
+        digits: decimals by metric name, where the default is not wanted.
+
+    Raises:
+        ReportError: no record has a score of a requested name.
     """
     scored = [r.record.scores for r in runs if r.scored and r.record.scores is not None]
     have = Counter(name for s in scored for name in s.values)
     filled = {name for s in scored for name, v in s.values.items() if v is not None}
-    known = {*UP, *DOWN, *COSTS, *have, *(n.rpartition("/")[2] for n in have)}
-    if not asked:
-        asked = (
-            [m for m in DEFAULT if any(matches(m, n) for n in filled)]
+    known = {*HIGHER_IS_BETTER, *LOWER_IS_BETTER, *COSTS, *have, *(n.rpartition("/")[2] for n in have)}
+    if not requested:
+        requested = (
+            [m for m in DEFAULT_METRICS if any(name_matches(m, n) for n in filled)]
             or sorted(filled or have)[:4]
-            or list(DEFAULT[:1])
+            or list(DEFAULT_METRICS[:1])
         )
     chosen = []
-    for word in asked:
-        if word not in known and base(word) not in (*UP, *DOWN):
-            raise ReportError(
-                f"no record has a score {word!r}.{near(word, known)} There are: {', '.join(sorted(have)) or 'none'}"
-            )
-        found = Counter({n: c for n, c in have.items() if matches(word, n)})
+    for word in requested:
+        if word not in known and base_name(word) not in (*HIGHER_IS_BETTER, *LOWER_IS_BETTER):
+            there = ", ".join(sorted(have)) or "none"
+            raise ReportError(f"no record has a score {word!r}.{suggestion(word, known)} There are: {there}")
+        found = Counter({n: c for n, c in have.items() if name_matches(word, n)})
         if len(found) > 1:
             everywhere = [n for n, c in found.items() if c == max(found.values())]
             per_run = Counter(sum(n in s.values for n in found) for s in scored)
-            if set(per_run) <= {
-                0,
-                len(found),
-            }:  # whoever has one of them has all: the first in order is meant
-                everywhere.sort(key=lambda n: (PREFIXES.index(n.partition("/")[0]) if is_image(n) else 9, n))
+            if set(per_run) <= {0, len(found)}:  # each run has all of them or none: take the first in order
+                everywhere.sort(
+                    key=lambda n: (IMAGE_PREFIXES.index(n.partition("/")[0]) if is_image(n) else 9, n)
+                )
                 found = Counter({everywhere[0]: found[everywhere[0]]})
         names = tuple(sorted(found, key=lambda n: (-found[n], n))) or (word,)
         chosen.append((_metric(word, names, runs, digits), found))
@@ -151,8 +169,8 @@ def choose(
 
 
 def _metric(word: str, names: tuple[str, ...], runs: Iterable[Run], digits: Mapping[str, int]) -> Metric:
-    kind = base(names[0])
-    direction = "up" if kind in UP else "down" if kind in DOWN else "none"
+    kind = base_name(names[0])
+    direction = "up" if kind in HIGHER_IS_BETTER else "down" if kind in LOWER_IS_BETTER else "none"
     unit = "dB" if kind == "psnr" else COSTS.get(word, "")
     if kind in LENGTHS:
         units = {r.record.scores.settings.get("world_unit") for r in runs if r.scored and r.record.scores} - {
@@ -166,7 +184,7 @@ def _metric(word: str, names: tuple[str, ...], runs: Iterable[Run], digits: Mapp
         if made.unit == "mm":
             return replace(made, digits=shown)
         if kind in LENGTHS or kind == "chamfer_sq" or (direction == "none" and word not in COSTS):
-            sizes = [abs(v) for r in runs if (v := value(r, made)[0]) if v]
+            sizes = [abs(v) for r in runs if (v := metric_value(r, made)[0]) if v]
             shown = max(0, 2 - math.floor(math.log10(median(sizes)))) if sizes else 3
             shown = 0 if all(size == int(size) for size in sizes) and sizes else min(max(shown, 2), 8)
     return replace(made, digits=shown)

@@ -1,12 +1,12 @@
-"""Rows against a baseline row: differences scene by scene, so that hard scenes do not hide small effects."""
+"""Compares rows with a baseline row scene by scene: hard scenes then do not hide small effects."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import comb
 from statistics import fmean
 
-from isosweep.report.cells import Cell, Key, Place, Table, describe
-from isosweep.report.fields import ReportError, means, text
+from isosweep.report.cells import Cell, Key, Place, Table, keys_text
+from isosweep.report.keys import ReportError, names_value, value_text
 from isosweep.report.metrics import Metric
 
 RESAMPLES = 10_000
@@ -15,7 +15,10 @@ SEED = 0
 
 @dataclass(frozen=True)
 class Comparison:
-    """One row minus its baseline in one metric. ``low``, ``high``: 95% interval of the mean, None for n < 2."""
+    """One row minus its baseline in one metric, in the metric's unit.
+
+    ``low`` and ``high`` bound the 95% bootstrap interval of the mean difference; None for fewer than two scenes.
+    """
 
     row: Key
     baseline: Key
@@ -26,39 +29,47 @@ class Comparison:
     better: int
     worse: int
     ties: int
-    """Scenes with exactly equal values; the sign test leaves them out."""
+    """Number of scenes with exactly equal values; the sign test leaves them out."""
     p: float | None
-    """Two-sided sign test; None where every pair is a tie or there is none."""
+    """p-value of the two-sided sign test; None if there is no pair, or only ties."""
     missing: tuple[str, ...]
-    """Scenes that one of the two rows does not have."""
+    """Scenes that only one of the two rows has."""
 
     @property
     def n(self) -> int:
+        """Number of scenes that both rows have."""
         return len(self.differences)
 
     @property
     def mean(self) -> float | None:
+        """Mean of the differences; None without any."""
         return fmean(self.differences.values()) if self.differences else None
 
 
-def compare(
+def compare_rows(
     table: Table, conditions: Sequence[tuple[str, str]], mixed: bool = False
 ) -> tuple[list[Comparison], list[str]]:
-    """Every other row against the baseline that ``conditions`` (key, shown value) name, and what could not be compared.
+    """Compare each row with its baseline row. Returns the comparisons, and notes on what could not be compared.
 
-    Where they name one row, all others are compared with it; where they name several, each row with
-    the one that equals it in every other key. Rows of different protocols are compared where ``mixed``
-    is allowed only. Raises ReportError where the conditions name no row.
+    If one row meets the conditions, all other rows are compared with it. If several do, each row is compared with
+    the one that equals it in every other key.
+
+    Args:
+        conditions: row key and its printed value.
+        mixed: whether rows of different protocols are compared, too.
+
+    Raises:
+        ReportError: no row meets the conditions, or a condition's key is no row key.
     """
     keys = table.spec.rows
     for key, _ in conditions:
         if key not in keys:
-            raise ReportError(f"--against {key}=...: {key} is no row key; the rows are {', '.join(keys)}")
-    base = [r for r in table.rows if all(means(r[keys.index(k)], v) for k, v in conditions)]
+            raise ReportError(f"--against {key}=...: {key} is no row key; the row keys are {', '.join(keys)}")
+    base = [r for r in table.rows if all(names_value(r[keys.index(k)], v) for k, v in conditions)]
     if not base:
-        known = ", ".join(sorted({text(r[keys.index(k)]) for r in table.rows for k, _ in conditions}))
+        known = ", ".join(sorted({value_text(r[keys.index(k)]) for r in table.rows for k, _ in conditions}))
         wanted = ",".join(f"{k}={v}" for k, v in conditions)
-        raise ReportError(f"--against {wanted}: no row is like that; there are: {known}")
+        raise ReportError(f"--against {wanted}: no row has these values; there are: {known}")
     found: list[Comparison] = []
     notes: list[str] = []
     named = {keys.index(k) for k, _ in conditions}
@@ -72,22 +83,22 @@ def compare(
         if len(base) > 1:
             partners = [b for b in base if all(b[i] == v for i, v in enumerate(row) if i not in named)]
         if len(partners) != 1:
-            notes.append(f"{describe(keys, row)} has no baseline row that equals it in every other key")
+            notes.append(f"{keys_text(keys, row)} has no baseline row that equals it in every other key")
             continue
         for metric in (m for m in table.metrics if not m.cost):
             mine, theirs = cells[row, metric], cells[partners[0], metric]
             a, b = ({p for c in side.values() for p in c.protocols} for side in (mine, theirs))
             if a and b and a != b and not mixed:
-                said = f"{', '.join(sorted(a))} and {', '.join(sorted(b))}"
+                protocols = f"{', '.join(sorted(a))} and {', '.join(sorted(b))}"
                 notes.append(
-                    f"{describe(keys, row)} in {metric.asked}: scored under other protocols ({said})"
+                    f"{keys_text(keys, row)} in {metric.requested}: scored under other protocols ({protocols})"
                 )
                 continue
-            found.append(_pair(row, partners[0], metric, mine, theirs))
+            found.append(_comparison(row, partners[0], metric, mine, theirs))
     return found, notes
 
 
-def _pair(
+def _comparison(
     row: Key, baseline: Key, metric: Metric, mine: Mapping[Place, Cell], theirs: Mapping[Place, Cell]
 ) -> Comparison:
     every = {**mine, **theirs}
@@ -96,7 +107,7 @@ def _pair(
     values = list(differences.values())
     plus, minus = sum(v > 0 for v in values), sum(v < 0 for v in values)
     better, worse = (minus, plus) if metric.direction == "down" else (plus, minus)
-    low, high = bootstrap(values)
+    low, high = bootstrap_interval(values)
     missing = tuple(sorted(p.scene for p in every if p not in differences))
     ties = len(values) - plus - minus
     return Comparison(
@@ -104,13 +115,16 @@ def _pair(
     )
 
 
-def bootstrap(
+def bootstrap_interval(
     values: Sequence[float], resamples: int = RESAMPLES, seed: int = SEED
 ) -> tuple[float | None, float | None]:
-    """2.5% and 97.5% quantiles of the means of resampled values; (None, None) for fewer than two."""
+    """The 95% bootstrap interval of the mean: 2.5% and 97.5% quantiles of the means of resampled values.
+
+    (None, None) for fewer than two values.
+    """
     if len(values) < 2:
         return None, None
-    import numpy as np  # a tenth of a second that a table without comparisons does not pay
+    import numpy as np  # importing it takes 0.1 s, which a table without comparisons saves
 
     known = np.asarray(values)
     drawn = np.random.default_rng(seed).integers(0, len(known), (resamples, len(known)))
@@ -119,7 +133,11 @@ def bootstrap(
 
 
 def sign_test(plus: int, minus: int) -> float | None:
-    """Two-sided p of as uneven a split under equal chances; None without a difference."""
+    """p-value of the two-sided sign test.
+
+    It is the probability of a split at least as uneven as ``plus`` to ``minus`` if both signs were equally likely;
+    None without a difference.
+    """
     n = plus + minus
     if n == 0:
         return None

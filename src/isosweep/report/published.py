@@ -1,4 +1,4 @@
-"""Figures of papers and other programs (results/published/*.csv), matched to a table; never averaged with ours."""
+"""Figures that others published (results/published/*.csv), as rows below a table. They are never averaged with ours."""
 
 import csv
 from collections.abc import Sequence
@@ -6,23 +6,24 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from isosweep.report.cells import Column, Table
-from isosweep.report.fields import ReportError
-from isosweep.report.metrics import Metric, matches
+from isosweep.report.keys import ReportError
+from isosweep.report.metrics import Metric, name_matches
 
 FIXED = ("method", "dataset", "metric", "setting", "protocol", "source", "status")
-"""Columns that every file has; ``mean``, ``time`` and ``gpu`` may be there; every other column is a scene."""
+"""Columns that every file must have."""
 OPTIONAL = ("mean", "time", "gpu")
+"""Columns that a file may have. Every column that is neither fixed nor optional is a scene."""
 
 
-def shipped() -> Path:
-    """The checkout's results/published, wherever the command runs; a folder of that name here comes first."""
+def default_folder() -> Path:
+    """results/published in the working directory if there is one, else in the checkout."""
     here = Path("results/published")
     return here if here.is_dir() else Path(__file__).resolve().parents[3] / "results" / "published"
 
 
 @dataclass(frozen=True)
 class Published:
-    """One line of a file. ``values``: scene -> the figure as printed there, '' left out."""
+    """One line of a file. ``values`` are pairs of scene and printed figure; a scene without figure is left out."""
 
     method: str
     dataset: str
@@ -34,13 +35,13 @@ class Published:
     values: tuple[tuple[str, str], ...]
     mean: str
     scenes: tuple[str, ...]
-    """All scenes of the file: what ``mean`` is a mean of."""
+    """All scenes of the file, over which ``mean`` is taken."""
 
 
 def read_published(folder: Path) -> list[Published]:
-    """Every line of every csv file of a folder, sorted by file; none where there is no such folder.
+    """Read every line of every csv file in a folder, sorted by file; none if there is no such folder.
 
-    Lines that begin with # are comments. Raises ReportError with file and line for what cannot be read.
+    Lines that begin with # are comments. Raises ReportError with file and method for a line that cannot be read.
     """
     found: list[Published] = []
     for path in sorted(folder.glob("*.csv")):
@@ -59,7 +60,9 @@ def read_published(folder: Path) -> list[Published]:
         scenes = tuple(n for n in names if n not in (*FIXED, *OPTIONAL))
         for line in reader:
             if None in line or None in line.values():
-                raise ReportError(f"{path}, {line.get('method')!r}: the line has not {len(names)} columns")
+                raise ReportError(
+                    f"{path}, {line.get('method')!r}: the line does not have {len(names)} columns"
+                )
             for name in (*scenes, "mean"):
                 _number(line.get(name, ""), path, line["method"], name)
             fixed = {name: line[name].strip() for name in FIXED}
@@ -67,7 +70,7 @@ def read_published(folder: Path) -> list[Published]:
                 (fixed["method"], fixed["dataset"], fixed["metric"], fixed["protocol"], fixed["source"])
             ):
                 raise ReportError(
-                    f"{path}, {line['method']!r}: method, dataset, metric, protocol and source must be said"
+                    f"{path}, {line['method']!r}: method, dataset, metric, protocol and source must not be empty"
                 )
             values = tuple((s, line[s].strip()) for s in scenes if line[s].strip())
             found.append(Published(**fixed, values=values, mean=line.get("mean", "").strip(), scenes=scenes))
@@ -79,12 +82,12 @@ def _number(word: str, path: Path, method: str, name: str) -> None:
         try:
             float(word)
         except ValueError:
-            raise ReportError(f"{path}, {method!r}: {name} is {word!r}, which is no number") from None
+            raise ReportError(f"{path}, {method!r}: {name} is {word!r}, which is not a number") from None
 
 
 @dataclass(frozen=True)
-class Row:
-    """A published method beside a table: its figures by column and metric."""
+class PublishedRow:
+    """A published method as a row of a table: its figures by column and metric, as text."""
 
     method: str
     setting: str
@@ -93,14 +96,16 @@ class Row:
     cells: dict[tuple[Column, Metric], str]
 
 
-def beside(table: Table, lines: Sequence[Published]) -> tuple[list[Row], str]:
-    """The published rows that have a figure for a column of the table, and why there are none where that is so.
+def published_rows(table: Table, lines: Sequence[Published]) -> tuple[list[PublishedRow], str]:
+    """The published rows that have a figure for any column of the table, and a reason if that is impossible.
 
-    A mean is taken as published where the table's scenes are the publication's, and made of its
-    figures where the table has fewer scenes and the publication names each.
+    In a mean column stands the published mean if the table has exactly the publication's scenes. If it has fewer, the
+    mean is computed from the published figures of these scenes, provided that each is there.
     """
     lines = [
-        line for line in lines if line.dataset in table.datasets and any(_is(line, m) for m in table.metrics)
+        line
+        for line in lines
+        if line.dataset in table.datasets and any(_is_metric(line, m) for m in table.metrics)
     ]
     if not lines:
         return [], ""
@@ -109,12 +114,12 @@ def beside(table: Table, lines: Sequence[Published]) -> tuple[list[Row], str]:
             [],
             "published figures are per scene and stand beside a table whose columns are scenes (--cols scene)",
         )
-    rows: dict[tuple[str, ...], Row] = {}
+    rows: dict[tuple[str, ...], PublishedRow] = {}
     for line in lines:
         ident = (line.method, line.setting, line.source, line.protocol)
-        row = rows.setdefault(ident, Row(*ident, cells={}))
+        row = rows.setdefault(ident, PublishedRow(*ident, cells={}))
         for metric in table.metrics:
-            if _is(line, metric):
+            if _is_metric(line, metric):
                 for column in table.columns:
                     if column.dataset in ("", line.dataset) and (
                         figure := _figure(line, column, table, metric)
@@ -123,9 +128,9 @@ def beside(table: Table, lines: Sequence[Published]) -> tuple[list[Row], str]:
     return [row for row in rows.values() if row.cells], ""
 
 
-def _is(line: Published, metric: Metric) -> bool:
+def _is_metric(line: Published, metric: Metric) -> bool:
     return line.metric in metric.names or (
-        len(metric.names) == 1 and "/" not in metric.name and matches(metric.asked, line.metric)
+        len(metric.names) == 1 and "/" not in metric.name and name_matches(metric.requested, line.metric)
     )
 
 

@@ -1,4 +1,4 @@
-"""Best and second best of each column, by the values as they are printed."""
+"""Marks the best and the second best value of a column, compared as they are printed."""
 
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
@@ -9,21 +9,22 @@ from isosweep.report.metrics import Metric
 Mark = Literal["", "best", "second"]
 
 
-def shown(value: float, digits: int) -> str:
-    """A number as it is printed; '-0.00' is '0.00'."""
+def format_number(value: float, digits: int) -> str:
+    """A number as it is printed; '-0.00' becomes '0.00'."""
     made = f"{value:.{digits}f}"
     return made[1:] if made.startswith("-") and not float(made) else made
 
 
 def rounded(value: float, digits: int) -> Decimal:
-    """Exactly the number that is printed."""
-    return Decimal(shown(value, digits))
+    """The printed number as an exact decimal."""
+    return Decimal(format_number(value, digits))
 
 
-def marks(values: Sequence[float | None], metric: Metric) -> list[Mark]:
-    """A mark for each value of a column; None has none. Ties share a mark: two bests, then the second best value.
+def rank_marks(values: Sequence[float | None], metric: Metric) -> list[Mark]:
+    """The mark of each value of a column; a None has none.
 
-    Nothing is marked without a direction or with fewer than two values.
+    Equal values share a mark: there may be two bests, and the next value is second. Nothing is marked if the metric
+    has no direction, or if there are fewer than two values.
     """
     if metric.direction == "none" or sum(v is not None for v in values) < 2:
         return [""] * len(values)

@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import os
+import re
 import secrets
 from pathlib import Path
 
@@ -32,6 +33,11 @@ def atomic_write_bytes(path: Path, data: bytes) -> None:
 
 def atomic_write_text(path: Path, text: str) -> None:
     atomic_write_bytes(path, text.encode())
+
+
+def safe_file_name(name: str, *, empty: str = "_") -> str:
+    """The name with only letters, digits and ``._+=-``, which any file system takes; ``empty`` if nothing is left."""
+    return re.sub(r"[^A-Za-z0-9._+=-]+", "_", name).lstrip(".-")[:120] or empty
 
 
 def sync_folder(folder: Path) -> None:

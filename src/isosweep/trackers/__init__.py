@@ -2,26 +2,26 @@
 
 May import: config, errors, record.
 
-None of them can stop or slow a run (wrapper.py), and all starts of one run are one run in each of
-them. sync.py uploads what wandb logged offline; report.py composes a W&B workspace for a sweep.
+No tracker can stop or slow a run (wrapper.py). All starts of one run are a single run in each tracker. sync.py uploads
+what wandb logged offline; wandb_workspace.py composes a W&B workspace or report for a sweep.
 """
 
 from isosweep.trackers.login import logged_in
-from isosweep.trackers.opening import check, open_tracker, shallow, tracker_names
-from isosweep.trackers.sync import Synced, sync_runs
+from isosweep.trackers.opening import check, limit_depth, open_tracker, tracker_names
+from isosweep.trackers.sync import SyncResult, sync_runs
 from isosweep.trackers.wandb_backend import Wandb, service_processes
 from isosweep.trackers.wrapper import Backend, Tracker
 
 __all__ = [
     "Backend",
-    "Synced",
+    "SyncResult",
     "Tracker",
     "Wandb",
     "check",
+    "limit_depth",
     "logged_in",
     "open_tracker",
     "service_processes",
-    "shallow",
     "sync_runs",
     "tracker_names",
 ]

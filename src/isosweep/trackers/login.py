@@ -1,4 +1,4 @@
-"""Whether wandb would find a key for its server, without asking the server or the user."""
+"""Whether wandb has a key for its server, found out without the network and without a question to the user."""
 
 import configparser
 import netrc
@@ -8,23 +8,23 @@ from urllib.parse import urlsplit
 
 
 def logged_in() -> bool:
-    """Whether wandb has a key for its server, from the environment or netrc; asks nobody, reads no network."""
+    """Whether wandb has a key for its server, in the environment or in netrc."""
     if os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_IDENTITY_TOKEN_FILE"):
         return True
-    host = urlsplit(server()).hostname or ""
-    asked = os.environ.get("NETRC")
-    files = [Path(asked)] if asked else [Path("~/.netrc"), Path("~/_netrc")]
+    host = urlsplit(server_url()).hostname or ""
+    named = os.environ.get("NETRC")
+    files = [Path(named)] if named else [Path("~/.netrc"), Path("~/_netrc")]
     for file in files:
         try:
             if netrc.netrc(file.expanduser()).authenticators(host):
                 return True
         except (OSError, netrc.NetrcParseError, RuntimeError):
-            continue  # no such file, not one of ours, or no home: not logged in through it
+            continue  # no such file, no netrc file, or no home folder: this file holds no key
     return False
 
 
-def server() -> str:
-    """Where wandb would log in: the environment, its settings file, the public server."""
+def server_url() -> str:
+    """URL of the server that wandb uses: from the environment, else its settings file, else the public server."""
     if url := os.environ.get("WANDB_BASE_URL"):
         return url
     folder = os.environ.get("WANDB_CONFIG_DIR") or "~/.config/wandb"

@@ -1,4 +1,4 @@
-"""Meshes as trackers take them."""
+"""Converts meshes to the format that trackers accept."""
 
 import tempfile
 from collections.abc import Iterator
@@ -12,7 +12,10 @@ MESH_LIMIT_BYTES = 25_000_000
 
 @contextmanager
 def as_glb(mesh: Path, folder: Path, tracker: str) -> Iterator[Path]:
-    """The mesh as a .glb in a temporary place below ``folder``; ValueError where it is above 25 MB."""
+    """The mesh as a .glb file in a temporary folder below ``folder``, deleted afterwards.
+
+    Raises ValueError, which names ``tracker``, if the file is larger than MESH_LIMIT_BYTES.
+    """
     import trimesh
 
     with tempfile.TemporaryDirectory(prefix=".tracker-", dir=folder) as place:

@@ -1,4 +1,4 @@
-"""From ``tracker.*`` to the tracker that runs, and what can be said against it before training."""
+"""Checks the ``tracker.*`` settings before training, and opens the trackers that they name."""
 
 import difflib
 import importlib.util
@@ -20,16 +20,17 @@ BACKENDS = {"wandb": Wandb, "trackio": Trackio, "tensorboard": TensorBoard}
 INSTALL = {"wandb": "wandb", "trackio": "isosweep[trackio]", "tensorboard": "isosweep[tensorboard]"}
 MODES = ("auto", "online", "offline", "disabled")
 CONFIG_DEPTH = 3
+"""How deep the config is nested in a tracker; W&B's tables show deeper mappings badly."""
 
 
 def tracker_names(settings: TrackerSettings) -> list[str]:
-    """``tracker.name`` as a list without 'none'; one name and a list of names are both allowed."""
+    """The names in ``tracker.name``, which is one name or a list, without 'none' and without repetitions."""
     names = [settings.name] if isinstance(settings.name, str) else list(settings.name or [])
     return list(dict.fromkeys(str(name) for name in names if name != "none"))
 
 
 def check(settings: TrackerSettings) -> list[str]:
-    """The trackers to run, known and installed; none with ``tracker.mode=disabled``.
+    """Names of the trackers to run; each is known and installed. None with ``tracker.mode=disabled``.
 
     Raises:
         ValueError: a name or a mode that does not exist.
@@ -53,7 +54,7 @@ def check(settings: TrackerSettings) -> list[str]:
     for name in names:
         if importlib.util.find_spec(name) is None:
             raise MissingLibraryError(
-                f"tracker.name={name}, and the package {name} is not installed: pip install '{INSTALL[name]}' "
+                f"tracker.name={name}, but the package {name} is not installed: pip install '{INSTALL[name]}' "
                 f"(in a checkout: pip install -e '.[{name}]'), or choose another tracker, or tracker=none"
             )
     return names
@@ -70,32 +71,45 @@ def open_tracker(
     tags: list[str],
     config: dict[str, Any],
 ) -> Tracker:
-    """The trackers that ``settings`` names, started in the background; returns at once.
+    """Start the trackers that ``settings`` names, in the background; returns at once.
 
-    All starts of a run are the same run there, with the key as its id. A run that was trained again
-    (``run.force``) is another one, <key>-2: nothing of the first is overwritten. Raises as ``check``.
+    All starts of a run are one run in each tracker, whose id is the run key. A run that is trained again
+    (``run.force``) is a new run there, with the id <key>-2, so that nothing of the first is overwritten.
+
+    Args:
+        run_dir: the run's folder.
+        name: the run's name in the trackers.
+        group: the sweep, None for a run outside any.
+        job_type: the mode (train, eval, ...).
+        config: the resolved config as plain types.
+
+    Raises:
+        ValueError, ModuleNotFoundError: as ``check``.
     """
     names = check(settings)
     moved_aside = sum((p / "metrics.jsonl").is_file() for p in run_dir.glob("previous-*"))
     suffix = f"-{moved_aside + 1}" if moved_aside else ""
     about = {"name": f"{name}{suffix}", "group": group, "job_type": job_type, "tags": list(tags)}
-    about["config"] = shallow(config) | {"method": method(name, run_key)}
+    about["config"] = limit_depth(config) | {"method": method_name(name, run_key)}
     backends = [
         BACKENDS[n](settings, run_id=f"{run_key}{suffix}", run_dir=run_dir, about=about) for n in names
     ]
     metrics = run_dir / "metrics.jsonl"
     return Tracker(
-        *backends, run_id=f"{run_key}{suffix}", timeout=settings.timeout, history=lambda: history(metrics)
+        *backends,
+        run_id=f"{run_key}{suffix}",
+        timeout=settings.timeout,
+        history=lambda: read_history(metrics),
     )
 
 
-def method(name: str, run_key: str) -> str:
-    """Model and encoding, as the name of the run's folder says them: what runs are compared by."""
+def method_name(name: str, run_key: str) -> str:
+    """Model and encoding: the run's name without its seed and key. Trackers group runs by it."""
     return re.sub(rf"-s\d+-{re.escape(run_key)}$", "", name)
 
 
-def history(metrics: Path) -> Iterable[tuple[int, Mapping[str, float]]]:
-    """Step and scalars of a run's metrics, one item a step; none where nothing was logged yet."""
+def read_history(metrics: Path) -> Iterable[tuple[int, Mapping[str, float]]]:
+    """Step and scalars of a run's metrics.jsonl, one item for each step; none if nothing was logged yet."""
     merged: dict[int, dict[str, float]] = {}
     for line in read_metrics(metrics) if metrics.is_file() else []:
         scalars = {k: v for k, v in line.items() if k not in ("step", "time_s")}
@@ -103,14 +117,14 @@ def history(metrics: Path) -> Iterable[tuple[int, Mapping[str, float]]]:
     return sorted(merged.items())
 
 
-def shallow(config: Mapping[str, Any], depth: int = CONFIG_DEPTH) -> dict[str, Any]:
-    """The same config nested at most ``depth`` deep: keys below are joined with dots."""
+def limit_depth(config: Mapping[str, Any], depth: int = CONFIG_DEPTH) -> dict[str, Any]:
+    """The same config, nested at most ``depth`` deep; deeper keys are joined with dots."""
     if depth > 1:
-        return {str(k): shallow(v, depth - 1) if isinstance(v, Mapping) else v for k, v in config.items()}
+        return {str(k): limit_depth(v, depth - 1) if isinstance(v, Mapping) else v for k, v in config.items()}
     flat: dict[str, Any] = {}
     for key, value in config.items():
         if isinstance(value, Mapping) and value:
-            flat |= {f"{key}.{inner}": v for inner, v in shallow(value, 1).items()}
+            flat |= {f"{key}.{inner}": v for inner, v in limit_depth(value, 1).items()}
         else:
             flat[str(key)] = value
     return flat

@@ -1,7 +1,7 @@
-"""What wandb keeps of a run on the disk: one folder a start, offline or online, with its own log.
+"""The logs that wandb keeps of a run on disk. Each start of a run has a folder with a log of its own: a segment.
 
-wandb writes a log in blocks, every 15 s, and its process dies with the run's: what a killed start has
-left is known from the log alone. One without a first block holds nothing, and 'wandb sync' fails on it.
+wandb writes its log in blocks, every 15 s, and its process dies with the run's. So only the log itself tells how far a
+killed start got. A log without a first block is empty, and 'wandb sync' fails on it.
 """
 
 import json
@@ -11,35 +11,39 @@ from dataclasses import dataclass
 from pathlib import Path
 
 HEADER_BYTES = 7
+"""Size of a log without any block."""
 
 
 @dataclass(frozen=True)
 class Segment:
-    """One start of a run: its log, and what has become of it."""
+    """The log of one start of a run, and whether it is uploaded."""
 
     log: Path
     offline: bool
 
     @property
     def folder(self) -> Path:
+        """The segment's folder, which holds its log."""
         return self.log.parent
 
     @property
     def empty(self) -> bool:
+        """Whether its process was killed before wandb's first write."""
         return self.log.stat().st_size <= HEADER_BYTES
 
     @property
-    def mark(self) -> Path:
-        """The file that 'wandb sync' leaves once it has uploaded the log."""
+    def synced_marker(self) -> Path:
+        """The file that 'wandb sync' leaves after it has uploaded the log."""
         return self.log.with_name(f"{self.log.name}.synced")
 
     @property
     def synced(self) -> bool:
-        return self.mark.exists()
+        """Whether 'wandb sync' has uploaded it."""
+        return self.synced_marker.exists()
 
     @property
-    def waits(self) -> bool:
-        """Whether it holds something that only this disk has."""
+    def needs_upload(self) -> bool:
+        """Whether it has lines that exist on this disk only."""
         return self.offline and not self.empty and not self.synced
 
 
@@ -51,9 +55,9 @@ def find_segments(run_dir: Path) -> list[Segment]:
 
 
 def last_step(segments: list[Segment]) -> int:
-    """The last of the run's own steps in the newest segment that has one; -1 without any.
+    """The last training step in the newest segment that has any; -1 if none has.
 
-    Raises RuntimeError where wandb cannot read its own log.
+    Raises RuntimeError if wandb cannot read a log.
     """
     for segment in reversed([s for s in segments if not s.empty]):
         command = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(segment.log)]

@@ -1,4 +1,4 @@
-"""TensorBoard: event files in the run's folder, no server, no account."""
+"""TensorBoard: event files in the run's folder, without server or account."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,7 +12,7 @@ FOLDER = "tensorboard"
 
 
 class TensorBoard:
-    """Every start adds an event file; steps that are logged again are purged from the earlier ones."""
+    """Each start of a run adds an event file. Steps that it logs again are purged from the earlier files."""
 
     name = "tensorboard"
 
@@ -25,14 +25,14 @@ class TensorBoard:
         self._writer: Any = None
 
     def start(self) -> None:
-        import torch.utils.tensorboard  # noqa: F401 - a failing import is said now, not at the first step
+        import torch.utils.tensorboard  # noqa: F401 - an import that fails is reported now, not at the first step
 
         self._folder.mkdir(parents=True, exist_ok=True)
 
-    def where(self) -> tuple[str | None, str]:
+    def location(self) -> tuple[str | None, str]:
         return None, f"TensorBoard: 'tensorboard --logdir {self._folder}' shows the run"
 
-    def held(self, before: float) -> int:
+    def last_step_held(self, before: float) -> int:
         from torch.utils.tensorboard import SummaryWriter
 
         last = last_step(self._folder)
@@ -45,13 +45,13 @@ class TensorBoard:
         for name, value in scalars.items():
             self._writer.add_scalar(name, value, step)
         self._last = step
-        self._writer.flush()  # what a killed process had not written would be a hole in the curve
+        self._writer.flush()  # a killed process would leave a gap in the curve otherwise
 
     def image(self, name: str, array: np.ndarray, step: int | None) -> None:
         self._writer.add_image(name, array, self._last if step is None else step, dataformats="HWC")
 
     def mesh(self, name: str, path: Path) -> None:
-        """Left out: TensorBoard's mesh panel takes no .glb, and the file is in the run's folder."""
+        """Nothing is logged: TensorBoard's mesh panel cannot read .glb, and the file lies in the run's folder."""
 
     def summary(self, values: Mapping[str, Any]) -> None:
         from torch.utils.tensorboard.summary import hparams
@@ -66,7 +66,7 @@ class TensorBoard:
         self._writer.close()
 
     def kill(self) -> None:
-        """Nothing to end: the files are written by a daemon thread of this process."""
+        """Nothing to do: a daemon thread of this process writes the files."""
 
     def close(self) -> None:
         if self._writer is not None:
@@ -74,7 +74,7 @@ class TensorBoard:
 
 
 def hyperparameters(config: Mapping[str, Any], prefix: str = "") -> dict[str, bool | int | float | str]:
-    """The config as TensorBoard takes it: flat, dotted keys; lists as text, null left out."""
+    """The config as TensorBoard accepts it: one level with dotted keys, lists as text, null left out."""
     flat: dict[str, bool | int | float | str] = {}
     for key, value in config.items():
         if isinstance(value, Mapping):
@@ -85,7 +85,7 @@ def hyperparameters(config: Mapping[str, Any], prefix: str = "") -> dict[str, bo
 
 
 def last_step(folder: Path) -> int:
-    """The last step of the scalars in ``folder`` that no later start has purged; -1 without any."""
+    """The last step of the scalars in ``folder`` that no later start has purged; -1 if there is none."""
     from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 
     last = -1

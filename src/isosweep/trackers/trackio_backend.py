@@ -12,10 +12,10 @@ from isosweep.trackers.media import as_glb
 
 
 class Trackio:
-    """The run's name, which ends with its key, is its identity. There is no summary: scores are a last line.
+    """A run is identified by its name, which ends with the run key. Scores are a last line: there is no summary.
 
-    trackio's client never raises: it warns and drops what it could not store. Its own set of such
-    warnings is looked at after every call, so that the record knows.
+    trackio's client never raises; it warns and drops what it could not store. Its own set of such warnings is
+    read after every call, so that a loss gets into the run's record.
     """
 
     name = "trackio"
@@ -34,7 +34,7 @@ class Trackio:
         import trackio
 
         for module in ("trackio", "trackio.run", "trackio.utils"):
-            # it prints about ten lines a run; redirecting stdout would swallow those of the run's own thread
+            # trackio prints about ten lines per run; redirecting stdout would also swallow the run's own output
             vars(importlib.import_module(module))["print"] = lambda *_, **__: None
         about = self._about
         more = {"run_key": self._run_id, "job_type": about["job_type"], "tags": about["tags"]}
@@ -47,12 +47,12 @@ class Trackio:
             embed=False,
         )
 
-    def where(self) -> tuple[str | None, str]:
+    def location(self) -> tuple[str | None, str]:
         return None, f"Trackio: 'trackio show --project {self._settings.project}' shows the run"
 
-    def held(self, before: float) -> int:
+    def last_step_held(self, before: float) -> int:
         self._last = max(0, self._run._next_step - 1)
-        return self._run._next_step - 1  # read from its store when the run was resumed
+        return self._run._next_step - 1  # trackio reads it from its store when it resumes a run
 
     def log(self, step: int, scalars: Mapping[str, float]) -> None:
         self._last = step
@@ -77,10 +77,10 @@ class Trackio:
         self._raise_if_lost()
 
     def kill(self) -> None:
-        """Nothing to end: it writes from a daemon thread of this process."""
+        """Nothing to do: trackio writes from a daemon thread of this process."""
 
     def close(self) -> None:
-        """Nothing to undo: its exit hook knows runs of the main thread only."""
+        """Nothing to do: trackio's exit hook acts on runs of the main thread only."""
 
     def _write(self, values: dict[str, Any], step: int) -> None:
         self._run.log(values, step=step)

@@ -1,4 +1,4 @@
-"""Weights & Biases: online where the user is logged in, else offline, never a question."""
+"""Weights & Biases: online if the user is logged in, else offline. It never asks the user anything."""
 
 import contextlib
 import json
@@ -15,16 +15,16 @@ from isosweep.config.settings import TrackerSettings
 from isosweep.trackers.login import logged_in
 from isosweep.trackers.media import as_glb
 from isosweep.trackers.segments import Segment, find_segments, last_step
-from isosweep.trackers.wrapper import first_line
+from isosweep.trackers.wrapper import error_line
 
 log = logging.getLogger("isosweep.trackers")
 
 
 class Wandb:
-    """All starts of a run are one W&B run, whose id is the run's key; its own step is the axis.
+    """All starts of a run are one W&B run. Its id is the run key, and its x axis is the training step.
 
-    A run with offline segments that were never uploaded stays offline: uploaded after a newer segment,
-    their lines would come last.
+    A run with offline segments that are not uploaded yet stays offline. Otherwise these segments would be uploaded
+    after newer lines, and their lines would come last.
     """
 
     name = "wandb"
@@ -41,41 +41,43 @@ class Wandb:
 
     def start(self) -> None:
         self._earlier = find_segments(self._run_dir)
-        asked = self._settings.mode
-        if asked == "auto":
-            asked = os.environ.get("WANDB_MODE", "auto")
-        if asked == "online" and not logged_in():
+        mode = self._settings.mode
+        if mode == "auto":
+            mode = os.environ.get("WANDB_MODE", "auto")
+        if mode == "online" and not logged_in():
             log.warning("tracker.mode=online, but nobody is logged in: run 'wandb login'; logging offline")
-        waiting = sum(segment.waits for segment in self._earlier)
-        if waiting and asked != "offline" and logged_in():
+        waiting = sum(segment.needs_upload for segment in self._earlier)
+        if waiting and mode != "offline" and logged_in():
             log.info(
                 "wandb: this run has offline segments that are not uploaded yet (%d); logging offline",
                 waiting,
             )
-        if asked == "offline" or waiting or not logged_in():
+        if mode == "offline" or waiting or not logged_in():
             self._run = self._init("offline")
         else:
             try:
                 self._run = self._init("online")
             except (
                 Exception
-            ) as error:  # any of wandb's many ways to have no server: the copy on disk is as good
-                log.warning("wandb cannot log online (%s); logging offline", first_line(error))
-                self.close()  # the failed attempt holds the run's id
+            ) as error:  # wandb has many errors for a missing server; an offline log can be uploaded later
+                log.warning("wandb cannot log online (%s); logging offline", error_line(error))
+                self.close()  # the failed attempt still holds the run's id
                 self._run = self._init("offline")
-        # a requeued run's offline segments all start at wandb's step 0: the run's own step is the axis
+        # wandb's own step begins at 0 in each offline segment of a requeued run, so the training step is the axis
         self._run.define_metric("*", step_metric="step")
 
-    def where(self) -> tuple[str | None, str]:
+    def location(self) -> tuple[str | None, str]:
         if self._run.settings.mode == "online":
             return self._run.url, f"W&B run: {self._run.url}"
-        folders = [str(s.folder) for s in self._earlier if s.waits] + [str(Path(self._run.settings.sync_dir))]
+        folders = [str(s.folder) for s in self._earlier if s.needs_upload] + [
+            str(Path(self._run.settings.sync_dir))
+        ]
         upload = f"'wandb sync {' '.join(folders)}'"
         return None, f"W&B offline run: {upload} uploads it (once logged in with 'wandb login')"
 
-    def held(self, before: float) -> int:
+    def last_step_held(self, before: float) -> int:
         if self._run.settings.mode == "online":
-            return int(self._run.summary.get("step", -1))  # the server's word on what has reached it
+            return int(self._run.summary.get("step", -1))  # from the server: the last step that reached it
         return last_step(self._earlier)
 
     def log(self, step: int, scalars: Mapping[str, float]) -> None:
@@ -103,7 +105,7 @@ class Wandb:
 
         internal = Path(self._run.settings.log_internal)
         self._run.finish(exit_code=exit_code)
-        wandb.teardown()  # here, where the time is bounded, instead of in wandb's exit hook
+        wandb.teardown()  # wandb's exit hook would do it without a time limit
         if lost := _refused(internal):
             folder = self._run.settings.sync_dir
             raise RuntimeError(f"{lost}; 'wandb sync --include-online {folder}' uploads what is on the disk")
@@ -117,7 +119,7 @@ class Wandb:
         import wandb
 
         self.kill()
-        with contextlib.suppress(BaseException):  # its service is gone: it complains after it has cleaned up
+        with contextlib.suppress(BaseException):  # it raises after cleaning up, because its service is gone
             wandb.teardown()
 
     def _init(self, mode: str) -> Any:
@@ -129,10 +131,10 @@ class Wandb:
             quiet=True,
             symlink=False,
             disable_code=True,
-            init_timeout=0.5 * self._settings.timeout,  # an offline start must still fit in
-            finish_timeout=0.8 * self._settings.timeout,  # gives up by itself before it is killed
+            init_timeout=0.5 * self._settings.timeout,  # leaves time for an offline start
+            finish_timeout=0.8 * self._settings.timeout,  # wandb gives up before it is killed
         )
-        wandb.setup(settings=options)  # or the login speaks before the run's settings hold
+        wandb.setup(settings=options)  # before init: otherwise the login prints before `quiet` applies
         return wandb.init(
             project=self._settings.project,
             entity=self._settings.entity,
@@ -147,7 +149,7 @@ class Wandb:
 
 
 def _refused(internal: Path) -> str | None:
-    """Why the server did not take the run's lines. ``finish`` returns all the same: only the log knows."""
+    """Why the server refused the run's lines, None if it did not. Only wandb's log says so: ``finish`` succeeds."""
     if not internal.is_file():
         return None
     fatal = [
@@ -157,13 +159,13 @@ def _refused(internal: Path) -> str | None:
 
 
 def service_processes() -> list[int]:
-    """wandb's service processes among this process's children (Linux; elsewhere none is found)."""
+    """Process ids of wandb's service among the children of this process (on Linux; elsewhere the list is empty)."""
     found: list[int] = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             name, _, rest = (folder / "stat").read_text().partition("(")[2].rpartition(")")
         except OSError:
-            continue  # it ended while the list was read
+            continue  # the process ended while the list was read
         if name.startswith("wandb-core") and int(rest.split()[1]) == os.getpid():
             found.append(int(folder.name))
     return found

@@ -1,12 +1,12 @@
-"""The wrapper around every tracker: it can never stop or slow a run.
+"""The wrapper around every tracker, which makes sure that no tracker can stop or slow a run.
 
-Everything a tracker does (import, start, log, finish) happens in one background thread a tracker,
-fed by a bounded queue. Whatever goes wrong there is said once, kept in ``Tracker.degraded`` for the
-record, and the run goes on: its own files are the truth, the tracker is a copy.
+Each tracker has a background thread, fed by a bounded queue, in which it imports, starts, logs and finishes. If
+anything goes wrong there, it is logged once and kept in ``Tracker.degraded`` for the record, and the run goes on: the
+run's own files are complete, the tracker is a copy.
 
-A start that goes on with an earlier one's work goes on with its curve too. What the tracker lost when
-the earlier process was killed (wandb keeps up to 15 s of lines in memory) is copied from the run's own
-metrics; lines that it has already and that training logs again are not sent a second time.
+A start that resumes a run also continues the run's curve. Lines that the tracker lost when the earlier process was
+killed (wandb keeps up to 15 s of them in memory) are copied from the run's metrics. Lines that the tracker has already
+are not sent again when the resumed training logs them again.
 """
 
 import logging
@@ -26,48 +26,67 @@ from isosweep.record import TrackerRecord
 log = logging.getLogger("isosweep.trackers")
 
 QUEUE_LENGTH = 256
+"""Calls that may wait for a tracker; further ones are dropped."""
 
 History = Callable[[], Iterable[tuple[int, Mapping[str, float]]]]
-"""Step and scalars of everything the run has logged so far, in order of the steps."""
+"""Gives step and scalars of everything that the run has logged so far, in order of the steps."""
 
 
 @runtime_checkable
 class Backend(Protocol):
-    """One tracker. All methods run in the wrapper's thread and may raise or hang as they like."""
+    """One tracker. Its methods run in the wrapper's thread, where they may raise errors or hang."""
 
     name: str
 
-    def start(self) -> None: ...
-    def where(self) -> tuple[str | None, str]:
-        """The run's url, if it has one, and one line on how to look at it."""
+    def start(self) -> None:
+        """Import the tracker's package and open the run, a new one or one of an earlier start."""
         ...
 
-    def held(self, before: float) -> int:
-        """The last step of this run that the tracker has from earlier starts, -1 without any.
+    def location(self) -> tuple[str | None, str]:
+        """The run's URL, None if it has none, and one line that says how to view the run."""
+        ...
 
-        Called once, before anything is logged. This start will log steps from ``before`` on
-        (infinity: none); a tracker that can take back what it has from there on does so.
+    def last_step_held(self, before: float) -> int:
+        """The last step of this run that the tracker has from earlier starts; -1 if it has none.
+
+        Called once, before anything is logged. This start will log the steps from ``before`` on, none if that is
+        infinity. A tracker that can delete what it has from there on does so.
         """
         ...
 
-    def log(self, step: int, scalars: Mapping[str, float]) -> None: ...
-    def image(self, name: str, array: np.ndarray, step: int | None) -> None: ...
-    def mesh(self, name: str, path: Path) -> None: ...
-    def summary(self, values: Mapping[str, Any]) -> None: ...
-    def finish(self, exit_code: int, preempted: bool) -> None: ...
+    def log(self, step: int, scalars: Mapping[str, float]) -> None:
+        """Log the scalars of one step; steps arrive in order."""
+        ...
+
+    def image(self, name: str, array: np.ndarray, step: int | None) -> None:
+        """Log a picture [h, w, 3], uint8; without ``step``, at the last step."""
+        ...
+
+    def mesh(self, name: str, path: Path) -> None:
+        """Log a mesh file."""
+        ...
+
+    def summary(self, values: Mapping[str, Any]) -> None:
+        """Log the run's final values."""
+        ...
+
+    def finish(self, exit_code: int, preempted: bool) -> None:
+        """End the run. Raises an error if something that was logged is lost."""
+        ...
+
     def kill(self) -> None:
-        """Make whatever hangs fail at once; called from another thread."""
+        """Make a call that hangs fail at once. Called from another thread."""
         ...
 
     def close(self) -> None:
-        """After a failure: leave nothing behind that would act, or wait, at the interpreter's exit."""
+        """Called after a failure: clean up whatever would act or wait when the interpreter exits."""
         ...
 
 
 class Tracker:
-    """Hands calls to the threads of its backends; without a backend every call is a no-op.
+    """Passes calls to the threads of its backends. Without a backend, calls do nothing.
 
-    No method raises or waits, but ``finish``, which waits at most ``timeout`` seconds in all.
+    No method raises. No method waits but ``finish``, which waits at most ``timeout`` seconds in all.
     """
 
     def __init__(
@@ -79,26 +98,26 @@ class Tracker:
 
     @property
     def degraded(self) -> str | None:
-        """Why a tracker's copy is incomplete, None while all are whole."""
+        """Why the copy of a tracker is incomplete; None if all copies are complete."""
         return "; ".join(c.degraded for c in self._channels if c.degraded) or None
 
     @property
     def hint(self) -> str:
-        """How to look at the run or upload it, one line a tracker; empty without a tracker."""
+        """How to view or upload the run, one line for each tracker; '' without a tracker."""
         return "\n".join(c.hint for c in self._channels)
 
     @property
     def info(self) -> TrackerRecord:
-        """The first tracker for the run's record."""
+        """The first tracker, as the run's record stores it."""
         return self.infos[0] if self._channels else TrackerRecord(name="none")
 
     @property
     def infos(self) -> list[TrackerRecord]:
-        """Every tracker for the run's record, none without one."""
+        """All trackers, as the run's record stores them."""
         return [channel.info for channel in self._channels]
 
     def log(self, step: int, scalars: Mapping[str, float]) -> None:
-        """Scalars of one step; several calls for the same step become one."""
+        """Log scalars of one step. Calls for the same step are merged into one."""
         if not self._channels:
             return
         if self._pending is not None and self._pending[0] == step:
@@ -108,31 +127,31 @@ class Tracker:
         self._pending = (step, dict(scalars))
 
     def image(self, name: str, array: UInt8[np.ndarray, "h w 3"], step: int | None = None) -> None:
-        """One picture under ``name``, e.g. 'render/000'."""
+        """Log a picture under ``name``, e.g. 'render/000'."""
         self._flush()
         copy = array.copy()  # the caller may reuse its buffer before the threads get to it
         for channel in self._channels:
             channel.put_extra(f"image {name}", lambda backend: backend.image(name, copy, step))
 
     def mesh(self, name: str, path: Path) -> None:
-        """The mesh file at ``path``, read when its turn comes; one above 25 MB is left out."""
+        """Log the mesh file at ``path``, which is read later, in the tracker's thread. One above 25 MB is left out."""
         self._flush()
         for channel in self._channels:
             channel.put_extra(f"mesh {path.name}", lambda backend: backend.mesh(name, path))
 
     def summary(self, values: Mapping[str, Any]) -> None:
-        """The run's final values, e.g. its scores; None is left out."""
+        """Log the run's final values, e.g. its scores. Values that are None are left out."""
         self._flush()
         kept = {k: v for k, v in values.items() if v is not None}
         for channel in self._channels:
             channel.put(lambda backend: backend.summary(kept))
 
     def finish(self, exit_code: int = 0, preempted: bool = False) -> None:
-        """Hand over what is queued and end the run there; a tracker that hangs is left behind.
+        """Log what is queued, and end the run in each tracker. A tracker that hangs is abandoned.
 
         Args:
-            exit_code: of the run; 0 is success.
-            preempted: the run saved a checkpoint because it was told to end; another start goes on.
+            exit_code: the run's exit code; 0 is success.
+            preempted: whether the run was told to end and has saved a checkpoint, so that another start resumes it.
         """
         self._flush()
         channels, deadline = self._channels, time.monotonic() + self._timeout
@@ -187,7 +206,7 @@ class _Channel:
         self._put(lambda: self._send(step, scalars))
 
     def put(self, call: Callable[[Backend], None], before: float = math.inf) -> None:
-        """``call`` after the curve up to ``before`` is there."""
+        """Queue ``call``. Earlier starts' lines below the step ``before`` are logged first."""
 
         def act() -> None:
             self._catch_up(before)
@@ -196,19 +215,19 @@ class _Channel:
         self._put(act)
 
     def put_extra(self, what: str, call: Callable[[Backend], None]) -> None:
-        """Pictures and meshes are extras: one that fails costs itself, not the scores after it."""
+        """Queue the call for a picture or mesh. If it fails, it is left out and the tracker goes on."""
 
-        def soft(backend: Backend) -> None:
+        def left_out_on_failure(backend: Backend) -> None:
             try:
                 call(backend)
-            except Exception as error:  # as in _safely
-                self._notes.append(f"{what} left out: {first_line(error)}")
+            except Exception as error:  # trackers raise errors of many types
+                self._notes.append(f"{what} left out: {error_line(error)}")
                 log.warning("tracker: %s", self._notes[-1])
 
-        self.put(soft)
+        self.put(left_out_on_failure)
 
     def end(self, exit_code: int, preempted: bool, deadline: float) -> None:
-        """Finish until ``deadline`` (time.monotonic), then leave the backend behind."""
+        """Finish the backend; abandon it if it has not finished by ``deadline`` (time.monotonic)."""
         if self._ended:
             return
         self._ended = True
@@ -226,7 +245,7 @@ class _Channel:
             self._thread.join(2.0)
 
     def _put(self, call: Callable[[], None] | None, until: float | None = None) -> None:
-        """Queue ``call``; without room it is dropped, or waits ``until`` then (the end of the run)."""
+        """Queue ``call``, None for the thread's end. If the queue is full, wait ``until`` then, or drop the call."""
         if (self._ended and until is None) or (self._dead and until is None):
             return
         try:
@@ -247,7 +266,7 @@ class _Channel:
 
     def _begin(self) -> None:
         self._backend.start()
-        self._url, self.hint = self._backend.where()
+        self._url, self.hint = self._backend.location()
         log.info("%s", self.hint)
 
     def _send(self, step: int, scalars: Mapping[str, float]) -> None:
@@ -255,10 +274,12 @@ class _Channel:
             self._backend.log(step, scalars)
 
     def _catch_up(self, before: float) -> int:
-        """The last step that earlier starts have left there; at the first call what is missing of them
-        below ``before`` is copied."""
+        """The last step that the tracker has from earlier starts.
+
+        At the first call, steps below ``before`` that it lacks are copied from the run's metrics.
+        """
         if self._held is None:
-            self._held = self._backend.held(before)
+            self._held = self._backend.last_step_held(before)
             for step, scalars in self._past():
                 if self._held < step < before:
                     self._backend.log(step, scalars)
@@ -269,14 +290,14 @@ class _Channel:
         try:
             return list(self._history())
         except (OSError, ValueError) as error:
-            self._notes.append(f"what earlier starts logged could not be read: {first_line(error)}")
+            self._notes.append(f"what earlier starts logged could not be read: {error_line(error)}")
             return []
 
     def _safely(self, what: str, call: Callable[[], None]) -> None:
         try:
             call()
-        except BaseException as error:  # whatever a tracker raises, SystemExit too, stays in this thread
-            self._die(f"{what} failed: {first_line(error)}")
+        except BaseException as error:  # even SystemExit of a tracker must not leave this thread
+            self._die(f"{what} failed: {error_line(error)}")
 
     def _die(self, reason: str) -> None:
         if self._dead is None:
@@ -284,7 +305,7 @@ class _Channel:
             log.warning("%s; the run goes on without it, its own files are complete", self._dead)
 
 
-def first_line(error: BaseException) -> str:
+def error_line(error: BaseException) -> str:
     """'Type: first line of the message'."""
     lines = str(error).strip().splitlines()
     return f"{type(error).__name__}: {lines[0] if lines else 'no message'}"

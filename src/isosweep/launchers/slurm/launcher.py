@@ -29,7 +29,7 @@ from isosweep.launchers.slurm.preflight import gpus_per_node, memory_mb, preflig
 from isosweep.launchers.slurm.refusals import understand
 from isosweep.record.clock import utc_now
 from isosweep.record.launch import Launch, outcome_path, write_launch
-from isosweep.record.outcome import ENVIRONMENT, JobStatus, Outcome, read_outcome
+from isosweep.record.outcome import ENVIRONMENT, JobOutcome, JobStatus, read_outcome
 from isosweep.record.schema import ErrorRecord
 
 log = logging.getLogger("isosweep")
@@ -129,7 +129,7 @@ def split(jobs: Sequence[T], size: int) -> list[Sequence[T]]:
     return [jobs[a:b] for a, b in itertools.pairwise(ends)]
 
 
-def wait_for(folder: Path, planned: Sequence[Planned], ids: Mapping[int, str]) -> dict[int, Outcome]:
+def wait_for(folder: Path, planned: Sequence[Planned], ids: Mapping[int, str]) -> dict[int, JobOutcome]:
     """Outcomes of all jobs once the last has ended; a requeued job counts as one that still runs."""
     unfinished = dict(ids)
     found = {p.number: o for p in planned if (o := outcome_without_process(p)) is not None}
@@ -156,10 +156,10 @@ def wait_for(folder: Path, planned: Sequence[Planned], ids: Mapping[int, str]) -
     return found
 
 
-def _outcome_from_slurm(job: str, state: JobState) -> Outcome:
+def _outcome_from_slurm(job: str, state: JobState) -> JobOutcome:
     text = f"SLURM job {job} ended as {state.state}{f' ({state.reason})' if state.reason else ''}"
     error = ErrorRecord(type="SlurmJob", message=text, traceback="")
-    return Outcome(status=_STATUS[state.state], error=error, ended=utc_now(), job=job)
+    return JobOutcome(status=_STATUS[state.state], error=error, ended=utc_now(), job=job)
 
 
 def with_shell_defaults(settings: SlurmSettings) -> SlurmSettings:

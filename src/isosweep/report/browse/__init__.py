@@ -2,11 +2,11 @@
 
 May import: errors, record.
 
-The way of a page: facts.py (what is said of a run), images.py, meshes.py, curves.py (what is drawn of it) ->
-folder.py (the files). What the browser does with them is in static/; static/vendor/ holds the libraries.
+run_details.py collects what the page says of a run; images.py, meshes.py and curves.py make what it draws; page.py
+writes the folder. The page's own scripts are in static/, the libraries that they use in static/vendor/.
 """
 
-from isosweep.report.browse.folder import Limits, Written, write_page
-from isosweep.report.browse.making import make_page
+from isosweep.report.browse.page import PageLimits, WrittenPage, write_page
+from isosweep.report.browse.pipeline import make_page
 
-__all__ = ["Limits", "Written", "make_page", "write_page"]
+__all__ = ["PageLimits", "WrittenPage", "make_page", "write_page"]

@@ -1,4 +1,4 @@
-"""metrics.jsonl -> curves short enough to draw. Symbols: N lines of the file, P points that are kept."""
+"""Reads metrics.jsonl and shortens its curves for drawing."""
 
 import json
 import math
@@ -8,16 +8,18 @@ from typing import Any
 import numpy as np
 
 DIGITS = 5
+"""Significant digits of a value on the page."""
 STEP = "step"
 CLOCK = "time_s"
 
 
 def read_curves(path: Path, points: int) -> tuple[dict[str, dict[str, list[Any]]], str]:
-    """Metric -> {"x": steps, "t": seconds or empty, "y": values, None where not finite}; and what is wrong.
+    """Read a run's curves. Returns them by metric, and a message about lines that could not be read ('' if none).
 
-    A line that is no JSON object (the last one of a killed run) is left out and counted; of a step that was logged
-    twice (a resumed run) the later value counts. At most ``points`` points a curve: the lowest and the highest of
-    each of ``points`` / 2 equal stretches, so that spikes stay.
+    A curve is {"x": steps, "t": seconds, or empty if unknown, "y": values, None for one that is not finite}. Lines that
+    are no JSON objects are left out; a killed run may end with one. If a resumed run logged a step twice, the later
+    value counts. A curve of more than ``points`` points is cut into ``points`` / 2 equal parts, and of each part the
+    lowest and the highest point are kept, so that spikes stay visible.
     """
     try:
         lines = path.read_bytes().splitlines()
@@ -40,15 +42,15 @@ def read_curves(path: Path, points: int) -> tuple[dict[str, dict[str, list[Any]]
             if key in (STEP, CLOCK) or isinstance(value, bool):
                 continue
             try:
-                number = float(value)  # what is not finite is written as a word: JSON has no NaN
+                number = float(value)  # NaN and infinities are written as text: JSON does not have them
             except (ValueError, TypeError):
                 number = math.nan
             series.setdefault(key, {})[step] = (number, clock)
-    made = {key: _short(values, points) for key, values in series.items()}
+    made = {key: _shorten(values, points) for key, values in series.items()}
     return made, f"{bad} lines of {path.name} are no JSON and are left out" if bad else ""
 
 
-def _short(values: dict[float, tuple[float, float]], points: int) -> dict[str, list[Any]]:
+def _shorten(values: dict[float, tuple[float, float]], points: int) -> dict[str, list[Any]]:
     x = np.array(sorted(values))
     y, t = np.array([values[s] for s in x]).T
     if len(x) > points:

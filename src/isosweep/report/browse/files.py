@@ -1,4 +1,4 @@
-"""Files of the page: replaced whole, and written as scripts, because a page on disk may load nothing else."""
+"""Writes the files of the page. Data is written as scripts: a page opened from disk may load nothing else."""
 
 import json
 import os
@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 
-def put(path: Path, data: bytes) -> None:
-    """Replace ``path``: a reader sees the old file or the new one. Not synced: a page can be made again."""
+def replace_file(path: Path, data: bytes) -> None:
+    """Replace a file; a reader sees the old one or the new one. It is not synced to disk: a page can be made again."""
     temporary = path.parent / f".{path.name}.{secrets.token_hex(4)}.tmp"
     try:
         temporary.write_bytes(data)
@@ -18,11 +18,11 @@ def put(path: Path, data: bytes) -> None:
         raise
 
 
-def script(name: str, value: Any) -> bytes:
-    """A classic script that hands ``value`` to the page under ``name``.
+def data_script(name: str, value: Any) -> bytes:
+    """A classic script that gives ``value`` to the page under ``name``.
 
-    ASCII without '<', so that no text of a run can end the script or become markup; NaN and Infinity are
-    JavaScript's own words.
+    It is ASCII without '<', so that no text of a run can end the script or become markup. NaN and Infinity may occur:
+    JavaScript has both.
     """
     text = json.dumps([name, value], ensure_ascii=True, separators=(",", ":")).replace("<", "\\u003c")
     return f"isosweep.put({text[1:-1]});\n".encode()

@@ -1,7 +1,7 @@
-"""Renders as small pictures, and the error of each against its photograph.
+"""Makes small pictures of a run's renders, and maps of their error against the photographs.
 
-A run saves ``renders/<view>_rgb.png``, ``_depth``, ``_normal`` and ``_truth``; another program's record may hold the
-same. A picture is stored under a name that tells what it was made of, so that it is made once.
+A run saves ``renders/<view>_rgb.png``, ``_depth``, ``_normal`` and ``_truth``; the folder of another program's record
+may hold the same. A picture's file name is a hash of what it was made from, so that it is made only once.
 """
 
 import hashlib
@@ -15,21 +15,21 @@ from typing import Any
 import numpy as np
 
 from isosweep.errors import InputError
-from isosweep.report.browse.files import put
-from isosweep.report.fields import order
+from isosweep.report.browse.files import replace_file
+from isosweep.report.keys import sort_key
 
 KINDS = ("rgb", "depth", "normal", "truth")
 ENDINGS = (".png", ".jpg", ".jpeg", ".webp")
 ERROR_TOP = 0.2
-"""Mean absolute error over the channels, of images in [0, 1], at which the error map is brightest."""
+"""Mean absolute error over the channels, for images in [0, 1], at which the error map is brightest."""
 QUALITY = 82
-"""Of the webp files; pictures that are kept as rendered are kept without loss."""
+"""Quality of the webp files. Pictures of full size are stored without loss instead."""
 _VERSION = "1"
 
 
 @dataclass(frozen=True)
-class Views:
-    """View -> kind -> file below the page's folder; ``skipped`` views are there but not taken."""
+class WrittenViews:
+    """The pictures of a run: view -> kind -> file, relative to the page. ``skipped`` counts views left out."""
 
     files: dict[str, dict[str, str]]
     skipped: int
@@ -37,7 +37,10 @@ class Views:
 
 
 def find_views(folder: Path) -> dict[str, dict[str, Path]]:
-    """View -> kind -> file, in the order of the numbers in the names; only views with an ``rgb``."""
+    """The render files of a folder: view -> kind -> file, sorted by the numbers in the names.
+
+    Views without an ``rgb`` are left out.
+    """
     found: dict[str, dict[str, Path]] = {}
     try:
         entries = sorted(os.scandir(folder), key=lambda e: e.name)
@@ -48,18 +51,22 @@ def find_views(folder: Path) -> dict[str, dict[str, Path]]:
         view, _, kind = stem.rpartition("_")
         if view and kind in KINDS and ending.lower() in ENDINGS:
             found.setdefault(view, {})[kind] = Path(entry.path)
-    return {v: found[v] for v in sorted(found, key=order) if "rgb" in found[v]}
+    return {v: found[v] for v in sorted(found, key=sort_key) if "rgb" in found[v]}
 
 
-def spaced(names: list[str], count: int) -> list[str]:
-    """``count`` of the names, evenly spaced, the first among them; all where there are no more."""
+def spaced_names(names: list[str], count: int) -> list[str]:
+    """``count`` of the names, evenly spaced and starting with the first; all of them if there are no more."""
     if len(names) <= count:
         return names
     return [names[i * len(names) // count] for i in range(count)]
 
 
-def write_views(folder: Path, views: list[str], target: Path, pixels: int) -> Views:
-    """Make the pictures of a run's views. A picture that cannot be read is a note, and the others are made."""
+def write_views(folder: Path, views: list[str], target: Path, pixels: int) -> WrittenViews:
+    """Make the pictures of a run's views in the folder ``target``.
+
+    ``pixels`` is the longest side of a picture; 0 keeps the size. A picture that cannot be read gives a note; the
+    others are made.
+    """
     found = find_views(folder)
     files: dict[str, dict[str, str]] = {}
     notes: list[str] = []
@@ -80,11 +87,14 @@ def write_views(folder: Path, views: list[str], target: Path, pixels: int) -> Vi
                 notes.append(f"no error map of {view}: {error}")
         if "rgb" in made:
             files[view] = made
-    return Views(files, len(found) - len(files), notes)
+    return WrittenViews(files, len(found) - len(files), notes)
 
 
 def error_map(image: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """Mean over the channels of |image - truth|, both 8 bit [H, W, 3], as colours of 'inferno', 0 to ERROR_TOP."""
+    """Colours [H, W, 3] of the mean over the channels of |image - truth|, both uint8 [H, W, 3].
+
+    The colour map is 'inferno' from 0 to ERROR_TOP. Raises ValueError if the sizes differ.
+    """
     if image.shape != truth.shape:
         raise InputError(
             f"render is {image.shape[1]}x{image.shape[0]}, photograph {truth.shape[1]}x{truth.shape[0]}"
@@ -94,7 +104,7 @@ def error_map(image: np.ndarray, truth: np.ndarray) -> np.ndarray:
 
 
 def scale_colours(steps: int = 17) -> list[str]:
-    """'#rrggbb' along the error map's scale."""
+    """``steps`` colours '#rrggbb' along the scale of the error map."""
     table = _inferno()
     return ["#{:02x}{:02x}{:02x}".format(*table[round(i * 255 / (steps - 1))]) for i in range(steps)]
 
@@ -106,50 +116,52 @@ def _inferno() -> np.ndarray:
 
 
 def _picture(path: Path, target: Path, pixels: int, *, by_content: bool) -> str:
-    """``by_content``: runs share the photograph, whatever the file's age."""
-    basis = hashlib.sha1(path.read_bytes()).hexdigest() if by_content else stamp(path)
-    return _once(target, f"{basis} {pixels}", lambda: _small(_open(path), pixels), not pixels)
+    """Store one picture. ``by_content`` names it by its bytes, so that all runs share one copy of a photograph."""
+    basis = hashlib.sha1(path.read_bytes()).hexdigest() if by_content else file_stamp(path)
+    return _store_once(target, f"{basis} {pixels}", lambda: _shrink(_open_rgb(path), pixels), not pixels)
 
 
 def _error(rgb: Path, truth: Path, target: Path, pixels: int) -> str:
     def draw() -> Any:
         import PIL.Image
 
-        return _small(
-            PIL.Image.fromarray(error_map(np.asarray(_open(rgb)), np.asarray(_open(truth)))), pixels
+        return _shrink(
+            PIL.Image.fromarray(error_map(np.asarray(_open_rgb(rgb)), np.asarray(_open_rgb(truth)))), pixels
         )
 
-    return _once(target, f"{stamp(rgb)} {stamp(truth)} {pixels} {ERROR_TOP}", draw, not pixels)
+    return _store_once(
+        target, f"{file_stamp(rgb)} {file_stamp(truth)} {pixels} {ERROR_TOP}", draw, not pixels
+    )
 
 
-def stamp(path: Path) -> str:
-    """What tells a file from an earlier one of its name without reading it."""
+def file_stamp(path: Path) -> str:
+    """Path, size and modification time: they identify a version of a file without reading it."""
     state = path.stat()
     return f"{path.resolve()} {state.st_size} {state.st_mtime_ns}"
 
 
-def _once(target: Path, basis: str, draw: Callable[[], Any], lossless: bool) -> str:
+def _store_once(target: Path, basis: str, draw: Callable[[], Any], lossless: bool) -> str:
     name = f"{hashlib.sha1(f'{_VERSION} {basis}'.encode()).hexdigest()[:20]}.webp"
     path = target / name
     if not path.exists():
         buffer = io.BytesIO()
         draw().save(buffer, format="webp", quality=QUALITY, method=3, lossless=lossless)
-        put(path, buffer.getvalue())
+        replace_file(path, buffer.getvalue())
     return f"{target.name}/{name}"
 
 
-def _open(path: Path) -> Any:
+def _open_rgb(path: Path) -> Any:
     import PIL.Image
 
     with PIL.Image.open(path) as image:
-        if image.mode in ("RGBA", "LA", "PA"):  # over white, as scores composite
+        if image.mode in ("RGBA", "LA", "PA"):  # composite over white, as scoring does
             image = image.convert("RGBA")
             white = PIL.Image.new("RGBA", image.size, "white")
             return PIL.Image.alpha_composite(white, image).convert("RGB")
         return image.convert("RGB")
 
 
-def _small(image: Any, pixels: int) -> Any:
+def _shrink(image: Any, pixels: int) -> Any:
     import PIL.Image
 
     longest = max(image.size)

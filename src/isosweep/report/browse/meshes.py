@@ -1,8 +1,11 @@
-"""A mesh as a few ten kilobytes of text that a browser's script takes apart.
+"""Packs a mesh into some ten kilobytes of text, which the page's script unpacks.
 
-Symbols: N vertices, F faces. The text is base64 of gzip of, in this order and little-endian: positions [3, N] uint16 in
-units of (high - low) / 65535, each the difference to the vertex before; colours [3, N] uint8, where there are any,
-likewise; faces [3, F] uint32: the first corner as the difference to the face before, the other two to the first.
+Symbols: N vertices, F faces; v vertices [N, 3], f faces [F, 3], c colours [N, 3] or None. The text is base64 of gzip of
+these little-endian arrays, in this order:
+- positions [3, N] uint16 in units of (high - low) / 65535, each as the difference to the vertex before it;
+- colours [3, N] uint8 if the mesh has any, as differences, too;
+- faces [3, F] uint32: the first corner as the difference to that of the face before it, the other two corners as
+  differences to the first.
 """
 
 import base64
@@ -15,14 +18,14 @@ import numpy as np
 
 from isosweep.errors import InputError
 
-STEPS = 65535
+QUANTISATION_STEPS = 65535
 CLUSTER_FIRST = 3_000_000
-"""Faces above which quadrics would take minutes; vertices are clustered first."""
+"""A mesh with more faces than this is first reduced to it by clustering: quadrics alone would take minutes."""
 
 
 @dataclass(frozen=True)
-class Packed:
-    """``faces`` of ``original`` are kept; ``low`` and ``high`` are the corners of the box in world units."""
+class PackedMesh:
+    """A mesh as text. It has ``faces`` of ``original`` faces; ``low`` and ``high`` bound it, in world units."""
 
     data: str
     vertices: int
@@ -31,34 +34,34 @@ class Packed:
     low: tuple[float, ...]
     high: tuple[float, ...]
     core: tuple[tuple[float, ...], tuple[float, ...]]
-    """1st and 99th percentile of the vertices: the box without strays."""
+    """1st and 99th percentile of the vertices, in world units: the box without stray vertices."""
     colors: bool
 
 
-def pack_mesh(path: Path, faces: int) -> Packed:
-    """The mesh at ``path`` with about ``faces`` faces. Raises ValueError for what is no mesh of triangles."""
-    v, f, c = _read(path)
+def pack_mesh(path: Path, faces: int) -> PackedMesh:
+    """Pack the mesh at ``path``, reduced to about ``faces`` faces. Raises ValueError if it is no triangle mesh."""
+    v, f, c = _read_mesh(path)
     original = len(f)
     v, f, c = decimate(v, f, c, faces)
     low, high = v.min(0), v.max(0)
     core = np.percentile(v, [1, 99], axis=0)
     size = np.where(high > low, high - low, 1.0)
-    q = ((v - low) / size * STEPS).round().astype(np.int64)
-    order = np.lexsort(q.T)  # neighbours in the list are neighbours in space: small differences
+    q = ((v - low) / size * QUANTISATION_STEPS).round().astype(np.int64)
+    order = np.lexsort(q.T)  # neighbours in the list are then neighbours in space, and differences small
     back = np.empty(len(order), dtype=np.int64)
     back[order] = np.arange(len(order))
     q, f = q[order], back[f]
     turn = (np.argmin(f, axis=1)[:, None] + np.arange(3)) % 3
-    f = np.take_along_axis(f, turn, axis=1)  # the same triangle, its least corner first
+    f = np.take_along_axis(f, turn, axis=1)  # the same triangle, starting at its smallest index
     f = f[np.lexsort((f[:, 2], f[:, 1], f[:, 0]))]
-    parts = [_steps(q).astype("<u2").T.tobytes()]
+    parts = [_row_differences(q).astype("<u2").T.tobytes()]
     if c is not None:
-        parts.append(_steps(c[order].astype(np.int64)).astype("u1").T.tobytes())
+        parts.append(_row_differences(c[order].astype(np.int64)).astype("u1").T.tobytes())
     corners = np.stack([np.diff(f[:, 0], prepend=0), f[:, 1] - f[:, 0], f[:, 2] - f[:, 0]])
     parts.append(corners.astype("<u4").tobytes())
     data = base64.b64encode(gzip.compress(b"".join(parts), 9, mtime=0)).decode()
     box = tuple(tuple(float(x) for x in row) for row in core)
-    return Packed(
+    return PackedMesh(
         data,
         len(q),
         len(f),
@@ -70,40 +73,46 @@ def pack_mesh(path: Path, faces: int) -> Packed:
     )
 
 
-def _steps(rows: np.ndarray) -> np.ndarray:
-    """Differences to the row before; those below zero wrap around when they are stored."""
+def _row_differences(rows: np.ndarray) -> np.ndarray:
+    """Differences to the row before. Negative ones wrap around when they are stored as unsigned integers."""
     return np.diff(rows, axis=0, prepend=np.zeros((1, 3), dtype=np.int64))
 
 
 def decimate(
     v: np.ndarray, f: np.ndarray, c: np.ndarray | None, faces: int
 ) -> tuple[np.ndarray, np.ndarray, Any]:
-    """About ``faces`` faces: by quadrics where fast-simplification is installed, else by clustering vertices."""
+    """Reduce a mesh to about ``faces`` faces.
+
+    It uses quadric decimation if fast-simplification is installed, else it clusters vertices.
+    """
     if len(f) <= faces:
         return v, f, c
     if len(f) > CLUSTER_FIRST:
-        v, f, c = cluster(v, f, c, CLUSTER_FIRST)
+        v, f, c = cluster_vertices(v, f, c, CLUSTER_FIRST)
     try:
         import fast_simplification
     except ImportError:
-        return cluster(v, f, c, faces)
+        return cluster_vertices(v, f, c, faces)
     from scipy.spatial import KDTree
 
-    # without return_collapses the result is a pair; the annotations know neither that nor float32
+    # its annotations are wrong: without return_collapses it returns a pair, and it takes float32
     simplify: Any = fast_simplification.simplify
     points, kept = simplify(
         np.ascontiguousarray(v, dtype=np.float32), np.ascontiguousarray(f, dtype=np.int32), target_count=faces
     )
     if not len(kept):
-        return cluster(v, f, c, faces)
+        return cluster_vertices(v, f, c, faces)
     near = c[KDTree(v).query(points)[1]] if c is not None else None
     return points.astype(np.float64), kept.astype(np.int64), near
 
 
-def cluster(
+def cluster_vertices(
     v: np.ndarray, f: np.ndarray, c: np.ndarray | None, faces: int
 ) -> tuple[np.ndarray, np.ndarray, Any]:
-    """One vertex, the mean, for each cell of a grid; the finest grid that leaves no more than ``faces`` faces."""
+    """Merge the vertices in each cell of a grid into their mean.
+
+    The grid is the finest one that leaves at most ``faces`` faces.
+    """
     low, size = v.min(0), float((v.max(0) - v.min(0)).max()) or 1.0
     best = None
     under, over = 2, 2048
@@ -137,12 +146,12 @@ def _clustered(
     return mean(v)[used], g.reshape(-1, 3), color
 
 
-def _read(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+def _read_mesh(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
     import trimesh
 
     try:
         mesh = trimesh.load_mesh(path, process=False)
-    except Exception as error:  # each format's reader has errors of its own
+    except Exception as error:  # trimesh's readers raise errors of many types
         raise InputError(f"{path.name} cannot be read as a mesh: {type(error).__name__}: {error}") from error
     v = np.asarray(getattr(mesh, "vertices", np.empty((0, 3))), dtype=np.float64)
     f = np.asarray(getattr(mesh, "faces", np.empty((0, 3))), dtype=np.int64)

@@ -1,30 +1,30 @@
-// What every view needs: data that arrives in scripts, elements made without markup, the state of the page, colours.
+// What every view uses: data loaded by scripts, elements made without markup, the state of the page, colours.
 "use strict";
 window.isosweep = (() => {
-  const store = new Map(), asked = new Map();
+  const store = new Map(), requested = new Map();
   const views = [];  // {id, title, show(panel), count?()}
   const watchers = [];
 
   // Called by the scripts in runs/ and meshes/.
   function put(name, value) { store.set(name, value); }
 
-  // The value of `name`, from a script of the page's folder: a page on disk may not fetch.
+  // Loads the value of `name` from a script in the page's folder: a page opened from disk may not fetch files.
   function load(name, file) {
     if (store.has(name)) return Promise.resolve(store.get(name));
-    if (!asked.has(name)) {
-      asked.set(name, new Promise((done, fail) => {
+    if (!requested.has(name)) {
+      requested.set(name, new Promise((done, fail) => {
         const tag = document.createElement("script");
         tag.src = file;
         tag.onload = () => done(store.get(name));
-        tag.onerror = () => { asked.delete(name); fail(new Error(`${file} is not in the page's folder`)); };
+        tag.onerror = () => { requested.delete(name); fail(new Error(`${file} is not in the page's folder`)); };
         document.head.append(tag);
       }));
     }
-    return asked.get(name);
+    return requested.get(name);
   }
   const details = run => load(`run/${run.id}`, `runs/${run.id}.js`);
 
-  // An element. Children and attributes are text: nothing of a record becomes markup.
+  // Makes an element. Children and attributes are text, so that nothing in a record becomes markup.
   function el(tag, attributes = {}, ...children) {
     const made = document.createElement(tag);
     for (const [key, value] of Object.entries(attributes)) {
@@ -63,7 +63,7 @@ window.isosweep = (() => {
     el("input", { type: "checkbox", checked: value, onchange: e => change(e.target.checked), ...attributes }), " ", text);
   const button = (text, click, attributes = {}) => el("button", { type: "button", onclick: click, ...attributes }, text);
 
-  // Okabe and Ito's colours, told apart with every kind of colour vision; dashes after seven runs.
+  // The colours of Okabe and Ito can be distinguished with every kind of colour vision. After seven runs, dashes follow.
   const COLOURS = ["#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#56b4e9", null];
   const DASHES = [[], [8, 4], [2, 3], [9, 3, 2, 3]];
   const dark = () => {
@@ -85,7 +85,7 @@ window.isosweep = (() => {
     return line;
   }
 
-  // State: what is in the address, so that a view can be bookmarked. Lists are joined by commas.
+  // The state is kept in the page's address, so that a view can be bookmarked. Lists are joined by commas.
   const state = { tab: "runs", filter: {}, words: "", picked: [], view: {} };
   function read() {
     const found = new URLSearchParams(location.hash.slice(1));

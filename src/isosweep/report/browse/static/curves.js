@@ -1,4 +1,4 @@
-// Curves over steps: one small chart a metric, all with one cursor, and the values under it as a table.
+// Curves over steps or seconds: a small chart for each metric, one cursor for all, the values at the cursor as a table.
 "use strict";
 (() => {
   const { el, state, select, choice, check, style, swatch, scene, shown } = isosweep;
@@ -35,7 +35,7 @@
     return null;
   }
 
-  function smooth(values, share) {  // exponential mean without the pull towards 0 at the start
+  function smooth(values, share) {  // exponential moving average, corrected for its bias towards 0 at the start
     let mean = 0, weight = 0;
     return values.map(v => {
       if (v === null || !share) return v;
@@ -79,7 +79,7 @@
   }
   let move = () => {};
 
-  // The values at x: of each curve the last point that is not after it.
+  // The values at x: the last point of each curve that is not after x.
   function values(x, columns, runs, table) {
     const rounded = Math.round(x);
     if (rounded === at && table.firstChild) return;

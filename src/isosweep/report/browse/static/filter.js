@@ -1,4 +1,4 @@
-// Which runs are looked at: words, values of any key, and the runs that are ticked.
+// The filter: which runs are shown, by words, by values of any key, and by ticks.
 "use strict";
 (() => {
   const { el, state, changed, index, value, shown, button } = isosweep;
@@ -18,7 +18,7 @@
   }
   const text = run => `${run.title} ${run.dataset}/${run.scene} ${run.state} ${run.folder}`.toLowerCase();
   const all = () => ["state", ...Object.keys(index().keys), ...Object.keys(index().same), ...index().metrics.map(m => m.name)];
-  // A key by its whole name or by its end: 'psnr' is 'nvs/psnr', 'weight' is the first '….weight'.
+  // Finds a key by its whole name or by its end: 'psnr' is 'nvs/psnr', 'weight' is the first '….weight'.
   const resolve = name => all().find(k => k === name) || all().find(k => k.endsWith(`.${name}`) || k.endsWith(`/${name}`)) || name;
 
   function runs() {
@@ -47,9 +47,9 @@
   function show() {
     const box = document.getElementById("filter");
     const some = runs(), total = index().runs.length;
-    const said = document.getElementById("count");
-    if (said && box.contains(document.activeElement) && document.activeElement.id === "words") {
-      said.textContent = counted(some, total);  // the field that is typed in stays
+    const count = document.getElementById("count");
+    if (count && box.contains(document.activeElement) && document.activeElement.id === "words") {
+      count.textContent = counted(some, total);  // keep the search field: the user is typing in it
       return;
     }
     const back = document.activeElement && box.contains(document.activeElement) ? document.activeElement.id : "";

@@ -80,7 +80,7 @@
       if (!image?.naturalWidth) return;
       box.style.setProperty("--width", `${zoom === "fit" ? 900 : image.naturalWidth * Number(zoom)}px`);
       box.style.setProperty("--aspect", String(image.naturalWidth / image.naturalHeight));
-      box.classList.toggle("coarse", box.clientWidth >= 2 * image.naturalWidth);  // pixels are to be seen, not smeared
+      box.classList.toggle("coarse", box.clientWidth >= 2 * image.naturalWidth);  // show large pixels with sharp edges
     };
     box.querySelectorAll("img").forEach(i => i.addEventListener("load", size));
     size();
@@ -93,7 +93,7 @@
       ` ${top} and more (white is 1)`);
   }
 
-  // Every kind of picture of both sides, and their scores of this view.
+  // Every kind of picture of both sides, and the scores of this view.
   function both(left, right, set) {
     const row = side => [el("tr", {}, el("th", { scope: "rowgroup", class: "name", colspan: "4" }, side.title, " ", scores(side))), el("tr", {}, KINDS.map(([kind, text]) => el("td", {},
       file(side, kind) && (side.run || kind === "rgb") ? el("button", { type: "button", class: "picture", "aria-label": `Show ${text.toLowerCase()} in the slider`, onclick: () => set("kind", kind) },

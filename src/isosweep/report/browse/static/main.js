@@ -1,4 +1,4 @@
-// Tabs, theme, and what is drawn again when something changes.
+// Tabs, theme, and redrawing the open view when something changes.
 "use strict";
 (() => {
   const { el, state, views, index } = isosweep;
@@ -37,7 +37,7 @@
     if (mine !== turn) return;
     update = made || null;
     panel.dataset.drawn = view.id;
-    if (back && !back.isConnected) again(back)?.focus({ preventScroll: true });  // the keyboard stays where it was
+    if (back && !back.isConnected) again(back)?.focus({ preventScroll: true });  // keep the keyboard focus
   }
   function again(old) {
     if (old.id) return document.getElementById(old.id);

@@ -1,10 +1,10 @@
-// Meshes side by side: one canvas, one camera, a window a run, so that all turn together.
+// Meshes side by side: one canvas and one camera with a window for each run, so that all meshes turn together.
 "use strict";
 (() => {
   const { el, state, select, choice, check, button, scene, index, shown } = isosweep;
   const MOST = 9, FIRST = 4;
   const UPS = { z: [0, 0, 1], "-z": [0, 0, -1], y: [0, 1, 0], "-y": [0, -1, 0], x: [1, 0, 0], "-x": [-1, 0, 0] };
-  let stage = null;  // what must be given back when the view is left
+  let stage = null;  // what must be freed when the view is left
 
   async function show(panel) {
     leave();
@@ -54,7 +54,7 @@
     return at >= 0 && Number.isFinite(run.values[at]) ? `, Chamfer ${shown(run.values[at], index().metrics[at].digits)}` : "";
   }
 
-  // meshes.py says what is in the text.
+  // browse/meshes.py describes the format of the text.
   async function unpack(mesh) {
     if (mesh.positions) return mesh;
     const bytes = Uint8Array.from(atob(mesh.data), c => c.charCodeAt(0));

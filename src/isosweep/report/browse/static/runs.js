@@ -1,4 +1,4 @@
-// The runs, one a row; and the table of means, as scripts/report.py prints it.
+// The table of runs, and the table of means as scripts/report.py prints it.
 "use strict";
 (() => {
   const { el, state, index, shown, cell, button, scene, value } = isosweep;

@@ -1,11 +1,11 @@
-// Sortable tables: real tables that DataTables enhances. Cells are made as elements, never as markup.
+// Sortable tables: HTML tables that DataTables enhances. Cells are made as elements, never as markup.
 "use strict";
 (() => {
   const { el } = isosweep;
   const natural = new Intl.Collator(undefined, { numeric: true });
   const empty = v => v === "" || v === "NaN" || v === undefined;
   const compare = (a, b) => a !== "" && b !== "" && !isNaN(a) && !isNaN(b) ? a - b : natural.compare(a, b);
-  // What is missing stays at the end in both directions.
+  // Missing values stay at the end in both directions of sorting.
   const rank = sign => (a, b) => empty(a) || empty(b) ? empty(a) - empty(b) : sign * compare(a, b);
   DataTable.ext.type.order["plain-asc"] = rank(1);
   DataTable.ext.type.order["plain-desc"] = rank(-1);

@@ -1,4 +1,4 @@
-// What went wrong, what differs, and everything about one run.
+// The failures, the differing settings, and all details of one run.
 "use strict";
 (() => {
   const { el, state, select, check, button, scene, shown, index, swatch } = isosweep;
@@ -57,7 +57,7 @@
     return null;
   }
 
-  // Everything about one run, in a dialog.
+  // All details of one run, in a dialog.
   async function showRun(run) {
     const box = document.getElementById("details");
     const d = await isosweep.details(run).catch(e => ({ config: {}, facts: {}, notes: [e.message] }));

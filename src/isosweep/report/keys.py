@@ -1,4 +1,4 @@
-"""Keys of a run by name: the record's own fields, and dotted paths into its config."""
+"""Keys of a run: names of record fields and dotted paths into its config, and how their values are shown."""
 
 import difflib
 import json
@@ -9,21 +9,22 @@ from typing import Any
 from isosweep.errors import InputError
 from isosweep.record.key import ABSENT
 
-OWN = ("dataset", "scene", "model", "encoding", "loss", "seed", "label")
-"""Fields of the record that stand before a config key of the same name."""
-FURTHER = ("name", "protocol", "code_hash", "device_name")
-"""What else may be named: sweep, protocol of the scores, numerical code, the device's name."""
-MISSING = "–"
+RECORD_FIELDS = ("dataset", "scene", "model", "encoding", "loss", "seed", "label")
+"""Record fields that can be keys; they take precedence over a config key of the same name."""
+OTHER_KEYS = ("name", "protocol", "code_hash", "device_name")
+"""Further keys: the sweep, the scores' protocol, the hash of the numerical code, the device's name."""
+MISSING_TEXT = "–"
+"""Printed for a value or number that is not there."""
 
-_NOTHING = object()
+_NOT_THERE = object()
 
 
 class ReportError(InputError):
-    """A table that cannot be made as asked; the message says what to do."""
+    """A table or page that cannot be made as requested; the message says what to do."""
 
 
 def lookup(config: Mapping[str, Any], path: str) -> Any:
-    """The value at a dotted path, None where the config does not have it."""
+    """The value at a dotted path of a config; None if the config does not have it."""
     here: Any = config
     for part in path.split("."):
         if not isinstance(here, Mapping) or part not in here:
@@ -32,10 +33,10 @@ def lookup(config: Mapping[str, Any], path: str) -> Any:
     return here
 
 
-def text(value: Any) -> str:
-    """A key's value as it is shown and as it is compared on the command line."""
+def value_text(value: Any) -> str:
+    """A key's value as text: what tables print and what the command line compares with."""
     if value is None or value == "":
-        return MISSING
+        return MISSING_TEXT
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, float):
@@ -44,9 +45,12 @@ def text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def means(value: Any, word: str) -> bool:
-    """Whether ``word``, from a command line, names the value: as shown, or a number or list written otherwise."""
-    if text(value) == word:
+def names_value(value: Any, word: str) -> bool:
+    """Whether a ``word`` of the command line means this value.
+
+    It may be the value as tables print it, or another spelling of the same number or list (1e-1 for 0.1).
+    """
+    if value_text(value) == word:
         return True
     if value is None or value == "":
         return word in ("null", "none", "")
@@ -60,12 +64,12 @@ def means(value: Any, word: str) -> bool:
 
 
 def hashable(value: Any) -> Any:
-    """Numbers and text as they are, so that they sort as what they are; lists and mappings as JSON text."""
+    """The value itself if it is a number or text, JSON text if it is a list or mapping."""
     return json.dumps(value, sort_keys=True) if isinstance(value, list | dict) else value
 
 
-def order(value: Any) -> tuple[Any, ...]:
-    """Sort key: absent first, numbers by size, text with its numbers by size (scan24 before scan105)."""
+def sort_key(value: Any) -> tuple[Any, ...]:
+    """Sort key of a value: absent first, then numbers, then text. Numbers in text count by size: scan24, scan105."""
     if value is None or value == "":
         return (0,)
     if isinstance(value, int | float):
@@ -74,38 +78,38 @@ def order(value: Any) -> tuple[Any, ...]:
     return (2, *((0, int(p), "") if p.isdigit() else (1, 0, p) for p in parts))
 
 
-def differences(a: Any, b: Any, prefix: str = "") -> dict[str, tuple[Any, Any]]:
-    """Dotted path -> the two values, for every leaf in which two configs differ; absent is shown as such."""
+def config_differences(a: Any, b: Any, prefix: str = "") -> dict[str, tuple[Any, Any]]:
+    """Dotted path -> the two values, for every leaf in which two configs differ; ABSENT for a key one lacks."""
     if a == b:
         return {}
     if not isinstance(a, dict) or not isinstance(b, dict):
         return {prefix: (a, b)}
     found: dict[str, tuple[Any, Any]] = {}
     for key in a.keys() | b.keys():
-        left, right = a.get(key, _NOTHING), b.get(key, _NOTHING)
+        left, right = a.get(key, _NOT_THERE), b.get(key, _NOT_THERE)
         path = f"{prefix}.{key}" if prefix else str(key)
-        if left is _NOTHING or right is _NOTHING:
-            found[path] = (ABSENT if left is _NOTHING else left, ABSENT if right is _NOTHING else right)
+        if left is _NOT_THERE or right is _NOT_THERE:
+            found[path] = (ABSENT if left is _NOT_THERE else left, ABSENT if right is _NOT_THERE else right)
         elif left != right:
-            found |= differences(left, right, path)
+            found |= config_differences(left, right, path)
     return found
 
 
-def below(path: str, keys: Iterable[str]) -> bool:
+def is_within(path: str, keys: Iterable[str]) -> bool:
     """Whether a dotted path is one of ``keys`` or lies below one."""
     return any(path == key or path.startswith(f"{key}.") for key in keys)
 
 
-def leaves(config: Mapping[str, Any], prefix: str = "") -> list[str]:
+def leaf_paths(config: Mapping[str, Any], prefix: str = "") -> list[str]:
     """All dotted paths of a config that end in a value."""
     found: list[str] = []
     for key, value in config.items():
         path = f"{prefix}{key}"
-        found += leaves(value, f"{path}.") if isinstance(value, Mapping) else [path]
+        found += leaf_paths(value, f"{path}.") if isinstance(value, Mapping) else [path]
     return found
 
 
-def near(word: str, known: Iterable[str]) -> str:
+def suggestion(word: str, known: Iterable[str]) -> str:
     """' Did you mean x?' with the nearest spellings, '' where there are none."""
     known = sorted(set(known))
     ends = [k for k in known if k.endswith(f".{word}")]
@@ -113,7 +117,7 @@ def near(word: str, known: Iterable[str]) -> str:
     return f" Did you mean {' or '.join(found)}?" if found else ""
 
 
-def short(path: str, others: Sequence[str]) -> str:
-    """A heading for a key: the last two parts of its path where they are unambiguous."""
+def short_key(path: str, others: Sequence[str]) -> str:
+    """A heading for a key: the last two parts of its path if no other key ends in them, else the whole path."""
     tail = ".".join(path.split(".")[-2:])
     return tail if sum(o == tail or o.endswith(f".{tail}") for o in others) == 1 else path

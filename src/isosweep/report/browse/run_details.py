@@ -1,4 +1,4 @@
-"""What is said of a run: its place in the summary, and all that the page shows of it on demand."""
+"""What the page says of a run: its name, keys and scores in the index, and the details that it loads on demand."""
 
 import hashlib
 import json
@@ -10,51 +10,52 @@ from pathlib import Path
 from typing import Any
 
 from isosweep.record.schema import RECORD_FILE
-from isosweep.report.cells import Spec
+from isosweep.report.cells import TableSpec
 from isosweep.report.checks import setting_differences
-from isosweep.report.choice import CANDIDATES, default_rows
 from isosweep.report.collect import Run
-from isosweep.report.fields import OWN, hashable, leaves, lookup, short, text
-from isosweep.report.metrics import choose, value
+from isosweep.report.default_keys import CANDIDATES, default_rows
+from isosweep.report.keys import RECORD_FIELDS, hashable, leaf_paths, lookup, short_key, value_text
+from isosweep.report.metrics import choose_metrics, metric_value
 
 LOG_FILE = "run.log"
 METRICS_FILE = "metrics.jsonl"
 MOST_KEYS = 3
 LOG_LINES, LOG_BYTES = 80, 16_000
 COSTS = ("time", "memory")
-NAMES = ("name", "device_name", "code_hash", "protocol")
-UP = {"demo": "z", "blender": "z"}
-"""Which way is up in a data set's world; -y elsewhere, as in the worlds that structure from motion makes."""
+EXTRA_KEYS = ("name", "device_name", "code_hash", "protocol")
+WORLD_UP = {"demo": "z", "blender": "z"}
+"""Data set -> the axis that points up in its world. Elsewhere it is -y, as in worlds from structure from motion."""
 
 
-def identity(run: Run) -> str:
-    """12 hex digits that stay the same wherever the page is made; part of file names and links."""
-    own = run.record.run_key if not run.external else ""  # as collect.py tells them apart
+def run_id(run: Run) -> str:
+    """12 hex digits that identify a run in file names and links, from its run key or, if external, its folder."""
+    own = run.record.run_key if not run.external else ""  # as collect.py distinguishes them
     return hashlib.sha256((own or os.path.realpath(run.folder)).encode()).hexdigest()[:12]
 
 
 @dataclass(frozen=True)
-class Keys:
-    """Dotted key -> one value a run; ``same`` are those on which all runs agree."""
+class KeyValues:
+    """Values of keys over all runs: ``differ`` maps a key to one value per run, ``same`` to the value of all runs."""
 
     differ: dict[str, list[Any]]
     same: dict[str, Any]
 
 
-def keys_of(runs: Sequence[Run]) -> Keys:
-    """Every field and every config key of any run; absent is None."""
-    names = [*OWN, *NAMES]
-    names += sorted({k for r in runs for k in leaves(r.record.config)} - set(names))
+def run_keys(runs: Sequence[Run]) -> KeyValues:
+    """Every record field and every config key that any run has; None for a run that lacks one."""
+    names = [*RECORD_FIELDS, *EXTRA_KEYS]
+    names += sorted({k for r in runs for k in leaf_paths(r.record.config)} - set(names))
     columns = {name: [_plain(r.get(name)) for r in runs] for name in names}
     kept = {k: v for k, v in columns.items() if any(x not in (None, "") for x in v)}
     same = {k: v[0] for k, v in kept.items() if all(x == v[0] for x in v)}
-    return Keys({k: v for k, v in kept.items() if k not in same}, same)
+    return KeyValues({k: v for k, v in kept.items() if k not in same}, same)
 
 
-def titles(runs: Sequence[Run]) -> list[tuple[str, str]]:
-    """A short name a run: what keeps settings apart, and the seed; the scene is said elsewhere.
+def run_titles(runs: Sequence[Run]) -> list[tuple[str, str]]:
+    """The name of each run as a pair: its setting and its seed ('neus hashgrid', 's0'). The scene is shown beside it.
 
-    Runs of one scene that would be called the same also get the keys in which they differ, or their run key.
+    Runs of one scene that would have the same name also get up to MOST_KEYS keys in which they differ, or else the
+    beginning of their run key.
     """
     rows = default_rows(runs, ("dataset", "scene"), ("seed",))
     made = [(_setting(r, rows), "" if r.record.seed is None else f"s{r.record.seed}") for r in runs]
@@ -64,32 +65,34 @@ def titles(runs: Sequence[Run]) -> list[tuple[str, str]]:
     for group in same.values():
         if len(group) == 1:
             continue
-        more = list(setting_differences([runs[i] for i in group], Spec(rows, ("dataset", "scene"))))
+        more = list(setting_differences([runs[i] for i in group], TableSpec(rows, ("dataset", "scene"))))
         by_hand = {o.lstrip("+").partition("=")[0] for i in group for o in runs[i].record.overrides}
         more = sorted(more, key=lambda k: (k not in by_hand, len(k)))[:MOST_KEYS]
         names = [_setting(runs[i], (*rows, *more)) for i in group]
         for i, name in zip(group, names, strict=True):
             unique = names.count(name) == 1
             made[i] = (
-                name if unique else f"{name} #{(runs[i].record.run_key or identity(runs[i]))[:6]}",
+                name if unique else f"{name} #{(runs[i].record.run_key or run_id(runs[i]))[:6]}",
                 made[i][1],
             )
     return made
 
 
 def _setting(run: Run, keys: Sequence[str]) -> str:
-    named = [text(run.get(k)) for k in keys if k in CANDIDATES and run.get(k) not in (None, "")]
-    further = [f"{short(k, keys)}={text(run.get(k))}" for k in keys if k not in CANDIDATES]
+    named = [value_text(run.get(k)) for k in keys if k in CANDIDATES and run.get(k) not in (None, "")]
+    further = [f"{short_key(k, keys)}={value_text(run.get(k))}" for k in keys if k not in CANDIDATES]
     return " ".join([*(named or [run.record.label]), *further])
 
 
-def metrics_of(
+def run_metrics(
     runs: Sequence[Run], digits: Mapping[str, int]
 ) -> tuple[list[dict[str, Any]], list[list[Any]]]:
-    """Every score that any run has, then times and memory; and a row of numbers a run, None where there is none."""
+    """The page's number columns (every score of any run, then the costs), and each run's numbers, None if missing."""
     have = sorted({n for r in runs if r.scored and r.record.scores for n in r.record.scores.values})
-    first = [m.name for m, _ in choose((), runs, digits)] if have else []
-    chosen = [m for m, _ in choose([*first, *(n for n in have if n not in first), *COSTS], runs, digits)]
+    first = [m.name for m, _ in choose_metrics((), runs, digits)] if have else []
+    chosen = [
+        m for m, _ in choose_metrics([*first, *(n for n in have if n not in first), *COSTS], runs, digits)
+    ]
     heads = [
         {
             "name": m.name, "title": m.title, "direction": m.direction, "digits": m.digits,
@@ -97,24 +100,24 @@ def metrics_of(
         }
         for m in chosen
     ]  # fmt: skip
-    return heads, [[value(r, m)[0] if r.scored or m.cost else None for m in chosen] for r in runs]
+    return heads, [[metric_value(r, m)[0] if r.scored or m.cost else None for m in chosen] for r in runs]
 
 
-def state(run: Run) -> tuple[str, str]:
-    """'finished' and '', or what the run is instead and why."""
-    return ("finished", "") if run.scored else run.why_not()
+def run_state(run: Run) -> tuple[str, str]:
+    """'finished' and '', or the state of a run without scores and its cause."""
+    return ("finished", "") if run.scored else run.why_not_scored()
 
 
-def details(run: Run) -> tuple[dict[str, Any], str]:
-    """What the page shows of a run on demand, and what could not be read.
+def run_details(run: Run) -> tuple[dict[str, Any], str]:
+    """What the page shows of a run on demand, and a message if the record cannot be read ('' if it can).
 
-    The whole record is read again: a table needs neither tracebacks nor the scores of each view. A record that
-    another program wrote may lack any of it or hold something else in its place.
+    The whole record is read again, because tables keep neither tracebacks nor scores per view. A record of another
+    program may lack any field, or have a value of another type in it.
     """
     try:
         whole = json.loads(Path(run.folder, RECORD_FILE).read_bytes())
     except (OSError, ValueError) as error:
-        return {"config": flat(run.record.config)}, f"{RECORD_FILE} cannot be read again: {error}"
+        return {"config": flatten(run.record.config)}, f"{RECORD_FILE} cannot be read again: {error}"
     scores, error, git = (_mapping(whole.get(k)) for k in ("scores", "error", "git"))
     times, memory = _mapping(whole.get("times")), _mapping(whole.get("memory"))
     facts: dict[str, Any] = {
@@ -129,8 +132,8 @@ def details(run: Run) -> tuple[dict[str, Any], str]:
     }
     attempts = whole.get("attempts")
     return {
-        "config": flat(run.record.config),
-        "facts": {k: text(hashable(v)) for k, v in facts.items() if v not in (None, "")},
+        "config": flatten(run.record.config),
+        "facts": {k: value_text(hashable(v)) for k, v in facts.items() if v not in (None, "")},
         "overrides": [str(o) for o in run.record.overrides],
         "reasons": {str(k): str(v) for k, v in _mapping(scores.get("reasons")).items()},
         "per_view": _per_view(_mapping(scores.get("per_view"))),
@@ -139,12 +142,12 @@ def details(run: Run) -> tuple[dict[str, Any], str]:
             " ".join(str(a[k]) for k in ("started", "action", "host", "status") if a.get(k))
             for a in (attempts if isinstance(attempts, list) else []) if isinstance(a, dict)
         ],
-        "log": tail(Path(run.folder, LOG_FILE)),
+        "log": log_tail(Path(run.folder, LOG_FILE)),
     }, ""  # fmt: skip
 
 
 def mesh_path(run: Run) -> Path | None:
-    """The mesh of a run: as its record names it, else mesh.ply; never a file outside the run's folder."""
+    """The mesh file of a run: the one that its record names, else mesh.ply; None for one outside the run's folder."""
     folder = Path(run.folder)
     try:
         named = _mapping(json.loads((folder / RECORD_FILE).read_bytes()).get("artifacts")).get("mesh")
@@ -156,8 +159,8 @@ def mesh_path(run: Run) -> Path | None:
     return None
 
 
-def tail(path: Path) -> str:
-    """The last lines of a log; '' where there is none."""
+def log_tail(path: Path) -> str:
+    """The last LOG_LINES lines of a log; '' if it cannot be read."""
     try:
         with path.open("rb") as file:
             file.seek(max(0, path.stat().st_size - LOG_BYTES))
@@ -166,19 +169,19 @@ def tail(path: Path) -> str:
         return ""
 
 
-def flat(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Dotted key -> value."""
-    return {k: _plain(hashable(lookup(config, k))) for k in leaves(config)}
+def flatten(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The config as one mapping from dotted key to value."""
+    return {k: _plain(hashable(lookup(config, k))) for k in leaf_paths(config)}
 
 
 def view_file(name: str) -> str:
-    """The stem of a view's files, from the view's name in the record: 'test/r_0' -> 'test_r_0' (export.ViewWriter)."""
+    """The stem of a view's files, from its name in the record: 'test/r_0' -> 'test_r_0' (see ViewWriter)."""
     kept = "".join(c if c.isalnum() or c in "_.-" else "\0" for c in name)
     return "_".join(p for p in kept.split("\0") if p).strip("._")
 
 
 def _per_view(found: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """View's file stem -> metric -> number."""
+    """The scores per view, by the stem of the view's files and then by metric."""
     made: dict[str, dict[str, Any]] = {}
     for metric, views in found.items():
         for view, number in _mapping(views).items():
@@ -192,7 +195,7 @@ def _mapping(value: Any) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """As the page shows it: floats without noise, everything else as it is."""
+    """A value as the page shows it: floats to 12 significant digits, everything else unchanged."""
     if isinstance(value, float) and math.isfinite(value):
         return float(f"{value:.12g}")
     return value

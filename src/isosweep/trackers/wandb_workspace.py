@@ -1,8 +1,7 @@
-"""A W&B workspace or report that compares the runs of one sweep, composed without a network.
+"""Composes a W&B workspace or report that compares the runs of one sweep. Only saving it needs a network.
 
-Runs of a sweep are a W&B group; ``method`` in their config is model and encoding as the run's folder
-says them. What the panels show is read from the sweep's records: scores that some run has, and the
-names of the views that were logged as pictures.
+The runs of a sweep are a W&B group, and ``method`` in their config is model and encoding. The panels follow the
+sweep's records: the scores that any run has, and the views that were logged as pictures.
 """
 
 import difflib
@@ -13,8 +12,8 @@ from typing import Any
 
 from isosweep.errors import MissingLibraryError
 from isosweep.record import find_runs, read_record
-from isosweep.trackers.login import logged_in, server
-from isosweep.trackers.wrapper import first_line
+from isosweep.trackers.login import logged_in, server_url
+from isosweep.trackers.wrapper import error_line
 
 SCORES = (
     "nvs/psnr",
@@ -25,27 +24,30 @@ SCORES = (
     "geometry/fscore",
     "geometry/normal_consistency",
 )
-"""Scores with a panel, in this order."""
+"""Scores that get a panel, in this order."""
 CURVES = ("val/psnr", "train/psnr", "train/loss")
-SHOWN = 8
-"""Pictures of at most this many views get a place in the media panel."""
+MOST_PICTURES = 8
+"""How many views the media panel shows at most."""
 
 
 @dataclass(frozen=True)
-class Content:
-    """What a sweep's runs have logged."""
+class SweepContent:
+    """What the runs of a sweep have logged: the number of runs, names of scores, names of pictures."""
 
     runs: int
     scores: tuple[str, ...]
     pictures: tuple[str, ...]
 
 
-STANDARD = Content(0, ("nvs/psnr", "nvs/ssim", "geometry/chamfer"), ())
-"""For a sweep whose records are on another machine."""
+STANDARD = SweepContent(0, ("nvs/psnr", "nvs/ssim", "geometry/chamfer"), ())
+"""Assumed for a sweep whose records are on another machine."""
 
 
-def content_of(sweep: str, runs: Path) -> Content:
-    """What the records of ``sweep`` below ``runs`` hold; LookupError with the sweeps there where none does."""
+def read_content(sweep: str, runs: Path) -> SweepContent:
+    """Read what the records of ``sweep`` below the folder ``runs`` hold.
+
+    Raises LookupError, which names the sweeps there, if no record belongs to ``sweep``.
+    """
     records = [read_record(folder) for folder in find_runs(runs)]
     own = [record for record in records if record.name == sweep]
     if not own:
@@ -63,11 +65,16 @@ def content_of(sweep: str, runs: Path) -> Content:
         view for scores in scored for names in list(scores.per_view.values())[:1] for view in list(names)
     ]
     pictures = [f"render/{view}" for view in dict.fromkeys(views)]
-    return Content(len(own), tuple(name for name in SCORES if name in has), tuple(pictures[:SHOWN]))
+    return SweepContent(
+        len(own), tuple(name for name in SCORES if name in has), tuple(pictures[:MOST_PICTURES])
+    )
 
 
-def workspace(sweep: str, content: Content, *, project: str, entity: str) -> Any:
-    """The workspace object (wandb_workspaces.workspaces.Workspace); nothing is sent."""
+def workspace(sweep: str, content: SweepContent, *, project: str, entity: str) -> Any:
+    """The workspace, as wandb_workspaces.workspaces.Workspace. Nothing is sent.
+
+    Raises ModuleNotFoundError as ``require_package``.
+    """
     require_package()
     import wandb_workspaces.workspaces as ws
 
@@ -87,11 +94,11 @@ def workspace(sweep: str, content: Content, *, project: str, entity: str) -> Any
     )
 
 
-def report(sweep: str, content: Content, *, project: str, entity: str, draft: bool = False) -> Any:
-    """The same panels as a report, a heading a section.
+def report(sweep: str, content: SweepContent, *, project: str, entity: str, draft: bool = False) -> Any:
+    """A report with the panels of the workspace, each section under a heading. Nothing is sent.
 
-    wandb-workspaces asks the server for the id of a run set's project when the report is sent or shown;
-    a ``draft`` leaves the project to the report's own and can be shown without a network.
+    A report's run sets name their project, for whose id wandb-workspaces asks the server when it sends or shows the
+    report. With ``draft`` they name none, so that the report can be shown without a network.
     """
     require_package()
     import wandb_workspaces.reports.v2 as wr
@@ -119,29 +126,35 @@ def report(sweep: str, content: Content, *, project: str, entity: str, draft: bo
     )
 
 
-def spec(view: Any) -> dict[str, Any]:
-    """What would be sent, as plain types."""
+def as_json(view: Any) -> dict[str, Any]:
+    """The workspace or report as it would be sent, as plain types."""
     return view._to_model().model_dump(by_alias=True, exclude_none=True, mode="json")
 
 
 def save(view: Any) -> str:
-    """Send it to the server; its url. PermissionError where nobody is logged in, ConnectionError without the server."""
+    """Send a workspace or report to the server. Returns its URL.
+
+    Raises PermissionError if nobody is logged in, ConnectionError if the server did not accept it.
+    """
     if not logged_in():
         raise PermissionError(
-            f"nobody is logged in at {server()}: run 'wandb login' first, or look at the spec with --dry-run"
+            f"nobody is logged in at {server_url()}: run 'wandb login' first, or look at the spec with --dry-run"
         )
     try:
         view.save()
         return str(view.url)
-    except Exception as error:  # of wandb, its server, or their answers' types
-        raise ConnectionError(f"{server()} did not take it: {first_line(error)}") from error
+    except Exception as error:  # wandb and its server raise errors of many types
+        raise ConnectionError(f"{server_url()} did not accept it: {error_line(error)}") from error
 
 
 def default_entity() -> str:
-    """The entity of whoever is logged in; asks the server."""
+    """The default entity of the user who is logged in, from the server.
+
+    Raises PermissionError if nobody is logged in or there is no default, ConnectionError if the server does not answer.
+    """
     if not logged_in():
         raise PermissionError(
-            f"nobody is logged in at {server()}: run 'wandb login' first, or name the owner with --entity"
+            f"nobody is logged in at {server_url()}: run 'wandb login' first, or name the owner with --entity"
         )
     import wandb
 
@@ -149,15 +162,15 @@ def default_entity() -> str:
         entity = wandb.Api().default_entity
     except Exception as error:  # as in save
         raise ConnectionError(
-            f"{server()} does not say who is logged in ({first_line(error)}): name the owner with --entity"
+            f"{server_url()} does not say who is logged in ({error_line(error)}): name the owner with --entity"
         ) from error
     if not entity:
-        raise PermissionError(f"{server()} names no default entity: give the owner with --entity")
+        raise PermissionError(f"{server_url()} names no default entity: give the owner with --entity")
     return str(entity)
 
 
 def require_package() -> None:
-    """ModuleNotFoundError that says what to install, unless wandb-workspaces is there."""
+    """Raise ModuleNotFoundError, which says what to install, if wandb-workspaces is missing."""
     if importlib.util.find_spec("wandb_workspaces") is None:
         raise MissingLibraryError(
             "the package wandb-workspaces is not installed: pip install 'isosweep[wandb-report]' "
@@ -165,8 +178,8 @@ def require_package() -> None:
         )
 
 
-def _sections(content: Content) -> list[tuple[str, list[Any]]]:
-    """Title and panels, the same in a workspace and in a report."""
+def _sections(content: SweepContent) -> list[tuple[str, list[Any]]]:
+    """Title and panels of each section; workspaces and reports share them."""
     import wandb_workspaces.reports.v2 as wr
 
     method = wr.Config("method")

@@ -10,7 +10,7 @@ import pytest
 
 from isosweep.record import Record, ScoreRecord
 from isosweep.record.schema import RECORD_FILE, encode_record
-from isosweep.trackers import report
+from isosweep.trackers import wandb_workspace
 from tests.support.wandb_server import ENTITY, WandbServer
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -121,11 +121,11 @@ def test_unknown_sweep_names_those_that_are_there(runs, tmp_path):
         LookupError,
         match=r"no run of the sweep 'weigths'; did you mean 'weights'\? .* has runs of other, weights\.",
     ):
-        report.content_of("weigths", runs)
+        wandb_workspace.read_content("weigths", runs)
     with pytest.raises(
         LookupError, match=r"no run of the sweep 'x'\. .* has 0 runs, of no sweep\..*--without-records"
     ):
-        report.content_of("x", tmp_path / "nothing")
+        wandb_workspace.read_content("x", tmp_path / "nothing")
 
 
 def test_runs_of_another_machine_get_the_standard_panels(tmp_path):
@@ -148,4 +148,4 @@ def test_nobody_is_logged_in(runs):
 def test_missing_package_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "wandb_workspaces", None)
     with pytest.raises(ModuleNotFoundError, match=r"pip install 'isosweep\[wandb-report\]'"):
-        report.workspace("x", report.STANDARD, project="p", entity="e")
+        wandb_workspace.workspace("x", wandb_workspace.STANDARD, project="p", entity="e")

@@ -1,4 +1,4 @@
-"""The page's folder: index.html, the scripts beside it, and what they load when it is looked at."""
+"""Writes the page's folder: index.html, its scripts, and the data files that they load on demand."""
 
 import hashlib
 import json
@@ -13,22 +13,26 @@ from typing import Any
 
 import numpy as np
 
-from isosweep.report.browse import facts, images, meshes
+from isosweep.report.browse import images, meshes, run_details
 from isosweep.report.browse.curves import read_curves
-from isosweep.report.browse.files import put, script
+from isosweep.report.browse.files import data_script, replace_file
 from isosweep.report.collect import Collection, Run
 from isosweep.report.document import Document
-from isosweep.report.fields import ReportError, order
+from isosweep.report.keys import ReportError, sort_key
 
 STATIC = Path(__file__).parent / "static"
-MARK = "isosweep-page.txt"
-"""Says that a folder is a page, which may be replaced."""
-FOLDERS = ("runs", "images", "meshes", "assets")
+MARKER_FILE = "isosweep-page.txt"
+"""File that marks a folder as a page. Only a marked or empty folder is written to."""
+SUBFOLDERS = ("runs", "images", "meshes", "assets")
 
 
 @dataclass(frozen=True)
-class Limits:
-    """How much of a run is taken. ``pixels`` is the longest side of a picture, 0: as rendered."""
+class PageLimits:
+    """How much of each run is put on the page.
+
+    ``views`` of a scene; ``pixels`` of a picture's longest side, 0 for full size; ``faces`` of a mesh, 0 for no
+    meshes; ``points`` of a curve.
+    """
 
     views: int = 3
     pixels: int = 400
@@ -37,8 +41,11 @@ class Limits:
 
 
 @dataclass
-class Written:
-    """What was written where; ``notes`` say what is not shown and why."""
+class WrittenPage:
+    """The page as it was written: its folder, how many runs it shows, and its size in bytes.
+
+    ``notes`` say what could not be shown and why.
+    """
 
     folder: Path
     runs: int
@@ -47,8 +54,8 @@ class Written:
 
 
 @dataclass
-class _Part:
-    """One run's share: its line in the summary, the files that it needs, its box in the world."""
+class _RunPart:
+    """One run on the page: its entry in the index, the files it needs, its mesh's box (``core``) in world units."""
 
     line: dict[str, Any]
     files: set[str]
@@ -57,21 +64,29 @@ class _Part:
 
 
 def write_page(
-    target: Path, title: str, runs: Sequence[Run], found: Collection, table: Document | str, limits: Limits,
+    target: Path, title: str, runs: Sequence[Run], found: Collection, table: Document | str, limits: PageLimits,
     digits: dict[str, int] | None = None, progress: Callable[[int, int], None] | None = None,
-) -> Written:  # fmt: skip
-    """Make or renew the page in ``target``; pictures and meshes that have not changed are kept.
+) -> WrittenPage:  # fmt: skip
+    """Make or renew the page in ``target``. Pictures and meshes that have not changed are kept.
 
-    ``table`` is the table's document, or why there is none. Raises ReportError where ``target`` holds something
-    else than a page, or cannot be written.
+    Args:
+        found: all that was collected; its broken files and planned runs are listed on the page.
+        table: the table of the runs, or the reason why there is none.
+        digits: decimals by metric name, where the default is not wanted.
+        progress: called with the number of runs done and the number of all runs.
+
+    Raises:
+        ReportError: ``target`` holds something else than a page, or cannot be written.
     """
-    _claim(target)
-    names = facts.titles(runs)
+    _prepare_folder(target)
+    names = run_details.run_titles(runs)
     chosen = _chosen_views(runs, limits.views)
-    written = Written(target, len(runs))
-    parts: list[_Part] = []
-    with ThreadPoolExecutor(4) as pool:  # decoding and encoding of pictures release the interpreter's lock
-        made = pool.map(lambda r: _run(r, chosen[r.record.dataset, r.record.scene], target, limits), runs)
+    written = WrittenPage(target, len(runs))
+    parts: list[_RunPart] = []
+    with ThreadPoolExecutor(4) as pool:  # threads suffice: decoding and encoding pictures release the GIL
+        made = pool.map(
+            lambda r: _write_run(r, chosen[r.record.dataset, r.record.scene], target, limits), runs
+        )
         for number, (part, named) in enumerate(zip(made, names, strict=True)):
             part.line["setting"], name = named[0], " ".join(filter(None, named))
             part.line["title"] = name
@@ -81,8 +96,8 @@ def write_page(
             ]
             if progress is not None:
                 progress(number + 1, len(runs))
-    keys = facts.keys_of(runs)
-    metrics, rows = facts.metrics_of(runs, digits or {})
+    keys = run_details.run_keys(runs)
+    metrics, rows = run_details.run_metrics(runs, digits or {})
     for part, row in zip(parts, rows, strict=True):
         part.line["values"] = row
     index = {
@@ -90,9 +105,9 @@ def write_page(
         "made": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "runs": [p.line for p in parts],
         "metrics": metrics,
-        "keys": {k: _indexed(v) for k, v in keys.differ.items()},
+        "keys": {k: _index_values(v) for k, v in keys.differ.items()},
         "same": keys.same,
-        "scenes": _scenes(parts),
+        "scenes": _scene_cameras(parts),
         "table": asdict(table) if isinstance(table, Document) else None,
         "refused": table if isinstance(table, str) else "",
         "absent": found.absent,
@@ -100,25 +115,25 @@ def write_page(
         "notes": written.notes,
         "error": {"top": images.ERROR_TOP, "colours": images.scale_colours()},
     }
-    used = {f for p in parts for f in p.files} | _assets(target)
-    put(target / "runs" / "index.js", script("index", index))
+    used = {f for p in parts for f in p.files} | _copy_assets(target)
+    replace_file(target / "runs" / "index.js", data_script("index", index))
     page = (STATIC / "index.html").read_text(encoding="utf-8").replace("{{title}}", escape(title))
-    put(target / "index.html", page.encode())
-    _clean(target, used | {"runs/index.js"})
+    replace_file(target / "index.html", page.encode())
+    _remove_unused(target, used | {"runs/index.js"})
     written.size = sum(f.stat().st_size for f in target.rglob("*") if f.is_file())
     return written
 
 
-def _claim(target: Path) -> None:
+def _prepare_folder(target: Path) -> None:
     if target.exists() and not target.is_dir():
         raise ReportError(f"--page {target} is a file: name a folder")
-    if target.is_dir() and any(target.iterdir()) and not (target / MARK).is_file():
+    if target.is_dir() and any(target.iterdir()) and not (target / MARKER_FILE).is_file():
         raise ReportError(f"--page {target} holds something else than a page: name a new or an empty folder")
     try:
-        for name in FOLDERS:
+        for name in SUBFOLDERS:
             (target / name).mkdir(parents=True, exist_ok=True)
-        put(
-            target / MARK,
+        replace_file(
+            target / MARKER_FILE,
             b"A page of scripts/report.py --page: open index.html. It is replaced as a whole.\n",
         )
     except OSError as error:
@@ -128,7 +143,10 @@ def _claim(target: Path) -> None:
 
 
 def _chosen_views(runs: Sequence[Run], count: int) -> dict[tuple[str, str], list[str]]:
-    """Of each scene the views that most of its runs have, evenly spaced; the same for all of its runs."""
+    """The views to show of each scene, the same for all of its runs.
+
+    They are evenly spaced among the views that most runs have; views that fewer runs have come last.
+    """
     seen: dict[tuple[str, str], dict[str, int]] = {}
     for run in runs:
         have = seen.setdefault((run.record.dataset, run.record.scene), {})
@@ -139,36 +157,38 @@ def _chosen_views(runs: Sequence[Run], count: int) -> dict[tuple[str, str], list
         most = max(have.values(), default=0)
         common = [v for v in have if have[v] == most]
         rest = [v for v in have if have[v] < most]
-        names = images.spaced(sorted(common, key=order), count)
-        chosen[scene] = sorted([*names, *rest[: count - len(names)]], key=order)
+        names = images.spaced_names(sorted(common, key=sort_key), count)
+        chosen[scene] = sorted([*names, *rest[: count - len(names)]], key=sort_key)
     return chosen
 
 
-def _run(run: Run, views: Sequence[str], target: Path, limits: Limits) -> _Part:
-    name = facts.identity(run)
-    more, problem = facts.details(run)
-    curves, lost = read_curves(Path(run.folder) / facts.METRICS_FILE, limits.points)
+def _write_run(run: Run, views: Sequence[str], target: Path, limits: PageLimits) -> _RunPart:
+    name = run_details.run_id(run)
+    more, problem = run_details.run_details(run)
+    curves, lost = read_curves(Path(run.folder) / run_details.METRICS_FILE, limits.points)
     shown = images.write_views(Path(run.folder) / "renders", list(views), target / "images", limits.pixels)
     notes = [n for n in (problem, lost, *shown.notes) if n]
-    mesh, file = _mesh(run, target, limits.faces, notes)
-    put(target / "runs" / f"{name}.js", script(f"run/{name}", {**more, "curves": curves, "notes": notes}))
+    mesh, file = _write_mesh(run, target, limits.faces, notes)
+    replace_file(
+        target / "runs" / f"{name}.js", data_script(f"run/{name}", {**more, "curves": curves, "notes": notes})
+    )
     files = {f"runs/{name}.js", *(f for kinds in shown.files.values() for f in kinds.values())}
-    status, why = facts.state(run)
+    status, why = run_details.run_state(run)
     line = {
         "id": name, "dataset": run.record.dataset, "scene": run.record.scene, "seed": run.record.seed,
         "state": status, "why": why, "folder": run.folder, "external": run.external,
         "steps": [run.record.steps_done, run.record.max_steps],
         "views": shown.files, "skipped": shown.skipped, "curves": sorted(curves), "mesh": mesh,
     }  # fmt: skip
-    return _Part(line, files | ({file} if file else set()), mesh and mesh.pop("core"), notes)
+    return _RunPart(line, files | ({file} if file else set()), mesh and mesh.pop("core"), notes)
 
 
-def _mesh(run: Run, target: Path, faces: int, notes: list[str]) -> tuple[dict[str, Any] | None, str]:
-    """What the summary says of a mesh, and its file; both are made anew only where the mesh has changed."""
-    path = facts.mesh_path(run)
+def _write_mesh(run: Run, target: Path, faces: int, notes: list[str]) -> tuple[dict[str, Any] | None, str]:
+    """The entry of a run's mesh in the index, and its file. Both are made again only if the mesh has changed."""
+    path = run_details.mesh_path(run)
     if path is None or faces <= 0:
         return None, ""
-    name = hashlib.sha1(f"1 {images.stamp(path)} {faces}".encode()).hexdigest()[:20]
+    name = hashlib.sha1(f"1 {images.file_stamp(path)} {faces}".encode()).hexdigest()[:20]
     script_file, facts_file = target / "meshes" / f"{name}.js", target / "meshes" / f"{name}.json"
     if not (script_file.exists() and facts_file.exists()):
         try:
@@ -177,8 +197,8 @@ def _mesh(run: Run, target: Path, faces: int, notes: list[str]) -> tuple[dict[st
             notes.append(f"no mesh: {error}")
             return None, ""
         data = packed.pop("data")
-        put(script_file, script(f"mesh/{name}", {**packed, "data": data}))
-        put(facts_file, json.dumps(packed).encode())
+        replace_file(script_file, data_script(f"mesh/{name}", {**packed, "data": data}))
+        replace_file(facts_file, json.dumps(packed).encode())
     about = json.loads(facts_file.read_bytes())
     return {
         "file": name,
@@ -186,13 +206,13 @@ def _mesh(run: Run, target: Path, faces: int, notes: list[str]) -> tuple[dict[st
     }, f"meshes/{name}.js"
 
 
-def _scenes(parts: Sequence[_Part]) -> dict[str, Any]:
-    """Where a camera looks, the same for all meshes of a scene: the median of the runs' boxes."""
+def _scene_cameras(parts: Sequence[_RunPart]) -> dict[str, Any]:
+    """The camera target of each scene: the median of its runs' boxes, so that one stray mesh does not move it."""
     boxes: dict[str, list[Any]] = {}
     ups = {}
     for part in parts:
         scene = f"{part.line['dataset']}/{part.line['scene']}"
-        ups[scene] = facts.UP.get(part.line["dataset"], "-y")
+        ups[scene] = run_details.WORLD_UP.get(part.line["dataset"], "-y")
         if part.core:
             boxes.setdefault(scene, []).append(part.core)
     made = {}
@@ -203,19 +223,19 @@ def _scenes(parts: Sequence[_Part]) -> dict[str, Any]:
     return made
 
 
-def _indexed(values: Sequence[Any]) -> dict[str, Any]:
-    """Each value once, and a number for each run."""
-    table = {_key(v): v for v in values}
+def _index_values(values: Sequence[Any]) -> dict[str, Any]:
+    """Store each distinct value once: {"values": values, "of": index of each run's value}."""
+    table = {_typed_key(v): v for v in values}
     number = {k: i for i, k in enumerate(table)}
-    return {"values": list(table.values()), "of": [number[_key(v)] for v in values]}
+    return {"values": list(table.values()), "of": [number[_typed_key(v)] for v in values]}
 
 
-def _key(value: Any) -> tuple[str, str]:
-    """1 and True and '1' are different values."""
+def _typed_key(value: Any) -> tuple[str, str]:
+    """A dictionary key that keeps 1, True and '1' apart."""
     return type(value).__name__, str(value)
 
 
-def _assets(target: Path) -> set[str]:
+def _copy_assets(target: Path) -> set[str]:
     used = set()
     for source in sorted([*STATIC.glob("*.js"), *STATIC.glob("*.css"), *(STATIC / "vendor").iterdir()]):
         copy = target / "assets" / source.name
@@ -225,10 +245,10 @@ def _assets(target: Path) -> set[str]:
     return used
 
 
-def _clean(target: Path, used: set[str]) -> None:
-    """Take away what an earlier page had and this one has not."""
+def _remove_unused(target: Path, used: set[str]) -> None:
+    """Delete files of an earlier page that this one does not use."""
     keep = used | {f.replace(".js", ".json") for f in used if f.startswith("meshes/")}
-    for folder in FOLDERS:
+    for folder in SUBFOLDERS:
         for path in (target / folder).iterdir():
             if f"{folder}/{path.name}" not in keep and path.is_file():
                 path.unlink()

@@ -1,14 +1,14 @@
-"""csv and parquet: the same table in long form, one line a cell and metric, numbers unrounded."""
+"""Writes a table as csv or parquet in long form: one line for each cell and metric, numbers unrounded."""
 
 import csv
 import io
 from collections.abc import Sequence
 from typing import Any
 
-from isosweep.report.cells import Table, describe
+from isosweep.report.cells import Table, keys_text
 from isosweep.report.collect import Run
-from isosweep.report.document import Extras, label
-from isosweep.report.fields import ReportError, text
+from isosweep.report.document import Extras, row_label
+from isosweep.report.keys import ReportError, value_text
 from isosweep.report.paired import Comparison
 
 INSTALL = (
@@ -21,13 +21,14 @@ COLUMNS = (
     "source", "setting",
 )  # fmt: skip
 SHARED = ("dataset", "scene", "protocol", "code_hash")
-"""Columns that a key of the table of the same name fills; any other key so called is 'key.<name>'."""
+"""Columns that hold the table's key of the same name. Any other key with a column's name becomes 'key.<name>'."""
 
 
 def cell_lines(table: Table, extras: Extras) -> list[dict[str, Any]]:
-    """Every cell, every mean and every published figure. ``std`` is None for n=1, ``mean`` where there is no number.
+    """One line for each cell, each mean and each published figure, as column name -> value.
 
-    kind: ours, external, published. scene: '' for a mean over scenes. state: value, failed, missing.
+    ``kind`` is ours, external or published; ``scene`` is '' for a mean over scenes; ``state`` is value, failed or
+    missing. ``mean`` is None where there is no number, ``std`` where n is 1.
     """
     lines: list[dict[str, Any]] = []
     codes: dict[tuple[Any, str], set[str]] = {}
@@ -38,7 +39,7 @@ def cell_lines(table: Table, extras: Extras) -> list[dict[str, Any]]:
             for metric in table.metrics:
                 cell = table.cell(row, column, metric)
                 keys = _keys(table.spec.keys, (*row, *column.col))
-                line = _identity(table, label(row)) | keys
+                line = _empty_line(table, row_label(row)) | keys
                 if column.dataset:
                     line["dataset"] = column.dataset
                 elif line["dataset"] is None and len(table.datasets) == 1:
@@ -53,7 +54,7 @@ def cell_lines(table: Table, extras: Extras) -> list[dict[str, Any]]:
                     "mean": cell.mean,
                     "std": cell.std,
                     "over": "; ".join(
-                        describe(table.spec.over, o[: len(table.spec.over)]) for o in cell.values
+                        keys_text(table.spec.over, o[: len(table.spec.over)]) for o in cell.values
                     ),
                     "cause": "; ".join(f"{c.place}: {c.why}" if c.place else c.why for c in cell.causes),
                     "protocol": ", ".join(cell.protocols),
@@ -62,7 +63,7 @@ def cell_lines(table: Table, extras: Extras) -> list[dict[str, Any]]:
                 lines.append(line)
     for row in extras.published:
         for (column, metric), figure in row.cells.items():
-            line = _identity(table, row.method) | _keys(table.spec.cols, column.col)
+            line = _empty_line(table, row.method) | _keys(table.spec.cols, column.col)
             line |= {
                 "dataset": column.dataset or line["dataset"] or table.datasets[0],
                 "kind": "published",
@@ -81,11 +82,11 @@ def cell_lines(table: Table, extras: Extras) -> list[dict[str, Any]]:
 
 
 def comparison_lines(table: Table, comparisons: Sequence[Comparison]) -> list[dict[str, Any]]:
-    """One line a row and metric of ``--against``."""
+    """One line for each row and metric that ``--against`` compared."""
     return [
         {
             **{k: _plain(k, v) for k, v in _keys(table.spec.rows, c.row).items()},
-            "baseline": describe(table.spec.rows, c.baseline),
+            "baseline": keys_text(table.spec.rows, c.baseline),
             "metric": c.metric.name,
             "n": c.n,
             "mean_difference": c.mean,
@@ -102,7 +103,7 @@ def comparison_lines(table: Table, comparisons: Sequence[Comparison]) -> list[di
 
 
 def to_csv(lines: Sequence[dict[str, Any]]) -> str:
-    """RFC 4180 with newlines of one character; None is empty, numbers are written so that they read back equal."""
+    """The lines as csv (RFC 4180, but with \\n at their ends). None is empty, and a number reads back as the same."""
     out = io.StringIO()
     writer = csv.DictWriter(out, list(lines[0]) if lines else ["kind"], lineterminator="\n")
     writer.writeheader()
@@ -111,7 +112,7 @@ def to_csv(lines: Sequence[dict[str, Any]]) -> str:
 
 
 def to_parquet(lines: Sequence[dict[str, Any]]) -> bytes:
-    """The same columns; ReportError with what to install where pyarrow is absent."""
+    """The lines as a parquet file. Raises ReportError with what to install if pyarrow is missing."""
     try:
         import pyarrow  # pyright: ignore[reportMissingImports]
         from pyarrow import parquet  # pyright: ignore[reportMissingImports]
@@ -123,8 +124,8 @@ def to_parquet(lines: Sequence[dict[str, Any]]) -> bytes:
     return sink.getvalue().to_pybytes()
 
 
-def _identity(table: Table, method: str) -> dict[str, Any]:
-    """The columns in their order, empty."""
+def _empty_line(table: Table, method: str) -> dict[str, Any]:
+    """A line with all columns in their order; only ``method`` is filled in."""
     names = ("kind", "method", *(_column(k) for k in table.spec.keys), *COLUMNS)
     line: dict[str, Any] = dict.fromkeys(names)
     return line | {"method": method}
@@ -156,7 +157,7 @@ def _codes(members: Sequence[Run]) -> set[str]:
 
 
 def _plain(name: str, value: Any) -> Any:
-    """Keys and words as text (a column has one type), statistics as numbers."""
+    """Statistics as numbers and everything else as text: a parquet column has one type."""
     if name in NUMBERS:
         return value
-    return "" if value is None else value if isinstance(value, str) else text(value)
+    return "" if value is None else value if isinstance(value, str) else value_text(value)

@@ -1,8 +1,8 @@
-"""HTML: one file, no script, no other file."""
+"""Renders a document as one HTML file without scripts or other files."""
 
 from html import escape
 
-from isosweep.report.document import Block, Document, Line, Text
+from isosweep.report.document import Block, CellText, Document, Line
 
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 75rem; padding: 0 1rem; color: #1a1a1a;
@@ -25,6 +25,7 @@ tr.ours + tr.published, tr.external + tr.published { border-top: 1px solid; }
 
 
 def render(document: Document) -> str:
+    """The document as the text of an HTML file."""
     title = escape(document.title)
     parts = [
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
@@ -61,7 +62,7 @@ def _line(line: Line) -> str:
     return f'<tr class="{line.kind}">{names}{"".join(_cell(c) for c in line.cells)}</tr>'
 
 
-def _cell(cell: Text) -> str:
+def _cell(cell: CellText) -> str:
     kind = cell.mark or ("failed" if cell.main == "failed" else "")
     main = f'<span class="{kind}">{escape(cell.main)}</span>' if kind else escape(cell.main)
     return f"<td>{main}{f' {escape(cell.extra)}' if cell.extra else ''}</td>"

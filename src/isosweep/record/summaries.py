@@ -1,0 +1,74 @@
+"""Summaries of records, for lists of many runs: read without configs, tracebacks and scores per view."""
+
+from pathlib import Path
+
+import msgspec
+
+from isosweep.record.folder import record_folders
+from isosweep.record.schema import RECORD_FILE, Status, Times
+
+
+class SummaryError(msgspec.Struct, frozen=True):
+    """A record's error without its traceback."""
+
+    type: str
+    message: str
+
+
+class SummaryScores(msgspec.Struct, frozen=True):
+    """A record's scores without those per view."""
+
+    protocol: str
+    values: dict[str, float | None] = {}
+
+
+class SummaryAttempt(msgspec.Struct, frozen=True):
+    """When and where an attempt of the run started."""
+
+    started: str
+    host: str = ""
+    pid: int = 0
+    job: str | None = None
+
+
+class RunSummary(msgspec.Struct, frozen=True, kw_only=True):
+    """The small fields of a Record, under the same names and in the same units."""
+
+    run_key: str
+    name: str | None = None
+    dataset: str
+    scene: str
+    label: str
+    model: str = ""
+    encoding: str = ""
+    seed: int
+    status: Status
+    trained: bool = False
+    steps_done: int = 0
+    max_steps: int = 0
+    overrides: list[str] = []
+    scores: SummaryScores | None = None
+    times: Times = msgspec.field(default_factory=Times)
+    device: str = ""
+    code_hash: str = ""
+    error: SummaryError | None = None
+    attempts: list[SummaryAttempt] = []
+
+
+_DECODER = msgspec.json.Decoder(RunSummary)
+
+
+def read_summaries(root: Path) -> tuple[dict[Path, RunSummary], dict[Path, str]]:
+    """The summaries of all records below ``root`` by run folder, and what is wrong with unreadable ones by file."""
+    rows: dict[Path, RunSummary] = {}
+    broken: dict[Path, str] = {}
+    for folder in record_folders(str(root)):
+        path = f"{folder}/{RECORD_FILE}"
+        try:
+            with open(path, "rb") as file:
+                rows[Path(folder)] = _DECODER.decode(file.read())
+        except FileNotFoundError:
+            continue  # it was moved aside after the folder was listed
+        except (msgspec.DecodeError, OSError) as error:
+            broken[Path(path)] = str(error)
+    return rows, broken

@@ -1,0 +1,41 @@
+"""Makes a page from a request. If no table can be made of the runs, the page says why."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from isosweep.report.browse.page import PageLimits, WrittenPage, write_page
+from isosweep.report.collect import collect, select_runs
+from isosweep.report.default_keys import require_keys
+from isosweep.report.keys import ReportError
+from isosweep.report.pipeline import NoRuns, TableRequest, make_table, source_name
+
+
+def make_page(
+    request: TableRequest,
+    target: Path,
+    limits: PageLimits,
+    progress: Callable[[int, int], None] | None = None,
+) -> WrittenPage:
+    """Write the page of the request's runs into ``target``.
+
+    Args:
+        limits: how much of each run is put on the page.
+        progress: called with the number of runs done and the number of all runs.
+
+    Raises:
+        NoRuns: there is no run to show, nor a planned run or an unreadable record.
+        ReportError: ``target`` holds something else than a page, or cannot be written.
+    """
+    found = collect(request.sources, request.root)
+    require_keys([k for k, _ in request.conditions], found.runs, "--where")
+    runs = select_runs(found.runs, request.conditions)
+    try:
+        table = make_table(request).document
+    except NoRuns:
+        if not found.absent and not found.broken:
+            raise
+        table = "none of these runs has a record"
+    except ReportError as error:
+        table = str(error)
+    title = request.title or ", ".join(source_name(s) for s in request.sources)
+    return write_page(target, title, runs, found, table, limits, request.digits, progress)

@@ -1,0 +1,228 @@
+"""Makes a table from a request, step by step: collect, choose keys, check, compute cells, compare, render."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from isosweep.record.schema import RECORD_FILE
+from isosweep.report import html, latex, markdown
+from isosweep.report.cells import Table, TableSpec, build_table, group_runs
+from isosweep.report.checks import (
+    ALLOW_WORD,
+    GEOMETRY_CONFIG,
+    difference_notes,
+    find_conflicts,
+    refusal_message,
+    split_allowed,
+)
+from isosweep.report.collect import Collection, Run, collect, select_runs
+from isosweep.report.default_keys import default_rows, has_key, require_keys
+from isosweep.report.document import Document, Extras, compose_document
+from isosweep.report.keys import OTHER_KEYS, RECORD_FIELDS, ReportError, leaf_paths, suggestion, value_text
+from isosweep.report.long_form import cell_lines, comparison_lines, to_csv, to_parquet
+from isosweep.report.metrics import COSTS, Metric, choose_metrics
+from isosweep.report.paired import Comparison, compare_rows
+from isosweep.report.published import published_rows, read_published
+
+FORMATS = ("md", "tex", "csv", "html", "parquet")
+Pairs = tuple[tuple[str, str], ...]
+"""KEY=VALUE options of the command line."""
+
+
+class NoRuns(ReportError):
+    """No run was found, so there is no table."""
+
+
+class Refused(ReportError):
+    """The numbers are not comparable, so there is no table."""
+
+
+@dataclass(frozen=True)
+class TableRequest:
+    """The options of one table; each field is the option of scripts/report.py with the same name.
+
+    ``conditions`` are those of --where, ``plain`` is --no-spread, and ``published`` is None for --no-published. Rows
+    that are None are chosen by default_keys.py.
+    """
+
+    sources: tuple[str, ...]
+    root: Path = Path("results/runs")
+    rows: tuple[str, ...] | None = None
+    cols: tuple[str, ...] | None = None
+    over: tuple[str, ...] | None = None
+    """None means the seed, unless it is a row or a column."""
+    metrics: tuple[str, ...] = ()
+    columns: tuple[str, ...] = ()
+    conditions: Pairs = ()
+    against: Pairs = ()
+    allow: tuple[str, ...] = ()
+    published: Path | None = None
+    rank_published: bool = False
+    digits: dict[str, int] = field(default_factory=dict)
+    title: str | None = None
+    plain: bool = False
+
+
+@dataclass(frozen=True)
+class MadeTable:
+    """A table with what is printed around it, and its printed form."""
+
+    table: Table
+    extras: Extras
+    document: Document
+
+    @property
+    def comparisons(self) -> Sequence[Comparison]:
+        """The comparisons with the baseline rows of --against."""
+        return self.extras.comparisons
+
+
+def make_table(request: TableRequest) -> MadeTable:
+    """Make the table that a request describes.
+
+    Raises:
+        NoRuns: no record was found, or none meets the conditions.
+        Refused: the numbers are not comparable.
+        ReportError: a key, score or source does not exist.
+    """
+    found = collect(request.sources, request.root)
+    require_keys([k for k, _ in request.conditions], found.runs, "--where")
+    runs = select_runs(found.runs, request.conditions)
+    if not runs:
+        raise NoRuns(_no_runs_message(request, found))
+    spec = _spec(request, runs)
+    for option, keys in (("--rows", spec.rows), ("--cols", spec.cols), ("--over", spec.over)):
+        require_keys(keys, runs, option)
+    unknown = [c for c in request.columns if c not in COSTS]
+    if unknown:
+        raise ReportError(f"--columns {','.join(unknown)}: there are {', '.join(COSTS)}")
+    chosen = choose_metrics(request.metrics, runs, request.digits)
+    chosen += choose_metrics(request.columns, runs, request.digits) if request.columns else []
+    _require_allow_words(request.allow, runs, [metric for metric, _ in chosen])
+    atoms = group_runs(runs, spec)
+    refused, tolerated = split_allowed(find_conflicts(atoms, spec, chosen), request.allow)
+    if refused:
+        raise Refused(refusal_message(refused))
+    table = build_table(runs, spec, [metric for metric, _ in chosen])
+    notes = difference_notes(atoms, spec)
+    comparisons: list[Comparison] = []
+    if request.against:
+        comparisons, unpaired = compare_rows(table, request.against, "protocol" in request.allow)
+        notes += [f"Not compared: {note}." for note in unpaired]
+    rows, why = (
+        published_rows(table, read_published(request.published))
+        if request.published is not None
+        else ([], "")
+    )
+    notes += [f"No published rows: {why}."] if why else []
+    notes += [
+        f"Planned, without a record: {title}: {cause}." for title, cause in list(found.absent.items())[:40]
+    ]
+    if found.broken:
+        named = ", ".join("/".join(Path(p).parts[-4:]) for p in list(found.broken)[:10])
+        more = f" and {len(found.broken) - 10} more" if len(found.broken) > 10 else ""
+        notes.append(f"Left out because they cannot be read as records: {named}{more}.")
+    extras = Extras(
+        found,
+        tolerated,
+        comparisons,
+        notes,
+        rows,
+        rank_published=request.rank_published,
+        plain=request.plain,
+        rank_mixed="protocol" in request.allow,
+    )
+    title = request.title or ", ".join(source_name(s) for s in request.sources)
+    return MadeTable(table, extras, compose_document(title, table, extras))
+
+
+def source_name(source: str) -> str:
+    """The name of a source in titles and file names: the folder's own name, also for '.' and '..'."""
+    path = Path(source)
+    if path.name == RECORD_FILE:
+        path = path.parent
+    return (path.resolve() if path.is_dir() else path).name or "records"
+
+
+def render_files(made: MadeTable, formats: Sequence[str]) -> dict[str, bytes]:
+    """Render the table. Returns the ending of each file's name with the file's bytes.
+
+    csv and parquet put comparisons with a baseline into a second file, '-against.csv'.
+    """
+    texts: dict[str, Callable[[Document], str]] = {
+        "md": markdown.render,
+        "tex": latex.render,
+        "html": html.render,
+    }
+    parts: dict[str, bytes] = {}
+    for one in formats:
+        if one in texts:
+            parts[f".{one}"] = texts[one](made.document).encode()
+            continue
+        named = {"": cell_lines(made.table, made.extras)}
+        if made.comparisons:
+            named["-against"] = comparison_lines(made.table, made.comparisons)
+        for suffix, lines in named.items():
+            parts[f"{suffix}.{one}"] = to_csv(lines).encode() if one == "csv" else to_parquet(lines)
+    return parts
+
+
+def _spec(request: TableRequest, runs: Sequence[Run]) -> TableSpec:
+    rows = request.rows
+    cols = request.cols
+    over = request.over
+    if over is None:
+        over = () if "seed" in (*(rows or ()), *(cols or ())) else ("seed",)
+    if cols is None:
+        cols = () if "scene" in (*(rows or ()), *over) else ("scene",)
+    if rows is None:
+        rows = default_rows(runs, cols, over)
+    if "scene" in over:
+        raise ReportError(
+            "--over scene: a table has means over scenes already, for each data set whose scenes are complete: "
+            "leave scene out of --over (--cols none shows the means alone)"
+        )
+    names = (*rows, *cols, *over)
+    twice = sorted({n for n in names if names.count(n) > 1})
+    if twice:
+        raise ReportError(f"{', '.join(twice)} is named twice among --rows, --cols and --over: name it once")
+    if not rows:
+        raise ReportError("--rows names nothing: name a key, e.g. --rows model")
+    return TableSpec(rows, cols, over)
+
+
+def _require_allow_words(allow: Sequence[str], runs: Sequence[Run], metrics: Sequence[Metric]) -> None:
+    """Raise ReportError for a word of --allow that matches nothing here, for example a misspelt one."""
+    words = {
+        *ALLOW_WORD.values(),
+        *RECORD_FIELDS,
+        *OTHER_KEYS,
+        *GEOMETRY_CONFIG,
+        *(m.requested for m in metrics),
+    }
+    for run in runs:
+        if run.record.scores is not None:
+            words.update(f"scores.{key}" for key in run.record.scores.settings)
+    for word in allow:
+        if word not in words and not any(has_key(r.record.config, word) for r in runs):
+            keys = {k for r in runs[:200] for k in leaf_paths(r.record.config)}
+            raise ReportError(
+                f"--allow {word}: there is no such word or key.{suggestion(word, {*words, *keys})} There are "
+                f"{', '.join(sorted(set(ALLOW_WORD.values())))}, dotted keys of the config, and scores.<setting>"
+            )
+
+
+def _no_runs_message(request: TableRequest, found: Collection) -> str:
+    named = ", ".join(request.sources)
+    lines = [f"no runs in {named}: there is nothing to make a table of"]
+    if request.conditions and found.runs:
+        wanted = ", ".join(f"{k}={v}" for k, v in request.conditions)
+        keys = {k for k, _ in request.conditions}
+        have = "; ".join(
+            f"{k}: {', '.join(sorted({value_text(r.get(k)) for r in found.runs})[:12])}" for k in sorted(keys)
+        )
+        lines = [f"none of the {len(found.runs)} runs in {named} has {wanted}; there are {have}"]
+    lines += [f"  planned, without a record: {t}: {c}" for t, c in list(found.absent.items())[:10]]
+    if found.broken:
+        lines.append(f"  {len(found.broken)} files there cannot be read as records")
+    return "\n".join(lines)
