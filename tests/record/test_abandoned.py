@@ -89,11 +89,11 @@ def test_outcomes_of_jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error
     path = tmp_path / "0000.json"
     monkeypatch.setenv(outcome.ENVIRONMENT, str(path))
     monkeypatch.setattr(outcome, "_state", None)
-    outcome.note(status="running", folder="f")
+    outcome.update(status="running", folder="f")
     running = read_outcome(path)
     assert running is not None
     assert (running.status, running.pid, running.ended) == ("running", os.getpid(), None)
-    outcome.note_end(error, 30.0 if error is None else None)
+    outcome.close(error, 30.0 if error is None else None)
     found = read_outcome(path)
     assert found is not None
     assert (found.status, found.folder, found.value) == (status, "f", 30.0 if error is None else None)
@@ -103,7 +103,7 @@ def test_outcomes_of_jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error
 def test_nobody_waiting_for_an_outcome_means_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(outcome.ENVIRONMENT, raising=False)
     monkeypatch.chdir(tmp_path)
-    outcome.note(status="running")
+    outcome.update(status="running")
     assert not list(tmp_path.iterdir())
     assert read_outcome(tmp_path / "0000.json") is None
     (tmp_path / "0000.json").write_text("{")

@@ -1,4 +1,7 @@
-"""The composition root: one config in, one finished run out. Torch is imported inside ``run``."""
+"""From a composed config to a finished run, and from an error to a message and an exit code.
+
+Torch is imported inside ``run`` only, so that a config with a mistake is refused at once.
+"""
 
 import logging
 import signal
@@ -19,15 +22,15 @@ from isosweep.runtime import interrupts
 log = logging.getLogger("isosweep")
 
 EXPECTED = (UserError, OSError, MemoryError)
-"""Errors whose message is the user's to act on; anything else is a defect and shows its traceback."""
+"""Errors that the user can act on. Any other exception is a defect, and its traceback is shown."""
 
 
 def guarded_run(cfg: DictConfig) -> float:
     """``run`` for the command line: an error becomes one paragraph on stderr and exit code 1.
 
-    In a multirun of Hydra's own launcher the error ends this job alone, as ``Reported``, and the next one
-    starts. A run that a signal asked to stop ends with 128 + its number, as a shell would have it, after
-    whoever listened before (submitit, which requeues the job) had its turn.
+    In a multirun with Hydra's own launcher, an error ends this job alone, as ``Reported``, and the next job starts.
+    A run that a signal stops calls the handler that was there before (submitit's requeues the job) and ends with
+    exit code 128 + the signal's number, as in a shell.
     """
     multirun = HydraConfig.get().mode == RunMode.MULTIRUN
     if multirun and not full_error():
@@ -36,10 +39,10 @@ def guarded_run(cfg: DictConfig) -> float:
     with interrupts.listen() as asked:
         interrupts.end_with_parent()
         try:
-            outcome.note(status="running")
+            outcome.update(status="running")
             value = run(cfg)
         except BaseException as error:
-            outcome.note_end(error)
+            outcome.close(error)
             if isinstance(error, RunPreempted | RunTimeout):
                 stopped(error, asked)
             if full_error() or not isinstance(error, Exception):
@@ -48,14 +51,14 @@ def guarded_run(cfg: DictConfig) -> float:
             if multirun:
                 raise Reported(str(error)) from error
             sys.exit(1)
-    outcome.note_end(None, value)
+    outcome.close(None, value)
     return value
 
 
 def stopped(error: RunPreempted | RunTimeout, asked: interrupts.Interrupts) -> NoReturn:
-    """End the process after a stop that was asked for; record and tracker are closed by now."""
+    """End the process after a signal has stopped the run. The record and the tracker are closed already."""
     number = asked.signal or signal.SIGINT
-    if number != signal.SIGINT:  # which has its own line in config.command_line
+    if number != signal.SIGINT:  # config.command_line prints the line for SIGINT
         log.info("%s: the same command goes on from the last checkpoint", error)
     previous = asked.previous(number)
     if previous is not None and number != signal.SIGINT:
@@ -66,7 +69,7 @@ def stopped(error: RunPreempted | RunTimeout, asked: interrupts.Interrupts) -> N
 
 
 def report(error: Exception) -> None:
-    """Say on stderr what failed and what to do, in one paragraph; a defect with its traceback."""
+    """Print on stderr what failed and what to do, in one paragraph; before it the traceback, if it is a defect."""
     if not isinstance(error, EXPECTED) and type(error).__name__ != "OutOfMemoryError":
         traceback.print_exception(error)
     text = " ".join(str(error).split()) or type(error).__name__
@@ -75,7 +78,7 @@ def report(error: Exception) -> None:
 
 
 def console() -> None:
-    """Log to the terminal as plain lines, warnings with their level."""
+    """Log to the terminal in plain lines; warnings and errors begin with their level."""
 
     class Plain(logging.Formatter):
         def format(self, record: logging.LogRecord) -> str:
@@ -92,9 +95,10 @@ def console() -> None:
 
 
 def run(cfg: DictConfig) -> float:
-    """Do what the config says; the validation PSNR of the trained weights, nan where there is none.
+    """Do what the config says.
 
-    Never a test score: the value steers sweeps.
+    Returns: the validation PSNR of the trained weights in dB, or nan if there is none. It is never a test score,
+    because a sweeper chooses the next settings by it.
     """
     console()
     if HydraConfig.initialized():
@@ -103,9 +107,9 @@ def run(cfg: DictConfig) -> float:
     if cfg.debug.part != "model":
         require_scene(cfg)
     if cfg.debug.part is not None:
-        from isosweep.app.debug import look
+        from isosweep.app.debug import debug
 
-        look(cfg)
+        debug(cfg)
         return float("nan")
     from isosweep.app.run import execute
 

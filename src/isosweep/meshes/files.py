@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, UInt8
 
+from isosweep.config.settings import MESH_FORMATS
 from isosweep.errors import InputError
-from isosweep.meshes import files
 from isosweep.record.files import atomic_write_bytes
 from isosweep.types import Mesh
 
@@ -88,20 +88,17 @@ def _check_counts(path: Path, vertices: int, faces: int) -> None:
             )
 
 
-FORMATS = ("ply", "obj", "stl", "glb")
-
-
 def write_mesh(mesh: Mesh, stem: Path, formats: Sequence[str] = ("ply",)) -> list[Path]:
     """``stem`` with each suffix: ply (binary), obj, stl (no colours), glb; each whole or not at all."""
     import trimesh
 
-    unknown = [f for f in formats if f not in FORMATS]
+    unknown = [f for f in formats if f not in MESH_FORMATS]
     if unknown:
-        raise InputError(f"no mesh format '{unknown[0]}': export.formats takes {', '.join(FORMATS)}")
+        raise InputError(f"no mesh format '{unknown[0]}': export.formats takes {', '.join(MESH_FORMATS)}")
     made = trimesh.Trimesh(
         mesh.vertices,
         mesh.faces,
-        vertex_colors=None if mesh.colors is None else files.to_bytes(mesh.colors[:, None])[:, 0],
+        vertex_colors=None if mesh.colors is None else to_bytes(mesh.colors[:, None])[:, 0],
         process=False,
     )
     stem.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""How one job of a sweep ended: a small file beside its log, for whoever started it.
+"""How one job of a sweep ended: a small file beside its log, for the launcher that started it.
 
 The run's record is the truth about the run. The outcome is about the job: it may have ended before there was
 a record (a value that the config refuses), found the run finished, or found somebody else at work on it.
@@ -51,8 +51,8 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
 _state: Outcome | None = None
 
 
-def note(**changes: Any) -> None:
-    """Set fields of this process's outcome and write it; nothing where nobody waits for one."""
+def update(**changes: Any) -> None:
+    """Set fields of this process's outcome and write it; does nothing if no launcher waits for it."""
     global _state
     target = os.environ.get(ENVIRONMENT)
     if not target:
@@ -69,15 +69,15 @@ def note(**changes: Any) -> None:
     _state.write(Path(target))
 
 
-def note_end(error: BaseException | None, value: float | None = None) -> None:
-    """The job is over: with a value, or with the error that ended it."""
+def close(error: BaseException | None, value: float | None = None) -> None:
+    """Write that the job is over: with its value, or with the error that ended it."""
     if error is None:
         status = "skipped" if _state is not None and _state.status == "skipped" else "finished"
         finite = value if value is not None and value == value else None
-        note(status=status, value=finite, error=None, ended=utc_now())
+        update(status=status, value=finite, error=None, ended=utc_now())
         return
     status = "elsewhere" if isinstance(error, LockHeld) else status_of(error)
-    note(status=status, error=describe(error), ended=utc_now())
+    update(status=status, error=describe(error), ended=utc_now())
 
 
 def read_outcome(path: Path) -> Outcome | None:

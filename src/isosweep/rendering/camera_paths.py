@@ -13,15 +13,12 @@ SWING = math.radians(120)
 """A gap between neighbouring cameras, seen from above, which the path does not cross."""
 
 
-PATHS = ("auto", "turntable", "spiral")
-
-
 FORWARD = 0.95
 """Length of the mean viewing direction above which cameras look one way: such a scene has one side."""
 
 
 def camera_path(scene: Scene, kind: str, frames: int, size: int) -> Cameras:
-    """The cameras of a video: ``kind`` is one of `PATHS`, 'auto' a spiral where the cameras look one way.
+    """The cameras of a video: ``kind`` is one of `VIDEO_PATHS`, 'auto' a spiral where the cameras look one way.
 
     Normalised device coordinates hold one side only: there it is always a spiral.
     """

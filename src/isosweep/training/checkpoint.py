@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from isosweep.errors import InputError
+from isosweep.record import CHECKPOINTS
 from isosweep.record.files import atomic_write_bytes
 
 FORMAT = 1
@@ -77,11 +78,11 @@ def load_weights(model: nn.Module, weights: Mapping[str, torch.Tensor], source: 
 def find(source: Path, name: str = "last") -> Path:
     """A checkpoint file from a path that is one, or from a run folder."""
     if source.is_dir():
-        candidate = source / f"{name}.pt"
+        candidate = source / CHECKPOINTS[name]
         if not candidate.is_file():
             found = sorted(p.name for p in source.glob("*.pt"))
             raise FileNotFoundError(
-                f"no checkpoint {name}.pt in {source}; it has {', '.join(found) or 'no .pt file'}"
+                f"no checkpoint {candidate.name} in {source}; it has {', '.join(found) or 'no .pt file'}"
             )
         return candidate
     return source

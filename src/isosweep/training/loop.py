@@ -18,6 +18,7 @@ from isosweep.data.working_set import WorkingSet, is_large, new_pieces
 from isosweep.errors import InputError, NumericalError
 from isosweep.losses.total import TotalLoss, check_finite
 from isosweep.models.base import Model
+from isosweep.record import CHECKPOINTS
 from isosweep.runtime import interrupts
 from isosweep.training import checkpoint
 from isosweep.training.optimizer import make_optimizer, rate_factor
@@ -190,11 +191,11 @@ def train(
             if psnr > state.best:
                 record.check()
                 state.best = psnr
-                state.save(folder / "best.pt", model, run_key)
+                state.save(folder / CHECKPOINTS["best"], model, run_key)
         overdue = time.monotonic() - last_save > 60 * settings.checkpoint_minutes
         if overdue or asked.wants_checkpoint or _due(state.step, settings.checkpoint_every, done):
             record.check()
-            state.save(folder / "last.pt", model, run_key)
+            state.save(folder / CHECKPOINTS["last"], model, run_key)
             record.checkpointed(state.step)
             last_save = time.monotonic()
         if asked.wants_checkpoint:
