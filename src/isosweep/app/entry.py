@@ -36,7 +36,7 @@ def guarded_run(cfg: DictConfig) -> float:
     if multirun and not full_error():
         hydra = HydraConfig.get()
         print(f"run {int(hydra.job.num) + 1}: {' '.join(hydra.overrides.task)}", flush=True)
-    with interrupts.listen() as asked:
+    with interrupts.listen() as signals:
         interrupts.end_with_parent()
         try:
             outcome.update(status="running")
@@ -44,7 +44,7 @@ def guarded_run(cfg: DictConfig) -> float:
         except BaseException as error:
             outcome.close(error)
             if isinstance(error, RunPreempted | RunTimeout):
-                stopped(error, asked)
+                stopped(error, signals)
             if full_error() or not isinstance(error, Exception):
                 raise
             report(error)
@@ -55,12 +55,12 @@ def guarded_run(cfg: DictConfig) -> float:
     return value
 
 
-def stopped(error: RunPreempted | RunTimeout, asked: interrupts.Interrupts) -> NoReturn:
+def stopped(error: RunPreempted | RunTimeout, signals: interrupts.Interrupts) -> NoReturn:
     """End the process after a signal has stopped the run. The record and the tracker are closed already."""
-    number = asked.signal or signal.SIGINT
+    number = signals.signal or signal.SIGINT
     if number != signal.SIGINT:  # config.command_line prints the line for SIGINT
         log.info("%s: the same command goes on from the last checkpoint", error)
-    previous = asked.previous(number)
+    previous = signals.previous(number)
     if previous is not None and number != signal.SIGINT:
         previous(number, None)
     if number == signal.SIGINT:
