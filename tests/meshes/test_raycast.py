@@ -161,5 +161,5 @@ def test_many_rays_on_threads_equal_few() -> None:
 
 def test_the_first_face_is_a_hit_and_minus_one_is_none() -> None:
     face = np.array([[0, -1], [3, -1]])
-    hits = silhouette.Hits(face, np.ones((2, 2)), np.zeros((2, 2, 3)))
+    hits = raycast.Hits(face, np.ones((2, 2)), np.zeros((2, 2, 3)))
     assert hits.mask.tolist() == [[True, False], [True, False]]
