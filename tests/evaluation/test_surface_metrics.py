@@ -250,4 +250,4 @@ def test_there_is_no_distance_to_a_mesh_without_area() -> None:
         with pytest.raises(
             ValueError, match=rf"a mesh of {len(mesh.faces)} faces without any area has no surface"
         ):
-            chamfer.distance_to_mesh(mesh, np.zeros((1, 3)), 10)
+            surface_metrics.distance_to_mesh(mesh, np.zeros((1, 3)), 10)
