@@ -77,7 +77,7 @@ def surface_scores(
 
     P and T are the samples of prediction and truth that count, d is the distance of a sample to the nearest sample of
     the other surface, and n, n' are the normals of these two:
-      accuracy = mean_P d, completeness = mean_T d, chamfer = (accuracy + completeness) / 2   [world units]
+      accuracy = mean_P d, completeness = mean_T d, chamfer = the mean of the two   [world units]
       chamfer_sq = mean_P d^2 + mean_T d^2   [squared world units]
       accuracy_percent, completeness_percent = 100 / D times these
       fscore = 2 p r / (p + r), where p and r are the fractions of P and T with d < ``fscore_at`` D   [0 to 1]
