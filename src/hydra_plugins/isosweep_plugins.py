@@ -1,5 +1,6 @@
 """isosweep's plugins for Hydra, which finds plugins in this namespace only. The work is done in isosweep.launchers.
 
+May import: launchers.
 Hydra imports this file at every start, so it imports nothing heavy.
 """
 

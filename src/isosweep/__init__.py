@@ -1,4 +1,8 @@
-"""isosweep: a Hydra-composed laboratory for NeRF and NeuS."""
+"""isosweep: a Hydra-composed laboratory for NeRF and NeuS.
+
+Its packages are the rooms of the house, and so are types.py, geometry.py and errors.py. The docstring of each
+says what it is and, after ``May import``, which other rooms its files may know (tests/test_layers.py).
+"""
 
 import os
 import sys

@@ -1,5 +1,7 @@
 """Errors whose message is written for the user: what was sought, what was found, what to do.
 
+May import: nothing.
+
 A command prints the message of a ``UserError``, an ``OSError`` or a ``MemoryError`` as one paragraph and ends with a
 non-zero code. Any other exception is a defect of the program, or of a library, and keeps its traceback: a
 ``ValueError`` of numpy or torch is none of these.

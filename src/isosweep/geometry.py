@@ -1,5 +1,7 @@
 """Rays of cameras, their intersections with box and sphere, contraction of space, poses and frames.
 
+May import: errors, types.
+
 Axes: R rays, P points, V views.
 Frames: points are in normalised scene units unless a function says otherwise. Cameras are OpenCV camera-to-world
 (x right, y down, z forward); OpenGL cameras (Blender, nerfstudio) have y up and look along -z.

@@ -1,4 +1,6 @@
-"""The records that pass between layers. Nothing here computes.
+"""The records that pass between rooms. Nothing here computes.
+
+May import: nothing.
 
 Axes: V views, R rays of a batch, S packed samples (all samples of all rays in ray order),
 D encoding features, P free points.

@@ -59,6 +59,7 @@ def test_fields_name_their_choices_once() -> None:
         f"{group}.{f.name}": f.metadata["choices"] for group, f in restricted() if "choices" in f.metadata
     }
     assert choices == {
+        "train.batch_from": ("all", "one_image"),
         "train.background": ("random", "white", "black", "dataset"),
         "train.precision": ("auto", "float32", "float16", "bfloat16"),
         "optim.name": ("adam", "adamw"),

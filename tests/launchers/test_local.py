@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from isosweep.record import Record, find_runs, read_record
-from isosweep.record.files import objective
+from isosweep.record.metrics import objective
 
 ROOT = Path(__file__).resolve().parents[2]
 PYTHONPATH = os.pathsep.join([str(ROOT / "src"), str(ROOT)])  # this checkout, whatever is installed

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from isosweep.evaluation import surface_metrics
 from isosweep.meshes import marching_cubes
-from isosweep.record.failure import RunPreempted
 from isosweep.runtime import interrupts
+from isosweep.runtime.interrupts import RunPreempted
 from isosweep.types import Mesh
 
 

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from isosweep.record import LockHeld, RunPreempted, outcome, read_record
+from isosweep.record import LockHeld, outcome, read_record
 from isosweep.record.abandoned import close_abandoned
 from isosweep.record.outcome import read_outcome
 from isosweep.record.schema import ErrorRecord
+from isosweep.runtime.interrupts import RunPreempted
 from tests.record.test_run import start, train
 
 fork = multiprocessing.get_context("fork")

@@ -12,8 +12,8 @@ from isosweep.record import code_version
 from isosweep.record.code_version import NUMERICAL, PACKAGE, code_hash, representative, same_code
 
 NOT_NUMERICAL = ("record", "trackers", "report", "launchers", "bench", "prepare")
-SUPPORT = {"config", "record", "runtime", "rendering"}
-"""What numerical code may import beside itself: values that are in the config, and bookkeeping."""
+SUPPORT = {"config", "errors", "record", "runtime", "rendering"}
+"""What numerical code may import beside itself: values that are in the config, messages, and bookkeeping."""
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +72,13 @@ def test_comments_docstrings_and_formatting_do_not_change_it(package: Path) -> N
             ):
                 node.body[0] = ast.Expr(ast.Constant("another text"))
         path.write_text("# a comment\n\n" + ast.unparse(tree) + "\n\n\n# another\n")
+    assert code_hash(package) == before
+
+
+def test_a_docstring_in_an_empty_file_does_not_change_it(package: Path) -> None:
+    (package / "models" / "empty.py").write_text("")
+    before = code_hash(package)
+    (package / "models" / "empty.py").write_text('"""What will lie here."""\n')
     assert code_hash(package) == before
 
 

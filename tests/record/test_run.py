@@ -19,18 +19,16 @@ from isosweep.record import (
     LockHeld,
     LockLost,
     Memory,
-    RunPreempted,
     RunRecord,
-    RunTimeout,
     clock,
     find_runs,
     read_metrics,
     read_record,
     run_key,
 )
-from isosweep.record import files as record_files
 from isosweep.record.failure import describe, status_of
 from isosweep.record.folder import run_folder
+from isosweep.runtime.interrupts import RunPreempted, RunTimeout
 from tests.support.waiting import until
 
 fork = multiprocessing.get_context("fork")
@@ -464,7 +462,7 @@ def test_full_disk_while_failing_keeps_the_old_record_and_the_first_error(tmp_pa
     run = start(tmp_path)
     train(run, until=100)
     before = (run.folder / "record.json").read_bytes()
-    monkeypatch.setattr(record_files.os, "write", no_space)
+    monkeypatch.setattr(os, "write", no_space)
     with pytest.raises(OSError, match=r"cannot write .*metrics\.jsonl: No space left.*free space"), run:
         run.log(200, {})
     monkeypatch.undo()
@@ -478,7 +476,7 @@ def test_full_disk_at_the_start_leaves_no_lock(tmp_path, monkeypatch):
     def no_space(*_args):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(record_files.os, "write", no_space)
+    monkeypatch.setattr(os, "write", no_space)
     with pytest.raises(OSError, match=r"cannot write .*config\.yaml: No space left"):
         start(tmp_path)
     monkeypatch.undo()

@@ -52,7 +52,7 @@ def draw(run: Path, view: str, value: int, truth: int | None = 100, size: tuple[
 def test_curves_keep_spikes_and_say_what_is_broken(tmp_path: Path) -> None:
     lines = [{"step": s, "loss": 1.0, "time_s": s / 10} for s in range(1000)]
     lines[500]["loss"] = 99.0
-    lines[501]["loss"] = "nan"  # how record/files.py writes it
+    lines[501]["loss"] = "nan"  # how record/metrics.py writes it
     lines.append({"step": 999, "loss": 7.0, "time_s": 99.9})  # logged again after a resume
     path = tmp_path / "metrics.jsonl"
     path.write_text("\n".join(map(json.dumps, lines)) + '\n{"step": 1000, "lo')

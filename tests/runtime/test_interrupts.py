@@ -8,13 +8,13 @@ import time
 
 import pytest
 
-from isosweep.record import RunPreempted
 from isosweep.runtime import interrupts
+from isosweep.runtime.interrupts import RunPreempted
 
 CHILD = """
 import os, signal, sys, time
 from isosweep.runtime import interrupts
-from isosweep.record import RunPreempted, RunTimeout
+from isosweep.runtime.interrupts import RunPreempted, RunTimeout
 before = []
 signal.signal(signal.SIGUSR2, lambda number, frame: before.append(number))
 with interrupts.listen() as asked:

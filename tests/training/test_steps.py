@@ -15,8 +15,8 @@ from isosweep.config.settings import OptimSettings, TrainSettings
 from isosweep.losses import terms
 from isosweep.losses.total import TotalLoss
 from isosweep.models.base import Model
-from isosweep.record.failure import RunPreempted
 from isosweep.runtime import interrupts
+from isosweep.runtime.interrupts import RunPreempted
 from isosweep.training import checkpoint
 from isosweep.training.loop import TrainState, make_optimizer, next_ray_count, rate_factor, start, train
 from isosweep.types import Batch, Level, Rays, RenderOut, Samples, Scene

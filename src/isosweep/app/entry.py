@@ -16,8 +16,9 @@ from omegaconf import DictConfig
 from isosweep.config.check import check, one_option_each, require_scene
 from isosweep.config.command_line import Reported, full_error
 from isosweep.errors import UserError
-from isosweep.record import RunPreempted, RunTimeout, outcome
+from isosweep.record import outcome
 from isosweep.runtime import interrupts
+from isosweep.runtime.interrupts import RunPreempted, RunTimeout
 
 log = logging.getLogger("isosweep")
 

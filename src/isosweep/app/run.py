@@ -21,8 +21,9 @@ from isosweep.data.image_store import ImageStore
 from isosweep.evaluation import evaluate
 from isosweep.losses.total import TotalLoss
 from isosweep.models.base import Model
-from isosweep.record import RunPreempted, RunRecord, RunTimeout, outcome
-from isosweep.record.files import objective
+from isosweep.record import RunRecord, outcome
+from isosweep.record.metrics import objective
+from isosweep.runtime.interrupts import RunPreempted, RunTimeout
 from isosweep.training import checkpoint, loop
 from isosweep.types import Knobs, Scene
 

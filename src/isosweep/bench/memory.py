@@ -4,27 +4,39 @@ import multiprocessing
 import re
 import resource
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 import torch
 
+from isosweep import ops
 
-def step_mebibytes(conf: Path, device: torch.device, samples: int, overrides: list[str]) -> float:
+
+@runtime_checkable
+class MakeSteps(Protocol):
+    """A function of a module, so that a fresh process can import it: it builds a model and returns its steps."""
+
+    def __call__(
+        self, conf: Path, device: torch.device, samples: int, overrides: Sequence[str]
+    ) -> Callable[[], None]: ...
+
+
+def step_mebibytes(
+    make_steps: MakeSteps, conf: Path, device: torch.device, samples: int, overrides: list[str]
+) -> float:
     """MiB between the peak of two rounds of steps and what was there once the model was built.
 
     A peak falls never, so every size is measured in a fresh process.
     """
     with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(_measure, (conf, str(device), samples, overrides))
+        return pool.apply(_measure, (make_steps, conf, str(device), samples, overrides))
 
 
-def _measure(conf: Path, device: str, samples: int, overrides: list[str]) -> float:
-    from isosweep import ops
-    from isosweep.bench.steps import training_steps
-
+def _measure(make_steps: MakeSteps, conf: Path, device: str, samples: int, overrides: list[str]) -> float:
     where = torch.device(device)
     ops.use("auto", where)
-    steps = training_steps(conf, where, samples, overrides)
+    steps = make_steps(conf, where, samples, overrides)
     before = _peak_bytes(where)
     for _ in range(2):
         steps()

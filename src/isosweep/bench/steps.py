@@ -16,7 +16,7 @@ from isosweep.bench.memory import step_mebibytes
 from isosweep.bench.quality import plain
 from isosweep.bench.timing import Case
 from isosweep.config.settings import OptimSettings
-from isosweep.training.loop import make_optimizer
+from isosweep.training.optimizer import make_optimizer
 from isosweep.types import Batch
 
 DOUBLE = "model.field._target_=isosweep.bench.rivals.DoubleBackward"
@@ -43,7 +43,7 @@ def training_steps(
     loss = instantiate(cfg.loss, _convert_="all")
     optimizer = make_optimizer(model, OptimSettings(**plain(cfg.optim)))
     generator = torch.Generator(device=device).manual_seed(0)
-    model.update(0, LONG_AGO, generator)
+    model.update(model.knobs(0, LONG_AGO), generator)
     knobs = model.knobs(LONG_AGO, 2 * LONG_AGO)
     probe = rays(1024, device)
     with torch.no_grad():
@@ -111,5 +111,5 @@ def scaling_cases(conf: Path, device: torch.device, samples: int, ends: bool = F
         step = training_steps(conf, device, n, grid)
         size = f"{n / 1000:.3g}k samples, {n_levels} levels x 2, tables 2^{log2_size}"
         ways = {f"isosweep ({backend})": with_backend(backend, device, step)}
-        memory = step_mebibytes(conf, device, n, list(grid))
+        memory = step_mebibytes(training_steps, conf, device, n, list(grid))
         yield Case("neus step, scaling", size, ways, memory=memory, turns=UPDATE_EVERY)

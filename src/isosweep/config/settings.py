@@ -42,6 +42,9 @@ class TrainSettings:
     max_rays: int = at_least(8192, 1)  # upper bound of the dynamic ray count
     target_samples: int = 8192  # samples a batch aims at; 0 keeps the ray count fixed
     ray_ema: float = 0.9  # weight of the old ray count when it is updated
+    # rays of a batch are of all training views, or of a random one
+    batch_from: str = one_of("all", "all", "one_image")
+    replacement: bool = True  # draw pixels independently; false: each pixel once before any comes again
     background: str = one_of("random", "random", "white", "black", "dataset")  # behind composited pixels
     # autocast of colour and density MLPs, on CUDA only
     precision: str = one_of("auto", "auto", "float32", "float16", "bfloat16")

@@ -7,7 +7,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from isosweep.data.backdrop import COLORS
-from isosweep.data.uniform import uniform_pixels
+from isosweep.data.shuffled import ShuffledPixels
+from isosweep.data.uniform import Places, uniform_pixels
 from isosweep.data.working_set import WorkingSet
 from isosweep.errors import InputError
 from isosweep.geometry import pixel_rays
@@ -24,6 +25,9 @@ def draw(
     points: "Targets | None" = None,
     n_points: int = 0,
     working: WorkingSet | None = None,
+    one_image: bool = False,
+    shuffled: ShuffledPixels | None = None,
+    drawn: int = 0,
 ) -> Batch:
     """A batch of ``n`` random pixels, uniform over the training views and within each view.
 
@@ -36,22 +40,49 @@ def draw(
         generator: on ``device``.
         points: the scene's structure-from-motion points, if a loss term reads them; ``n_points`` random ones become
             ``Batch.points``.
-        working: the working set of a large scene. It is not used with ``crop``.
+        working: the working set of a large scene. It is not used with ``crop``, ``one_image`` or ``shuffled``.
+        one_image: all pixels are of one random training view; without replacement if ``shuffled`` is given.
+        shuffled: the order in which pixels are drawn without replacement; not used with ``crop``.
+        drawn: pixels that earlier batches took from it.
 
     Raises:
         ValueError: ``background`` is none of these.
     """
-    if working is None or crop > 0:
-        view, row, col = uniform_pixels(scene.cameras.hw, scene.splits["train"], n, generator, crop)
-        rgb, mask = scene.images.gather(view, row, col)
-    else:
+    if working is not None and crop == 0 and not one_image and shuffled is None:
         view, row, col, rgb, mask = working.draw(n, generator)
+    else:
+        view, row, col = _places(scene, n, crop, generator, one_image, shuffled, drawn)
+        n = len(view)
+        rgb, mask = scene.images.gather(view, row, col)
     behind = _behind(scene, n, background, generator, device)
     if scene.composite and mask is not None:
         rgb = rgb * mask[:, None] + behind * (1 - mask[:, None])
     rays = pixel_rays(scene.cameras, view, row, col, behind)
     drawn = None if points is None else points.draw(view, n_points, generator)
     return Batch(rays=rays, rgb=rgb, mask=mask if scene.use_masks else None, points=drawn)
+
+
+def _places(
+    scene: Scene,
+    n: int,
+    crop: float,
+    generator: torch.Generator,
+    one_image: bool,
+    shuffled: ShuffledPixels | None,
+    drawn: int,
+) -> Places:
+    """View, row and column of each pixel; of fewer than ``n`` where one image without replacement has no more."""
+    hw, views = scene.cameras.hw, scene.splits["train"]
+    if shuffled is not None and crop == 0 and not one_image:
+        return shuffled.draw(drawn, n)
+    if one_image:
+        chosen = int(torch.randint(len(views), (), generator=generator, device=hw.device))
+        views = [views[chosen]]
+        if shuffled is not None and crop == 0:
+            height, width = hw[views[0]].tolist()
+            order = torch.randperm(height * width, generator=generator, device=hw.device)[:n]
+            return torch.full_like(order, views[0]), order // width, order % width
+    return uniform_pixels(hw, views, n, generator, crop)
 
 
 @final

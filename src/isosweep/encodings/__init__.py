@@ -1,0 +1,4 @@
+"""Encodings turn points and directions into features: frequencies, hash grid, spherical harmonics.
+
+May import: errors, ops.
+"""

@@ -19,13 +19,14 @@ from isosweep.errors import InputError
 from isosweep.evaluation import dtu, dtu_culling, evaluate, external_images, surface_metrics
 from isosweep.meshes import raycast
 from isosweep.meshes.files import read_mesh
-from isosweep.record import Lock, Memory, Record, Times, atomic_write_bytes, provenance, run_key
+from isosweep.record import Lock, Memory, Record, Times, provenance, run_key
 from isosweep.record import folder as layout
 from isosweep.record.clock import utc_now
 from isosweep.record.code_version import code_hash
 from isosweep.record.key import plain
 from isosweep.record.schema import RECORD_FILE, Attempt, encode_record
 from isosweep.record.scores import score_record
+from isosweep.runtime.files import atomic_write_bytes
 from isosweep.types import Mesh, Scores
 
 TINY = 0.02

@@ -18,7 +18,6 @@ from isosweep.launchers.run_states import ALIVE, DONE, Entry, RunState, gather
 from isosweep.launchers.slurm.calls import ClusterError
 from isosweep.launchers.slurm.job_states import JobState, cancel_jobs, job_states
 from isosweep.record import Lock, LockHeld
-from isosweep.record.files import atomic_write_text
 from isosweep.record.launch import (
     launch_folders,
     read_launch,
@@ -27,6 +26,7 @@ from isosweep.record.launch import (
     sweeps_root,
 )
 from isosweep.record.lock import process_is_alive
+from isosweep.runtime.files import atomic_write_text
 
 MAIN = Path(__file__).resolve().parents[3] / "main.py"
 

@@ -3,11 +3,12 @@
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from hydra._internal.utils import get_args_parser
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.errors import HydraException
+from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -21,9 +22,6 @@ from isosweep.launchers.planning import Planned, plan, sweep_name
 from isosweep.launchers.settings import LocalSettings, SlurmSettings
 from isosweep.record.outcome import GOOD, Outcome
 
-if TYPE_CHECKING:
-    from hydra_plugins.isosweep_plugins import GridSweeper
-
 on_jobs: Callable[[HydraContext, DictConfig, str, list[list[str]]], None] | None = None
 """Set by ``runs.py plan``: it gets a sweep's jobs in place of the launcher, and nothing is started."""
 
@@ -36,7 +34,19 @@ class SweepFailed(Reported):
     """Some runs of a sweep did not end well; the table is on stderr."""
 
 
-def sweep(sweeper: "GridSweeper", arguments: Sequence[str]) -> Sequence[JobReturn]:
+@runtime_checkable
+class GridSweep(Protocol):
+    """What a sweeper of Hydra's hands over: it is the plugin that imports this file, so it is not imported here."""
+
+    config: DictConfig
+    context: HydraContext
+    launcher: Launcher
+    params: Any
+    zip: Any
+    jobs: str | None
+
+
+def sweep(sweeper: GridSweep, arguments: Sequence[str]) -> Sequence[JobReturn]:
     """Expand, name and launch; raises SweepFailed after the last run where one did not end well."""
     config = sweeper.config
     params = _plain(sweeper.params) or {}

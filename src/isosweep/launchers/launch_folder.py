@@ -9,9 +9,9 @@ from isosweep.launchers.planning import Planned
 from isosweep.record import provenance
 from isosweep.record.clock import utc_now
 from isosweep.record.code_version import code_hash
-from isosweep.record.files import objective
 from isosweep.record.launch import Job, Launch, new_launch_folder, sweeps_root, write_launch
 from isosweep.record.lock import this_process
+from isosweep.record.metrics import objective
 from isosweep.record.outcome import Outcome
 from isosweep.record.schema import ErrorRecord
 

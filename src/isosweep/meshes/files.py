@@ -12,7 +12,7 @@ from jaxtyping import Float, UInt8
 
 from isosweep.config.settings import MESH_FORMATS
 from isosweep.errors import InputError
-from isosweep.record.files import atomic_write_bytes
+from isosweep.runtime.files import atomic_write_bytes
 from isosweep.types import Mesh
 
 ENDINGS = (".ply", ".obj", ".stl", ".glb", ".gltf", ".off")

@@ -1,4 +1,6 @@
-"""The hot kernels behind one interface: hash grid, ray marching, compositing.
+"""The kernels that take most of the time, behind one interface: hash grid, networks, ray marching, compositing.
+
+May import: errors, types.
 
 Nothing outside this package touches a kernel library; ``use`` selects the implementation for the
 process, the plain PyTorch reference (``reference.py``, the definition) until then.

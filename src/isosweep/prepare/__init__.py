@@ -1,4 +1,4 @@
 """Photographs or a video become a scene on disk that trains: images, masks, poses, region, layouts, contact sheet.
 
-May import: cores, data, geometry, record, types.
+May import: data, errors, geometry, runtime, types.
 """

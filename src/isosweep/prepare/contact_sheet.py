@@ -17,7 +17,7 @@ from isosweep.prepare.hull import Hull, share_outside_sphere, visual_hull
 from isosweep.prepare.reconstruction import Reconstruction
 from isosweep.prepare.region import COMMON_SHARE, share_in_image
 from isosweep.prepare.views import SheetContent, small_masks
-from isosweep.record.files import atomic_write_bytes
+from isosweep.runtime.files import atomic_write_bytes
 
 SHEET = "contact.png"
 THUMBNAILS = 24

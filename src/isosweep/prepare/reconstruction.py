@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 
 from isosweep.errors import InputError
-from isosweep.record.files import atomic_write_bytes
+from isosweep.runtime.files import atomic_write_bytes
 
 
 @dataclass(frozen=True)

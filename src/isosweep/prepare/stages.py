@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from isosweep.record.files import atomic_write_text
+from isosweep.runtime.files import atomic_write_text
 
 log = logging.getLogger("isosweep")
 MANIFEST = "prepare.json"

@@ -31,7 +31,7 @@ import numpy as np
 from isosweep.geometry import from_world, opencv_to_opengl
 from isosweep.prepare.image_io import read_grey, read_rgb
 from isosweep.prepare.reconstruction import Reconstruction
-from isosweep.record.files import atomic_write_bytes, atomic_write_text
+from isosweep.runtime.files import atomic_write_bytes, atomic_write_text
 
 UNIT = "unit"
 """Name of the world's unit: its length is unknown, because photographs alone have no scale."""

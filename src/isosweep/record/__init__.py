@@ -1,10 +1,13 @@
-"""The record of a run: key, folder, lock, record.json, metrics. Standard library and msgspec only."""
+"""The record of a run: its key, its folder, the lock on it, record.json and the log of metrics.
 
-from isosweep.record.failure import RunPreempted, RunTimeout
-from isosweep.record.files import atomic_write_bytes, atomic_write_text, read_metrics
+May import: errors, runtime.
+It needs the standard library and msgspec, and nothing else.
+"""
+
 from isosweep.record.folder import CHECKPOINTS, Plan, find_runs, known_key, run_folder
 from isosweep.record.key import run_key, score_key
 from isosweep.record.lock import Lock, LockHeld, LockLost, read_holder
+from isosweep.record.metrics import read_metrics
 from isosweep.record.run import RunRecord
 from isosweep.record.schema import Git, Memory, Record, ScoreRecord, Times, TrackerRecord, read_record
 
@@ -17,14 +20,10 @@ __all__ = [
     "Memory",
     "Plan",
     "Record",
-    "RunPreempted",
     "RunRecord",
-    "RunTimeout",
     "ScoreRecord",
     "Times",
     "TrackerRecord",
-    "atomic_write_bytes",
-    "atomic_write_text",
     "find_runs",
     "known_key",
     "read_holder",

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import msgspec
 
-from isosweep.record.files import atomic_write_bytes
 from isosweep.record.lock import Lock, LockHeld
 from isosweep.record.schema import RECORD_FILE, ErrorRecord, Record, Status, encode_record, read_record
+from isosweep.runtime.files import atomic_write_bytes
 
 
 def close_abandoned(folder: Path, status: Status, error: ErrorRecord, *, pid: int | None = None) -> bool:

@@ -15,7 +15,8 @@ NUMERICAL: tuple[str, ...] = (
     "data", "training", "rendering/views.py", "meshes", "evaluation", "app/build.py",
 )  # fmt: skip
 """Files and folders that load, train, render and score. What prepares data, starts runs, keeps records or draws
-tables and pages cannot change a number of a run. tests/record/test_code.py holds this list against the imports."""
+tables and pages cannot change a number of a run. tests/record/test_code_version.py holds this list against the
+imports."""
 
 EQUAL: tuple[frozenset[str], ...] = ()
 """Hashes of code that gives the same numbers, bit for bit, as a comparison has shown; the tables may mix them."""
@@ -72,6 +73,8 @@ def _append(node: object, text: list[str]) -> None:
         text.append(type(node).__name__)
         for name in node._fields:
             value = getattr(node, name, None)
+            if isinstance(value, list):
+                value = [item for item in value if not _is_docstring(item)]
             if value is None or value == [] or name in ("ctx", "kind", "type_comment"):
                 continue
             text.append(name)
@@ -79,8 +82,7 @@ def _append(node: object, text: list[str]) -> None:
         text.append(")")
     elif isinstance(node, list):
         for item in node:
-            if not _is_docstring(item):
-                _append(item, text)
+            _append(item, text)
         text.append("]")
     else:
         text.append(repr(node))

@@ -4,17 +4,9 @@ import errno
 import traceback
 from collections.abc import Iterator
 
-from isosweep.record.files import DISK_HINT
 from isosweep.record.schema import ErrorRecord, Status
-
-
-class RunPreempted(Exception):
-    """The run was asked to make room and has saved a checkpoint; the next start resumes it."""
-
-
-class RunTimeout(Exception):
-    """The time limit is near and a checkpoint is saved; the next start resumes it."""
-
+from isosweep.runtime.files import DISK_HINT
+from isosweep.runtime.interrupts import RunPreempted, RunTimeout
 
 _OOM_TEXT = ("out of memory", "can't allocate memory")
 _OOM_HINT = (

@@ -11,10 +11,10 @@ import msgspec
 
 from isosweep.errors import InputError
 from isosweep.record.code_version import same_code
-from isosweep.record.files import storage_error
 from isosweep.record.key import run_key, score_key
 from isosweep.record.lock import LOCK_FILE
 from isosweep.record.schema import RECORD_FILE, Record, read_record
+from isosweep.runtime.files import storage_error
 
 CONFIG_FILE = "config.yaml"
 OVERRIDES_FILE = "overrides.yaml"

@@ -55,6 +55,10 @@ SCORE_FREE: tuple[str, ...] = ("eval.chunk", "export.chunk")
 AS_BEFORE: dict[str, Any] = {
     "optim.rates": {},
     "model.background": None,
+    "sampler.spacing": "linear",
+    "sampler.jitter": True,
+    "train.batch_from": "all",
+    "train.replacement": True,
 }
 """Dotted path of an option added later -> the value with which a run is what it was before the option.
 

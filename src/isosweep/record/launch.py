@@ -14,9 +14,9 @@ from pathlib import Path
 import msgspec
 
 from isosweep.errors import InputError
-from isosweep.record.files import atomic_write_bytes, storage_error
 from isosweep.record.lock import Holder
 from isosweep.record.schema import Git
+from isosweep.runtime.files import atomic_write_bytes, storage_error
 
 LAUNCH_FILE = "launch.json"
 

@@ -38,8 +38,8 @@ from pathlib import Path
 import msgspec
 
 from isosweep.errors import InputError, UserError
-from isosweep.record.files import storage_error
 from isosweep.record.processes import boot_id, pid_namespace, start_time
+from isosweep.runtime.files import storage_error
 
 log = logging.getLogger(__name__)
 

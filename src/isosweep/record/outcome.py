@@ -14,9 +14,9 @@ import msgspec
 from isosweep.errors import InputError
 from isosweep.record.clock import utc_now
 from isosweep.record.failure import describe, status_of
-from isosweep.record.files import atomic_write_bytes
 from isosweep.record.lock import LockHeld, job_id
 from isosweep.record.schema import ErrorRecord
+from isosweep.runtime.files import atomic_write_bytes
 
 ENVIRONMENT = "ISOSWEEP_OUTCOME"
 """Path of the file that this process's job reports to; set by the launchers."""

@@ -26,9 +26,9 @@ from isosweep.record import code_version, provenance
 from isosweep.record import folder as layout
 from isosweep.record.clock import Clock, utc_now
 from isosweep.record.failure import describe, status_of
-from isosweep.record.files import MetricsWriter, atomic_write_bytes, atomic_write_text, storage_error
 from isosweep.record.key import plain, score_key
 from isosweep.record.lock import Lock
+from isosweep.record.metrics import MetricsWriter
 from isosweep.record.runlog import RunLog
 from isosweep.record.schema import (
     RECORD_FILE,
@@ -41,6 +41,7 @@ from isosweep.record.schema import (
     encode_record,
 )
 from isosweep.record.scores import ScoresLike, score_record
+from isosweep.runtime.files import atomic_write_bytes, atomic_write_text, storage_error
 
 log = logging.getLogger(__name__)
 

@@ -5,7 +5,7 @@ import sys
 import time
 from pathlib import Path
 
-from isosweep.record.files import storage_error
+from isosweep.runtime.files import storage_error
 
 
 class _QuietFile(logging.FileHandler):

@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float
 
 from isosweep.meshes.files import to_bytes
 from isosweep.meshes.raycast import Caster, raycast
-from isosweep.record.files import atomic_write_bytes
+from isosweep.runtime.files import atomic_write_bytes
 from isosweep.types import Cameras, Mesh
 
 Image = Float[np.ndarray, "h w 3"]

@@ -12,11 +12,11 @@ from jaxtyping import UInt8
 from isosweep.config.settings import ExportSettings
 from isosweep.errors import InputError
 from isosweep.meshes import files
-from isosweep.record.files import atomic_write_bytes
 from isosweep.rendering import camera_paths
 from isosweep.rendering.view_files import RAYS_PER_POINT
 from isosweep.rendering.views import Renderable, render_view
 from isosweep.runtime import interrupts
+from isosweep.runtime.files import atomic_write_bytes
 from isosweep.types import Knobs, Scene
 
 log = logging.getLogger("isosweep")

@@ -1,4 +1,6 @@
-"""Records -> tables: collected, checked, averaged, ranked, rendered. Torch-free and Hydra-free.
+"""Records become tables: they are collected, checked, averaged, ranked and rendered, without torch and Hydra.
+
+May import: errors, record, runtime.
 
 The way of a table: collect.py -> choice.py (keys) -> checks.py (refusals) -> cells.py (statistics) ->
 ranking.py, paired.py, published.py -> document.py -> markdown.py, latex.py, page.py, lines.py.

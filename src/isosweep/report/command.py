@@ -9,13 +9,13 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from isosweep.record.files import atomic_write_bytes
 from isosweep.record.launch import sweeps_root
 from isosweep.record.rows import record_folders
 from isosweep.record.schema import RECORD_FILE
 from isosweep.report.fields import ReportError
 from isosweep.report.making import FORMATS, Made, NoRuns, Pairs, Request, make, name_of, render
 from isosweep.report.published import shipped
+from isosweep.runtime.files import atomic_write_bytes
 
 HELP = """Tables from records: per-scene means and spreads, checked for comparability.
 

@@ -21,12 +21,18 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
-from isosweep.record.failure import RunPreempted, RunTimeout
-
 PARENT = "ISOSWEEP_PARENT"
 """The environment variable with the pid of the launcher that a run must not outlive."""
 _PR_SET_PDEATHSIG = 1
 _HANDLED = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR2") if hasattr(signal, name))
+
+
+class RunPreempted(Exception):
+    """The run was asked to make room and has saved a checkpoint; the next start resumes it."""
+
+
+class RunTimeout(Exception):
+    """The time limit is near and a checkpoint is saved; the next start resumes it."""
 
 
 class Interrupts:

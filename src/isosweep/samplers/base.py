@@ -38,6 +38,8 @@ class Sampler(nn.Module, ABC):
 
     needs: str | None = None
     """'density' or 'level': the probe without which this sampler cannot work."""
+    asks_for: frozenset[str] = frozenset()
+    """Rounds that it lets the model render where the model has such a network ('coarse'), and returns as levels."""
 
     @abstractmethod
     def sample(

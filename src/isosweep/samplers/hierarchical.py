@@ -10,8 +10,8 @@ from torch import Tensor
 from isosweep.errors import InputError
 from isosweep.fields.opacity import crossing_opacity
 from isosweep.samplers.base import PointFn, Probe, Sampler, pack
-from isosweep.samplers.uniform import stratified_edges
-from isosweep.types import Rays, Sampled
+from isosweep.samplers.uniform import check_spacing, stratified_edges
+from isosweep.types import Level, Rays, Sampled
 
 
 def invert_cdf(
@@ -50,17 +50,26 @@ def _evaluate(fn: PointFn, rays: Rays, t: Float[Tensor, "r n"]) -> Float[Tensor,
 class Hierarchical(Sampler):
     """Coarse sections, then ``n_fine`` more where the coarse weights are (Mildenhall et al. 2020, 5.2).
 
-    One network serves both passes: the coarse weights come from the field itself without gradients,
-    so there is no second network to train and to keep in step.
+    A model with a coarse network (``Probe.coarse``) renders the coarse sections itself, with gradients: its weights
+    place the fine sections, and its render is the level 'coarse'. Else the one network serves both passes, and
+    its weights at the coarse sections are taken without gradients. All sections together are returned.
+
+    Args:
+        n_coarse, n_fine: sections a ray of the first round, and added by the second.
+        spacing: of the coarse sections, 'linear' or 'disparity'.
+        jitter: move coarse edges and fine positions at random in training.
     """
 
     needs = "density"
+    asks_for = frozenset({"coarse"})
 
-    def __init__(self, n_coarse: int = 64, n_fine: int = 128) -> None:
+    def __init__(
+        self, n_coarse: int = 64, n_fine: int = 128, spacing: str = "linear", jitter: bool = True
+    ) -> None:
         super().__init__()
         self.n_coarse, self.n_fine = n_coarse, n_fine
+        self.spacing, self.jitter = check_spacing(spacing), jitter
 
-    @torch.no_grad()
     def sample(
         self,
         rays: Rays,
@@ -70,12 +79,22 @@ class Hierarchical(Sampler):
         probe: Probe,
         generator: torch.Generator | None,
     ) -> Sampled:
-        assert probe.density is not None, "checked by the model's constructor"
-        edges = stratified_edges(t_near, t_far, self.n_coarse, generator)
-        dt = edges.diff(dim=-1)
-        density = _evaluate(probe.density, rays, edges[:, :-1] + 0.5 * dt)
-        fine = invert_cdf(edges, _weights(-torch.expm1(-density * dt)), self.n_fine, generator)
-        return Sampled(pack(torch.cat([edges, fine], dim=-1).sort(-1).values, t_far > t_near))
+        moved = generator if self.jitter else None
+        edges = stratified_edges(t_near, t_far, self.n_coarse, moved, self.spacing)
+        valid = t_far > t_near
+        levels: dict[str, Level] = {}
+        if probe.coarse is not None:
+            levels["coarse"] = probe.coarse(pack(edges, valid))
+            weights = edges.new_zeros(len(edges), self.n_coarse)
+            weights[valid] = levels["coarse"].weights.detach().reshape(-1, self.n_coarse)
+        else:
+            assert probe.density is not None, "checked by the model's constructor"
+            with torch.no_grad():
+                dt = edges.diff(dim=-1)
+                density = _evaluate(probe.density, rays, edges[:, :-1] + 0.5 * dt)
+                weights = _weights(-torch.expm1(-density * dt))
+        fine = invert_cdf(edges, weights, self.n_fine, moved)
+        return Sampled(pack(torch.cat([edges, fine], dim=-1).sort(-1).values, valid), levels)
 
 
 class UpSample(Sampler):

@@ -1,5 +1,7 @@
 """Experiment trackers: wandb, trackio, tensorboard, several at once, or none.
 
+May import: config, errors, record.
+
 None of them can stop or slow a run (wrapper.py), and all starts of one run are one run in each of
 them. sync.py uploads what wandb logged offline; report.py composes a W&B workspace for a sweep.
 """

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from isosweep.config.settings import CHECKPOINTS
 from isosweep.errors import InputError
-from isosweep.record import CHECKPOINTS
-from isosweep.record.files import atomic_write_bytes
+from isosweep.runtime.files import atomic_write_bytes
 
 FORMAT = 1
 

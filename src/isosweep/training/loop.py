@@ -15,13 +15,13 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import nn
 
-from isosweep.config.settings import OptimSettings, TrainSettings
+from isosweep.config.settings import CHECKPOINTS, OptimSettings, TrainSettings
 from isosweep.data.batches import Targets, draw
+from isosweep.data.shuffled import ShuffledPixels
 from isosweep.data.working_set import WorkingSet, is_large, new_pieces
 from isosweep.errors import InputError, NumericalError
 from isosweep.losses.total import TotalLoss, check_finite
 from isosweep.models.base import Model
-from isosweep.record import CHECKPOINTS
 from isosweep.runtime import interrupts
 from isosweep.training import checkpoint
 from isosweep.training.optimizer import make_optimizer, rate_factor
@@ -62,6 +62,8 @@ class TrainState:
     """Draws rays and their samples."""
     rays: int
     """Rays of the next batch."""
+    drawn: int = 0
+    """Pixels drawn so far: the place in the order of draws without replacement."""
     step: int = 0
     """Steps done."""
     best: float = -math.inf
@@ -89,6 +91,7 @@ class TrainState:
             "scaler": self.scaler.state_dict(),
             "generator": self.generator.get_state(),
             "rays": self.rays,
+            "drawn": self.drawn,
             "best": self.best,
             "train_s": self.train_s,
         }
@@ -105,6 +108,7 @@ class TrainState:
         self.scaler.load_state_dict(state["scaler"])
         self.generator.set_state(state["generator"].cpu())
         self.step, self.rays = state["step"], state["rays"]
+        self.drawn = state.get("drawn", 0)  # checkpoints of earlier versions drew with replacement only
         self.best, self.train_s = state["best"], state["train_s"]
 
 
@@ -156,6 +160,10 @@ def train(
     if is_large(scene):
         new = new_pieces(settings.rays, settings.target_samples)
         working = WorkingSet(scene, state.generator.initial_seed(), new, device)
+    shuffled = None
+    if not settings.replacement:
+        hw, views = scene.cameras.hw, scene.splits["train"]
+        shuffled = ShuffledPixels(hw, views, state.generator.initial_seed())
     model.train()
     while state.step < settings.max_steps:
         began = time.perf_counter()
@@ -178,7 +186,11 @@ def train(
             points=targets,
             n_points=loss.points,
             working=working,
+            one_image=settings.batch_from == "one_image",
+            shuffled=shuffled,
+            drawn=state.drawn,
         )
+        state.drawn += len(batch.rays)
         with torch.autocast(device.type, dtype=dtype, enabled=dtype is not None):
             out = model(batch.rays, knobs, want, state.generator)
             if batch.points is not None:

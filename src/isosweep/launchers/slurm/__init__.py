@@ -1,4 +1,4 @@
 """A sweep on a SLURM cluster: its request is checked, its jobs are submitted, and their states are read.
 
-May import: launchers, record.
+May import: errors, record.
 """

@@ -1,0 +1,4 @@
+"""The numba kernels: backend 'cpu'.
+
+May import: types.
+"""

@@ -1,0 +1,4 @@
+"""The Triton kernels: backend 'cuda'.
+
+May import: types.
+"""

@@ -1,75 +1,14 @@
-"""Files that are whole or absent: atomic replacement, and an append-only metrics log."""
+"""metrics.jsonl: the log of a run's scalars, which is appended to and never rewritten."""
 
-import contextlib
-import errno
 import json
 import math
 import os
-import secrets
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from isosweep.errors import InputError
-
-DISK_HINT = (
-    "free space or raise the quota, then start the same command again: it goes on from the last checkpoint"
-)
-_NO_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP}
-
-
-def atomic_write_bytes(path: Path, data: bytes) -> None:
-    """Replace ``path`` by ``data``: a reader, a crash or a full disk sees the old file or the new one."""
-    temporary = path.parent / f".{path.name}.{secrets.token_hex(4)}.tmp"
-    try:
-        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
-        try:
-            _write_all(fd, data)
-            os.fsync(fd)
-        finally:
-            os.close(fd)
-        os.replace(temporary, path)
-        sync_folder(path.parent)
-    except OSError as error:
-        with contextlib.suppress(OSError):  # the first error is the one to tell
-            temporary.unlink()
-        raise storage_error(error, path) from error
-
-
-def atomic_write_text(path: Path, text: str) -> None:
-    atomic_write_bytes(path, text.encode())
-
-
-def sync_folder(folder: Path) -> None:
-    """Make a rename in ``folder`` survive a power cut, where the file system can."""
-    fd = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    except OSError as error:
-        if error.errno not in _NO_SYNC:
-            raise
-    finally:
-        os.close(fd)
-
-
-def storage_error(error: OSError, path: Path) -> OSError:
-    """The same error (class and errno kept) with the path and what to do about it."""
-    what = f"cannot write {path}: {error.strerror or error}"
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        advice = DISK_HINT
-    elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        advice = "give this user write permission there, or choose another folder with run.root="
-    elif error.errno in (errno.ENOTDIR, errno.EEXIST):
-        advice = "part of the path is a file, not a folder: choose another folder with run.root="
-    else:
-        advice = "check the disk, or choose another folder with run.root="
-    return OSError(error.errno, f"{what}; {advice}")
-
-
-def _write_all(fd: int, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[os.write(fd, view) :]
+from isosweep.runtime.files import atomic_write_bytes, storage_error, write_all
 
 
 class MetricsWriter:
@@ -93,7 +32,7 @@ class MetricsWriter:
         line = json.dumps({"step": step, **values, "time_s": round(time_s, 3)})
         start = os.fstat(self._fd).st_size
         try:
-            _write_all(self._fd, line.encode() + b"\n")
+            write_all(self._fd, line.encode() + b"\n")
         except OSError as error:
             os.ftruncate(self._fd, start)  # half a line would swallow the next one
             raise storage_error(error, self.path) from error

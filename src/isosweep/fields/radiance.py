@@ -1,0 +1,75 @@
+"""The radiance field of the NeRF paper: one deep network for density and colour.
+
+Shapes: S samples, R rays, E features of an encoded point, F width of the feature.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor, nn
+
+from isosweep.encodings.base import Encoding
+from isosweep.fields.mlp import MLP, at_least_float32
+
+
+class RadianceField(nn.Module):
+    """Density and colour of a point seen along a direction (Mildenhall et al. 2020, appendix A, figure 7).
+
+    h = trunk(gamma(x)), sigma = relu(w h + noise), c = sigmoid(MLP([W h, gamma(d)])), one hidden layer in the last.
+    Without ``direction`` the colour is a linear output of the trunk, as in the official code.
+
+    Args:
+        encoding: points in [0, 1]^3 to features.
+        direction: encoding of unit directions; None gives the same colour from everywhere.
+        hidden_dim, n_hidden: of the trunk (256, 8).
+        skips: hidden layers (0-based) whose input is [previous output, encoded point]. The paper joins the
+            encoded point to the fifth layer's output, which is the input of layer 5.
+        color_dim: width of the layer that reads the direction (128).
+    """
+
+    def __init__(
+        self,
+        encoding: Encoding,
+        direction: nn.Module | None = None,
+        hidden_dim: int = 256,
+        n_hidden: int = 8,
+        skips: Sequence[int] = (5,),
+        color_dim: int = 128,
+    ) -> None:
+        super().__init__()
+        self.encoding, self.direction = encoding, direction
+        after = 3 if direction is None else hidden_dim
+        self.trunk = MLP(encoding.out_dim, 1 + after, hidden_dim, n_hidden, skips)
+        self.head = None
+        if direction is not None:
+            self.head = MLP(after + int(direction.out_dim), 3, color_dim, 1)  # pyright: ignore[reportArgumentType]
+
+    def density(
+        self,
+        u: Float[Tensor, "s 3"],
+        window: Float[Tensor, " d"] | None = None,
+        noise: Float[Tensor, " s"] | None = None,
+    ) -> tuple[Float[Tensor, " s"], Float[Tensor, "s f"]]:
+        """sigma >= 0 per unit of normalised length, and the feature that ``color`` reads.
+
+        Args:
+            u: points in [0, 1]^3.
+            noise: added before the relu, so that a field that starts as nothing still learns.
+        """
+        out = self.trunk(self.encoding(u, window))
+        raw = at_least_float32(out[:, 0])
+        return torch.relu(raw if noise is None else raw + noise), out[:, 1:]
+
+    def color(
+        self,
+        feature: Float[Tensor, "s f"],
+        dirs: Float[Tensor, "r 3"],
+        ray_index: Int64[Tensor, " s"] | None = None,
+    ) -> Float[Tensor, "s 3"]:
+        """Linear-response RGB in [0, 1]. ``dirs`` are unit, one a sample, or with ``ray_index`` one a ray."""
+        raw = feature
+        if self.direction is not None and self.head is not None:
+            seen = self.direction(dirs)
+            raw = self.head(torch.cat([feature, seen if ray_index is None else seen[ray_index]], dim=-1))
+        return torch.sigmoid(at_least_float32(raw))
