@@ -1,10 +1,10 @@
-"""Rays from cameras, box and sphere hits, contraction, pose and frame conversions.
+"""Rays of cameras, their intersections with box and sphere, contraction of space, poses and frames.
 
 May import: errors, types.
 
 Axes: R rays, P points, V views.
-Frames: cameras are OpenCV camera-to-world (x right, y down, z forward); OpenGL cameras (Blender,
-nerfstudio) have y up and look along -z.
+Frames: points are in normalised scene units unless a function says otherwise. Cameras are OpenCV camera-to-world
+(x right, y down, z forward); OpenGL cameras (Blender, nerfstudio) have y up and look along -z.
 """
 
 import numpy as np
@@ -16,8 +16,8 @@ from isosweep.errors import InputError
 from isosweep.types import Cameras, Ndc, Rays
 
 _TINY = 1e-12
-"""Stands in for a direction component of zero: 1 / it is finite, so a slab parallel to the ray
-gives (huge, huge) bounds of the right sign and never 0 * inf."""
+"""Replaces a direction's component of zero. Its inverse is finite, so a ray parallel to a face gets huge distances of
+the right sign, and never 0 times infinity."""
 
 
 def pixel_rays(
@@ -27,12 +27,14 @@ def pixel_rays(
     col: Int[Tensor, " r"] | Float[Tensor, " r"],
     background: Float[Tensor, "r 3"] | Float[Tensor, "3"],
 ) -> Rays:
-    """Rays through the centres of pixels (row, col) of the given views, unit directions.
+    """The rays through the centres of pixels (row, col) of the given views, with unit directions.
 
-    With u = col + pixel_centre and v = row + pixel_centre the direction is
-    R K^-1 (u, v, 1), normalised; K may have skew, its last row must be (0, 0, 1). Rows and columns
-    may be fractional. ``background`` is one colour or one a ray. Cameras with ``ndc`` give their rays
-    in normalised device coordinates.
+    With u = col + pixel_centre and v = row + pixel_centre the direction is R K^-1 (u, v, 1), normalised. K may have
+    skew; its last row must be (0, 0, 1). Rows and columns may be fractional. Cameras with ``ndc`` give rays in
+    normalised device coordinates.
+
+    Args:
+        background: the colour behind the scene, one for all rays or one for each ray.
     """
     K, c2w = cameras.K[view], cameras.c2w[view]
     y = (row + cameras.pixel_centre - K[:, 1, 2]) / K[:, 1, 1]
@@ -47,11 +49,11 @@ def pixel_rays(
 def project(
     cameras: Cameras, view: int, points: Float[Tensor, "p 3"]
 ) -> tuple[Float[Tensor, "p 2"], Float[Tensor, " p"]]:
-    """Where points appear in a view: (column, row) as fractional pixel indices, and the depth.
+    """Where points appear in a view: (column, row) [P, 2] as fractional pixel indices, and the depth [P].
 
-    The inverse of `pixel_rays`: index (c, r) is the centre of pixel [r, c] whatever
-    ``pixel_centre`` is. Depth is along the optical axis and positive in front of the camera, in units of
-    the poses. Points are in the frame of the rays: with ``ndc`` in normalised device coordinates.
+    This is the inverse of `pixel_rays`: (c, r) is the centre of pixel [r, c] for every ``pixel_centre``. The depth is
+    measured along the optical axis, in the units of the poses, and is positive in front of the camera. With ``ndc`` the
+    points are in normalised device coordinates.
     """
     if cameras.ndc is not None:
         points = from_ndc(points, cameras.ndc)
@@ -63,10 +65,10 @@ def project(
 
 
 def ndc_rays(rays: Rays, ndc: Ndc) -> Rays:
-    """The same rays in normalised device coordinates, where they are straight as well.
+    """The rays in normalised device coordinates, where they are straight as well (Mildenhall et al. 2020, appendix C).
 
-    They cross the near plane (z' = -1) one unit behind their origin and end at infinity (z' = 1), with unit
-    directions. A ray that looks back from the near plane meets nothing: it leads away from the box.
+    A ray crosses the near plane (z' = -1) one unit after its origin and reaches infinity at z' = 1; directions have
+    unit length. A ray that points away from the near plane meets nothing, so it is made to lead away from the box.
     """
     o, d = rays.origins, rays.dirs
     dz = d[:, 2:].clamp_min(1e-6)
@@ -81,7 +83,7 @@ def ndc_rays(rays: Rays, ndc: Ndc) -> Rays:
 
 
 def to_ndc(points: Float[Tensor, "p 3"], ndc: Ndc) -> Float[Tensor, "p 3"]:
-    """Points of the poses' frame in normalised device coordinates."""
+    """Points of the poses' frame to normalised device coordinates: (a x / z, b y / z, 1 - 2 near / z)."""
     x, y, z = points.unbind(-1)
     return torch.stack([ndc.scale_x * x / z, ndc.scale_y * y / z, 1 - 2 * ndc.near / z], -1)
 
@@ -93,10 +95,10 @@ def from_ndc(points: Float[Tensor, "p 3"], ndc: Ndc) -> Float[Tensor, "p 3"]:
 
 
 def box_hit(rays: Rays, radius: float) -> tuple[Float[Tensor, " r"], Float[Tensor, " r"]]:
-    """Distances at which rays enter and leave [-radius, radius]^3, never behind the origin.
+    """The distances [R] at which rays enter and leave the box [-radius, radius]^3.
 
-    A ray that misses, or has the box behind it, gives (0, 0): ``far > near`` says hit. From inside
-    the box the entry is 0.
+    A ray that starts inside enters at 0. A ray that misses the box, or has it behind its origin, gives (0, 0), so
+    ``far > near`` tells which rays hit.
     """
     d = rays.dirs
     safe = torch.where(d.abs() < _TINY, torch.full_like(d, _TINY), d)
@@ -109,10 +111,10 @@ def box_hit(rays: Rays, radius: float) -> tuple[Float[Tensor, " r"], Float[Tenso
 
 
 def sphere_hit(rays: Rays, radius: float) -> tuple[Float[Tensor, " r"], Float[Tensor, " r"]]:
-    """Distances at which rays enter and leave the sphere about the origin; (0, 0) where they miss.
+    """The distances [R] at which rays enter and leave the sphere about the origin; (0, 0) for rays that miss it.
 
-    t = -b -+ sqrt(radius^2 - |o - b d|^2) with b = o.d: from the ray's closest point to the centre, so
-    that far cameras lose few digits.
+    t = -b -+ sqrt(radius^2 - |o - b d|^2) with b = o . d. It is computed from the ray's point nearest to the centre,
+    because the usual formula loses digits for cameras far away.
     """
     b = (rays.origins * rays.dirs).sum(-1)
     closest = rays.origins - b[:, None] * rays.dirs
@@ -125,10 +127,10 @@ def sphere_hit(rays: Rays, radius: float) -> tuple[Float[Tensor, " r"], Float[Te
 
 
 def contract(points: Float[Tensor, "*p 3"], radius: float = 1.0) -> Float[Tensor, "*p 3"]:
-    """All of space into the ball of radius 2, in units of ``radius`` (mip-NeRF 360, equation 10).
+    """Contract all of space into the ball of radius 2, in units of ``radius`` (mip-NeRF 360, equation 10).
 
-    With x = points / radius: x where |x| <= 1, else (2 - 1/|x|) x/|x|. Differentiable everywhere
-    but on |x| = 1, where it is continuous with a continuous radial slope.
+    With x = points / radius: x where |x| <= 1, and (2 - 1 / |x|) x / |x| elsewhere. The map and its first derivative
+    are continuous.
     """
     x = points / radius
     norm = x.square().sum(-1, keepdim=True).clamp_min(1.0).sqrt()
@@ -147,22 +149,22 @@ def transform_points(points: Float[Tensor, "p 3"], matrix: Float[Tensor, "4 4"])
 
 
 def to_world(points: Float[np.ndarray, "p 3"], matrix: Float[np.ndarray, "4 4"]) -> Float[np.ndarray, "p 3"]:
-    """Normalised points to world units, in float64 (``matrix`` is a Scene's ``to_world``)."""
+    """Points in normalised scene units to world units, in float64; ``matrix`` is a scene's ``to_world``."""
     return points.astype(np.float64) @ matrix[:3, :3].T + matrix[:3, 3]
 
 
 def from_world(
     points: Float[np.ndarray, "p 3"], matrix: Float[np.ndarray, "4 4"]
 ) -> Float[np.ndarray, "p 3"]:
-    """World points to normalised units, in float64: the inverse of `to_world`."""
+    """Points in world units to normalised scene units, in float64: the inverse of `to_world`."""
     return (points.astype(np.float64) - matrix[:3, 3]) @ np.linalg.inv(matrix[:3, :3]).T
 
 
 def similarity_scale(matrix: Float[np.ndarray, "4 4"]) -> float:
-    """World units of one normalised unit.
+    """The length of one normalised unit in world units: the scale of a similarity x -> scale R x + shift.
 
     Raises:
-        ValueError: the matrix is not finite, or no uniform scale times a rotation plus a shift.
+        InputError: the matrix is not finite, or not a similarity.
     """
     if not np.isfinite(matrix).all():
         raise InputError(
@@ -180,25 +182,27 @@ def similarity_scale(matrix: Float[np.ndarray, "4 4"]) -> float:
 
 
 def opengl_to_opencv(c2w: Float[np.ndarray, "*v 3 4"]) -> Float[np.ndarray, "*v 3 4"]:
-    """Camera-to-world of a camera with y up and -z forward to one with y down and +z forward."""
+    """Camera-to-world of OpenGL (y up, -z forward) to that of OpenCV (y down, +z forward): both axes are flipped."""
     return c2w * np.array([1.0, -1.0, -1.0, 1.0])
 
 
 def opencv_to_opengl(c2w: Float[np.ndarray, "*v 3 4"]) -> Float[np.ndarray, "*v 3 4"]:
-    """The inverse of `opengl_to_opencv` (the same flip of the second and third axis)."""
+    """The inverse of `opengl_to_opencv`, which is the same flip of the second and third axis."""
     return c2w * np.array([1.0, -1.0, -1.0, 1.0])
 
 
 def decompose_projection(
     projection: Float[np.ndarray, "3 4"],
 ) -> tuple[Float[np.ndarray, "3 3"], Float[np.ndarray, "3 4"]]:
-    """P = K [R | t] up to scale and sign -> (K with K[2, 2] = 1, OpenCV camera-to-world [R^T | centre]).
+    """Split a projection matrix P = K [R | t], known up to scale and sign, into K and the OpenCV camera-to-world.
 
-    RQ decomposition of the left 3x3 block with the diagonal of K made positive (Hartley and
-    Zisserman, 6.2.4).
+    It is the RQ decomposition of the left 3x3 block, with the diagonal of K made positive (Hartley and Zisserman 2004,
+    section 6.2.4).
+
+    Returns: K [3, 3] with K[2, 2] = 1, and [R^T | centre] [3, 4].
 
     Raises:
-        ValueError: entries are not finite, or the left block is singular (a camera at infinity).
+        InputError: an entry is not finite, or the left block is singular (a camera at infinity).
     """
     from scipy.linalg import rq
 
@@ -222,9 +226,9 @@ def decompose_projection(
 def look_at(
     eye: Float[np.ndarray, "3"], target: Float[np.ndarray, "3"], up: Float[np.ndarray, "3"]
 ) -> Float[np.ndarray, "3 4"]:
-    """OpenCV camera-to-world at ``eye`` that looks at ``target`` with ``up`` towards the image's top.
+    """The OpenCV camera-to-world of a camera at ``eye`` that looks at ``target``, with ``up`` towards the image's top.
 
-    Looking along ``up`` itself, another axis takes its place.
+    A camera that looks along ``up`` uses another axis in its place.
     """
     forward = (target - eye) / np.linalg.norm(target - eye)
     right = np.cross(forward, up)

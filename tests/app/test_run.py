@@ -9,9 +9,10 @@ import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
-from isosweep.app import build, checks, debug, entry
+from isosweep.app import build, checks, entry
 from isosweep.config.check import ConfigError
 from isosweep.config.schema import CONF
+from isosweep.config.settings import DEBUG_PARTS
 from isosweep.record import Record, find_runs, read_record
 from isosweep.training import loop
 from isosweep.types import Scene
@@ -242,7 +243,7 @@ def test_an_interrupted_run_is_not_scored_alone(tmp_path: Path, monkeypatch: pyt
         entry.run(config(tmp_path, "mode=eval"))
 
 
-@pytest.mark.parametrize("part", debug.PARTS)
+@pytest.mark.parametrize("part", DEBUG_PARTS)
 def test_looking_at_one_part_trains_nothing(
     part: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -183,7 +183,7 @@ def test_no_score_has_a_reason_that_helps(known: Loaded) -> None:
     values, reasons, _ = dtu.dtu_scores(known.mesh, far, DtuSettings(), None, known.to_world)
     assert values["geometry/accuracy"] is None
     assert "no point of the mesh is within 20 mm" in reasons[CHAMFER]
-    with pytest.raises(ValueError, match="preset 'neus' looks up the object's masks, and there are none"):
+    with pytest.raises(ValueError, match="preset 'neus' needs the object's masks, and there are none"):
         dtu.dtu_scores(known.mesh, known.official, DtuSettings("neus"), None, known.to_world)
     with pytest.raises(ValueError, match="preset 'neuss' is none of none, neus, monosdf, 2dgs, neuralwarp"):
         known.score(cull="neuss")

@@ -9,7 +9,7 @@ from scipy import ndimage
 from skimage import morphology
 
 from isosweep.evaluation import dtu_culling
-from isosweep.evaluation.surface_metrics import Seen
+from isosweep.evaluation.surface_metrics import Observers
 from isosweep.types import Cameras, Mesh
 
 NAMES = ("neus", "monosdf", "2dgs", "neuralwarp")
@@ -53,9 +53,9 @@ def test_grown_masks_are_scipys(shape: str, hw: tuple[int, int]) -> None:
         mask = rng.random(hw) < share
         mask[-1, -1] = True
         expected = ndimage.binary_dilation(mask, full(half_widths))
-        np.testing.assert_array_equal(dtu_culling.grown(mask, half_widths), expected)
-        assert not dtu_culling.grown(np.zeros(hw, dtype=bool), half_widths).any()
-        assert dtu_culling.grown(np.ones(hw, dtype=bool), half_widths).all()
+        np.testing.assert_array_equal(dtu_culling.dilated(mask, half_widths), expected)
+        assert not dtu_culling.dilated(np.zeros(hw, dtype=bool), half_widths).any()
+        assert dtu_culling.dilated(np.ones(hw, dtype=bool), half_widths).all()
 
 
 WIDTH, HEIGHT = 800, 600
@@ -83,9 +83,9 @@ def square_mask(half: int = 50) -> np.ndarray:
     return mask
 
 
-def seen(*centres: tuple[float, float], mask: np.ndarray | None = None) -> Seen:
+def seen(*centres: tuple[float, float], mask: np.ndarray | None = None) -> Observers:
     mask = square_mask() if mask is None else mask
-    return Seen(above(*centres), range(len(centres)), [mask] * len(centres))
+    return Observers(above(*centres), range(len(centres)), [mask] * len(centres))
 
 
 def at(*places: tuple[float, float, float]) -> Mesh:
@@ -98,9 +98,9 @@ def at(*places: tuple[float, float, float]) -> Mesh:
     return Mesh(np.array(corners), np.arange(3 * len(places)).reshape(-1, 3))
 
 
-def kept(mesh: Mesh, name: str, watched: Seen | None) -> list[float]:
+def kept(mesh: Mesh, name: str, observers: Observers | None) -> list[float]:
     """x of the first corners of the faces that are left."""
-    left = dtu_culling.cull(mesh, name, watched)
+    left = dtu_culling.cull(mesh, name, observers)
     return sorted(round(float(v), 3) for v in left.vertices[left.faces[:, 0]][:, 0])
 
 
@@ -111,19 +111,19 @@ def test_each_preset_reaches_as_far_as_its_kernel(name: str) -> None:
     assert rule is not None
     dtu_culling.PRESETS["one part less"] = replace(rule, largest=None)
     try:
-        watched = seen((0.0, 0.0), (0.0, 0.0))
+        observers = seen((0.0, 0.0), (0.0, 0.0))
         reach = REACH[name]
         edge = 49.5  # the centre of the mask's last pixel
         near, far = edge + reach - 0.3, edge + reach + 0.8
-        assert kept(at((near, 0.0, 0.0), (far, 0.0, 0.0), (0.0, 0.0, 0.0)), "one part less", watched) == [
+        assert kept(at((near, 0.0, 0.0), (far, 0.0, 0.0), (0.0, 0.0, 0.0)), "one part less", observers) == [
             0.0,
             round(near, 3),
         ]
         corner = edge + reach - 1
-        diagonal = kept(at((corner, corner, 0.0)), "one part less", watched)
+        diagonal = kept(at((corner, corner, 0.0)), "one part less", observers)
         assert bool(diagonal) == (name == "neuralwarp")
         # a mask of full size reaches twice as many pixels
-        big = replace(watched, masks=[np.kron(m, np.ones((2, 2), dtype=bool)) for m in watched.masks])
+        big = replace(observers, masks=[np.kron(m, np.ones((2, 2), dtype=bool)) for m in observers.masks])
         K = above((0, 0), (0, 0)).K.clone()
         K[:, :2, :2] *= 2
         K[:, 0, 2], K[:, 1, 2] = WIDTH - 0.5, HEIGHT - 0.5
@@ -153,14 +153,14 @@ def test_one_view_that_misses_is_enough_and_a_frame_that_misses_is_not(name: str
 
 def test_faces_on_the_rim_and_the_points_they_leave() -> None:
     """A triangle with one corner of three on the mask: neuralwarp keeps it whole, the others keep its corner."""
-    watched = seen((0.0, 0.0), (0.0, 0.0))
+    observers = seen((0.0, 0.0), (0.0, 0.0))
     rim = Mesh(np.array([[0.0, 0, 0], [200, 0, 0], [200, 50, 0]]), np.array([[0, 1, 2]]))
-    assert len(dtu_culling.cull(rim, "neuralwarp", watched).faces) == 1
+    assert len(dtu_culling.cull(rim, "neuralwarp", observers).faces) == 1
     for name in ("monosdf", "2dgs"):
-        left = dtu_culling.cull(rim, name, watched)
+        left = dtu_culling.cull(rim, name, observers)
         assert len(left.faces) == 0
         np.testing.assert_array_equal(left.vertices, rim.vertices[:1])
-    left = dtu_culling.cull(rim, "neus", watched)
+    left = dtu_culling.cull(rim, "neus", observers)
     assert (len(left.faces), len(left.vertices)) == (0, 0)
 
 
@@ -185,13 +185,13 @@ def both(*meshes: Mesh) -> Mesh:
 
 
 def test_the_largest_part_by_faces_for_neus_and_by_area_for_neuralwarp() -> None:
-    watched = seen((0.0, 0.0), (0.0, 0.0))
+    observers = seen((0.0, 0.0), (0.0, 0.0))
     many, large = strip(-40, 30, 0.5), strip(0, 5, 6.0)
     mesh = both(many, large)
-    np.testing.assert_array_equal(dtu_culling.cull(mesh, "neus", watched).vertices, many.vertices)
-    np.testing.assert_array_equal(dtu_culling.cull(mesh, "neuralwarp", watched).vertices, large.vertices)
+    np.testing.assert_array_equal(dtu_culling.cull(mesh, "neus", observers).vertices, many.vertices)
+    np.testing.assert_array_equal(dtu_culling.cull(mesh, "neuralwarp", observers).vertices, large.vertices)
     for name in ("monosdf", "2dgs"):
-        assert len(dtu_culling.cull(mesh, name, watched).faces) == len(mesh.faces)
+        assert len(dtu_culling.cull(mesh, name, observers).faces) == len(mesh.faces)
 
 
 def test_parts_are_trimeshs() -> None:
@@ -224,13 +224,13 @@ def test_parts_are_trimeshs() -> None:
 def test_nothing_is_lost_or_moved_under_none_and_nothing_is_left_of_nothing() -> None:
     mesh = at((0.0, 0.0, 0.0), (300.0, 0.0, 0.0))
     assert dtu_culling.cull(mesh, "none", None) is mesh
-    watched = seen((0.0, 0.0), (0.0, 0.0))
+    observers = seen((0.0, 0.0), (0.0, 0.0))
     empty = Mesh(mesh.vertices, mesh.faces[:0])
     for name in NAMES:
-        left = dtu_culling.cull(mesh, name, watched)
+        left = dtu_culling.cull(mesh, name, observers)
         np.testing.assert_array_equal(left.vertices[left.faces[0]], mesh.vertices[mesh.faces[0]])
-        assert len(dtu_culling.cull(empty, name, watched).faces) == 0
-        with pytest.raises(ValueError, match=f"preset '{name}' looks up the object's masks"):
+        assert len(dtu_culling.cull(empty, name, observers).faces) == 0
+        with pytest.raises(ValueError, match=f"preset '{name}' needs the object's masks"):
             dtu_culling.cull(mesh, name, None)
-        with pytest.raises(ValueError, match="looks up the object's masks"):
-            dtu_culling.cull(mesh, name, replace(watched, masks=[None, None]))
+        with pytest.raises(ValueError, match="needs the object's masks"):
+            dtu_culling.cull(mesh, name, replace(observers, masks=[None, None]))

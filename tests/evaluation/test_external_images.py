@@ -106,7 +106,7 @@ def test_extra_files_are_refused_or_ignored_by_pattern(folders: tuple[Path, Path
     with pytest.raises(FileNotFoundError, match="nothing but 4 ignored files"):
         external_images.pair(renders, truth, None, ["*.png"])
     (renders / "notes.txt").write_text("x")
-    with pytest.raises(ValueError, match=r"holds notes\.txt, which is no image .*--ignore"):
+    with pytest.raises(ValueError, match=r"holds notes\.txt, which is not an image .*--ignore"):
         external_images.pair(renders, truth, None, ["*_depth_*"])
     external_images.pair(renders, truth, None, ["*_depth_*", "*.txt"])
 

@@ -16,10 +16,10 @@ def test_a_pixel_is_foreground_above_the_middle_of_its_byte(
 ) -> None:
     path = tmp_path / "box.ply"
     trimesh.Trimesh(box().vertices, box().faces, process=False).export(path)
-    given: list[surface_metrics.Seen] = []
+    given: list[surface_metrics.Observers] = []
 
-    def scores(pred, truth, settings, watched, dilation):
-        given.append(watched)
+    def scores(pred, truth, settings, observers, dilation):
+        given.append(observers)
         return {"geometry/chamfer": 0.0}, {}
 
     monkeypatch.setattr(external, "read_cameras", lambda folder: (orbit(1), np.eye(4), [Path("mask.png")]))

@@ -166,7 +166,7 @@ def test_only_arrays_are_unpickled(tmp_path: Path) -> None:
     assert lpips.read_pickle(path)["a"]["b"].tolist() == [0, 1, 2]
     path.write_bytes(pickle.dumps(Evil()))
     with pytest.raises(
-        ValueError, match=r"cannot read the weights .*: it wants to load builtins\.eval, which is no"
+        ValueError, match=r"cannot read the weights .*: it wants to load builtins\.eval, which is not part"
     ):
         lpips.read_pickle(path)
     path.write_bytes(b"")

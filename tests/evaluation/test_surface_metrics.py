@@ -23,9 +23,11 @@ def scores(pred: Mesh, truth: Mesh, **kwargs: object) -> dict[str, float | None]
     return {name.removeprefix("geometry/"): value for name, value in values.items()}
 
 
-def watched(n: int = 24, masks: list[np.ndarray] | None = None, **kwargs: object) -> surface_metrics.Seen:
+def watched(
+    n: int = 24, masks: list[np.ndarray] | None = None, **kwargs: object
+) -> surface_metrics.Observers:
     cameras = raycast.world_cameras(orbit(n, **({"focal": 15.0} | kwargs)), np.eye(4))  # type: ignore[arg-type]
-    return surface_metrics.Seen(cameras, range(n), masks or [None] * n)
+    return surface_metrics.Observers(cameras, range(n), masks or [None] * n)
 
 
 def test_concentric_spheres_are_their_radii_apart() -> None:
@@ -77,10 +79,10 @@ def test_inner_surface_that_no_camera_sees_does_not_count() -> None:
     shell, ball = joined(sphere(1.0), sphere(0.5)), sphere(1.0)
     blind = scores(ball, shell)
     assert blind["completeness"] == pytest.approx(0.25 / 1.25 * 0.5, rel=0.05)
-    seen = scores(ball, shell, watched=watched())
+    seen = scores(ball, shell, observers=watched())
     assert seen["completeness"] < 0.01
     assert seen["fscore"] == 1.0
-    assert scores(shell, ball, watched=watched())["accuracy"] < 0.01  # the same rule for the prediction
+    assert scores(shell, ball, observers=watched())["accuracy"] < 0.01  # the same rule for the prediction
 
 
 def test_cameras_above_count_only_the_upper_side() -> None:
@@ -88,7 +90,7 @@ def test_cameras_above_count_only_the_upper_side() -> None:
     low = Mesh(truth.vertices * np.where(truth.vertices[:, 2:] < 0, [1, 1, 0.6], 1.0), truth.faces)
     assert scores(low, truth)["accuracy"] > 0.03
     above = watched(16, lowest=0.5, distance=10.0, focal=50.0)
-    assert scores(low, truth, watched=above)["accuracy"] < 0.015
+    assert scores(low, truth, observers=above)["accuracy"] < 0.015
 
 
 def test_prediction_outside_the_visual_hull_does_not_count() -> None:
@@ -96,8 +98,8 @@ def test_prediction_outside_the_visual_hull_does_not_count() -> None:
     cameras = watched().cameras
     masks = [raycast.raycast(raycast.Caster(truth), cameras, v).mask for v in range(24)]
     both = joined(truth, floater)
-    assert scores(both, truth, watched=watched())["accuracy"] > 0.01
-    assert scores(both, truth, watched=watched(masks=masks))["accuracy"] < 0.005
+    assert scores(both, truth, observers=watched())["accuracy"] > 0.01
+    assert scores(both, truth, observers=watched(masks=masks))["accuracy"] < 0.005
     values, reasons = surface_metrics.hull_score(both, watched(masks=masks), 20_000, 0)
     assert values["geometry/inside_hull"] == pytest.approx(0.25 / 0.26, abs=0.01)  # areas r^2
     assert not reasons
@@ -248,4 +250,4 @@ def test_there_is_no_distance_to_a_mesh_without_area() -> None:
         with pytest.raises(
             ValueError, match=rf"a mesh of {len(mesh.faces)} faces without any area has no surface"
         ):
-            chamfer.distance_to_mesh(mesh, np.zeros((1, 3)), 10)
+            surface_metrics.distance_to_mesh(mesh, np.zeros((1, 3)), 10)

@@ -94,18 +94,18 @@ def test_a_colour_is_the_sigmoid_of_a_network_over_its_parts_in_their_order():
     field = ColorField(4, Direction(), use_normal=True, use_point=True, hidden_dim=8, n_hidden=1)
     feature, points, normals = torch.randn(5, 4), torch.randn(5, 3), torch.randn(5, 3)
     dirs, index = torch.randn(2, 3), torch.tensor([0, 0, 1, 1, 1])
-    found = field(feature, dirs, points, normals, index)
+    found = field(feature, dirs, points, normals, index).rgb
     parts = torch.cat([feature, normals, points, dirs[index][:, :2] * 10], -1)
     torch.testing.assert_close(found, 1 / (1 + torch.exp(-field.mlp(parts))))
     assert field.direction.calls == [2]  # encoded once a ray
-    torch.testing.assert_close(field(feature, dirs[index], points, normals), found)
+    torch.testing.assert_close(field(feature, dirs[index], points, normals).rgb, found)
 
 
 def test_a_colour_reads_only_what_it_was_built_for():
     torch.manual_seed(0)
     feature = torch.randn(5, 4)
     field = ColorField(4, hidden_dim=8)
-    torch.testing.assert_close(field(feature, torch.zeros(5, 3)), torch.sigmoid(field.mlp(feature)))
+    torch.testing.assert_close(field(feature, torch.zeros(5, 3)).rgb, torch.sigmoid(field.mlp(feature)))
     dirs = torch.zeros(5, 3)
     with pytest.raises(ValueError, match="built to read normals, and the model passed none"):
         ColorField(4, use_normal=True)(feature, dirs, torch.zeros(5, 3))

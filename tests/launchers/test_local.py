@@ -160,6 +160,19 @@ def test_one_bad_value_stops_a_sweep_before_it_starts(tmp_path: Path) -> None:
     assert not records(tmp_path)
 
 
+def test_one_value_out_of_its_choices_is_told_for_its_job(tmp_path: Path) -> None:
+    wrong = ("eval.checkpoint=last,lst", "export.resolution=0")
+    done = run("scripts/runs.py", "plan", *TINY, "scene=ball-1", wrong[0], cwd=tmp_path)
+    assert done.returncode == 1
+    assert "1 train, 1 error" in done.stdout
+    assert "eval.checkpoint=lst is none of" in done.stdout
+    done = run("main.py", "-m", *TINY, "scene=ball-1,ball-2", wrong[1], cwd=tmp_path)
+    assert done.returncode == 1
+    assert "export.resolution=0: give 1 or more" in done.stderr
+    assert "nothing was started" in done.stderr
+    assert not records(tmp_path)
+
+
 def test_an_empty_sweep_is_exit_code_2(tmp_path: Path) -> None:
     for script, first in (("main.py", "-m"), ("scripts/runs.py", "plan")):
         done = run(script, first, "encoding=glob(nothing*)", cwd=tmp_path)

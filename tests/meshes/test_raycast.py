@@ -101,20 +101,20 @@ def test_seen_is_the_outside_of_a_shell_and_not_its_inside() -> None:
     caster = raycast.Caster(shell)
     cameras = raycast.world_cameras(orbit(20, focal=15.0), IDENTITY)
     outer, inner = shell.vertices[: len(shell.vertices) // 2], shell.vertices[len(shell.vertices) // 2 :]
-    assert raycast.seen(caster, cameras, outer, range(20)).all()
-    assert not raycast.seen(caster, cameras, inner, range(20)).any()
+    assert raycast.visible_points(caster, cameras, outer, range(20)).all()
+    assert not raycast.visible_points(caster, cameras, inner, range(20)).any()
 
 
 def test_one_camera_sees_the_cap_of_a_sphere() -> None:
     cameras = raycast.world_cameras(orbit(1, focal=15.0), IDENTITY)
     mesh = sphere(1.0, 6)
-    visible = raycast.seen(raycast.Caster(mesh), cameras, mesh.vertices, [0])
+    visible = raycast.visible_points(raycast.Caster(mesh), cameras, mesh.vertices, [0])
     towards = cameras.c2w[0, :, 3].numpy() / 3
     height = mesh.vertices @ towards  # visible where above 1 / 3, by the tangent cone
     assert visible[height > 1 / 3 + 0.02].all()
     assert not visible[height < 1 / 3 - 0.02].any()
     narrow = raycast.world_cameras(orbit(1, focal=400.0), IDENTITY)  # sees 0.2 x 0.16 at 2
-    count = raycast.seen(raycast.Caster(mesh), narrow, mesh.vertices, [0]).sum()
+    count = raycast.visible_points(raycast.Caster(mesh), narrow, mesh.vertices, [0]).sum()
     assert count == pytest.approx(len(mesh.vertices) / (4 * math.pi) * 0.2 * 0.16, rel=0.2)
 
 
@@ -161,5 +161,5 @@ def test_many_rays_on_threads_equal_few() -> None:
 
 def test_the_first_face_is_a_hit_and_minus_one_is_none() -> None:
     face = np.array([[0, -1], [3, -1]])
-    hits = silhouette.Hits(face, np.ones((2, 2)), np.zeros((2, 2, 3)))
+    hits = raycast.Hits(face, np.ones((2, 2)), np.zeros((2, 2, 3)))
     assert hits.mask.tolist() == [[True, False], [True, False]]

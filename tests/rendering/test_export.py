@@ -11,6 +11,7 @@ import pytest
 import torch
 import trimesh
 
+from isosweep.config import settings
 from isosweep.config.settings import ExportSettings
 from isosweep.evaluation import surface_metrics
 from isosweep.meshes import extract, files, topology
@@ -90,7 +91,7 @@ def test_largest_is_by_area_and_not_by_faces() -> None:
     assert len(kept.faces) == len(sphere(1.0, 2).faces)
 
 
-@pytest.mark.parametrize("suffix", files.FORMATS)
+@pytest.mark.parametrize("suffix", settings.MESH_FORMATS)
 def test_files_are_read_back(suffix: str, tmp_path: Path) -> None:
     mesh = sphere(0.5, 2, (300, -200, 700))
     colors = np.linspace(0, 1, len(mesh.vertices))[:, None] * np.array([1.0, 0.5, 0.0])

@@ -1,4 +1,4 @@
-"""The parts of a run, built from a composed config; checks across groups come before images load."""
+"""Build the parts of a run from its composed config: scene, model, loss."""
 
 import random
 import re
@@ -20,7 +20,7 @@ from isosweep.types import Scene
 
 
 def seed_all(seed: int) -> None:
-    """Seed what draws without a generator of its own: initial weights."""
+    """Seed the global generators of Python, numpy and torch, which draw the initial weights."""
     random.seed(seed)
     np.random.seed(seed % 2**32)  # noqa: NPY002 - for libraries that draw from numpy's global state
     torch.manual_seed(seed)
@@ -30,8 +30,8 @@ def build(node: DictConfig, named: bool = True, arguments: Sequence[Any] = ()) -
     """Instantiate a ``_target_`` node; ``arguments`` are given by position, before those of the node.
 
     Raises:
-        ConfigError: its constructor refused a value; the message starts with the node's key if ``named``.
-        Exception: anything else comes out as it was raised (a missing file, no memory, a defect).
+        ConfigError: the constructor refused a value; the message starts with the node's key if ``named``.
+        Exception: any other error of the constructor, as it was raised (a missing file, no memory, a defect).
     """
     try:
         return instantiate(node, *arguments, _convert_="all")
@@ -40,8 +40,8 @@ def build(node: DictConfig, named: bool = True, arguments: Sequence[Any] = ()) -
             raise
         if not named or type(error.__cause__) is not InputError:
             raise error.__cause__ from None
-        where = re.search(r"full_key: (\S+)", str(error))
-        key = where[1] if where else str(node._get_full_key(None))
+        found = re.search(r"full_key: (\S+)", str(error))
+        key = found[1] if found else str(node._get_full_key(None))
         raise ConfigError(f"{key}: {error.__cause__}") from error
 
 
@@ -64,7 +64,15 @@ def build_model(cfg: DictConfig, device: torch.device) -> Model:
 
 
 def build_loss(cfg: DictConfig, model: Model, name: str) -> TotalLoss:
-    """The loss, after the check that the model (``name`` in messages) returns what its terms read."""
+    """The loss, after the check that the model returns what the loss terms read.
+
+    Args:
+        name: of the model, for messages.
+
+    Raises:
+        ConfigError: a term reads masks that ``loss.masks=false`` withholds.
+        InputError: a term reads what the model does not return.
+    """
     loss: TotalLoss = build(cfg.loss)
     loss.check(name, model.provides)
     if not loss.masks:

@@ -1,4 +1,4 @@
-"""What only the data can tell, checked before anything trains."""
+"""Checks of a config against its scene, before anything trains."""
 
 import logging
 from pathlib import Path
@@ -20,12 +20,12 @@ log = logging.getLogger("isosweep")
 
 
 def require_folder(cfg: DictConfig) -> None:
-    """Let the loader complain about a scene that is not there before a run folder is made for it."""
+    """Load the scene if its folder does not exist, so that the loader's error comes before a run folder is made."""
     data = cfg.dataset
     if data._target_ == "isosweep.data.demo.load":
         absent = data.path is None and cfg.scene not in SOLIDS
     else:
-        # a loader of the user's own need not follow the folder names of the others
+        # a loader of the user's own need not find its scenes in the same places
         tried = places(data.name, str(cfg.scene), data.path, Path(data.root)) if "name" in data else []
         absent = bool(tried) and not any(p.is_dir() for p in tried)
     if absent:
@@ -33,11 +33,13 @@ def require_folder(cfg: DictConfig) -> None:
 
 
 def check_scene(cfg: DictConfig, scene: Scene, loss: TotalLoss, model: Model, name: str) -> None:
-    """What only the data can tell: masks that a term reads, a background that nothing models.
+    """Check that the scene has what the loss, the model and the protocol need; warn of a background nothing models.
 
     Raises:
-        FileNotFoundError, ValueError: a loss term reads masks that this scene does not have, a camera is not
-            finite, or the protocol needs the official DTU data and it is not there.
+        FileNotFoundError: the protocol needs the official DTU data, and a file of it is missing.
+        InputError: a loss term reads masks or points that the scene does not have, a camera is not finite, or the
+            scene cannot be scored under the protocol.
+        ConfigError: the model has a background, and the scene in NDC has nothing behind its box.
     """
     cameras = scene.cameras
     finite = cameras.c2w.flatten(1).isfinite().all(1) & cameras.K.flatten(1).isfinite().all(1)
@@ -52,13 +54,13 @@ def check_scene(cfg: DictConfig, scene: Scene, loss: TotalLoss, model: Model, na
     loss.check(name, model.provides, has_masks=scene.use_masks, has_points=has_points(scene))
     if scene.cameras.ndc is not None and model.background is not None:
         raise ConfigError(
-            "dataset.ndc=true holds everything up to infinity in the box, and there is nothing behind it for the "
-            f"background of model '{name}': use model=nerf, or dataset.ndc=false"
+            "dataset.ndc=true maps everything up to infinity into the box, so nothing is left for the background of "
+            f"model '{name}': use model=nerf, or dataset.ndc=false"
         )
     if scene.cameras.ndc is not None and model.is_surface:
         log.warning(
-            "dataset.ndc=true is projective: the distances of model '%s' are none in the world, and there will be no "
-            "mesh. Use model=nerf, or dataset.ndc=false",
+            "dataset.ndc=true is projective: the distances of model '%s' are not distances in the world, and no mesh "
+            "is made. Use model=nerf, or dataset.ndc=false",
             name,
         )
     opaque = not scene.composite and not scene.images.is_alpha

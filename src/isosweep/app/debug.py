@@ -1,4 +1,4 @@
-"""``debug=dataset|model|eval``: one part of a run alone, drawn or printed, without training."""
+"""``debug=dataset|model|eval``: draw or print one part of a run, without training."""
 
 import logging
 from collections.abc import Mapping
@@ -11,12 +11,11 @@ from omegaconf import DictConfig
 
 from isosweep.app.build import build_loss, build_model
 from isosweep.app.checks import check_scene
-from isosweep.app.device import activate, machine
-from isosweep.app.outputs import check_settings, settings_of, summary
+from isosweep.app.device import activate
+from isosweep.app.plan import RunPlan, plan_run
+from isosweep.app.recording import score_lines
 from isosweep.app.run import load_scene
-from isosweep.config.check import ConfigError
-from isosweep.config.errors import did_you_mean
-from isosweep.config.names import identify, label
+from isosweep.config.names import label
 from isosweep.config.settings import OptimSettings
 from isosweep.evaluation import evaluate
 from isosweep.models.base import Model
@@ -28,13 +27,12 @@ from isosweep.types import Cameras, Scene
 
 log = logging.getLogger("isosweep")
 
-PARTS = ("dataset", "model", "eval")
-SHOWN = 8
-"""Sample images in the picture of a data set."""
+SAMPLE_IMAGES = 8
+"""Images in the picture of a data set."""
 
 
 def scene_lines(scene: Scene) -> list[str]:
-    """What a scene holds, one fact a line."""
+    """A description of a scene: views, masks, box, ground truth and points, one line each."""
     hw = scene.cameras.hw.cpu().numpy()
     sizes = sorted({(int(w), int(h)) for h, w in hw})
     shown = ", ".join(f"{w}x{h}" for w, h in sizes[:4]) + (" ..." if len(sizes) > 4 else "")
@@ -63,7 +61,11 @@ def _point_line(scene: Scene) -> str:
 
 
 def frusta(cameras: Cameras, depth: float) -> np.ndarray:
-    """Edges of every camera's pyramid as line segments [V * 8, 2, 3], ``depth`` long, scene units."""
+    """The edges of every camera's pyramid as line segments, [V * 8, 2, 3] in normalised units.
+
+    Args:
+        depth: from a camera's centre to the base of its pyramid, along the optical axis, normalised units.
+    """
     segments = []
     for c2w, k, (height, width) in zip(
         cameras.c2w.cpu().double().numpy(), cameras.K.cpu().double().numpy(), cameras.hw.tolist(), strict=True
@@ -76,7 +78,7 @@ def frusta(cameras: Cameras, depth: float) -> np.ndarray:
 
 
 def draw_dataset(scene: Scene, path: Path) -> None:
-    """Camera frusta around the foreground box (training blue, others orange), and sample images."""
+    """Draw the cameras around the foreground box (training views blue, others orange), and sample images."""
     from matplotlib.figure import Figure
     from mpl_toolkits.mplot3d.art3d import Line3DCollection, Poly3DCollection
 
@@ -104,7 +106,7 @@ def draw_dataset(scene: Scene, path: Path) -> None:
     axes.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), zlim=(low[2], high[2]), xlabel="x", ylabel="y")
     axes.set_box_aspect(tuple(high - low))
     axes.set_title(scene_lines(scene)[0], fontsize=8)
-    views = np.unique(np.linspace(0, len(scene.names) - 1, min(SHOWN, len(scene.names))).astype(int))
+    views = np.unique(np.linspace(0, len(scene.names) - 1, min(SAMPLE_IMAGES, len(scene.names))).astype(int))
     grid = right.subplots(-(-len(views) // 2), 2, squeeze=False).ravel()
     for place in grid:
         place.axis("off")
@@ -126,7 +128,13 @@ def draw_view(
     title: str,
     path: Path,
 ) -> None:
-    """Photograph, rendering, their difference, depth, normal and opacity of one view."""
+    """Draw one view: photograph, rendering, their difference, depth, opacity and normal.
+
+    Args:
+        images: ``rendering.views.render_view``'s maps of the view.
+        truth: the photograph [H, W, 3].
+        scores: of the view, for the picture's title.
+    """
     rgb = images["rgb"].clamp(0, 1)
     seen = images["opacity"].squeeze(-1) > 0.5
     panels: dict[str, np.ndarray] = {
@@ -151,39 +159,53 @@ def draw_view(
     figure.savefig(path, dpi=110)
 
 
-def look(cfg: DictConfig) -> None:
-    """``debug.part``: the data set drawn, the model counted, or one view scored and drawn."""
-    part = cfg.debug.part
-    if part not in PARTS:
-        raise ConfigError(f"debug.part={part} is none of {', '.join(PARTS)}{did_you_mean(str(part), PARTS)}")
-    settings = settings_of(cfg)
-    check_settings(settings)
-    where = machine(cfg)
-    activate(where)
-    identity = identify(cfg, backend=where.backend.name, device=where.device.type)
-    names = identity.names
-    folder = Path(cfg.run.root).parent / "debug"
-    if part == "dataset":
-        scene = load_scene(cfg, torch.device("cpu"))
-        for line in scene_lines(scene):
-            log.info("%s", line)
-        path = folder / f"{names['dataset']}-{cfg.scene}.png"
-        draw_dataset(scene, path)
-        log.info("picture  %s", path)
-        return
-    model = build_model(cfg, where.device)
-    loss = build_loss(cfg, model, names["model"])
-    if part == "model":
-        log.info("%s\n%s", model, parameter_table(model, settings.optim))
-        terms = ", ".join(f"{name} {weight}" for name, (weight, _) in loss.terms.items())
-        log.info("loss: %s; it reads %s", terms, ", ".join(sorted(loss.wants)))
-        return
-    scene = load_scene(cfg, where.device)
-    check_scene(cfg, scene, loss, model, names["model"])
+def debug(cfg: DictConfig) -> None:
+    """Do ``debug.part``: draw the data set, count the model's parameters, or score and draw one view.
+
+    Raises:
+        ConfigError: the config cannot be run as composed, or there is no such part.
+    """
+    plan = plan_run(cfg)
+    activate(plan.machine)
+    match cfg.debug.part:
+        case "dataset":
+            debug_dataset(plan)
+        case "model":
+            debug_model(plan)
+        case "eval":
+            debug_eval(plan)
+
+
+def debug_dataset(plan: RunPlan) -> None:
+    """Log what the scene holds, and draw its cameras and sample images."""
+    scene = load_scene(plan.cfg, torch.device("cpu"))
+    for line in scene_lines(scene):
+        log.info("%s", line)
+    path = picture_folder(plan) / f"{plan.identity.names['dataset']}-{plan.cfg.scene}.png"
+    draw_dataset(scene, path)
+    log.info("picture  %s", path)
+
+
+def debug_model(plan: RunPlan) -> None:
+    """Log the model, its parameters, and the terms of the loss."""
+    model = build_model(plan.cfg, plan.machine.device)
+    loss = build_loss(plan.cfg, model, plan.model_name)
+    log.info("%s\n%s", model, parameter_table(model, plan.settings.optim))
+    terms = ", ".join(f"{name} {weight}" for name, (weight, _) in loss.terms.items())
+    log.info("loss: %s; it reads %s", terms, ", ".join(sorted(loss.wants)))
+
+
+def debug_eval(plan: RunPlan) -> None:
+    """Score one view of the run's last checkpoint, or of the untrained model, and draw it."""
+    cfg, identity, device = plan.cfg, plan.identity, plan.machine.device
+    model = build_model(cfg, device)
+    loss = build_loss(cfg, model, plan.model_name)
+    scene = load_scene(cfg, device)
+    check_scene(cfg, scene, loss, model, plan.model_name)
     trained = identity.folder / CHECKPOINTS["last"]
     step = 0
     if trained.is_file():
-        saved = checkpoint.load(trained, where.device, identity.key)
+        saved = checkpoint.load(trained, device, identity.key)
         checkpoint.load_weights(model, saved["model"], trained)
         step = saved["step"]
     log.info("weights: %s", trained if step else "untrained (this config has no run yet)")
@@ -194,18 +216,26 @@ def look(cfg: DictConfig) -> None:
         model,
         scene,
         knobs,
-        replace(settings.eval, n_views=1, geometry=False),
+        replace(plan.settings.eval, n_views=1, geometry=False),
         on_view=lambda view, out: renders.update({view: out}),
     )
     view, render = next(iter(renders.items()))
-    path = folder / f"{names['dataset']}-{cfg.scene}-{label(names)}-{scene.names[view].replace('/', '_')}.png"
+    name = scene.names[view].replace("/", "_")
+    path = (
+        picture_folder(plan) / f"{identity.names['dataset']}-{cfg.scene}-{label(identity.names)}-{name}.png"
+    )
     title = f"{scene.dataset}/{scene.name} {scene.names[view]}, step {step}"
     draw_view(render, truth_image(scene, view)[0], scores.values, title, path)
-    log.info("view %s\n%s\npicture  %s", scene.names[view], summary(scores.values, scores.reasons), path)
+    log.info("view %s\n%s\npicture  %s", scene.names[view], score_lines(scores.values, scores.reasons), path)
+
+
+def picture_folder(plan: RunPlan) -> Path:
+    """The folder of these pictures: ``debug/`` beside the folder of all runs."""
+    return Path(plan.cfg.run.root).parent / "debug"
 
 
 def parameter_table(model: Model, settings: OptimSettings) -> str:
-    """Every parameter with its group, shape and size, and a sum a group."""
+    """A table of every parameter with its group, shape and size, and of each group's sum."""
     groups = parameter_groups(model, settings)
     owner = {id(p): str(group["name"]) for group in groups for p in group["params"]}  # pyright: ignore[reportGeneralTypeIssues]
     rows = [

@@ -1,4 +1,4 @@
-"""Where a run computes: device, backend and threads, chosen and then selected for the process."""
+"""Where a run computes: the device, the backend and the number of threads."""
 
 import logging
 from dataclasses import dataclass
@@ -28,11 +28,11 @@ class Machine:
         return f"{self.device_name}, {self.threads} threads, backend {self.backend.name} ({self.backend.why})"
 
 
-def machine(cfg: DictConfig) -> Machine:
-    """Resolve device, backend and CPU threads. ``activate`` selects them.
+def resolve_machine(cfg: DictConfig) -> Machine:
+    """The device, the backend and the number of CPU threads that ``cfg`` means here; `activate` selects them.
 
     Raises:
-        ConfigError: a device that this machine does not have.
+        ConfigError: this machine does not have the device.
     """
     threads = cfg.train.threads or usable_cores()
     has_cuda = torch.cuda.is_available()
@@ -52,13 +52,13 @@ def machine(cfg: DictConfig) -> Machine:
     return Machine(device, label, ops.choose(cfg.backend, device), threads)
 
 
-def activate(where: Machine) -> None:
-    """Select threads, memory and backend for the process; compiles the CPU kernels on their first use."""
-    torch.set_num_threads(where.threads)
-    if where.device.type == "cpu":
+def activate(machine: Machine) -> None:
+    """Select threads, memory and backend for this process. The CPU kernels are compiled on their first use."""
+    torch.set_num_threads(machine.threads)
+    if machine.device.type == "cpu":
         keep_freed_memory()
-    ops.use(where.backend.name, where.device)
-    log.info("%s", where)
+    ops.use(machine.backend.name, machine.device)
+    log.info("%s", machine)
 
 
 def _cpu_name() -> str:

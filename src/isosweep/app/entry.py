@@ -1,4 +1,7 @@
-"""The composition root: one config in, one finished run out. Torch is imported inside ``run``."""
+"""From a composed config to a finished run, and from an error to a message and an exit code.
+
+Torch is imported inside ``run`` only, so that a config with a mistake is refused at once.
+"""
 
 import logging
 import signal
@@ -20,21 +23,21 @@ from isosweep.runtime.interrupts import RunPreempted, RunTimeout
 log = logging.getLogger("isosweep")
 
 EXPECTED = (UserError, OSError, MemoryError)
-"""Errors whose message is the user's to act on; anything else is a defect and shows its traceback."""
+"""Errors that the user can act on. Any other exception is a defect, and its traceback is shown."""
 
 
 def guarded_run(cfg: DictConfig) -> float:
     """``run`` for the command line: an error becomes one paragraph on stderr and exit code 1.
 
-    In a multirun of Hydra's own launcher the error ends this job alone, as ``Reported``, and the next one
-    starts. A run that a signal asked to stop ends with 128 + its number, as a shell would have it, after
-    whoever listened before (submitit, which requeues the job) had its turn.
+    In a multirun with Hydra's own launcher, an error ends this job alone, as ``Reported``, and the next job starts.
+    A run that a signal stops calls the handler that was there before (submitit's requeues the job) and ends with
+    exit code 128 + the signal's number, as in a shell.
     """
     multirun = HydraConfig.get().mode == RunMode.MULTIRUN
     if multirun and not full_error():
         hydra = HydraConfig.get()
         print(f"run {int(hydra.job.num) + 1}: {' '.join(hydra.overrides.task)}", flush=True)
-    with interrupts.listen() as asked:
+    with interrupts.listen() as signals:
         interrupts.end_with_parent()
         try:
             outcome.update(status="running")
@@ -42,7 +45,7 @@ def guarded_run(cfg: DictConfig) -> float:
         except BaseException as error:
             outcome.end(error)
             if isinstance(error, RunPreempted | RunTimeout):
-                stopped(error, asked)
+                stopped(error, signals)
             if full_error() or not isinstance(error, Exception):
                 raise
             report(error)
@@ -53,12 +56,12 @@ def guarded_run(cfg: DictConfig) -> float:
     return value
 
 
-def stopped(error: RunPreempted | RunTimeout, asked: interrupts.Interrupts) -> NoReturn:
-    """End the process after a stop that was asked for; record and tracker are closed by now."""
-    number = asked.signal or signal.SIGINT
-    if number != signal.SIGINT:  # which has its own line in config.command_line
+def stopped(error: RunPreempted | RunTimeout, signals: interrupts.Interrupts) -> NoReturn:
+    """End the process after a signal has stopped the run. The record and the tracker are closed already."""
+    number = signals.signal or signal.SIGINT
+    if number != signal.SIGINT:  # config.command_line prints the line for SIGINT
         log.info("%s: the same command goes on from the last checkpoint", error)
-    previous = asked.previous(number)
+    previous = signals.previous(number)
     if previous is not None and number != signal.SIGINT:
         previous(number, None)
     if number == signal.SIGINT:
@@ -67,7 +70,7 @@ def stopped(error: RunPreempted | RunTimeout, asked: interrupts.Interrupts) -> N
 
 
 def report(error: Exception) -> None:
-    """Say on stderr what failed and what to do, in one paragraph; a defect with its traceback."""
+    """Print on stderr what failed and what to do, in one paragraph; before it the traceback, if it is a defect."""
     if not isinstance(error, EXPECTED) and type(error).__name__ != "OutOfMemoryError":
         traceback.print_exception(error)
     text = " ".join(str(error).split()) or type(error).__name__
@@ -76,7 +79,7 @@ def report(error: Exception) -> None:
 
 
 def console() -> None:
-    """Log to the terminal as plain lines, warnings with their level."""
+    """Log to the terminal in plain lines; warnings and errors begin with their level."""
 
     class Plain(logging.Formatter):
         def format(self, record: logging.LogRecord) -> str:
@@ -93,9 +96,10 @@ def console() -> None:
 
 
 def run(cfg: DictConfig) -> float:
-    """Do what the config says; the validation PSNR of the trained weights, nan where there is none.
+    """Do what the config says.
 
-    Never a test score: the value steers sweeps.
+    Returns: the validation PSNR of the trained weights in dB, or nan if there is none. It is never a test score,
+    because a sweeper chooses the next settings by it.
     """
     console()
     if HydraConfig.initialized():
@@ -104,9 +108,9 @@ def run(cfg: DictConfig) -> float:
     if cfg.debug.part != "model":
         require_scene(cfg)
     if cfg.debug.part is not None:
-        from isosweep.app.debug import look
+        from isosweep.app.debug import debug
 
-        look(cfg)
+        debug(cfg)
         return float("nan")
     from isosweep.app.run import execute
 

@@ -1,4 +1,4 @@
-"""``scripts/prepare.py inspect``: the contact sheet of a scene that exists, of any data set."""
+"""``scripts/prepare.py inspect``: draw the contact sheet of an existing scene, of any data set."""
 
 import logging
 import re
@@ -29,20 +29,23 @@ FORMATS: tuple[tuple[str, Callable[[Path], bool]], ...] = (
     ("blender", blender.is_scene),
     ("llff", llff.is_scene),
 )
-"""In the order in which a folder is taken for one; those with points first."""
+"""Data set, and whether a folder is in its format. The first that fits is taken: formats with points come first."""
 
 
 def inspect(target: list[str], out: Path | None) -> list[str]:
-    """Write the contact sheet of a scene; lines for the terminal.
+    """Write the contact sheet of a scene.
 
     Args:
         target: a folder, the name of a data set, or overrides as main.py takes them.
+        out: the picture; None writes ``results/inspect/<dataset>-<scene>.png``.
+
+    Returns: lines for the terminal.
 
     Raises:
-        FileNotFoundError: no such folder, or nothing in it that a loader reads.
-        ValueError: overrides that do not compose, or a scene that its loader refuses.
+        FileNotFoundError: there is no such folder, or nothing in it that a loader reads.
+        InputError: the overrides do not compose, or the scene's loader refuses it.
     """
-    said, overrides = overrides_of(target)
+    notes, overrides = overrides_of(target)
     cfg = _composed(overrides)
     scene = build_scene(cfg.dataset)
     name = re.sub(r"[^\w.-]+", "-", f"{scene.dataset}-{scene.name}")
@@ -50,11 +53,15 @@ def inspect(target: list[str], out: Path | None) -> list[str]:
     shown = scene_view(scene)
     lines = scene_lines(scene)
     facts = draw(shown, lines, path)
-    return [*said, *lines, f"points: {shown.points_are}", *facts, f"contact sheet: {path}"]
+    return [*notes, *lines, f"points: {shown.points_are}", *facts, f"contact sheet: {path}"]
 
 
 def overrides_of(target: list[str]) -> tuple[list[str], list[str]]:
-    """(what has to be said, overrides) for the arguments of inspect."""
+    """Lines for the terminal, and overrides, from the arguments of inspect.
+
+    Raises:
+        FileNotFoundError, InputError: as `inspect`.
+    """
     if len(target) == 1 and Path(target[0]).is_dir():
         return _of_folder(Path(target[0]))
     if len(target) == 1 and "=" not in target[0]:
@@ -85,16 +92,16 @@ def _of_folder(folder: Path) -> tuple[list[str], list[str]]:
         )
     name = folder.resolve().name
     scene = name.removeprefix(f"{found[0]}_") if found[0] != "demo" else name.split("-v")[0]
-    said = f"read as {found[0]}" + (
+    note = f"read as {found[0]}" + (
         f"; it is {', '.join(found[1:])} as well: inspect dataset=<one of them> dataset.path={folder}"
         if len(found) > 1
         else ""
     )
-    return [said], [f"dataset={found[0]}", f"scene={quoted(scene)}", f"dataset.path={quoted(str(folder))}"]
+    return [note], [f"dataset={found[0]}", f"scene={quoted(scene)}", f"dataset.path={quoted(str(folder))}"]
 
 
 def _composed(overrides: list[str]) -> DictConfig:
-    # masks are shown wherever there are any, whatever a loss would do with them
+    # masks are shown even if the loss does not use them
     shown = (
         overrides
         if any(o.startswith("dataset.masks=") for o in overrides)

@@ -1,7 +1,7 @@
 """One run from its config to its record: train, score, export, or one of them alone."""
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
@@ -10,11 +10,11 @@ from omegaconf import DictConfig
 from isosweep import trackers
 from isosweep.app.build import build_loss, build_model, build_scene
 from isosweep.app.checks import check_scene, require_folder
-from isosweep.app.device import Machine, activate, machine
-from isosweep.app.folder import as_recorded, open_record, require_trained, tell
-from isosweep.app.outputs import Outcome, Settings, check_settings, make_mesh, render, score, settings_of
+from isosweep.app.device import activate
+from isosweep.app.outputs import Outputs, make_mesh, render, score
+from isosweep.app.plan import RunPlan, for_part_alone, plan_run
+from isosweep.app.recording import log_results, open_record
 from isosweep.config.check import ConfigError
-from isosweep.config.names import identify
 from isosweep.config.settings import TrainSettings
 from isosweep.data.checks import check_masks, check_poses
 from isosweep.data.image_store import ImageStore
@@ -31,38 +31,39 @@ log = logging.getLogger("isosweep")
 
 
 def execute(cfg: DictConfig) -> float:
-    """Train, export and score (``mode=train``), or one part alone on an existing run."""
-    where = machine(cfg)
-    settings = settings_of(cfg)
-    check_settings(settings)
-    trackers.check(settings.tracker)
-    identity = identify(cfg, backend=where.backend.name, device=where.device.type)
-    config, key = identity.config, identity.key
+    """Train, export and score (``mode=train``), or do one part alone on a trained run.
+
+    Returns: the validation PSNR of the trained weights in dB; nan if there is none.
+    """
+    plan = plan_run(cfg)
+    trackers.check(plan.settings.tracker)
     if cfg.mode != "train":
-        settings, config = as_recorded(cfg.mode, settings, config, require_trained(cfg, identity))
+        plan = for_part_alone(plan)
     require_folder(cfg)
-    model = build_model(cfg, where.device)
-    loss = build_loss(cfg, model, identity.names["model"])
-    with open_record(cfg, config, identity, where) as record:
+    model = build_model(cfg, plan.machine.device)
+    loss = build_loss(cfg, model, plan.model_name)
+    with open_record(plan) as record:
         log.info("%s: %s", record.folder, record.reason)
-        outcome.update(key=key, folder=str(record.folder.resolve()), code_hash=record.record.code_hash)
+        outcome.update(
+            key=plan.identity.key, folder=str(record.folder.resolve()), code_hash=record.record.code_hash
+        )
         if record.action == "skip":
             outcome.update(status="skipped")
-            tell(record)
+            log_results(record)
             return objective(record.folder)
-        activate(where)
+        activate(plan.machine)
         tracker = trackers.open_tracker(
-            settings.tracker,
-            run_key=key,
+            plan.settings.tracker,
+            run_key=plan.identity.key,
             run_dir=record.folder,
             name=record.folder.name,
-            group=settings.tracker.group or cfg.run.name,
+            group=plan.settings.tracker.group or cfg.run.name,
             job_type=cfg.mode,
-            tags=settings.tracker.tags,
-            config=config,
+            tags=plan.settings.tracker.tags,
+            config=plan.config,
         )
         try:
-            work(Job(cfg, identity.names, settings, model, loss, record, tracker, key, where))
+            work(Job(plan, model, loss, record, tracker))
         except BaseException as error:
             if isinstance(error, torch.OutOfMemoryError | MemoryError):
                 error.add_note(
@@ -71,32 +72,31 @@ def execute(cfg: DictConfig) -> float:
             tracker.finish(exit_code=1, preempted=isinstance(error, RunPreempted | RunTimeout))
             record.set_fields(tracker=tracker.info, trackers=tracker.infos)
             raise
-        tell(record)
+        log_results(record)
     return objective(record.folder)
 
 
 @dataclass(frozen=True)
 class Job:
-    """Everything one run works with."""
+    """Everything that one run works with: its plan, and what was built and opened for it."""
 
-    cfg: DictConfig
-    names: Mapping[str, str]
-    """Group -> option."""
-    settings: Settings
+    plan: RunPlan
     model: Model
     loss: TotalLoss
     record: RunRecord
     tracker: trackers.Tracker
-    key: str
-    where: Machine
 
 
 def work(job: Job) -> None:
-    """What is left to do of an opened run, up to its last record."""
-    cfg, settings, model, record = job.cfg, job.settings, job.model, job.record
+    """Do what is left to do of an opened run, up to its last record.
+
+    Raises:
+        ConfigError: the split to be scored has no views in this scene.
+    """
+    cfg, settings, model, record = job.plan.cfg, job.plan.settings, job.model, job.record
     with record.timed("load_s"):
-        scene = load_scene(cfg, job.where.device)
-    check_scene(cfg, scene, job.loss, model, job.names["model"])
+        scene = load_scene(cfg, job.plan.machine.device)
+    check_scene(cfg, scene, job.loss, model, job.plan.model_name)
     if not scene.splits.get(settings.eval.split):
         has = ", ".join(name for name, views in scene.splits.items() if views)
         raise ConfigError(
@@ -105,43 +105,44 @@ def work(job: Job) -> None:
     if record.action in ("train", "resume"):
         fit(job, scene)
     knobs = load_trained(job)
-    outcome = Outcome()
+    outputs = Outputs()
     if cfg.mode in ("train", "eval", "export"):
         with record.timed("export_s"):
-            make_mesh(cfg.mode, settings, model, scene, knobs, record, outcome)
+            make_mesh(cfg.mode, settings, model, scene, knobs, record, outputs)
     if cfg.mode in ("train", "eval"):
         with record.timed("eval_s"):
-            score(cfg.mode, settings, model, scene, knobs, record, job.tracker, outcome)
+            score(cfg.mode, settings, model, scene, knobs, record, job.tracker, outputs)
     if cfg.mode in ("train", "render"):
         with record.timed("export_s"):
-            render(settings.export, model, scene, knobs, record, outcome)
-    track(job, outcome)
-    record.finish(outcome.scores, outcome.artifacts, scores_of=cfg.eval.checkpoint)
+            render(settings.export, model, scene, knobs, record, outputs)
+    finish_tracker(job, outputs)
+    record.finish(outputs.scores, outputs.artifacts, scores_of=cfg.eval.checkpoint)
 
 
-def track(job: Job, outcome: Outcome) -> None:
-    """Hand mesh and scores to the tracker and end it there; the record says how whole its copy is."""
-    if job.settings.tracker.mesh and "mesh" in outcome.artifacts:
-        job.tracker.mesh("mesh", outcome.artifacts["mesh"])
-    if outcome.scores is not None:
-        job.tracker.summary(dict(outcome.scores.values))
+def finish_tracker(job: Job, outputs: Outputs) -> None:
+    """Give the mesh and the scores to the tracker and end it. The record says how complete its copy is."""
+    if job.plan.settings.tracker.mesh and "mesh" in outputs.artifacts:
+        job.tracker.mesh("mesh", outputs.artifacts["mesh"])
+    if outputs.scores is not None:
+        job.tracker.summary(dict(outputs.scores.values))
     job.tracker.finish()
     job.record.update(tracker=job.tracker.info, trackers=job.tracker.infos)
 
 
 def fit(job: Job, scene: Scene) -> None:
     """Train from the start, from another run's weights, or from this run's last checkpoint."""
-    settings, record, device = job.settings, job.record, job.where.device
+    plan, record = job.plan, job.record
+    settings, key, device = plan.settings, plan.identity.key, plan.machine.device
     check_poses(scene)
     check_masks(scene)
-    state = loop.start(job.model, settings.train, settings.optim, job.cfg.seed, device)
+    state = loop.start(job.model, settings.train, settings.optim, plan.cfg.seed, device)
     if record.action == "resume":
         path = record.checkpoint("last")
-        state.restore(checkpoint.load(path, device, job.key), job.model, path)
+        state.restore(checkpoint.load(path, device, key), job.model, path)
         record.resume_from(state.step)
     elif settings.train.init_from is not None:
         loop.init_from(job.model, settings.train.init_from, device)
-    with record.timed("train_s"), torch.autograd.set_detect_anomaly(job.cfg.debug.anomaly):
+    with record.timed("train_s"), torch.autograd.set_detect_anomaly(settings.debug.anomaly):
         loop.train(
             job.model,
             job.loss,
@@ -150,7 +151,7 @@ def fit(job: Job, scene: Scene) -> None:
             settings.train,
             settings.optim,
             folder=record.folder,
-            run_key=job.key,
+            run_key=key,
             record=record,
             device=device,
             validate=validation(job.model, scene, settings.train, state),
@@ -162,7 +163,10 @@ def fit(job: Job, scene: Scene) -> None:
 def validation(
     model: Model, scene: Scene, settings: TrainSettings, state: loop.TrainState
 ) -> Callable[[], float] | None:
-    """Mean PSNR of some validation views at the state's step; None where the scene has none."""
+    """A function that gives the mean PSNR of some validation views in dB, at the state's step.
+
+    None if the scene has no validation split.
+    """
     if not scene.splits.get("val"):
         return None
 
@@ -177,23 +181,29 @@ def validation(
 
 
 def load_trained(job: Job) -> Knobs:
-    """Load the weights that ``eval.checkpoint`` names, also right after training: a score is always a
-    checkpoint's, and scoring it again gives the same. The knobs are those of the checkpoint's step."""
-    which = job.cfg.eval.checkpoint
+    """Load the checkpoint that ``eval.checkpoint`` names; returns the knobs of its step.
+
+    It is loaded right after training as well, so that scoring the checkpoint again gives the same scores.
+
+    Raises:
+        ConfigError: ``eval.checkpoint=best``, and no validation has written one.
+    """
+    plan = job.plan
+    which = plan.settings.eval.checkpoint
     path = job.record.checkpoint(which)
     if which == "best" and not path.is_file():
         raise ConfigError(
             f"eval.checkpoint=best, and {job.record.folder} has no best.pt: validation writes it, which needs "
             "a validation split and train.val_every above 0; use eval.checkpoint=last"
         )
-    saved = checkpoint.load(path, job.where.device, job.key)
+    saved = checkpoint.load(path, plan.machine.device, plan.identity.key)
     checkpoint.load_weights(job.model, saved["model"], path)
     job.model.eval()
-    return job.model.knobs(saved["step"], job.cfg.train.max_steps)
+    return job.model.knobs(saved["step"], plan.settings.train.max_steps)
 
 
 def load_scene(cfg: DictConfig, device: torch.device) -> Scene:
-    """The scene with cameras on the device, and images where they fit."""
+    """The scene, with its cameras on ``device``, and its images as well if they fit there."""
     scene = build_scene(cfg.dataset)
     images = scene.images.to(device) if isinstance(scene.images, ImageStore) else scene.images
     return replace(scene, cameras=scene.cameras.to(device), images=images)

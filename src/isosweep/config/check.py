@@ -1,7 +1,7 @@
 """Checks of a composed config before torch is imported and before anything loads.
 
-``_target_`` nodes are compared with the signature in the target's source file, read as text:
-a key that no constructor knows fails within a fraction of a second.
+A ``_target_`` node is compared with the signature of its target, which is read from the source file. So a key that the
+constructor does not have fails within a fraction of a second.
 """
 
 import ast
@@ -38,7 +38,11 @@ class Signature:
 
 
 def check(cfg: DictConfig) -> None:
-    """Raise ConfigError for keys that nothing reads, targets that do not exist, and bad modes."""
+    """Check a composed config.
+
+    Raises:
+        ConfigError: nothing reads a key, a ``_target_`` does not exist or lacks an argument, or there is no such mode.
+    """
     known = {f.name for f in fields(Config)}
     for key in cfg:
         if str(key) not in known:
@@ -58,9 +62,13 @@ def check(cfg: DictConfig) -> None:
 
 
 def one_option_each(overrides: Iterable[str]) -> None:
-    """Raise ConfigError for ``tracker=[wandb,tensorboard]``: Hydra merges both, the last wins in silence.
+    """Check that no override chooses two options of a group, such as ``tracker=[wandb,tensorboard]``.
 
-    ``sweep``, ``experiment`` and ``debug`` are recipes and may be merged.
+    Hydra would merge both without a word, and the last would win. ``sweep``, ``experiment`` and ``debug`` are recipes,
+    which may be merged.
+
+    Raises:
+        ConfigError: an override chooses several options.
     """
     for override in overrides:
         found = re.fullmatch(r"\+*/?([\w/]+)(?:@[\w.]+)?=\[(.*)\]", override.strip())
@@ -72,7 +80,11 @@ def one_option_each(overrides: Iterable[str]) -> None:
 
 
 def require_scene(cfg: DictConfig) -> None:
-    """Raise ConfigError where no scene was chosen, with those that lie in the data folder."""
+    """Check that a scene is chosen.
+
+    Raises:
+        ConfigError: none is; the message lists the scenes in the data folder.
+    """
     if cfg.scene is not None:
         return
     root = Path(str(cfg.dataset.get("root") or "."))
@@ -84,7 +96,11 @@ def require_scene(cfg: DictConfig) -> None:
 
 
 def check_plain(cfg: DictConfig, name: str) -> None:
-    """Raise ConfigError where a typed node holds a key that its dataclass does not have."""
+    """Check the keys of a plain group.
+
+    Raises:
+        ConfigError: the group has a key that its dataclass does not have.
+    """
     hints = {f.name: f.default_factory for f in fields(Config) if f.name == name}
     allowed = {f.name for f in fields(hints[name])}  # pyright: ignore[reportArgumentType]
     for key in cfg[name]:
@@ -92,9 +108,16 @@ def check_plain(cfg: DictConfig, name: str) -> None:
             raise ConfigError(unknown_key(OmegaConf.structured(Config), f"{name}.{key}") or key)
 
 
-def check_targets(node: Any, where: str) -> None:
-    """Compare every ``_target_`` below ``node`` (unresolved) with the signature it will be called with."""
-    for path, found in _targets(node, where):
+def check_targets(node: Any, key: str) -> None:
+    """Compare every ``_target_`` node below ``node`` (unresolved) with the signature of its target.
+
+    Args:
+        key: of the node, for messages.
+
+    Raises:
+        ConfigError: there is no such target, it has no argument of a given name, or a required one is not given.
+    """
+    for path, found in _targets(node, key):
         target = str(found["_target_"])
         signature = find_signature(target, path)
         given = {str(k) for k in found if k not in SPECIAL}
@@ -120,7 +143,7 @@ def _targets(node: Any, path: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
             yield from _targets(value, f"{path}[{i}]")
 
 
-def find_signature(target: str, where: str = "_target_") -> Signature:
+def find_signature(target: str, key: str = "_target_") -> Signature:
     """The signature of ``package.module.Name`` from its source, without importing the module.
 
     Raises:
@@ -129,25 +152,25 @@ def find_signature(target: str, where: str = "_target_") -> Signature:
     module, _, name = target.rpartition(".")
     path = module_file(module)
     if path is None:
-        raise ConfigError(f"{where}: _target_ {target}: there is no module {module or target!r}")
+        raise ConfigError(f"{key}: _target_ {target}: there is no module {module or target!r}")
     body = _definitions(path)
     if name not in body:
         public = [n for n in body if not n.startswith("_")]
         raise ConfigError(
-            f"{where}: _target_ {target}: {module} has no '{name}'{did_you_mean(name, public)} "
+            f"{key}: _target_ {target}: {module} has no '{name}'{did_you_mean(name, public)} "
             f"It has: {', '.join(sorted(public))}."
         )
     found = body[name]
     if isinstance(found, ast.ClassDef):
-        return _class_signature(found, path, where)
+        return _class_signature(found, path, key)
     if isinstance(found, ast.ImportFrom):
         origin = next(a.name for a in found.names if (a.asname or a.name) == name)
-        return find_signature(f"{found.module}.{origin}", where)
+        return find_signature(f"{found.module}.{origin}", key)
     return _function_signature(found, path, skip_first=False)
 
 
 def module_file(module: str) -> Path | None:
-    """The source file of a dotted module name; only the top-level package is looked up."""
+    """The source file of a dotted module name, found without importing it; None if there is none."""
     top, *rest = module.split(".")
     try:
         spec = importlib.util.find_spec(top) if top else None
@@ -180,7 +203,7 @@ def _definitions(path: Path) -> dict[str, _Definition]:
     return found
 
 
-def _class_signature(node: ast.ClassDef, path: Path, where: str) -> Signature:
+def _class_signature(node: ast.ClassDef, path: Path, key: str) -> Signature:
     for item in node.body:
         if isinstance(item, ast.FunctionDef) and item.name == "__init__":
             return _function_signature(item, path, skip_first=True)
@@ -192,11 +215,11 @@ def _class_signature(node: ast.ClassDef, path: Path, where: str) -> Signature:
     known = _definitions(path)
     for base in node.bases:
         if isinstance(base, ast.Name) and isinstance(found := known.get(base.id), ast.ClassDef):
-            return _class_signature(found, path, where)
+            return _class_signature(found, path, key)
         if isinstance(base, ast.Name) and isinstance(found, ast.ImportFrom):
             origin = next(a.name for a in found.names if (a.asname or a.name) == base.id)
             if str(found.module).startswith("isosweep"):
-                return find_signature(f"{found.module}.{origin}", where)
+                return find_signature(f"{found.module}.{origin}", key)
     return Signature((), frozenset(), accepts_any=bool(node.bases))
 
 
@@ -216,7 +239,7 @@ def _function_signature(node: ast.FunctionDef, path: Path, skip_first: bool) -> 
 
 
 def _views_signature(arguments: ast.arguments, path: Path) -> Signature | None:
-    """The fields of the dataclass that a loader's parameter ``views: ViewOptions`` stands for; None without one.
+    """The fields of ``ViewOptions``, if a loader has a parameter ``views: ViewOptions``; else None.
 
     The config gives these fields as flat keys beside the loader's own (`isosweep.data.loading.split_settings`).
     """

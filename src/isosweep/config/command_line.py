@@ -1,4 +1,4 @@
-"""The command line: Hydra's entry, and its errors in one paragraph."""
+"""The command line: it starts Hydra, and turns Hydra's errors into one paragraph."""
 
 import os
 import re
@@ -15,26 +15,26 @@ from isosweep.errors import UserError
 
 
 class Reported(RuntimeError):
-    """A job of a multirun failed, and its paragraph is on stderr already."""
+    """A job of a multirun has failed; its message is on stderr already."""
 
 
 class NothingToRun(Reported):
-    """A sweep without a run; exit code 2."""
+    """A sweep has no runs: exit code 2."""
 
 
 def command_line(entry: Callable[[], Any]) -> int:
-    """Run Hydra's entry on ``sys.argv``; the exit code. Errors of composition become one paragraph.
+    """Run Hydra's entry on ``sys.argv``; returns the exit code. An error of composition becomes one paragraph.
 
-    Hydra's own texts propose ``+key=value`` for a misspelt key, which would add a key that nothing
-    reads. HYDRA_FULL_ERROR=1 shows Hydra's errors and tracebacks untouched.
+    Hydra's own messages propose ``+key=value`` for a misspelt key, which would add a key that nothing reads.
+    HYDRA_FULL_ERROR=1 shows Hydra's errors and tracebacks unchanged.
     """
-    # `sweep` sits in the defaults list (before `debug`, which must win): both spellings are meant.
+    # `sweep` is in the defaults list (before `debug`, which must win), so +sweep= and sweep= mean the same.
     sys.argv[1:] = [re.sub(r"^\+sweep=", "sweep=", argument) for argument in sys.argv[1:]]
     if full_error():
         entry()
         return 0
-    # Hydra prints and exits inside this function; the environment variable that makes it raise
-    # instead would be inherited by the jobs of a sweep.
+    # This function of Hydra prints the error and exits. An environment variable makes it raise instead, but the jobs
+    # of a sweep would inherit the variable.
     report, hydra_utils.run_and_report = hydra_utils.run_and_report, lambda func: func()
     try:
         entry()
@@ -57,5 +57,5 @@ def command_line(entry: Callable[[], Any]) -> int:
 
 
 def full_error() -> bool:
-    """Whether the user asked for tracebacks."""
+    """Whether the user wants tracebacks (HYDRA_FULL_ERROR=1)."""
     return os.environ.get("HYDRA_FULL_ERROR") == "1"

@@ -1,4 +1,4 @@
-"""What a failed composition means, in one paragraph with the nearest right spelling."""
+"""Explain in one paragraph why a config does not compose, with the nearest right spelling."""
 
 import difflib
 import re
@@ -17,16 +17,16 @@ from omegaconf.errors import OmegaConfBaseException
 
 
 def did_you_mean(word: str, known: Iterable[str], n: int = 3) -> str:
-    """``"; did you mean 'a' or 'b'?"`` for the spellings nearest to ``word``, or a full stop."""
+    """``"; did you mean 'a' or 'b'?"`` for the words of ``known`` nearest to ``word``, or a full stop."""
     near = difflib.get_close_matches(word, sorted(set(known)), n=n, cutoff=0.6)
     return f"; did you mean {' or '.join(repr(k) for k in near)}?" if near else "."
 
 
 def explain(error: Exception, overrides: Sequence[str], conf: Path) -> str:
-    """One paragraph on why ``overrides`` do not compose over the configs in ``conf``."""
+    """One paragraph that says why ``overrides`` do not compose with the configs in ``conf``."""
     text = _explain_parse(overrides)
     if text is None:
-        # A sweep's jobs are composed while Hydra runs: its configs are the ones to look at.
+        # While Hydra runs, as for the jobs of a sweep, its own configs are searched.
         running = GlobalHydra().is_initialized()
         with nullcontext() if running else initialize_config_dir(str(conf), version_base="1.3"):
             text = _explain_groups(overrides) or _explain_keys(overrides)
@@ -47,7 +47,7 @@ def _explain_parse(overrides: Sequence[str]) -> str | None:
 
 
 def _explain_groups(overrides: Sequence[str]) -> str | None:
-    """About an option that its group does not have, or a group added a second time with ``+``."""
+    """Explain an option that its group does not have, or a group that is added a second time with ``+``."""
     for override, group in _parsed(overrides):
         if group is None or override.is_delete():
             continue
@@ -67,7 +67,7 @@ def _explain_groups(overrides: Sequence[str]) -> str | None:
 
 
 def _explain_keys(overrides: Sequence[str]) -> str | None:
-    """About a key that nothing reads. Composes what is left when value overrides are dropped."""
+    """Explain a key that nothing reads. The config is composed without the overrides of values."""
     groups = [_first_choice(o) for o, group in _parsed(overrides) if group is not None]
     try:
         cfg = compose("config", groups, return_hydra_config=True)
@@ -84,13 +84,13 @@ def _explain_keys(overrides: Sequence[str]) -> str | None:
 
 
 def unknown_key(cfg: DictConfig, key: str) -> str | None:
-    """A paragraph if ``key`` (dotted) is not in ``cfg``, else None."""
+    """A paragraph about the dotted ``key`` if it is not in ``cfg``; else None."""
     paths = [p for p in key_paths(cfg) if not p.startswith("hydra.")]
     if key in paths:
         return None
     groups = GlobalHydra.instance().config_loader().list_groups("") if GlobalHydra().is_initialized() else []
     parts = key.split(".")
-    known = 0  # leading parts that exist
+    known = 0  # number of leading parts that exist
     while known < len(parts) - 1 and ".".join(parts[: known + 1]) in paths:
         known += 1
     parent = ".".join(parts[:known])
@@ -106,8 +106,8 @@ def unknown_key(cfg: DictConfig, key: str) -> str | None:
         guesses = difflib.get_close_matches(key, candidates, n=3, cutoff=0.6)
     hint = f"; did you mean {' or '.join(repr(g) for g in guesses)}?" if guesses else "."
     names = sorted(p.rpartition(".")[2] for p in siblings if p != "hydra")
-    where = f"Keys of {parent}" if parent else "Top-level keys"
-    return f"there is no key '{key}'{hint} {where}: {', '.join(names)}."
+    of_parent = f"Keys of {parent}" if parent else "Top-level keys"
+    return f"there is no key '{key}'{hint} {of_parent}: {', '.join(names)}."
 
 
 def key_paths(cfg: Any, prefix: str = "") -> Iterator[str]:
@@ -121,7 +121,7 @@ def key_paths(cfg: Any, prefix: str = "") -> Iterator[str]:
 
 
 def _explain_background(error: Exception) -> str | None:
-    """About an encoding for the background of a model that has none."""
+    """Explain an encoding for the background of a model that has no background."""
     found = re.match(
         r"(?:In '(?P<recipe>[^']+)': )?Could not override 'encoding@model.background", str(error)
     )
@@ -135,7 +135,7 @@ def _explain_background(error: Exception) -> str | None:
 
 
 def _explain_value(error: Exception) -> str | None:
-    """About a value of the wrong type: the key, the value, the type."""
+    """Explain a value of the wrong type: the key, the value, the type."""
     for link in (error, error.__cause__, error.__context__):
         key = getattr(link, "full_key", None)
         if isinstance(link, OmegaConfBaseException) and key:
@@ -149,7 +149,7 @@ def _explain_value(error: Exception) -> str | None:
 
 
 def _tidy(text: str) -> str:
-    """Hydra's own words on one line, without the advice to add a key that nothing reads."""
+    """Hydra's message on one line, without its advice to add a key that nothing reads."""
     lines = [line.strip() for line in text.splitlines()]
     return " ".join(line for line in lines if line and not re.match(r"To append|Set the env|See https", line))
 

@@ -1,4 +1,7 @@
-"""What a run is called, from its composed config alone: torch-free, so that a sweep is planned in a moment."""
+"""What a run is called, and where it lies, from its composed config alone.
+
+This module imports no torch, so that a sweep is planned in a moment.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,7 +15,7 @@ from isosweep.record import known_key, run_folder, run_key
 
 
 def choice_names(cfg: DictConfig, choices: Mapping[str, Any] | None = None) -> dict[str, str]:
-    """Group -> the option's name, as typed; from the target's name where Hydra did not compose."""
+    """Group -> the name of the chosen option; from the target's name if Hydra did not compose the config."""
     names = {
         group: str(cfg[group]["_target_"]).split(".")[-1].lower()
         for group in ("model", "encoding", "sampler", "loss")
@@ -23,7 +26,7 @@ def choice_names(cfg: DictConfig, choices: Mapping[str, Any] | None = None) -> d
     if choices is not None:
         names.update({g: str(choices[g]) for g in names if choices.get(g)})
     if "name" in cfg.dataset:
-        # one loader serves several data sets, the user's own among them
+        # one loader may load several data sets, and the user's own
         names["dataset"] = str(cfg.dataset.name)
     return names
 
@@ -36,7 +39,7 @@ def plain_config(cfg: DictConfig) -> dict[str, Any]:
 
 
 def label(names: Mapping[str, str]) -> str:
-    """model-encoding, and the loss and sampler where they are not the model's own."""
+    """<model>-<encoding>, followed by the loss and the sampler if they are not the model's defaults."""
     parts = [names["model"], names["encoding"]]
     parts += [names["loss"]] if names["loss"] not in (names["model"], "totalloss") else []
     parts += [names["sampler"]] if names["sampler"] not in ("occgrid", "occupancygrid") else []
@@ -45,13 +48,14 @@ def label(names: Mapping[str, str]) -> str:
 
 @dataclass(frozen=True)
 class Identity:
-    """What one run is called and where it is kept: worked out once from its config, then passed on."""
+    """What one run is called, and where it lies; resolved once from its config."""
 
     names: Mapping[str, str]
-    """Group -> the option's name, as typed."""
+    """Group -> the name of the chosen option."""
     config: dict[str, Any]
-    """Resolved, as plain types, with the backend and the kind of device that were chosen."""
+    """The resolved config in plain types, with the backend and the kind of device that were chosen."""
     key: str
+    """The run key: 16 hexadecimal digits."""
     folder: Path
 
     @property
@@ -70,13 +74,13 @@ def identify(
 ) -> Identity:
     """The identity of the run that ``cfg`` describes.
 
-    A run that is there keeps its key and folder, even if an earlier version made the key in another way
-    or the options were spelt differently; else the folder is the one that a new run gets.
+    A run that exists keeps its key and its folder, even if an earlier version made the key in another way, or options
+    had other names. Otherwise the folder is that of a new run.
 
     Args:
-        backend, device: what 'auto' stands for on the machine that trains.
-        choices: group -> option; None takes what Hydra composed.
-        resolved: ``plain_config(cfg)`` where it is at hand: resolving is most of the time.
+        backend, device: what 'auto' means on the machine that trains.
+        choices: group -> chosen option; None takes those that Hydra composed.
+        resolved: ``plain_config(cfg)``, if the caller has it: resolving takes most of the time.
     """
     names = choice_names(cfg, choices)
     config = {**(plain_config(cfg) if resolved is None else resolved), "backend": backend, "device": device}

@@ -9,8 +9,8 @@ A schedule is one of
 - ``{kind: steps, factor, at: [f1, f2, ...]}``: ``factor`` to the power of the milestones passed;
 - any mapping with ``unit: steps``: positions are absolute steps on purpose (a published recipe).
 
-Every form holds its ends outside its interval. Fractions are the default because an absolute step
-makes a short run a different method from a long one in silence.
+Outside its interval, a schedule keeps the value of the nearer end. Fractions are the default, because with absolute
+steps a short run would be another method than a long one, without a word.
 """
 
 import math
@@ -41,7 +41,11 @@ def _normalise(schedule: Mapping[str, Any] | Sequence[Any]) -> dict[str, Any]:
 
 
 def check(schedule: Any, name: str = "schedule") -> None:
-    """Raise ValueError, naming ``name``, where ``schedule`` is of none of the module's forms."""
+    """Check that ``schedule`` has one of the forms in the module's docstring; ``name`` is its key, for messages.
+
+    Raises:
+        InputError: it has none of them.
+    """
     if isinstance(schedule, bool) or schedule is None:
         raise InputError(f"{name} must be a number or a schedule, found {schedule!r}")
     if isinstance(schedule, int | float):
@@ -72,7 +76,7 @@ def check(schedule: Any, name: str = "schedule") -> None:
 
 
 def value(schedule: Any, step: int, max_steps: int) -> float:
-    """The schedule's value at ``step``; see the module's docstring for the forms."""
+    """The value of a (checked) schedule at ``step``; the module's docstring has the forms."""
     if isinstance(schedule, int | float):
         return float(schedule)
     form = _normalise(schedule)

@@ -1,6 +1,6 @@
-"""The typed root of every composed config, and the command line's errors in one paragraph.
+"""The typed root of every composed config.
 
-Torch-free: ``--help``, ``--cfg``, ``--info`` and shell completion pass through here only.
+This module imports no torch: ``--help``, ``--cfg``, ``--info`` and shell completion need it alone.
 """
 
 from dataclasses import dataclass, field
@@ -24,7 +24,9 @@ class Config:
     seed: int = 0
     backend: str = "auto"  # auto | torch | cpu | cuda | tcnn: the kernels of ops/
     device: str = "auto"  # auto | cpu | cuda | cuda:1
-    mode: str = "train"  # train | eval | export | render: all of it, or one part on an existing run
+    mode: str = settings.one_of(
+        "train", *MODES
+    )  # train does all of it, the others one part on an existing run
     dataset: Any = MISSING
     encoding: Any = MISSING
     sampler: Any = MISSING

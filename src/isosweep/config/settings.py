@@ -1,31 +1,57 @@
-"""The plain config nodes as dataclasses: torch-free, imported by every layer.
+"""The settings of the plain config groups, as dataclasses. This module imports no torch; every room may import it.
 
-A field's comment gives its unit and what it changes; config.py turns these into Hydra's schema,
-so a typing error or an unknown key fails before anything loads. Numbers that may follow a
-schedule are typed ``Any`` and read by schedules.py.
+A field's comment gives its unit and what it changes. ``config/schema.py`` makes Hydra's schema of these classes, so a
+value of the wrong type or an unknown key fails before anything loads. Which values a field allows stands beside it
+(``one_of``, ``each_of``, ``at_least``); ``config/values.py`` checks them. A number that may follow a schedule has the
+type ``Any`` and is read by ``config/schedules.py``.
 """
 
 from dataclasses import dataclass, field
 from typing import Any
 
+from isosweep.record import CHECKPOINTS
+
+SPLITS = ("train", "val", "test")
+LPIPS_NETS = ("vgg", "alex")
+MESH_FORMATS = ("ply", "obj", "stl", "glb")
+VIDEO_PATHS = ("auto", "turntable", "spiral")
+DEBUG_PARTS = ("dataset", "model", "eval")
+
+
+def one_of(default: Any, *choices: str | None) -> Any:
+    """A field whose value is one of ``choices``, or ``default``."""
+    return field(default=default, metadata={"choices": choices})
+
+
+def each_of(default: list[str], *choices: str) -> Any:
+    """A field whose value is a list of members of ``choices``."""
+    return field(default_factory=lambda: list(default), metadata={"choices": choices})
+
+
+def at_least(default: int | None, least: int) -> Any:
+    """A field whose value is ``least`` or more, or None where ``default`` is None."""
+    return field(default=default, metadata={"least": least})
+
 
 @dataclass
 class TrainSettings:
-    max_steps: int = 2000
-    rays: int = 512  # rays of the first batch
-    max_rays: int = 8192  # upper bound of the dynamic ray count
+    """How a model is trained."""
+
+    max_steps: int = at_least(2000, 1)
+    rays: int = at_least(512, 1)  # of the first batch
+    max_rays: int = at_least(8192, 1)  # upper bound of the dynamic ray count
     target_samples: int = 8192  # samples a batch aims at; 0 keeps the ray count fixed
     ray_ema: float = 0.9  # weight of the old ray count when it is updated
-    batch_from: str = "all"  # all | one_image: rays of a batch are of all training views, or of a random one
+    # rays of a batch are of all training views, or of a random one
+    batch_from: str = one_of("all", "all", "one_image")
     replacement: bool = True  # draw pixels independently; false: each pixel once before any comes again
-    background: str = "random"  # random | white | black | dataset: behind composited pixels
-    precision: str = (
-        "auto"  # auto | float32 | float16 | bfloat16: autocast of colour and density MLPs, CUDA only
-    )
+    background: str = one_of("random", "random", "white", "black", "dataset")  # behind composited pixels
+    # autocast of colour and density MLPs, on CUDA only
+    precision: str = one_of("auto", "auto", "float32", "float16", "bfloat16")
     precrop: float = 0.0  # side of the central crop, fraction of the image; 0 is off
     precrop_until: float = 0.0  # fraction of max_steps
     grad_clip: float | None = None  # largest gradient norm
-    log_every: int = 100  # steps
+    log_every: int = at_least(100, 1)  # steps
     val_every: int = 500  # steps; 0 is off
     val_views: int = 2  # views rendered at each validation
     checkpoint_every: int = 500  # steps; 0 writes only the last
@@ -36,7 +62,9 @@ class TrainSettings:
 
 @dataclass
 class OptimSettings:
-    name: str = "adam"  # adam | adamw
+    """The optimiser and its learning rates."""
+
+    name: str = one_of("adam", "adam", "adamw")
     lr_tables: float = 2e-2
     lr_networks: float = 1e-2
     lr_sharpness: float = 8e-3
@@ -45,55 +73,61 @@ class OptimSettings:
     rates: dict[str, float] = field(default_factory=dict)
     betas: list[float] = field(default_factory=lambda: [0.9, 0.99])
     eps: float = 1e-15
-    weight_decay: float = 0.0  # networks only, never tables or sharpness
-    schedule: Any = 1.0  # factor on every rate: a number or a schedule (schedules.py)
+    weight_decay: float = 0.0  # of networks only, never of tables or the sharpness
+    schedule: Any = 1.0  # factor on every rate: a number or a schedule
     warmup: float = 0.02  # fraction of max_steps
     warmup_start: float = 0.01  # factor at step 0
 
 
 @dataclass
 class EvalSettings:
+    """What is scored, and how."""
+
     protocol: str = "standard"
-    split: str = "test"
-    n_views: int | None = None  # None scores every view of the split; else evenly spaced
-    checkpoint: str = "last"  # last | best
+    split: str = one_of("test", *SPLITS)
+    n_views: int | None = at_least(None, 1)  # None scores every view of the split; else evenly spaced
+    checkpoint: str = one_of("last", *CHECKPOINTS)  # which one is scored
     quantise: bool = True  # round predictions to 8 bit before scoring
-    lpips: str | None = "vgg"  # vgg | alex | null
+    lpips: str | None = one_of("vgg", *LPIPS_NETS, None)  # backbone; None leaves LPIPS out
     masked: bool = True  # also score the masked pixels where masks exist
     geometry: bool = True  # Chamfer and silhouettes where there is something to compare with
-    samples: int = 1_000_000  # points on each surface
+    samples: int = at_least(1_000_000, 1)  # points on each surface
     fscore_at: float = 0.01  # fraction of the truth's bounding-box diagonal
     visibility_views: int = 0  # cameras used to cull unseen surface; 0 takes all
-    chunk: int = 8192  # rays rendered at once; halved by itself on CUDA out-of-memory
+    chunk: int = at_least(8192, 1)  # rays rendered at once; halved where the GPU's memory does not hold them
     seed: int = 0
 
 
 @dataclass
 class ExportSettings:
+    """Which files are made of a trained model."""
+
     mesh: bool = True
-    resolution: int = 256  # cells along the box
-    block: int = 64  # cells a block, bounds the memory
+    resolution: int = at_least(256, 1)  # cells along the box
+    block: int = at_least(64, 1)  # cells along a block, which bounds the memory
     level: Any = None  # iso value; None takes the model's own
     colors: bool = True
     largest_component: bool = False
-    formats: list[str] = field(default_factory=lambda: ["ply"])  # ply obj stl glb
+    formats: list[str] = each_of(["ply"], *MESH_FORMATS)  # noqa: RUF009 - it makes a field
     renders: int = 8  # test views written as rgb, depth, normal; -1 writes all
     video: bool = True
-    video_path: str = "auto"  # turntable | spiral | auto: a spiral where the cameras look one way
+    video_path: str = one_of("auto", *VIDEO_PATHS)  # auto: a spiral where the cameras look one way
     video_frames: int = 48
     video_fps: int = 24
     video_size: int = 192  # pixels along the longer side
-    chunk: int = 65536  # points or rays at once
+    chunk: int = at_least(65536, 1)  # points or rays at once
 
 
 @dataclass
 class TrackerSettings:
+    """Where a run is logged beside its own record."""
+
     name: Any = "none"  # wandb | trackio | tensorboard | none, or a list of them
     project: str = "isosweep"
     entity: str | None = None
     group: str | None = None
     tags: list[str] = field(default_factory=list)
-    mode: str = "auto"  # auto | online | offline: of wandb alone; disabled: no tracker at all
+    mode: str = "auto"  # auto | online | offline (wandb alone), or disabled: no tracker at all
     images: int = 4  # test renders logged
     mesh: bool = True
     timeout: float = 30.0  # seconds that the tracker may take to start or to finish
@@ -101,8 +135,10 @@ class TrackerSettings:
 
 @dataclass
 class RunSettings:
+    """Where a run lies, and how it is locked."""
+
     root: str = "results/runs"
-    name: str | None = None  # sweep or study this run belongs to; no part of the run key
+    name: str | None = None  # sweep or study that this run belongs to; it does not enter the run key
     force: bool = False  # retrain a finished run
     heartbeat: float = 30.0  # seconds between lock heartbeats
     stale_after: float = 180.0  # seconds after which a silent lock is taken over
@@ -110,5 +146,7 @@ class RunSettings:
 
 @dataclass
 class DebugSettings:
-    part: str | None = None  # dataset | model | eval: look at one part alone
+    """Parts of a run alone, and slow checks."""
+
+    part: str | None = one_of(None, *DEBUG_PARTS)  # the part that is drawn or printed instead of a run
     anomaly: bool = False  # torch.autograd anomaly detection

@@ -1,5 +1,10 @@
-"""What every encoding is: features of a point, and the pullback that turns feature gradients into
-point gradients as an ordinary, once differentiable output."""
+"""The interface of encodings: the features of a point, and the pullback of gradients.
+
+The pullback turns a gradient in the features into a gradient in the point. Its result is an ordinary output that can be
+differentiated once, so a loss on normals needs no second derivative.
+
+Axes: S points, D features.
+"""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -14,41 +19,43 @@ Pullback = Callable[[Float[Tensor, "s d"]], Float[Tensor, "s 3"]]
 
 
 class Encoding(nn.Module, ABC):
-    """Points to features.
+    """The base of encodings: points u in [0, 1]^3, with u = x / (2 r) + 1/2, to D features.
 
-    Inputs ``u`` are in [0, 1]^3: ``u = x / (2 r) + 1/2``. The first three features are the point
-    itself in [-1, 1], ``2 u - 1``, which the sphere initialisation of an SDF needs.
+    The first three features are the point in [-1, 1]^3, 2 u - 1: the sphere initialisation of a signed-distance field
+    needs them.
     """
 
     out_dim: int
+    """D."""
 
     def window(self, step: int, max_steps: int) -> Float[Tensor, " d"] | None:
-        """Weight of each feature at a step (progressive or annealed); None where all are one."""
+        """The weight [D] in [0, 1] of each feature at a step, for encodings that grow; None if all are 1."""
         return None
 
     def cell_size(self, step: int, max_steps: int) -> float | None:
-        """Side of the finest active cell in units of ``u``; None where there are no cells."""
+        """Side of the finest grid cell that is on at a step, in units of u; None if the encoding has no cells."""
         return None
 
     def grid(self) -> tuple[Tensor, GridSpec] | None:
-        """Table and layout of a hash grid whose features, behind the point's own, are all there is: what
-        lets a field have one kernel do the encoding and the network. None for any other encoding."""
+        """Table and layout of the hash grid, if the encoding is the point and this grid's features and nothing else.
+
+        With it, one kernel can do the encoding and the network. None for any other encoding.
+        """
         return None
 
     @abstractmethod
     def forward(
         self, u: Float[Tensor, "s 3"], window: Float[Tensor, " d"] | None = None
     ) -> Float[Tensor, "s d"]:
-        """Features of each point, multiplied by ``window``."""
+        """Features [S, D] of points u [S, 3] in [0, 1]^3, multiplied by ``window`` [D] if there is one."""
 
     def with_pullback(
         self, u: Float[Tensor, "s 3"], window: Float[Tensor, " d"] | None = None
     ) -> tuple[Float[Tensor, "s d"], Pullback]:
-        """Features, and the map g -> J^T g with J = d features / d u.
+        """Features [S, D], and the map g [S, D] -> J^T g [S, 3] with J = d features / du.
 
-        The map's result can be differentiated once with respect to ``g`` and to the encoding's
-        parameters. Here autograd makes it, which costs a second backward pass in a loss on normals; an
-        encoding that knows its Jacobian overrides this with a map of first order.
+        The map's result can be differentiated once, in g and in the encoding's parameters. Here autograd makes the map,
+        so a loss on normals costs a second backward pass; an encoding that knows its Jacobian overrides this method.
         """
         training = torch.is_grad_enabled()
         with torch.enable_grad():

@@ -1,4 +1,4 @@
-"""Real spherical harmonics of unit directions."""
+"""Encodings of unit directions: spherical harmonics, and sines and cosines."""
 
 import torch
 from jaxtyping import Float
@@ -8,13 +8,16 @@ from isosweep.errors import InputError
 
 
 class SphericalHarmonics(nn.Module):
-    """Bands 0 to degree - 1 of the real spherical harmonics, orthonormal on the sphere.
+    """The bands 0 to degree - 1 of the real spherical harmonics, which are orthonormal on the sphere.
 
-    Sloan 2013, "Efficient Spherical Harmonic Evaluation"; the order and signs are
-    tiny-cuda-nn's, so that a colour network's first layer is interchangeable.
+    Source: Sloan 2013, "Efficient Spherical Harmonic Evaluation". Order and signs are those of tiny-cuda-nn, so that
+    the weights of a colour network can be exchanged.
 
     Args:
         degree: number of bands, 1 to 4; the output has degree^2 features.
+
+    Raises:
+        InputError: ``degree`` is not 1 to 4.
     """
 
     def __init__(self, degree: int = 4) -> None:
@@ -24,7 +27,7 @@ class SphericalHarmonics(nn.Module):
         self.degree, self.out_dim = degree, degree**2
 
     def forward(self, dirs: Float[Tensor, "s 3"]) -> Float[Tensor, "s d"]:
-        """Features of unit directions."""
+        """Features [S, D] of unit directions [S, 3]."""
         x, y, z = dirs.unbind(-1)
         out = [torch.full_like(x, 0.28209479177387814)]
         if self.degree > 1:
@@ -51,14 +54,20 @@ class SphericalHarmonics(nn.Module):
 
 
 class DirectionFrequency(nn.Module):
-    """[d, sin(2^k d), cos(2^k d)] of unit directions, as in NeRF and NeuS (4 octaves)."""
+    """[d, sin(2^k d), cos(2^k d)] for k < n_frequencies, of unit directions d.
+
+    Source: the code of NeRF and NeuS, with 4 frequencies; Mildenhall et al. 2020, equation 4, has a factor pi.
+
+    Args:
+        n_frequencies: number of octaves; the output has 3 + 6 n_frequencies features.
+    """
 
     def __init__(self, n_frequencies: int = 4) -> None:
         super().__init__()
         self.n_frequencies, self.out_dim = n_frequencies, 3 + 6 * n_frequencies
 
     def forward(self, dirs: Float[Tensor, "s 3"]) -> Float[Tensor, "s d"]:
-        """Features of unit directions."""
+        """Features [S, D] of unit directions [S, 3]."""
         bands = 2.0 ** torch.arange(self.n_frequencies, device=dirs.device)
         angle = (dirs[:, :, None] * bands).flatten(1)
         return torch.cat([dirs, angle.sin(), angle.cos()], dim=-1)

@@ -1,4 +1,4 @@
-"""Positional encoding with sines and cosines, optionally annealed from coarse to fine."""
+"""Positional encoding with sines and cosines; its bands may be switched on from coarse to fine."""
 
 import math
 
@@ -10,14 +10,14 @@ from isosweep.encodings.base import Encoding, Pullback
 
 
 class Frequency(Encoding):
-    """gamma(p) = [p, sin(2^k pi p), cos(2^k pi p), k < n_frequencies] with p = 2 u - 1.
+    """gamma(p) = [p, sin(2^k pi p), cos(2^k pi p)] for k < n_frequencies, with p = 2 u - 1.
 
-    Mildenhall et al. 2020, equation 4; with ``scale_pi=False`` the factor pi is left out, as in
-    the code of NeRF and NeuS. Annealing weights band k by (1 - cos(pi clip(a - k, 0, 1))) / 2
-    with a from 0 to n_frequencies (Park et al. 2021, Nerfies, equation 8).
+    Source: Mildenhall et al. 2020, equation 4. With ``scale_pi=False`` the factor pi is left out, as in the code of
+    NeRF and NeuS. Annealing gives band k the weight (1 - cos(pi clip(a - k, 0, 1))) / 2, where a grows from 0 to
+    n_frequencies (Park et al. 2021, Nerfies, equation 8).
 
     Args:
-        n_frequencies: number of octaves.
+        n_frequencies: number of octaves; there are 3 + 6 n_frequencies features.
         anneal_until: fraction of max_steps at which all bands are on; 0 switches annealing off.
         scale_pi: multiply the point by pi.
     """
@@ -32,6 +32,7 @@ class Frequency(Encoding):
         self.register_buffer("freqs", bands, persistent=False)
 
     def window(self, step: int, max_steps: int) -> Float[Tensor, " d"] | None:
+        """The annealing weight [D] of each feature; None once all bands are on."""
         if self.anneal_until <= 0 or step >= self.anneal_until * max_steps:
             return None
         alpha = step / (self.anneal_until * max_steps) * self.n_frequencies
@@ -47,12 +48,14 @@ class Frequency(Encoding):
     def forward(
         self, u: Float[Tensor, "s 3"], window: Float[Tensor, " d"] | None = None
     ) -> Float[Tensor, "s d"]:
+        """gamma [S, D] of points u [S, 3] in [0, 1]^3, multiplied by ``window``."""
         features = torch.cat(self._waves(u), dim=-1)
         return features if window is None else features * window
 
     def with_pullback(
         self, u: Float[Tensor, "s 3"], window: Float[Tensor, " d"] | None = None
     ) -> tuple[Float[Tensor, "s d"], Pullback]:
+        """gamma [S, D] and g -> J^T g, from the derivatives of sine and cosine."""
         point, sin, cos = self._waves(u)
         features = torch.cat([point, sin, cos], dim=-1)
         rate = self.freqs.repeat(3)

@@ -1,4 +1,4 @@
-"""Multiresolution hash grid (Mueller et al. 2022), whole or growing level by level."""
+"""Multiresolution hash grid (Mueller et al. 2022); its levels may be switched on one after the other."""
 
 import math
 
@@ -12,19 +12,23 @@ from isosweep.errors import InputError
 
 
 class HashGrid(Encoding):
-    """Features interpolated from tables of growing resolution, indexed as in tiny-cuda-nn.
+    """[2 u - 1, features of every level], trilinearly interpolated from grids of growing resolution.
 
-    With ``start_level`` > 0 the grid is progressive: levels beyond the first ``start_level`` are
-    switched on one by one, evenly, until ``grow_until`` (Neuralangelo, Li et al. 2023). A level
-    that is off contributes neither value nor gradient.
+    Sources: Instant-NGP (Mueller et al. 2022), section 3, with the layout of tiny-cuda-nn (``ops.GridSpec``). With
+    ``start_level`` > 0 the grid is progressive (Neuralangelo, Li et al. 2023): the other levels are
+    switched on one by one, at equal intervals, until ``grow_until``. A level that is off has neither value nor
+    gradient.
 
     Args:
         n_levels, n_features, log2_size, base_resolution, per_level_scale: as in tiny-cuda-nn.
-        start_level: levels that are on at step 0; 0 means all of them.
+        start_level: number of levels that are on at step 0; 0 means all of them.
         grow_until: fraction of max_steps at which the last level is switched on.
-        grow_every: steps between two levels, absolute on purpose; replaces ``grow_until``.
+        grow_every: number of steps from one level to the next, for a published recipe; replaces ``grow_until``.
         init: the table starts uniform in [-init, init].
         blend: fade a new level in linearly over the interval before the next, rather than at once.
+
+    Raises:
+        InputError: ``start_level`` is not in [0, n_levels].
     """
 
     def __init__(
@@ -50,7 +54,7 @@ class HashGrid(Encoding):
         self.table = nn.Parameter(torch.empty(self.spec.total, n_features).uniform_(-init, init))
 
     def active_levels(self, step: int, max_steps: int) -> float:
-        """How many levels are on; the fraction is how far the next one has faded in."""
+        """The number of levels that are on at a step; with ``blend``, its fraction is the weight of the next level."""
         last = self.spec.n_levels
         if self.start_level == 0 or self.start_level == last:
             return float(last)
@@ -63,6 +67,7 @@ class HashGrid(Encoding):
         return level if self.blend else float(math.floor(level + 1e-9))
 
     def window(self, step: int, max_steps: int) -> Float[Tensor, " d"] | None:
+        """The weight [D] of each feature; None once all levels are on."""
         active = self.active_levels(step, max_steps)
         if active >= self.spec.n_levels:
             return None
@@ -71,21 +76,25 @@ class HashGrid(Encoding):
         return torch.cat([on.new_ones(3), on])
 
     def cell_size(self, step: int, max_steps: int) -> float | None:
+        """Side of a cell of the finest level that is on, in units of u."""
         finest = math.ceil(self.active_levels(step, max_steps)) - 1
         return self.spec.cell_size(finest)
 
     def grid(self) -> tuple[Tensor, ops.GridSpec]:
+        """The table [rows, n_features] and its layout."""
         return self.table, self.spec
 
     def forward(
         self, u: Float[Tensor, "s 3"], window: Float[Tensor, " d"] | None = None
     ) -> Float[Tensor, "s d"]:
+        """Features [S, D] of points u [S, 3] in [0, 1]^3, multiplied by ``window``."""
         features = torch.cat([2 * u - 1, ops.grid_encode(u, self.table, self.spec)], dim=-1)
         return features if window is None else features * window
 
     def with_pullback(
         self, u: Float[Tensor, "s 3"], window: Float[Tensor, " d"] | None = None
     ) -> tuple[Float[Tensor, "s d"], Pullback]:
+        """Features [S, D] and g -> J^T g, from the explicit Jacobian of the interpolation."""
         y, jacobian = ops.grid_encode_jacobian(u, self.table, self.spec)
         features = torch.cat([2 * u - 1, y], dim=-1)
         if window is not None:

@@ -1,8 +1,9 @@
-"""The DTU evaluation (Aanaes et al. 2016) in the order of DTUeval-python, which papers on surfaces compare with.
+"""The DTU evaluation (Jensen et al. 2014, Aanaes et al. 2016), in the steps of DTUeval-python.
 
-Units are the scan's millimetres. Symbols: N points of the prediction, P points of the laser scan; d2s is
-prediction to scan (accuracy), s2d scan to prediction (completeness). BB is the box of ObsMask, the voxels that
-the structured light could observe.
+Papers on surface reconstruction report the numbers of that script. Lengths are millimetres of the scan.
+Axes: N points of the prediction, P points of the laser scan. d2s is the distance from prediction to scan (accuracy),
+s2d from scan to prediction (completeness). ObsMask marks the voxels that the structured light could observe, and BB is
+the box of these voxels.
 """
 
 import itertools
@@ -20,25 +21,28 @@ from isosweep.data.decode import read_mask
 from isosweep.data.neus import read_cameras
 from isosweep.errors import InputError
 from isosweep.evaluation import dtu_culling, dtu_sampling
-from isosweep.evaluation.surface_metrics import Seen
+from isosweep.evaluation.surface_metrics import Observers
 from isosweep.meshes.files import read_mesh
 from isosweep.meshes.raycast import world_cameras
 from isosweep.types import Mesh
 
 NAMES = ("geometry/accuracy", "geometry/completeness", "geometry/chamfer")
 PROTOCOL = "dtu-"
-"""With the culling preset behind it, the name under which the scores are stored and asked for."""
+"""A protocol's name is this, followed by the culling preset: dtu-neus."""
 BELOW = ("", "SampleSet/MVS Data", "MVS Data", "SampleSet/MVS_Data")
-"""Folders below the given one in which the official archives put Points/ and ObsMask/."""
+"""Folders below the given one in which Points/ and ObsMask/ are sought: the official archives differ in this."""
 MARGIN = 50
-"""Radii around the box within which points take part in thinning: a point's fate depends on its neighbours',
-and so on, but no such chain of a random order is that long."""
+"""Points up to this many thinning radii outside the box take part in thinning.
+
+Whether a point is kept depends on its neighbours, and theirs on their neighbours; in a random order these chains are
+much shorter than this."""
 MOST_POINTS = 60_000_000
+"""A surface that needs more points than this in the box is refused."""
 
 
 @dataclass(frozen=True)
 class Steps:
-    """The steps of the protocol; a test leaves each out and shows what it is worth. All are on in every score."""
+    """The steps of the protocol. All are on in every score; a test leaves each one out and measures its effect."""
 
     world: bool = True
     """1. vertices times scale_mat: millimetres."""
@@ -64,20 +68,26 @@ class Steps:
 
 @dataclass(frozen=True)
 class DtuSettings:
-    """Lengths in mm."""
+    """The protocol's settings; the defaults are those of DTUeval-python. Lengths are mm."""
 
     cull: str = "none"
+    """Name of the culling preset."""
     seed: int = 0
+    """Of the order in which points are thinned."""
     pitch: float = 0.2
+    """Distance of neighbouring points on a triangle."""
     radius: float = 0.2
+    """Thinned points are farther apart than this."""
     patch: float = 60.0
+    """By how much the box is larger than ObsMask's."""
     max_distance: float = 20.0
+    """Distances of this length and more do not count."""
     steps: Steps = field(default_factory=Steps)
 
 
 @dataclass(frozen=True)
 class Official:
-    """What the data set's authors give for one scan."""
+    """What the authors of the data set provide for one scan."""
 
     scan: int
     points: Float[np.ndarray, "p 3"]
@@ -85,15 +95,19 @@ class Official:
     mask: Bool[np.ndarray, "x y z"]
     """ObsMask."""
     box: Float[np.ndarray, "2 3"]
-    """BB: corners of the mask's box, in the float32 that the public script rounds them to."""
+    """BB: the two corners of the mask's box in mm, rounded to float32 as in the public script."""
     resolution: float
-    """Res: mm a voxel."""
+    """Res: side of a voxel in mm."""
     plane: Float[np.ndarray, "4"]
     """P: a point x is above the table where P . (x, 1) > 0."""
 
 
 def preset_of(protocol: str) -> str | None:
-    """The culling preset of 'dtu-<preset>', None for any other protocol; ValueError for an unknown preset."""
+    """The culling preset of the protocol 'dtu-<preset>'; None for any other protocol.
+
+    Raises:
+        InputError: there is no such preset.
+    """
     if not protocol.startswith(PROTOCOL):
         return None
     name = protocol.removeprefix(PROTOCOL)
@@ -102,7 +116,11 @@ def preset_of(protocol: str) -> str | None:
 
 
 def scan_number(scene: str) -> int:
-    """24 of 'scan24' or 'dtu_scan24'; ValueError for a name that does not end in a number."""
+    """The number of a DTU scan: 24 for 'scan24' and for 'dtu_scan24'.
+
+    Raises:
+        InputError: the name does not end in a number.
+    """
     found = re.search(r"(\d+)$", scene)
     if found is None:
         raise InputError(
@@ -112,7 +130,11 @@ def scan_number(scene: str) -> int:
 
 
 def official_files(root: Path, scan: int) -> tuple[Path, Path, Path]:
-    """Scan, ObsMask and plane of ``root``; FileNotFoundError names the file and all places where it was sought."""
+    """The files of the laser scan, of ObsMask and of the plane, below ``root``.
+
+    Raises:
+        FileNotFoundError: one of them is missing; the message names it and all places where it was sought.
+    """
     names = (
         f"Points/stl/stl{scan:03d}_total.ply",
         f"ObsMask/ObsMask{scan}_10.mat",
@@ -123,11 +145,11 @@ def official_files(root: Path, scan: int) -> tuple[Path, Path, Path]:
 
 
 def read_official(root: Path, scan: int) -> Official:
-    """Points/stl/stl<nnn>_total.ply, ObsMask/ObsMask<n>_10.mat and ObsMask/Plane<n>.mat below ``root``.
+    """Read Points/stl/stl<nnn>_total.ply, ObsMask/ObsMask<n>_10.mat and ObsMask/Plane<n>.mat below ``root``.
 
     Raises:
-        FileNotFoundError: as `official_files`.
-        ValueError: a file that cannot be read, or a .mat without its variables.
+        FileNotFoundError: one of the files is missing.
+        InputError: a file cannot be read, or a .mat lacks one of its variables.
     """
     files = official_files(root, scan)
     grid = _mat(files[1], {"ObsMask": None, "BB": (2, 3), "Res": (1,)})
@@ -163,7 +185,7 @@ def _mat(path: Path, wanted: dict[str, tuple[int, ...] | None]) -> dict[str, np.
 
     try:
         found: dict[str, Any] = loadmat(path)
-    except Exception as error:  # scipy raises many kinds, some without a common parent
+    except Exception as error:  # scipy raises many types, some of which have no common base
         raise InputError(
             f"cannot read {path}: {type(error).__name__}: {error}. Copy the file again"
         ) from error
@@ -187,12 +209,20 @@ def _mat(path: Path, wanted: dict[str, tuple[int, ...] | None]) -> dict[str, np.
 
 
 def culling_views(scan: int, count: int) -> range:
-    """The first 49 of ``count`` views of scans below 83 and 64 of the others, as the public scripts take."""
+    """The indices of the views that cull: the first 49 for scans below 83, and the first 64 for the others.
+
+    The public evaluation scripts take the same. A scene with fewer views (``count``) gives all of its views.
+    """
     return range(min(count, 49 if scan < 83 else 64))
 
 
-def read_masks(folder: Path, scan: int) -> tuple[Seen, Float[np.ndarray, "4 4"]]:
-    """Cameras in mm and masks of a scene in NeuS' or IDR's layout, for culling, and its scale_mat."""
+def read_masks(folder: Path, scan: int) -> tuple[Observers, Float[np.ndarray, "4 4"]]:
+    """The cameras (mm) and masks that cull, of a scene in NeuS' or IDR's layout, and its scale_mat.
+
+    Raises:
+        FileNotFoundError: the scene has no masks.
+        InputError: a mask and its image differ in size.
+    """
     cameras, to_world, masks = read_cameras(folder)
     views = culling_views(scan, len(cameras))
     if not masks:
@@ -206,35 +236,40 @@ def read_masks(folder: Path, scan: int) -> tuple[Seen, Float[np.ndarray, "4 4"]]
                 f"{masks[view]} is {ground.shape[1]}x{ground.shape[0]}, its image is "
                 f"{'x'.join(map(str, cameras.hw[view].tolist()[::-1]))}: masks and images must have one size"
             )
-    return Seen(world_cameras(cameras, to_world), views, grounds), to_world
+    return Observers(world_cameras(cameras, to_world), views, grounds), to_world
 
 
 def dtu_scores(
     mesh: Mesh,
     official: Official,
     settings: DtuSettings,
-    seen: Seen | None = None,
+    observers: Observers | None = None,
     to_world: Float[np.ndarray, "4 4"] | None = None,
 ) -> tuple[dict[str, float | None], dict[str, str], dict[str, object]]:
-    """Accuracy, completeness and their mean in mm, in the steps of ``Steps``.
+    """Accuracy, completeness and Chamfer distance of a mesh, in mm, in the steps of ``Steps``.
+
+      accuracy (d2s) = mean distance from the mesh's points in ObsMask to the scan,
+      completeness (s2d) = mean distance from the scan's points above the plane to the mesh's points in the box,
+      chamfer = (accuracy + completeness) / 2; distances of ``max_distance`` and more are left out of both means.
+    Sources: DTUeval-python; Aanaes et al. 2016.
 
     Args:
-        mesh: in millimetres, or in normalised units with ``to_world``.
-        seen: cameras and masks in mm, for the presets that look masks up.
-        to_world: scale_mat; None where the mesh is in mm already.
+        mesh: vertices in mm, or in normalised scene units with ``to_world``.
+        observers: cameras (mm) and masks, for the presets that need masks.
+        to_world: scale_mat, from normalised scene units to mm; None if the mesh is in mm already.
 
-    Returns: values by name, the reason of each None, and what makes the numbers comparable.
+    Returns: the values by name, the reason of each None, and the settings that make the numbers comparable.
 
     Raises:
-        ValueError: a preset without masks, or a surface too large to sample at the pitch.
+        InputError: the preset needs masks and there are none, or the surface is too large to sample at the pitch.
     """
     steps = settings.steps
     if to_world is not None and steps.world:
         mesh = replace(mesh, vertices=geometry.to_world(mesh.vertices, to_world))
-    left = dtu_culling.cull(mesh, settings.cull, seen) if steps.cull else mesh
+    left = dtu_culling.cull(mesh, settings.cull, observers) if steps.cull else mesh
     notes: dict[str, object] = describe(settings) | {
         "scan": official.scan,
-        "cull_views": 0 if seen is None or settings.cull == "none" else len(seen.views),
+        "cull_views": 0 if observers is None or settings.cull == "none" else len(observers.views),
         "faces": len(mesh.faces),
         "faces_after_culling": len(left.faces),
     }
@@ -257,8 +292,8 @@ def dtu_scores(
     values: dict[str, float | None] = {}
     reasons: dict[str, str] = {}
     pairs = ((official.points, inside), (points if steps.unmasked else inside, scan))
-    for name, what, (of, asked) in zip(NAMES, ("mesh", "scan"), pairs, strict=False):
-        values[name], share = _capped_mean(of, asked, cap)
+    for name, what, (other, measured) in zip(NAMES, ("mesh", "scan"), pairs, strict=False):
+        values[name], share = _capped_mean(other, measured, cap)
         notes[f"{what}_within_cap"] = share
         if values[name] is None:
             reasons[name] = f"no point of the {what} is within {cap:g} mm of the other surface"
@@ -270,7 +305,10 @@ def dtu_scores(
 
 
 def describe(settings: DtuSettings) -> dict[str, object]:
-    """The settings for a record; steps that were left out are named, so that no such number passes for a score."""
+    """The settings as a record stores them.
+
+    Steps that are left out are named, so that a number without them cannot be mistaken for a score.
+    """
     plain: dict[str, object] = {key: value for key, value in asdict(settings).items() if key != "steps"}
     left_out = [f.name for f in fields(settings.steps) if not getattr(settings.steps, f.name)]
     plain["world_unit"] = "mm"
@@ -278,7 +316,13 @@ def describe(settings: DtuSettings) -> dict[str, object]:
 
 
 def surface_points(mesh: Mesh, official: Official, settings: DtuSettings) -> Float[np.ndarray, "n 3"]:
-    """Steps 3 to 5: vertices and lattices, thinned in a seeded order, within the box."""
+    """The points [N, 3] in mm that stand for a mesh: steps 3 to 5 of ``Steps``.
+
+    They are the vertices, and a lattice in each triangle; thinned in a seeded order; within the box.
+
+    Raises:
+        InputError: the surface needs more than ``MOST_POINTS`` points in the box.
+    """
     steps = settings.steps
     low, high = official.box[0] - settings.patch, official.box[1] + 2 * settings.patch
 
@@ -308,7 +352,7 @@ def surface_points(mesh: Mesh, official: Official, settings: DtuSettings) -> Flo
 
 
 def _observed(points: np.ndarray, official: Official) -> np.ndarray:
-    """Whether the nearest voxel is in ObsMask; points outside its grid are not."""
+    """Whether each point's nearest voxel is in ObsMask; False for points outside its grid."""
     voxel = np.around((points - official.box[0]) / official.resolution)
     inside = ((voxel >= 0) & (voxel < official.mask.shape)).all(axis=1)
     x, y, z = voxel[inside].astype(np.int64).T
@@ -317,7 +361,7 @@ def _observed(points: np.ndarray, official: Official) -> np.ndarray:
 
 
 def _capped_mean(of: np.ndarray, points: np.ndarray, cap: float) -> tuple[float | None, float]:
-    """Mean distance of ``points`` to the nearest ``of``, below ``cap`` only, and the share that is below."""
+    """The mean distance of ``points`` to the nearest of ``of``, over those below ``cap``, and the share of these."""
     from scipy.spatial import KDTree
 
     if len(of) == 0 or len(points) == 0:

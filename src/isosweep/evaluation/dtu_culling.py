@@ -1,7 +1,7 @@
-"""The ways in which papers remove surface outside the object's masks before they score a DTU mesh.
+"""Culling of a DTU mesh before it is scored: presets that remove the surface outside the object's masks.
 
-They keep different rims of open scenes, so the preset is part of a number's name.
-Symbols: V views, H, W pixels of a mask, F faces, r reach of a kernel in pixels of a mask 1600 wide.
+Papers cull in different ways, which keep different borders of an open surface. So the preset is part of the protocol's
+name. Axes: V views, H, W pixels of a mask, F faces.
 """
 
 from dataclasses import dataclass
@@ -11,28 +11,29 @@ import numpy as np
 from jaxtyping import Bool, Int
 
 from isosweep.errors import InputError
-from isosweep.evaluation.surface_metrics import Seen
+from isosweep.evaluation.surface_metrics import Observers
 from isosweep.meshes import raycast, topology
 from isosweep.types import Mesh
 
 FULL_WIDTH = 1600
-"""Pixels of a DTU photograph's longer side, for which the kernels are given."""
+"""Pixels along the longer side of a DTU photograph; the kernels' sizes are given for it."""
 
 
 @dataclass(frozen=True)
 class Preset:
-    """A vertex passes when it is on the grown mask in every view whose frame it is in."""
+    """A rule of culling: a vertex passes if it is on the dilated mask in every view whose frame it lies in."""
 
     shape: Literal["ellipse", "disk", "square"]
     reach: int
+    """From the middle of the kernel that dilates the masks to its border, in pixels of a mask 1600 wide."""
     corners: Literal["all", "any"]
     """Which corners of a face have to pass."""
     views: int = 0
-    """Frames that a vertex must at least be in."""
+    """A vertex passes only if it lies in the frames of at least this many views."""
     largest: Literal["faces", "area"] | None = None
-    """Only the connected part with most of this is kept."""
+    """If given, only the connected part with the most faces, or with the largest area, is kept."""
     loose: bool = True
-    """Vertices that pass are points even where all their faces are gone."""
+    """A vertex that passes stays a point of the mesh, even if none of its faces stays."""
 
 
 PRESETS: dict[str, Preset | None] = {
@@ -42,45 +43,55 @@ PRESETS: dict[str, Preset | None] = {
     "2dgs": Preset("disk", 24, "all"),
     "neuralwarp": Preset("square", 25, "any", views=2, largest="area", loose=False),
 }
-"""neus: the authors' clean_points_by_mask (NeuS issues 3 and 74). monosdf: MonoSDF dtu_eval. 2dgs: 2DGS eval_dtu.
-neuralwarp: NeuralWarp clean_mesh.py and mesh_filtering.py (masks grown by 51x51, the part with most area).
+"""Sources: neus is the authors' clean_points_by_mask (NeuS issues 3 and 74), monosdf is MonoSDF's dtu_eval, 2dgs is
+2DGS' eval_dtu, neuralwarp is NeuralWarp's clean_mesh.py and mesh_filtering.py (masks dilated by 51x51, the part with
+the largest area).
 
-Where they differ from each other by less than a pixel they are one here: a vertex takes the mask's nearest
-pixel (NeuralWarp takes any of the four around it), is in the frame where that pixel is, and points behind a
-camera are out of its frame (NeuS mirrors them through the camera).
+All presets read masks in one way, which differs from the sources by less than a pixel. A vertex reads the nearest pixel
+of the mask (NeuralWarp: any of the four around it). It lies in the frame if that pixel does. A point behind a camera is
+outside its frame (NeuS mirrors it through the camera).
 """
 
 
 def preset(name: str) -> Preset | None:
-    """The preset of that name; ValueError lists them."""
+    """The preset of that name; None for 'none'.
+
+    Raises:
+        InputError: there is no such preset; the message lists them.
+    """
     if name not in PRESETS:
         raise InputError(f"culling preset '{name}' is none of {', '.join(PRESETS)}: choose one of them")
     return PRESETS[name]
 
 
-def cull(mesh: Mesh, name: str, seen: Seen | None) -> Mesh:
-    """What is left of a mesh in world units under a preset; the mesh itself for 'none'.
+def cull(mesh: Mesh, name: str, observers: Observers | None) -> Mesh:
+    """The part of a mesh that a preset keeps; the mesh itself for 'none'.
 
     Kernels are scaled with the mask's longer side.
 
+    Args:
+        mesh: in world units (mm).
+        name: of the preset.
+        observers: cameras in the same units, and masks.
+
     Raises:
-        ValueError: no such preset; it needs masks and ``seen`` has none.
+        InputError: there is no such preset, or it needs masks and ``observers`` has none.
     """
     rule = preset(name)
     if rule is None:
         return mesh
-    if seen is None or not any(mask is not None for mask in seen.masks):
+    if observers is None or not any(mask is not None for mask in observers.masks):
         raise InputError(
-            f"culling preset '{name}' looks up the object's masks, and there are none: give the scene's folder with "
+            f"culling preset '{name}' needs the object's masks, and there are none: give the scene's folder with "
             "mask/ and cameras (--images-from), or take --cull none"
         )
     inside = np.ones(len(mesh.vertices), dtype=bool)
     framed = np.zeros(len(mesh.vertices), dtype=np.int16)
-    for view, mask in zip(seen.views, seen.masks, strict=True):
+    for view, mask in zip(observers.views, observers.masks, strict=True):
         if mask is None:
             continue
-        ground = grown(mask, kernel(rule.shape, round(rule.reach * max(mask.shape) / FULL_WIDTH)))
-        row, col, frame = raycast.project(seen.cameras, view, mesh.vertices)
+        ground = dilated(mask, kernel(rule.shape, round(rule.reach * max(mask.shape) / FULL_WIDTH)))
+        row, col, frame = raycast.project(observers.cameras, view, mesh.vertices)
         inside &= ~frame | ground[row, col]
         framed += frame
     passed = inside & (framed >= rule.views)
@@ -92,9 +103,10 @@ def cull(mesh: Mesh, name: str, seen: Seen | None) -> Mesh:
 
 
 def kernel(shape: str, reach: int) -> Int[np.ndarray, " rows"]:
-    """Half the width, in pixels, of every row -reach .. reach of a structuring element.
+    """A structuring element as the half width, in pixels, of each of its rows from -reach to reach.
 
-    'ellipse' is OpenCV's MORPH_ELLIPSE (half widths rounded), 'disk' scikit-image's (x^2 + y^2 <= r^2).
+    'ellipse' is OpenCV's MORPH_ELLIPSE (half widths rounded), 'disk' is scikit-image's (x^2 + y^2 <= reach^2),
+    'square' has the half width ``reach`` in every row.
     """
     rows = np.arange(-reach, reach + 1)
     if shape == "square":
@@ -103,8 +115,11 @@ def kernel(shape: str, reach: int) -> Int[np.ndarray, " rows"]:
     return (np.rint(half) if shape == "ellipse" else np.floor(half + 1e-9)).astype(np.int64)
 
 
-def grown(mask: Bool[np.ndarray, "h w"], half_widths: Int[np.ndarray, " rows"]) -> Bool[np.ndarray, "h w"]:
-    """Dilation by a structuring element that is given by its rows: one comparison a row of the element."""
+def dilated(mask: Bool[np.ndarray, "h w"], half_widths: Int[np.ndarray, " rows"]) -> Bool[np.ndarray, "h w"]:
+    """The mask [H, W] dilated by a structuring element, which is given by the half widths of its rows.
+
+    Each row of the element costs one comparison of the image with the distance to the mask along its rows.
+    """
     h, w = mask.shape
     reach = len(half_widths) // 2
     column = np.arange(w)
@@ -128,9 +143,9 @@ def _largest(mesh: Mesh, by: str) -> Int[np.ndarray, "f 3"]:
 
 
 def parts(mesh: Mesh) -> Int[np.ndarray, " f"]:
-    """The number of the part each face belongs to, as trimesh's ``split`` has them, which both scripts call.
+    """The number of the connected part that each face belongs to, as in trimesh's ``split``, which both scripts call.
 
-    Faces are neighbours across an edge that exactly two share, vertices at one place being one.
+    Two faces are neighbours if they alone share an edge. Vertices at the same place count as one vertex.
     """
     from scipy.sparse import coo_matrix
     from scipy.sparse.csgraph import connected_components
@@ -147,7 +162,7 @@ def parts(mesh: Mesh) -> Int[np.ndarray, " f"]:
 
 
 def _only(mesh: Mesh, faces: Int[np.ndarray, "f 3"], loose: Bool[np.ndarray, " v"]) -> Mesh:
-    """Those faces with their vertices, and the vertices ``loose``."""
+    """The mesh of ``faces``, with their vertices and the vertices marked in ``loose``."""
     used = loose.copy()
     used[faces] = True
     number = np.cumsum(used) - 1

@@ -1,4 +1,4 @@
-"""Points on triangles at a pitch, a seeded order of points, and greedy thinning, all in bounded memory.
+"""The points that stand for a DTU mesh: lattices on its triangles, thinned in a seeded order, in bounded memory.
 
 Symbols: N points, F faces, n1 and n2 steps of a triangle's lattice along its two edges.
 """
@@ -17,24 +17,27 @@ if TYPE_CHECKING:
     from scipy.spatial import KDTree
 
 ROWS, POINTS = 1 << 20, 1 << 21
-"""Lattice rows and points that are made at once."""
+"""Largest number of lattice rows, and of points, that are made at once."""
 FIRST, BATCH = 1 << 10, 1 << 19
-"""Points of the first and of the largest batch of `thin`."""
+"""Number of points in the first and in the largest batch of `thin`."""
 MOST_SAMPLES = 400_000_000
-"""A surface that needs more is 16 m^2 at a pitch of 0.2 mm: it is in other units, or broken."""
+"""At a pitch of 0.2 mm these are 16 m^2. A surface that needs more is in other units, or broken."""
 
 
 def triangle_lattices(mesh: Mesh, pitch: float) -> Iterator[Float[np.ndarray, "n 3"]]:
-    """The points of a lattice in every triangle, in blocks of a few million.
+    """The points of a regular lattice in each triangle, in blocks [N, 3] of at most a few million.
 
-    With edges e1, e2 from the first corner of lengths l1, l2 and A twice the area:
+    With the edges e1 and e2 from a triangle's first corner, their lengths l1 and l2, and A twice its area:
       t = pitch sqrt(l1 l2 / A), n1 = floor(l1 / t), n2 = floor(l2 / t),
-      points corner + (i + 1/2) / n1 e1 + (j + 1/2) / n2 e2 where the two fractions add to less than 1.
-    About one point a pitch^2; triangles smaller than that, and those without area, get none.
+      points: corner + (i + 1/2) / n1 e1 + (j + 1/2) / n2 e2, if the two fractions add up to less than 1.
+    There is about one point for each pitch^2 of area. Triangles that are smaller, or have no area, get none.
     Source: DTUeval-python, sample_single_tri.
 
+    Args:
+        pitch: distance of neighbouring points, in the units of the vertices (mm).
+
     Raises:
-        ValueError: more than ``MOST_SAMPLES`` points.
+        InputError: the mesh needs more than ``MOST_SAMPLES`` points.
     """
     start, total = 0, 0.0
     for start in range(0, len(mesh.faces), ROWS):
@@ -59,7 +62,7 @@ def triangle_lattices(mesh: Mesh, pitch: float) -> Iterator[Float[np.ndarray, "n
 
 
 def _lattice(mesh: Mesh, faces: np.ndarray, pitch: float) -> tuple[np.ndarray, ...]:
-    """(corner, e1, e2, [n1, n2], n1 * n2) of some faces."""
+    """(first corner, e1, e2, [n1, n2], n1 n2) of each of some faces."""
     corner, b, c = (mesh.vertices[faces[:, i]].astype(np.float64) for i in range(3))
     edge1, edge2 = b - corner, c - corner
     l1, l2 = (np.linalg.norm(edge, axis=1) for edge in (edge1, edge2))
@@ -78,7 +81,7 @@ def _points(
     row = np.arange(len(face)) - np.repeat(np.cumsum(steps[:, 0]) - steps[:, 0], steps[:, 0])
     n1, n2 = steps[face, 0], steps[face, 1]
     along = (row + 0.5) / n1
-    # one too many: whether the last belongs is decided by the sum below, as the source does
+    # This may be one point too many; the sum of the fractions below decides, as in the source.
     width = np.minimum(np.floor(n2 * (1 - along) + 0.5).astype(np.int64) + 1, n2)
     ends = np.cumsum(width)
     start = 0
@@ -96,10 +99,12 @@ def _points(
 
 
 def shuffled(points: Float[np.ndarray, "n 3"], seed: int) -> Int[np.ndarray, " n"]:
-    """A seeded random order that belongs to the set of points, not to their place in the file.
+    """A random order of points that depends on their coordinates and the seed, not on their order in the file.
 
-    Each point's rank is a hash of its coordinates' bits and the seed (the finaliser of splitmix64), so
-    the same surface with its vertices and faces in another order gives the same thinned points.
+    The points are sorted by a hash of their coordinates' bits and the seed (the finaliser of splitmix64). So the same
+    surface gives the same thinned points, whatever the order of its vertices and faces.
+
+    Returns: the indices of the points, in the new order.
     """
     mixed = np.empty(len(points), dtype=np.uint64)
     for start in range(0, len(points), POINTS):
@@ -121,15 +126,23 @@ def _mix(state: np.ndarray) -> np.ndarray:
 def thin(
     points: Float[np.ndarray, "n 3"], radius: float, order: Int[np.ndarray, " n"]
 ) -> Float[np.ndarray, "m 3"]:
-    """Points in ``order``, each kept unless one kept before it is within ``radius``.
+    """Go through the points in ``order`` and keep each one that is farther than ``radius`` from all kept before it.
 
-    The result is the sequential rule's, whatever the batches. The list of all pairs, which has no bound,
-    is never made: a batch is first tested against what is kept, and only its survivors among themselves.
-    Batches start small and double, so that a dense cluster is covered before many of its points meet.
+    Source: DTUeval-python. The result is that of going through the points one by one; the batches do not change it.
+    They bound the memory: a list of all close pairs has no bound. A batch is compared with the kept points first, and
+    only what is left of it is compared within itself. Batches start small and double, so that the first ones cover a
+    dense cluster before many of its points are compared with each other.
+
+    Args:
+        points: N points in mm.
+        radius: mm.
+        order: indices of the points, as `shuffled` gives them.
+
+    Returns: the kept points [M, 3].
     """
     from scipy.spatial import KDTree
 
-    reach = float(np.nextafter(radius, np.inf))  # the tree's bound is exclusive
+    reach = float(np.nextafter(radius, np.inf))  # the tree leaves out distances equal to its bound
     trees: list[KDTree] = []
     start, size = 0, FIRST
     while start < len(order):
@@ -137,7 +150,7 @@ def thin(
         for tree in trees:
             batch = batch[np.isinf(nearest(tree, batch, reach))]
         batch = _first_come(batch, radius)
-        # merged like the digits of a counter: few trees to ask, and no point is sorted more than log N times
+        # Trees are merged like the digits of a counter: there are few, and a point is sorted at most log N times.
         while trees and len(batch) and trees[-1].n <= 2 * len(batch):
             batch = np.concatenate([trees.pop().data, batch])
         if len(batch):
@@ -149,10 +162,10 @@ def thin(
 def nearest(
     tree: "KDTree", points: Float[np.ndarray, "n 3"], bound: float = np.inf
 ) -> Float[np.ndarray, " n"]:
-    """Distance of each point to the nearest of the tree, inf where that is ``bound`` or more.
+    """The distance of each point to the nearest point of the tree; inf if it is ``bound`` or more.
 
-    Points are asked in an order in which neighbours follow each other: four times as fast on a tree that
-    exceeds the caches.
+    Neighbouring points are looked up one after the other, which is four times as fast on a tree that is larger than the
+    caches.
     """
     if len(points) == 0:
         return np.zeros(0)
@@ -165,7 +178,10 @@ def nearest(
 
 
 def _first_come(points: np.ndarray, radius: float) -> np.ndarray:
-    """`thin` of a few points in their order: in rounds, whoever waits for nobody stays and clears its surroundings."""
+    """`thin` of a few points, in their order.
+
+    In each round, a point without an earlier neighbour is kept, and its later neighbours are removed.
+    """
     from scipy.spatial import KDTree
 
     if len(points) < 2:
@@ -173,8 +189,8 @@ def _first_come(points: np.ndarray, radius: float) -> np.ndarray:
     pairs = KDTree(points).query_pairs(radius, output_type="ndarray")  # first < second
     alive = np.ones(len(points), dtype=bool)
     while len(pairs):
-        waits = np.zeros(len(points), dtype=bool)
-        waits[pairs[:, 1]] = True
-        alive[pairs[~waits[pairs[:, 0]], 1]] = False
+        has_earlier = np.zeros(len(points), dtype=bool)
+        has_earlier[pairs[:, 1]] = True
+        alive[pairs[~has_earlier[pairs[:, 0]], 1]] = False
         pairs = pairs[alive[pairs].all(axis=1)]
     return points[alive]

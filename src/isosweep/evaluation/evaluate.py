@@ -1,7 +1,6 @@
-"""Whole views rendered and scored under a named protocol; the mesh scored against truth and masks.
+"""Score a model under a named protocol: its views against photographs, its mesh against ground truth and masks.
 
-Symbols: H, W pixels of a view, R rays of a chunk. Renders are composited over the scene's background
-and compared with images composited alike.
+Renders are composited over the scene's background, and so are the images that they are compared with.
 """
 
 import logging
@@ -24,11 +23,12 @@ from isosweep.types import Knobs, Mesh, Scene, Scores
 log = logging.getLogger("isosweep")
 
 HULL_SAMPLES = 200_000
+"""Largest number of points on the mesh that are compared with the visual hull."""
 DILATION = 1
-"""Pixels by which masks grow before surface counts as outside of them."""
-
+"""Pixels by which masks are dilated before surface counts as outside of them."""
 
 OnView = Callable[[int, Views], None]
+"""Called with a view's index and its render."""
 
 
 def validate(
@@ -38,9 +38,21 @@ def validate(
     n_views: int,
     chunk: int = 8192,
 ) -> float | None:
-    """Mean PSNR of ``n_views`` evenly spaced views of the validation split (0: all); None without a split.
+    """The mean PSNR in dB of ``n_views`` evenly spaced views of the validation split.
 
-    Not quantised. This number picks the best checkpoint and goes to a sweeper: the test split never does.
+    Renders are not quantised. This number chooses the best checkpoint and steers a sweeper; scores of the test split
+    never do.
+
+    Args:
+        model: in evaluation mode.
+        knobs: the model's values for the step.
+        n_views: 0 takes all views of the split.
+        chunk: rays rendered at once.
+
+    Returns: None if the scene has no validation views.
+
+    Raises:
+        InputError: a render is not finite, or its size differs from the image's.
     """
     views = spaced(scene.splits.get("val", ()), n_views or None)
     values = []
@@ -60,16 +72,24 @@ def evaluate(
     no_mesh: str = "no mesh was extracted",
     on_view: OnView | None = None,
 ) -> Scores:
-    """Score a model under ``settings.protocol``; names and definitions are those of docs and protocol.
+    """Score a model under ``settings.protocol``; docs/evaluation.md defines the scores.
 
-    nvs/* for held-out views, train_view/* for views that were trained on, val/* for the validation
-    split: psnr, ssim, lpips_<net>, and psnr_masked, ssim_masked where there are masks. Mean over the views
-    that have the score. geometry/*: see chamfer.py, plus silhouette_iou over the scored views.
+    Image scores begin with nvs/ for held-out views, train_view/ for views that were trained on, and val/ for the
+    validation split: psnr (dB), ssim, lpips_<net>; with masks psnr_masked (dB) and ssim_masked as well. A score is the
+    mean over the views that have it. Geometry scores begin with geometry/: see ``surface_metrics`` and, for protocols
+    dtu-<preset>, ``dtu``; and the mean silhouette_iou of the scored views.
 
     Args:
-      mesh: the exported surface in world units; None gives geometry scores of None.
-      no_mesh: why there is no mesh.
-      on_view: called with the view's index and its render, so that pictures need no second rendering.
+        model: in evaluation mode.
+        knobs: the model's values for the step of its checkpoint.
+        mesh: the exported surface in world units; None makes all geometry scores None.
+        no_mesh: why there is no mesh.
+        on_view: called with each view's index and render, so that pictures need no second rendering.
+
+    Raises:
+        InputError: the split has no views, a render is not finite, or the protocol does not fit the scene.
+        FileNotFoundError: the protocol needs official data that is missing.
+        RunPreempted, RunTimeout: a signal asked the run to stop.
     """
     views = _views(scene, settings)
     board = Board()
@@ -127,7 +147,7 @@ def _views(scene: Scene, settings: EvalSettings) -> tuple[int, ...]:
 def _score_mesh(
     board: Board, scene: Scene, settings: EvalSettings, mesh: Mesh | None, no_mesh: str, views: Sequence[int]
 ) -> dict[str, object]:
-    """Put every geometry score that the scene allows on the board; returns the settings to record."""
+    """Put every geometry score that the scene allows on the board; returns the settings for the record."""
     official = dtu.preset_of(settings.protocol) is not None
     if scene.truth is None and not official:
         why = f"{scene.dataset} scene {scene.name} comes without a ground-truth surface"
@@ -145,8 +165,8 @@ def _score_mesh(
         board.put((dict.fromkeys(names), dict.fromkeys(names, no_mesh)))
         return {}
     cameras = raycast.world_cameras(scene.cameras, scene.to_world)
-    watching = spaced(scene.splits["train"], settings.visibility_views or None)
-    watched = surface_metrics.Seen(cameras, watching, [_foreground(scene, v) for v in watching])
+    observing = spaced(scene.splits["train"], settings.visibility_views or None)
+    observers = surface_metrics.Observers(cameras, observing, [_foreground(scene, v) for v in observing])
     masked = scene.images.has_masks
     board.put(surface_metrics.topology_scores(mesh))
     notes: dict[str, object] = {}
@@ -154,7 +174,7 @@ def _score_mesh(
         notes = _score_dtu(board, scene, settings, mesh)
     elif scene.truth is not None:
         truth = read_mesh(scene.truth)
-        board.put(surface_metrics.surface_scores(mesh, truth, settings, watched, DILATION))
+        board.put(surface_metrics.surface_scores(mesh, truth, settings, observers, DILATION))
         if len(truth.faces):
             real, why = surface_metrics.topology_scores(truth)
             board.put(
@@ -166,7 +186,7 @@ def _score_mesh(
     if masked:
         board.put(
             surface_metrics.hull_score(
-                mesh, watched, min(HULL_SAMPLES, settings.samples), settings.seed, DILATION
+                mesh, observers, min(HULL_SAMPLES, settings.samples), settings.seed, DILATION
             )
         )
         caster = raycast.Caster(mesh)
@@ -185,17 +205,19 @@ def _score_mesh(
         "samples": settings.samples,
         "sample_seed": settings.seed,
         "fscore_at": settings.fscore_at,
-        "visibility": f"ray casting from {len(watching)} of {len(scene.splits['train'])} training views",
+        "visibility": f"ray casting from {len(observing)} of {len(scene.splits['train'])} training views",
         "visual_hull": f"masks of the same views, grown by {DILATION} px" if masked else None,
     }
 
 
 def require_official(scene: Scene, settings: EvalSettings) -> tuple[str, int, Path] | None:
-    """(preset, scan, folder) where the protocol is dtu-<preset>, else None, without reading more than file names.
+    """What the protocol dtu-<preset> needs: (preset, number of the scan, folder of the official data).
+
+    None for any other protocol. Only the existence of the files is checked; they are not read.
 
     Raises:
         FileNotFoundError: the official data is not where the scene says.
-        ValueError: an unknown preset, a scene that is no scan or in other units, no official data or no masks.
+        InputError: there is no such preset, the scene is not a DTU scan in mm, or it has no official data or no masks.
     """
     preset = dtu.preset_of(settings.protocol)
     if preset is None:
@@ -217,17 +239,17 @@ def require_official(scene: Scene, settings: EvalSettings) -> tuple[str, int, Pa
 
 
 def _score_dtu(board: Board, scene: Scene, settings: EvalSettings, mesh: Mesh) -> dict[str, object]:
-    """Put the DTU protocol's scores on the board; the mesh is in mm already."""
-    asked = require_official(scene, settings)
-    assert asked is not None, "the caller has asked for the protocol"
-    preset, scan, folder = asked
-    seen = None
+    """Put the DTU protocol's scores of a mesh in mm on the board; returns the settings for the record."""
+    needed = require_official(scene, settings)
+    assert needed is not None, "the caller has checked that this is a DTU protocol"
+    preset, scan, folder = needed
+    observers = None
     if preset != "none":
         views = dtu.culling_views(scan, len(scene.cameras))
         cameras = raycast.world_cameras(scene.cameras, scene.to_world)
-        seen = surface_metrics.Seen(cameras, views, [_foreground(scene, v) for v in views])
+        observers = surface_metrics.Observers(cameras, views, [_foreground(scene, v) for v in views])
     truth = dtu.read_official(folder, scan)
-    values, reasons, notes = dtu.dtu_scores(mesh, truth, dtu.DtuSettings(preset, settings.seed), seen)
+    values, reasons, notes = dtu.dtu_scores(mesh, truth, dtu.DtuSettings(preset, settings.seed), observers)
     board.put((values, reasons))
     return notes
 

@@ -1,4 +1,4 @@
-"""Meshes and renders made anywhere, scored under a named protocol into a record that our tables read."""
+"""Score meshes and renders of other programs under a named protocol, and write the record that the tables read."""
 
 import hashlib
 import re
@@ -30,33 +30,39 @@ from isosweep.runtime.files import atomic_write_bytes
 from isosweep.types import Mesh, Scores
 
 TINY = 0.02
-"""A mesh smaller than this share of its scan is in other units."""
+"""A mesh whose diagonal is smaller than this fraction of its scan's is taken to be in other units."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """Whose result is scored, on what, and where its record goes."""
+    """Which method's result is scored, on which scene, and where its record is written."""
 
     dataset: str
     scene: str
     method: str
     protocol: str
-    """The name under which the scores are stored: that of ``Scores``, or of runs that are scored alike."""
+    """The protocol under which the scores are stored; runs that are scored alike have the same."""
     seed: int = 0
     root: Path = Path("results/external")
     out: Path | None = None
-    """The record's folder itself; None makes <root>/<dataset>/<scene>/<method>-<protocol>-s<seed>."""
+    """The record's folder; None takes <root>/<dataset>/<scene>/<method>-<protocol>-s<seed>."""
     force: bool = False
+    """Replace a record that is there already; it is kept in previous-<n>/."""
 
     @property
     def folder(self) -> Path:
+        """The record's folder."""
         if self.out is not None:
             return self.out
         parts = (self.dataset, self.scene, f"{self.method}-{self.protocol}-s{self.seed}")
         return self.root.joinpath(*(re.sub(r"[^A-Za-z0-9._+=-]+", "_", p).lstrip(".-") or "_" for p in parts))
 
     def check(self) -> None:
-        """Raise FileExistsError where the folder holds a record and ``force`` is off."""
+        """Check that no record is overwritten by mistake.
+
+        Raises:
+            FileExistsError: the folder holds a record, and ``force`` is False.
+        """
         file = self.folder / RECORD_FILE
         if file.exists() and not self.force:
             raise FileExistsError(
@@ -66,9 +72,11 @@ class Entry:
 
 
 def read_transform(path: Path) -> Float[np.ndarray, "4 4"]:
-    """scale_mat_0 of a cameras*.npz, or a 4x4 matrix in a .npy or text file: mesh units to world units.
+    """Read the 4x4 similarity from mesh units to world units: scale_mat_0 of an .npz, or the matrix in a .npy or text.
 
-    Raises FileNotFoundError, and ValueError for a file that holds no similarity.
+    Raises:
+        FileNotFoundError: there is no such file.
+        InputError: the file cannot be read, or does not hold a similarity.
     """
     if not path.is_file():
         raise FileNotFoundError(
@@ -88,7 +96,7 @@ def read_transform(path: Path) -> Float[np.ndarray, "4 4"]:
         if matrix.shape != (4, 4):
             raise InputError(f"its shape is {matrix.shape}")
         geometry.similarity_scale(matrix)
-    except Exception as error:  # numpy's readers raise many kinds
+    except Exception as error:  # numpy's readers raise many types
         raise InputError(
             f"cannot take the transform of {path}: {error}. Expected a 4x4 similarity"
         ) from error
@@ -103,21 +111,30 @@ def score_dtu(
     transform: Path | None = None,
     images_from: Path | None = None,
 ) -> Scores:
-    """The DTU protocol on a mesh file; the preset is part of the protocol's name: dtu-none, dtu-neus ...
+    """Score a mesh file under the DTU protocol; the protocol's name is dtu-<preset>.
+
+    See ``dtu.dtu_scores`` for the scores (mm) and their formulas.
+
+    Args:
+        mesh: in mm, or in units that ``transform`` takes to mm.
+        official: the folder of the official data.
+        transform: a file for `read_transform`.
+        images_from: a scene with cameras and masks, for presets that need masks.
 
     Raises:
-        FileNotFoundError, ValueError: inputs that are missing or broken, and a mesh that has no score.
+        FileNotFoundError: an input is missing.
+        InputError: an input is broken or does not fit, or the mesh has no score.
     """
     dtu_culling.preset(settings.cull)
     dtu.official_files(official, scan)
     pred = read_mesh(mesh, faces=True)
-    seen = None
+    observers = None
     if images_from is not None and settings.cull != "none":
-        seen = dtu.read_masks(images_from, scan)[0]
+        observers = dtu.read_masks(images_from, scan)[0]
     truth = dtu.read_official(official, scan)
     matrix = None if transform is None else read_transform(transform)
     _require_mm(mesh, pred, truth, matrix)
-    values, reasons, notes = dtu.dtu_scores(pred, truth, settings, seen, matrix)
+    values, reasons, notes = dtu.dtu_scores(pred, truth, settings, observers, matrix)
     _require(mesh, values, reasons)
     notes |= _input(mesh, pred) | {"transform": _rows(matrix)}
     return Scores(dtu.PROTOCOL + settings.cull, values, {}, notes, reasons)
@@ -131,29 +148,40 @@ def score_chamfer(
     images_from: Path | None = None,
     unit: str = "unit",
 ) -> Scores:
-    """Chamfer and its parts between two surfaces, or a surface and a cloud, as `chamfer.surface_scores` has them.
+    """Score a mesh file against a true surface or point cloud; see ``surface_metrics.surface_scores`` for the scores.
 
-    With ``images_from`` only surface that a camera sees counts, of the prediction inside the masks' hull.
+    Args:
+        mesh: in the truth's units, or in units that ``transform`` takes to them.
+        transform: a file for `read_transform`.
+        images_from: a scene with cameras and perhaps masks. If given, only surface that a camera sees counts, and of
+            the prediction only what lies in the visual hull of the masks.
+        unit: name of the truth's unit, for the record.
+
+    Raises:
+        FileNotFoundError: an input is missing.
+        InputError: an input is broken, or the mesh has no score.
     """
     pred, real = read_mesh(mesh, faces=True), read_mesh(truth)
     matrix = None if transform is None else read_transform(transform)
     if matrix is not None:
         pred = replace(pred, vertices=geometry.to_world(pred.vertices, matrix))
-    watched = None
+    observers = None
     if images_from is not None:
         cameras, to_world, masks = read_cameras(images_from)
         grounds = [read_mask(path) > 127 for path in masks] or [None] * len(cameras)
-        watched = surface_metrics.Seen(raycast.world_cameras(cameras, to_world), range(len(cameras)), grounds)
-    values, reasons = surface_metrics.surface_scores(pred, real, settings, watched, evaluate.DILATION)
+        observers = surface_metrics.Observers(
+            raycast.world_cameras(cameras, to_world), range(len(cameras)), grounds
+        )
+    values, reasons = surface_metrics.surface_scores(pred, real, settings, observers, evaluate.DILATION)
     _require(mesh, values, reasons)
     notes: dict[str, object] = {
         "world_unit": unit,
         "samples": settings.samples,
         "sample_seed": settings.seed,
         "fscore_at": settings.fscore_at,
-        "visibility": None if watched is None else f"ray casting from {len(watched.views)} views",
+        "visibility": None if observers is None else f"ray casting from {len(observers.views)} views",
         "visual_hull": None
-        if watched is None or watched.masks[0] is None
+        if observers is None or observers.masks[0] is None
         else f"masks of the same views, grown by {evaluate.DILATION} px",
         "transform": _rows(matrix),
         "truth": truth.name,
@@ -164,11 +192,15 @@ def score_chamfer(
 def score_images(
     renders: Path, truth: Path, masks: Path | None, settings: external_images.ImageSettings
 ) -> Scores:
+    """Score a folder of renders against a folder of photographs; see ``external_images.image_scores``."""
     return external_images.image_scores(renders, truth, masks, settings)
 
 
 def _require_mm(path: Path, mesh: Mesh, truth: dtu.Official, matrix: np.ndarray | None) -> None:
-    """Refuse a mesh in a unit sphere: the box of many scans holds the origin, so it would get a number."""
+    """Refuse a mesh that is far smaller than the scan.
+
+    A mesh in normalised units lies about the origin, which is in the box of many scans: it would get a wrong score.
+    """
     size = float(np.linalg.norm(np.ptp(mesh.vertices, axis=0)))
     size *= 1.0 if matrix is None else geometry.similarity_scale(matrix)
     scan = float(np.linalg.norm(np.ptp(truth.points, axis=0)))
@@ -185,7 +217,7 @@ def _require(mesh: Path, values: Mapping[str, float | None], reasons: Mapping[st
 
 
 def _input(path: Path, mesh: Mesh) -> dict[str, object]:
-    """What was scored: two records of one method can be told apart by the file's hash."""
+    """What was scored, with the file's hash, which tells two records of one method apart."""
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()[:16]
     return {
@@ -201,20 +233,23 @@ def _rows(matrix: np.ndarray | None) -> list[list[float]] | None:
 
 
 class Stopwatch:
-    """Start of an evaluation, for its record."""
+    """When an evaluation began and how long it takes, for its record."""
 
     def __init__(self) -> None:
         self.started = utc_now()
         self._start = time.perf_counter()
 
     def seconds(self) -> float:
+        """Seconds since the start."""
         return time.perf_counter() - self._start
 
 
 def write_record(entry: Entry, scores: Scores, watch: Stopwatch) -> Path:
-    """record.json with status finished in the entry's folder; returns its path.
+    """Write record.json with the status 'finished' into the entry's folder; returns its path.
 
-    Raises FileExistsError where there is one already, LockHeld where another process writes there.
+    Raises:
+        FileExistsError: there is a record already, and ``entry.force`` is False.
+        LockHeld: another process writes into the folder.
     """
     entry.check()
     folder = entry.folder
@@ -268,7 +303,7 @@ def write_record(entry: Entry, scores: Scores, watch: Stopwatch) -> Path:
 
 
 def _config(entry: Entry) -> dict[str, object]:
-    """What a table may sort and filter by, in the places where a run of ours has it."""
+    """What tables sort and filter by, under the keys of a run's config."""
     return {
         "dataset": {"name": entry.dataset, "scene": entry.scene},
         "scene": entry.scene,

@@ -1,6 +1,6 @@
-"""Renders of anybody's, scored against photographs file by file, with the numbers of `evaluation.evaluate`.
+"""Score a folder of renders against a folder of photographs, with the image scores of ``evaluation.evaluate``.
 
-Symbols: H, W pixels of a view. Colours in [0, 1] after reading; files have 8 bits a channel.
+Axes: H, W pixels of a view. Files have 8 bits per channel; colours are read as numbers in [0, 1].
 """
 
 import itertools
@@ -27,19 +27,24 @@ BACKGROUNDS = {"white": (1.0, 1.0, 1.0), "black": (0.0, 0.0, 0.0)}
 
 @dataclass(frozen=True)
 class ImageSettings:
+    """How renders are read, named and compared."""
+
     views: str = "nvs"
-    """'nvs' where the method did not see the views, else 'train_view': the first half of the scores' names."""
+    """'nvs' if the method did not train on the views, else 'train_view': the scores' names begin with it."""
     background: str | None = None
-    """'white' or 'black': behind alpha, and behind the masks of the truth."""
+    """'white' or 'black': what is behind alpha, and behind the masks of the truth."""
     crop: int = 0
-    """Pixels cut from every side before scoring."""
+    """Pixels that are cut from every side before scoring."""
     lpips: str | None = "vgg"
+    """Backbone; None leaves LPIPS out."""
     ignore: tuple[str, ...] = ()
-    """Patterns of file names that are no views, such as '*_depth*'."""
+    """Patterns of file names that are not views, such as '*_depth*'."""
 
 
 @dataclass(frozen=True)
 class View:
+    """The files of one view."""
+
     name: str
     render: Path
     truth: Path
@@ -47,15 +52,15 @@ class View:
 
 
 def image_scores(renders: Path, truth: Path, masks: Path | None, settings: ImageSettings) -> Scores:
-    """psnr, ssim, lpips_<net>, and psnr_masked, ssim_masked with masks or alpha: per view and their means.
+    """PSNR (dB), SSIM and LPIPS of each view and their means; with masks or alpha psnr_masked and ssim_masked as well.
 
-    Truth and renders with alpha are composited over the background, the truth also behind its mask where a
-    background is given and it has no alpha; a render without alpha is scored as it is. The truth's alpha is
-    its mask where there are no others.
+    ``image_metrics`` and ``lpips`` define the scores. Images with alpha are composited over the background,
+    c alpha + background (1 - alpha). A truth without alpha is composited with its mask, if a background is given. A
+    render without alpha is scored as it is. Without ``masks``, the truth's alpha is the mask.
 
     Raises:
-        FileNotFoundError: a folder or an image that is missing.
-        ValueError: files that have no partner, are no images, or differ in size; alpha without a background.
+        FileNotFoundError: a folder does not exist or holds no image.
+        InputError: files do not pair up, are not images, or differ in size; or alpha without a background.
     """
     if settings.background is not None and settings.background not in BACKGROUNDS:
         raise InputError(f"background '{settings.background}' is none of {', '.join(BACKGROUNDS)}")
@@ -90,9 +95,13 @@ def image_scores(renders: Path, truth: Path, masks: Path | None, settings: Image
 def pair(
     renders: Path, truth: Path, masks: Path | None, ignore: Sequence[str] = ()
 ) -> tuple[list[View], str]:
-    """The views of three folders and how they were matched: by name, or by place where no name agrees.
+    """The views of the folders, and how their files were paired: by name, or by order if no names agree.
 
-    Numbers in names are taken as numbers: 2 before 10. Files that match a pattern of ``ignore`` are left out.
+    Numbers in names are sorted as numbers: 2 before 10. Files that match a pattern of ``ignore`` are left out.
+
+    Raises:
+        FileNotFoundError: a folder does not exist or holds no image.
+        InputError: a folder holds other files or a name twice, or the folders' files do not pair up.
     """
     real = _images(truth, ignore)
     found = {"render": _images(renders, ignore)} | ({} if masks is None else {"mask": _images(masks, ignore)})
@@ -126,7 +135,7 @@ def _images(folder: Path, ignore: Sequence[str]) -> list[Path]:
     other = sorted(p.name for p in files if not p.is_file() or p.suffix.lower() not in ENDINGS)
     if other:
         raise InputError(
-            f"{folder} holds {_few(other)}, which {'is' if len(other) == 1 else 'are'} no image "
+            f"{folder} holds {_few(other)}, which {'is not an image' if len(other) == 1 else 'are not images'} "
             f"({', '.join(ENDINGS)}): give a folder with nothing but the images to score, or leave files out "
             "by name (--ignore)"
         )
@@ -172,7 +181,7 @@ def _read(
     if settings.background is not None:
         behind = torch.tensor(BACKGROUNDS[settings.background])
         if pred_alpha is not None:
-            # a render that leaves as a file has 8 bits
+            # as if the composited render had been written to a file of 8 bits
             pred = image_metrics.quantised(pred * pred_alpha + behind * (1 - pred_alpha))
         cover = alpha if alpha is not None else None if mask is None else mask[..., None]
         if cover is not None:

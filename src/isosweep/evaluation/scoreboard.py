@@ -1,4 +1,4 @@
-"""Scores of views as they come in, their means, and the reasons of those that are missing."""
+"""Collect the scores of views, their means, and the reasons of scores that are missing."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,23 +14,31 @@ from isosweep.evaluation.image_metrics import SSIM_SIGMA, SSIM_WINDOW, Score
 
 @dataclass
 class Board:
+    """The scores of one evaluation while it runs."""
+
     per_view: dict[str, dict[str, float | None]] = field(default_factory=dict)
+    """Score -> view -> value."""
     values: dict[str, float | None] = field(default_factory=dict)
+    """Scores of the whole scene, which have no views."""
     reasons: dict[str, str] = field(default_factory=dict)
+    """Score -> why it, or a view's value of it, is None."""
 
     def add(self, name: str, view: str, score: Score) -> None:
-        """One view's score."""
+        """Add the score ``name`` of one view."""
         self.per_view.setdefault(name, {})[view] = score.value
         if score.reason is not None:
             self.reasons.setdefault(name, f"view '{view}': {score.reason}")
 
     def put(self, scores: tuple[Mapping[str, float | None], Mapping[str, str]]) -> None:
-        """Scores of the whole scene, and reasons."""
+        """Add scores of the whole scene, and their reasons."""
         self.values |= scores[0]
         self.reasons |= scores[1]
 
     def result(self) -> tuple[dict[str, float | None], dict[str, dict[str, float | None]]]:
-        """Mean over the views that have a score, beside the values put in whole; and the views'."""
+        """(values, values of views): each score's mean over the views that have it, and the scores of the whole scene.
+
+        Where some views of a score are missing, its reason says how many.
+        """
         means: dict[str, float | None] = {}
         for name, views in self.per_view.items():
             known = [v for v in views.values() if v is not None]
@@ -43,17 +51,19 @@ class Board:
 
 
 class ViewScorer:
-    """psnr, ssim, lpips_<net>, and with a mask psnr_masked and ssim_masked of one view.
+    """Scores one view: psnr (dB), ssim, lpips_<net>, and with a mask psnr_masked and ssim_masked.
+
+    ``image_metrics`` and ``lpips`` have the formulas.
 
     Args:
-        net: backbone of LPIPS, None for no LPIPS.
-        where: the device of LPIPS.
+        net: backbone of LPIPS; None leaves LPIPS out.
+        device: where LPIPS computes.
     """
 
-    def __init__(self, net: str | None, where: torch.device | str = "cpu") -> None:
-        self.net, self.where = net, where
+    def __init__(self, net: str | None, device: torch.device | str = "cpu") -> None:
+        self.net, self.device = net, device
         network, self.why = (None, None) if net is None else lpips.load_lpips(net)
-        self.network = None if network is None else network.to(where)
+        self.network = None if network is None else network.to(device)
 
     def __call__(
         self,
@@ -61,12 +71,17 @@ class ViewScorer:
         truth: Float[Tensor, "h w 3"],
         mask: Float[Tensor, "h w"] | None = None,
     ) -> dict[str, Score]:
+        """The scores of a render [H, W, 3] against an image, both in [0, 1].
+
+        Raises:
+            InputError: they differ in size, or the render is not finite.
+        """
         scores = {"psnr": image_metrics.psnr(pred, truth), "ssim": image_metrics.ssim(pred, truth)}
         if self.net is not None:
             scores[f"lpips_{self.net}"] = (
                 Score(None, self.why)
                 if self.network is None
-                else lpips.measure(self.network, pred.to(self.where), truth.to(self.where))
+                else lpips.measure(self.network, pred.to(self.device), truth.to(self.device))
             )
         if mask is not None:
             scores["psnr_masked"] = image_metrics.psnr(pred, truth, mask)
@@ -74,7 +89,7 @@ class ViewScorer:
         return scores
 
     def notes(self) -> dict[str, object]:
-        """What makes the numbers comparable, for the record."""
+        """The settings that make the numbers comparable, for the record."""
         return {
             "data_range": 1.0,
             "psnr_cap_db": image_metrics.PSNR_CAP,

@@ -1,8 +1,8 @@
-"""Geometry scores in world units: Chamfer and its parts, F-score, normals, topology, reference points.
+"""Geometry scores in world units: Chamfer distance and its parts, F-score, normals, topology, reference points.
 
-Symbols: N samples on a surface, P free points, F faces, D the truth's bounding-box diagonal.
-Accuracy is prediction to truth (d2s), completeness truth to prediction (s2d). Distances are between
-samples, so two equal surfaces score half the mean sample spacing, not zero.
+Symbols: N samples on a surface, P points, F faces, D the diagonal of the truth's bounding box.
+Accuracy is the distance from prediction to truth (d2s), completeness that from truth to prediction (s2d). Distances are
+measured between samples, so two equal surfaces score half the mean spacing of their samples, not zero.
 """
 
 from collections.abc import Sequence
@@ -22,8 +22,8 @@ NAMES = ("accuracy", "completeness", "chamfer", "chamfer_sq", "fscore", "normal_
 
 
 @dataclass(frozen=True)
-class Samples:
-    """Points on a surface; ``normals`` is None for a truth that is a point cloud."""
+class SurfaceSamples:
+    """N points on a surface, with their unit normals and faces; both are None for a truth that is a point cloud."""
 
     points: Float[np.ndarray, "n 3"]
     normals: Float[np.ndarray, "n 3"] | None
@@ -32,8 +32,9 @@ class Samples:
     def __len__(self) -> int:
         return len(self.points)
 
-    def keep(self, rows: Bool[np.ndarray, " n"]) -> "Samples":
-        return Samples(
+    def keep(self, rows: Bool[np.ndarray, " n"]) -> "SurfaceSamples":
+        """The samples whose row is True."""
+        return SurfaceSamples(
             self.points[rows],
             None if self.normals is None else self.normals[rows],
             None if self.face is None else self.face[rows],
@@ -41,49 +42,59 @@ class Samples:
 
 
 @dataclass(frozen=True)
-class Seen:
-    """The cameras that decide which surface counts, in world units, and their masks where there are any."""
+class Observers:
+    """The cameras, in world units, that decide which surface counts, and their masks."""
 
     cameras: Cameras
     views: Sequence[int]
     masks: Sequence[Bool[np.ndarray, "h w"] | None]
-    """Foreground, parallel to ``views``."""
+    """The foreground of each of ``views``; None for a view without a mask."""
 
 
-def sample_surface(mesh: Mesh, count: int, seed: int) -> Samples:
-    """``count`` area-uniform points: one in each of ``count`` equal shares of the area, seeded.
+def sample_surface(mesh: Mesh, count: int, seed: int) -> SurfaceSamples:
+    """``count`` random points on a mesh, uniform over its area and stratified: one in each of ``count`` equal shares.
 
-    A mesh whose faces have no area gives no points.
+    In a triangle a, b, c the point is (1 - sqrt(u)) a + sqrt(u) (1 - v) b + sqrt(u) v c with u, v uniform in [0, 1]
+    (Osada et al. 2002, equation 1). A mesh without area gives no points.
     """
     a, b, c = (mesh.vertices[mesh.faces[:, i]].astype(np.float64) for i in range(3))
     area = np.linalg.norm(np.cross(b - a, c - a), axis=1) / 2
     total = np.cumsum(area)
     if len(area) == 0 or total[-1] <= 0:
-        return Samples(np.zeros((0, 3)), np.zeros((0, 3)), np.zeros(0, dtype=np.int64))
+        return SurfaceSamples(np.zeros((0, 3)), np.zeros((0, 3)), np.zeros(0, dtype=np.int64))
     rng = np.random.default_rng(seed)
     share = (np.arange(count) + rng.random(count)) / count
     face = np.minimum(np.searchsorted(total, share * total[-1], side="right"), np.flatnonzero(area)[-1])
     root, along = np.sqrt(rng.random(count))[:, None], rng.random(count)[:, None]
     points = (1 - root) * a[face] + root * (1 - along) * b[face] + root * along * c[face]
-    return Samples(points, topology.face_normals(mesh)[face], face)
+    return SurfaceSamples(points, topology.face_normals(mesh)[face], face)
 
 
 def surface_scores(
-    pred: Mesh, truth: Mesh, settings: EvalSettings, watched: Seen | None = None, dilation: int = 1
+    pred: Mesh, truth: Mesh, settings: EvalSettings, observers: Observers | None = None, dilation: int = 1
 ) -> tuple[dict[str, float | None], dict[str, str]]:
-    """Scores of a predicted surface against the true one; both in world units.
+    """Scores of a predicted surface against the true one; both are in world units.
 
-    With P and T the samples that count, d the distance to the nearest sample of the other surface:
-      accuracy = mean_P d, completeness = mean_T d, chamfer = their mean,
-      chamfer_sq = mean_P d^2 + mean_T d^2,
-      *_percent = 100 / D of it, fscore = 2 p r / (p + r) with p, r the shares nearer than
-      ``fscore_at`` * D, normal_consistency = mean of |n . n'| over both directions.
-    Of the truth count the samples that some camera of ``watched`` sees past the truth itself; of the
-    prediction those that some camera sees past the prediction and that lie in the visual hull of the
-    masks. A truth without faces is a point cloud: all its points count, and it has no normals.
-    Without ``watched`` everything counts.
+    P and T are the samples of prediction and truth that count, d is the distance of a sample to the nearest sample of
+    the other surface, and n, n' are the normals of these two:
+      accuracy = mean_P d, completeness = mean_T d, chamfer = the mean of the two   [world units]
+      chamfer_sq = mean_P d^2 + mean_T d^2   [squared world units]
+      accuracy_percent, completeness_percent = 100 / D times these
+      fscore = 2 p r / (p + r), where p and r are the fractions of P and T with d < ``fscore_at`` D   [0 to 1]
+      normal_consistency = (mean_P |n . n'| + mean_T |n . n'|) / 2   [0 to 1]
+    Sources: Chamfer distance and normal consistency as in Mescheder et al. 2019 (Occupancy Networks), F-score as in
+    Knapitsch et al. 2017 (Tanks and Temples).
 
-    Returns: values by name (None where it cannot be had) and the reasons of the None.
+    With ``observers``, a sample of the truth counts if a camera sees it and the truth does not hide it. A sample of the
+    prediction counts if a camera sees it, the prediction does not hide it, and it lies in the visual hull of the masks.
+    A truth without faces is a point cloud: all its points count, and it has no normals. Without ``observers`` all
+    samples count.
+
+    Args:
+        settings: ``samples``, ``seed`` and ``fscore_at`` are read.
+        dilation: pixels by which the masks are dilated.
+
+    Returns: the values by name, None for those that cannot be computed, and the reason of each None.
     """
     names = [f"geometry/{n}" for n in (*NAMES, "accuracy_percent", "completeness_percent")]
 
@@ -94,13 +105,17 @@ def surface_scores(
         return nothing("the predicted mesh has no face")
     real = sample_surface(truth, settings.samples, settings.seed) if len(truth.faces) else _as_samples(truth)
     guess = sample_surface(pred, settings.samples, settings.seed + 1)
-    if watched is not None:
+    if observers is not None:
         if real.face is not None:
-            real = real.keep(raycast.seen(raycast.Caster(truth), watched.cameras, real.points, watched.views))
+            real = real.keep(
+                raycast.visible_points(raycast.Caster(truth), observers.cameras, real.points, observers.views)
+            )
         guess = guess.keep(
-            raycast.in_hull(watched.cameras, watched.masks, guess.points, watched.views, dilation)
+            raycast.in_hull(observers.cameras, observers.masks, guess.points, observers.views, dilation)
         )
-        guess = guess.keep(raycast.seen(raycast.Caster(pred), watched.cameras, guess.points, watched.views))
+        guess = guess.keep(
+            raycast.visible_points(raycast.Caster(pred), observers.cameras, guess.points, observers.views)
+        )
     if len(guess) == 0:
         return nothing("no camera sees any of the predicted mesh inside the visual hull")
     if len(real) == 0:
@@ -136,26 +151,36 @@ def surface_scores(
 
 
 def hull_score(
-    pred: Mesh, watched: Seen, samples: int, seed: int, dilation: int = 1
+    pred: Mesh, observers: Observers, samples: int, seed: int, dilation: int = 1
 ) -> tuple[dict[str, float | None], dict[str, str]]:
-    """geometry/inside_hull: share of the camera-visible area whose samples fall on every mask.
+    """geometry/inside_hull: the fraction, 0 to 1, of the visible area whose samples fall on the mask of every view.
 
-    Masks are grown by ``dilation`` pixels; a sample outside a frame counts as inside there.
+    Masks are dilated by ``dilation`` pixels. A sample outside a view's frame counts as on its mask.
+
+    Args:
+        pred: in world units, as the cameras of ``observers``.
+        samples, seed: number of points on the mesh, and of their draw.
+
+    Returns: the value by name, or None and the reason if no camera sees any of the mesh.
     """
     name = "geometry/inside_hull"
     cloud = sample_surface(pred, samples, seed)
-    cloud = cloud.keep(raycast.seen(raycast.Caster(pred), watched.cameras, cloud.points, watched.views))
+    cloud = cloud.keep(
+        raycast.visible_points(raycast.Caster(pred), observers.cameras, cloud.points, observers.views)
+    )
     if len(cloud) == 0:
         return {name: None}, {name: "no camera sees any of the predicted mesh"}
-    inside = raycast.in_hull(watched.cameras, watched.masks, cloud.points, watched.views, dilation)
+    inside = raycast.in_hull(observers.cameras, observers.masks, cloud.points, observers.views, dilation)
     return {name: float(inside.mean())}, {}
 
 
 def topology_scores(mesh: Mesh) -> tuple[dict[str, float | None], dict[str, str]]:
-    """geometry/components (parts that share no vertex) and geometry/genus of the part with most area.
+    """geometry/components, the number of parts that share no vertex, and geometry/genus of the part with most area.
 
-    genus = 1 - (V - E + F) / 2 after vertices at the same place are merged; the number of handles
-    (0 ball, 1 torus). None for a surface with open or shared edges, which has no genus.
+    genus = 1 - (V - E + F) / 2 (Euler's formula), with vertices at the same place merged: the number of handles, 0 for
+    a ball, 1 for a torus. It is None if an edge does not have exactly two faces, because the part is not closed then.
+
+    Returns: the values by name, and the reason of each None.
     """
     if len(mesh.faces) == 0:
         names = ("geometry/components", "geometry/genus")
@@ -178,10 +203,10 @@ def topology_scores(mesh: Mesh) -> tuple[dict[str, float | None], dict[str, str]
 def reference_scores(
     mesh: Mesh, points: Float[np.ndarray, "p 3"], samples: int = 1_000_000, seed: int = 0
 ) -> tuple[dict[str, float | None], dict[str, str]]:
-    """Median and 90th percentile of the distance from trusted points to the mesh, world units.
+    """geometry/reference_median and geometry/reference_p90: median and 90th percentile of the distance from reference
+    points to the mesh, in world units; see `distance_to_mesh`.
 
-    The exact distance to the faces of the 16 nearest of ``samples`` points on the mesh: never below
-    the true distance, above it by less than the spacing of the samples.
+    Returns: the values by name, and the reason of each None.
     """
     names = ("geometry/reference_median", "geometry/reference_p90")
     if len(mesh.faces) == 0:
@@ -195,7 +220,14 @@ def reference_scores(
 def distance_to_mesh(
     mesh: Mesh, points: Float[np.ndarray, "p 3"], samples: int = 1_000_000, seed: int = 0, near: int = 16
 ) -> Float[np.ndarray, " p"]:
-    """Distance of each point to the surface; see ``reference_scores`` for how exact it is."""
+    """The distance of each of P points to the surface of a mesh, in the mesh's units.
+
+    It is the exact distance to the faces that hold the ``near`` nearest of ``samples`` points on the mesh. So it is
+    never below the true distance, and above it by less than the spacing of the samples.
+
+    Raises:
+        InputError: the faces have no area.
+    """
     import trimesh
     from scipy.spatial import KDTree
 
@@ -212,13 +244,14 @@ def distance_to_mesh(
     return best
 
 
-def _as_samples(cloud: Mesh) -> Samples:
-    return Samples(cloud.vertices.astype(np.float64), None, None)
+def _as_samples(cloud: Mesh) -> SurfaceSamples:
+    return SurfaceSamples(cloud.vertices.astype(np.float64), None, None)
 
 
 def nearest(
     of: Float[np.ndarray, "n 3"], points: Float[np.ndarray, "p 3"]
 ) -> tuple[Float[np.ndarray, " p"], Int[np.ndarray, " p"]]:
+    """For each of ``points``: the distance to the nearest of ``of`` in the same units, and the index of that one."""
     from scipy.spatial import KDTree
 
     distance, index = KDTree(of).query(points, workers=torch.get_num_threads())

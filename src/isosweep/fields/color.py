@@ -1,4 +1,4 @@
-"""Radiance from a point's feature and the direction it is seen along."""
+"""The colour network of NeRF and NeuS: radiance from a point's feature and the direction of view."""
 
 import torch
 from jaxtyping import Float, Int64
@@ -10,14 +10,17 @@ from isosweep.fields.shading import Shade, ShadingHead
 
 
 class ColorField(ShadingHead):
-    """sigmoid(MLP([feature, normal, point, encoded direction])), each part optional but the first.
+    """rgb = sigmoid(MLP([feature, normal, point, encoded direction])); all parts but the feature are optional.
+
+    Sources: NeRF (Mildenhall et al. 2020), section 3, gives the network the feature and the direction; NeuS (Wang et
+    al. 2021), supplement, adds the normal and the point, as IDR does (Yariv et al. 2020).
 
     Args:
-        feature_dim: width of the geometry feature.
-        direction: encoding of unit directions; None gives a view-independent head.
-        use_normal: feed the unit normal (NeuS; Yariv et al. 2020, IDR).
-        use_point: feed the point in [-1, 1] (NeuS).
-        hidden_dim, n_hidden: the network's size.
+        feature_dim: number of features that the geometry network gives for a point.
+        direction: encoding of unit directions, with ``out_dim`` features; None leaves the direction out.
+        use_normal: the network reads the unit normal.
+        use_point: the network reads the point, in [-1, 1].
+        hidden_dim, n_hidden: width and number of the hidden layers.
     """
 
     def __init__(
@@ -43,7 +46,13 @@ class ColorField(ShadingHead):
         normals: Float[Tensor, "s 3"] | None = None,
         ray_index: Int64[Tensor, " s"] | None = None,
     ) -> Shade:
-        """The arguments are those of ``ShadingHead``; each ray's direction is encoded once."""
+        """Radiance [S, 3] in [0, 1], float32. The arguments are those of ``ShadingHead.forward``.
+
+        A ray's direction is encoded once and then copied to its samples.
+
+        Raises:
+            InputError: the network reads normals or points, and the model passed none.
+        """
         parts = [feature]
         if self.use_normal:
             parts.append(_required(normals, "normals"))

@@ -1,4 +1,4 @@
-"""Volume density and a feature for the colour field."""
+"""NeRF's density field: volume density at a point, and a feature for the colour field."""
 
 from collections.abc import Sequence
 
@@ -13,7 +13,7 @@ from isosweep.fields.mlp import MLP, at_least_float32
 
 
 class _TruncatedExp(torch.autograd.Function):
-    """exp(x), whose slope is taken at min(x, 15): a large pre-activation cannot blow up a step."""
+    """exp(x) with the derivative exp(min(x, 15)), so that a large input cannot make the gradient overflow."""
 
     @staticmethod
     def forward(ctx, x: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -27,19 +27,27 @@ class _TruncatedExp(torch.autograd.Function):
 
 
 def truncated_exp(x: Tensor) -> Tensor:
-    """exp with a bounded slope (Instant-NGP's ``trunc_exp``)."""
+    """exp(x) for any shape, with the derivative exp(min(x, 15)) in the backward pass.
+
+    Source: ``trunc_exp`` of the code of Instant-NGP (Mueller et al. 2022).
+    """
     return _TruncatedExp.apply(x)  # pyright: ignore[reportReturnType]
 
 
 class DensityField(nn.Module):
-    """sigma = act(MLP(encoding)[0] + bias), per unit of normalised length; all outputs are the feature.
+    """sigma = activation(MLP(encoding(u))[0] + bias), in 1 / (normalised scene unit).
+
+    All outputs of the network, the first included, are the feature that the colour field reads.
 
     Args:
         encoding: points in [0, 1]^3 to features.
-        hidden_dim, n_hidden, skips: the network's size.
-        feature_dim: outputs of the network (16 in Instant-NGP), the density among them.
-        activation: 'exp' (Instant-NGP, with bias -1) or 'softplus' (mip-NeRF).
+        hidden_dim, n_hidden, skips: the network's size, as in ``MLP``.
+        feature_dim: number of the network's outputs (16 in Instant-NGP).
+        activation: 'exp' (Instant-NGP, with bias -1) or 'softplus' (mip-NeRF, Barron et al. 2021).
         bias: added before the activation.
+
+    Raises:
+        InputError: there is no such activation.
     """
 
     def __init__(
@@ -62,7 +70,11 @@ class DensityField(nn.Module):
     def forward(
         self, u: Float[Tensor, "s 3"], window: Float[Tensor, " d"] | None = None
     ) -> tuple[Float[Tensor, " s"], Float[Tensor, "s f"]]:
-        """Density (>= 0, float32) and feature at points in [0, 1]^3."""
+        """Density [S] (>= 0, float32) and feature [S, F] at points ``u`` in [0, 1]^3.
+
+        Args:
+            window: weight of each feature of the encoding (``Encoding.window``); None weighs all with 1.
+        """
         feature = self.mlp(self.encoding(u, window))
         raw = at_least_float32(feature[:, 0]) + self.bias
         return (truncated_exp(raw) if self.activation == "exp" else F.softplus(raw)), feature

@@ -1,4 +1,4 @@
-"""Finite-difference gradient and Laplacian of a level function, six taps."""
+"""Gradient and Laplacian of a level function by finite differences."""
 
 from collections.abc import Callable
 
@@ -14,16 +14,23 @@ def taps(
     eps: Float[Tensor, ""],
     radius: float,
 ) -> tuple[Float[Tensor, "s 3"], Float[Tensor, " s"]]:
-    """Gradient and Laplacian of ``level`` from f(x +- eps e_k).
+    """Gradient [S, 3] and Laplacian [S] of ``level``, from its values at the six points x +- eps e_k.
 
-    Taps are clamped to the box [-radius, radius]^3, and the distances really spanned are used:
-    gradient (f+ - f-)/(h+ + h-), second difference 2 [(f+ - f)/h+ - (f - f-)/h-]/(h+ + h-).
-    Where a side spans nothing (a point on the face), that axis adds nothing to the Laplacian.
+    The six points (taps) are clamped to the box [-radius, radius]^3. With the distances h+ and h- that remain along an
+    axis, and the values f+ and f- at their ends:
+      gradient: (f+ - f-) / (h+ + h-),
+      second derivative: 2 [(f+ - f) / h+ - (f - f-) / h-] / (h+ + h-); the Laplacian is the sum over the axes.
+    For a point on a face of the box one distance is 0: that axis adds nothing to the Laplacian.
+    Source: Neuralangelo (Li et al. 2023); the one-sided distances are ours.
 
     Args:
         level: points [P, 3] to values [P].
-        values: level(points), reused as the centre tap.
-        eps: half the stencil, in the units of the points.
+        points: normalised scene units, inside the box.
+        values: level(points), used as f.
+        eps: distance of a tap from its point, normalised scene units.
+        radius: half the side of the box, normalised scene units.
+
+    Returns: the gradient (values per normalised unit) and the Laplacian (values per squared unit).
     """
     axes = torch.eye(3, dtype=points.dtype, device=points.device)
     plus = (points[:, None] + eps * axes).clamp(-radius, radius)

@@ -1,4 +1,4 @@
-"""Fully connected networks of the density and colour fields."""
+"""The fully connected network of the density and colour fields."""
 
 from collections.abc import Sequence
 
@@ -10,17 +10,19 @@ from isosweep import ops
 
 
 def at_least_float32(x: Tensor) -> Tensor:
-    """``x`` in float32 where autocast has made it half precision; float64 stays."""
+    """``x`` of any shape in float32 if autocast has made it half precision; float64 stays float64."""
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 class MLP(nn.Module):
-    """Linear layers with ReLU between them; the input joins again at the layers in ``skips``.
+    """h_k = relu(W_k h_{k-1} + b_k) for the hidden layers, then a linear output layer.
+
+    Source: the networks of NeRF (Mildenhall et al. 2020, figure 7), with or without skip connections.
 
     Args:
-        in_dim, out_dim: features of the input and of the (linear) output.
-        hidden_dim, n_hidden: width and number of hidden layers.
-        skips: hidden layers (0-based) whose input is [previous output, network input].
+        in_dim, out_dim: number of features of the input and of the output.
+        hidden_dim, n_hidden: width and number of the hidden layers.
+        skips: hidden layers, counted from 0, whose input is [output of the layer before, input of the network].
     """
 
     def __init__(
@@ -36,6 +38,7 @@ class MLP(nn.Module):
         self.head = nn.Linear(widths[-1], out_dim)
 
     def forward(self, x: Float[Tensor, "s i"]) -> Float[Tensor, "s o"]:
+        """Outputs [S, out_dim] for inputs [S, in_dim]. Without skips one kernel of ``isosweep.ops`` does all layers."""
         if not self.skips:
             return ops.mlp(x, [(layer.weight, layer.bias) for layer in (*self.hidden, self.head)])  # pyright: ignore[reportArgumentType]
         h = x

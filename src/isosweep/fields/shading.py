@@ -1,4 +1,4 @@
-"""What every colour head is: features of samples to radiance, and whatever else it has to tell."""
+"""The interface of colour heads: from the features of samples to their radiance, and to further outputs."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -10,16 +10,17 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class Shade:
-    """A head's answer at S samples."""
+    """What a colour head returns for S samples."""
 
     rgb: Float[Tensor, "s 3"]
-    """Linear-response radiance in [0, 1]."""
+    """Radiance in [0, 1], in the colour space of the images."""
     extras: Mapping[str, Tensor] = field(default_factory=dict)
-    """Further outputs, a value a sample (albedo, roughness); a model hands them on as ``sample_extras``."""
+    """Further outputs with one row for each sample, such as albedo; a model returns them as ``sample_extras``."""
 
 
 class ShadingHead(nn.Module, ABC):
-    """Radiance from a point's feature and the direction it is seen along. One class a way of shading."""
+    """The base of colour heads: radiance from a point's feature and the direction of view. A subclass is one way of
+    shading; it implements ``forward``."""
 
     @abstractmethod
     def forward(
@@ -30,12 +31,16 @@ class ShadingHead(nn.Module, ABC):
         normals: Float[Tensor, "s 3"] | None = None,
         ray_index: Int64[Tensor, " s"] | None = None,
     ) -> Shade:
-        """Shade samples.
+        """Shade S samples.
 
         Args:
-            feature: of the geometry at each sample.
-            dirs: unit directions, one a sample, or with ``ray_index`` one a ray.
-            unit_points: x / radius, in [-1, 1] inside the box.
-            normals: unit.
-            ray_index: the ray of each sample.
+            feature: the geometry network's feature at each sample.
+            dirs: unit directions of view, from the camera to the sample: one for each sample, or with ``ray_index``
+                one for each ray.
+            unit_points: the samples in units of the box, x / radius: in [-1, 1] inside it.
+            normals: unit normals, outward, in the scene's frame.
+            ray_index: the ray that each sample lies on.
+
+        Raises:
+            InputError: the head reads an argument that was not passed.
         """

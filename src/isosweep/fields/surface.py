@@ -1,6 +1,6 @@
-"""Signed-distance field whose gradient is an ordinary output.
+"""The signed-distance field of NeuS; it returns its gradient (the normal) as an ordinary output.
 
-Shapes: S points, E encoding features, H hidden width, F features.
+Axes: S points, E features of the encoding, H hidden units, F outputs of the network.
 """
 
 import math
@@ -16,23 +16,30 @@ from isosweep.errors import InputError
 
 
 class SurfaceField(nn.Module):
-    """f(x) = r * MLP(encoding(u))[0] with u = x / (2 r) + 1/2: signed distance, normalised units.
+    """f(x) = r MLP(encoding(u))[0] with u = x / (2 r) + 1/2: the signed distance in normalised scene units.
 
-    Starts as a sphere of radius ``init_radius * r`` with |grad f| near 1 (Atzmon & Lipman 2020;
-    SDF values and gradients in the same units, so eikonal terms mean the same at every radius).
-    The gradient is J^T of the encoding applied to the network's explicit input gradient, resolved
-    layer by layer, so a loss on it needs first-order autograd only. Runs in float32 under autocast.
+    At the start f is near the distance to a sphere of radius ``init_radius`` r about the origin, with |grad f| near 1
+    (Atzmon & Lipman 2020, SAL, theorem 1). Distances and gradients have the same unit of length, so an eikonal term
+    means the same at every radius.
+
+    The gradient is grad f = 1/2 J^T g, with the Jacobian J of the encoding and the network's gradient g in its input.
+    The layers' chain rule is written out, so a loss on the gradient needs autograd of first order only. Everything
+    here is computed in float32, under autocast too.
 
     Args:
-        encoding: points in [0, 1]^3 to features that begin with the point in [-1, 1]^3.
-        radius: half the side of the scene box, normalised units.
-        hidden_dim, n_hidden, skips: network size; the input joins again, scaled by 1/sqrt(2), at
-            the hidden layers in ``skips`` (NeuS: 8 of 256 with a skip at 4).
-        feature_dim: outputs, the distance among them, all of them passed to the colour field.
-        init_radius: fraction of ``radius``.
-        beta: sharpness of the softplus.
+        encoding: points in [0, 1]^3 to features, of which the first three are the point in [-1, 1]^3.
+        radius: r, half the side of the scene box, normalised scene units.
+        hidden_dim, n_hidden: width and number of the hidden layers (NeuS: 8 of 256).
+        skips: hidden layers, counted from 0, whose input is [output of the layer before, encoding] / sqrt(2)
+            (NeuS: layer 4).
+        feature_dim: number of the network's outputs: the distance first; the colour field reads all of them.
+        init_radius: radius of the sphere at the start, as a fraction of r.
+        beta: sharpness of the activation softplus(x) = log(1 + exp(beta x)) / beta.
         weight_norm: parametrise weights by direction and norm (Salimans & Kingma 2016).
-        inside_out: negative outside the sphere (a room seen from inside).
+        inside_out: f is negative outside the sphere, as for a room that is seen from inside.
+
+    Raises:
+        InputError: ``n_hidden`` is below 1.
     """
 
     def __init__(
@@ -57,7 +64,7 @@ class SurfaceField(nn.Module):
         self.layers = nn.ModuleList()
         for k in range(n_hidden):
             in_dim = e_dim if k == 0 else hidden_dim + (e_dim if k in self.skips else 0)
-            # the layer before a skip keeps its width: the skip's input is [hidden, encoding]
+            # NeuS narrows the layer before a skip; here it keeps its width, and the skip's input is wider
             self.layers.append(nn.Linear(in_dim, hidden_dim))
         self.head = nn.Linear(hidden_dim, feature_dim)
         self._sphere_init(e_dim, init_radius, -1.0 if inside_out else 1.0)
@@ -80,7 +87,7 @@ class SurfaceField(nn.Module):
         head.bias.fill_(-sign * init_radius)
 
     def _trunk(self, e: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """The last hidden layer's output, and each hidden layer's slope."""
+        """The last hidden layer's output [S, H], and the derivative of each hidden layer's activation."""
         h, slopes = e, []
         for k, layer in enumerate(self.layers):
             h_in = torch.cat([h, e], dim=-1) / math.sqrt(2.0) if k in self.skips else h
@@ -89,19 +96,24 @@ class SurfaceField(nn.Module):
         return h, slopes
 
     def to_unit(self, points: Float[Tensor, "s 3"]) -> Float[Tensor, "s 3"]:
-        """Normalised scene points to the encoding's [0, 1]^3."""
+        """u = x / (2 r) + 1/2: points in normalised scene units to the encoding's [0, 1]^3."""
         return points / (2 * self.radius) + 0.5
 
     def level(
         self, points: Float[Tensor, "s 3"], window: Float[Tensor, " d"] | None = None
     ) -> Float[Tensor, " s"]:
-        """f alone: positive outside, negative inside, normalised units."""
+        """f [S] alone, in normalised scene units: positive outside the surface, negative inside.
+
+        Args:
+            points: normalised scene units, in [-r, r]^3.
+            window: weight of each feature of the encoding (``Encoding.window``); None weighs all with 1.
+        """
         return self(points, window)[0]
 
     def forward(
         self, points: Float[Tensor, "s 3"], window: Float[Tensor, " d"] | None = None
     ) -> tuple[Float[Tensor, " s"], Float[Tensor, "s f"]]:
-        """f and the feature."""
+        """f [S] in normalised scene units, and the feature [S, F]. Arguments as in ``level``."""
         with torch.autocast(points.device.type, enabled=False):
             u = self.to_unit(points)
             fused = self._fused(u, window, want_gradient=False)
@@ -111,7 +123,10 @@ class SurfaceField(nn.Module):
     def with_gradient(
         self, points: Float[Tensor, "s 3"], window: Float[Tensor, " d"] | None = None
     ) -> tuple[Float[Tensor, " s"], Float[Tensor, "s f"], Float[Tensor, "s 3"]]:
-        """f, feature and grad f = d f / d point; the gradient can be differentiated once."""
+        """f [S], feature [S, F] and grad f = df / dx [S, 3], which has no unit. Arguments as in ``level``.
+
+        The gradient can be differentiated once, in the network's and the encoding's parameters.
+        """
         with torch.autocast(points.device.type, enabled=False):
             u = self.to_unit(points)
             fused = self._fused(u, window, want_gradient=True)
@@ -122,26 +137,29 @@ class SurfaceField(nn.Module):
             else:
                 out, gradient = fused
                 assert gradient is not None
-            # f = r MLP and u = x / (2 r): the radius cancels but for the half.
+            # f = r MLP(u) and du / dx = 1 / (2 r): the radius cancels, and the half remains.
             return self.radius * out[:, 0], out, 0.5 * gradient
 
     def _fused(
         self, u: Tensor, window: Tensor | None, want_gradient: bool
     ) -> tuple[Tensor, Tensor | None] | None:
-        """The network's outputs and its gradient in u from one kernel, where there may be one for it."""
+        """The network's outputs [S, F] and its gradient in u [S, 3] or None, from one kernel.
+
+        None if the kernels of ``isosweep.ops`` do not cover this encoding or network.
+        """
         grid = self.encoding.grid()
         if grid is None or len(self.layers) > 1 or self.skips:
             return None
         hidden, head = self.layers[0], self.head
         assert isinstance(hidden.weight, Tensor)
         assert isinstance(hidden.bias, Tensor)
-        # a window over the input is a window over the weight's columns, which are fewer
+        # Weighting the input is the same as weighting the columns of the first layer's weight, and cheaper.
         weight = hidden.weight if window is None else hidden.weight * window
         layers = ((weight, hidden.bias), (head.weight, head.bias))
         return ops.surface_network(u, *grid, *layers, self.beta, want_gradient)
 
     def _input_gradient(self, slopes: list[Tensor]) -> Tensor:
-        """d MLP[0] / d encoding: the chain rule from the head down, skips included."""
+        """d MLP[0] / d encoding [S, E], by the chain rule from the last layer to the first, skips included."""
         g = self.head.weight[0] * slopes[-1]
         through_skips: Tensor | None = None
         for k in range(len(self.layers) - 1, -1, -1):

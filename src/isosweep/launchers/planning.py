@@ -9,8 +9,10 @@ from typing import Any, Literal
 from omegaconf import DictConfig, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from isosweep.config.check import ConfigError, check, one_option_each, require_scene
+from isosweep.config.check import check, one_option_each, require_scene
 from isosweep.config.names import identify, label, plain_config
+from isosweep.config.values import checked_settings
+from isosweep.errors import UserError
 from isosweep.launchers.machine import expected_backends, visible_gpus
 from isosweep.record import Record, read_record
 from isosweep.record.code_version import code_hash
@@ -81,11 +83,12 @@ def _plan_one(
         check(cfg)
         if cfg.debug.part is None:
             require_scene(cfg)
+        checked_settings(cfg)
         resolved = plain_config(cfg)
         found = [
             identify(cfg, **chosen, choices=choices, resolved=resolved) for chosen in _candidates(cfg, device)
         ]
-    except (ConfigError, OmegaConfBaseException, OSError, TypeError) as error:
+    except (UserError, OmegaConfBaseException, OSError, TypeError) as error:
         text = " ".join(str(error).split())
         return Planned(number, overrides, "error", text)
     identity = next((one for one in found if (one.folder / "record.json").exists()), found[0])

@@ -1,6 +1,6 @@
-"""The surface as a mesh in world units with vertex colours; renders, maps and a video as files.
+"""Extract a model's surface as a mesh in world units, with normals and vertex colours.
 
-Symbols: P points, N vertices, F faces.
+Axes: P points, N vertices, F faces.
 """
 
 from typing import Protocol, runtime_checkable
@@ -18,11 +18,15 @@ from isosweep.types import Knobs, Mesh, Scene
 
 @runtime_checkable
 class Surface(Protocol):
-    """What is needed of a model (models/base.py) to extract its surface."""
+    """What a model (models/base.py) must have for its surface to be extracted."""
 
-    def level(self, points: Tensor, knobs: Knobs) -> Tensor: ...
+    def level(self, points: Tensor, knobs: Knobs) -> Tensor:
+        """The function [P] of points [P, 3] whose zero level is the surface; it is lower inside."""
+        ...
 
-    def color(self, points: Tensor, dirs: Tensor, knobs: Knobs) -> Tensor: ...
+    def color(self, points: Tensor, dirs: Tensor, knobs: Knobs) -> Tensor:
+        """Colours [P, 3] of points [P, 3] seen along unit directions [P, 3]."""
+        ...
 
 
 def export_mesh(
@@ -31,12 +35,17 @@ def export_mesh(
     knobs: Knobs,
     settings: ExportSettings,
 ) -> Mesh:
-    """The surface in world units, normals outward, with the colour seen along the inward normal.
+    """The model's surface in world units, with outward normals, and the colours seen along the inward normals.
 
-    ``settings.level`` is an iso value of ``model.level`` (None: 0, the model's own surface): a distance
-    for a signed distance field. Raises ValueError where the level set is empty or the field not finite.
+    Args:
+        settings: ``level`` is the value of ``model.level`` on the surface (a distance, for a signed-distance field);
+            None takes 0, the model's own surface.
+
+    Raises:
+        InputError: the level set is empty, or the field is not finite.
+        RunPreempted, RunTimeout: a signal asked the run to stop.
     """
-    where = knobs.device
+    device = knobs.device
     mesh = extract_mesh(
         lambda points: model.level(points, knobs),
         scene.radius,
@@ -44,7 +53,7 @@ def export_mesh(
         settings.block,
         0.0 if settings.level is None else float(settings.level),
         chunk=settings.chunk,
-        device=where,
+        device=device,
     )
     if settings.largest_component:
         mesh = largest_component(mesh)
@@ -54,15 +63,18 @@ def export_mesh(
         colors = np.empty((len(mesh.vertices), 3))
         for start in range(0, len(colors), settings.chunk):
             part = slice(start, start + settings.chunk)
-            points = torch.as_tensor(mesh.vertices[part], dtype=torch.float32, device=where)
-            inward = torch.as_tensor(-normals[part], dtype=torch.float32, device=where)
+            points = torch.as_tensor(mesh.vertices[part], dtype=torch.float32, device=device)
+            inward = torch.as_tensor(-normals[part], dtype=torch.float32, device=device)
             with torch.no_grad():
                 colors[part] = model.color(points, inward, knobs).float().clamp(0, 1).cpu().numpy()
     return to_world(Mesh(mesh.vertices, mesh.faces, colors, normals), scene.to_world)
 
 
 def to_world(mesh: Mesh, matrix: Float[np.ndarray, "4 4"]) -> Mesh:
-    """Moved by a similarity; a mirroring one also turns the faces, so that normals stay outward."""
+    """The mesh moved by a similarity [4, 4].
+
+    A similarity that mirrors also reverses the order of each face's corners, so that normals still point outward.
+    """
     linear = matrix[:3, :3]
     determinant = float(np.linalg.det(linear))
     rotation = linear / np.cbrt(abs(determinant))

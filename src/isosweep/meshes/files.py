@@ -1,6 +1,6 @@
-"""Meshes and clouds from files that anybody made: ply, obj, stl, glb.
+"""Read and write mesh files: ply, obj, stl, glb.
 
-Trimesh pads, cuts or drops what it does not like; a file that is scored is taken whole or refused.
+Trimesh reads damaged files in part, without an error. A file that is scored must be whole, so it is checked here.
 """
 
 from collections.abc import Sequence
@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, UInt8
 
+from isosweep.config.settings import MESH_FORMATS
 from isosweep.errors import InputError
-from isosweep.meshes import files
 from isosweep.runtime.files import atomic_write_bytes
 from isosweep.types import Mesh
 
@@ -19,15 +19,17 @@ ENDINGS = (".ply", ".obj", ".stl", ".glb", ".gltf", ".off")
 
 
 def read_mesh(path: Path, faces: bool = False) -> Mesh:
-    """Vertices (float64) and faces as they are in the file; a scene's parts joined in its own frame.
+    """Read the vertices [N, 3] (float64) and faces [F, 3] of a file, in the file's units and order.
+
+    The parts of a scene (glb) are joined in the scene's frame.
 
     Args:
         faces: refuse a file without faces.
 
     Raises:
-        FileNotFoundError: no such file.
-        ValueError: an ending that is no mesh, a file that cannot be read or is cut off, no vertices, vertices
-            that are not finite, faces whose corners do not exist, or no faces where they are needed.
+        FileNotFoundError: there is no such file.
+        InputError: the file's ending is not that of a mesh; it cannot be read, or is cut off; it has no vertices, or
+            vertices that are not finite; a face has a corner that does not exist; or it has no faces, and needs them.
     """
     import trimesh
 
@@ -36,14 +38,14 @@ def read_mesh(path: Path, faces: bool = False) -> Mesh:
     if path.suffix.lower() not in ENDINGS:
         raise InputError(f"{path} has the ending '{path.suffix}'; meshes are read from {', '.join(ENDINGS)}")
     try:
-        # materials may name image files that nobody needs here
+        # materials may name image files, which are not needed here
         plain: dict[str, Any] = {"skip_materials": True} if path.suffix.lower() == ".obj" else {}
         loaded: Any = trimesh.load(path, process=False, **plain)
         if isinstance(loaded, trimesh.Scene):
             loaded = loaded.to_mesh()
         vertices = np.asarray(loaded.vertices, dtype=np.float64).reshape(-1, 3)
         index = np.asarray(getattr(loaded, "faces", np.zeros((0, 3), dtype=np.int64)))
-    except Exception as error:  # every reader has its own kinds
+    except Exception as error:  # every reader raises its own types
         raise InputError(
             f"cannot read the mesh {path} ({path.stat().st_size} bytes): {type(error).__name__}: {error}. "
             "It is damaged, cut off or of another format: write or copy it again"
@@ -71,37 +73,40 @@ def read_mesh(path: Path, faces: bool = False) -> Mesh:
 
 
 def _check_counts(path: Path, vertices: int, faces: int) -> None:
-    """Refuse a ply of which fewer elements were read than its header announces."""
+    """Refuse a ply file if fewer elements were read than its header announces."""
     with path.open("rb") as file:
         head = file.read(1 << 16).split(b"end_header")[0].splitlines()
-    said = {
+    announced = {
         line.split()[1]: int(line.split()[2])
         for line in head
         if line.startswith(b"element") and len(line.split()) == 3
     }
     for name, found in ((b"vertex", vertices), (b"face", faces)):
-        # polygons become several triangles
-        if found < said.get(name, 0):
+        # there may be more faces than announced: polygons are read as several triangles
+        if found < announced.get(name, 0):
             raise InputError(
-                f"the mesh {path} announces {said[name]} elements '{name.decode()}' and {found} could be read: it is "
-                "cut off or damaged; copy it again"
+                f"the mesh {path} announces {announced[name]} elements '{name.decode()}' and {found} could be read: it "
+                "is cut off or damaged; copy it again"
             )
 
 
-FORMATS = ("ply", "obj", "stl", "glb")
-
-
 def write_mesh(mesh: Mesh, stem: Path, formats: Sequence[str] = ("ply",)) -> list[Path]:
-    """``stem`` with each suffix: ply (binary), obj, stl (no colours), glb; each whole or not at all."""
+    """Write a mesh as ``stem`` with the ending of each format: ply (binary), obj, stl (without colours), glb.
+
+    Each file is written whole or not at all.
+
+    Raises:
+        InputError: there is no such format.
+    """
     import trimesh
 
-    unknown = [f for f in formats if f not in FORMATS]
+    unknown = [f for f in formats if f not in MESH_FORMATS]
     if unknown:
-        raise InputError(f"no mesh format '{unknown[0]}': export.formats takes {', '.join(FORMATS)}")
+        raise InputError(f"no mesh format '{unknown[0]}': export.formats takes {', '.join(MESH_FORMATS)}")
     made = trimesh.Trimesh(
         mesh.vertices,
         mesh.faces,
-        vertex_colors=None if mesh.colors is None else files.to_bytes(mesh.colors[:, None])[:, 0],
+        vertex_colors=None if mesh.colors is None else to_bytes(mesh.colors[:, None])[:, 0],
         process=False,
     )
     stem.parent.mkdir(parents=True, exist_ok=True)
@@ -115,5 +120,5 @@ def write_mesh(mesh: Mesh, stem: Path, formats: Sequence[str] = ("ply",)) -> lis
 
 
 def to_bytes(image: Float[np.ndarray, "h w c"]) -> UInt8[np.ndarray, "h w c"]:
-    """Clamped to [0, 1] and rounded to 8 bit; what is not a number becomes 0."""
+    """An image in [0, 1] as 8-bit numbers: clipped and rounded; NaN becomes 0."""
     return (np.nan_to_num(image, nan=0.0).clip(0, 1) * 255).round().astype(np.uint8)

@@ -1,17 +1,17 @@
-"""Marching cubes over a field, block by block: memory is bounded by one block and the mesh.
+"""Marching cubes over a field, block by block. One block and the mesh have to fit into memory, not the whole grid.
 
-Symbols: a node is a grid point, a cell the cube between eight nodes, a tile a cube of ``COARSE`` cells,
-a block a cube of tiles. P points. Index order is (x, y, z) everywhere.
+Words: a node is a grid point; a cell is the cube between eight nodes; a tile is a cube of ``COARSE`` cells along each
+side; a block is a cube of tiles. Axes: P points. Indices are in the order (x, y, z) everywhere.
 
 The field is evaluated only in tiles that may hold surface:
-1. The nodes at tile corners are evaluated. A tile is active where its corners differ in sign, and where
-   the corner nearest to the level is nearer than the steepest slope around it (the largest difference
-   along a tile edge in the 3x3x3 tiles about it) can bridge over half the tile's diagonal, times
-   ``MARGIN``. For a distance field this finds sheets and parts thinner than a tile.
-2. Active tiles are evaluated at every node. Where a node on the border of an inactive tile has another
-   sign than that tile, the tile becomes active: every piece of surface that is found is followed to its end.
-What stays unseen is a closed piece smaller than a tile in a field that is flat up to it; where no tile
-is active at all the whole grid is evaluated before the level set is called empty.
+1. The nodes at the tiles' corners are evaluated. A tile becomes active if its corners differ in sign. It also becomes
+   active if a corner's value is small: smaller than the change of the field over half the tile's diagonal at the
+   steepest slope nearby, times ``MARGIN``. (The slope is the largest difference along a tile's edge in the 3x3x3 tiles
+   around it.) For a distance field this finds sheets and parts that are thinner than a tile.
+2. Active tiles are evaluated at every node. If a node on the border of an inactive tile has another sign than that
+   tile, the tile becomes active. So every piece of surface that is found is followed to its end.
+A closed piece smaller than a tile is missed if the field is flat around it. If no tile is active, the whole grid is
+evaluated before the level set is called empty.
 """
 
 from collections import deque
@@ -30,7 +30,7 @@ from isosweep.types import Mesh
 COARSE = 4
 MARGIN = 1.5
 _NEAREST = 1e-3
-"""Vertices keep this share of a cell's side from its nodes, so that none coincide."""
+"""A vertex stays this fraction of a cell's side away from the nodes, so that no two vertices coincide."""
 
 Triple = tuple[int, int, int]
 
@@ -51,7 +51,7 @@ class _Grid:
         return x, y, z
 
     def at(self, nodes: Int[np.ndarray, "p 3"]) -> Float[np.ndarray, " p"]:
-        """Field minus level at nodes; raises on values that are not finite."""
+        """Field minus level at nodes [P]; InputError if a value is not finite."""
         out = np.empty(len(nodes), dtype=np.float32)
         for start in range(0, len(nodes), self.chunk):
             interrupts.check()
@@ -82,21 +82,25 @@ def extract(
     chunk: int = 65536,
     device: torch.device | str = "cpu",
 ) -> Mesh:
-    """The surface ``level_fn = level``, normals towards higher values, in the field's own coordinates.
+    """The surface on which ``level_fn`` equals ``level``, in the field's coordinates; normals point to higher values.
 
     Args:
-      level_fn: signed distance or any field that is lower inside; called under no_grad with at most
+      level_fn: a signed distance, or any field that is lower inside. It is called without gradients, with at most
         ``chunk`` points on ``device``.
       radius: half the side of the box [-radius, radius]^3.
       resolution: cells along the longest side of the box.
       block: cells along a block, rounded up to whole tiles.
-      bounds: ((x, y, z), (x, y, z)) corners of a smaller box to extract instead.
+      bounds: two corners ((x, y, z), (x, y, z)) of a box to extract instead.
 
-    Vertices on the same grid edge are one vertex, also across blocks: the mesh is closed unless the
-    surface leaves the box, where it stays open.
+    Vertices on the same edge of the grid are one vertex, across blocks too. So the mesh is closed, but for places where
+    the surface leaves the box.
 
-    Raises ValueError for a field that is not finite (and where), and for an empty level set (with the
-    field's range).
+    Source: Lorensen and Cline 1987; the cells are those of Lewiner et al. 2003 (scikit-image).
+
+    Raises:
+        InputError: the field is not finite (the message says where), or the level set is empty (the message gives the
+            field's range).
+        RunPreempted, RunTimeout: a signal asked the run to stop.
     """
     box = np.array([[-radius] * 3, [radius] * 3] if bounds is None else bounds, dtype=np.float64)
     side = box[1] - box[0]
@@ -125,17 +129,17 @@ def extract(
 
 
 def _corners(grid: _Grid) -> Float[np.ndarray, "x y z"]:
-    """Field minus level at the corners of tiles; the last tile of an axis may be cut short."""
+    """Field minus level at the tiles' corners; the last tile along an axis may be shorter."""
     axes = [np.minimum(np.arange(t + 1) * COARSE, n) for t, n in zip(grid.tiles, grid.cells, strict=True)]
     out = np.empty([len(a) for a in axes], dtype=np.float32)
-    for i, x in enumerate(axes[0]):  # a slab at a time: the nodes of a large grid need not exist at once
+    for i, x in enumerate(axes[0]):  # slab by slab: not all nodes of a large grid need to exist at once
         nodes = np.stack(np.meshgrid([x], axes[1], axes[2], indexing="ij"), axis=-1)
         out[i] = grid.at(nodes.reshape(-1, 3)).reshape(out[i].shape)
     return out
 
 
 def _may_hold_surface(corner: Float[np.ndarray, "x y z"]) -> Bool[np.ndarray, "a b c"]:
-    """Step 1 of the module's text: which tiles to evaluate."""
+    """Which tiles become active in step 1 of the module's docstring."""
     from scipy.ndimage import maximum_filter
 
     low, high = _of_tiles(corner, np.minimum), _of_tiles(corner, np.maximum)
@@ -167,10 +171,10 @@ def _last(a: np.ndarray, axis: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class _Piece:
-    """The mesh of one block: vertices with the grid edge each lies on."""
+    """The mesh of one block: its vertices, and the edge of the grid that each lies on."""
 
     vertices: Float[np.ndarray, "n 3"]
-    """Node units from the grid's corner."""
+    """In cells from the grid's first corner."""
     edge: Int[np.ndarray, " n"]
     """3 * (node number) + axis; -1 for a vertex inside a cell."""
     faces: Int[np.ndarray, "f 3"]
@@ -179,7 +183,7 @@ class _Piece:
 def _march_blocks(
     grid: _Grid, corner: np.ndarray, active: Bool[np.ndarray, "a b c"], size: int
 ) -> list[_Piece]:
-    """Mesh every block with an active tile, again where a neighbour has activated more of its tiles."""
+    """Mesh every block that has an active tile; again, if a neighbouring block has made more of its tiles active."""
     scale = float(np.median(np.abs(corner))) or 1.0
     shape = [-(-t // size) for t in grid.tiles]
     todo = deque(
@@ -198,10 +202,10 @@ def _march_blocks(
 def _evaluate(
     grid: _Grid, corner: np.ndarray, active: Bool[np.ndarray, "a b c"], place: Triple, size: int
 ) -> tuple[Float[np.ndarray, "x y z"], list[list[int]]]:
-    """Step 2 of the module's text for one block: its nodes, and the tiles that it made active.
+    """Step 2 of the module's docstring for one block: the values at its nodes, and the tiles that it made active.
 
-    Nodes of inactive tiles hold +1 or -1: the sign is right and no edge between them is crossed.
-    ``active`` is updated, in this block and beside it.
+    Nodes of inactive tiles hold +1 or -1, which has the right sign, so that no edge between them is crossed. ``active``
+    is updated, in this block and in its neighbours.
     """
     tiles, cells = np.array(grid.tiles), np.array(grid.cells)
     t0 = np.array(place) * size
@@ -233,7 +237,7 @@ def _box(low: np.ndarray, high: np.ndarray) -> tuple[slice, ...]:
 
 
 def _on_nodes(tile: Bool[np.ndarray, "a b c"], cells: np.ndarray) -> Bool[np.ndarray, "x y z"]:
-    """True at the nodes of true tiles, borders included."""
+    """True at the nodes of tiles that are True, borders included."""
     for axis in range(3):
         whole = np.repeat(tile, COARSE, axis=axis)
         cell = np.take(whole, range(int(cells[axis])), axis=axis)
@@ -245,7 +249,7 @@ def _on_nodes(tile: Bool[np.ndarray, "a b c"], cells: np.ndarray) -> Bool[np.nda
 
 
 def _any_node(node: Bool[np.ndarray, "x y z"], pad: list[tuple[int, int]]) -> Bool[np.ndarray, "a b c"]:
-    """True for tiles with a true node, borders included; the inverse of ``_on_nodes``."""
+    """True for tiles that have a True node, borders included; the inverse of ``_on_nodes``."""
     out = np.pad(node, pad)
     for axis in range(3):
         tiles = (out.shape[axis] - 1) // COARSE
@@ -256,15 +260,15 @@ def _any_node(node: Bool[np.ndarray, "x y z"], pad: list[tuple[int, int]]) -> Bo
 
 
 def _march(grid: _Grid, first: np.ndarray, values: Float[np.ndarray, "x y z"], scale: float) -> _Piece | None:
-    """Marching cubes (Lewiner 2003) of one block whose corner node is ``first``; None without surface."""
+    """Marching cubes (Lewiner et al. 2003) of one block whose first node is ``first``; None if it has no surface."""
     from skimage.measure import marching_cubes
 
     below = values < 0
     if below.all() or not below.any():
         return None
-    # scikit-image gives positions, not edges: the squash keeps every vertex 4% away from the nodes, so
-    # that its edge can be told; the true position is interpolated below. It is monotone and the same in
-    # every block, so that ambiguous faces are cut alike from both sides.
+    # scikit-image gives positions, not edges. Squashed values keep every vertex 4% away from the nodes, so that its
+    # edge can be found; its true position is interpolated below. The squash is monotone and the same in every block,
+    # so both sides of a face cut it in the same way.
     size = np.abs(values) / scale
     squashed = np.where(below, -1, 1) * (0.05 + 0.95 * size / (1 + size))
     found, faces, _, _ = marching_cubes(squashed.astype(np.float32), 0.0, gradient_direction="descent")
@@ -289,12 +293,12 @@ def _march(grid: _Grid, first: np.ndarray, values: Float[np.ndarray, "x y z"], s
 
 
 def _weld(grid: _Grid, pieces: list[_Piece]) -> Mesh:
-    """One mesh, in the field's coordinates: vertices on the same grid edge become one."""
+    """Join the pieces to one mesh in the field's coordinates; vertices on the same edge of the grid become one."""
     vertices = np.concatenate([p.vertices for p in pieces])
     shift = np.cumsum([0] + [len(p.vertices) for p in pieces[:-1]])
     faces = np.concatenate([p.faces + s for p, s in zip(pieces, shift, strict=True)])
     edge = np.concatenate([p.edge for p in pieces])
     inner = edge < 0
-    edge[inner] = -1 - np.arange(int(inner.sum()))  # vertices inside a cell belong to one block: each its own
+    edge[inner] = -1 - np.arange(int(inner.sum()))  # a vertex inside a cell is in one block only
     _, kept, back = np.unique(edge, return_index=True, return_inverse=True)
     return Mesh(grid.low + grid.step * vertices[kept], back.reshape(-1)[faces])

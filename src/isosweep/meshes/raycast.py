@@ -1,7 +1,7 @@
-"""Ray casting of a mesh from the cameras of a scene: what they see, silhouettes, the visual hull.
+"""Cast rays at a mesh from the cameras of a scene: visible surface, silhouettes, the visual hull of masks.
 
-Symbols: V views, H, W pixels, N points. Everything here is numpy in world units and float64;
-cameras come from ``world_cameras`` and are OpenCV camera-to-world.
+Axes: V views, H, W pixels, N points. Arrays are numpy in world units and float64. Cameras come from ``world_cameras``
+and are OpenCV camera-to-world.
 """
 
 from collections.abc import Sequence
@@ -22,22 +22,23 @@ class Hits:
     """What one view sees of a mesh, at pixel centres."""
 
     face: Int[np.ndarray, "h w"]
-    """-1 where nothing is hit."""
+    """The number of the face that is hit; -1 where none is."""
     depth: Float[np.ndarray, "h w"]
-    """Distance along the ray in world units, inf where nothing is hit."""
+    """Distance along the ray in world units; inf where nothing is hit."""
     normal: Float[np.ndarray, "h w 3"]
-    """Unit, of the face, world frame, turned towards the camera; zero where nothing is hit."""
+    """The face's unit normal in the world frame, on the side of the camera; zero where nothing is hit."""
 
     @property
     def mask(self) -> Bool[np.ndarray, "h w"]:
+        """The mesh's silhouette: True where a face is hit."""
         return self.face >= 0
 
 
 class Caster:
-    """A mesh in an Embree scene.
+    """A mesh that rays can be cast at, by Embree.
 
-    Embree computes in float32: the mesh is centred and scaled to unit size first, so that millimetre
-    coordinates far from the origin keep their digits.
+    Embree computes in float32. So the mesh is centred and scaled to unit size first: otherwise coordinates in
+    millimetres, far from the origin, would lose digits.
     """
 
     def __init__(self, mesh: Mesh) -> None:
@@ -57,13 +58,17 @@ class Caster:
 
     @property
     def diagonal(self) -> float:
-        """Of the mesh's bounding box, world units; 0 for an empty mesh."""
+        """The diagonal of the mesh's bounding box in world units; 0 for a mesh without faces."""
         return self._scale if self._scene is not None else 0.0
 
     def first_hit(
         self, origins: Float[np.ndarray, "n 3"], dirs: Float[np.ndarray, "n 3"]
     ) -> tuple[Int[np.ndarray, " n"], Float[np.ndarray, " n"]]:
-        """Face (-1: none) and distance (inf: none) of the first hit. ``dirs`` have unit length."""
+        """The face (-1 for none) and the distance in world units (inf for none) of each ray's first hit.
+
+        Args:
+            dirs: unit directions.
+        """
         face = np.full(len(origins), -1, dtype=np.int32)
         depth = np.full(len(origins), np.inf)
         if self._scene is None:
@@ -81,7 +86,10 @@ class Caster:
     def blocked(
         self, origin: Float[np.ndarray, "3"], points: Float[np.ndarray, "n 3"], margin: float
     ) -> Bool[np.ndarray, " n"]:
-        """True where the mesh meets the segment from ``origin`` to a point more than ``margin`` before it."""
+        """Whether the mesh hides each point from ``origin``.
+
+        It does if it meets the segment from ``origin`` to the point, more than ``margin`` (world units) before it.
+        """
         hidden = np.zeros(len(points), dtype=bool)
         if self._scene is None:
             return hidden
@@ -115,7 +123,12 @@ def _in_parts(work, count: int, size: int = 1 << 18) -> None:
 
 
 def world_cameras(cameras: Cameras, to_world: Float[np.ndarray, "4 4"]) -> Cameras:
-    """The cameras in world units, float64 on the CPU: rotations stay rotations, the scale is dropped."""
+    """The cameras in world units, in float64 on the CPU.
+
+    Args:
+        to_world: similarity from normalised scene units to world units. Its rotation and scale move the centres; only
+            its rotation turns the cameras.
+    """
     pose = cameras.c2w.double().cpu()
     matrix = torch.from_numpy(np.asarray(to_world, dtype=np.float64))
     scale = torch.linalg.det(matrix[:3, :3]).abs() ** (1 / 3)
@@ -126,10 +139,10 @@ def world_cameras(cameras: Cameras, to_world: Float[np.ndarray, "4 4"]) -> Camer
 
 
 def camera_rays(cameras: Cameras, view: int) -> tuple[Float[np.ndarray, "3"], Float[np.ndarray, "n 3"]]:
-    """The centre of a view and the unit directions through all its pixels, row by row.
+    """The centre of a view, and the unit directions [H W, 3] through all its pixels, row by row.
 
-    As ``geometry.pixel_rays``, in numpy without BLAS: the threads of torch and of matrix products spin at
-    their barriers, which makes the many small steps of this file ten times slower on busy cores.
+    This is ``geometry.pixel_rays`` in numpy, without matrix products of BLAS: their threads wait actively at barriers,
+    which makes the many small steps of this module ten times slower on busy cores.
     """
     h, w = cameras.hw[view].tolist()
     K, pose = cameras.K[view].numpy(), cameras.c2w[view].numpy()
@@ -149,9 +162,9 @@ def _affine(
 def project(
     cameras: Cameras, view: int, points: Float[np.ndarray, "n 3"]
 ) -> tuple[Int[np.ndarray, " n"], Int[np.ndarray, " n"], Bool[np.ndarray, " n"]]:
-    """Row and column of the pixel each point falls on, and whether it is in front and in the frame.
+    """The row and column [N] of the pixel that each point falls on, and whether it lies in front and in the frame.
 
-    The inverse of ``camera_rays``. Rows and columns of points outside the frame are clipped to it.
+    This is the inverse of ``camera_rays``. Rows and columns of points outside the frame are clipped to it.
     """
     h, w = cameras.hw[view].tolist()
     pose = cameras.c2w[view].numpy()
@@ -167,7 +180,7 @@ def project(
 
 
 def raycast(caster: Caster, cameras: Cameras, view: int) -> Hits:
-    """The first surface behind every pixel centre of a view."""
+    """What the ray through the centre of each pixel of a view hits first."""
     h, w = cameras.hw[view].tolist()
     centre, dirs = camera_rays(cameras, view)
     face, depth = caster.first_hit(np.broadcast_to(centre, dirs.shape), dirs)
@@ -180,14 +193,14 @@ def raycast(caster: Caster, cameras: Cameras, view: int) -> Hits:
     return Hits(face.reshape(h, w), depth.reshape(h, w), normal.reshape(h, w, 3))
 
 
-def seen(
+def visible_points(
     caster: Caster, cameras: Cameras, points: Float[np.ndarray, "n 3"], views: Sequence[int]
 ) -> Bool[np.ndarray, " n"]:
-    """True for points that at least one of the views sees: in its frame, nothing of the mesh before them.
+    """Whether at least one of the views sees each point: it lies in the frame, and the mesh does not hide it.
 
-    Points lie on the mesh; what blocks less than 1e-4 of its diagonal before a point is the surface
-    itself. A point is cast until the first view that sees it, and far-apart views come first, so few
-    points meet every camera.
+    The points lie on the mesh. So a hit less than 1e-4 of the mesh's diagonal before a point is the point's own
+    surface and does not hide it. Views that are far apart come first, and a point that is seen needs no further view,
+    so few points are tested against all of them.
     """
     visible = np.zeros(len(points), dtype=bool)
     margin = 1e-4 * caster.diagonal
@@ -207,13 +220,17 @@ def in_hull(
     views: Sequence[int],
     dilation: int = 1,
 ) -> Bool[np.ndarray, " n"]:
-    """True for points that fall on the mask, grown by ``dilation`` pixels, in every view with one.
+    """Whether each point lies in the visual hull: on the dilated mask of every view that has one.
 
-    ``masks`` is parallel to ``views``. A point outside a frame counts as inside there: nothing is
-    known about it. The grown pixel covers the rounding of the projection and of an antialiased edge.
+    A point outside a view's frame counts as on its mask, because nothing is known about it there. Dilating by one pixel
+    covers the rounding of the projection and of an antialiased edge.
+
+    Args:
+        masks: the foreground of each of ``views``; None for a view without a mask.
+        dilation: pixels by which the masks are dilated.
     """
     inside = np.ones(len(points), dtype=bool)
-    grounds = [None if mask is None else grown(mask, dilation) for mask in masks]
+    grounds = [None if mask is None else dilated(mask, dilation) for mask in masks]
 
     def part(rows: slice) -> None:
         left = np.arange(rows.start, rows.stop)
@@ -228,8 +245,8 @@ def in_hull(
     return inside
 
 
-def grown(mask: Bool[np.ndarray, "h w"], dilation: int) -> Bool[np.ndarray, "h w"]:
-    """Dilated by a square of 2 ``dilation`` + 1 pixels."""
+def dilated(mask: Bool[np.ndarray, "h w"], dilation: int) -> Bool[np.ndarray, "h w"]:
+    """The mask dilated by a square with a side of 2 ``dilation`` + 1 pixels."""
     from scipy.ndimage import maximum_filter
 
     return maximum_filter(mask, size=2 * dilation + 1)
@@ -238,7 +255,7 @@ def grown(mask: Bool[np.ndarray, "h w"], dilation: int) -> Bool[np.ndarray, "h w
 def silhouette_iou(
     caster: Caster, cameras: Cameras, masks: Sequence[Bool[np.ndarray, "h w"]], views: Sequence[int]
 ) -> list[float | None]:
-    """Intersection over union of the mesh's silhouette and the mask, per view; None where both are empty."""
+    """Intersection over union of the mesh's silhouette and the mask, for each view; None if both are empty."""
     values: list[float | None] = []
     for view, mask in zip(views, masks, strict=True):
         cast = raycast(caster, cameras, view).mask
@@ -248,7 +265,7 @@ def silhouette_iou(
 
 
 def _far_apart(cameras: Cameras, views: Sequence[int]) -> list[int]:
-    """The views, each next one farthest from all before it: early ones see most of the surface."""
+    """The views in an order in which each is farthest from all before it, so that the first see most of the surface."""
     left = list(views)
     centres = cameras.c2w[:, :, 3].numpy()
     order = [left.pop(0)]

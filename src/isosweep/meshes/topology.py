@@ -1,34 +1,33 @@
 """Connected parts, areas and normals of a triangle mesh.
 
-Symbols: N vertices, F faces.
+Axes: N vertices, F faces.
 """
 
 import numpy as np
 from jaxtyping import Float, Int
 
-from isosweep.meshes import topology
 from isosweep.types import Mesh
 
 
 def largest_component(mesh: Mesh) -> Mesh:
-    """The part with the most area; parts share no vertex."""
-    label = topology.face_components(mesh)
-    areas = np.bincount(label, weights=topology.face_areas(mesh))
+    """The connected part with the largest area; two parts share no vertex."""
+    label = face_components(mesh)
+    areas = np.bincount(label, weights=face_areas(mesh))
     faces = mesh.faces[label == int(np.argmax(areas))]
     used, back = np.unique(faces, return_inverse=True)
     return Mesh(mesh.vertices[used], back.reshape(-1, 3))
 
 
 def vertex_normals(mesh: Mesh) -> Float[np.ndarray, "n 3"]:
-    """Unit mean of the faces' normals, weighted by area; zero where there is no area."""
-    weighted = topology.face_normals(mesh) * topology.face_areas(mesh)[:, None]
+    """The unit normal of each vertex: the mean of its faces' normals, weighted by area; zero if they have no area."""
+    weighted = face_normals(mesh) * face_areas(mesh)[:, None]
     corner, size = mesh.faces.T.ravel(), len(mesh.vertices)
     total = np.stack([np.bincount(corner, np.tile(weighted[:, k], 3), size) for k in range(3)], axis=1)
     return total / np.maximum(np.linalg.norm(total, axis=1, keepdims=True), 1e-30)
 
 
 def merge_vertices(mesh: Mesh) -> Mesh:
-    """The mesh with vertices at the same place joined; faces that lose a corner are dropped."""
+    """The mesh with vertices at the same place merged; faces that lose a corner by it are dropped."""
     place, back = np.unique(mesh.vertices, axis=0, return_inverse=True)
     faces = back.reshape(-1)[mesh.faces]
     whole = (faces[:, 0] != faces[:, 1]) & (faces[:, 1] != faces[:, 2]) & (faces[:, 2] != faces[:, 0])
@@ -36,7 +35,7 @@ def merge_vertices(mesh: Mesh) -> Mesh:
 
 
 def face_components(mesh: Mesh) -> Int[np.ndarray, " f"]:
-    """The number of the part each face belongs to; faces that share a vertex are one part."""
+    """The number of the connected part that each face belongs to; faces that share a vertex are in one part."""
     from scipy.sparse import coo_matrix
     from scipy.sparse.csgraph import connected_components
 
@@ -47,12 +46,13 @@ def face_components(mesh: Mesh) -> Int[np.ndarray, " f"]:
 
 
 def face_areas(mesh: Mesh) -> Float[np.ndarray, " f"]:
+    """The area of each face, |(b - a) x (c - a)| / 2, in squared units of the vertices."""
     a, b, c = (mesh.vertices[mesh.faces[:, i]].astype(np.float64) for i in range(3))
     return np.linalg.norm(np.cross(b - a, c - a), axis=1) / 2
 
 
 def face_normals(mesh: Mesh) -> Float[np.ndarray, "f 3"]:
-    """Unit normals by the right-hand rule; zero for a face without area."""
+    """The unit normal of each face, by the right-hand rule; zero for a face without area."""
     a, b, c = (mesh.vertices[mesh.faces[:, i]].astype(np.float64) for i in range(3))
     cross = np.cross(b - a, c - a)
     return cross / np.maximum(np.linalg.norm(cross, axis=1, keepdims=True), 1e-300)

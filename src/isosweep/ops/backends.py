@@ -1,4 +1,4 @@
-"""Which implementation of the kernels is in use, and why. Nothing falls back in silence."""
+"""Which implementation of the kernels is in use, and why. A backend that cannot run is an error, never replaced."""
 
 import os
 import shutil

@@ -42,11 +42,13 @@ RAY_BLOCK = 1 << 20
 
 
 def grid_encode(u: Tensor, table: Tensor, spec: GridSpec) -> Tensor:
+    """See ``isosweep.ops.grid_encode``."""
     corner, w, _ = _cells(u, table, spec)
     return (torch.stack(_corner_weights(w), -1)[..., None] * corner).sum(2).flatten(1)
 
 
 def grid_encode_jacobian(u: Tensor, table: Tensor, spec: GridSpec) -> tuple[Tensor, Tensor]:
+    """See ``isosweep.ops.grid_encode_jacobian``."""
     corner, w, scale = _cells(u, table, spec)
     y = (torch.stack(_corner_weights(w), -1)[..., None] * corner).sum(2)
     jac = []
@@ -95,12 +97,14 @@ def _corner_weights(w: Tensor, along: int | None = None) -> list[Tensor]:
 
 
 def pullback(jac: Tensor, g: Tensor) -> Tensor:
+    """See ``isosweep.ops.pullback``."""
     return (jac * g[:, :, None]).sum(1)
 
 
 def surface_network(
     u: Tensor, table: Tensor, spec: GridSpec, hidden: Layer, head: Layer, beta: float, want_gradient: bool
 ) -> tuple[Tensor, Tensor | None]:
+    """See ``isosweep.ops.surface_network``."""
     module = sys.modules[__name__]
     return composed.surface_network(module, u, table, spec, hidden, head, beta, want_gradient)
 
@@ -118,6 +122,7 @@ def march(
     max_samples: int,
     cone: float = 0.0,
 ) -> Samples:
+    """See ``isosweep.ops.march``."""
     span = _span(origins, dirs, t_near, t_far, radius)
     stop = t_near + span
     cells = occupied.bool()
@@ -181,10 +186,12 @@ def _look_up(cells: Tensor, x: Tensor, y: Tensor, z: Tensor, radius: float) -> T
 
 
 def render_weights(alpha: Tensor, offsets: Tensor) -> Tensor:
+    """See ``isosweep.ops.render_weights``."""
     return alpha * _transmittance(alpha, offsets)
 
 
 def visible(alpha: Tensor, offsets: Tensor, threshold: float) -> Tensor:
+    """See ``isosweep.ops.visible``."""
     return _transmittance(alpha.detach(), offsets) > threshold
 
 
@@ -199,6 +206,7 @@ def _transmittance(alpha: Tensor, offsets: Tensor) -> Tensor:
 
 
 def accumulate(w: Tensor, values: Tensor, offsets: Tensor) -> Tensor:
+    """See ``isosweep.ops.accumulate``."""
     if not len(w):  # segment_reduce refuses zero rows; the sum keeps the graph
         return values.new_zeros(len(offsets) - 1, values.shape[1]) + (w[:, None] * values).sum(0)
     return torch.segment_reduce(w[:, None] * values, "sum", offsets=offsets, axis=0, initial=0)

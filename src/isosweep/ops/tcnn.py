@@ -49,6 +49,7 @@ FEATURES = (1, 2, 4, 8)
 
 
 def grid_encode(u: Tensor, table: Tensor, spec: GridSpec) -> Tensor:
+    """See ``isosweep.ops.grid_encode``."""
     if u.dtype != torch.float32:
         raise InputError(f"backend 'tcnn' computes in float32, got {u.dtype}: convert it, or backend=cuda")
     if not len(u):
@@ -60,6 +61,7 @@ def grid_encode(u: Tensor, table: Tensor, spec: GridSpec) -> Tensor:
 def surface_network(
     u: Tensor, table: Tensor, spec: GridSpec, hidden: Layer, head: Layer, beta: float, want_gradient: bool
 ) -> tuple[Tensor, Tensor | None]:
+    """See ``isosweep.ops.surface_network``."""
     module = sys.modules[__name__]
     return composed.surface_network(module, u, table, spec, hidden, head, beta, want_gradient)
 

@@ -1,4 +1,4 @@
-"""Cameras of a video: a turntable around the object, or a spiral through forward-facing views."""
+"""The cameras of a video: a turntable around an object, or a spiral in front of a forward-facing scene."""
 
 import math
 from collections.abc import Sequence
@@ -10,20 +10,21 @@ from isosweep.geometry import look_at
 from isosweep.types import Cameras, Scene
 
 SWING = math.radians(120)
-"""A gap between neighbouring cameras, seen from above, which the path does not cross."""
-
-
-PATHS = ("auto", "turntable", "spiral")
+"""The turntable does not cross a gap between neighbouring cameras that is wider than this angle (radians)."""
 
 
 FORWARD = 0.95
-"""Length of the mean viewing direction above which cameras look one way: such a scene has one side."""
+"""If the mean of the unit viewing directions is longer than this, the cameras look one way: 'forward-facing'."""
 
 
 def camera_path(scene: Scene, kind: str, frames: int, size: int) -> Cameras:
-    """The cameras of a video: ``kind`` is one of `PATHS`, 'auto' a spiral where the cameras look one way.
+    """The cameras of a video.
 
-    Normalised device coordinates hold one side only: there it is always a spiral.
+    Args:
+        kind: one of ``VIDEO_PATHS``; 'auto' is a spiral if the cameras look one way, else a turntable. A scene in
+            normalised device coordinates always gets a spiral, because it can be seen from one side only.
+        frames: number of cameras.
+        size: pixels along the longer side.
     """
     cameras, views = scene.cameras, scene.splits["train"]
     poses = cameras.c2w[list(views)].double().cpu().numpy()
@@ -37,9 +38,10 @@ def camera_path(scene: Scene, kind: str, frames: int, size: int) -> Cameras:
 
 
 def spiral(cameras: Cameras, views: Sequence[int], frames: int, size: int, focus: float) -> Cameras:
-    """Two turns before the mean camera, in and out once, looking at the point ``focus`` in front of it.
+    """A spiral of two turns about the mean camera, which also moves once forward and once backward.
 
-    As wide as 90 in 100 of the cameras stand apart (NeRF's render_path_spiral).
+    Every camera looks at the point ``focus`` (units of the poses) in front of the mean camera. The spiral's half widths
+    are the 90th percentiles of the cameras' distances from the mean camera, as in NeRF's render_path_spiral.
     """
     pose = cameras.c2w[list(views)].double().cpu().numpy()
     forward, up = _unit(pose[:, :, 2].mean(axis=0)), -pose[:, :, 1].mean(axis=0)
@@ -54,12 +56,12 @@ def spiral(cameras: Cameras, views: Sequence[int], frames: int, size: int, focus
 
 
 def turntable(cameras: Cameras, views: Sequence[int], frames: int, size: int) -> Cameras:
-    """Cameras on a circle about the origin, looking at it: the centre of the scene's box.
+    """Cameras on a circle about the origin, which is the centre of the scene's box; they look at the origin.
 
-    The up axis is the mean of the cameras' own, radius and elevation are their means, the field of view
-    is that of the first. Where the cameras leave more than 120 degrees of the circle empty (a scene
-    photographed from one side) the path swings over the part they cover and back.
-    The longer side has ``size`` pixels; both sides are even, as video codecs need it.
+    The up axis, the radius and the elevation are the means of the cameras' own; the field of view is that of the first.
+    If the cameras leave more than 120 degrees of the circle empty, as for a scene photographed from one side, the path
+    swings over the part that they cover, and back. The longer side has ``size`` pixels; both sides are even, because
+    video codecs need it.
     """
     pose = cameras.c2w[list(views)].double().cpu().numpy()
     centre = pose[:, :, 3]
@@ -104,6 +106,6 @@ def _framed(cameras: Cameras, view: int, c2w: np.ndarray, size: int) -> Cameras:
 
 
 def _unit(vector: np.ndarray) -> np.ndarray:
-    """Unit length; the z axis for a vector that has none (cameras that stand every way up)."""
+    """The vector at unit length; the z axis for a vector of length 0, as from cameras whose up axes cancel."""
     length = float(np.linalg.norm(vector))
     return vector / length if length > 1e-6 else np.array([0.0, 0.0, 1.0])

@@ -1,6 +1,6 @@
-"""Pictures for people: colour maps of depth and normals, grids with headings, shaded meshes, PNG files.
+"""Draw pictures: depth and normals in colours, grids of images, shaded meshes; and write PNG files.
 
-Images are float in [0, 1], numpy, [H, W, 3]; maps of one value are [H, W].
+Images are numpy arrays [H, W, 3] of floats in [0, 1]. Maps of one value are [H, W].
 """
 
 import io
@@ -19,7 +19,7 @@ Image = Float[np.ndarray, "h w 3"]
 
 
 def write_png(path: Path, image: Image) -> Path:
-    """Write an 8-bit PNG, whole or not at all, with its folder."""
+    """Write an 8-bit PNG, whole or not at all; its folder is made."""
     import PIL.Image
 
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -34,9 +34,11 @@ def depth_picture(
     inside: Bool[np.ndarray, "h w"],
     bounds: tuple[float, float] | None = None,
 ) -> Image:
-    """Near is bright, far is dark (the map 'viridis', reversed); white outside.
+    """A depth map in colours: near is bright, far is dark ('viridis' reversed), and outside is white.
 
-    ``bounds`` None takes the 1st and 99th percentile of the depths inside.
+    Args:
+        inside: where something is hit.
+        bounds: depths of the brightest and the darkest colour; None takes the 1st and 99th percentile inside.
     """
     from matplotlib import colormaps
 
@@ -51,7 +53,7 @@ def depth_picture(
 
 
 def normal_picture(normal: Image, opacity: Float[np.ndarray, "h w"]) -> Image:
-    """n / 2 + 1 / 2 in the scene's frame, over white by opacity."""
+    """A normal map in colours, n / 2 + 1 / 2 in the scene's frame, composited over white with the opacity."""
     weight = opacity.clip(0, 1)[..., None]
     return (normal / 2 + 0.5) * weight + 1 - weight
 
@@ -59,7 +61,7 @@ def normal_picture(normal: Image, opacity: Float[np.ndarray, "h w"]) -> Image:
 def grid(
     rows: Sequence[Sequence[Float[np.ndarray, "_ _ 3"]]], headings: Sequence[str] = (), gap: int = 4
 ) -> Image:
-    """Images side by side on white, each centred in the cell of the largest; headings over the columns."""
+    """Rows of images on white, each centred in a cell of the largest image's size, with headings over the columns."""
     height = max(image.shape[0] for row in rows for image in row)
     width = max(image.shape[1] for row in rows for image in row)
     columns = max(len(row) for row in rows)
@@ -90,8 +92,12 @@ def _text(headings: Sequence[str], width: int, height: int, step: int) -> Image:
 def render_mesh(mesh: Mesh, cameras: Cameras, view: int, colored: bool = True, supersample: int = 2) -> Image:
     """The mesh as a camera sees it, lit from the camera, on white.
 
-    Cameras and mesh share a frame (``silhouette.world_cameras``). Vertex colours where the mesh has them and
-    ``colored``, else grey; shading from the normals of faces, so that facets and noise can be seen.
+    It is shaded by the normals of its faces, so that facets and noise can be seen.
+
+    Args:
+        cameras: in the mesh's frame (``raycast.world_cameras``).
+        colored: use the vertex colours if the mesh has them; else it is grey.
+        supersample: rays along each side of a pixel.
     """
     k = max(1, supersample)
     fine = _finer(cameras, view, k)
@@ -110,7 +116,7 @@ def render_mesh(mesh: Mesh, cameras: Cameras, view: int, colored: bool = True, s
 
 
 def _finer(cameras: Cameras, view: int, k: int) -> Cameras:
-    """One view with k times the pixels along each side, pixel centres at +0.5."""
+    """One view with k times as many pixels along each side, and pixel centres at +0.5."""
     K = cameras.K[view : view + 1].double().cpu().clone()
     K[:, :2, 2] += 0.5 - cameras.pixel_centre
     K[:, :2] *= k

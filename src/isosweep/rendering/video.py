@@ -1,4 +1,4 @@
-"""Camera paths, around a scene or before it, and mp4 files."""
+"""Render a model along a camera path, and write the frames as an mp4 file."""
 
 import io
 import logging
@@ -12,7 +12,7 @@ from jaxtyping import UInt8
 from isosweep.config.settings import ExportSettings
 from isosweep.errors import InputError
 from isosweep.meshes import files
-from isosweep.rendering import camera_paths, video
+from isosweep.rendering import camera_paths
 from isosweep.rendering.view_files import RAYS_PER_POINT
 from isosweep.rendering.views import Renderable, render_view
 from isosweep.runtime import interrupts
@@ -23,9 +23,10 @@ log = logging.getLogger("isosweep")
 
 
 def write_video(path: Path, frames: Iterable[UInt8[np.ndarray, "h w 3"]], fps: int) -> Path:
-    """An mp4 in H.264 (MPEG-4 part 2 where this build of ffmpeg lacks libx264), whole or not at all.
+    """Write an mp4 file in H.264, whole or not at all; in MPEG-4 part 2 if this build of ffmpeg has no libx264.
 
-    All frames have the same even size. Raises ValueError for other sizes and for no frame.
+    Raises:
+        InputError: there is no frame, a frame has an odd side, or frames differ in size.
     """
     import av
 
@@ -70,7 +71,12 @@ def export_video(
     settings: ExportSettings,
     path: Path,
 ) -> Path:
-    """Render a turntable or a spiral (video.camera_path) and write it as an mp4."""
+    """Render the cameras of ``camera_paths.camera_path`` and write them as an mp4 file.
+
+    Raises:
+        InputError: the settings ask for no frames.
+        RunPreempted, RunTimeout: a signal asked the run to stop.
+    """
     cameras = camera_paths.camera_path(scene, settings.video_path, settings.video_frames, settings.video_size)
     chunk = max(1, settings.chunk // RAYS_PER_POINT)
 
@@ -80,4 +86,4 @@ def export_video(
             out = render_view(model, cameras, i, knobs, scene.background, chunk)
             yield files.to_bytes(out["rgb"].numpy())
 
-    return video.write_video(path, frames(), settings.video_fps)
+    return write_video(path, frames(), settings.video_fps)

@@ -1,4 +1,4 @@
-"""Test views as files: render, depth, normals and photograph, and a grid of all of them."""
+"""Write views as files: render, depth, normals and photograph of each, and one grid of all."""
 
 import re
 from collections.abc import Sequence
@@ -13,15 +13,15 @@ from isosweep.runtime import interrupts
 from isosweep.types import Knobs, Scene
 
 RAYS_PER_POINT = 8
-"""A ray has many samples: this many fewer rays than points are rendered at once."""
+"""``export.chunk`` counts points; this many fewer rays are rendered at once, because a ray has many samples."""
 
 
 class ViewWriter:
-    """Writes views as they are rendered, and a grid of all of them at the end.
+    """Writes the files of views while they are rendered, and a grid of all of them at the end.
 
-    Called with a view and its render (``evaluation.evaluate(on_view=writer)``) it writes
-    ``<name>_rgb.png``, ``_depth.png``, ``_normal.png`` and the photograph as ``_truth.png`` for the views
-    chosen; ``finish`` writes ``grid.png``: photograph, render, depth, normals, one row a view.
+    It is called with a view and its render (``evaluate(..., on_view=writer)``). For a view of ``views`` it writes
+    ``<name>_rgb.png``, ``<name>_depth.png``, ``<name>_normal.png``, and the photograph as ``<name>_truth.png``.
+    ``finish`` writes ``grid.png`` with a row for each view: photograph, render, depth, normals.
     """
 
     def __init__(self, scene: Scene, folder: Path, views: Sequence[int]) -> None:
@@ -46,7 +46,7 @@ class ViewWriter:
         self._rows[view] = [truth, *maps.values()]
 
     def finish(self) -> list[Path]:
-        """Write the grid; returns the paths of all files written."""
+        """Write the grid; returns the paths of all files that were written."""
         if self._rows:
             rows = [row for _, row in sorted(self._rows.items())]
             headings = ["photograph", "render", "depth", "normal"][: len(rows[0])]
@@ -56,7 +56,7 @@ class ViewWriter:
 
 
 def chosen_views(scene: Scene, settings: ExportSettings) -> tuple[int, ...]:
-    """The test views to write: ``settings.renders`` evenly spaced ones, all for -1."""
+    """The test views that are written: ``settings.renders`` evenly spaced ones, or all for -1."""
     return spaced(scene.splits["test"], None if settings.renders < 0 else settings.renders)
 
 
@@ -67,7 +67,11 @@ def export_renders(
     settings: ExportSettings,
     folder: Path,
 ) -> list[Path]:
-    """Render and write ``settings.renders`` test views and their grid; see ``ViewWriter``."""
+    """Render the test views of `chosen_views` and write their files with a `ViewWriter`; returns all paths.
+
+    Raises:
+        RunPreempted, RunTimeout: a signal asked the run to stop.
+    """
     views = chosen_views(scene, settings)
     writer = ViewWriter(scene, folder, views)
     chunk = max(1, settings.chunk // RAYS_PER_POINT)

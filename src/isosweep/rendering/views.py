@@ -1,7 +1,6 @@
-"""Whole views of a model, rendered in chunks, and the images they are compared with.
+"""Render whole views of a model in chunks of rays, and give the images that they are compared with.
 
-Symbols: H, W pixels of a view, R rays of a chunk. Renders are composited over the scene's background,
-and the images alike.
+Axes: H, W pixels of a view. Renders are composited over the scene's background, and so are the images.
 """
 
 import logging
@@ -22,7 +21,7 @@ log = logging.getLogger("isosweep")
 
 @runtime_checkable
 class Renderable(Protocol):
-    """What is needed of a model (models/base.py) to draw it."""
+    """What a model (models/base.py) must have to be rendered."""
 
     provides: frozenset[str]
 
@@ -32,10 +31,10 @@ class Renderable(Protocol):
 
 
 Views = Mapping[str, Tensor]
-
+"""The maps of one rendered view by name, as `render_view` returns them."""
 
 CPU_CHUNK = 1024
-"""Most rays at once on a CPU: more spill the caches and page in fresh memory at every layer (2x slower)."""
+"""Largest number of rays rendered at once on a CPU. More do not fit into the caches, which is twice as slow."""
 
 
 def render_view(
@@ -46,12 +45,15 @@ def render_view(
     background: Float[Tensor, "3"],
     chunk: int = 8192,
 ) -> dict[str, Tensor]:
-    """One view, deterministically (no generator: mid-points of the sections), without gradients.
+    """Render one view without gradients and without random numbers: sections are sampled at their mid-points.
 
-    Returns float32 tensors on the CPU: rgb [H, W, 3] over ``background``, opacity [H, W, 1], depth
-    [H, W, 1] (along the ray, normalised units, 0 where nothing is hit), and normal [H, W, 3] where the
-    model provides it. Where the GPU's memory does not hold
-    a chunk, chunks are halved, and stay so for the rest of the view.
+    Args:
+        knobs: the model's values for the step.
+        background: the colour behind the scene.
+        chunk: rays rendered at once. It is halved for the rest of the view if the GPU's memory does not hold it.
+
+    Returns: float32 tensors on the CPU: rgb [H, W, 3] over ``background``; opacity [H, W, 1]; depth [H, W, 1] along the
+    ray in normalised scene units, 0 where nothing is hit; and normal [H, W, 3], if the model provides it.
     """
     return render_chunked(model, cameras, view, knobs, background, chunk)[0]
 
@@ -64,18 +66,19 @@ def render_chunked(
     background: Tensor,
     chunk: int,
 ) -> tuple[dict[str, Tensor], int]:
-    where = knobs.device
-    if where.type == "cpu":
+    """As `render_view`; returns the chunk as well, halved as often as it had to be, for the next view."""
+    device = knobs.device
+    if device.type == "cpu":
         chunk = min(chunk, CPU_CHUNK)
     want = frozenset({"normal"}) & model.provides
     h, w = cameras.hw[view].tolist()
-    near = cameras.to(where)
-    behind = background.to(where)
+    cameras = cameras.to(device)
+    behind = background.to(device)
     parts: list[dict[str, Tensor]] = []
     start = 0
     while start < h * w:
-        pixel = torch.arange(start, min(start + chunk, h * w), device=where)
-        rays = geometry.pixel_rays(near, torch.full_like(pixel, view), pixel // w, pixel % w, behind)
+        pixel = torch.arange(start, min(start + chunk, h * w), device=device)
+        rays = geometry.pixel_rays(cameras, torch.full_like(pixel, view), pixel // w, pixel % w, behind)
         try:
             with torch.no_grad():
                 out = model(rays, knobs, want=want, generator=None)
@@ -95,7 +98,13 @@ def render_chunked(
 
 
 def truth_image(scene: Scene, view: int) -> tuple[Float[Tensor, "h w 3"], Float[Tensor, "h w"] | None]:
-    """The image that a render is compared with, and the mask: rgb m + background (1 - m) where composited."""
+    """The image in [0, 1] that a render of a view is compared with, and the view's mask, None if it has none.
+
+    The image of a composited scene is rgb m + background (1 - m), with the mask m.
+
+    Raises:
+        InputError: the scene is composited, and the view has no mask.
+    """
     rgb, mask = scene.images.image(view)
     if scene.composite:
         if mask is None:
@@ -108,7 +117,7 @@ def truth_image(scene: Scene, view: int) -> tuple[Float[Tensor, "h w 3"], Float[
 
 
 def spaced(views: Sequence[int], count: int | None) -> tuple[int, ...]:
-    """``count`` evenly spaced members, ends included; all of them for None or a larger count."""
+    """``count`` evenly spaced members of ``views``, both ends included; all of them if ``count`` is None or larger."""
     if count is None or count >= len(views):
         return tuple(views)
     if count == 1:

@@ -1,4 +1,4 @@
-"""How many cores this process may use, which on clusters and in containers is not what the machine has."""
+"""How many CPU cores this process may use. On clusters and in containers, it may not use all that the machine has."""
 
 import math
 import os
@@ -13,9 +13,14 @@ def usable_cores(
     own_group: Path = Path("/proc/self/cgroup"),
     groups: Path = CGROUPS,
 ) -> int:
-    """The least of: the cores this process is bound to, its cgroup's share of time, SLURM's allocation.
+    """The smallest of three limits: the cores that the process is bound to, its cgroup's quota, SLURM's allocation.
 
-    A time share that is no whole number is rounded up (1.5 cores are two threads). At least 1.
+    A quota that is not a whole number is rounded up: 1.5 cores give 2. The result is at least 1.
+
+    Args:
+        environment: with SLURM's variables; None takes the process's own.
+        own_group: the file that names the cgroups of this process.
+        groups: the folder of all cgroups.
     """
     environment = os.environ if environment is None else environment
     bound = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -23,12 +28,12 @@ def usable_cores(
     for name in ("SLURM_CPUS_PER_TASK", "SLURM_CPUS_ON_NODE"):
         if environment.get(name, "").isdecimal():
             limits.append(float(environment[name]))
-            break  # the task's share is part of the node's
+            break  # the cores of the task are some of those on the node
     return max(1, math.ceil(min(limits)))
 
 
 def _time_share(own_group: Path, groups: Path) -> float:
-    """Cores' worth of time of the cgroup and those above it (docker --cpus, Kubernetes limits); inf without."""
+    """The quota of the cgroup and of those above it, in cores (docker --cpus, Kubernetes limits); inf without one."""
     shares = [math.inf]
     for folder in _folders(own_group, groups):
         if (text := _read(folder / "cpu.max")) is not None:  # version 2: "<quota or max> <period>"
@@ -41,7 +46,7 @@ def _time_share(own_group: Path, groups: Path) -> float:
 
 
 def _folders(own_group: Path, groups: Path) -> list[Path]:
-    """The cgroup's folder and all above it, as far as this process can see them."""
+    """The folders of the cgroup and of all above it, as far as this process can see them."""
     folders = [groups, groups / "cpu"]
     for line in (_read(own_group) or "").splitlines():
         _, controllers, path = line.split(":", 2)

@@ -1,8 +1,8 @@
-"""Signals as requests that a run answers where its state is whole.
+"""Signals, noted when they arrive and answered where a run can stop without loss.
 
-A run stopped in the middle of a step loses the work since its last checkpoint; one stopped while it
-writes may leave a heap of parts. So a signal only leaves a note. Training looks at it after every
-step, saves, and ends; evaluation and export look between views, blocks and frames.
+A run that stops in the middle of a step loses the work since its last checkpoint, and one that stops while it writes
+may leave incomplete files. So a signal is only noted. Training checks for it after every step, saves, and ends;
+evaluation and export check between views, blocks and frames.
 
 ==================  ==========================================================================
 SIGINT (Ctrl-C)     save and end; a second one ends at once
@@ -36,11 +36,11 @@ class RunTimeout(Exception):
 
 
 class Interrupts:
-    """Notes signals from ``__enter__`` to ``__exit__``; only the process that entered listens.
+    """The signals that have arrived since ``__enter__``, until ``__exit__``; only in the process that entered.
 
-    SLURM sends SIGTERM before a preemption, a requeue and a cancellation alike, to every process of the job.
-    A job that ends on it counts as failed and is not requeued, one that requeues itself would undo a
-    user's scancel: so there the run saves, is recorded as preempted, and goes on until SLURM ends it.
+    SLURM sends SIGTERM to every process of a job, before a preemption, a requeue and a cancellation alike. A job that
+    ends on it counts as failed and is not requeued; a job that requeues itself would undo the user's scancel. So in a
+    SLURM job the run saves, is recorded as preempted, and goes on until SLURM ends it.
     """
 
     def __init__(self) -> None:
@@ -62,15 +62,15 @@ class Interrupts:
 
     @property
     def wants_checkpoint(self) -> bool:
-        """Whether somebody waits for a checkpoint: to end the run, or because it may be killed soon."""
+        """Whether a signal asks for a checkpoint: because the run is to end, or because it may be killed soon."""
         return self._save or self.signal is not None
 
     def saved(self) -> None:
-        """The checkpoint that was asked for is on the disk."""
+        """Note that the checkpoint is on the disk."""
         self._save = False
 
     def check(self) -> None:
-        """Raise RunPreempted or RunTimeout where the run was asked to end."""
+        """Raise RunPreempted or RunTimeout if a signal has asked the run to end."""
         if self.signal is None:
             return
         name = signal.Signals(self.signal).name
@@ -79,13 +79,13 @@ class Interrupts:
         raise RunPreempted(f"asked to stop by {name}")
 
     def previous(self, number: int) -> Callable[[int, FrameType | None], Any] | None:
-        """The handler that was there before, e.g. submitit's, which requeues the job on SIGUSR2."""
+        """The signal's handler before ``__enter__``, such as submitit's, which requeues the job on SIGUSR2; or None."""
         found = self._previous.get(number)
         return found if callable(found) and found is not signal.default_int_handler else None
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         if os.getpid() != self._pid:
-            return  # a forked worker: SLURM signals every process of a job, the run itself answers
+            return  # a forked worker: SLURM signals it as well, but only the run itself answers
         if number == signal.SIGTERM and in_batch_job():
             self._save = True
             _say("SIGTERM: saving a checkpoint; SLURM decides whether this job goes on")
@@ -102,27 +102,34 @@ _current: Interrupts | None = None
 
 
 def listen() -> Interrupts:
-    """The process's Interrupts, made anew; use it as a context manager."""
+    """New Interrupts for this process; use them as a context manager."""
     global _current
     _current = Interrupts()
     return _current
 
 
 def check() -> None:
-    """Raise RunPreempted or RunTimeout where the run was asked to end; call it where nothing is half done."""
+    """Stop the run here if a signal has asked for it. Call it where nothing is half done.
+
+    Raises:
+        RunPreempted, RunTimeout: a signal has asked the run to end.
+    """
     if _current is not None:
         _current.check()
 
 
 def current() -> Interrupts:
-    """The Interrupts of this process; one that hears nothing where none listens (a library user's loop)."""
+    """The Interrupts of this process; new ones that note nothing if `listen` was not called, as in a library."""
     return _current or Interrupts()
 
 
 def end_with_parent() -> None:
-    """Ask the kernel (Linux) for a SIGTERM when the launcher that started this process dies, however it does.
+    """Have Linux send SIGTERM to this process when the launcher that started it dies, for whatever reason.
 
-    Only where a launcher asked for it: a run started by hand under nohup outlives its shell on purpose.
+    This needs a launcher that has set ``PARENT``: a run that was started by hand, under nohup, must outlive its shell.
+
+    Raises:
+        RunPreempted: the launcher is gone already.
     """
     parent = os.environ.get(PARENT)
     if not parent or sys.platform != "linux":
@@ -133,13 +140,13 @@ def end_with_parent() -> None:
 
 
 def in_batch_job() -> bool:
-    """Whether SLURM runs this process, and not a person in a shell that SLURM gave them."""
-    lone = PARENT not in os.environ  # a launcher inside a job asks its runs to stop, and means it
-    return lone and "SLURM_JOB_ID" in os.environ and os.environ.get("SLURM_JOB_NAME") != "interactive"
+    """Whether this is a SLURM batch job; False in an interactive shell of SLURM, and under a launcher in a job."""
+    alone = PARENT not in os.environ  # a launcher in a job sends SIGTERM only to end its runs
+    return alone and "SLURM_JOB_ID" in os.environ and os.environ.get("SLURM_JOB_NAME") != "interactive"
 
 
 def time_is_up() -> bool:
-    """Whether the SLURM job's end is nearer than ten minutes, by the job's own end time (SLURM >= 22.05)."""
+    """Whether the SLURM job ends within ten minutes, by SLURM_JOB_END_TIME (SLURM >= 22.05)."""
     end = os.environ.get("SLURM_JOB_END_TIME", "")
     return end.isdigit() and float(end) - time.time() < 600
 

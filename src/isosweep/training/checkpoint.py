@@ -1,4 +1,4 @@
-"""One file holds all the state of a run; it loads with ``weights_only`` and is whole or absent."""
+"""Checkpoints: one file with all the state of a run. It is written whole, and read with ``weights_only``."""
 
 import io
 from collections.abc import Mapping
@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from isosweep.config.settings import CHECKPOINTS
 from isosweep.errors import InputError
 from isosweep.runtime.files import atomic_write_bytes
 
@@ -15,19 +16,21 @@ FORMAT = 1
 
 
 def save(path: Path, state: Mapping[str, Any]) -> None:
-    """Write atomically: a reader, a kill or a full disk sees the old file or the new one."""
+    """Write a checkpoint. After a kill or on a full disk, and for every reader, it is the old file or the new one."""
     buffer = io.BytesIO()
     torch.save({"format": FORMAT, **state}, buffer)
     atomic_write_bytes(path, buffer.getvalue())
 
 
 def load(path: Path, device: torch.device | str, run_key: str | None = None) -> dict[str, Any]:
-    """Read a checkpoint.
+    """Read a checkpoint, with its tensors on ``device``.
+
+    Args:
+        run_key: of the run that reads it; None accepts the checkpoint of any run.
 
     Raises:
-        FileNotFoundError: there is none at ``path``.
-        ValueError: the file is no checkpoint of this format, or belongs to another config
-            (``run_key`` differs).
+        FileNotFoundError: there is no file at ``path``.
+        InputError: the file is damaged or of another format, or belongs to a run with another key.
     """
     if not path.is_file():
         raise FileNotFoundError(
@@ -35,7 +38,7 @@ def load(path: Path, device: torch.device | str, run_key: str | None = None) -> 
         )
     try:
         state = torch.load(path, map_location=device, weights_only=True)
-    except Exception as error:  # torch raises half a dozen types for a torn or foreign file
+    except Exception as error:  # torch raises half a dozen types for a damaged file
         raise InputError(
             f"{path} is not a readable checkpoint ({type(error).__name__}: {str(error).splitlines()[0]}): "
             "move it aside and train again, or resume from another one"
@@ -52,10 +55,10 @@ def load(path: Path, device: torch.device | str, run_key: str | None = None) -> 
 
 
 def load_weights(model: nn.Module, weights: Mapping[str, torch.Tensor], source: Path) -> None:
-    """Load all of a model's weights; names and shapes must match.
+    """Load all weights of a model. Names and shapes must be the model's; ``source`` names the file in messages.
 
     Raises:
-        ValueError: names what is missing, surplus or of another shape.
+        InputError: weights are missing, surplus or of another shape; the message names them.
     """
     own = model.state_dict()
     problems = [f"missing {k}" for k in own.keys() - weights.keys()]
@@ -75,13 +78,17 @@ def load_weights(model: nn.Module, weights: Mapping[str, torch.Tensor], source: 
 
 
 def find(source: Path, name: str = "last") -> Path:
-    """A checkpoint file from a path that is one, or from a run folder."""
+    """The file of a checkpoint: ``source`` itself, or the checkpoint ``name`` ('last' or 'best') of a run's folder.
+
+    Raises:
+        FileNotFoundError: the folder has no such checkpoint.
+    """
     if source.is_dir():
-        candidate = source / f"{name}.pt"
+        candidate = source / CHECKPOINTS[name]
         if not candidate.is_file():
             found = sorted(p.name for p in source.glob("*.pt"))
             raise FileNotFoundError(
-                f"no checkpoint {name}.pt in {source}; it has {', '.join(found) or 'no .pt file'}"
+                f"no checkpoint {candidate.name} in {source}; it has {', '.join(found) or 'no .pt file'}"
             )
         return candidate
     return source

@@ -1,5 +1,8 @@
-"""The training loop, top to bottom. All state is in `TrainState`; all that depends on the step is
-in ``model.knobs(step)`` and the schedules."""
+"""The training loop, from top to bottom.
+
+All state is in `TrainState`, and in the model's parameters and buffers. Everything that depends on the step comes from
+``model.knobs(step)`` and the schedules.
+"""
 
 import logging
 import math
@@ -12,7 +15,7 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import nn
 
-from isosweep.config.settings import OptimSettings, TrainSettings
+from isosweep.config.settings import CHECKPOINTS, OptimSettings, TrainSettings
 from isosweep.data.batches import Targets, draw
 from isosweep.data.shuffled import ShuffledPixels
 from isosweep.data.working_set import WorkingSet, is_large, new_pieces
@@ -31,37 +34,49 @@ log = logging.getLogger("isosweep")
 class RunLog(Protocol):
     """What training needs of a run's record."""
 
-    def log(self, step: int, scalars: Mapping[str, float]) -> None: ...
+    def log(self, step: int, scalars: Mapping[str, float]) -> None:
+        """Write the scalars of a step."""
+        ...
 
     def check(self) -> None:
-        """Raise where this process no longer owns the run."""
+        """Raise an error if this process no longer owns the run."""
         ...
 
     def checkpointed(self, step: int) -> None:
-        """A checkpoint of ``step`` is on the disk."""
+        """Note that the checkpoint of ``step`` is on the disk."""
         ...
 
     def may_be_killed(self) -> None:
-        """The scheduler announced that it may end this process at any moment."""
+        """Note that the scheduler may end this process at any moment."""
         ...
 
 
 @dataclass
 class TrainState:
-    """Everything that changes while training, besides the model's own parameters and buffers."""
+    """Everything that changes in training, but for the model's own parameters and buffers."""
 
     optimizer: torch.optim.Optimizer
     scaler: torch.amp.GradScaler
+    """Scales the loss under float16 autocast; switched off otherwise."""
     generator: torch.Generator
+    """Draws rays and their samples."""
     rays: int
+    """Rays of the next batch."""
     drawn: int = 0
     """Pixels drawn so far: the place in the order of draws without replacement."""
     step: int = 0
+    """Steps done."""
     best: float = -math.inf
+    """Highest validation PSNR so far, dB."""
     train_s: float = 0.0
+    """Seconds spent in steps."""
 
     def save(self, path: Path, model: Model, run_key: str) -> None:
-        """Write a checkpoint; refuses to write non-finite weights over a good one."""
+        """Write a checkpoint.
+
+        Raises:
+            NumericalError: a parameter is not finite; the last checkpoint is kept.
+        """
         for name, parameter in model.named_parameters():
             if not bool(torch.isfinite(parameter).all()):
                 raise NumericalError(
@@ -83,6 +98,11 @@ class TrainState:
         checkpoint.save(path, state)
 
     def restore(self, state: Mapping[str, Any], model: Model, source: Path) -> None:
+        """Take over the state of a checkpoint, with the model's weights; ``source`` names its file in messages.
+
+        Raises:
+            InputError: the weights do not fit the model.
+        """
         checkpoint.load_weights(model, state["model"], source)
         self.optimizer.load_state_dict(state["optimizer"])
         self.scaler.load_state_dict(state["scaler"])
@@ -95,7 +115,7 @@ class TrainState:
 def start(
     model: Model, settings: TrainSettings, optim: OptimSettings, seed: int, device: torch.device
 ) -> TrainState:
-    """A fresh state: step 0, optimiser without memory, generator from the seed."""
+    """The state at step 0: a new optimiser, and a generator with the run's seed."""
     generator = torch.Generator(device=device).manual_seed(seed)
     scaler = torch.amp.GradScaler(device.type, enabled=_autocast_dtype(settings, device) == torch.float16)
     return TrainState(make_optimizer(model, optim), scaler, generator, settings.rays)
@@ -116,19 +136,23 @@ def train(
     validate: Callable[[], float] | None = None,
     on_log: Callable[[int, Mapping[str, float]], None] | None = None,
 ) -> None:
-    """Train from ``state.step`` to ``settings.max_steps``; checkpoints go to ``folder``.
+    """Train from ``state.step`` to ``settings.max_steps``.
 
     Args:
-        scene: cameras and images on ``device``.
-        validate: mean PSNR on the validation split; None where there is none.
-        on_log: a second listener of the logged scalars (a tracker).
+        scene: with cameras on ``device``.
+        folder: where checkpoints are written.
+        run_key: is stored in them.
+        record: gets the scalars.
+        validate: gives the mean PSNR (dB) of validation views; None if there are none.
+        on_log: gets the scalars as well (a tracker).
 
     Raises:
-        NonFiniteLoss: names the term; nothing is written after it.
-        RunPreempted, RunTimeout: a signal asked for it; the checkpoint is of the last step.
+        NonFiniteLoss: a term of the loss is not finite; the message names it, and nothing is written after it.
+        NumericalError: a parameter is not finite when a checkpoint is to be written.
+        RunPreempted, RunTimeout: a signal asked the run to stop; the checkpoint of the last step is written.
     """
     want, last_save = loss.wants, time.monotonic()
-    asked = interrupts.current()
+    signals = interrupts.current()
     dtype = _autocast_dtype(settings, device)
     progress = _Progress(settings.max_steps, state.step)
     targets = Targets(scene, device) if loss.points else None
@@ -203,34 +227,40 @@ def train(
             if psnr > state.best:
                 record.check()
                 state.best = psnr
-                state.save(folder / "best.pt", model, run_key)
+                state.save(folder / CHECKPOINTS["best"], model, run_key)
         overdue = time.monotonic() - last_save > 60 * settings.checkpoint_minutes
-        if overdue or asked.wants_checkpoint or _due(state.step, settings.checkpoint_every, done):
+        if overdue or signals.wants_checkpoint or _due(state.step, settings.checkpoint_every, done):
             record.check()
-            state.save(folder / "last.pt", model, run_key)
+            state.save(folder / CHECKPOINTS["last"], model, run_key)
             record.checkpointed(state.step)
             last_save = time.monotonic()
-        if asked.wants_checkpoint:
-            asked.saved()
-            asked.check()
+        if signals.wants_checkpoint:
+            signals.saved()
+            signals.check()
             record.may_be_killed()
 
 
 def next_ray_count(out: RenderOut, rays: int, settings: TrainSettings) -> int:
-    """Rays of the next batch so that it meets about ``target_samples`` samples (Instant-NGP).
+    """The number of rays of the next batch, so that it has about ``target_samples`` samples (as in Instant-NGP).
 
-    A batch that met nothing keeps the count: there is nothing to learn from it.
+      next = clip(e rays + (1 - e) rays target_samples / samples, 16, max_rays), with e = ``ray_ema``.
+    A batch without samples keeps the number of rays, and so does ``target_samples`` = 0.
     """
-    met = out.n_samples
-    if settings.target_samples == 0 or met == 0:
+    samples = out.n_samples
+    if settings.target_samples == 0 or samples == 0:
         return rays
-    ideal = rays * settings.target_samples / met
+    ideal = rays * settings.target_samples / samples
     mixed = settings.ray_ema * rays + (1 - settings.ray_ema) * ideal
     return int(min(max(mixed, 16), settings.max_rays))
 
 
 def init_from(model: Model, source: str, device: torch.device) -> None:
-    """Load another run's weights (a run folder or a checkpoint); optimiser and step start anew."""
+    """Load the weights of another run, from its folder or one of its checkpoints. Optimiser and step start anew.
+
+    Raises:
+        FileNotFoundError: there is no checkpoint.
+        InputError: the file is not a checkpoint, or its weights do not fit the model.
+    """
     path = checkpoint.find(Path(source))
     checkpoint.load_weights(model, checkpoint.load(path, device)["model"], path)
     log.info("starting from the weights of %s", path)
@@ -268,7 +298,7 @@ def _scalars(
 
 
 class _Progress:
-    """Rays per second and time left, over the steps since the last line."""
+    """The line of the terminal: rays per second and the time left, from the steps since the last line."""
 
     def __init__(self, max_steps: int, step: int) -> None:
         self.max_steps, self.first, self.seen = max_steps, step, step

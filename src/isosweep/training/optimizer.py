@@ -1,4 +1,4 @@
-"""Adam with a learning rate for each kind of parameter, found by the parameter's name."""
+"""Adam with a learning rate for each kind of parameter; the kind follows from the parameter's name."""
 
 import difflib
 from fnmatch import fnmatchcase
@@ -17,26 +17,26 @@ KINDS: tuple[tuple[str, str], ...] = (
     ("background.*table", "background_tables"),
     ("*log_sharpness", "sharpness"),
 )
-"""Pattern of a parameter's name -> its kind; the last pattern that fits decides. So a new network is one of
-``networks``, and a new encoding's ``table`` one of ``tables``, without a word here."""
+"""(pattern of a parameter's name, kind). The last pattern that fits decides. So the parameters of a new network are
+'networks', and the ``table`` of a new encoding is one of the 'tables', without an edit here."""
 DECAYED = ("networks", "background")
-"""Kinds that weight decay may shrink: an entry of a table, or the sharpness, is a value and no weight."""
+"""The kinds with weight decay. Entries of a table and the sharpness are values, which it must not shrink."""
 
 
 def kind_of(name: str) -> str:
-    """The kind of a parameter, by its dotted name."""
+    """The kind of a parameter, from its dotted name."""
     return next(kind for pattern, kind in reversed(KINDS) if fnmatchcase(name, pattern))
 
 
 def parameter_groups(model: nn.Module, settings: OptimSettings) -> list[dict[str, object]]:
-    """Groups as torch's optimisers take them: params, lr, base_lr, weight_decay, and a name.
+    """The model's parameters in groups for torch's optimisers: params, lr, base_lr, weight_decay, and a name.
 
-    A parameter's rate is its kind's (``lr_tables``, ``lr_networks``, ``lr_background``, ``lr_sharpness``), unless
-    patterns of ``settings.rates`` fit its name: then the last of them decides. Groups stand in the order in which the
-    model names their first parameter, which is part of a checkpoint.
+    A parameter's learning rate is that of its kind (``lr_tables``, ``lr_networks``, ``lr_background``,
+    ``lr_sharpness``). If patterns of ``settings.rates`` fit its name, the last of them decides instead. The groups are
+    in the order in which the model names their first parameters; a checkpoint depends on this order.
 
     Raises:
-        ValueError: a pattern fits no parameter.
+        InputError: a pattern fits no parameter.
     """
     rates = {
         "tables": settings.lr_tables,
@@ -73,7 +73,11 @@ def parameter_groups(model: nn.Module, settings: OptimSettings) -> list[dict[str
 
 
 def make_optimizer(model: nn.Module, settings: OptimSettings) -> torch.optim.Optimizer:
-    """Adam or AdamW over ``parameter_groups``, in one fused kernel."""
+    """Adam (Kingma and Ba 2015) or AdamW (Loshchilov and Hutter 2019) over ``parameter_groups``, in one fused kernel.
+
+    Raises:
+        InputError: ``settings.name`` is neither, or a pattern of ``settings.rates`` fits no parameter.
+    """
     kinds = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
     if settings.name not in kinds:
         raise InputError(f"optim.name is one of {', '.join(kinds)}, found {settings.name!r}")
@@ -83,7 +87,10 @@ def make_optimizer(model: nn.Module, settings: OptimSettings) -> torch.optim.Opt
 
 
 def rate_factor(settings: OptimSettings, step: int, max_steps: int) -> float:
-    """Warm-up times schedule, the factor on every learning rate."""
+    """The factor on every learning rate at a step: schedule times warm-up.
+
+    The warm-up rises linearly from ``warmup_start`` to 1 over the first ``warmup`` max_steps steps.
+    """
     factor = schedules.value(settings.schedule, step, max_steps)
     warm = settings.warmup * max_steps
     if step < warm:

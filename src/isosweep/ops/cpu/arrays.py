@@ -10,7 +10,7 @@ from isosweep.ops.grid_spec import GridSpec
 
 
 def array(x: Tensor) -> np.ndarray:
-    """The tensor's memory as a C-contiguous array, without a copy where it is one."""
+    """The tensor as a C-contiguous array, without a copy if it is contiguous."""
     if x.device.type != "cpu":
         raise ValueError(
             f"backend 'cpu' is in use, but a tensor lies on '{x.device}': "
@@ -24,6 +24,7 @@ def array(x: Tensor) -> np.ndarray:
 
 
 def scalar(like: Tensor, value: float) -> np.floating:
+    """``value`` in the precision of ``like``."""
     return np.float64(value) if like.dtype == torch.float64 else np.float32(value)
 
 
@@ -36,5 +37,5 @@ def layout(spec: GridSpec) -> tuple[np.ndarray, ...]:
 
 @lru_cache(maxsize=16)
 def order(spec: GridSpec) -> np.ndarray:
-    """Levels from the largest to the smallest, so that dealing them out balances the threads."""
+    """The levels from the largest to the smallest, so that threads get equal work when they are dealt out."""
     return np.argsort(-spec.size, kind="stable")

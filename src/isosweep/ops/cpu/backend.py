@@ -33,14 +33,17 @@ GRAIN = 2048
 
 
 def grid_encode(u: Tensor, table: Tensor, spec: GridSpec) -> Tensor:
+    """See ``isosweep.ops.grid_encode``."""
     return _Encode.apply(u, table, spec)
 
 
 def grid_encode_jacobian(u: Tensor, table: Tensor, spec: GridSpec) -> tuple[Tensor, Tensor]:
+    """See ``isosweep.ops.grid_encode_jacobian``."""
     return _EncodeJacobian.apply(u, table, spec)
 
 
 def pullback(jac: Tensor, g: Tensor) -> Tensor:
+    """See ``isosweep.ops.pullback``."""
     return _Pullback.apply(jac, g)
 
 
@@ -56,6 +59,7 @@ def softplus_backward(slope: Tensor, d_value: Tensor | None, d_slope: Tensor, be
 def surface_network(
     u: Tensor, table: Tensor, spec: GridSpec, hidden: Layer, head: Layer, beta: float, want_gradient: bool
 ) -> tuple[Tensor, Tensor | None]:
+    """See ``isosweep.ops.surface_network``."""
     sizes = (*hidden[0].shape, len(head[1]))
     if table.dtype == torch.float32 and max(sizes) <= cpu_networks.WIDEST:
         return cpu_networks.surface_network(u, table, spec, hidden, head, beta, want_gradient)
@@ -64,20 +68,24 @@ def surface_network(
 
 
 def mlp(x: Tensor, layers: Sequence[Layer]) -> Tensor:
+    """See ``isosweep.ops.mlp``."""
     if max(max(weight.shape) for weight, _ in layers) <= cpu_networks.WIDEST:
         return cpu_networks.mlp(x, layers)
     return composed.mlp(x, layers)
 
 
 def render_weights(alpha: Tensor, offsets: Tensor) -> Tensor:
+    """See ``isosweep.ops.render_weights``."""
     return _Weights.apply(alpha, offsets)
 
 
 def accumulate(w: Tensor, values: Tensor, offsets: Tensor) -> Tensor:
+    """See ``isosweep.ops.accumulate``."""
     return _Accumulate.apply(w, values, offsets)
 
 
 def visible(alpha: Tensor, offsets: Tensor, threshold: float) -> Tensor:
+    """See ``isosweep.ops.visible``."""
     rays = _rays(offsets, len(alpha))
     mask = torch.empty(len(alpha), dtype=torch.bool)
     run(cpu_rays.visible, len(rays) - 1, GRAIN, array(alpha), rays, scalar(alpha, threshold), mask.numpy())
@@ -96,6 +104,7 @@ def march(
     max_samples: int,
     cone: float = 0.0,
 ) -> Samples:
+    """See ``isosweep.ops.march``."""
     grid = occupied.contiguous().view(torch.uint8).numpy()
     blocks = -(-len(grid) // cpu_rays.COARSE)
     coarse = np.empty((blocks,) * 3, np.uint8)

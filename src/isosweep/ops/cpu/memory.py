@@ -1,4 +1,4 @@
-"""Memory that a step frees stays with the process, so that the next step need not ask the kernel again."""
+"""Keep the memory that a training step frees, so that the next step need not request it from the system again."""
 
 import ctypes
 import os

@@ -29,6 +29,7 @@ WIDEST = 128
 def surface_network(
     u: Tensor, table: Tensor, spec: GridSpec, hidden: Layer, head: Layer, beta: float, want_gradient: bool
 ) -> tuple[Tensor, Tensor | None]:
+    """See ``isosweep.ops.surface_network``."""
     inputs = (table, *hidden, *head)
     keep = torch.is_grad_enabled() and any(x.requires_grad for x in inputs)
     out, gradient = _SurfaceNetwork.apply(u, *inputs, spec, beta, want_gradient, keep)
@@ -36,6 +37,7 @@ def surface_network(
 
 
 def mlp(x: Tensor, layers: Sequence[Layer]) -> Tensor:
+    """See ``isosweep.ops.mlp``."""
     flat = [tensor for layer in layers for tensor in layer]
     keep = torch.is_grad_enabled() and any(t.requires_grad for t in (x, *flat))
     return _Mlp.apply(x, keep, *flat)

@@ -45,7 +45,7 @@ def compiled(*fastmath: str) -> Callable[[Callable], Any]:
     def decorate(kernel: Callable) -> Any:
         # A run-time type checker that wraps every function of a package must not reach the compiler.
         function = inspect.unwrap(kernel)
-        # False is said aloud: unsaid, numba hands down the liberties of whichever caller compiles first.
+        # False must be given: without it, numba applies the fastmath flags of the kernel that calls this one first.
         flags = set(fastmath) or False
         return import_numba().njit(nogil=True, cache=True, error_model="numpy", fastmath=flags)(function)
 

@@ -40,33 +40,40 @@ mlp = composed.mlp
 
 
 def grid_encode(u: Tensor, table: Tensor, spec: GridSpec) -> Tensor:
+    """See ``isosweep.ops.grid_encode``."""
     return _Encode.apply(u, table, spec)
 
 
 def grid_encode_jacobian(u: Tensor, table: Tensor, spec: GridSpec) -> tuple[Tensor, Tensor]:
+    """See ``isosweep.ops.grid_encode_jacobian``."""
     return _EncodeJacobian.apply(u, table, spec)
 
 
 def pullback(jac: Tensor, g: Tensor) -> Tensor:
+    """See ``isosweep.ops.pullback``."""
     return _Pullback.apply(jac, g)
 
 
 def surface_network(
     u: Tensor, table: Tensor, spec: GridSpec, hidden: Layer, head: Layer, beta: float, want_gradient: bool
 ) -> tuple[Tensor, Tensor | None]:
+    """See ``isosweep.ops.surface_network``."""
     module = sys.modules[__name__]
     return composed.surface_network(module, u, table, spec, hidden, head, beta, want_gradient)
 
 
 def render_weights(alpha: Tensor, offsets: Tensor) -> Tensor:
+    """See ``isosweep.ops.render_weights``."""
     return _Weights.apply(alpha, offsets)
 
 
 def accumulate(w: Tensor, values: Tensor, offsets: Tensor) -> Tensor:
+    """See ``isosweep.ops.accumulate``."""
     return _Accumulate.apply(w, values, offsets)
 
 
 def visible(alpha: Tensor, offsets: Tensor, threshold: float) -> Tensor:
+    """See ``isosweep.ops.visible``."""
     alpha, offsets = _checked(alpha.detach()), _rays(offsets, len(alpha))
     mask = torch.empty(len(alpha), dtype=torch.bool, device=alpha.device)
     bar = torch.tensor(threshold, dtype=alpha.dtype, device=alpha.device)
@@ -90,6 +97,7 @@ def march(
     max_samples: int,
     cone: float = 0.0,
 ) -> Samples:
+    """See ``isosweep.ops.march``."""
     n, device, dtype = len(origins), origins.device, origins.dtype
     rays = [_checked(x.to(dtype)) for x in (origins, dirs, t_near, t_far, jitter)]
     grid = occupied.contiguous().view(torch.uint8)

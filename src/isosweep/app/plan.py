@@ -1,0 +1,77 @@
+"""The plan of one run: all that its config decides, resolved once and passed on."""
+
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+from omegaconf import DictConfig
+
+from isosweep.app.device import Machine, resolve_machine
+from isosweep.config.check import ConfigError
+from isosweep.config.names import Identity, identify
+from isosweep.config.settings import ExportSettings
+from isosweep.config.values import Settings, checked_settings
+from isosweep.record import Record, read_record
+
+
+@dataclass(frozen=True)
+class RunPlan:
+    """What one run is called, where it lies, where it computes, and with which settings."""
+
+    cfg: DictConfig
+    machine: Machine
+    settings: Settings
+    identity: Identity
+    config: dict[str, Any]
+    """What the record stores: the identity's config, but for parts of a trained run (`for_part_alone`)."""
+
+    @property
+    def model_name(self) -> str:
+        """The option of the group ``model``, as messages name it."""
+        return self.identity.names["model"]
+
+
+def plan_run(cfg: DictConfig) -> RunPlan:
+    """Resolve what ``cfg`` says for this machine. Nothing is loaded, written or selected.
+
+    Raises:
+        ConfigError: this machine does not have the device, or a setting has a value that it does not allow.
+        InputError: ``optim.schedule`` is not a schedule, or the backend does not work here.
+    """
+    machine = resolve_machine(cfg)
+    settings = checked_settings(cfg)
+    identity = identify(cfg, backend=machine.backend.name, device=machine.device.type)
+    return RunPlan(cfg, machine, settings, identity, identity.config)
+
+
+def for_part_alone(plan: RunPlan) -> RunPlan:
+    """The plan with the recorded settings of the parts that ``mode=eval|export|render`` leaves alone.
+
+    So the record never claims what was not made. ``mode=eval`` scores with the recorded export settings: its geometry
+    scores are of the same mesh. ``mode=export`` and ``mode=render`` keep the recorded scores' settings.
+
+    Raises:
+        ConfigError: there is no trained run to score or export.
+    """
+    recorded = _trained_record(plan).config
+    config = plan.config | {"export": recorded["export"]}
+    if plan.cfg.mode == "eval":
+        known = {f.name for f in fields(ExportSettings)}
+        own = {name: value for name, value in recorded["export"].items() if name in known}
+        return replace(plan, settings=replace(plan.settings, export=ExportSettings(**own)), config=config)
+    return replace(plan, config=config | {"eval": recorded["eval"]})
+
+
+def _trained_record(plan: RunPlan) -> Record:
+    cfg, folder = plan.cfg, plan.identity.folder
+    if (folder / "record.json").is_file():
+        record = read_record(folder)
+        if record.trained:
+            return record
+        found = f"{folder} is at step {record.steps_done} of {record.max_steps} ({record.status})"
+    else:
+        others = sorted(p.name for p in folder.parent.glob(f"*-s{cfg.seed}-*"))
+        there = f"; {folder.parent} has {', '.join(others[:4])}" if others else ""
+        found = f"there is no run {folder}{there}"
+    raise ConfigError(
+        f"mode={cfg.mode} works on a trained run, and {found}: run the same command with mode=train first"
+    )

@@ -1,0 +1,69 @@
+"""The record of a planned run: opened, and told to the terminal when the run is over."""
+
+import logging
+import math
+from collections.abc import Mapping
+from pathlib import Path
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import OmegaConf
+
+from isosweep.app.plan import RunPlan
+from isosweep.record import RunRecord
+
+log = logging.getLogger("isosweep")
+
+
+def open_record(plan: RunPlan) -> RunRecord:
+    """Open the run's record, with what the plan says of it.
+
+    Raises:
+        LockHeld: another process works on this run.
+    """
+    cfg, identity, machine = plan.cfg, plan.identity, plan.machine
+    overrides = list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
+    return RunRecord.open(
+        Path(cfg.run.root),
+        dataset=identity.names["dataset"],
+        scene=cfg.scene,
+        label=identity.label,
+        seed=cfg.seed,
+        key=identity.key,
+        config=plan.config,
+        config_yaml=OmegaConf.to_yaml(OmegaConf.create(plan.config)),
+        overrides=overrides,
+        force=cfg.run.force and cfg.mode == "train",
+        rescore=cfg.mode != "train",
+        heartbeat=cfg.run.heartbeat,
+        stale_after=cfg.run.stale_after,
+        max_steps=cfg.train.max_steps,
+        name=cfg.run.name,
+        model=plan.model_name,
+        encoding=identity.names["encoding"],
+        loss=identity.names["loss"],
+        device=machine.device_name,
+        backend=machine.backend.name,
+        backend_reason=machine.backend.why,
+        threads=machine.threads,
+    )
+
+
+def log_results(record: RunRecord) -> None:
+    """Log the scores, and where every file lies, as the last lines on the terminal."""
+    scores, artifacts = record.record.scores, record.record.artifacts
+    if scores is not None:
+        log.info("scores (protocol %s):\n%s", scores.protocol, score_lines(scores.values, scores.reasons))
+    for name, path in artifacts.items():
+        log.info("%-8s %s", name, record.folder / path)
+    log.info("%-8s %s", "record", record.folder / "record.json")
+
+
+def score_lines(values: Mapping[str, float | None], reasons: Mapping[str, str]) -> str:
+    """One line a score; a score without a value has its reason in place of the number."""
+    lines = []
+    for name, value in values.items():
+        if value is None or not math.isfinite(value):
+            lines.append(f"  {name:<28} none ({reasons.get(name, 'no reason given')})")
+        else:
+            lines.append(f"  {name:<28} {value:.4f}")
+    return "\n".join(lines)

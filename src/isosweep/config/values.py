@@ -1,0 +1,74 @@
+"""The plain groups of a composed config as their dataclasses, and the check of their values.
+
+This module imports no torch, so that a sweep's planner can check every job before the first one starts.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from isosweep.config import schedules
+from isosweep.config.check import ConfigError
+from isosweep.config.errors import did_you_mean
+from isosweep.config.settings import (
+    DebugSettings,
+    EvalSettings,
+    ExportSettings,
+    OptimSettings,
+    TrackerSettings,
+    TrainSettings,
+)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The plain groups of one run, resolved and typed."""
+
+    train: TrainSettings
+    optim: OptimSettings
+    eval: EvalSettings
+    export: ExportSettings
+    tracker: TrackerSettings
+    debug: DebugSettings
+
+
+def checked_settings(cfg: DictConfig) -> Settings:
+    """The plain groups of ``cfg``, after the check of their values.
+
+    Raises:
+        ConfigError: a value is not among its choices, or below its least.
+        InputError: ``optim.schedule`` is not a schedule.
+    """
+    groups: dict[str, Any] = {f.name: OmegaConf.to_object(cfg[f.name]) for f in fields(Settings)}
+    settings = Settings(**groups)
+    check_settings(settings)
+    return settings
+
+
+def check_settings(settings: Settings) -> None:
+    """Raise ConfigError for the first value that its field does not allow; InputError for a bad schedule.
+
+    Without this check, most of these values would be noticed only after training.
+    """
+    for group in fields(settings):
+        for message in _wrong_values(getattr(settings, group.name), group.name):
+            raise ConfigError(message)
+    schedules.check(settings.optim.schedule, "optim.schedule")
+
+
+def _wrong_values(settings: Any, group: str) -> Iterator[str]:
+    """A message for each value that differs from what its field's metadata allows; a field's default is allowed."""
+    for field in fields(settings):
+        value, key = getattr(settings, field.name), f"{group}.{field.name}"
+        if value == field.default:
+            continue
+        choices, least = field.metadata.get("choices"), field.metadata.get("least")
+        if choices is not None:
+            for one in value if isinstance(value, list) else [value]:
+                if one not in choices:
+                    known = ["null" if c is None else c for c in choices]
+                    yield f"{key}={one} is none of {', '.join(known)}{did_you_mean(str(one), known)}"
+        if least is not None and value < least:
+            yield f"{key}={value}: give {least} or more"
