@@ -5,11 +5,31 @@ import os
 import signal
 from pathlib import Path
 
-import pytest
-import torch
-from jaxtyping import install_import_hook
 
-import tests.support.typecheck  # noqa: F401 - the hook below finds it by name
+def _keep_to_own_cores() -> None:
+    """Share the cores out among the workers of one session, each with all the processes that it starts.
+
+    Threads wait for each other in a loop, which costs little where each has a core. Where two workers run two threads
+    each on two cores, a thread waits for one that does not run, and a training step takes three times as long.
+    """
+    worker, workers = (
+        os.environ.get("PYTEST_XDIST_WORKER", ""),
+        os.environ.get("PYTEST_XDIST_WORKER_COUNT", ""),
+    )
+    if not (worker and workers and hasattr(os, "sched_setaffinity")):
+        return
+    own = sorted(os.sched_getaffinity(0))[int(worker.removeprefix("gw")) :: int(workers)]
+    if own:
+        os.sched_setaffinity(0, own)
+
+
+_keep_to_own_cores()  # before torch and numpy are imported, which count the cores then
+
+import pytest  # noqa: E402
+import torch  # noqa: E402
+from jaxtyping import install_import_hook  # noqa: E402
+
+import tests.support.typecheck  # noqa: E402, F401 - the hook below finds it by name
 
 if not torch.cuda.is_available():
     # Triton's kernels run in its interpreter then; it reads this when anything first imports it
