@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PYTHONPATH = os.pathsep.join([str(ROOT / "src"), str(ROOT)])  # this checkout, whatever is installed
 TINY = [
     "debug=tiny", "dataset._target_=tests.support.trouble.load", "backend=torch",
-    "eval.geometry=false", "export.mesh=false", "export.video=false", "export.renders=0",
+    "sampler.resolution=16", "eval.geometry=false", "export.mesh=false", "export.video=false", "export.renders=0",
 ]  # fmt: skip
 
 

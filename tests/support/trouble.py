@@ -5,6 +5,7 @@ import signal
 import sys
 import time
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,10 +15,14 @@ from isosweep.training import loop
 from isosweep.types import Batch, Scene
 from tests.app.test_run import load_ball
 
+HURRY = Path("hurry")
+"""As soon as there is such a file in the folder where a sweep was started, its slow scenes are slow no more."""
+
 
 def slowly(*arguments: Any, **named: Any) -> Batch:
     """A batch that takes its time and leaves the cores to others."""
-    time.sleep(0.08)
+    if not HURRY.exists():
+        time.sleep(0.08)
     return batches.draw(*arguments, **named)
 
 

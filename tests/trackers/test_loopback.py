@@ -22,6 +22,7 @@ ALL_STEPS = list(range(EVERY, LAST + 1, EVERY))
 SIZES = [
     "debug=tiny",
     "tracker=wandb",
+    "sampler.resolution=16",
     f"train.max_steps={LAST}",
     f"train.checkpoint_every={CHECKPOINT}",
     f"train.log_every={EVERY}",
