@@ -42,9 +42,15 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 LONGEST = (
     "test_local.py",
     "test_loopback.py",
-    "test_smoke.py",
+    "test_bad_input.py",
+    "test_backends.py",
     "test_command.py",
+    "test_grid.py",
+    "test_smoke.py",
     "test_bench.py",
+    "test_cli.py",
+    "test_networks.py",
+    "test_run_states.py",
     "test_compose.py",
 )
 """Files of minutes: a worker takes one file at a time, and should not begin such a one when the others are done."""

@@ -1,6 +1,7 @@
 """Ray casting against solids whose silhouettes, depths and normals are known."""
 
 import math
+import threading
 
 import numpy as np
 import pytest
@@ -163,3 +164,18 @@ def test_the_first_face_is_a_hit_and_minus_one_is_none() -> None:
     face = np.array([[0, -1], [3, -1]])
     hits = raycast.Hits(face, np.ones((2, 2)), np.zeros((2, 2, 3)))
     assert hits.mask.tolist() == [[True, False], [True, False]]
+
+
+def test_rows_are_dealt_out_to_threads_without_a_gap(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker of a test session may have one core; here there are two, whatever the session has."""
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    seen = np.zeros(25, dtype=int)
+    threads = set()
+
+    def work(rows: slice) -> None:
+        seen[rows] += 1
+        threads.add(threading.get_ident())
+
+    raycast._in_parts(work, 25, size=4)
+    assert (seen == 1).all()
+    assert threading.get_ident() not in threads, "a pool did the work"
