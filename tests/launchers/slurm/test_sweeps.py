@@ -165,7 +165,7 @@ def test_requeue_kill_and_failure(cluster: Cluster) -> None:
 def test_time_limit_saves_requeues_and_goes_on(cluster: Cluster) -> None:
     sweep = Sweep(
         cluster, "timeout", "scene=slow", *LONG, "train.max_steps=1000",
-        "hydra.launcher.timeout_min=2", "hydra.launcher.signal_delay_s=60",
+        "hydra.launcher.timeout_min=2", "hydra.launcher.signal_delay_s=45",
     )  # fmt: skip
     sweep.until(lambda: sweep.stopped("slow", "timeout"), 300)
     sweep.hurry()
