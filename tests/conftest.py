@@ -25,6 +25,8 @@ def _keep_to_own_cores() -> None:
 
 _keep_to_own_cores()  # before torch and numpy are imported, which count the cores then
 
+import isosweep  # noqa: E402, F401, I001 - before torch, whose threads spin for long otherwise (docs/performance.md)
+
 import pytest  # noqa: E402
 import torch  # noqa: E402
 from jaxtyping import install_import_hook  # noqa: E402
