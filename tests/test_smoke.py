@@ -19,13 +19,15 @@ from tests.support.pairs import covering_pairs
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
 CPU = torch.device("cpu")
-MODELS = ("nerf", "neus", "neus_bg")
-ENCODINGS = ("freq", "hashgrid", "progressive")
-DATASETS = ("demo", "blender", "dtu", "bmvs", "colmap", "llff", "nerfstudio")
+
+
+def options(group: str) -> list[str]:
+    return sorted(p.stem for p in (CONF / group).glob("*.yaml"))
+
+
+MODELS, ENCODINGS, DATASETS = options("model"), options("encoding"), options("dataset")
 SMALL = [
     "train=tiny",
-    "sampler.resolution=16",
-    "sampler.warmup=8",
     "train.max_steps=20",
     "train.rays=48",
     "train.target_samples=1500",
@@ -36,11 +38,13 @@ SMALL = [
 
 
 def encoding_sizes(name: str, at: str = "encoding") -> list[str]:
-    if name == "freq":
+    if name.startswith("freq"):
         return [f"{at}.n_frequencies=3"]
     sizes = [f"{at}.n_levels=4", f"{at}.log2_size=10", f"{at}.base_resolution=8"]
     # every level is on before the end, so that every table row's tensor can learn
-    return [*sizes, f"{at}.start_level=2", f"{at}.grow_until=0.3"] if name == "progressive" else sizes
+    return (
+        [*sizes, f"{at}.start_level=2", f"{at}.grow_until=0.3"] if name.startswith("progressive") else sizes
+    )
 
 
 @pytest.fixture(scope="session")
@@ -62,9 +66,18 @@ def config(scenes: Path, model: str, encoding: str, dataset: str, *more: str):
         [f"dataset.path={scenes / 'demo'}"] if dataset == "demo" else ["scene=tiny", f"dataset.root={scenes}"]
     )
     names = [f"model={model}", f"encoding={encoding}", f"dataset={dataset}", *where]
-    behind = encoding_sizes("hashgrid", "model.background.encoding") if model == "neus_bg" else []
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        return compose("config", [*names, *SMALL, *encoding_sizes(encoding), *behind, *more])
+        return compose("config", [*names, *SMALL, *encoding_sizes(encoding), *model_sizes(model), *more])
+
+
+def model_sizes(model: str) -> list[str]:
+    """Overrides that make a model and its sampler small, by the keys that they have; call it within Hydra."""
+    cfg = compose("config", [f"model={model}"])
+    sizes = ["sampler.resolution=16", "sampler.warmup=8"] if "resolution" in cfg.sampler else []
+    sizes += ["sampler.n_coarse=8", "sampler.n_fine=8"] if "n_coarse" in cfg.sampler else []
+    sizes += ["model.coarse.hidden_dim=32", "model.coarse.color_dim=16"] if "coarse" in cfg.model else []
+    behind = cfg.model.get("background") is not None
+    return sizes + (encoding_sizes("hashgrid", "model.background.encoding") if behind else [])
 
 
 class Watch:
@@ -119,7 +132,7 @@ def test_every_two_options_train_every_parameter_together(model, encoding, datas
 
 @pytest.mark.parametrize("model", MODELS)
 def test_each_model_learns_a_tiny_scene(model, scenes, tmp_path):
-    dataset = "dtu" if model == "neus_bg" else "blender"
+    dataset = "dtu" if model.endswith("_bg") else "blender"
     more = ["train.max_steps=150", "train.target_samples=4000", "optim.warmup=0.05"]
     _, _, watch = fit(config(scenes, model, "hashgrid", dataset, *more), tmp_path)
     first, last = sum(watch.losses[:10]), sum(watch.losses[-10:])
@@ -157,6 +170,13 @@ def test_points_are_a_loss_where_the_data_has_them(model, scenes, tmp_path):
         ("neus", ["model.sharpness_cap=[0.0,20.0,200.0,1.0]", "model.occupancy=solid", "model.n_steps=128"]),
         ("neus_bg", ["loss.terms.distortion.weight=0.01", "loss.terms.background_distortion.weight=0.01"]),
         ("neus_bg", ["encoding@model.background.encoding=freq"]),
+        ("nerf_bg", ["loss.terms.background_distortion.weight=0.01"]),
+        ("nerf_original", ["sampler.spacing=disparity", "sampler.jitter=false", "model.raw_noise_std=1"]),
+        (
+            "nerf_original",
+            ["train.batch_from=one_image", "train.replacement=false", "model.coarse.direction=null"],
+        ),
+        ("nerf", ["train.replacement=false", 'optim.rates={"*table":1e-2}']),
         (
             "nerf",
             ["train.precrop=0.5", "train.precrop_until=0.5", "train.background=black", "train.grad_clip=1"],
@@ -165,9 +185,9 @@ def test_points_are_a_loss_where_the_data_has_them(model, scenes, tmp_path):
 )
 def test_options_train(model, more, scenes, tmp_path):
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        base = [
-            o for o in SMALL if not o.startswith("sampler") or not any(m.startswith("sampler=") for m in more)
-        ]
+        # sizes of a part that ``more`` replaces are no keys of what replaces it
+        replaced = tuple(f"{m.partition('=')[0].removeprefix('encoding@')}." for m in more)
+        base = [*SMALL, *(o for o in model_sizes(model) if not o.startswith(replaced))]
         where = ["dataset=blender", "scene=tiny", f"dataset.root={scenes}", f"model={model}"]
         cfg = compose("config", [*where, *base, *encoding_sizes("hashgrid"), "train.max_steps=6", *more])
     _, _, watch = fit(cfg, tmp_path)

@@ -11,14 +11,12 @@ from isosweep.config.schema import CONF
 from isosweep.launchers.jobs import expand
 from tests.support.pairs import covering_pairs
 
-MODELS, ENCODINGS = ("neus", "nerf", "neus_bg"), ("freq", "hashgrid", "progressive")
-
 
 def options(group: str) -> list[str]:
     return sorted(p.stem for p in (CONF / group).glob("*.yaml"))
 
 
-DATASETS = options("dataset")
+DATASETS, MODELS, ENCODINGS = options("dataset"), options("model"), options("encoding")
 
 
 def composed(*overrides: str) -> DictConfig:
@@ -26,7 +24,10 @@ def composed(*overrides: str) -> DictConfig:
         return compose("config", list(overrides))
 
 
-GROUPS = sorted(p.name for p in CONF.iterdir() if p.is_dir() and p.name not in ("experiment", "sweep"))
+GROUPS = sorted(
+    p.name for p in CONF.iterdir() if p.is_dir() and p.name not in ("experiment", "sweep", "background")
+)
+"""Groups with a key at the top; an option of ``background`` is part of a model, and composed with it."""
 
 
 def every_option() -> list[tuple[str, str]]:

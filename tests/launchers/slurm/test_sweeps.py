@@ -167,7 +167,7 @@ def test_time_limit_saves_requeues_and_goes_on(cluster: Cluster) -> None:
         cluster, "timeout", "scene=slow", *LONG, "train.max_steps=1000",
         "hydra.launcher.timeout_min=2", "hydra.launcher.signal_delay_s=45",
     )  # fmt: skip
-    sweep.until(lambda: sweep.stopped("slow", "timeout"), 300)
+    sweep.until(lambda: sweep.stopped("slow", "timeout"), 500)
     sweep.hurry()
     sweep.until(lambda: sweep.finished("slow"), 300)
     record = sweep.records()["slow"]
