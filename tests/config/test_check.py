@@ -41,7 +41,10 @@ def complaint(*overrides: str) -> str:
             "model=neuss",
             "model=neuss: there is no model 'neuss'; did you mean 'neus' or 'neus_bg'? Options of model:",
         ),
-        ("train=3", "train=3: there is no train '3'. Options of train: fast, nerf_original, published, tiny."),
+        (
+            "train=3",
+            "train=3: there is no train '3'. Options of train: fast, nerf_original, published, tiny.",
+        ),
         (
             "experiment=neus-dut",
             "experiment=neus-dut: there is no experiment 'neus-dut'; did you mean 'neus-dtu'",

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from isosweep.encodings.base import Encoding
 from isosweep.encodings.frequency import Frequency
 from isosweep.encodings.hashgrid import HashGrid
 from isosweep.fields.color import ColorField
@@ -218,3 +219,25 @@ def test_a_field_without_hidden_layers_is_refused():
     with pytest.raises(ValueError, match=r"at least one hidden layer, found n_hidden=0"):
         make_surface(n_hidden=0)
     make_surface(n_hidden=1)
+
+
+def test_a_skip_of_the_bare_point_starts_as_a_sphere_too():
+    """With no feature but the point, the sphere's start once erased the whole layer, and weight norm made it nan."""
+
+    class Point(Frequency):
+        def __init__(self) -> None:
+            super().__init__(1)
+            self.out_dim = 3
+
+        def forward(self, u, window=None):
+            return 2 * u - 1
+
+        with_pullback = Encoding.with_pullback
+
+    torch.manual_seed(0)
+    field = SurfaceField(Point(), n_hidden=4, hidden_dim=256, skips=[2], init_radius=0.5)
+    points = torch.nn.functional.normalize(torch.randn(200, 3), dim=-1)
+    inner, outer = field.level(0.3 * points), field.level(0.8 * points)
+    assert torch.isfinite(inner).all()
+    assert float(inner.mean()) < -0.05
+    assert float(outer.mean()) > 0.05

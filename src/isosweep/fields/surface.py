@@ -81,7 +81,8 @@ class SurfaceField(nn.Module):
             if k == 0:
                 layer.weight[:, 3:] = 0.0
             elif k in self.skips:
-                layer.weight[:, -(e_dim - 3) :] = 0.0
+                # counted from the front: of an encoding that is the point alone, none of these features is left
+                layer.weight[:, layer.in_features - (e_dim - 3) :] = 0.0
         head = self.head
         head.weight.normal_(sign * math.sqrt(math.pi / head.in_features), 1e-4)
         head.bias.fill_(-sign * init_radius)
