@@ -126,7 +126,9 @@ def test_a_jitter_moves_the_inner_edges_of_a_ray_by_one_factor_below_half_a_sect
     assert first.min() < -0.4
     assert first.max() > 0.4
     assert first.mean().abs() < 0.1
-    assert ((moved >= 1 - 1e-4) & (moved <= 32 * (1 + 1e-4))).all()
+    # nothing is left out between the box and the first section, nor before the far end
+    torch.testing.assert_close(moved[:, 0], torch.ones(64), atol=1e-5, rtol=0)
+    torch.testing.assert_close(moved[:, -1], torch.full((64,), 32.0), atol=1e-3, rtol=0)
     assert (moved.diff(dim=-1) >= 0).all()
 
 
