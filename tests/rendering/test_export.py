@@ -16,7 +16,8 @@ from isosweep.config.settings import ExportSettings
 from isosweep.evaluation import surface_metrics
 from isosweep.meshes import extract, files, topology
 from isosweep.rendering import video, view_files
-from isosweep.types import Mesh
+from isosweep.rendering.views import behind_too
+from isosweep.types import Level, Mesh, RenderOut, Samples
 from tests.support.analytic import KNOBS, SphereModel, joined, sphere, sphere_scene
 
 SMALL = ExportSettings(resolution=48, block=16, chunk=2000, video_frames=6, video_size=32, renders=2)
@@ -153,6 +154,36 @@ def test_the_writer_takes_views_that_evaluation_renders(tmp_path: Path) -> None:
         ["view_5_rgb.png", "view_5_depth.png", "view_5_normal.png", "view_5_truth.png", "grid.png"]
     )
     assert view_files.chosen_views(scene, replace(SMALL, renders=-1)) == (4, 5)
+
+
+def test_the_depth_map_with_a_learned_background_has_no_holes(tmp_path: Path) -> None:
+    """Left half in the box at depth 2, right half behind it at depth 8, half transparent in between."""
+    opacity = torch.tensor([1.0, 1.0, 0.5, 0.0])
+    rays = Samples(
+        torch.zeros(0, dtype=torch.long), torch.zeros(0), torch.zeros(0), torch.zeros(5, dtype=torch.long)
+    )
+    none, two = torch.zeros(0), torch.full((4,), 2.0)
+    behind = Level(rays, none, torch.ones(4, 3), torch.ones(4), torch.full((4,), 8.0))
+    out = RenderOut(torch.ones(4, 3), opacity, two, rays, none, levels={"background": behind})
+    both = behind_too(out)
+    torch.testing.assert_close(both["coverage"], torch.ones(4, 1))
+    torch.testing.assert_close(both["whole_depth"][:, 0], torch.tensor([2.0, 2.0, 5.0, 8.0]))
+    assert behind_too(replace(out, levels={})) == {}
+
+    scene = sphere_scene(SphereModel(0.5))
+    shape = (*scene.cameras.hw[4].tolist(), 1)
+    left = (torch.arange(shape[1]) < shape[1] // 2)[None, :, None].expand(shape).float()
+    ramp = 2 + torch.linspace(0, 1, shape[0])[:, None, None].expand(shape)
+    view = {"rgb": torch.ones(*shape[:2], 3), "opacity": left, "depth": left * ramp}
+    view |= {"whole_depth": torch.where(left > 0, ramp, torch.tensor(500.0)), "coverage": torch.ones(shape)}
+    writer = view_files.ViewWriter(scene, tmp_path, [4])
+    writer(4, view)
+    picture = np.asarray(PIL.Image.open(tmp_path / "view_4_depth.png").convert("RGB")).astype(int)
+    assert not (picture == 255).all(-1).any()  # white is a hole
+    assert (
+        len(np.unique(picture[:, : shape[1] // 2].reshape(-1, 3), axis=0)) > 10
+    )  # the box keeps its own range
+    assert len(np.unique(picture[:, shape[1] // 2 :].reshape(-1, 3), axis=0)) == 1
 
 
 def test_the_turntable_video_shows_the_ball_in_every_frame(tmp_path: Path) -> None:

@@ -59,7 +59,9 @@ class Background(nn.Module):
         else:
             # One offset a ray moves all its inner edges together: sections stay proportional.
             shift = torch.rand(len(start), 1, generator=generator, device=start.device) - 0.5
-        inner = (k > 0) & (k < self.n_samples)  # the first section begins at the box, the last one ends at far
+        inner = (k > 0) & (
+            k < self.n_samples
+        )  # the first section begins at the box, the last one ends at far
         place = ((k + shift * inner) / self.n_samples).expand(len(start), -1)
         start = start[:, None]
         return pack(start * (self.far / start) ** place, active)

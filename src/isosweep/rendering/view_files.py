@@ -36,7 +36,7 @@ class ViewWriter:
             out["rgb"].numpy().astype(np.float64),
             out["opacity"][..., 0].numpy().astype(np.float64),
         )
-        maps = {"rgb": rgb, "depth": pictures.depth_picture(out["depth"][..., 0].numpy(), opacity > 0.5)}
+        maps = {"rgb": rgb, "depth": _depth_map(out, opacity > 0.5)}
         if "normal" in out:
             maps["normal"] = pictures.normal_picture(out["normal"].numpy().astype(np.float64), opacity)
         name = re.sub(r"[^\w.-]+", "_", self.scene.names[view]).strip("._")
@@ -53,6 +53,20 @@ class ViewWriter:
             path = pictures.write_png(self.folder / "grid.png", pictures.grid(rows, headings))
             self.paths.append(path)
         return self.paths
+
+
+def _depth_map(out: Views, inside: np.ndarray) -> np.ndarray:
+    """The depth map of a view [H, W, 3]: of the box, or with a learned background of all there is.
+
+    The colours span the depths in the box, where there are any; what lies behind has the colour of the far end.
+    """
+    depth = out["depth"][..., 0].numpy()
+    if "whole_depth" not in out:
+        return pictures.depth_picture(depth, inside)
+    low_high = np.percentile(depth[inside], [1, 99]) if inside.any() else None
+    bounds = None if low_high is None else (float(low_high[0]), float(low_high[1]))
+    covered = out["coverage"][..., 0].numpy() > 0.5
+    return pictures.depth_picture(out["whole_depth"][..., 0].numpy(), covered, bounds)
 
 
 def chosen_views(scene: Scene, settings: ExportSettings) -> tuple[int, ...]:

@@ -53,7 +53,8 @@ def render_view(
         chunk: rays rendered at once. It is halved for the rest of the view if the GPU's memory does not hold it.
 
     Returns: float32 tensors on the CPU: rgb [H, W, 3] over ``background``; opacity [H, W, 1]; depth [H, W, 1] along the
-    ray in normalised scene units, 0 where nothing is hit; and normal [H, W, 3], if the model provides it.
+    ray in normalised scene units, 0 where nothing is hit; and normal [H, W, 3], if the model provides it. With a learned
+    background also whole_depth and coverage, as in `behind_too`.
     """
     return render_chunked(model, cameras, view, knobs, background, chunk)[0]
 
@@ -90,11 +91,29 @@ def render_chunked(
             log.warning("the GPU's memory does not hold the rays of a chunk: rendering %d at once", chunk)
             continue
         part = {"rgb": out.rgb, "opacity": out.opacity[:, None], "depth": out.depth[:, None]}
+        part |= behind_too(out)
         if out.normal is not None:
             part["normal"] = out.normal
         parts.append({name: value.float().cpu() for name, value in part.items()})
         start += len(pixel)
     return {name: torch.cat([p[name] for p in parts]).reshape(h, w, -1) for name in parts[0]}, chunk
+
+
+def behind_too(out: RenderOut) -> dict[str, Tensor]:
+    """Depth and opacity of the box and what lies behind it together; nothing without a learned background.
+
+    ``opacity`` and ``depth`` of a render are of the box alone, since silhouettes are scored by them.
+
+    Returns: coverage [R, 1], O + (1 - O) B with the opacities O of the box and B of the background, and whole_depth
+    [R, 1], the mean of both depths weighted by O and (1 - O) B.
+    """
+    level = out.levels.get("background")
+    if level is None or level.opacity is None or level.depth is None:
+        return {}
+    through = (1 - out.opacity) * level.opacity
+    coverage = out.opacity + through
+    depth = (out.opacity * out.depth + through * level.depth) / coverage.clamp_min(1e-6)
+    return {"whole_depth": depth[:, None], "coverage": coverage[:, None]}
 
 
 def truth_image(scene: Scene, view: int) -> tuple[Float[Tensor, "h w 3"], Float[Tensor, "h w"] | None]:
