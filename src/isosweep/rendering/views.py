@@ -53,8 +53,8 @@ def render_view(
         chunk: rays rendered at once. It is halved for the rest of the view if the GPU's memory does not hold it.
 
     Returns: float32 tensors on the CPU: rgb [H, W, 3] over ``background``; opacity [H, W, 1]; depth [H, W, 1] along the
-    ray in normalised scene units, 0 where nothing is hit; and normal [H, W, 3], if the model provides it. With a learned
-    background also whole_depth and coverage, as in `behind_too`.
+    ray in normalised scene units, 0 where nothing is hit; and normal [H, W, 3], if the model provides it. With a
+    learned background also whole_depth and coverage, as in `behind_too`.
     """
     return render_chunked(model, cameras, view, knobs, background, chunk)[0]
 
