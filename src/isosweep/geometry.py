@@ -137,17 +137,6 @@ def contract(points: Float[Tensor, "*p 3"], radius: float = 1.0) -> Float[Tensor
     return x * (2.0 - 1.0 / norm) / norm
 
 
-def uncontract(points: Float[Tensor, "*p 3"], radius: float = 1.0) -> Float[Tensor, "*p 3"]:
-    """The inverse of `contract` for points of norm below 2."""
-    norm = points.square().sum(-1, keepdim=True).clamp_min(1.0).sqrt()
-    return radius * points / (norm * (2.0 - norm))
-
-
-def transform_points(points: Float[Tensor, "p 3"], matrix: Float[Tensor, "4 4"]) -> Float[Tensor, "p 3"]:
-    """Affine map of points by the upper three rows of a 4x4 matrix."""
-    return points @ matrix[:3, :3].T + matrix[:3, 3]
-
-
 def to_world(points: Float[np.ndarray, "p 3"], matrix: Float[np.ndarray, "4 4"]) -> Float[np.ndarray, "p 3"]:
     """Points in normalised scene units to world units, in float64; ``matrix`` is a scene's ``to_world``."""
     return points.astype(np.float64) @ matrix[:3, :3].T + matrix[:3, 3]

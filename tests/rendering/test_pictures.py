@@ -4,12 +4,8 @@ from pathlib import Path
 
 import numpy as np
 import PIL.Image
-import pytest
 
-from isosweep.meshes import raycast
 from isosweep.rendering import pictures
-from isosweep.types import Mesh
-from tests.support.analytic import box, orbit, sphere
 
 
 def test_png_is_read_back_and_nothing_else_is_left(tmp_path: Path) -> None:
@@ -56,20 +52,3 @@ def test_grid_centres_images_of_different_sizes() -> None:
     headed = pictures.grid([[b, b]], ["truth", "render"])
     assert headed.shape[0] == 4 + 16
     assert headed[:16].min() < 0.3
-
-
-def test_a_sphere_is_lit_from_the_camera_and_colours_come_from_its_vertices() -> None:
-    cameras = raycast.world_cameras(orbit(2, hw=(40, 40), focal=50.0), np.eye(4))
-    mesh = sphere(0.8, 4)
-    grey = pictures.render_mesh(mesh, cameras, 0)
-    assert grey.shape == (40, 40, 3)
-    assert (grey[0, 0] == 1).all()
-    assert grey[20, 20, 0] == pytest.approx(0.75, abs=0.02)
-    assert grey[20, 20, 0] > grey[20, 10, 0]
-    red = Mesh(mesh.vertices, mesh.faces, np.tile([1.0, 0, 0], (len(mesh.vertices), 1)))
-    image = pictures.render_mesh(red, cameras, 0)
-    assert image[20, 20, 0] == pytest.approx(1, abs=0.02)
-    assert image[20, 20, 1] == 0
-    assert (pictures.render_mesh(red, cameras, 0, colored=False) == grey).all()
-    away = pictures.render_mesh(box(0.1, (50, 0, 0)), cameras, 0)
-    assert (away == 1).all()

@@ -11,9 +11,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from isosweep.meshes.files import to_bytes
-from isosweep.meshes.raycast import Caster, raycast
 from isosweep.runtime.files import atomic_write_bytes
-from isosweep.types import Cameras, Mesh
 
 Image = Float[np.ndarray, "h w 3"]
 
@@ -87,37 +85,3 @@ def _text(headings: Sequence[str], width: int, height: int, step: int) -> Image:
     for j, heading in enumerate(headings):
         draw.text((j * step + 2, 2), heading, fill="black")
     return np.asarray(strip) / 255
-
-
-def render_mesh(mesh: Mesh, cameras: Cameras, view: int, colored: bool = True, supersample: int = 2) -> Image:
-    """The mesh as a camera sees it, lit from the camera, on white.
-
-    It is shaded by the normals of its faces, so that facets and noise can be seen.
-
-    Args:
-        cameras: in the mesh's frame (``raycast.world_cameras``).
-        colored: use the vertex colours if the mesh has them; else it is grey.
-        supersample: rays along each side of a pixel.
-    """
-    k = max(1, supersample)
-    fine = _finer(cameras, view, k)
-    hits = raycast(Caster(mesh), fine, 0)
-    row, col = np.nonzero(hits.mask)
-    out = np.ones((*hits.mask.shape, 3))
-    light = -fine.c2w[0, :, 2].numpy()
-    shade = 0.25 + 0.75 * np.abs(hits.normal[row, col] @ light)
-    base = np.full((len(row), 3), 0.75)
-    if colored and mesh.colors is not None:
-        base = mesh.colors[mesh.faces[hits.face[row, col]]].mean(axis=1)
-        shade = 0.6 + 0.4 * shade
-    out[row, col] = base * shade[:, None]
-    h, w = cameras.hw[view].tolist()
-    return out.reshape(h, k, w, k, 3).mean(axis=(1, 3)).clip(0, 1)
-
-
-def _finer(cameras: Cameras, view: int, k: int) -> Cameras:
-    """One view with k times as many pixels along each side, and pixel centres at +0.5."""
-    K = cameras.K[view : view + 1].double().cpu().clone()
-    K[:, :2, 2] += 0.5 - cameras.pixel_centre
-    K[:, :2] *= k
-    return Cameras(cameras.c2w[view : view + 1].double().cpu(), K, cameras.hw[view : view + 1].cpu() * k, 0.5)
