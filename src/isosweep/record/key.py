@@ -55,8 +55,8 @@ SCORE_FREE: tuple[str, ...] = ("eval.chunk", "export.chunk")
 AS_BEFORE: dict[str, Any] = {
     "optim.rates": {},
     "model.background": None,
-    "sampler.spacing": "linear",
-    "sampler.jitter": True,
+    "*sampler.spacing": "linear",  # the sampler stands in the config twice: the model reads it as its own
+    "*sampler.jitter": True,
     "train.batch_from": "all",
     "train.replacement": True,
 }
