@@ -189,7 +189,7 @@ def test_first_use_says_that_it_compiles_also_in_two_processes_at_once(tmp_path:
         "import logging, torch; logging.basicConfig(level=logging.INFO, format='%(message)s');"
         "torch.set_num_threads(1);"
         "from isosweep import ops; ops.use('cpu', 'cpu'); ops.use('cpu', 'cpu');"
-        "from isosweep.ops.cpu.backend import surface; print(sum(surface.forward.stats.cache_misses.values()))"
+        "from isosweep.ops.cpu import surface; print(sum(surface.forward.stats.cache_misses.values()))"
     )
 
     def start() -> subprocess.Popen[str]:

@@ -48,7 +48,7 @@ def test_only_the_standard_library_and_each_other_are_imported(path):
         if isinstance(node, ast.Import):
             roots |= {alias.name.split(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            ours = ("isosweep.launchers.slurm", "isosweep.launchers.settings")
+            ours = ("isosweep.launchers.slurm", "isosweep.launchers.settings", "isosweep.errors")
             assert not (node.module or "").startswith("isosweep") or (node.module or "").startswith(ours)
             roots.add((node.module or "").split(".")[0])
     assert roots - {"isosweep"} <= sys.stdlib_module_names
