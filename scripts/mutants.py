@@ -8,6 +8,7 @@ import ast
 import difflib
 import hashlib
 import random
+from abc import abstractmethod
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,9 +82,9 @@ def _arguments(call: Any) -> list[Any]:
 class _Own(Operator):
     """An operator that replaces a node by text."""
 
+    @abstractmethod
     def texts(self, node: Any) -> Iterable[str]:
         """What may stand in the node's place."""
-        raise NotImplementedError
 
     def mutation_positions(self, node: Any) -> Iterator[Span]:
         for _ in self.texts(node):
