@@ -176,7 +176,7 @@ def test_points_are_a_loss_where_the_data_has_them(model, scenes, tmp_path):
             "nerf_original",
             ["train.batch_from=one_image", "train.replacement=false", "model.coarse.direction=null"],
         ),
-        ("nerf", ["train.replacement=false", 'optim.rates={"*table":1e-2}']),
+        ("nerf", ["train.replacement=false", "optim.rates={*table:1e-2}"]),
         (
             "nerf",
             ["train.precrop=0.5", "train.precrop_until=0.5", "train.background=black", "train.grad_clip=1"],
@@ -189,7 +189,10 @@ def test_options_train(model, more, scenes, tmp_path):
         replaced = tuple(f"{m.partition('=')[0].removeprefix('encoding@')}." for m in more)
         base = [*SMALL, *(o for o in model_sizes(model) if not o.startswith(replaced))]
         where = ["dataset=blender", "scene=tiny", f"dataset.root={scenes}", f"model={model}"]
-        cfg = compose("config", [*where, *base, *encoding_sizes("hashgrid"), "train.max_steps=6", *more])
+        own = compose("config", [f"model={model}"], return_hydra_config=True).hydra.runtime.choices[
+            "encoding"
+        ]
+        cfg = compose("config", [*where, *base, *encoding_sizes(own), "train.max_steps=6", *more])
     _, _, watch = fit(cfg, tmp_path)
     assert len(watch.losses) == 6
     assert all(loss == loss for loss in watch.losses)

@@ -83,7 +83,7 @@ def test_each_restricted_field_refuses_what_it_does_not_allow(place: str) -> Non
         check_settings(changed(group, name, value))
     if "least" in field.metadata:
         check_settings(changed(group, name, field.metadata["least"]))
-        with pytest.raises(ConfigError, match=rf"^{group}\.{name}=0: give 1 or more$"):
+        with pytest.raises(ConfigError, match=rf"^{group}\.{name}=0: give 1 or more\.$"):
             check_settings(changed(group, name, 0))
         return
     known = ", ".join("null" if c is None else c for c in field.metadata["choices"])
@@ -102,14 +102,31 @@ def test_each_restricted_field_refuses_what_it_does_not_allow(place: str) -> Non
             "export.video_path=spirl",
             "export.video_path=spirl is none of auto, turntable, spiral; did you mean",
         ),
-        ("train.rays=0", "train.rays=0: give 1 or more"),
-        ("eval.n_views=-1", "eval.n_views=-1: give 1 or more"),
+        ("train.rays=0", "train.rays=0: give 1 or more."),
+        ("eval.n_views=-1", "eval.n_views=-1: give 1 or more."),
+        ("optim.rates=1e-3", "optim.rates=0.001: give a rate by pattern of parameter names, such as"),
+        ("optim.rates={*table:x}", "optim.rates: the rate of '*table' is x: give a number of 0 or more."),
+        ("optim.rates={*table:-1}", "optim.rates: the rate of '*table' is -1: give a number of 0 or more."),
     ],
 )
 def test_a_message_names_the_key_the_value_and_the_choices(override: str, message: str) -> None:
     with pytest.raises(ConfigError) as error:
         checked_settings(composed(override))
     assert str(error.value).startswith(message)
+
+
+def test_all_wrong_values_are_told_at_once() -> None:
+    with pytest.raises(
+        ConfigError, match=r"^train\.rays=0: .*\. optim\.name=sgd is none .*\. optim\.rates: .*\.$"
+    ):
+        checked_settings(composed("train.rays=0", "optim.name=sgd", "optim.rates={a:x}"))
+
+
+def test_rates_by_pattern_come_from_the_command_line() -> None:
+    assert checked_settings(composed("optim.rates={*.table:1e-2,coarse.*:0}")).optim.rates == {
+        "*.table": 0.01,
+        "coarse.*": 0,
+    }
 
 
 def test_a_bad_schedule_is_refused() -> None:

@@ -69,8 +69,9 @@ class OptimSettings:
     lr_networks: float = 1e-2
     lr_sharpness: float = 8e-3
     lr_background: float = 1e-2  # every parameter of a background model but its tables
-    # pattern of parameter names -> rate in place of the ones above, e.g. {"coarse.*": 1e-3}; the last that fits
-    rates: dict[str, float] = field(default_factory=dict)
+    # {pattern of parameter names: rate in place of the ones above}, e.g. {coarse.*: 1e-3}; the last that fits.
+    # Any and null, because a command line can add no key to a typed or an empty mapping
+    rates: Any = None
     betas: list[float] = field(default_factory=lambda: [0.9, 0.99])
     eps: float = 1e-15
     weight_decay: float = 0.0  # of networks only, never of tables or the sharpness

@@ -3,7 +3,8 @@
 This module imports no torch, so that a sweep's planner can check every job before the first one starts.
 """
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -48,14 +49,31 @@ def checked_settings(cfg: DictConfig) -> Settings:
 
 
 def check_settings(settings: Settings) -> None:
-    """Raise ConfigError for the first value that its field does not allow; InputError for a bad schedule.
+    """Raise ConfigError with every value that its field does not allow; InputError for a bad schedule.
 
     Without this check, most of these values would be noticed only after training.
     """
-    for group in fields(settings):
-        for message in _wrong_values(getattr(settings, group.name), group.name):
-            raise ConfigError(message)
+    wrong = [
+        message
+        for group in fields(settings)
+        for message in _wrong_values(getattr(settings, group.name), group.name)
+    ]
+    wrong += _wrong_rates(settings.optim.rates)
+    if wrong:
+        raise ConfigError(" ".join(wrong))
     schedules.check(settings.optim.schedule, "optim.schedule")
+
+
+def _wrong_rates(rates: Any) -> Iterator[str]:
+    """A message for each entry of ``optim.rates`` that is no rate."""
+    if rates is None:
+        return
+    if not isinstance(rates, Mapping):
+        yield f"optim.rates={rates}: give a rate by pattern of parameter names, such as {{coarse.*: 1e-3}}."
+        return
+    for pattern, rate in rates.items():
+        if isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 <= rate < math.inf:
+            yield f"optim.rates: the rate of '{pattern}' is {rate}: give a number of 0 or more."
 
 
 def _wrong_values(settings: Any, group: str) -> Iterator[str]:
@@ -71,4 +89,4 @@ def _wrong_values(settings: Any, group: str) -> Iterator[str]:
                     known = ["null" if c is None else c for c in choices]
                     yield f"{key}={one} is none of {', '.join(known)}{did_you_mean(str(one), known)}"
         if least is not None and value < least:
-            yield f"{key}={value}: give {least} or more"
+            yield f"{key}={value}: give {least} or more."

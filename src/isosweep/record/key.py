@@ -53,7 +53,7 @@ SCORE_FREE: tuple[str, ...] = ("eval.chunk", "export.chunk")
 
 
 AS_BEFORE: dict[str, Any] = {
-    "optim.rates": {},
+    "optim.rates": None,
     "model.background": None,
     "*sampler.spacing": "linear",  # the sampler stands in the config twice: the model reads it as its own
     "*sampler.jitter": True,

@@ -45,8 +45,8 @@ def parameter_groups(model: nn.Module, settings: OptimSettings) -> list[dict[str
         "background_tables": settings.lr_tables,
         "background": settings.lr_background,
     }
-    names = [name for name, _ in model.named_parameters()]
-    for pattern in settings.rates:
+    names, own_rates = [name for name, _ in model.named_parameters()], settings.rates or {}
+    for pattern in own_rates:
         if not any(fnmatchcase(name, pattern) for name in names):
             near = difflib.get_close_matches(pattern.strip("*."), names, n=3, cutoff=0.3) or names[:3]
             raise InputError(
@@ -56,8 +56,8 @@ def parameter_groups(model: nn.Module, settings: OptimSettings) -> list[dict[str
     groups: dict[str, dict[str, object]] = {}
     for name, parameter in model.named_parameters():
         kind = kind_of(name)
-        own = [pattern for pattern in settings.rates if fnmatchcase(name, pattern)]
-        rate = settings.rates[own[-1]] if own else rates[kind]
+        own = [pattern for pattern in own_rates if fnmatchcase(name, pattern)]
+        rate = own_rates[own[-1]] if own else rates[kind]
         title = f"{kind} {own[-1]}" if own else kind
         fresh = {
             "params": [],
