@@ -166,6 +166,38 @@ def test_fog_is_composited_by_beer_lambert_over_what_lies_behind():
     torch.testing.assert_close(background.color_field.dirs, torch.tensor([[0.0, 0.0, 1.0]]).repeat(4, 1))
 
 
+def test_an_opaque_end_takes_the_light_that_the_sections_before_it_let_through():
+    rays, opacity = along_z(4), torch.tensor([1.0, 0.0, 1.0, 0.5])  # the first and the third are not sampled
+    fog = {"near": 1.0, "far": 11.0, "n_samples": 4}
+    open_end = make_background(0.01, **fog)(rays, torch.zeros(4), opacity, None, None)
+    closed = make_background(0.01, opaque=True, **fog)(rays, torch.zeros(4), opacity, None, None)
+    sampled = torch.tensor([0.0, 1.0, 0.0, 1.0])
+    assert torch.allclose(open_end.opacity, (1 - math.exp(-0.1)) * sampled, atol=1e-6)
+    assert torch.allclose(closed.opacity, sampled)
+    assert torch.allclose(closed.rgb[[1, 3]], GREEN.expand(2, 3))
+    of_ray = open_end.weights.view(2, 4)[:, :3]
+    assert torch.equal(closed.weights.view(2, 4)[:, :3], of_ray)
+    assert torch.allclose(closed.weights[[3, 7]], 1 - of_ray.sum(1))
+
+
+def test_an_opaque_end_without_any_sampled_ray_is_empty():
+    level = make_background(opaque=True)(along_z(2), torch.zeros(2), torch.ones(2), None, None)
+    assert len(level.samples) == 0
+    assert torch.equal(level.rgb, BLUE.expand(2, 3))
+
+
+def test_the_gradient_of_an_opaque_end_reaches_the_density_before_it():
+    """Behind fog of length l, the last section has the weight exp(-sigma l) and the slope -l exp(-sigma l)."""
+    background = make_background(near=1.0, far=11.0, n_samples=4, opaque=True)
+    sigma = torch.tensor(0.3, requires_grad=True)
+    background.density.forward = lambda u, window=None: (sigma.expand(len(u)), torch.zeros(len(u), 4))
+    level = background(along_z(1), torch.zeros(1), torch.zeros(1), None, None)
+    length = 11.0 ** (3 / 4) - 1
+    (slope,) = torch.autograd.grad(level.weights[3], sigma)
+    assert math.isclose(float(level.weights[3].detach()), math.exp(-0.3 * length), rel_tol=1e-4)
+    assert math.isclose(float(slope), -length * math.exp(-0.3 * length), rel_tol=1e-4)
+
+
 def test_the_window_reaches_the_field():
     background, window = make_background(), torch.linspace(0, 1, 15)
     behind(background, along_z(), [1.0], [0.0], window)

@@ -33,6 +33,9 @@ class Background(nn.Module):
         n_samples: sections a ray.
         near: where a ray that misses the box starts.
         far: end of the last section, normalised units.
+        opaque: the last section of a ray lets no light through, as if it had no end (the code of Mildenhall et
+            al. 2020; mip-NeRF 360). Every ray then ends on something the model has learned, and none on
+            ``rays.background``.
     """
 
     def __init__(
@@ -44,10 +47,12 @@ class Background(nn.Module):
         n_samples: int = 32,
         near: float = 0.1,
         far: float = 1e3,
+        opaque: bool = False,
     ) -> None:
         super().__init__()
         self.density, self.color_field = density(encoding), color
         self.radius, self.n_samples, self.near, self.far = radius, n_samples, near, far
+        self.opaque = opaque
 
     def sample(
         self, start: Float[Tensor, " r"], active: Tensor, generator: torch.Generator | None
@@ -86,6 +91,10 @@ class Background(nn.Module):
         u = contract(points, self.radius) / 4 + 0.5
         density, feature = self.density(u, window)
         rgb = self.color_field(feature, dirs).rgb
-        sums = composite(samples, density_alpha(density, samples), rgb)
+        alpha = density_alpha(density, samples)
+        if self.opaque and len(samples):
+            # A ray without samples repeats the end of the ray before it; the first of all wraps to the last.
+            alpha = alpha.index_fill(0, samples.offsets[1:] - 1, 1.0)
+        sums = composite(samples, alpha, rgb)
         color = sums.rgb + (1 - sums.opacity)[:, None] * rays.background
         return Level(samples, sums.weights, color, sums.opacity, sums.depth)

@@ -55,6 +55,7 @@ SCORE_FREE: tuple[str, ...] = ("eval.chunk", "export.chunk")
 AS_BEFORE: dict[str, Any] = {
     "optim.rates": None,
     "model.background": None,
+    "model.background.opaque": False,
     "*sampler.spacing": "linear",  # the sampler stands in the config twice: the model reads it as its own
     "*sampler.jitter": True,
     "train.batch_from": "all",
