@@ -94,26 +94,6 @@ def test_an_image_below_the_window_has_no_ssim() -> None:
     assert image_metrics.ssim(pred, truth) == (None, "the image is 30x10, smaller than the 11x11 window")
 
 
-def test_normal_angle_by_hand() -> None:
-    truth = torch.zeros(1, 4, 3)
-    truth[..., 2] = 1.0
-    c, s = math.cos(math.radians(30)), math.sin(math.radians(30))
-    pred = torch.tensor([[[0, 0, 2.0], [s, 0, c], [0, 1.0, 0], [0, 0, 0]]])
-    assert image_metrics.normal_angle(pred, truth).value == pytest.approx((0 + 30 + 90 + 90) / 4, abs=1e-4)
-    assert image_metrics.normal_angle(pred, truth, torch.tensor([[1.0, 1, 0, 0]])).value == pytest.approx(
-        15, abs=1e-4
-    )
-    assert image_metrics.normal_angle(-truth, truth).value == pytest.approx(180, abs=1e-4)
-    assert image_metrics.normal_angle(pred, truth, torch.zeros(1, 4)).value is None
-
-
-def test_intersection_over_union_by_hand() -> None:
-    a, b = torch.zeros(4, 4), torch.zeros(4, 4)
-    a[:2], b[1:3] = 1.0, 0.8  # rows 0-1 and 1-2: 4 of 12
-    assert image_metrics.intersection_over_union(a, b).value == pytest.approx(1 / 3)
-    assert image_metrics.intersection_over_union(a * 0, b * 0) == (None, "both silhouettes are empty")
-
-
 def test_quantised_rounds_to_the_nearest_byte_and_clamps() -> None:
     out = image_metrics.quantised(torch.tensor([[[0.5 / 255 - 1e-4, 0.6 / 255, 1.7]]]))
     torch.testing.assert_close(out, torch.tensor([[[0.0, 1 / 255, 1.0]]]))

@@ -159,3 +159,43 @@ def test_a_fresh_grid_is_full():
     assert grid.occupied.all()
     assert float(grid.values.abs().max()) == 0
     assert math.isclose(grid.resolution**3, len(grid.values))
+
+
+def stopped(early_stop: float, density, x: list[float]):
+    o = torch.tensor([[v, 0.1, -3.0] for v in x]).reshape(-1, 3)
+    rays = Rays(o, torch.tensor([[0.0, 0.0, 1.0]]).expand(len(x), 3), torch.zeros(len(x), 3))
+    near = torch.full((len(x),), 2.0)
+    grid = make_grid(early_stop=early_stop)
+    return grid.sample(rays, near, near + 2.0, 0.1, Probe(density=density), None).samples
+
+
+def test_a_ray_ends_where_it_lets_less_than_the_given_share_through():
+    """Density 5 from z = 0: after k sections of 0.1 the transmittance is exp(-k / 2), below 0.3 from k = 3."""
+
+    def fog_on_the_left(points):
+        assert not torch.is_grad_enabled()
+        return 5.0 * ((points[:, 2] > 0) & (points[:, 0] < 0)).float()
+
+    samples = stopped(0.3, fog_on_the_left, [-0.5, 0.5, -0.7])
+    whole = stopped(0.0, fog_on_the_left, [-0.5, 0.5, -0.7])
+    assert whole.offsets.tolist() == [0, 20, 40, 60]
+    assert samples.offsets.tolist() == [0, 13, 33, 46]
+    kept = torch.cat([torch.arange(13), torch.arange(20, 40), torch.arange(40, 53)])
+    for name in ("ray_index", "t", "dt"):
+        assert torch.equal(getattr(samples, name), getattr(whole, name)[kept])
+
+
+def test_a_surface_model_has_no_early_end():
+    grid = make_grid(early_stop=0.5)
+    rays = Rays(torch.tensor([[0.0, 0.0, -3.0]]), torch.tensor([[0.0, 0.0, 1.0]]), torch.zeros(1, 3))
+    level = Probe(level=lambda points: torch.full((len(points),), -9.0))
+    assert len(grid.sample(rays, torch.tensor([2.0]), torch.tensor([4.0]), 0.1, level, None).samples) == 20
+
+
+def test_with_a_cone_sections_grow_with_the_distance():
+    samples = sampled(make_grid(cone=0.1), [0.0], step=0.25)
+    assert samples.dt.tolist() == pytest.approx(
+        [0.25, 0.25, 0.25, 0.275, 0.3025, 0.33275, 0.366025], abs=1e-5
+    )
+    assert float(samples.t[0] - 0.5 * samples.dt[0]) == pytest.approx(2.0)
+    assert torch.allclose(samples.t.diff(), (samples.dt[1:] + samples.dt[:-1]) / 2)

@@ -15,9 +15,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from PIL import Image
+from torch import Tensor
 
-from isosweep.evaluation import image_metrics
+from isosweep.evaluation.image_metrics import Score
 from isosweep.meshes import raycast
 from isosweep.meshes.files import read_mesh
 from isosweep.types import Scene
@@ -71,9 +73,9 @@ def scores(run: Path, data: Path) -> dict[str, float | None]:
         if rendered.is_file():
             maps["render_normal_degrees"] = np.asarray(Image.open(rendered))[..., :3] / 127.5 - 1
         where, truth = torch.from_numpy(known).double(), torch.from_numpy(normal)
-        results = {k: image_metrics.normal_angle(torch.from_numpy(v), truth, where) for k, v in maps.items()}
+        results = {k: normal_angle(torch.from_numpy(v), truth, where) for k, v in maps.items()}
         cast, real = (torch.from_numpy(m).double() for m in (hits.mask, mask.numpy() > 0.5))
-        results["silhouette_iou"] = image_metrics.intersection_over_union(cast, real)
+        results["silhouette_iou"] = intersection_over_union(cast, real)
         for key, score in results.items():
             if score.value is not None:
                 found[key].append(score.value)
@@ -83,6 +85,35 @@ def scores(run: Path, data: Path) -> dict[str, float | None]:
         "views_with_rendered_normals": float(len(found["render_normal_degrees"])),
         "share_of_pixels_with_known_normal": counted / max(covered, 1),
     }
+
+
+def normal_angle(
+    pred: Float[Tensor, "h w 3"], truth: Float[Tensor, "h w 3"], mask: Float[Tensor, "h w"] | None = None
+) -> Score:
+    """The mean angle in degrees between the normals of two maps, over the mask (over all pixels without one).
+
+      angle = arccos(p . t / (|p| |t|)), clipped to [0, 180].
+    The normals need not have unit length. A pixel where one of them is zero counts as 90 degrees, so that leaving out
+    normals does not improve the score. None if the mask has no pixel above one half.
+    """
+    inside = torch.ones_like(pred[..., 0], dtype=torch.bool) if mask is None else mask > 0.5
+    if not inside.any():
+        return Score(None, "the mask has no pixel above 0.5")
+    p, t = pred[inside].double(), truth[inside].double()
+    norm = (p.norm(dim=-1) * t.norm(dim=-1)).clamp_min(1e-12)
+    return Score(float(((p * t).sum(-1) / norm).clamp(-1, 1).acos().rad2deg().mean()))
+
+
+def intersection_over_union(pred: Float[Tensor, "h w"], truth: Float[Tensor, "h w"]) -> Score:
+    """|A and B| / |A or B| of the foregrounds of two coverages, in [0, 1].
+
+    A pixel is foreground if its coverage is above one half. None if both foregrounds are empty.
+    """
+    p, t = pred > 0.5, truth > 0.5
+    union = int((p | t).sum())
+    if union == 0:
+        return Score(None, "both silhouettes are empty")
+    return Score(int((p & t).sum()) / union)
 
 
 def main() -> None:

@@ -1,5 +1,6 @@
 """The decoding of the chair's normals, by hand and against the cameras that saw them."""
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -7,9 +8,13 @@ import pytest
 import torch
 
 from isosweep import geometry
-from isosweep.evaluation import image_metrics
 from tests.support.loading import load_scene
-from tests.support.mesh_scores import decode_normals, truth_normals
+from tests.support.mesh_scores import (
+    decode_normals,
+    intersection_over_union,
+    normal_angle,
+    truth_normals,
+)
 
 
 def encode(normal: np.ndarray) -> np.ndarray:
@@ -26,7 +31,7 @@ def test_normals_with_at_most_one_negative_component_come_back() -> None:
     clear = (np.abs(normal) > 0.1).all(axis=-1)
     np.testing.assert_array_equal(known[clear], ((normal < 0).sum(axis=-1) <= 1)[clear])
     right = torch.from_numpy((known & clear).astype(float))
-    angle = image_metrics.normal_angle(torch.from_numpy(decoded), torch.from_numpy(normal), right)
+    angle = normal_angle(torch.from_numpy(decoded), torch.from_numpy(normal), right)
     assert angle.value is not None
     assert angle.value < 1.0
 
@@ -49,3 +54,21 @@ def test_the_chairs_normals_face_the_cameras(shared_data: Path) -> None:
         covered += int((mask > 0.999).sum())
     assert facing / counted > 0.97
     assert counted / covered == pytest.approx(0.6, abs=0.25)
+
+
+def test_normal_angle_by_hand() -> None:
+    truth = torch.zeros(1, 4, 3)
+    truth[..., 2] = 1.0
+    c, s = math.cos(math.radians(30)), math.sin(math.radians(30))
+    pred = torch.tensor([[[0, 0, 2.0], [s, 0, c], [0, 1.0, 0], [0, 0, 0]]])
+    assert normal_angle(pred, truth).value == pytest.approx((0 + 30 + 90 + 90) / 4, abs=1e-4)
+    assert normal_angle(pred, truth, torch.tensor([[1.0, 1, 0, 0]])).value == pytest.approx(15, abs=1e-4)
+    assert normal_angle(-truth, truth).value == pytest.approx(180, abs=1e-4)
+    assert normal_angle(pred, truth, torch.zeros(1, 4)).value is None
+
+
+def test_intersection_over_union_by_hand() -> None:
+    a, b = torch.zeros(4, 4), torch.zeros(4, 4)
+    a[:2], b[1:3] = 1.0, 0.8  # rows 0-1 and 1-2: 4 of 12
+    assert intersection_over_union(a, b).value == pytest.approx(1 / 3)
+    assert intersection_over_union(a * 0, b * 0) == (None, "both silhouettes are empty")

@@ -1,4 +1,4 @@
-"""Image scores of one view: PSNR, SSIM, the angle of normals, intersection over union.
+"""Image scores of one view: PSNR and SSIM.
 
 Axes: H, W pixels of a view. Colours are in [0, 1]. A mask holds the coverage of each pixel in [0, 1]; a pixel above one
 half is foreground. A score that cannot be computed is None, with the reason.
@@ -92,35 +92,6 @@ def ssim(
     if not inside.any():
         return Score(None, "the mask has no pixel above 0.5")
     return Score(float(full[:, inside].mean()))
-
-
-def normal_angle(
-    pred: Float[Tensor, "h w 3"], truth: Float[Tensor, "h w 3"], mask: Float[Tensor, "h w"] | None = None
-) -> Score:
-    """The mean angle in degrees between the normals of two maps, over the mask (over all pixels without one).
-
-      angle = arccos(p . t / (|p| |t|)), clipped to [0, 180].
-    The normals need not have unit length. A pixel where one of them is zero counts as 90 degrees, so that leaving out
-    normals does not improve the score. None if the mask has no pixel above one half.
-    """
-    inside = torch.ones_like(pred[..., 0], dtype=torch.bool) if mask is None else mask > 0.5
-    if not inside.any():
-        return Score(None, "the mask has no pixel above 0.5")
-    p, t = pred[inside].double(), truth[inside].double()
-    norm = (p.norm(dim=-1) * t.norm(dim=-1)).clamp_min(1e-12)
-    return Score(float(((p * t).sum(-1) / norm).clamp(-1, 1).acos().rad2deg().mean()))
-
-
-def intersection_over_union(pred: Float[Tensor, "h w"], truth: Float[Tensor, "h w"]) -> Score:
-    """|A and B| / |A or B| of the foregrounds of two coverages, in [0, 1].
-
-    A pixel is foreground if its coverage is above one half. None if both foregrounds are empty.
-    """
-    p, t = pred > 0.5, truth > 0.5
-    union = int((p | t).sum())
-    if union == 0:
-        return Score(None, "both silhouettes are empty")
-    return Score(int((p & t).sum()) / union)
 
 
 def check_pair(pred: Tensor, truth: Tensor) -> None:

@@ -20,7 +20,7 @@ _T = TypeVar("_T")
 
 
 def needs(*fields: str) -> Callable[[Term], Term]:
-    """Mark what a term reads."""
+    """Mark what a term reads: RenderOut fields, and Batch fields as 'batch.<field>'."""
 
     def mark(term: Term) -> Term:
         term.needs = frozenset(fields)  # pyright: ignore[reportFunctionMemberAccess]
@@ -31,27 +31,31 @@ def needs(*fields: str) -> Callable[[Term], Term]:
 
 @needs("rgb")
 def rgb_l1(out: RenderOut, batch: Batch, level: str | None = None) -> Tensor:
-    """Mean |C - C*| over rays and channels (NeuS)."""
+    """Mean |C - C*| over rays and channels, colours in [0, 1] (NeuS, Wang et al. 2021, equation 15)."""
     return (_rgb(out, level) - batch.rgb).abs().mean()
 
 
 @needs("rgb")
 def rgb_mse(out: RenderOut, batch: Batch, level: str | None = None) -> Tensor:
-    """Mean (C - C*)^2 over rays and channels (NeRF)."""
+    """Mean (C - C*)^2 over rays and channels, colours in [0, 1] (NeRF, Mildenhall et al. 2020, equation 6)."""
     return (_rgb(out, level) - batch.rgb).square().mean()
 
 
 @needs("rgb")
 def rgb_smooth_l1(out: RenderOut, batch: Batch, level: str | None = None) -> Tensor:
-    """Huber loss with its corner at 1, mean over rays and channels (nerfacc, instant-nsr-pl's NeRF)."""
+    """Mean of d^2 / 2 where |d| < 1, else |d| - 1/2, with d = C - C* (Huber 1964); over rays and channels.
+
+    Colours differ by at most 1, so it is half of ``rgb_mse`` there. Used by nerfacc and instant-nsr-pl for NeRF.
+    """
     return F.smooth_l1_loss(_rgb(out, level), batch.rgb)
 
 
 @needs("sdf_grad")
 def eikonal(out: RenderOut, batch: Batch) -> Tensor:
-    """Mean of (|grad f| - 1)^2 over samples; zero for a true distance field (Gropp et al. 2020).
+    """Mean of (|grad f| - 1)^2 over samples; zero for a true distance field (Gropp et al. 2020, IGR, equation 2).
 
-    Clamped before the root, whose slope at a zero gradient is infinite. 0 without samples.
+    Lengths are in normalised units, so the gradient has no unit. The square is clamped before the root, whose
+    slope at a zero gradient is infinite. 0 without samples.
     """
     grad = _required(out.sdf_grad)
     norm = grad.square().sum(-1).clamp_min(1e-12).sqrt()
@@ -60,35 +64,50 @@ def eikonal(out: RenderOut, batch: Batch) -> Tensor:
 
 @needs("opacity", "batch.mask")
 def mask(out: RenderOut, batch: Batch, level: str | None = None) -> Tensor:
-    """Binary cross-entropy of opacity and mask, opacity clamped to [1e-3, 1 - 1e-3] (NeuS)."""
+    """Mean over rays of -(M log O + (1 - M) log(1 - O)) (NeuS, Wang et al. 2021, equation 17).
+
+    O is the opacity, clamped to [1e-3, 1 - 1e-3], and M the mask's coverage, both in [0, 1].
+    """
     opacity = _opacity(out, level).clamp(1e-3, 1 - 1e-3)
     return F.binary_cross_entropy(opacity, _required(batch.mask).clamp(0.0, 1.0))
 
 
 @needs("opacity")
 def opacity_entropy(out: RenderOut, batch: Batch, level: str | None = None) -> Tensor:
-    """Mean binary entropy of the opacity: pushes rays to all or nothing (instant-nsr-pl's 'opaque')."""
+    """Mean over rays of -(O log O + (1 - O) log(1 - O)), opacity O clamped to [1e-3, 1 - 1e-3].
+
+    It pushes rays to all or nothing. Source: 'opaque' of instant-nsr-pl; cf. Lombardi et al. 2019, Neural Volumes.
+    """
     o = _opacity(out, level).clamp(1e-3, 1 - 1e-3)
     return -(o * o.log() + (1 - o) * (1 - o).log()).mean()
 
 
 @needs("sdf")
 def sparsity(out: RenderOut, batch: Batch, scale: float = 1.0) -> Tensor:
-    """Mean exp(-scale |f|) over samples: keeps the surface away from where nothing asks for it
-    (Long et al. 2022, SparseNeuS, equation 9)."""
+    """Mean exp(-scale |f|) over samples: keeps the surface away from where nothing asks for it.
+
+    Source: Long et al. 2022, SparseNeuS, equation 9.
+
+    Args:
+        scale: in 1 / normalised unit, as f is in normalised units.
+    """
     return _mean(torch.exp(-scale * _required(out.sdf).abs()))
 
 
 @needs("laplacian")
 def curvature(out: RenderOut, batch: Batch) -> Tensor:
-    """Mean |sum over axes of the second difference of f| (Neuralangelo, Li et al. 2023, equation 8)."""
+    """Mean over samples of |laplace f|, in 1 / normalised unit.
+
+    It is computed from second differences. Source: Neuralangelo, Li et al. 2023, equation 8.
+    """
     return _mean(_required(out.laplacian).abs())
 
 
 @needs("point_level", "batch.points")
 def sfm(out: RenderOut, batch: Batch) -> Tensor:
-    """Mean |f(p)| over structure-from-motion points seen in the batch's views (L_SDF of
-    Geo-NeuS, Fu et al. 2022).
+    """Mean |f(p)|, in normalised units, over structure-from-motion points seen in the batch's views.
+
+    Source: L_SDF of Geo-NeuS, Fu et al. 2022.
 
     The surface passes through what was triangulated; f is 0 there. 0 where no point lies in the box.
     """
@@ -97,14 +116,14 @@ def sfm(out: RenderOut, batch: Batch) -> Tensor:
 
 @needs("weights", "samples")
 def distortion(out: RenderOut, batch: Batch, level: str | None = None) -> Tensor:
-    """Mip-NeRF 360's distortion of the samples in the box, or of a level's; mean over rays."""
+    """``ray_distortion`` of the samples in the box, or of a level's (mip-NeRF 360, Barron et al. 2022, equation 15)."""
     found = _at(out, level)
     return ray_distortion(found.weights, found.samples)
 
 
 @needs("levels.background.weights", "levels.background.samples")
 def background_distortion(out: RenderOut, batch: Batch) -> Tensor:
-    """Mip-NeRF 360's distortion of the background samples, mean over rays."""
+    """``ray_distortion`` of the background's samples (mip-NeRF 360, Barron et al. 2022, equation 15)."""
     return distortion(out, batch, level="background")
 
 

@@ -68,9 +68,15 @@ class TotalLoss:
         has_masks: bool | None = None,
         has_points: bool | None = None,
     ) -> None:
-        """Raise ValueError where a term reads what the model, or the data, does not give.
+        """Check that every active term finds what it reads.
 
-        ``has_masks`` and ``has_points`` None skip the data's part (the scene is not known yet).
+        Args:
+            model: its name, for the message.
+            provides: RenderOut fields that the model can return.
+            has_masks, has_points: whether the training batch has them; None while the scene is not known.
+
+        Raises:
+            InputError: a term reads what is not there.
         """
         for name in self.terms:
             fields = self.needs(name)

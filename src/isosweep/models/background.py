@@ -21,8 +21,8 @@ from isosweep.types import Level, Rays, Samples
 class Background(nn.Module):
     """Radiance of the space outside the box, sampled from the box's exit to ``far``.
 
-    Points are contracted by the sphere contraction (mip-NeRF 360, equation 10, in units of the box
-    radius), and c / 4 + 1/2 puts all of space into [0, 1]^3. Sections grow geometrically,
+    Points are contracted by the sphere contraction (Barron et al. 2022, mip-NeRF 360, equation 10, in units of the
+    box's radius), and c / 4 + 1/2 puts all of space into [0, 1]^3. Sections grow geometrically,
     t_k = t_0 (far / t_0)^(k / n), the closed form of steps proportional to the distance.
 
     Args:
@@ -57,7 +57,16 @@ class Background(nn.Module):
     def sample(
         self, start: Float[Tensor, " r"], active: Tensor, generator: torch.Generator | None
     ) -> Samples:
-        """Packed sections from ``start`` to far for the rays in ``active``."""
+        """``n_samples`` packed sections, from ``start`` to ``far``, for each ray that is ``active``.
+
+        Their edges are t_k = start (far / start)^((k + e) / n). In training a ray has one random e in [-1/2, 1/2) for
+        its inner edges, so that sections stay proportional.
+
+        Args:
+            start: distance [R] of the first edge, normalised units, above 0.
+            active: bool [R].
+            generator: of e; None takes e = 0.
+        """
         k = torch.arange(self.n_samples + 1, device=start.device, dtype=start.dtype)
         if generator is None:
             shift = torch.zeros((), device=start.device)
@@ -79,11 +88,13 @@ class Background(nn.Module):
         window: Float[Tensor, " d"] | None,
         generator: torch.Generator | None,
     ) -> Level:
-        """What lies behind the foreground, composited over ``rays.background``.
+        """The radiance [R, 3] behind the foreground, composited over ``rays.background``; with its samples and weights.
 
         Args:
-            exit_: where each ray leaves the box, 0 where it misses.
-            opacity: of the foreground; rays that let less than 1e-4 through are not sampled.
+            exit_: distance [R] in normalised units at which each ray leaves the box, 0 where it misses.
+            opacity: [R] in [0, 1], of the foreground; rays that let less than 1e-4 through are not sampled.
+            window: weight [D] of each feature of the encoding; None weighs all with 1.
+            generator: of the sections' offsets; None for evaluation.
         """
         start = torch.where(exit_ > 0, exit_, torch.full_like(exit_, self.near))
         samples = self.sample(start, opacity.detach() < 1 - 1e-4, generator)

@@ -39,34 +39,51 @@ class Model(nn.Module, ABC):
 
     @abstractmethod
     def knobs(self, step: int, max_steps: int) -> Knobs:
-        """Everything of the model that depends on the step."""
+        """Everything of the model that depends on the step.
+
+        Args:
+            step: 0 before the first update; ``max_steps`` after the last.
+        """
 
     @abstractmethod
     def forward(
         self, rays: Rays, knobs: Knobs, want: Want, generator: torch.Generator | None = None
     ) -> RenderOut:
-        """Render rays; ``generator`` None samples deterministically (evaluation)."""
+        """Render R rays.
+
+        Args:
+            rays: in the normalised scene frame, with unit directions.
+            want: RenderOut fields beyond rgb, opacity, depth, samples and weights; the others stay None.
+            generator: of the random offsets of samples; None takes their middle (evaluation).
+
+        Returns: rgb [R, 3] in [0, 1] over the background, opacity [R] in [0, 1], depth [R] in normalised units along
+        the ray, weights [S], and what ``want`` names.
+        """
 
     @abstractmethod
     def level(self, points: Float[Tensor, "p 3"], knobs: Knobs) -> Float[Tensor, " p"]:
-        """0 on the surface, positive outside, negative inside."""
+        """A value [P] at points [P, 3] in normalised units: 0 on the surface, positive outside, negative inside.
+
+        For a surface model it is the signed distance in normalised units.
+        """
 
     @abstractmethod
     def color(
         self, points: Float[Tensor, "p 3"], dirs: Float[Tensor, "p 3"], knobs: Knobs
     ) -> Float[Tensor, "p 3"]:
-        """Radiance of points seen along unit directions."""
+        """Radiance [P, 3] in [0, 1] of points [P, 3] in normalised units, seen along unit directions [P, 3]."""
 
     def update(self, knobs: Knobs, generator: torch.Generator) -> None:
-        """Refresh the sampler's memory of the field; nothing by default."""
+        """Refresh the sampler's memory of the field, once before each training step; nothing by default."""
         return
 
     def stats(self) -> dict[str, float]:
-        """Scalars of the model itself worth a place on the progress line."""
+        """Numbers of the model itself for the progress line and the log, by name; none by default."""
         return {}
 
     @property
     def device(self) -> torch.device:
+        """Where the model's parameters are."""
         return next(self.parameters()).device
 
     @property
@@ -75,7 +92,7 @@ class Model(nn.Module, ABC):
         return "sdf" in self.provides
 
     def behind_window(self, step: int, max_steps: int) -> Tensor | None:
-        """Weight of each feature of the background's encoding; None where all are one, or there is none."""
+        """Weight [D] in [0, 1] of each feature of the background's encoding; None where all are 1, or there is none."""
         behind = self.background
         return None if behind is None else behind.density.encoding.window(step, max_steps)
 
@@ -88,12 +105,16 @@ class Model(nn.Module, ABC):
         window: Tensor | None,
         generator: torch.Generator | None,
     ) -> tuple[Float[Tensor, "r 3"], dict[str, Level]]:
-        """C + (1 - O) B: the box's colour over what lies behind it, and the background's level.
+        """C + (1 - O) B [R, 3]: the box's colour over what lies behind it; and the background's level, by name.
+
+        Sources: mip-NeRF 360 (Barron et al. 2022), section 3, for a background in contracted space; NeuS (Wang et
+        al. 2021), section 4, for a background behind a surface.
 
         Args:
-            color, opacity: composited from the samples in the box.
-            box_exit: where each ray leaves the box, 0 where it misses.
+            color, opacity: C in [0, 1] and O in [0, 1], composited from the samples in the box.
+            box_exit: distance in normalised units at which each ray leaves the box, 0 where it misses.
             window: of the background's encoding (``behind_window``).
+            generator: as in ``forward``.
         """
         behind, levels = rays.background, {}
         if self.background is not None:
@@ -112,7 +133,14 @@ BACKGROUND_LEVEL = {"background": ("samples", "weights", "rgb", "opacity")}
 
 
 def require_probe(sampler: Sampler, has: Iterable[str], model: str) -> None:
-    """Raise where a sampler needs a field that the model does not have."""
+    """Check that a sampler can work with a model.
+
+    Args:
+        has: the fields of the probe that the model gives, of 'density' and 'level'.
+
+    Raises:
+        InputError: the sampler needs another one.
+    """
     if sampler.needs is not None and sampler.needs not in set(has):
         raise InputError(
             f"sampler '{type(sampler).__name__}' needs a field with a {sampler.needs}, and model '{model}' "
@@ -122,21 +150,27 @@ def require_probe(sampler: Sampler, has: Iterable[str], model: str) -> None:
 
 
 def box_interval(rays: Rays, radius: float, near: float) -> tuple[Tensor, Tensor]:
-    """Where rays are inside the box, not before ``near``; empty (far <= near) where they miss."""
+    """The distances [R], [R] in normalised units between which rays are inside the box [-radius, radius]^3.
+
+    The first is at least ``near``. The interval is empty (far <= near) where a ray misses.
+    """
     t_near, t_far = box_hit(rays, radius)
     return t_near.clamp_min(near), t_far
 
 
 def fixed_step(radius: float, n_steps: int) -> float:
-    """The box diagonal in ``n_steps`` sections: 2 sqrt(3) r / n (Instant-NGP, instant-nsr-pl)."""
+    """Length in normalised units of a section if the box diagonal has ``n_steps`` of them: 2 sqrt(3) r / n.
+
+    Source: Instant-NGP (Mueller et al. 2022), appendix E.1, with n = 1024; instant-nsr-pl with the same formula.
+    """
     return 2 * math.sqrt(3) * radius / n_steps
 
 
 def scale_near(values: Tensor, samples: Samples) -> Tensor:
-    """The same values, whose gradient is scaled by min(1, t^2) of the distance to the camera.
+    """The same values [S] or [S, C]; their gradient is scaled by min(1, t^2), with t in normalised units.
 
-    Philip & Deschaintre 2023, "Floaters No More": near samples are seen by few cameras and would
-    otherwise collect too much density.
+    Near samples are seen by few cameras and would otherwise collect too much density. Source: Philip & Deschaintre
+    2023, "Floaters No More: Radiance Field Gradient Scaling for Improved Near-Camera Training".
     """
     if not values.requires_grad:
         return values

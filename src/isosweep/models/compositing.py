@@ -15,7 +15,7 @@ from isosweep.types import Rays, Samples
 
 @dataclass(frozen=True)
 class Composited:
-    """Sums along rays of weight times value, front to back."""
+    """Sums along rays of weight times value, front to back; lengths in normalised units."""
 
     weights: Float[Tensor, " s"]
     rgb: Float[Tensor, "r 3"]
@@ -27,13 +27,17 @@ class Composited:
 
 
 def sample_points(rays: Rays, samples: Samples) -> tuple[Float[Tensor, "s 3"], Float[Tensor, "s 3"]]:
-    """Mid-points o + t d of the sections, and the direction each is seen along."""
+    """Mid-points o + t d [S, 3] of the sections in normalised units, and their rays' unit directions [S, 3]."""
     dirs = rays.dirs[samples.ray_index]
     return torch.addcmul(rays.origins[samples.ray_index], samples.t[:, None], dirs), dirs
 
 
 def density_alpha(density: Float[Tensor, " s"], samples: Samples) -> Float[Tensor, " s"]:
-    """Opacity of a section of constant density, 1 - exp(-sigma dt) (Mildenhall et al. 2020, equation 3)."""
+    """Opacity [S] in [0, 1] of sections of constant density: 1 - exp(-sigma dt) (Mildenhall et al. 2020, equation 3).
+
+    Args:
+        density: sigma >= 0, in 1 / normalised unit.
+    """
     return -torch.expm1(-density * samples.dt)
 
 
@@ -46,7 +50,9 @@ def composite(
     """w_i = alpha_i prod_{j<i} (1 - alpha_j), and the sums of w_i c_i (Mildenhall et al. 2020, equation 3).
 
     Args:
-        normals: unit; their weighted sum is made unit again.
+        alpha: opacity [S] in [0, 1] of each section.
+        rgb: radiance [S, 3] in [0, 1].
+        normals: [S, 3], unit; their weighted sum is made unit again.
     """
     weights = ops.render_weights(alpha.contiguous(), samples.offsets)
     columns = [rgb, torch.ones_like(samples.t)[:, None], samples.t[:, None]]

@@ -36,7 +36,10 @@ class NeRFKnobs(Knobs):
 
 
 class NeRF(Model):
-    """alpha_i = 1 - exp(-sigma_i dt_i), composited front to back over the rays' background.
+    """C = sum_i T_i alpha_i c_i + T B, alpha_i = 1 - exp(-sigma_i dt_i), T_i = prod_{j<i} (1 - alpha_j).
+
+    Source: Mildenhall et al. 2020, equation 3, with one network for density and feature and one for colour as in
+    Instant-NGP (Mueller et al. 2022). B is the background, learned or the rays' own.
 
     Args:
         density, color: the fields.
@@ -45,8 +48,8 @@ class NeRF(Model):
         radius: half the side of the box, normalised units.
         n_steps: sections along the box diagonal for samplers that march.
         near: nothing is sampled closer to the camera, normalised units.
-        surface_density: the density taken as the surface when a mesh is extracted.
-        near_scaling: scale sample gradients by min(1, t^2).
+        surface_density: the density taken as the surface when a mesh is extracted, in 1 / normalised unit.
+        near_scaling: scale the gradients of samples by min(1, t^2) (``scale_near``).
     """
 
     def __init__(
@@ -106,8 +109,11 @@ class NeRF(Model):
         )
 
     def level(self, points: Float[Tensor, "p 3"], knobs: NeRFKnobs) -> Float[Tensor, " p"]:
-        """log(surface_density) - log(density): falls through 0 at the surface, and interpolates better
-        than the density itself, which changes by orders of magnitude within a cell."""
+        """log(surface_density) - log(density) [P] at points in normalised units, without a unit.
+
+        It falls through 0 at the surface. It interpolates better than the density itself, which changes by orders of
+        magnitude within a cell.
+        """
         density = self._density(points, knobs)
         return math.log(self.surface_density) - torch.log(density.clamp_min(1e-6))
 
@@ -118,6 +124,8 @@ class NeRF(Model):
         return self.color_field(feature, dirs, points / self.radius).rgb
 
     def update(self, knobs: NeRFKnobs, generator: torch.Generator) -> None:
+        """Tell the sampler the opacity 1 - exp(-sigma dt) of a section of its own length (Instant-NGP, E.2)."""
+
         def occupancy(points: Tensor, cell: float) -> Tensor:
             return -torch.expm1(-self._density(points, knobs) * self.step_size)
 

@@ -51,7 +51,7 @@ class NeRFOriginal(Model):
         near: nothing is sampled closer to the camera, normalised units.
         raw_noise_std: standard deviation of normal noise on the density before its relu, in training only
             (the paper's appendix A: 1 for real scenes, 0 for synthetic ones).
-        surface_density: the density taken as the surface when a mesh is extracted.
+        surface_density: the density taken as the surface when a mesh is extracted, in 1 / normalised unit.
     """
 
     def __init__(
@@ -150,7 +150,7 @@ class NeRFOriginal(Model):
         return self.fine.density(self._unit(points), knobs.fine)[0]
 
     def level(self, points: Float[Tensor, "p 3"], knobs: TwoNetworkKnobs) -> Float[Tensor, " p"]:
-        """log(surface_density) - log(density) of the fine network: falls through 0 at the surface."""
+        """log(surface_density) - log(density) [P] of the fine network; 0 at the surface."""
         return math.log(self.surface_density) - torch.log(self._fine_density(points, knobs).clamp_min(1e-6))
 
     def color(

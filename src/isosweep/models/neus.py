@@ -41,13 +41,15 @@ def section_alpha(
     sharpness: Float[Tensor, ""],
     cos_anneal: Float[Tensor, ""],
 ) -> Float[Tensor, " s"]:
-    """Opacity of a section from the distance at its middle (NeuS, equation 13 and its code).
+    """Opacity [S] in [0, 1] of sections, from the signed distance at their middle (NeuS, equation 13 and its code).
 
     cos' = -(relu(1/2 - cos/2)(1 - a) + relu(-cos) a) <= 0, f_prev/next = f -+ cos' dt / 2,
     alpha = crossing_opacity(f_prev, f_next, s).
 
     Args:
-        cos: ray direction . gradient.
+        sdf, dt: f at the middle and length of each section, normalised units.
+        cos: ray direction . gradient of f.
+        sharpness: s, in 1 / normalised unit.
         cos_anneal: a in [0, 1]; 1 is the exact formula.
     """
     falling = -(F.relu(0.5 - 0.5 * cos) * (1 - cos_anneal) + F.relu(-cos) * cos_anneal)
@@ -72,7 +74,10 @@ class NeuSKnobs(Knobs):
 
 
 class NeuS(Model):
-    """SDF field, colour field, one learned sharpness s = exp(10 v), and what lies behind.
+    """Signed-distance field, colour field, one learned sharpness s = exp(10 v), and what lies behind.
+
+    C = sum_i T_i alpha_i c_i + T B, T_i = prod_{j<i} (1 - alpha_j), with alpha_i of ``section_alpha``
+    (Wang et al. 2021, equations 11 to 13).
 
     Args:
         field, color: the surface and the colour field.
@@ -161,7 +166,7 @@ class NeuS(Model):
         return 2 * self.radius * (1 / 1024 if cell is None else cell)
 
     def sharpness(self, knobs: NeuSKnobs) -> Float[Tensor, ""]:
-        """s = exp(10 v) in [1e-6, 1e6], below the modulation's cap."""
+        """s = exp(10 v) in [1e-6, 1e6], in 1 / normalised unit, and no more than ``sharpness_cap`` (NeuS, its code)."""
         return torch.minimum(torch.exp(10 * self.log_sharpness).clamp(1e-6, 1e6), knobs.sharpness_cap)
 
     def step_size(self, knobs: NeuSKnobs) -> float:
@@ -249,6 +254,7 @@ class NeuS(Model):
         self.sampler.update(knobs.step, occupancy, generator)
 
     def stats(self) -> dict[str, float]:
+        """The learned sharpness s, in 1 / normalised unit, without its cap."""
         return {"sharpness": float(torch.exp(10 * self.log_sharpness.detach()).clamp(1e-6, 1e6))}
 
 

@@ -58,6 +58,8 @@ AS_BEFORE: dict[str, Any] = {
     "model.background.opaque": False,
     "*sampler.spacing": "linear",  # the sampler stands in the config twice: the model reads it as its own
     "*sampler.jitter": True,
+    "*sampler.cone": 0.0,
+    "*sampler.early_stop": 0.0,
     "train.batch_from": "all",
     "train.replacement": True,
 }

@@ -1,4 +1,7 @@
-"""What a sampler is, and what it may ask of a model."""
+"""What a sampler is, and what it may ask of a model.
+
+Shapes: R rays, S packed samples, P points. Distances along rays are in normalised units.
+"""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -21,10 +24,10 @@ RoundFn = Callable[[Samples], Level]
 
 @dataclass(frozen=True)
 class Probe:
-    """The callables through which a sampler sees a field.
+    """The callables through which a sampler sees a field. Points are in normalised units.
 
-    ``density``: points [P, 3] -> volume density [P]; None for a surface model.
-    ``level``: points [P, 3] -> signed distance [P]; None for a density model.
+    ``density``: points [P, 3] -> volume density [P] in 1 / normalised unit; None for a surface model.
+    ``level``: points [P, 3] -> signed distance [P] in normalised units; None for a density model.
     ``coarse``: the model's own coarse pass, rendered at samples with gradients; None where it has none.
     """
 
@@ -51,26 +54,40 @@ class Sampler(nn.Module, ABC):
         probe: Probe,
         generator: torch.Generator | None,
     ) -> Sampled:
-        """Packed samples in [t_near, t_far] of each ray (empty where t_far <= t_near).
+        """Packed samples in [t_near, t_far] of each ray, none where t_far <= t_near.
 
-        ``step`` is the section length for samplers that march; ``generator`` None means
-        deterministic mid-points (evaluation).
+        Args:
+            t_near, t_far: distances [R] along the rays, normalised units.
+            step: length of a section for samplers that march, normalised units.
+            probe: the model's field.
+            generator: of the random offsets; None places samples as in evaluation, always the same.
         """
 
     def update(self, step: int, occupancy: OccupancyFn, generator: torch.Generator) -> None:
-        """Refresh what the sampler remembers of the field; nothing by default."""
+        """Refresh what the sampler remembers of the field; nothing by default.
+
+        Args:
+            step: of the training.
+            occupancy: opacity of a section at points, see ``OccupancyFn``.
+            generator: of the points at which it is probed.
+        """
         return
 
 
 def jitter(n: int, generator: torch.Generator | None, device: torch.device) -> Float[Tensor, " r"]:
-    """One offset a ray in [0, 1): random, or 0.5 for evaluation."""
+    """One offset [R] a ray, in units of a section: random in [0, 1), or 0.5 for evaluation."""
     if generator is None:
         return torch.full((n,), 0.5, device=device)
     return torch.rand(n, generator=generator, device=device)
 
 
 def pack(edges: Float[Tensor, "r n1"], valid: Tensor) -> Samples:
-    """Sections between the sorted ``edges`` of each valid ray as packed samples."""
+    """Packed samples, one for each section between neighbouring ``edges``: t is its middle, dt its length.
+
+    Args:
+        edges: sorted distances [R, N + 1] along the rays, normalised units.
+        valid: bool [R]; the other rays get no samples.
+    """
     n = edges.shape[1] - 1
     count = valid.long() * n
     offsets = torch.cat([count.new_zeros(1), count.cumsum(0)])

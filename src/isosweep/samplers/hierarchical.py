@@ -20,7 +20,16 @@ def invert_cdf(
     n: int,
     generator: torch.Generator | None,
 ) -> Float[Tensor, "r m"]:
-    """``n`` positions a ray distributed as the piecewise-constant ``weights`` over ``edges``."""
+    """``n`` positions a ray [R, n], distributed as the piecewise-constant ``weights`` over ``edges``.
+
+    Position k is F^-1((k + e_k) / n), with the distribution function F of weights + 1e-5 (so that no section is
+    lost) and e_k uniform in [0, 1), or 1/2 without a generator. Source: Mildenhall et al. 2020, section 5.2, with
+    stratified instead of independent draws, as in the official code.
+
+    Args:
+        edges: sorted distances [R, N + 1], normalised units.
+        weights: [R, N], at least 0; they need not add up to 1.
+    """
     pdf = weights + 1e-5
     cdf = torch.cat([torch.zeros_like(pdf[:, :1]), pdf.cumsum(-1)], dim=-1)
     cdf = cdf / cdf[:, -1:]
@@ -98,8 +107,20 @@ class Hierarchical(Sampler):
 
 
 class UpSample(Sampler):
-    """NeuS' up-sampling (Wang et al. 2021, supplement): ``rounds`` of importance sampling with fixed
-    sharpness 64 * 2^i, on the distance interpolated within each section."""
+    """NeuS' up-sampling: rounds of importance sampling with the fixed sharpness 64 * 2^i in round i.
+
+    The signed distance is interpolated within each section. Its weights w_i = T_i alpha_i place n_fine / rounds
+    further edges per round. Source: Wang et al. 2021, supplement, hierarchical sampling.
+
+    Args:
+        n_coarse: sections a ray before the first round.
+        n_fine: sections added by all rounds together; a multiple of ``rounds``.
+        rounds: of up-sampling.
+        sharpness: of the first round, 1 / normalised unit.
+
+    Raises:
+        InputError: ``n_fine`` is no multiple of ``rounds``.
+    """
 
     needs = "level"
 

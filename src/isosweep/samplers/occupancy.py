@@ -1,11 +1,11 @@
-"""Marching through a grid of cells that may hold something (Mueller et al. 2022, 5.2 and E.2)."""
+"""Marching through a grid of cells that may hold something (Mueller et al. 2022, 5.4 and E.2)."""
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from isosweep import ops
-from isosweep.samplers.base import OccupancyFn, Probe, Sampler, jitter
+from isosweep.samplers.base import OccupancyFn, PointFn, Probe, Sampler, jitter
 from isosweep.types import Rays, Sampled, Samples
 
 
@@ -20,10 +20,17 @@ class OccupancyGrid(Sampler):
     Args:
         radius: half the side of the box, normalised units.
         resolution: cells along an axis.
-        threshold: opacity of a section.
+        update_every: steps between two updates.
+        decay, share: of an update, see above.
+        threshold: opacity of a section, in [0, 1].
         warmup: steps, absolute on purpose: it bounds what a random start may miss.
         max_samples: most samples of one ray.
         rescue_samples: sections a ray of the uniform fallback.
+        cone: sections are at least ``cone`` times as long as their distance from the camera (Instant-NGP, E.1: 1/256
+            for large scenes); 0 makes all of them equal.
+        early_stop: the transmittance at which a ray ends (Instant-NGP, E.1; nerfacc: 1e-4). Sections behind that are
+            dropped, for which the density of all sections is asked once more, without gradient. 0 keeps them, and so
+            does a model without a density.
     """
 
     values: Tensor
@@ -40,12 +47,15 @@ class OccupancyGrid(Sampler):
         share: float = 0.25,
         max_samples: int = 1024,
         rescue_samples: int = 32,
+        cone: float = 0.0,
+        early_stop: float = 0.0,
     ) -> None:
         super().__init__()
         self.radius, self.resolution = radius, resolution
         self.update_every, self.warmup, self.decay = update_every, warmup, decay
         self.threshold, self.share = threshold, share
         self.max_samples, self.rescue_samples = max_samples, rescue_samples
+        self.cone, self.early_stop = cone, early_stop
         self.register_buffer("values", torch.zeros(resolution**3))
         self.register_buffer("occupied", torch.ones((resolution,) * 3, dtype=torch.bool))
 
@@ -88,11 +98,32 @@ class OccupancyGrid(Sampler):
                 everything = torch.ones_like(self.occupied)
                 coarse = span / self.rescue_samples
                 samples = self._march(rays, t_near, t_far, coarse, shift, everything)
+        if self.early_stop and probe.density is not None:
+            samples = self._visible(rays, samples, probe.density)
         return Sampled(samples)
+
+    @torch.no_grad()
+    def _visible(self, rays: Rays, samples: Samples, density: PointFn) -> Samples:
+        """The samples before which a ray still lets more than ``early_stop`` of the light through."""
+        index = samples.ray_index
+        points = torch.addcmul(rays.origins[index], samples.t[:, None], rays.dirs[index])
+        alpha = -torch.expm1(-density(points) * samples.dt)
+        kept = ops.visible(alpha, samples.offsets, self.early_stop)
+        before = torch.cat([kept.new_zeros(1, dtype=torch.long), kept.long().cumsum(0)])
+        return Samples(index[kept], samples.t[kept], samples.dt[kept], before[samples.offsets])
 
     def _march(
         self, rays: Rays, t_near: Tensor, t_far: Tensor, step: float, shift: Tensor, occupied: Tensor
     ) -> Samples:
         return ops.march(
-            rays.origins, rays.dirs, t_near, t_far, occupied, self.radius, step, shift, self.max_samples
+            rays.origins,
+            rays.dirs,
+            t_near,
+            t_far,
+            occupied,
+            self.radius,
+            step,
+            shift,
+            self.max_samples,
+            self.cone,
         )

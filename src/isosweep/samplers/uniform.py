@@ -16,7 +16,7 @@ def stratified_edges(
     generator: torch.Generator | None,
     spacing: str = "linear",
 ) -> Float[Tensor, "r n1"]:
-    """n + 1 sorted edges a ray from near to far; the inner ones jittered by up to half a section.
+    """n + 1 sorted edges a ray [R, n + 1] from near to far, normalised units; inner ones move by up to half a section.
 
     ``spacing`` 'linear' makes sections of equal length; 'disparity' makes them equal in 1 / t, so that most of
     them lie near the camera: 1 / t = (1 - x) / near + x / far with x even (Mildenhall et al. 2020, appendix C). It
