@@ -1,12 +1,13 @@
 """Every model, encoding and data set composes and trains: all that is in the config groups, found by listing them."""
 
+import importlib
 from pathlib import Path
 
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 import isosweep.config.schema  # noqa: F401 - registers the schema of the plain nodes
 from isosweep.app.build import build_scene
@@ -25,6 +26,7 @@ def options(group: str) -> list[str]:
     return sorted(p.stem for p in (CONF / group).glob("*.yaml"))
 
 
+CAPTURES = {"colmap": tiny_colmap, "llff": tiny_llff, "nerfstudio": tiny_nerfstudio}
 MODELS, ENCODINGS, DATASETS = options("model"), options("encoding"), options("dataset")
 SMALL = [
     "train=tiny",
@@ -37,14 +39,14 @@ SMALL = [
 ]
 
 
-def encoding_sizes(name: str, at: str = "encoding") -> list[str]:
-    if name.startswith("freq"):
-        return [f"{at}.n_frequencies=3"]
-    sizes = [f"{at}.n_levels=4", f"{at}.log2_size=10", f"{at}.base_resolution=8"]
-    # every level is on before the end, so that every table row's tensor can learn
-    return (
-        [*sizes, f"{at}.start_level=2", f"{at}.grow_until=0.3"] if name.startswith("progressive") else sizes
-    )
+def small_encoding(node: DictConfig, at: str) -> list[str]:
+    """Overrides that make the encoding at ``at`` small, by the keys that it has."""
+    small = {"n_frequencies": 3, "n_levels": 4, "log2_size": 10, "base_resolution": 8}
+    sizes = {key: value for key, value in small.items() if key in node}
+    if node.get("start_level"):
+        # every level is on before the end, so that every table row's tensor can learn
+        sizes |= {"start_level": 2, "grow_until": 0.3}
+    return [f"{at}.{key}={value}" for key, value in sizes.items()]
 
 
 @pytest.fixture(scope="session")
@@ -52,12 +54,16 @@ def scenes(tmp_path_factory) -> Path:
     """One tiny demo as every data set finds it below one root."""
     root = tmp_path_factory.mktemp("scenes")
     tiny: Demo = make("mug", n_train=8, n_val=1, n_test=2, size=32, supersample=2, mesh_resolution=48)
-    for name in ("demo", "blender_tiny"):
-        write_blender(root / name, tiny)
-    for name in ("dtu_tiny", "bmvs_tiny"):
-        write_neus(root / name, tiny)
-    for name, write in (("colmap", tiny_colmap), ("llff", tiny_llff), ("nerfstudio", tiny_nerfstudio)):
-        write(root / name).rename(root / name / "tiny")
+    for name in DATASETS:
+        folder = root / name if name == "demo" or name in CAPTURES else root / f"{name}_tiny"
+        if name in ("demo", "blender"):
+            write_blender(folder, tiny)
+        elif name in ("dtu", "bmvs"):
+            write_neus(folder, tiny)
+        elif name in CAPTURES:
+            CAPTURES[name](folder).rename(folder / "tiny")
+        else:  # a data set that was added: its own tests have a writer
+            importlib.import_module(f"tests.data.test_{name}").tiny(folder)
     return root
 
 
@@ -67,17 +73,18 @@ def config(scenes: Path, model: str, encoding: str, dataset: str, *more: str):
     )
     names = [f"model={model}", f"encoding={encoding}", f"dataset={dataset}", *where]
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        return compose("config", [*names, *SMALL, *encoding_sizes(encoding), *model_sizes(model), *more])
+        return compose("config", [*names, *SMALL, *small_sizes(*names[:2]), *more])
 
 
-def model_sizes(model: str) -> list[str]:
-    """Overrides that make a model and its sampler small, by the keys that they have; call it within Hydra."""
-    cfg = compose("config", [f"model={model}"])
-    sizes = ["sampler.resolution=16", "sampler.warmup=8"] if "resolution" in cfg.sampler else []
+def small_sizes(*choices: str) -> list[str]:
+    """Overrides that make encoding, model and sampler small, by the keys that they have; call it within Hydra."""
+    cfg = compose("config", list(choices))
+    sizes = small_encoding(cfg.encoding, "encoding")
+    sizes += ["sampler.resolution=16", "sampler.warmup=8"] if "resolution" in cfg.sampler else []
     sizes += ["sampler.n_coarse=8", "sampler.n_fine=8"] if "n_coarse" in cfg.sampler else []
     sizes += ["model.coarse.hidden_dim=32", "model.coarse.color_dim=16"] if "coarse" in cfg.model else []
-    behind = cfg.model.get("background") is not None
-    return sizes + (encoding_sizes("hashgrid", "model.background.encoding") if behind else [])
+    behind = cfg.model.get("background")
+    return sizes + ([] if behind is None else small_encoding(behind.encoding, "model.background.encoding"))
 
 
 class Watch:

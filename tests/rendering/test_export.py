@@ -16,7 +16,7 @@ from isosweep.config.settings import ExportSettings
 from isosweep.evaluation import surface_metrics
 from isosweep.meshes import extract, files, topology
 from isosweep.rendering import video, view_files
-from isosweep.rendering.views import behind_too
+from isosweep.rendering.views import behind_too, median_distance
 from isosweep.types import Level, Mesh, RenderOut, Samples
 from tests.support.analytic import KNOBS, SphereModel, joined, sphere, sphere_scene
 
@@ -156,19 +156,34 @@ def test_the_writer_takes_views_that_evaluation_renders(tmp_path: Path) -> None:
     assert view_files.chosen_views(scene, replace(SMALL, renders=-1)) == (4, 5)
 
 
-def test_the_depth_map_with_a_learned_background_has_no_holes(tmp_path: Path) -> None:
-    """Left half in the box at depth 2, right half behind it at depth 8, half transparent in between."""
-    opacity = torch.tensor([1.0, 1.0, 0.5, 0.0])
+def packed(*distances: float) -> Samples:
+    """The same samples on each of four rays."""
+    n = len(distances)
+    index = torch.arange(4).repeat_interleave(n)
+    return Samples(index, torch.tensor(distances).repeat(4), torch.ones(4 * n), n * torch.arange(5))
+
+
+def test_rays_without_samples_and_rays_that_lose_less_than_asked_for_have_a_distance():
     rays = Samples(
-        torch.zeros(0, dtype=torch.long), torch.zeros(0), torch.zeros(0), torch.zeros(5, dtype=torch.long)
+        torch.tensor([1, 1, 3]), torch.tensor([2.0, 3.0, 5.0]), torch.ones(3), torch.tensor([0, 0, 2, 2, 3])
     )
-    none, two = torch.zeros(0), torch.full((4,), 2.0)
-    behind = Level(rays, none, torch.ones(4, 3), torch.ones(4), torch.full((4,), 8.0))
-    out = RenderOut(torch.ones(4, 3), opacity, two, rays, none, levels={"background": behind})
-    both = behind_too(out)
+    found = median_distance(rays, torch.tensor([0.1, 0.1, 0.4]), torch.full((4,), 0.3))
+    assert found.tolist() == [0.0, 3.0, 0.0, 5.0]
+
+
+def test_the_depth_map_with_a_learned_background_has_no_holes(tmp_path: Path) -> None:
+    """Two samples in the box, at 2 and 3, and two behind it, at 8 and 900; the last lets no light through."""
+    in_box = torch.tensor([[0.9, 0.1], [0.2, 0.6], [0.3, 0.1], [0.0, 0.0]])
+    beyond = torch.tensor([[0.5, 0.5], [0.5, 0.5], [0.1, 0.9], [0.6, 0.4]])
+    behind = Level(packed(8.0, 900.0), beyond.reshape(-1), torch.ones(4, 3), torch.ones(4))
+    out = RenderOut(
+        torch.ones(4, 3), in_box.sum(1), torch.zeros(4), packed(2.0, 3.0), in_box.reshape(-1), levels={}
+    )
+    both = behind_too(replace(out, levels={"background": behind}))
     torch.testing.assert_close(both["coverage"], torch.ones(4, 1))
-    torch.testing.assert_close(both["whole_depth"][:, 0], torch.tensor([2.0, 2.0, 5.0, 8.0]))
-    assert behind_too(replace(out, levels={})) == {}
+    # of the third ray 0.4 + 0.6 * 0.1 are lost before the last sample
+    assert both["whole_depth"][:, 0].tolist() == [2.0, 3.0, 900.0, 8.0]
+    assert behind_too(out) == {}
 
     scene = sphere_scene(SphereModel(0.5))
     shape = (*scene.cameras.hw[4].tolist(), 1)

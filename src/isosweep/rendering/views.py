@@ -14,7 +14,7 @@ from torch import Tensor
 
 from isosweep import geometry
 from isosweep.errors import InputError
-from isosweep.types import Cameras, Knobs, Rays, RenderOut, Scene
+from isosweep.types import Cameras, Knobs, Rays, RenderOut, Samples, Scene
 
 log = logging.getLogger("isosweep")
 
@@ -104,16 +104,37 @@ def behind_too(out: RenderOut) -> dict[str, Tensor]:
 
     ``opacity`` and ``depth`` of a render are of the box alone, since silhouettes are scored by them.
 
-    Returns: coverage [R, 1], O + (1 - O) B with the opacities O of the box and B of the background, and whole_depth
-    [R, 1], the mean of both depths weighted by O and (1 - O) B.
+    Returns: coverage [R, 1], O + (1 - O) B with the opacities O of the box and B of the background; and whole_depth
+    [R, 1], the median: the distance at which a ray has lost half of its coverage. A mean would lie nowhere, as what is
+    behind the box may be a thousand times as far.
     """
     level = out.levels.get("background")
-    if level is None or level.opacity is None or level.depth is None:
+    if level is None or level.opacity is None:
         return {}
-    through = (1 - out.opacity) * level.opacity
-    coverage = out.opacity + through
-    depth = (out.opacity * out.depth + through * level.depth) / coverage.clamp_min(1e-6)
+    coverage = out.opacity + (1 - out.opacity) * level.opacity
+    in_box = median_distance(out.samples, out.weights, 0.5 * coverage)
+    rest = (0.5 * coverage - out.opacity) / (1 - out.opacity).clamp_min(1e-6)
+    behind = median_distance(level.samples, level.weights, rest)
+    depth = torch.where(out.opacity >= 0.5 * coverage, in_box, behind)
     return {"whole_depth": depth[:, None], "coverage": coverage[:, None]}
+
+
+def median_distance(
+    samples: Samples, weights: Float[Tensor, " s"], lost: Float[Tensor, " r"]
+) -> Float[Tensor, " r"]:
+    """The distance [R] of the sample at which the weights of a ray, added up from its start, reach ``lost``.
+
+    A ray whose weights do not add up to ``lost`` takes its last sample; a ray without samples has distance 0.
+    """
+    ends, index = samples.offsets[1:], samples.ray_index
+    if len(weights) == 0:
+        return torch.zeros_like(lost)
+    total = weights.double().cumsum(0)
+    before = torch.cat([total.new_zeros(1), total])[samples.offsets[:-1]]
+    reached = total - before[index] >= lost[index] - 1e-6
+    place = torch.arange(len(weights), device=weights.device)
+    first = (ends - 1).scatter_reduce(0, index[reached], place[reached], "amin")
+    return torch.where(ends > samples.offsets[:-1], samples.t[first], 0.0)
 
 
 def truth_image(scene: Scene, view: int) -> tuple[Float[Tensor, "h w 3"], Float[Tensor, "h w"] | None]:
