@@ -1,8 +1,8 @@
-"""Runs and sweeps beside main.py: plan, status, retry, cancel, logs, clean, sync.
+"""Plans, lists, repeats, stops and cleans up the runs that main.py starts.
 
-python scripts/runs.py plan +sweep=loss_weights scene=mug,rings   what would run, nothing starts
+python scripts/runs.py plan +sweep=loss_weights scene=mug,rings   show what would run; start nothing
 python scripts/runs.py status [SWEEP]                             one table from records and SLURM
-python scripts/runs.py retry [SWEEP]                              start what did not finish again
+python scripts/runs.py retry [SWEEP]                              start the unfinished runs again
 python scripts/runs.py cancel [SWEEP]
 python scripts/runs.py logs RUN [-f]
 python scripts/runs.py clean [SWEEP] [--yes]
@@ -33,18 +33,24 @@ def parser() -> argparse.ArgumentParser:
 
     plan = commands.add_parser("plan", help="what a multirun would start", add_help=False)
     plan.add_argument("overrides", nargs=argparse.REMAINDER, help="the same arguments as python main.py -m")
-    states = "states to keep, e.g. failed,lost"
+    states = "only runs in these states, e.g. failed,lost"
     status = add("status", "all runs, or a sweep's: state, step, score, time, first line of the error")
     status.add_argument("--all", action="store_true", help="every row, however many")
-    status.add_argument("--json", action="store_true", help="for programs")
-    retry = add("retry", "start the runs of a sweep (default: the last) that did not finish")
-    retry.add_argument("overrides", nargs="*", help="more overrides, e.g. hydra.launcher.slots=1")
+    status.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    retry = add("retry", "start the unfinished runs of a sweep again (default: the last sweep)")
+    retry.add_argument(
+        "overrides",
+        nargs="*",
+        help="settings of the launcher, e.g. hydra.launcher.slots=1; a run keeps its own settings",
+    )
     add("cancel", "stop a sweep (default: the last); its runs stay resumable")
     logs = add("logs", "the log of one run", sweep=False)
     logs.add_argument("run", help="key, or part of the run's name")
     logs.add_argument("-f", "--follow", action="store_true")
     logs.add_argument("-n", "--lines", type=int, default=40, help="last lines; 0 for all")
-    clean = add("clean", "delete runs that did not finish; says what it would do unless --yes")
+    clean = add(
+        "clean", "list the folders of runs that are failed, oom, lost or cancelled; --yes deletes them"
+    )
     clean.add_argument("--yes", action="store_true")
     clean.add_argument("--finished", action="store_true", help="finished runs too")
     add("sync", "upload W&B offline runs")

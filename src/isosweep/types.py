@@ -1,4 +1,4 @@
-"""The records that pass between rooms. Nothing here computes.
+"""The data classes that rooms exchange. Nothing here computes.
 
 May import: nothing.
 

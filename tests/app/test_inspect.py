@@ -74,7 +74,8 @@ def test_a_folder_of_several_layouts_names_the_others(tmp_path: Path) -> None:
     said, overrides = overrides_of([str(tmp_path)])
     assert overrides[0] == "dataset=colmap"
     assert said == [
-        f"read as colmap; it is nerfstudio, dtu, blender as well: inspect dataset=<one of them> dataset.path={tmp_path}"
+        f"read as colmap; it also has the format of nerfstudio, dtu, blender; to choose one: "
+        f"inspect dataset=<format> dataset.path={tmp_path}"
     ]
     text = "\n".join(inspect([str(tmp_path)], tmp_path / "sheet.png"))
     assert "no masks, so no visual hull" in text

@@ -48,6 +48,9 @@ def test_a_fraction_does_not_depend_on_the_length_of_the_run():
         ({"kind": "exponential", "begin": 0, "start": 0, "end": 1, "until": 1}, "start > 0"),
         ("0.1", "a number or a schedule"),
         (float("nan"), "finite"),
+        (["a", 0, 1, 1], r"every entry of a schedule is a finite number, found \['a'"),
+        ({"begin": 0, "start": None, "end": 0, "until": 1}, "every entry of a schedule is a finite number"),
+        ({"kind": "steps", "factor": 0.3, "at": [0.5, True]}, "every entry of a schedule is a finite number"),
         (None, "a number or a schedule"),
     ],
 )

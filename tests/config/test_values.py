@@ -104,7 +104,7 @@ def test_each_restricted_field_refuses_what_it_does_not_allow(place: str) -> Non
         ),
         ("train.rays=0", "train.rays=0: give 1 or more."),
         ("eval.n_views=-1", "eval.n_views=-1: give 1 or more."),
-        ("optim.rates=1e-3", "optim.rates=0.001: give a rate by pattern of parameter names, such as"),
+        ("optim.rates=1e-3", "optim.rates=0.001: give a mapping from patterns of parameter names to"),
         ("optim.rates={*table:x}", "optim.rates: the rate of '*table' is x: give a number of 0 or more."),
         ("optim.rates={*table:-1}", "optim.rates: the rate of '*table' is -1: give a number of 0 or more."),
     ],

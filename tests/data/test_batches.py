@@ -44,11 +44,6 @@ def test_the_crop_keeps_to_the_middle():
     assert b.mask.mean() > 0.95  # the sphere is in the middle of every view
 
 
-def test_an_unknown_background_lists_the_choices():
-    with pytest.raises(ValueError, match="one of random, white, black, dataset, found 'grey'"):
-        batch("grey")
-
-
 def pointed(**changes):
     """Four views: the first sees points 0 and 1, the second point 1, the third none; point 2 is outside."""
     points = torch.tensor([[0.1, 0, 0], [0.2, 0, 0], [5.0, 0, 0], [0.4, 0, 0]])

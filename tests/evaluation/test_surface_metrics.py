@@ -179,7 +179,7 @@ def test_an_open_surface_has_no_genus() -> None:
     values, reasons = surface_metrics.topology_scores(Mesh(mesh.vertices, mesh.faces[1:]))
     assert values["geometry/genus"] is None
     assert reasons["geometry/genus"] == (
-        "the largest part of the mesh is not closed: 3 of 480 edges have not two faces"
+        "the largest part of the mesh is not closed: 3 of 480 edges do not have exactly two faces"
     )
     assert surface_metrics.topology_scores(EMPTY)[1]["geometry/genus"] == "the mesh has no face"
 

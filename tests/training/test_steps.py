@@ -157,8 +157,6 @@ def test_the_optimiser_has_the_rates_decays_and_constants_of_its_settings():
     }
     assert {(g["betas"], g["eps"]) for g in made.param_groups} == {((0.5, 0.75), 1e-7)}
     assert type(make_optimizer(Five(), replace(optim, name="adamw"))) is torch.optim.AdamW
-    with pytest.raises(ValueError, match=r"optim\.name is one of adam, adamw, found 'sgd'"):
-        make_optimizer(Five(), replace(optim, name="sgd"))
 
 
 def test_warm_up_rises_from_its_start_to_one():
@@ -410,11 +408,6 @@ def test_autocast_is_for_the_gpu_only(precision, on_cuda):
     settings = replace(SMALL, precision=precision)
     assert LOOP._autocast_dtype(settings, torch.device("cuda")) == on_cuda
     assert LOOP._autocast_dtype(settings, CPU) is None
-
-
-def test_an_unknown_precision_is_named():
-    with pytest.raises(ValueError, match=r"train\.precision is one of auto, .*found 'half'"):
-        LOOP._autocast_dtype(replace(SMALL, precision="half"), CPU)
 
 
 def test_the_progress_line_by_hand(monkeypatch):

@@ -44,7 +44,7 @@ def scene_lines(scene: Scene) -> list[str]:
         + ("" if scene.held_out else " (test views are training views)"),
         f"masks: {masks}, {'in' if scene.use_masks else 'not in'} the training batch; images are "
         + ("composited" if scene.composite else "whole photographs"),
-        f"box: radius {scene.radius:g}; one normalised unit is {scale:g} {scene.world_unit}; "
+        f"box: half side {scene.radius:g}; one normalised unit is {scale:g} {scene.world_unit}; "
         f"rays from {scene.near_far[0]:g} to {scene.near_far[1]:g}; "
         f"pixel centre {scene.cameras.pixel_centre:g}",
         f"ground truth: {scene.truth or scene.reference_points or 'none'}",
@@ -230,7 +230,7 @@ def debug_eval(plan: RunPlan) -> None:
 
 
 def picture_folder(plan: RunPlan) -> Path:
-    """The folder of these pictures: ``debug/`` beside the folder of all runs."""
+    """The folder for debug pictures: ``debug/`` beside the folder of all runs."""
     return Path(plan.cfg.run.root).parent / "debug"
 
 

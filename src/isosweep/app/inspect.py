@@ -29,7 +29,7 @@ FORMATS: tuple[tuple[str, Callable[[Path], bool]], ...] = (
     ("blender", blender.is_scene),
     ("llff", llff.is_scene),
 )
-"""Data set, and whether a folder is in its format. The first that fits is taken: formats with points come first."""
+"""Format, and the test whether a folder has it. The first that fits is used: formats with points come first."""
 
 
 def inspect(target: list[str], out: Path | None) -> list[str]:
@@ -37,12 +37,12 @@ def inspect(target: list[str], out: Path | None) -> list[str]:
 
     Args:
         target: a folder, the name of a data set, or overrides as main.py takes them.
-        out: the picture; None writes ``results/inspect/<dataset>-<scene>.png``.
+        out: path of the picture; None writes ``results/inspect/<dataset>-<scene>.png``.
 
     Returns: lines for the terminal.
 
     Raises:
-        FileNotFoundError: there is no such folder, or nothing in it that a loader reads.
+        FileNotFoundError: there is no such folder, or it has no format that a loader reads.
         InputError: the overrides do not compose, or the scene's loader refuses it.
     """
     notes, overrides = overrides_of(target)
@@ -57,7 +57,7 @@ def inspect(target: list[str], out: Path | None) -> list[str]:
 
 
 def overrides_of(target: list[str]) -> tuple[list[str], list[str]]:
-    """Lines for the terminal, and overrides, from the arguments of inspect.
+    """Notes for the terminal, and Hydra overrides, made from the arguments of inspect.
 
     Raises:
         FileNotFoundError, InputError: as `inspect`.
@@ -87,16 +87,18 @@ def _of_folder(folder: Path) -> tuple[list[str], list[str]]:
         there = sorted(p.name for p in folder.iterdir())
         raise FileNotFoundError(
             f"{folder} is no scene: sought sparse/0 with images/ (colmap), transforms.json (nerfstudio), "
-            "cameras_sphere.npz with image/ (dtu, bmvs), transforms_train.json (blender), poses_bounds.npy (llff); "
+            "cameras_sphere.npz with image/ (dtu, bmvs), transforms_train.json (blender), poses_bounds.npy (llff), "
+            "demo.json (demo); "
             f"found {', '.join(there[:8]) or 'an empty folder'}"
         )
     name = folder.resolve().name
     scene = name.removeprefix(f"{found[0]}_") if found[0] != "demo" else name.split("-v")[0]
-    note = f"read as {found[0]}" + (
-        f"; it is {', '.join(found[1:])} as well: inspect dataset=<one of them> dataset.path={folder}"
-        if len(found) > 1
-        else ""
-    )
+    note = f"read as {found[0]}"
+    if len(found) > 1:
+        note += (
+            f"; it also has the format of {', '.join(found[1:])}; to choose one: inspect dataset=<format> "
+            f"dataset.path={folder}"
+        )
     return [note], [f"dataset={found[0]}", f"scene={quoted(scene)}", f"dataset.path={quoted(str(folder))}"]
 
 

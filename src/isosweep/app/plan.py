@@ -15,14 +15,14 @@ from isosweep.record import Record, read_record
 
 @dataclass(frozen=True)
 class RunPlan:
-    """What one run is called, where it lies, where it computes, and with which settings."""
+    """The name, folder, device and settings of one run."""
 
     cfg: DictConfig
     machine: Machine
     settings: Settings
     identity: Identity
     config: dict[str, Any]
-    """What the record stores: the identity's config, but for parts of a trained run (`for_part_alone`)."""
+    """The config that the record stores: the identity's, except what `with_recorded_settings` has replaced."""
 
     @property
     def model_name(self) -> str:
@@ -31,11 +31,11 @@ class RunPlan:
 
 
 def plan_run(cfg: DictConfig) -> RunPlan:
-    """Resolve what ``cfg`` says for this machine. Nothing is loaded, written or selected.
+    """Resolve ``cfg`` on this machine. It loads no data, writes no file and does not activate the device.
 
     Raises:
-        ConfigError: this machine does not have the device, or a setting has a value that it does not allow.
-        InputError: ``optim.schedule`` is not a schedule, or the backend does not work here.
+        ConfigError: this machine does not have the device, or a setting has a value that is not allowed.
+        InputError: ``optim.schedule`` is not a schedule, or the backend does not work on this machine.
     """
     machine = resolve_machine(cfg)
     settings = checked_settings(cfg)
@@ -43,11 +43,11 @@ def plan_run(cfg: DictConfig) -> RunPlan:
     return RunPlan(cfg, machine, settings, identity, identity.config)
 
 
-def for_part_alone(plan: RunPlan) -> RunPlan:
-    """The plan with the recorded settings of the parts that ``mode=eval|export|render`` leaves alone.
+def with_recorded_settings(plan: RunPlan) -> RunPlan:
+    """The plan, in which the parts that ``mode=eval|export|render`` does not run keep their recorded settings.
 
-    So the record never claims what was not made. ``mode=eval`` scores with the recorded export settings: its geometry
-    scores are of the same mesh. ``mode=export`` and ``mode=render`` keep the recorded scores' settings.
+    So the record never claims settings that were not used. ``mode=eval`` uses the recorded export settings, because its
+    geometry scores are of the exported mesh. ``mode=export`` and ``mode=render`` keep the recorded eval settings.
 
     Raises:
         ConfigError: there is no trained run to score or export.

@@ -12,7 +12,7 @@ from isosweep.app.build import build_loss, build_model, build_scene
 from isosweep.app.checks import check_scene, require_folder
 from isosweep.app.device import activate
 from isosweep.app.outputs import Outputs, make_mesh, render, score
-from isosweep.app.plan import RunPlan, for_part_alone, plan_run
+from isosweep.app.plan import RunPlan, plan_run, with_recorded_settings
 from isosweep.app.recording import log_results, open_record
 from isosweep.config.check import ConfigError
 from isosweep.config.settings import TrainSettings
@@ -38,7 +38,7 @@ def execute(cfg: DictConfig) -> float:
     plan = plan_run(cfg)
     trackers.check(plan.settings.tracker)
     if cfg.mode != "train":
-        plan = for_part_alone(plan)
+        plan = with_recorded_settings(plan)
     require_folder(cfg)
     model = build_model(cfg, plan.machine.device)
     loss = build_loss(cfg, model, plan.model_name)

@@ -1,4 +1,4 @@
-"""Times several ways to do the same thing, in turns, so that a busy machine slows all of them alike."""
+"""Times several implementations of one task alternately, so that a busy machine slows all of them alike."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -9,20 +9,20 @@ import torch
 
 @dataclass(frozen=True)
 class Case:
-    """One task at one size, and the ways to do it."""
+    """One task at one size, and its implementations."""
 
     name: str
     size: str
     ways: Mapping[str, Callable[[], object]]
-    """Name -> function that does the task once. The first way is ours; the others are compared with it."""
+    """Name -> function to time. One call does the task ``turns`` times. The first is ours, to which others compare."""
     bytes_moved: float | None = None
-    """Bytes of table rows that one call reads and writes, for its share of the rate of random gathers."""
+    """Bytes of table rows that doing the task once moves; the report compares the rate with random gathers."""
     flops: float | None = None
-    """Floating-point operations of the matrix products in one turn of the first way, for its share of the peak."""
+    """Floating-point operations of the task's matrix products; the report compares the rate with the peak."""
     memory: float | None = None
-    """MiB that one call of the first way needs beyond model and optimiser."""
+    """MiB that one call of the first implementation allocates, besides the model and the optimiser."""
     turns: int = 1
-    """How many times one call repeats the task; the measured times are divided by it."""
+    """How often one call does the task. Measured times are divided by it."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Timing:
 
 @dataclass(frozen=True)
 class Measurement:
-    """The times of all ways of a case, by name."""
+    """The times of all implementations of a case, by name."""
 
     case: Case
     times: Mapping[str, Timing] = field(default_factory=dict)
@@ -46,9 +46,9 @@ class Measurement:
 
 
 def measure(case: Case, repeats: int, device: torch.device, least_s: float = 0.05) -> Measurement:
-    """Run every way once to warm it up, then time ``repeats`` rounds of all ways.
+    """Warm every implementation up, time one call to choose the calls per round, then time ``repeats`` rounds of all.
 
-    A way that takes less than ``least_s`` seconds is called several times a round, so that the clock's resolution
+    One that takes less than ``least_s`` seconds is called several times a round, so that the clock's resolution
     does not matter.
     """
     calls: dict[str, int] = {}

@@ -6,11 +6,11 @@ A schedule is one of
 - ``[begin, start, end, until]``: ``start`` before ``begin``, ``end`` after ``until``, linear between;
   ``begin`` and ``until`` are fractions of ``max_steps``;
 - ``{kind: linear|exponential|cosine, begin, start, end, until}``: the same with another shape;
-- ``{kind: steps, factor, at: [f1, f2, ...]}``: ``factor`` to the power of the milestones passed;
-- any mapping with ``unit: steps``: positions are absolute steps on purpose (a published recipe).
+- ``{kind: steps, factor, at: [f1, f2, ...]}``: ``factor`` to the power of the number of
+  milestones in ``at`` that the step has reached;
+- any mapping with ``unit: steps``: positions are step numbers, not fractions; for published recipes.
 
-Outside its interval, a schedule keeps the value of the nearer end. Fractions are the default, because with absolute
-steps a short run would be another method than a long one, without a word.
+Fractions are the default: with absolute steps, another ``max_steps`` would silently change the shape of the schedule.
 """
 
 import math
@@ -33,7 +33,7 @@ def _normalise(schedule: Mapping[str, Any] | Sequence[Any]) -> dict[str, Any]:
         return {"kind": "linear", "unit": "fraction", **schedule}
     if isinstance(schedule, str) or len(schedule) != 4:
         raise InputError(
-            f"a schedule list is [begin, start, end, until], found {schedule!r}: "
+            f"a schedule written as a list must be [begin, start, end, until], found {schedule!r}: "
             "give four numbers, one number, or a mapping with kind, begin, start, end, until"
         )
     begin, start, end, until = schedule
@@ -44,7 +44,7 @@ def check(schedule: Any, name: str = "schedule") -> None:
     """Check that ``schedule`` has one of the forms in the module's docstring; ``name`` is its key, for messages.
 
     Raises:
-        InputError: it has none of them.
+        InputError: it has none of these forms.
     """
     if isinstance(schedule, bool) or schedule is None:
         raise InputError(f"{name} must be a number or a schedule, found {schedule!r}")
@@ -57,19 +57,22 @@ def check(schedule: Any, name: str = "schedule") -> None:
     form = _normalise(schedule)
     kind, unit = form["kind"], form["unit"]
     if kind not in KINDS:
-        raise InputError(f"{name}: unknown kind {kind!r}, one of {', '.join(KINDS)}")
+        raise InputError(f"{name}: unknown kind {kind!r}; use one of {', '.join(KINDS)}")
     if unit not in ("fraction", "steps"):
         raise InputError(f"{name}: unit is 'fraction' (of max_steps) or 'steps', found {unit!r}")
     found, wanted = set(form) - {"kind", "unit"}, _KEYS[kind]
     if found != wanted:
         raise InputError(f"{name}: a {kind} schedule has {sorted(wanted)}, found {sorted(found)}")
+    numbers = [x for key in sorted(wanted) for x in (form[key] if key == "at" else [form[key]])]
+    if any(isinstance(x, bool) or not isinstance(x, int | float) or not math.isfinite(x) for x in numbers):
+        raise InputError(f"{name}: every entry of a schedule is a finite number, found {numbers}")
     places = list(form["at"]) if kind == "steps" else [form["begin"], form["until"]]
     if places != sorted(places):
         raise InputError(f"{name}: positions must not decrease, found {places}")
     if unit == "fraction" and any(not 0 <= p <= 1 for p in places):
         raise InputError(
             f"{name}: positions are fractions of max_steps in [0, 1], found {places}: "
-            "divide by max_steps, or write a mapping with unit: steps on purpose"
+            "divide by max_steps, or write a mapping with unit: steps if they are step numbers"
         )
     if kind == "exponential" and not (form["start"] > 0 and form["end"] > 0):
         raise InputError(f"{name}: an exponential schedule needs start > 0 and end > 0")

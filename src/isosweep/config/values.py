@@ -1,4 +1,4 @@
-"""The plain groups of a composed config as their dataclasses, and the check of their values.
+"""The config groups that hold only values (train, optim, eval, export, tracker, debug), as dataclasses; their check.
 
 This module imports no torch, so that a sweep's planner can check every job before the first one starts.
 """
@@ -25,7 +25,7 @@ from isosweep.config.settings import (
 
 @dataclass(frozen=True)
 class Settings:
-    """The plain groups of one run, resolved and typed."""
+    """The value-only groups of one run, resolved and typed."""
 
     train: TrainSettings
     optim: OptimSettings
@@ -36,10 +36,10 @@ class Settings:
 
 
 def checked_settings(cfg: DictConfig) -> Settings:
-    """The plain groups of ``cfg``, after the check of their values.
+    """The value-only groups of ``cfg`` as dataclasses, after the check of their values.
 
     Raises:
-        ConfigError: a value is not among its choices, or below its least.
+        ConfigError: a value is not allowed: not among its choices, below its minimum, or no mapping to rates.
         InputError: ``optim.schedule`` is not a schedule.
     """
     groups: dict[str, Any] = {f.name: OmegaConf.to_object(cfg[f.name]) for f in fields(Settings)}
@@ -49,7 +49,7 @@ def checked_settings(cfg: DictConfig) -> Settings:
 
 
 def check_settings(settings: Settings) -> None:
-    """Raise ConfigError with every value that its field does not allow; InputError for a bad schedule.
+    """Raise ConfigError that names every value its field does not allow, or InputError for a bad schedule.
 
     Without this check, most of these values would be noticed only after training.
     """
@@ -69,7 +69,10 @@ def _wrong_rates(rates: Any) -> Iterator[str]:
     if rates is None:
         return
     if not isinstance(rates, Mapping):
-        yield f"optim.rates={rates}: give a rate by pattern of parameter names, such as {{coarse.*: 1e-3}}."
+        yield (
+            f"optim.rates={rates}: give a mapping from patterns of parameter names to learning rates, such as "
+            "{coarse.*: 1e-3}."
+        )
         return
     for pattern, rate in rates.items():
         if isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 <= rate < math.inf:
@@ -77,7 +80,7 @@ def _wrong_rates(rates: Any) -> Iterator[str]:
 
 
 def _wrong_values(settings: Any, group: str) -> Iterator[str]:
-    """A message for each value that differs from what its field's metadata allows; a field's default is allowed."""
+    """A message for each value that its field's metadata forbids. A field's default is always allowed."""
     for field in fields(settings):
         value, key = getattr(settings, field.name), f"{group}.{field.name}"
         if value == field.default:

@@ -149,6 +149,4 @@ def _behind(
         return torch.rand(n, 3, generator=generator, device=device)
     if background in COLORS and scene.composite:
         return torch.full((n, 3), COLORS[background], device=device)
-    if background not in ("random", "dataset", *COLORS):
-        raise InputError(f"train.background is one of random, white, black, dataset, found {background!r}")
     return scene.background.to(device).expand(n, 3)

@@ -1,6 +1,7 @@
 """Score a folder of renders against a folder of photographs, with the image scores of ``evaluation.evaluate``.
 
-Axes: H, W pixels of a view. Files have 8 bits per channel; colours are read as numbers in [0, 1].
+Axes: H, W pixels of a view. Files are read with 8 bits per channel (of 16 bits the high byte is
+kept), as numbers in [0, 1].
 """
 
 import itertools
@@ -30,9 +31,9 @@ class ImageSettings:
     """How renders are read, named and compared."""
 
     views: str = "nvs"
-    """'nvs' if the method did not train on the views, else 'train_view': the scores' names begin with it."""
+    """Prefix of the scores' names: 'nvs' if the method did not train on these views, else 'train_view'."""
     background: str | None = None
-    """'white' or 'black': what is behind alpha, and behind the masks of the truth."""
+    """'white' or 'black': the colour over which images with alpha, and masked truth images, are composited."""
     crop: int = 0
     """Pixels that are cut from every side before scoring."""
     lpips: str | None = "vgg"
@@ -95,13 +96,13 @@ def image_scores(renders: Path, truth: Path, masks: Path | None, settings: Image
 def pair(
     renders: Path, truth: Path, masks: Path | None, ignore: Sequence[str] = ()
 ) -> tuple[list[View], str]:
-    """The views of the folders, and how their files were paired: by name, or by order if no names agree.
+    """The views, and how their files were paired: by name, or by sorted order if no names agree.
 
     Numbers in names are sorted as numbers: 2 before 10. Files that match a pattern of ``ignore`` are left out.
 
     Raises:
         FileNotFoundError: a folder does not exist or holds no image.
-        InputError: a folder holds other files or a name twice, or the folders' files do not pair up.
+        InputError: a folder holds files that are not images, or two images of one name, or the folders do not pair up.
     """
     real = _images(truth, ignore)
     found = {"render": _images(renders, ignore)} | ({} if masks is None else {"mask": _images(masks, ignore)})
@@ -115,15 +116,18 @@ def pair(
         elif not common and len(files) == len(real):
             matched[what], how = files, "place in the sorted list"
         else:
-            lonely = [path.name for path in real if path.stem not in by_stem]
+            missing = [path.name for path in real if path.stem not in by_stem]
             extra = [path.name for path in files if path.stem not in {p.stem for p in real}]
+            alone = [f"no {what} for {_few(missing)}"] * bool(missing) + [
+                f"no truth for {_few(extra)}"
+            ] * bool(extra)
             raise InputError(
                 f"{truth} has {len(real)} images and {files[0].parent} has {len(files)} {what}s, which do not pair "
-                f"up: no {what} for {_few(lonely)}, nothing to compare {_few(extra)} with. Names without their ending "
-                "have to agree, or none of them and the counts: add what is missing, move away or --ignore the rest"
+                f"up: {'; '.join(alone)}. Either all names must agree (without their ending), or none agrees and the "
+                "counts are equal: add the missing files, and move away or --ignore the others"
             )
-    grounds = matched.get("mask", [None] * len(real))
-    rows = zip(real, matched["render"], grounds, strict=True)
+    mask_files = matched.get("mask", [None] * len(real))
+    rows = zip(real, matched["render"], mask_files, strict=True)
     return [View(path.name, render, path, mask) for path, render, mask in rows], how
 
 

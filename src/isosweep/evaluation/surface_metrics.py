@@ -1,6 +1,6 @@
 """Geometry scores in world units: Chamfer distance and its parts, F-score, normals, topology, reference points.
 
-Symbols: N samples on a surface, P points, F faces, D the diagonal of the truth's bounding box.
+Symbols: N samples on a surface, F faces, D the diagonal of the truth's bounding box.
 Accuracy is the distance from prediction to truth (d2s), completeness that from truth to prediction (s2d). Distances are
 measured between samples, so two equal surfaces score half the mean spacing of their samples, not zero.
 """
@@ -23,7 +23,7 @@ NAMES = ("accuracy", "completeness", "chamfer", "chamfer_sq", "fscore", "normal_
 
 @dataclass(frozen=True)
 class SurfaceSamples:
-    """N points on a surface, with their unit normals and faces; both are None for a truth that is a point cloud."""
+    """N points on a surface, with the unit normal and the face of each; both are None if the truth is a point cloud."""
 
     points: Float[np.ndarray, "n 3"]
     normals: Float[np.ndarray, "n 3"] | None
@@ -43,7 +43,7 @@ class SurfaceSamples:
 
 @dataclass(frozen=True)
 class Observers:
-    """The cameras, in world units, that decide which surface counts, and their masks."""
+    """The cameras, in world units, and their masks. Only surface that they see is scored."""
 
     cameras: Cameras
     views: Sequence[int]
@@ -52,7 +52,7 @@ class Observers:
 
 
 def sample_surface(mesh: Mesh, count: int, seed: int) -> SurfaceSamples:
-    """``count`` random points on a mesh, uniform over its area and stratified: one in each of ``count`` equal shares.
+    """``count`` random points on a mesh, uniform over its area, one in each of ``count`` equal shares of it.
 
     In a triangle a, b, c the point is (1 - sqrt(u)) a + sqrt(u) (1 - v) b + sqrt(u) v c with u, v uniform in [0, 1]
     (Osada et al. 2002, equation 1). A mesh without area gives no points.
@@ -117,9 +117,15 @@ def surface_scores(
             raycast.visible_points(raycast.Caster(pred), observers.cameras, guess.points, observers.views)
         )
     if len(guess) == 0:
-        return nothing("no camera sees any of the predicted mesh inside the visual hull")
+        return nothing(
+            "the predicted mesh has no area"
+            if observers is None
+            else "no camera sees any of the predicted mesh inside the visual hull"
+        )
     if len(real) == 0:
-        return nothing("no camera sees any of the true surface")
+        return nothing(
+            "the true surface has no area" if observers is None else "no camera sees any of the true surface"
+        )
 
     diagonal = float(np.linalg.norm(np.ptp(truth.vertices, axis=0)))
     to_real, near_real = nearest(real.points, guess.points)
@@ -159,7 +165,8 @@ def hull_score(
 
     Args:
         pred: in world units, as the cameras of ``observers``.
-        samples, seed: number of points on the mesh, and of their draw.
+        samples: number of random points on the mesh.
+        seed: of the random generator.
 
     Returns: the value by name, or None and the reason if no camera sees any of the mesh.
     """
@@ -194,7 +201,7 @@ def topology_scores(mesh: Mesh) -> tuple[dict[str, float | None], dict[str, str]
     values: dict[str, float | None] = {"geometry/components": float(len(areas)), "geometry/genus": None}
     odd = int((uses != 2).sum())
     if odd:
-        why = f"the largest part of the mesh is not closed: {odd} of {len(uses)} edges have not two faces"
+        why = f"the largest part of the mesh is not closed: {odd} of {len(uses)} edges do not have exactly two faces"
         return values, {"geometry/genus": why}
     values["geometry/genus"] = 1 - (len(np.unique(faces)) - len(uses) + len(faces)) / 2
     return values, {}
@@ -251,7 +258,7 @@ def _as_samples(cloud: Mesh) -> SurfaceSamples:
 def nearest(
     of: Float[np.ndarray, "n 3"], points: Float[np.ndarray, "p 3"]
 ) -> tuple[Float[np.ndarray, " p"], Int[np.ndarray, " p"]]:
-    """For each of ``points``: the distance to the nearest of ``of`` in the same units, and the index of that one."""
+    """For each of ``points``: the distance to the nearest point of ``of``, in the same units, and its index."""
     from scipy.spatial import KDTree
 
     distance, index = KDTree(of).query(points, workers=torch.get_num_threads())

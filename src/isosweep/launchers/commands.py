@@ -64,6 +64,12 @@ def retry(options: Namespace) -> int:
     """Start the runs of a sweep that did not finish, in the way the sweep was started."""
     sweep = named_or_last_sweep(options)
     check_states(options)
+    foreign = [o for o in options.overrides if not o.startswith(("hydra.launcher.", "hydra/launcher="))]
+    if foreign:
+        raise CommandError(
+            f"retry starts each run with its own settings, and cannot set {', '.join(foreign)}: give settings of the "
+            "launcher only (hydra.launcher.slots=1), or start a new sweep with python main.py -m"
+        )
     entries = [e for e in gather(options.root, sweep, cluster_states).entries if e.launch is not None]
     todo = [e for e in entries if e.state not in (*DONE, *ALIVE)]
     if options.state:
@@ -109,7 +115,7 @@ def cancel(options: Namespace) -> int:
 
 
 def logs(options: Namespace) -> int:
-    """The log of one run: named by key, number in the sweep, or part of its name."""
+    """Print the log of one run, found by its key or by a part of its name."""
     entries = gather(options.root, None).entries
     found = [e for e in entries if matches(e, options.run)]
     if not found:
@@ -137,7 +143,10 @@ def logs(options: Namespace) -> int:
 
 
 def clean(options: Namespace) -> int:
-    """Delete folders of runs that did not finish; without --yes only say which. Finished runs need --finished."""
+    """Delete the folders of runs that are failed, oom, lost or cancelled, or in a state that --state names.
+
+    Without --yes, only list them. Finished runs need --finished.
+    """
     sweep = named_sweep(options)
     check_states(options)
     wanted: set[str] = set(options.state or ("failed", "oom", "lost", "cancelled"))
@@ -145,7 +154,11 @@ def clean(options: Namespace) -> int:
         raise CommandError("finished runs are deleted only with --finished")
     if options.finished:
         wanted.add("finished")
-    entries = [e for e in gather(options.root, sweep).entries if e.folder is not None and e.state in wanted]
+    entries = [
+        e
+        for e in gather(options.root, sweep, cluster_states).entries
+        if e.folder is not None and e.state in wanted
+    ]
     if not entries:
         print("nothing to clean")
         return 0

@@ -1,4 +1,4 @@
-"""Runs every task in a process of its own, in slots: a crash costs that run alone."""
+"""Runs each task as its own process in a slot, so that a crash ends only that run."""
 
 import os
 import signal
@@ -44,7 +44,7 @@ class Started:
 
 @runtime_checkable
 class Watcher(Protocol):
-    """Shows what happens. Called from the pool's own thread."""
+    """Shows the progress of a pool. ``Pool.run`` calls these methods from the thread that called it."""
 
     def started(self, one: Started) -> None: ...
     def ended(self, task: Task, outcome: JobOutcome, seconds: float) -> None: ...

@@ -1,4 +1,4 @@
-"""Meshes: extracted from a field, read from files and written to them, met by rays, taken apart.
+"""Meshes: extraction from a field, files, ray casting, and connected components.
 
 May import: config, errors, runtime, types.
 """

@@ -14,7 +14,7 @@ class GridSpec:
 
     Level l: scale = base_resolution * per_level_scale^l - 1, computed in float32 as there;
     resolution = ceil(scale) + 1 grid points a side; position of u in [0, 1]^3 is u * scale + 0.5;
-    size = min(resolution^3 rounded up to 8, 2^log2_size) rows of n_features.
+    size = min(resolution^3 rounded up to a multiple of 8, 2^log2_size) rows of n_features.
     A level is dense where resolution^3 <= size (row x + y * resolution + z * resolution^2), else
     hashed (row x ^ y * 2654435761 ^ z * 805459861 in uint32); always modulo ``size``, so the corner
     beyond the border and points outside the box wrap. Rows of all levels follow one another in one
@@ -41,12 +41,14 @@ class GridSpec:
                 )
         if not self.per_level_scale >= 1.0:
             raise InputError(
-                f"hash grid: per_level_scale must be at least 1, got {self.per_level_scale}: levels get finer"
+                f"hash grid: per_level_scale must be at least 1, got {self.per_level_scale}: "
+                "each level must be at least as fine as the one before"
             )
         finest = float(self.scale[-1])
         if not finest < 2.0**20:
             raise InputError(
-                f"hash grid: the finest level has {finest:.3g} cells a side, float32 allows {2**20}: "
+                f"hash grid: the finest level has {finest:.3g} cells per side, more than float32 positions allow "
+                f"({2**20}): "
                 "lower n_levels, base_resolution or per_level_scale"
             )
         if self.total > 2**31:

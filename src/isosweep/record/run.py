@@ -1,9 +1,9 @@
-"""RunRecord: the only writer of a run's folder, from the moment it takes the run's lock until it is closed.
+"""RunRecord holds the lock of a run's folder until it is closed, and writes the run's record, config, metrics and log.
 
     with RunRecord.open(root, ..., key=run_key(config), config=config) as run:
         if run.action == "skip":
             return
-        if run.action != "score":
+        if run.action != "score":  # "train" or "resume"
             train(..., run)
             run.mark_trained()
         run.finish(evaluate(...), {"mesh": run.path("mesh.ply")})
@@ -98,7 +98,7 @@ class RunRecord:
             heartbeat: seconds between two heartbeats of the lock.
             stale_after: seconds without a heartbeat after which a lock counts as abandoned.
             name: the sweep or study.
-            code_hash, git, versions: where the numbers come from; gathered unless given.
+            code_hash, git, versions: provenance of the numbers; None collects it from this process.
 
         Raises:
             LockHeld: another process works on the run.
@@ -119,9 +119,8 @@ class RunRecord:
             return cls(folder, before, plan, None)
         lock = _lock(folder, heartbeat, stale_after)
         try:
-            before, plan = (
-                read_and_decide()
-            )  # another process may have finished the run before we had the lock
+            # another process may have finished the run before this one had the lock
+            before, plan = read_and_decide()
             if before is not None and plan.action == "skip":
                 lock.release()
                 return cls(folder, before, plan, None)
@@ -193,7 +192,7 @@ class RunRecord:
         self.set_fields(steps_done=max(step, self._record.steps_done))
 
     def resume_from(self, step: int) -> None:
-        """Record that training goes on after ``step``. Later metrics are dropped; they will be written again."""
+        """Record that training resumes after ``step``. Metrics of later steps are deleted: these steps run again."""
         self.check()
         dropped = self._writer().truncate_after(step)
         attempt = msgspec.structs.replace(self._record.attempts[-1], from_step=step)
@@ -228,7 +227,7 @@ class RunRecord:
         self._write()
 
     def set_fields(self, **changes: Any) -> None:
-        """Set fields of the record without writing it; the next write saves them. Never raises."""
+        """Set fields of the record in memory; the next write saves them. It needs no lock and touches no file."""
         self._record = msgspec.structs.replace(self._record, **changes)
 
     def timed(self, name: str) -> AbstractContextManager[None]:
@@ -272,7 +271,11 @@ class RunRecord:
             print(f"could not record how the run ended ({status}): {problem}", file=sys.stderr)
 
     def close(self) -> None:
-        """Release the lock. A run that was neither finished nor failed keeps its earlier status, or is 'preempted'."""
+        """Release the lock.
+
+        If neither finish nor fail was called, the run gets the status of its earlier record; or 'preempted', if it had
+        none or that one said 'running' or 'queued'.
+        """
         if self._lock is None:
             return
         if not self._ended:

@@ -15,18 +15,19 @@ LOG2E = 1.4426950408889634
 LN2_HIGH, LN2_LOW = 0.693359375, -2.12194440e-4
 """ln 2 in two parts, of which the first times a small integer is exact in float32 (Cody & Waite)."""
 
-# Sums may change their order (never with the number of threads); nothing assumes finite numbers.
+# The compiler may reorder sums; the order does not depend on the number of threads. It must not assume that numbers
+# are finite.
 _sums = compiled("contract", "reassoc", "nsz")
 
 
 def padded(size: int) -> int:
-    """The next multiple of TILE."""
+    """The size, rounded up to a multiple of TILE."""
     return -(-size // TILE) * TILE
 
 
 @_sums
 def multiply(weight, x, out):
-    """out [J, B] = weight [J, K] x [K, B]."""
+    """out [J, B] = weight [J, K] @ x [K, B]."""
     for j in range(0, weight.shape[0], 4):
         for p in range(B):
             out[j, p] = 0
@@ -121,10 +122,11 @@ def add_rows(left, total):
 
 @_sums
 def exp_negative(x, bits):
-    """x [J, B] <- exp(x) for x <= 0, float32, to 2 ulp; bits [J, B] int32 is scratch.
+    """Replace x [J, B] by exp(x), for x <= 0 in float32. The error is at most 2 ulp for x >= -87; below, the result is
+    exp(-87). bits [J, B] int32 is scratch.
 
-    Written out because the library's exp is called point by point: 2^n from the bits of n, times the
-    series of the rest to the sixth power (Cephes' expf). NaN stays NaN.
+    It is written out because the library's exp would be called once per point. exp(x) = 2^n exp(r): 2^n is made from
+    the bits of n, and exp(r) is a polynomial of degree 7 (Cephes' expf). NaN stays NaN.
     """
     power = bits.view(np.float32)
     for j in range(x.shape[0]):

@@ -1,8 +1,8 @@
 """Fully connected networks with ReLU for the CPU, compiled by numba: all layers of one block of points.
 
-Arrays: x [S, I], out [S, O]; the layers' weights follow one another in one flat array, each [J, K] with J
-and K padded to multiples of four by zeros, ``widths`` holds the padded sizes (input first), biases lie end
-to end in the same way; kept [N, sum of hidden widths, B] are the hidden layers' outputs of N blocks.
+Arrays: x [S, I], out [S, O]. ``weights`` is one flat array with the layers' matrices [J, K] one after another; J and K
+are padded with zeros to multiples of four. ``biases`` is flat in the same way. ``widths`` holds the padded sizes, input
+first. kept [N, sum of hidden widths, B] holds the hidden layers' outputs of N blocks.
 """
 
 import numpy as np
@@ -26,6 +26,10 @@ def _load_block(x, start, count, out):
 
 @_fused
 def forward(part, parts, x, weights, biases, widths, keep, out, kept):
+    """Evaluate part ``part`` of ``parts`` equal shares of the blocks; the last layer has no activation.
+
+    With ``keep``, the hidden layers' outputs go to ``kept``.
+    """
     layers = widths.shape[0] - 1
     hidden = widths[1:layers].sum()
     block = np.zeros((widths[0], B), x.dtype)
@@ -63,7 +67,7 @@ def forward(part, parts, x, weights, biases, widths, keep, out, kept):
 
 @_fused
 def backward(part, parts, x, weights_t, widths, kept, d_out, with_x, d_weights, d_biases, d_x):
-    """Gradients of the layers, one [P, ..] a piece of work (their sum is the caller's), and of x."""
+    """Gradients of the layers, one set for each of P pieces of work (the caller adds them up), and of x."""
     layers = widths.shape[0] - 1
     widest = widths.max()
     block = np.zeros((widths[0], B), x.dtype)

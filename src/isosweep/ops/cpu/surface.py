@@ -6,8 +6,9 @@ the cache; what the backward needs is kept feature-major, block by block.
 With e = [2 u - 1, grid(u)], J = d grid / d u, a = W1 e + b1, h = softplus(a), s = sigmoid(beta a):
 out = W2 h + b2, g = W1^T (w s) with w = W2[0], and the gradient of out[0] in u is n = 2 g[:3] + J^T g[3:].
 
-Arrays: E = 3 + D features padded to a multiple of four, H hidden, O outputs padded; first = W1 [H, E],
-first_t [E, H], second = W2 [O, H], second_t [H, O]; kept: y [N, D, B], jac [N, D, 3, B], g [N, D, B],
+Arrays: u [S, 3] in [0, 1]; E is 3 + D, H the hidden units and O the outputs, each padded to a multiple of four; B
+points per block; beta is softplus's sharpness. first = W1 [H, E], first_t [E, H], second = W2 [O, H],
+second_t [H, O]; kept: y [N, D, B], jac [N, D, 3, B], g [N, D, B],
 h [N, H, B] for N blocks.
 """
 
@@ -106,10 +107,11 @@ def backward(
     part, parts, u, first, first_t, second, second_t, beta, d_out, with_gradient, d_gradient,
     kept_y, kept_jac, kept_h, with_table, d_first, d_bias1, d_second, d_bias2, d_y, d_n,
 ):  # fmt: skip
-    """Gradients of the layers, one [..] a piece of work (their sum is the caller's), and of the features.
+    """Gradients of the layers and of the grid's features.
 
-    d_first [P, H, E] and so on for P pieces of equal numbers of blocks: the sums have one order,
-    whichever thread takes a piece. d_y [N, D, B], d_n [N, 3, B] are for ``scatter``.
+    The blocks are divided into P pieces of nearly equal size. Each piece writes its own d_first [P, H, E], d_bias1
+    [P, H] and so on, and the caller adds them up; so the order of the sums does not depend on which thread takes a
+    piece. ``scatter`` reads d_y [N, D, B] and d_n [N, 3, B].
     """
     pieces, hidden, width = d_first.shape
     d = kept_y.shape[1]
@@ -201,7 +203,10 @@ def backward(
 def scatter(
     part, parts, u, d_y, g, d_n, with_gradient, order, scale, resolution, size, offset, dense, dtable
 ):
-    """dtable += W dy + sum_k (dW / du_k) g d_n[k]; the levels of part p are order[p], order[p + parts], ..."""
+    """dtable += C dy + sum_k (dC / du_k) g d_n[k], with the trilinear weights C of the cells' corners.
+
+    Part p does the levels order[p], order[p + parts], ...
+    """
     n_features = dtable.shape[1]
     x = np.empty((3, B), u.dtype)
     w = np.empty((3, B), u.dtype)
