@@ -93,7 +93,7 @@ def run(options: argparse.Namespace) -> int:
     first = options.inputs[0]
     dtu = options.protocol == "dtu"
     truth = options.inputs[-1] if options.protocol == "images" else options.truth
-    entry = external.Entry(
+    entry = external.ExternalResult(
         dataset=options.dataset or ("dtu" if dtu else "external"),
         scene=options.scene or (f"scan{options.scan}" if dtu else truth.resolve().stem),
         method=options.method or first.resolve().stem,

@@ -169,6 +169,9 @@ def test_no_score_has_a_reason_that_helps(known: Loaded) -> None:
     assert set(values.values()) == {None}
     assert "no point in the box" in reasons[CHAMFER]
     assert "--transform" in reasons[CHAMFER]
+    world = away.vertices @ known.to_world[:3, :3].T + known.to_world[:3, 3]
+    low, high = world.min(0).round(2).tolist(), world.max(0).round(2).tolist()
+    assert f"it reaches from {low} to {high}" in reasons[CHAMFER]
     assert (notes["points_in_box"], notes["cull_views"]) == (0, 0)
     empty = Mesh(known.mesh.vertices, np.zeros((0, 3), dtype=np.int64))
     assert dtu.dtu_scores(empty, known.official, DtuSettings())[1][CHAMFER] == "the mesh has no face"

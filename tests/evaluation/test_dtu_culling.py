@@ -234,3 +234,12 @@ def test_nothing_is_lost_or_moved_under_none_and_nothing_is_left_of_nothing() ->
             dtu_culling.cull(mesh, name, None)
         with pytest.raises(ValueError, match="needs the object's masks"):
             dtu_culling.cull(mesh, name, replace(observers, masks=[None, None]))
+
+
+def test_a_view_without_a_mask_does_not_cull() -> None:
+    both = seen((0.0, 0.0), (0.0, 0.0))
+    one = replace(both, masks=[both.masks[0], None])
+    mesh = at((10.0, 10.0, 0.0), (200.0, 10.0, 0.0))
+    assert kept(mesh, "2dgs", one) == kept(mesh, "2dgs", seen((0.0, 0.0))) == [10.0]
+    with pytest.raises(ValueError, match="needs the object's masks, and there are none"):
+        dtu_culling.cull(mesh, "2dgs", replace(both, masks=[None, None]))

@@ -1,5 +1,7 @@
 """Points on triangles, their seeded order, and greedy thinning, against the rules written out."""
 
+import struct
+
 import numpy as np
 import pytest
 from scipy.spatial import KDTree
@@ -144,3 +146,25 @@ def test_nearest_is_brute_force() -> None:
     np.testing.assert_array_equal(np.isinf(capped), exact >= bound)
     same = np.zeros((4, 3))
     np.testing.assert_array_equal(dtu_sampling.nearest(KDTree(same), same), np.zeros(4))
+
+
+def test_the_order_of_known_points_does_not_change() -> None:
+    """Pinned: another order is another thinned cloud, and so other published numbers."""
+    points = np.array([[0.0, 0.0, 0.0], [1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.5, 0.25, 2.0], [3.0, 4.0, 5.0]])
+    expected = sorted(range(5), key=lambda i: by_hand(points[i].tolist(), 7))
+    assert dtu_sampling.shuffled(points, 7).tolist() == expected
+    many = np.random.default_rng(0).normal(size=(2000, 3))
+    expected = sorted(range(2000), key=lambda i: by_hand(many[i].tolist(), 0))
+    assert dtu_sampling.shuffled(many, 0).tolist() == expected
+
+
+def by_hand(point: list[float], seed: int) -> int:
+    """The finaliser of splitmix64 over the bits of the coordinates, with Python's whole numbers."""
+    mask, state = (1 << 64) - 1, seed
+    for value in point:
+        state ^= int.from_bytes(struct.pack("<d", value), "little")
+        state = (state + 0x9E3779B97F4A7C15) & mask
+        state = ((state ^ (state >> 30)) * 0xBF58476D1CE4E5B9) & mask
+        state = ((state ^ (state >> 27)) * 0x94D049BB133111EB) & mask
+        state ^= state >> 31
+    return state

@@ -1,5 +1,6 @@
 """Renders on disk against photographs: pairing, alpha, masks, and the numbers of scikit-image."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -198,3 +199,9 @@ def test_a_crop_cuts_every_side_and_has_to_leave_something(folders: tuple[Path, 
         external_images.image_scores(renders, truth, None, ImageSettings(lpips=None, crop=20))
     with pytest.raises(ValueError, match="views 'test' is none of nvs, train_view"):
         external_images.image_scores(renders, truth, None, ImageSettings(views="test"))
+
+
+def test_a_background_behind_nothing_is_not_noted(folders: tuple[Path, Path]) -> None:
+    """Neither masks nor alpha: nothing was composited, whatever background was given."""
+    notes = external_images.image_scores(*folders, None, replace(PLAIN, background="white")).settings
+    assert (notes["composite"], notes["background"], notes["masked_by"]) == (False, None, None)

@@ -20,6 +20,10 @@ EMPTY = Mesh(np.zeros((0, 3)), np.zeros((0, 3), dtype=np.int64))
 def scores(pred: Mesh, truth: Mesh, **kwargs: object) -> dict[str, float | None]:
     values, reasons = surface_metrics.surface_scores(pred, truth, SETTINGS, **kwargs)  # type: ignore[arg-type]
     assert set(reasons) == {name for name, value in values.items() if value is None}
+    assert {type(value) for value in values.values()} <= {
+        float,
+        type(None),
+    }  # records take no numbers of numpy
     return {name.removeprefix("geometry/"): value for name, value in values.items()}
 
 

@@ -88,7 +88,9 @@ def test_four_of_eight_fail_and_four_are_tried_again(tmp_path: Path) -> None:
     assert {s: e["state"] for s, e in table.items()} == {s: r.status for s, r in found.items()}
     assert "disk with the photographs" in table["raises"]["cause"]
 
-    wrong = run("scripts/runs.py", "retry", "friday", "train.max_steps=5", "hydra.launcher.slots=1", cwd=tmp_path)
+    wrong = run(
+        "scripts/runs.py", "retry", "friday", "train.max_steps=5", "hydra.launcher.slots=1", cwd=tmp_path
+    )
     assert wrong.returncode == 1
     assert "cannot set train.max_steps=5: give settings of the launcher only" in wrong.stderr
 

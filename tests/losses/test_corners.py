@@ -177,3 +177,10 @@ def test_a_finite_loss_passes_and_an_infinite_total_of_finite_terms_is_named_its
     two = {"rgb_l1": torch.tensor(math.inf), "mask": torch.tensor(1.0), "eikonal": torch.tensor(math.nan)}
     with pytest.raises(NonFiniteLoss, match=r"at step 4: rgb_l1=inf, eikonal=nan\."):
         check_finite(torch.tensor(math.nan), two, 4)
+
+
+def test_a_term_of_a_level_reads_that_level_of_the_render_and_the_batch_itself():
+    fn = partial(terms.mask, level="coarse")
+    loss = TotalLoss({"mask": {"weight": 1.0, "fn": fn}})
+    assert loss.needs("mask") == {"levels.coarse.opacity", "batch.mask"}
+    assert loss.wants == {"levels.coarse.opacity"}

@@ -6,8 +6,11 @@ import numpy as np
 import pytest
 import trimesh
 
+from isosweep.config import settings
+from isosweep.meshes import files
 from isosweep.meshes.files import read_mesh
-from tests.support.analytic import torus
+from isosweep.types import Mesh
+from tests.support.analytic import sphere, torus
 
 MESH = torus(sections=12)
 
@@ -89,3 +92,54 @@ def test_what_is_broken_is_refused(tmp_path: Path) -> None:
     for absent in (tmp_path / "gone.ply", tmp_path):
         with pytest.raises(FileNotFoundError, match=r"no mesh at .*check the path"):
             read_mesh(absent)
+
+
+@pytest.mark.parametrize("suffix", settings.MESH_FORMATS)
+def test_files_are_read_back(suffix: str, tmp_path: Path) -> None:
+    mesh = sphere(0.5, 2, (300, -200, 700))
+    colors = np.linspace(0, 1, len(mesh.vertices))[:, None] * np.array([1.0, 0.5, 0.0])
+    [path] = files.write_mesh(Mesh(mesh.vertices, mesh.faces, colors), tmp_path / "new" / "mesh.v1", [suffix])
+    assert path == tmp_path / "new" / f"mesh.v1.{suffix}"
+    read = trimesh.load(path, process=False, force="mesh")
+    assert isinstance(read, trimesh.Trimesh)
+    assert len(read.faces) == len(mesh.faces)
+    np.testing.assert_allclose(read.bounds, [mesh.vertices.min(0), mesh.vertices.max(0)], atol=1e-3)
+    if suffix != "stl":
+        np.testing.assert_allclose(read.vertices, mesh.vertices, atol=1e-3)
+        got = np.asarray(read.visual.vertex_colors)[:, :3].astype(float)
+        np.testing.assert_allclose(got, 255 * colors, atol=1.0)
+    assert [p.name for p in path.parent.iterdir()] == [path.name]
+
+
+def test_a_mesh_without_colours_is_written_without_them(tmp_path: Path) -> None:
+    [path] = files.write_mesh(sphere(), tmp_path / "plain")
+    assert b"red" not in path.read_bytes()[:400]
+
+
+def test_a_header_of_many_comments_is_read_to_its_end(tmp_path: Path) -> None:
+    """A text file that lost its last lines is noticed, also where its counts stand behind 40 KB of comments."""
+    lines = ["ply", "format ascii 1.0", *["comment of a scanner"] * 2000, "element vertex 4"]
+    lines += [f"property float {axis}" for axis in "xyz"]
+    lines += ["element face 2", "property list uchar int vertex_indices", "end_header"]
+    corners, faces = ["0 0 0", "1 0 0", "0 1 0", "1 1 0"], ["3 0 1 2", "3 1 3 2"]
+    whole, cut = tmp_path / "whole.ply", tmp_path / "cut.ply"
+    whole.write_text("\n".join([*lines, *corners, *faces]) + "\n")
+    assert read_mesh(whole).faces.tolist() == [[0, 1, 2], [1, 3, 2]]
+    cut.write_text("\n".join([*lines, *corners, faces[0]]) + "\n")
+    with pytest.raises(ValueError, match=r"cut off or damaged|damaged, cut off"):
+        read_mesh(cut)
+
+
+def test_ply_is_binary_and_an_unknown_format_is_refused(tmp_path: Path) -> None:
+    [path] = files.write_mesh(sphere(), tmp_path / "mesh")
+    assert b"format binary_little_endian" in path.read_bytes()[:100]
+    with pytest.raises(ValueError, match=r"^no mesh format 'fbx': export\.formats takes ply, obj, stl, glb$"):
+        files.write_mesh(sphere(), tmp_path / "other", ["ply", "fbx"])
+    assert not (tmp_path / "other.ply").exists()
+
+
+def test_a_folder_that_cannot_be_written_leaves_nothing_behind(tmp_path: Path) -> None:
+    (tmp_path / "mesh.ply").mkdir()
+    with pytest.raises(OSError, match=r"cannot write .*mesh\.ply"):
+        files.write_mesh(sphere(), tmp_path / "mesh")
+    assert [p.name for p in tmp_path.iterdir()] == ["mesh.ply"]

@@ -97,6 +97,17 @@ def test_points_behind_and_beside_the_camera_are_not_in_the_frame() -> None:
     assert raycast.project(cameras, 0, points)[2].tolist() == [True, False, False, False]
 
 
+def test_the_outermost_pixels_are_in_the_frame() -> None:
+    cameras = raycast.world_cameras(orbit(1, focal=40.0), IDENTITY)
+    pose = cameras.c2w[0].numpy()
+    corners = [(0, 0), (39, 0), (0, 31), (39, 31), (-1, 5), (40, 5), (5, -1), (5, 32)]
+    at = [np.array([(c + 0.5 - 20) / 40, (r + 0.5 - 16) / 40, 1.0]) for c, r in corners]
+    points = pose[:, 3] + np.stack(at) @ pose[:, :3].T
+    row, col, inside = raycast.project(cameras, 0, points)
+    assert inside.tolist() == [True] * 4 + [False] * 4
+    assert list(zip(col[:4].tolist(), row[:4].tolist(), strict=True)) == corners[:4]
+
+
 def test_seen_is_the_outside_of_a_shell_and_not_its_inside() -> None:
     shell = joined(sphere(1.0), sphere(0.8))
     caster = raycast.Caster(shell)

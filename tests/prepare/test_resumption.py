@@ -7,7 +7,7 @@ import pytest
 
 from isosweep.prepare.focal import Focal
 from isosweep.prepare.options import PrepareOptions
-from isosweep.prepare.photos import Photo
+from isosweep.prepare.photos import CopiedPhoto
 from isosweep.prepare.pipeline import Preparation
 from isosweep.prepare.progress import Progress
 from isosweep.prepare.reconstruction import Reconstruction
@@ -44,7 +44,7 @@ def test_stages_keep_their_names_and_digests(tmp_path: Path, options: dict, dige
     ("stored", "names"),
     [
         (Focal, "ratio note doubtful"),
-        (Photo, "name source width height focal turned alpha"),
+        (CopiedPhoto, "name source width height focal turned alpha"),
         (Reconstruction, "names hw K c2w camera xyz rgb error seen_view seen_point seen_xy"),
         (
             PrepareOptions,

@@ -1,127 +1,20 @@
-"""The mesh of a sphere model in world units, its files, and the pictures."""
+"""The renders, maps, grids and videos of a sphere model."""
 
-import math
 from dataclasses import replace
 from pathlib import Path
 
 import av
 import numpy as np
 import PIL.Image
-import pytest
 import torch
-import trimesh
 
-from isosweep.config import settings
 from isosweep.config.settings import ExportSettings
-from isosweep.evaluation import surface_metrics
-from isosweep.meshes import extract, files, topology
 from isosweep.rendering import video, view_files
 from isosweep.rendering.views import behind_too, median_distance
-from isosweep.types import Level, Mesh, RenderOut, Samples
-from tests.support.analytic import KNOBS, SphereModel, joined, sphere, sphere_scene
+from isosweep.types import Level, RenderOut, Samples
+from tests.support.analytic import KNOBS, SphereModel, sphere_scene
 
 SMALL = ExportSettings(resolution=48, block=16, chunk=2000, video_frames=6, video_size=32, renders=2)
-
-
-def similarity(scale: float = 20.0, mirror: bool = False) -> np.ndarray:
-    c, s = math.cos(0.7), math.sin(0.7)
-    matrix = np.eye(4)
-    matrix[:3, :3] = scale * np.array([[c, -s, 0], [s, c, 0], [0, 0, -1.0 if mirror else 1.0]])
-    matrix[:3, 3] = [100.0, -50.0, 30.0]
-    return matrix
-
-
-def volume(mesh: Mesh) -> float:
-    a, b, c = (mesh.vertices[mesh.faces[:, i]] - mesh.vertices.mean(0) for i in range(3))
-    return float((a * np.cross(b, c)).sum() / 6)
-
-
-@pytest.mark.parametrize("mirror", [False, True])
-def test_the_mesh_is_in_world_units_with_outward_normals(mirror: bool) -> None:
-    model = SphereModel(0.5)
-    matrix = similarity(mirror=mirror)
-    mesh = extract.export_mesh(model, sphere_scene(model, matrix), KNOBS, SMALL)
-    away = mesh.vertices - matrix[:3, 3]
-    np.testing.assert_allclose(np.linalg.norm(away, axis=1), 10.0, rtol=5e-3)
-    assert volume(mesh) == pytest.approx(4 / 3 * math.pi * 1000, rel=0.02)
-    assert mesh.normals is not None
-    np.testing.assert_allclose((mesh.normals * away).sum(axis=1), 10.0, rtol=0.02)
-
-
-def test_colours_are_seen_along_the_inward_normal_of_the_scene_frame() -> None:
-    """The model paints -direction / 2 + 1 / 2: along -n that is the normal's own colour."""
-    model = SphereModel(0.5)
-    matrix = similarity()
-    mesh = extract.export_mesh(model, sphere_scene(model, matrix), KNOBS, SMALL)
-    normal = (mesh.vertices - matrix[:3, 3]) @ (matrix[:3, :3] / 20.0) / 10.0
-    assert mesh.colors is not None
-    assert np.abs(mesh.colors - (normal / 2 + 0.5)).max() < 0.03
-    plain = extract.export_mesh(model, sphere_scene(model), KNOBS, replace(SMALL, colors=False))
-    assert plain.colors is None
-
-
-def test_level_moves_the_surface_and_an_empty_one_is_an_error() -> None:
-    model = SphereModel(0.5)
-    scene = sphere_scene(model)
-    mesh = extract.export_mesh(model, scene, KNOBS, replace(SMALL, level=0.2))
-    assert np.linalg.norm(mesh.vertices, axis=1).mean() == pytest.approx(0.7, abs=2e-3)
-    with pytest.raises(
-        ValueError, match=r"no surface at level -2: the field spans \[-0\.5, 1\.232\] .* set export\.level"
-    ):
-        extract.export_mesh(model, scene, KNOBS, replace(SMALL, level=-2))
-
-
-def test_only_the_largest_part_is_kept_on_request() -> None:
-    class Two(SphereModel):
-        def level(self, points: torch.Tensor, knobs: object) -> torch.Tensor:
-            small = (points - 0.75).norm(dim=-1) - 0.15
-            return torch.minimum(points.norm(dim=-1) - self.radius, small)
-
-    scene = sphere_scene(SphereModel(0.5))
-    both = extract.export_mesh(Two(0.5), scene, KNOBS, SMALL)
-    one = extract.export_mesh(Two(0.5), scene, KNOBS, replace(SMALL, largest_component=True))
-    assert surface_metrics.topology_scores(both)[0]["geometry/components"] == 2.0
-    assert surface_metrics.topology_scores(one)[0]["geometry/components"] == 1.0
-    assert np.abs(one.vertices).max() == pytest.approx(0.5, abs=0.01)
-    assert one.colors is not None
-    assert len(one.colors) == len(one.vertices)
-
-
-def test_largest_is_by_area_and_not_by_faces() -> None:
-    kept = topology.largest_component(joined(sphere(0.1, 5), sphere(1.0, 2)))
-    assert len(kept.faces) == len(sphere(1.0, 2).faces)
-
-
-@pytest.mark.parametrize("suffix", settings.MESH_FORMATS)
-def test_files_are_read_back(suffix: str, tmp_path: Path) -> None:
-    mesh = sphere(0.5, 2, (300, -200, 700))
-    colors = np.linspace(0, 1, len(mesh.vertices))[:, None] * np.array([1.0, 0.5, 0.0])
-    [path] = files.write_mesh(Mesh(mesh.vertices, mesh.faces, colors), tmp_path / "new" / "mesh.v1", [suffix])
-    assert path == tmp_path / "new" / f"mesh.v1.{suffix}"
-    read = trimesh.load(path, process=False, force="mesh")
-    assert isinstance(read, trimesh.Trimesh)
-    assert len(read.faces) == len(mesh.faces)
-    np.testing.assert_allclose(read.bounds, [mesh.vertices.min(0), mesh.vertices.max(0)], atol=1e-3)
-    if suffix != "stl":
-        np.testing.assert_allclose(read.vertices, mesh.vertices, atol=1e-3)
-        got = np.asarray(read.visual.vertex_colors)[:, :3].astype(float)
-        np.testing.assert_allclose(got, 255 * colors, atol=1.0)
-    assert [p.name for p in path.parent.iterdir()] == [path.name]
-
-
-def test_ply_is_binary_and_an_unknown_format_is_refused(tmp_path: Path) -> None:
-    [path] = files.write_mesh(sphere(), tmp_path / "mesh")
-    assert b"format binary_little_endian" in path.read_bytes()[:100]
-    with pytest.raises(ValueError, match=r"^no mesh format 'fbx': export\.formats takes ply, obj, stl, glb$"):
-        files.write_mesh(sphere(), tmp_path / "other", ["ply", "fbx"])
-    assert not (tmp_path / "other.ply").exists()
-
-
-def test_a_folder_that_cannot_be_written_leaves_nothing_behind(tmp_path: Path) -> None:
-    (tmp_path / "mesh.ply").mkdir()
-    with pytest.raises(OSError, match=r"cannot write .*mesh\.ply"):
-        files.write_mesh(sphere(), tmp_path / "mesh")
-    assert [p.name for p in tmp_path.iterdir()] == ["mesh.ply"]
 
 
 def test_renders_maps_and_grid(tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ TINY = 0.02
 
 
 @dataclass(frozen=True)
-class Entry:
+class ExternalResult:
     """Which method's result is scored, on which scene, and where its record is written."""
 
     dataset: str
@@ -244,7 +244,7 @@ class Stopwatch:
         return time.perf_counter() - self._start
 
 
-def write_record(entry: Entry, scores: Scores, watch: Stopwatch) -> Path:
+def write_record(entry: ExternalResult, scores: Scores, watch: Stopwatch) -> Path:
     """Write record.json with the status 'finished' into the entry's folder; returns its path.
 
     Raises:
@@ -302,7 +302,7 @@ def write_record(entry: Entry, scores: Scores, watch: Stopwatch) -> Path:
     return folder / RECORD_FILE
 
 
-def _config(entry: Entry) -> dict[str, object]:
+def _config(entry: ExternalResult) -> dict[str, object]:
     """What tables sort and filter by, under the keys of a run's config."""
     return {
         "dataset": {"name": entry.dataset, "scene": entry.scene},

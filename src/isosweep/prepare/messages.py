@@ -99,7 +99,7 @@ def unused_focal_lengths(photos: list[dict[str, Any]]) -> list[str]:
     """A line for each reason why stated focal lengths are not used.
 
     Args:
-        photos: the fields of each `photos.Photo`, as prepare.json stores them.
+        photos: the fields of each `photos.CopiedPhoto`, as prepare.json stores them.
     """
     by_reason: dict[str, list[str]] = {}
     for photo in photos:

@@ -42,7 +42,7 @@ _TURNS = {
 
 
 @dataclass(frozen=True)
-class Photo:
+class CopiedPhoto:
     """The working copy of a photograph. prepare.json stores the fields under these names."""
 
     name: str
@@ -137,7 +137,7 @@ def read_upright(path: Path) -> tuple[UInt8[np.ndarray, "h w c"], Focal, bool]:
     return pixels, focal, turn is not None
 
 
-def copy_photo(path: Path, name: str, images: Path, alphas: Path, size: int) -> Photo | str:
+def copy_photo(path: Path, name: str, images: Path, alphas: Path, size: int) -> CopiedPhoto | str:
     """Write the working copy ``images / name`` of one photograph.
 
     A jpg or png that needs no change is copied byte by byte. An alpha channel is composited on black and
@@ -170,7 +170,7 @@ def copy_photo(path: Path, name: str, images: Path, alphas: Path, size: int) -> 
         target.write_bytes(path.read_bytes())
     else:
         save_image(target, picture, JPG_QUALITY)
-    return Photo(name, path.name, picture.width, picture.height, focal, turned, alpha)
+    return CopiedPhoto(name, path.name, picture.width, picture.height, focal, turned, alpha)
 
 
 def _is_rgb(path: Path) -> bool:
@@ -180,7 +180,7 @@ def _is_rgb(path: Path) -> bool:
 
 def copy_photos(
     files: list[Path], images: Path, alphas: Path, size: int, workers: int, tick: Callable[[], None]
-) -> tuple[list[Photo], dict[str, str]]:
+) -> tuple[list[CopiedPhoto], dict[str, str]]:
     """Write the working copies of all photographs, see `copy_photo`.
 
     Args:
@@ -192,15 +192,15 @@ def copy_photos(
     images.mkdir(parents=True, exist_ok=True)
     alphas.mkdir(parents=True, exist_ok=True)
     skipped: dict[str, str] = {}
-    kept: list[Photo] = []
+    kept: list[CopiedPhoto] = []
 
-    def copy(file: Path, name: str) -> Photo | str:
+    def copy(file: Path, name: str) -> CopiedPhoto | str:
         return copy_photo(file, name, images, alphas, size)
 
     with ThreadPoolExecutor(workers) as pool:
         for file, result in zip(files, pool.map(copy, files, unique_names(files)), strict=True):
             tick()
-            if isinstance(result, Photo):
+            if isinstance(result, CopiedPhoto):
                 kept.append(result)
             else:
                 skipped[file.name] = result

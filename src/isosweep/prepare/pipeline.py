@@ -30,7 +30,7 @@ from isosweep.prepare import (
 from isosweep.prepare.contact_sheet import SHEET
 from isosweep.prepare.focal import Focal, Group, from_35mm, group_cameras
 from isosweep.prepare.options import PrepareOptions
-from isosweep.prepare.photos import Photo
+from isosweep.prepare.photos import CopiedPhoto
 from isosweep.prepare.progress import Progress
 from isosweep.prepare.reconstruction import Reconstruction
 from isosweep.prepare.region import Region
@@ -139,7 +139,7 @@ class Preparation:
         usable, skipped = self._save_frames(folder) if self.video else self._copy_photos(folder, alphas)
         return {"photos": [asdict(p) for p in usable], "left": skipped}, [folder]
 
-    def _save_frames(self, folder: Path) -> tuple[list[Photo], dict[str, str]]:
+    def _save_frames(self, folder: Path) -> tuple[list[CopiedPhoto], dict[str, str]]:
         o = self.options
         with self.progress.bar("frames", None) as bar:
             saved, n = video_frames.extract_frames(
@@ -147,9 +147,9 @@ class Preparation:
             )
         log.info("frames    %d of %d frames of %s", len(saved), n, self.files[0].name)
         unknown = Focal(None, "a video states no focal length")
-        return [Photo(name, name, w, h, unknown, False, False) for name, w, h, _ in saved], {}
+        return [CopiedPhoto(name, name, w, h, unknown, False, False) for name, w, h, _ in saved], {}
 
-    def _copy_photos(self, folder: Path, alphas: Path) -> tuple[list[Photo], dict[str, str]]:
+    def _copy_photos(self, folder: Path, alphas: Path) -> tuple[list[CopiedPhoto], dict[str, str]]:
         with self.progress.bar("images", len(self.files)) as bar:
             usable, damaged = photos.copy_photos(
                 self.files, folder, alphas, self.options.size, self.threads, bar.tick
@@ -175,7 +175,7 @@ class Preparation:
 
     @property
     def _photos(self) -> list[dict[str, Any]]:
-        """The fields of each `Photo` of the stage images."""
+        """The fields of each `CopiedPhoto` of the stage images."""
         return self.manifest.facts("images")["photos"]
 
     @property

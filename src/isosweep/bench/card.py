@@ -1,0 +1,288 @@
+"""The parts of the acceptance on a graphics card; each one runs in a process of its own and returns plain values.
+
+A part must not take the others with it: an illegal access in a kernel ends the process that made it. So
+scripts/gpu_check.py starts ``python -m isosweep.bench.card PART`` for each.
+"""
+
+import argparse
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import isosweep  # noqa: F401 - before torch: it sets how torch's threads wait
+
+ROOT = Path(__file__).resolve().parents[3]
+CONF = ROOT / "conf"
+PARTS = ("tests", "kernels", "steps", "train", "compare")
+"""In this order; what a failure says first comes first."""
+Facts = dict[str, Any]
+
+
+def run_tests(device: str, quick: bool, limit_s: float) -> Facts:
+    """Compare every kernel with the reference, and run the tests of the kernels where pytest is installed.
+
+    On a card the tests of ``tests/ops`` run the Triton kernels on it instead of in their interpreter.
+    """
+    import torch
+
+    from isosweep import ops
+    from isosweep.ops.backends import kernels
+    from isosweep.ops.self_test import failures, self_test
+
+    place = torch.device(device)
+    choice = ops.use("auto", place)
+    findings = self_test(kernels(), place)
+    facts: Facts = {
+        "backend": choice.name,
+        "compared": len(findings),
+        "largest_error": max((one.error for one in findings if one.problem is None), default=0.0),
+        "wrong": [str(one) for one in failures(findings)],
+    }
+    if find_spec("pytest") is None:
+        return facts | {"pytest": "not installed: only the self-test ran"}
+    wanted = ["tests/ops/test_self_test.py"] if quick else ["tests/ops"]
+    command = [sys.executable, "-m", "pytest", "-q", "-n", "0", "-p", "no:cacheprovider", *wanted]
+    if find_spec("xdist") is None:
+        command = [part for part in command if part not in ("-n", "0")]
+    try:
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=limit_s, check=False)
+    except subprocess.TimeoutExpired:
+        return facts | {"pytest": f"stopped after {limit_s:.0f} s"}
+    lines = done.stdout.strip().splitlines()
+    failed = [line for line in lines if line.startswith(("FAILED", "ERROR"))]
+    return facts | {"pytest": lines[-1] if lines else done.stderr[-500:], "failed": failed}
+
+
+def time_kernels(device: str, quick: bool, limit_s: float) -> Facts:
+    """Time kernels against the torch reference and autograd, and measure what the device can do at best."""
+    import torch
+
+    from isosweep.bench.kernels import encoding_cases, field_cases, ray_cases
+    from isosweep.bench.limits import measure_limits
+    from isosweep.bench.timing import measure
+
+    place = torch.device(device)
+    points, samples, rays, sizes = (
+        (1000, 1024, 64, ((4, 12),)) if quick else (1_000_000, 262_144, 8192, ((16, 19),))
+    )
+    rows = []
+    for cases in (
+        encoding_cases(place, points, sizes),
+        field_cases(place, samples, sizes),
+        ray_cases(place, rays),
+    ):
+        for case in cases:
+            rows.append(_row(measure(case, 2 if quick else 5, place, 0.001 if quick else 0.05)))
+    return {"limits": str(measure_limits(place)), "rows": rows}
+
+
+def time_steps(device: str, quick: bool, limit_s: float) -> Facts:
+    """Time whole training steps, profile them, and measure the memory that they need."""
+    import torch
+
+    from isosweep import ops
+    from isosweep.bench.memory import work_mebibytes
+    from isosweep.bench.profile import profile_steps
+    from isosweep.bench.steps import UPDATE_EVERY, _steps_on_best_backend, step_cases, training_steps
+    from isosweep.bench.timing import measure
+
+    place = torch.device(device)
+    samples, sizes = (1024, ((4, 12),)) if quick else (262_144, ((16, 19),))
+    rows = [
+        _row(measure(case, 2 if quick else 5, place, 0.001))
+        for case in step_cases(CONF, place, samples, sizes)
+    ]
+    profiles, memory = {}, {}
+    for model in ("neus", "nerf"):
+        n_levels, log2_size = sizes[0]
+        overrides = (f"model={model}", f"encoding.n_levels={n_levels}", f"encoding.log2_size={log2_size}")
+        ops.use("auto", place)
+        steps = training_steps(CONF, place, samples, overrides)
+        profiles[model] = asdict(profile_steps(steps, UPDATE_EVERY, place))
+        memory[model] = work_mebibytes(_steps_on_best_backend, (CONF, place, samples, overrides), place)
+    return {"rows": rows, "samples": samples, "profiles": profiles, "memory_mib": memory}
+
+
+def train_runs(device: str, quick: bool, limit_s: float, state: Path, data: Path | None) -> Facts:
+    """Train the demo and, where it is at hand, the NeRF-synthetic chair; return seconds and scores from the records.
+
+    A run has as many steps as its share of the time allows, at most the recipe's 20,000. The number is kept in
+    ``state``, so that a second start resumes the same runs.
+    """
+    scenes = {"demo": ["dataset=demo", "scene=mug"]}
+    chair = None if data is None else data / "blender_chair"
+    if chair is not None and chair.is_dir():
+        scenes["chair"] = ["dataset=blender", "scene=chair", f"dataset.path={chair.resolve()}"]
+    found: Facts = {} if len(scenes) > 1 else {"chair": {"skipped": "no blender_chair below --data"}}
+    share = limit_s / len(scenes)
+    for name, where in scenes.items():
+        recipe = "neus-blender" if device.startswith("cuda") else "fast-neus-blender"
+        overrides = [
+            f"experiment={recipe}",
+            *where,
+            f"device={device}",
+            "tracker=none",
+            f"run.root={state / 'runs'}",
+        ]
+        if quick:
+            overrides += ["train=tiny", "export.resolution=32", "eval=quick"]
+        else:
+            overrides.append(f"train.max_steps={_steps_within(state, name, device, overrides, 0.6 * share)}")
+        found[name] = _trained(overrides, share)
+    return found
+
+
+def _steps_within(state: Path, name: str, device: str, overrides: list[str], seconds: float) -> int:
+    """The number of steps that fit into ``seconds``, measured once and kept in a file."""
+    kept = state / f"steps-{name}.json"
+    if kept.is_file():
+        return int(json.loads(kept.read_text()))
+    import torch
+
+    from isosweep import ops
+    from isosweep.bench.steps import UPDATE_EVERY, training_steps
+    from isosweep.bench.timing import Case, measure
+
+    place = torch.device(device)
+    ops.use("auto", place)
+    composed = [o for o in overrides if not o.startswith(("run.root", "tracker", "device"))]
+    samples = 262_144 if place.type == "cuda" else 8192
+    work = training_steps(CONF, place, samples, composed)
+    step_s = measure(Case(name, "", {"ours": work}, turns=UPDATE_EVERY), 2, place, 0.0).times["ours"].median
+    steps = int(min(20_000, max(200, seconds / step_s)))
+    kept.write_text(json.dumps(steps))
+    return steps
+
+
+def _trained(overrides: list[str], limit_s: float) -> Facts:
+    from isosweep.record import read_record
+
+    command = [sys.executable, str(ROOT / "main.py"), *overrides]
+    log = ""
+    try:
+        done = subprocess.run(
+            command, cwd=ROOT, env=os.environ | {"PYTHONUNBUFFERED": "1"}, capture_output=True, text=True,
+            timeout=limit_s, check=False,
+        )  # fmt: skip
+        log = done.stdout + done.stderr
+    except subprocess.TimeoutExpired as expired:
+        raw = expired.stdout or b""
+        log = raw.decode(errors="replace") if isinstance(raw, bytes) else raw
+        log += f"\nstopped after {limit_s:.0f} s; a second start goes on"
+    folder = re.search(r"record\s+(\S+)/record\.json", log)
+    if folder is None:
+        return {"command": " ".join(overrides), "problem": log.strip().splitlines()[-3:]}
+    record = read_record(Path(folder.group(1)))
+    values = {} if record.scores is None else record.scores.values
+    return {
+        "command": " ".join(o for o in overrides if not o.startswith(("run.root", "dataset.path"))),
+        "status": record.status,
+        "steps": record.steps_done,
+        "train_s": record.times.train_s,
+        "total_s": record.times.total_s,
+        "cuda_peak_mib": None
+        if record.memory.cuda_peak_bytes is None
+        else record.memory.cuda_peak_bytes / 2**20,
+        "device": record.device,
+        "backend": f"{record.backend} ({record.backend_reason})",
+        "scores": {k: v for k, v in values.items() if k.startswith(("nvs/", "geometry/"))},
+    }
+
+
+def compare(device: str, quick: bool, limit_s: float) -> Facts:
+    """Time our kernels beside tiny-cuda-nn's encoding and nerfacc's compositing, where they are installed."""
+    import torch
+
+    from isosweep.bench.timing import measure
+
+    place = torch.device(device)
+    rows, absent = [], []
+    for name, cases in (("tinycudann", _tcnn_case), ("nerfacc", _nerfacc_case)):
+        if place.type != "cuda":
+            absent.append(f"{name}: it needs a card")
+        elif find_spec(name) is None:
+            absent.append(f"{name}: not installed")
+        else:
+            rows += [_row(measure(case, 2 if quick else 7, place, 0.02)) for case in cases(place, quick)]
+    return {"rows": rows, "absent": absent}
+
+
+def _tcnn_case(place: Any, quick: bool) -> Iterator[Any]:
+    import torch
+
+    from isosweep import ops
+    from isosweep.bench.kernels import GRID, ray_points, with_backend
+    from isosweep.bench.timing import Case
+
+    n = 10_000 if quick else 1_000_000
+    spec = ops.GridSpec(16, log2_size=19, **GRID)
+    u, table = ray_points(n, place), torch.zeros(spec.total, 2, device=place).uniform_(-1, 1).requires_grad_()
+    dy = torch.randn(n, spec.out_dim, device=place)
+
+    def work() -> None:
+        table.grad = None
+        ops.grid_encode(u, table, spec).backward(dy)
+
+    ways = {name: with_backend(name, place, work) for name in ("cuda", "tcnn", "torch")}
+    yield Case("encoding, forward and table gradient", f"{n} points, 16 levels x 2, tables 2^19", ways)
+
+
+def _nerfacc_case(place: Any, quick: bool) -> Iterator[Any]:
+    import nerfacc  # pyright: ignore[reportMissingImports]
+    import torch
+
+    from isosweep import ops
+    from isosweep.bench.kernels import with_backend
+    from isosweep.bench.timing import Case
+
+    rays, each = (100, 16) if quick else (8192, 32)
+    offsets = torch.arange(rays + 1, device=place) * each
+    index = torch.arange(rays, device=place).repeat_interleave(each)
+    alpha = torch.rand(rays * each, device=place).mul_(0.1).requires_grad_()
+    values = torch.rand(rays * each, 3, device=place)
+
+    def ours() -> None:
+        alpha.grad = None
+        ops.accumulate(ops.render_weights(alpha, offsets), values, offsets).sum().backward()
+
+    def theirs() -> None:
+        alpha.grad = None
+        weights, _ = nerfacc.render_weight_from_alpha(alpha, ray_indices=index, n_rays=rays)
+        nerfacc.accumulate_along_rays(weights, values, index, rays).sum().backward()
+
+    ways: dict[str, Callable[[], object]] = {"isosweep": with_backend("cuda", place, ours), "nerfacc": theirs}
+    yield Case("compositing, forward and backward", f"{rays} rays of {each} samples", ways)
+
+
+def _row(measured: Any) -> Facts:
+    times = {way: [1e3 * t.median, measured.ratio(way)] for way, t in measured.times.items()}
+    return {"name": measured.case.name, "size": measured.case.size, "ms_and_ratio": times}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("part", choices=PARTS)
+    parser.add_argument("--device", required=True)
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--limit", type=float, required=True, help="seconds")
+    parser.add_argument("--state", type=Path, required=True)
+    parser.add_argument("--data", type=Path)
+    given = parser.parse_args()
+    own = {"tests": run_tests, "kernels": time_kernels, "steps": time_steps, "compare": compare}
+    if given.part == "train":
+        facts = train_runs(given.device, given.quick, given.limit, given.state, given.data)
+    else:
+        facts = own[given.part](given.device, given.quick, given.limit)
+    (given.state / f"{given.part}.json").write_text(json.dumps(facts, indent=1))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
