@@ -56,7 +56,10 @@ def parser() -> argparse.ArgumentParser:
         help="auto (alpha, if half of the images have it), none, alpha, a folder, color:RRGGBB or model:FILE.pt",
     )
     options.add_argument(
-        "--mask-features", action="store_true", help="take features only inside the masks (for turntables)"
+        "--mask-features",
+        action=argparse.BooleanOptionalAction,
+        default=argparse.SUPPRESS,
+        help="take features only inside the masks (for turntables)",
     )
     options.add_argument(
         "--box",
@@ -102,7 +105,7 @@ def prepare(arguments: list[str]) -> list[str]:
         given["lens"] = given["lens"].lower()
     merged, remembered = merge_options(given, {} if reset else last_options(args.out))
     if remembered:
-        listed = ", ".join(f"--{name.replace('_', '-')} {as_typed(merged[name])}" for name in remembered)
+        listed = ", ".join(as_typed(name, merged[name]) for name in remembered)
         logging.getLogger("isosweep").info("as in the last call: %s (--reset forgets it)", listed)
     options = PrepareOptions(**merged)
     began = time.perf_counter()
@@ -110,9 +113,12 @@ def prepare(arguments: list[str]) -> list[str]:
     return [*lines, f"{time.perf_counter() - began:.0f} s"]
 
 
-def as_typed(value: object) -> str:
-    """An option's value as it is typed on the command line."""
-    return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+def as_typed(name: str, value: object) -> str:
+    """An option with its value as they are typed on the command line."""
+    flag = name.replace("_", "-")
+    if isinstance(value, bool):
+        return f"--{flag}" if value else f"--no-{flag}"
+    return f"--{flag} {' '.join(map(str, value)) if isinstance(value, tuple) else value}"
 
 
 def inspect(arguments: list[str]) -> list[str]:

@@ -119,7 +119,10 @@ def test_a_wrong_scene_lists_what_is_there(name: str, tmp_path: Path) -> None:
     [
         ({"centre": "middle"}, "dataset.centre is one of auto, points, look_at, cameras, or a point"),
         ({"scale": 0.0}, "dataset.scale is a positive number of world units"),
+        ({"scale": True}, "dataset.scale is a positive number of world units, found True"),
+        ({"scale": [1.0, 2.0]}, "dataset.scale is a positive number of world units"),
         ({"orientation": "down"}, "dataset.orientation is one of auto, up, none; found 'down'"),
+        ({"orientation": None}, "dataset.orientation is one of auto, up, none; found None"),
         ({"background": "grey"}, "dataset.background is one of auto, white, black"),
         ({"downscale": 1.5}, "dataset.downscale is a whole number"),
         ({"test_every": 1}, "test_every=1 holds out all 8 views"),

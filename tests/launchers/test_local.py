@@ -180,6 +180,16 @@ def test_one_value_out_of_its_choices_is_told_for_its_job(tmp_path: Path) -> Non
     assert not records(tmp_path)
 
 
+def test_a_sweep_of_parts_needs_trained_runs(tmp_path: Path) -> None:
+    done = run("scripts/runs.py", "plan", *TINY, "scene=ball-1,ball-2", "mode=eval", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "2 runs: 2 error" in done.stdout
+    done = run("main.py", "-m", *TINY, "scene=ball-1,ball-2", "mode=eval", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "mode=eval works on a trained run, and this one is not" in done.stderr
+    assert "nothing was started" in done.stderr
+
+
 def test_an_empty_sweep_is_exit_code_2(tmp_path: Path) -> None:
     for script, first in (("main.py", "-m"), ("scripts/runs.py", "plan")):
         done = run(script, first, "encoding=glob(nothing*)", cwd=tmp_path)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -256,3 +257,41 @@ def test_clean_never_touches_a_finished_run_without_being_told(tmp_path: Path) -
     assert (kept.exists(), lost.exists()) == (True, False)
     assert clean("--yes", "--finished").returncode == 0
     assert not kept.exists()
+
+
+@pytest.mark.parametrize(("seen", "shown"), [("finished", "failed"), ("unknown", "lost")])
+def test_a_job_that_slurm_has_ended_or_forgotten_does_not_wait(tmp_path: Path, seen, shown) -> None:
+    root = tmp_path / "runs"
+    put_launch(root, "s", [SweepJob(number=0, overrides=[], title="job 0", job_id="7_0")], launcher="slurm")
+    (entry,) = gather(root, "s", lambda ids: {"7_0": JobState(seen)}).entries
+    assert entry.state == shown
+    assert entry.cause == f"SLURM job 7_0: {seen}"
+
+
+def test_a_run_in_an_interactive_job_does_not_live_as_long_as_the_job(tmp_path: Path) -> None:
+    root = tmp_path / "runs"
+    attempt = Attempt(action="train", started="2026-11-21T00:00:00+00:00", host="gone", pid=1, job="99")
+    put(root, record(1, status="preempted", trained=False, scores=None, attempts=[attempt]))
+    (entry,) = gather(root, None, lambda ids: {"99": JobState("running")}).entries
+    assert entry.state == "preempted"
+
+
+def test_a_job_that_found_its_run_at_work_elsewhere_did_not_fail(tmp_path: Path) -> None:
+    root = tmp_path / "runs"
+    folder = put_launch(
+        root, "s", [SweepJob(number=0, overrides=[], title="job 0", job_id="7_0")], launcher="slurm"
+    )
+    outcome = JobOutcome(status="elsewhere", host="other", pid=1, job="7_0")
+    outcome_path(folder, 0).write_bytes(msgspec.json.encode(outcome))
+    (entry,) = gather(root, "s", lambda ids: {"7_0": JobState("failed")}).entries
+    assert entry.state == "elsewhere"
+
+
+def test_a_process_of_another_machine_is_not_looked_up_here(tmp_path: Path) -> None:
+    root = tmp_path / "runs"
+    jobs = [SweepJob(number=i, overrides=[f"seed={i}"], title=f"job {i}") for i in range(2)]
+    folder = put_launch(root, "s", jobs)
+    for number, host in enumerate((socket.gethostname(), "other")):
+        outcome = JobOutcome(status="running", host=host, pid=2**22 + 1)
+        outcome_path(folder, number).write_bytes(msgspec.json.encode(outcome))
+    assert list(states(root, "s").values()) == ["lost", "running"]

@@ -288,6 +288,17 @@ def test_force_retrains_and_loses_nothing(tmp_path):
     assert start(tmp_path, force=True).action == "resume", "a requeued forced run must get somewhere"
 
 
+def test_a_forced_run_that_is_cut_off_while_it_is_scored_is_not_trained_again(tmp_path):
+    with start(tmp_path) as run:
+        train(run)
+        run.mark_trained()
+        run.fail(RunPreempted("SLURM asked"))
+    with start(tmp_path, force=True) as again:
+        assert (again.action, again.record.trained) == ("score", True)
+        again.fail(ValueError("no surface"))
+    assert start(tmp_path, force=True).action == "train", "it failed by itself: force means what it says"
+
+
 def test_force_killed_half_way_of_moving_still_knows_the_run(tmp_path, monkeypatch):
     finished(tmp_path)
     rename = Path.rename

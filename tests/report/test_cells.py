@@ -184,7 +184,7 @@ def test_a_failed_run_gives_way_to_a_finished_one_of_the_same_seed(tmp_path: Pat
     put(tmp_path, record(status="failed", scores=None, run_key="x", config={"train.max_steps": 1}), record())
     page = render_files(make_table(request(tmp_path, metrics=("psnr",))), ["md"])[".md"].decode()
     assert "30.00" in page
-    assert "1 runs that failed are left out" in page
+    assert "1 runs without scores are left out" in page
 
 
 def test_the_same_run_found_twice_counts_once(tmp_path: Path) -> None:

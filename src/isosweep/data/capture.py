@@ -78,7 +78,7 @@ def build(
 
     Raises:
         FileNotFoundError: an image or mask is missing.
-        ValueError: an image is damaged, or its height to width is not that of its camera.
+        ValueError: an image is damaged, or its aspect ratio is not that of its camera.
     """
     chosen = [photos[i] for i in splits.chosen]
     photos = [photos[i] for i in splits.kept]
@@ -131,7 +131,7 @@ def _source(photo: Photo, listed_in: Path) -> tuple[Source, np.ndarray]:
     if not stored and not shown:
         raise InputError(
             f"{photo.image} is {width}x{height}, and {listed_in} has its camera at {photo.lens.width}x"
-            f"{photo.lens.height}, which is another shape: the image was cropped or turned after calibration. Use the "
+            f"{photo.lens.height}, which is another aspect ratio: it was cropped or turned after calibration. Use the "
             "images the cameras were made for"
         )
     # None: for a square image, or a half turn, the camera's size does not say whether the EXIF orientation counts
@@ -148,7 +148,7 @@ def _source(photo: Photo, listed_in: Path) -> tuple[Source, np.ndarray]:
 
 
 def fits(width: int, height: int, lens: Lens) -> bool:
-    """Whether an image has the shape (height to width) of the lens's image, up to rounding to whole pixels."""
+    """Whether an image has the aspect ratio of the lens's image, up to rounding to whole pixels."""
     off = min(abs(width * lens.height / lens.width - height), abs(height * lens.width / lens.height - width))
     return off <= 1.01 + max(lens.height / lens.width, lens.width / lens.height)
 
@@ -174,7 +174,7 @@ def _points(
 
 
 def image_folder(scene: Path, images: str | None, names: Sequence[str] = ("images", "image")) -> Path:
-    """The folder with a scene's images: ``images`` if given, else images/, else the first of images_2, images_4 ...
+    """The folder with a scene's images: ``images`` if given, else images/ or image/, else the first of images_2, ...
 
     Raises:
         FileNotFoundError: there is no such folder; the message lists those that are there.
@@ -235,7 +235,7 @@ def same_stem(path: Path) -> Path | None:
 
 
 def warn_missing_masks(photos: Sequence[Photo], folder: Path | None) -> None:
-    """Warn where some photographs have no mask in ``folder``: all of such an image counts as foreground."""
+    """Warn where some photographs have no mask in ``folder``: every pixel of them counts as foreground."""
     without = [photo.name for photo in photos if photo.mask is None]
     if folder is None or not without:
         return
@@ -243,7 +243,7 @@ def warn_missing_masks(photos: Sequence[Photo], folder: Path | None) -> None:
         log.warning("no file in %s is named like an image (%s): training without masks", folder, without[0])
         return
     log.warning(
-        "%d of %d views have no mask in %s (%s): all of such an image counts as foreground",
+        "%d of %d views have no mask in %s (%s): every pixel of them counts as foreground",
         len(without),
         len(photos),
         folder,

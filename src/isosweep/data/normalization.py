@@ -56,7 +56,7 @@ def check_choice(choice: FrameChoice) -> None:
     """Raise ValueError for a value that `FrameChoice` does not describe."""
     named: list[tuple[str, Any, tuple[str, ...], str]] = [
         ("centre", choice.centre, CENTRES, "a point [x, y, z] in world units"),
-        ("scale", choice.scale, SCALES, "world units of one unit"),
+        ("scale", choice.scale, SCALES, "the length of one unit in world units"),
         ("orientation", choice.orientation, ORIENTATIONS, ""),
     ]
     for key, value, options, more in named:
@@ -66,8 +66,14 @@ def check_choice(choice: FrameChoice) -> None:
                 raise InputError(f"dataset.{key} is one of {', '.join(options)}{other}; found {value!r}")
         elif key == "centre" and (np.shape(value) != (3,) or not np.isfinite(np.array(value, float)).all()):
             raise InputError(f"dataset.centre is {more}, found {value}")
-        elif key == "scale" and not (np.isfinite(value) and value > 0):
-            raise InputError(f"dataset.scale is a positive number of {more}, found {value}")
+        elif key == "orientation":
+            raise InputError(f"dataset.orientation is one of {', '.join(options)}; found {value!r}")
+        elif key == "scale" and not (_is_number(value) and np.isfinite(value) and value > 0):
+            raise InputError(f"dataset.scale is a positive number of world units, found {value}")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def find_to_world(
@@ -179,7 +185,8 @@ def look_at_point(c2w: Poses, rounds: int = 30) -> Float[np.ndarray, "3"]:
 
 
 def upright(c2w: Poses) -> Float[np.ndarray, "3 3"]:
-    """The rotation whose columns are the axes of a frame: z is the mean of the cameras' up, x is next to the world's x.
+    """The rotation whose columns are a frame's axes: z is the mean of the cameras' up; x is the world's x
+    made perpendicular to z, or another world axis where z is near the world's x.
 
     The identity where the cameras' up directions cancel out.
     """

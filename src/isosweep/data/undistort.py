@@ -41,8 +41,8 @@ class Undistortion:
 def plan(lens: Lens) -> Undistortion:
     """The largest pin-hole image of which every pixel is inside the distorted image.
 
-    The border of the image is undistorted, and the rectangle inside it is taken, at most `GROWTH` times as far
-    from the centre. It is made smaller as long as it has points where the distortion is not one-to-one.
+    The rectangle inside the undistorted border is taken, at most `GROWTH` times as far from the centre as the
+    border was. It is shrunk until all its points are inside the image and the distortion is one-to-one there.
 
     Raises:
         ValueError: that leaves less than a fifth of the image's width or height.

@@ -173,7 +173,7 @@ def clean(options: Namespace) -> int:
 
 
 def remove(folder: Path) -> None:
-    """Delete a run's folder under its lock, so that no start is met half way."""
+    """Delete a run's folder unless another process holds its lock."""
     try:
         lock = Lock(folder).acquire()
     except LockHeld as error:

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 def estimate(planned: Sequence["Planned"], rows: Iterable[RunSummary]) -> dict[int, float]:
     """Number -> seconds, for the runs that start and resemble a finished one.
 
-    Runs of the same data set, label and length count; else, per step, runs of the same label. Scoring and
-    export are part of it, also for a run that is resumed.
+    It is made from finished runs of the same data set, label and number of steps; without any, from runs of
+    the same label, by their time per step. Scoring and export are part of it, also for a resumed run.
     """
     same: dict[tuple[str, str, int], list[RunSummary]] = {}
     alike: dict[str, list[RunSummary]] = {}

@@ -1,4 +1,4 @@
-"""Why a process ended that wrote no outcome: from its exit code, its log and the kernel's count of kills."""
+"""Why a process without an outcome ended: its exit code, its log and the kernel's count of kills say it."""
 
 import signal
 from dataclasses import dataclass

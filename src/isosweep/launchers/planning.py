@@ -24,7 +24,7 @@ Todo = Literal["train", "resume", "score", "skip", "running", "error", "double"]
 
 @dataclass(frozen=True)
 class Planned:
-    """One job of a sweep. ``key`` and ``folder`` are what this machine expects; None with an error."""
+    """One job of a sweep. ``key`` and ``folder`` are what this machine expects; None if it does not compose."""
 
     number: int
     overrides: list[str]
@@ -142,6 +142,10 @@ def _judged(planned: Planned, cfg: DictConfig, config: Mapping[str, Any], code: 
         )
     except (OSError, ValueError) as error:
         return replace(planned, todo="error", reason=" ".join(str(error).split()))
+    if cfg.mode != "train" and todo.action in ("train", "resume"):
+        return replace(
+            planned, todo="error", reason=f"mode={cfg.mode} works on a trained run, and this one is not"
+        )
     left = planned.max_steps
     if todo.action in ("score", "skip"):
         left = 0

@@ -1,5 +1,7 @@
 """The state of every run and every job of a sweep: from its record, else its outcome file, else SLURM."""
 
+import os
+import socket
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -81,7 +83,7 @@ def gather(
     """All runs below ``root`` (with ``sweep``: its jobs and its runs), in the order they were planned.
 
     Args:
-        cluster: job ids -> their states on SLURM; called only for jobs whose record is open.
+        cluster: job ids -> their states on SLURM; not called for jobs that finished, failed or ran out of memory.
     """
     rows, broken = read_summaries(root)
     by_key = {row.run_key: (folder, row) for folder, row in rows.items()}
@@ -208,7 +210,17 @@ def _will_start(launch: Launch, job: SweepJob) -> bool:
 
 def _may_be_running(outcome: JobOutcome) -> bool:
     """Whether the process of a job that has no record yet may still be at work."""
-    return outcome.job is not None or Path(f"/proc/{outcome.pid}").exists()
+    if outcome.job is not None or outcome.host != socket.gethostname():
+        return True  # SLURM knows more, or nobody here can
+    if outcome.pid <= 0:
+        return False  # a group of processes, to os.kill
+    try:
+        os.kill(outcome.pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True  # it is another user's, and it is there
+    return True
 
 
 def _cause(outcome: JobOutcome) -> str:
@@ -246,10 +258,13 @@ def _with_job_state(entry: Entry, seen: JobState | None) -> Entry:
     if seen is None or entry.state in ("finished", "failed", "oom"):
         return entry
     state = _FROM_CLUSTER.get(seen.state)
-    if state is None or (state == "running" and entry.state == "running"):
-        return entry
+    if state is None and entry.state == "waiting":
+        # SLURM has ended the job, or forgotten it, and it wrote nothing
+        state = "failed" if seen.state == "finished" else "lost"
+    if state is None or (state == "running" and (entry.state == "running" or entry.launch is None)):
+        return entry  # outside a sweep, the job may be an interactive one, which outlives its runs
     reason = explain(seen.reason) or seen.reason
     why = f"SLURM job {entry.job_id}: {seen.state}{f' ({reason})' if reason else ''}"
-    if state == "failed" and entry.row is not None and entry.state in ("preempted", "timeout"):
-        return entry  # it saved and ended in order; SLURM only sees its exit code
+    if state == "failed" and entry.state in ("preempted", "timeout", "running", "elsewhere", "skipped"):
+        return entry  # it ended in order, or another process has the run; SLURM only sees its exit code
     return replace(entry, state=state, cause=why if state != "running" else "")

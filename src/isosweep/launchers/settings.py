@@ -32,7 +32,7 @@ class SlurmSettings:
     cpus_per_task: int = 4
     gpus_per_node: int = 1  # 0 runs on the CPU
     mem_gb: float | None = None  # GiB
-    array_parallelism: int = 256  # runs at a time
+    array_parallelism: int = 256  # runs of one array at a time
     signal_delay_s: int = 120  # warning before the time limit, to save a checkpoint
     max_num_timeout: int = 100  # time limits a run may meet before it is given up
     setup: list[str] = field(default_factory=list)  # shell lines before the run: module load, conda activate

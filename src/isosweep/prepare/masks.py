@@ -18,7 +18,7 @@ from isosweep.prepare.image_io import read_rgb
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 TOLERANCE = 16
-"""A pixel has the background colour if no channel differs from it by more, of 255."""
+"""A pixel has the background colour if no channel differs from it by more than this, of 255."""
 MODEL_SIDE = 512
 """A segmentation model gets square images with this many pixels a side."""
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -77,7 +77,7 @@ def parse_masks(text: str, with_alpha: int, n: int) -> MaskSource:
         if not file.is_file():
             raise FileNotFoundError(
                 f"--masks {text}: no file {file}. It takes a TorchScript module (torch.jit.save) from normalised RGB "
-                "[1, 3, H, W] to foreground logits [1, 1, H, W]"
+                "[1, 3, 512, 512] to foreground logits [1, 1, H, W]"
             )
         return MaskSource("model", file)
     folder = Path(text)
@@ -126,7 +126,7 @@ def make_masks(
         File names of the originals that have no mask.
 
     Raises:
-        ValueError: no photograph has a mask; a mask differs in shape from its photograph; all masks are
+        ValueError: no photograph has a mask; a mask has another aspect ratio than its photo; all masks are
             empty; or the background colour appears in no photograph.
     """
     out.mkdir(parents=True, exist_ok=True)
@@ -186,7 +186,7 @@ def _read_mask(file: Path, size: tuple[int, int]) -> UInt8[np.ndarray, "h w"]:
     """A mask as values from 0 to 255, for an image of ``size`` (width, height).
 
     Colours count by their brightest channel, and a picture of one colour by its alpha. Masks of 0 and 1 are
-    scaled to 0 and 255, masks of another size but the same shape to the image's size.
+    scaled to 0 and 255. A mask of another size but the same aspect ratio is resized to the image's size.
     """
     with Image.open(file) as image:
         grey = np.asarray(image.convert("RGB")).max(-1) if image.mode != "L" else np.asarray(image)

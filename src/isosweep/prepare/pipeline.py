@@ -203,7 +203,7 @@ class Preparation:
             )
         log.info("masks     %d by %s", len(files) - len(without), source.kind)
         if without:
-            log.warning("no mask   %s: foreground everywhere", ", ".join(without[:8]))
+            log.warning("no mask   %s: foreground everywhere", messages.first_names(without))
         return {"kind": source.kind, "without": without}, [out]
 
     def _groups(self) -> tuple[list[Group], list[str]]:
@@ -340,7 +340,7 @@ class Preparation:
             "low": found.low.tolist(), "high": found.high.tolist(), "centre": found.centre.tolist(),
             "radius": found.radius, "why": found.found_by,
         }  # fmt: skip
-        return facts, [self.out / "images"]
+        return facts, [self.out / "images", self.work / "solved.npz"]
 
     def region(self) -> Region:
         """The region that the stage of that name found, from its facts."""

@@ -16,10 +16,10 @@ from isosweep.prepare.reconstruction import Reconstruction
 COMMON_SHARE = 0.8
 """A point belongs to the scene if at least this share of the cameras has it in the image."""
 FEW_POINTS = 50
-"""If fewer points remain, ``COMMON_SHARE`` is lowered."""
+"""``COMMON_SHARE`` is lowered if fewer points remain than this, or than 2% of all points (at least 10)."""
 NEIGHBOURS = 8
 ISOLATED = 4.0
-"""A point is noise if its mean distance to its neighbours is more than this many medians of all points."""
+"""A point is noise if its mean distance to its neighbours is more than this many times the median over all points."""
 TRIM = 1.0
 """Percent of the points that is cut off at each end of each axis."""
 
@@ -59,7 +59,7 @@ def share_in_image(recon: Reconstruction, points: Float[np.ndarray, "n 3"]) -> F
 
 
 def isolated(points: Float[np.ndarray, "n 3"]) -> Bool[np.ndarray, " n"]:
-    """True for points that are noise: their mean distance to 8 neighbours is above 4 medians of that distance."""
+    """True for noise: points whose mean distance to 8 neighbours is over 4 times the median of that distance."""
     from scipy.spatial import KDTree
 
     if len(points) <= NEIGHBOURS:

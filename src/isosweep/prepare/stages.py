@@ -22,7 +22,7 @@ log = logging.getLogger("isosweep")
 MANIFEST = "prepare.json"
 LOCK = ".lock"
 VERSION = 2
-"""Of the manifest and of the files that stages write. Another number makes every stage run again."""
+"""Of the manifest and of the files that stages write. A manifest with another number counts as absent."""
 
 
 @dataclass(frozen=True)
@@ -171,7 +171,11 @@ def _read(path: Path) -> dict[str, Any]:
         entries = stored["steps"]
         complete = all({"digest", "settings", "facts", "files"} <= set(e) for e in entries.values())
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        log.warning("%s cannot be read (%s): everything is made again", path, error)
+        log.warning(
+            "%s cannot be read (%s): every stage runs again; delete images/ and masks/ there first",
+            path,
+            error,
+        )
         return {}
     return stored if complete and stored["version"] == VERSION else {}
 

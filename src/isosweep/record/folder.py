@@ -132,6 +132,10 @@ def config_text(config_yaml: str, key: str) -> str:
     return f"# run key: {key}\n{config_yaml.rstrip()}\n"
 
 
+INTERRUPTED = ("queued", "running", "preempted", "timeout")
+"""States of a trained run whose scoring was cut off; ``decide`` lets it go on."""
+
+
 def decide(
     folder: Path, record: Record | None, config: dict[str, Any], *, code: str, force: bool, rescore: bool
 ) -> Plan:
@@ -141,8 +145,8 @@ def decide(
         record: the record in the folder, None if there is none.
         config: the resolved config of this start.
         code: hash of the numerical code of this start.
-        force: train a trained run again. An interrupted run is resumed all the same, also a forced one: a requeued
-            job would start over for ever otherwise.
+        force: train a trained run again. A run that was interrupted, while it trained or while it was scored, goes on
+            all the same, also a forced one: a requeued job would start over for ever otherwise.
         rescore: score a finished run again although its eval and export settings have not changed.
 
     Raises:
@@ -156,7 +160,7 @@ def decide(
         how = _last_ending(record) if record else "it has a checkpoint and no record"
         note = _code_note(record.code_hash, code, "it goes on with other code") if record else ""
         return Plan("resume", f"{how}; goes on from {last.name}{note}")
-    if force:
+    if force and record.status not in INTERRUPTED:
         return Plan("train", f"trained {record.times.finished or 'before'}; run.force=true trains it again")
     same = score_key(record.config) == score_key(config)
     if record.status == "finished" and same and not rescore:

@@ -23,7 +23,7 @@ EXCLUDED: tuple[str, ...] = (
     "tracker",
     "run",  # where and how the run is kept
     "mode",
-    "debug",  # its parts look; the small sizes a debug config sets are keys of other groups
+    "debug",  # its parts only inspect; the small sizes that a debug config sets are keys of other groups
     "hydra",
     "name",
     "dataset.root",  # where the same data lies on this machine
@@ -108,8 +108,8 @@ ABSENT = "(absent)"
 def matters(path: str, one: Any, other: Any) -> bool:
     """Whether two values at one dotted path make two trained results; ``ABSENT`` stands for no value.
 
-    The same rules as the key's, for a single difference: of one device two names are one result, of one
-    kind two import paths are, and an option that is absent has its value of ``AS_BEFORE``.
+    The key's rules, for a single difference. Two names of one device are one result, and so are two import
+    paths of one kind. An option that is absent has its value of ``AS_BEFORE``.
     """
     last = path.rpartition(".")[2]
     if any(path == p or path.startswith(f"{p}.") for p in EXCLUDED) or last in MECHANICS:

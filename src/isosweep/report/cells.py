@@ -107,7 +107,7 @@ class Table:
     protocols: dict[Metric, set[str]]
     """Protocols of our rows' numbers, or of all rows' where none is ours; '' where a record names none."""
     replaced: int
-    """How many failed runs were left out because a finished run of the same cell and seed exists."""
+    """How many runs without scores were left out, because a finished run of the same cell and seed exists."""
 
     def cell(self, row: Key, column: Column, metric: Metric) -> Cell:
         """One cell; each combination of row, column and metric has one."""

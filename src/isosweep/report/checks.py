@@ -38,7 +38,7 @@ MOST_SHOWN = 8
 class Conflict:
     """A key that must have one value among the runs of ``scope`` and has several.
 
-    ``scope`` names a cell, a row or the table. ``--allow <key>`` tolerates this conflict alone.
+    ``scope`` names a cell, a row or the table. ``--allow <key>`` tolerates the key in every scope.
     """
 
     kind: Kind
@@ -132,9 +132,11 @@ def refusal_message(refused: Sequence[Conflict]) -> str:
             "mixed protocols: choose one (--where protocol=...), or make it a row (--rows ...,protocol)"
         )
     if "score setting" in kinds:
-        lines.append("score them again alike: the same command with mode=eval; nothing is trained again")
+        lines.append("score them again with equal settings: the same command with mode=eval trains nothing")
     if "code" in kinds:
-        lines.append("train them again with one code (run.force=true), or choose (--where code_hash=...)")
+        lines.append(
+            "train them again with one version of the code (run.force=true), or choose one (--where code_hash=...)"
+        )
     words = sorted({ALLOW_WORD[c.kind] for c in refused})
     lines.append(
         f"or tolerate it, and have it printed under the table: --allow {','.join(words)}, or a key alone"

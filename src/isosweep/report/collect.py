@@ -32,7 +32,7 @@ from isosweep.report.keys import (
     suggestion,
 )
 
-MISSING_STATES = ("queued", "running", "preempted", "lost", "waiting")
+MISSING_STATES = ("queued", "running", "preempted", "timeout", "lost", "waiting")
 """States of a run that may still give its number. In every other state it failed, unless it is finished."""
 
 

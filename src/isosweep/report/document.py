@@ -243,13 +243,13 @@ def _notes(table: Table, extras: Extras, uniform: int | None) -> list[str]:
     else:
         spread = f"mean ± standard deviation (ddof=1) over {over}, (n); no ± for n = 1"
     notes = [
-        f"Protocol {_protocols_text(table)}; {spread}. Best bold, second underlined, as printed; – missing."
+        f"Protocol {_protocols_text(table)}; {spread}. Best bold, second underlined, compared as printed; – missing."
     ]
     if any(c.mean for c in table.columns):
         means = "; ".join(f"{d or 'mean'}: {n} scenes" for d, n in _mean_sizes(table).items())
         notes.append(
-            f"A mean is over all scenes of the table ({means}), of each seed, then over seeds; – where a scene or "
-            "one of its seeds is missing."
+            f"A mean is taken over all scenes of the table ({means}) for each seed, then over the seeds. "
+            "It is – if a scene, or one of its seeds, is missing."
         )
     notes += [
         f"Tolerated ({c.kind}), {c.scope}: {c.key} is {', '.join(c.values)}."
@@ -287,7 +287,7 @@ def _notes(table: Table, extras: Extras, uniform: int | None) -> list[str]:
     notes += extras.notes
     if table.replaced:
         notes.append(
-            f"{table.replaced} runs that failed are left out: a finished run of the same cell and seed counts."
+            f"{table.replaced} runs without scores are left out: a finished run of the same cell and seed counts."
         )
     if extras.collection.duplicates:
         notes.append(f"{extras.collection.duplicates} records are copies of runs that are counted already.")

@@ -147,7 +147,7 @@ def source_name(source: str) -> str:
 def render_files(made: MadeTable, formats: Sequence[str]) -> dict[str, bytes]:
     """Render the table. Returns the ending of each file's name with the file's bytes.
 
-    csv and parquet put comparisons with a baseline into a second file, '-against.csv'.
+    csv and parquet put comparisons with a baseline into a second file, '-against.csv' or '-against.parquet'.
     """
     texts: dict[str, Callable[[Document], str]] = {
         "md": markdown.render,

@@ -1,7 +1,7 @@
 """The wrapper around every tracker, which makes sure that no tracker can stop or slow a run.
 
 Each tracker has a background thread, fed by a bounded queue, in which it imports, starts, logs and finishes. If
-anything goes wrong there, it is logged once and kept in ``Tracker.degraded`` for the record, and the run goes on: the
+anything goes wrong there, it is kept in ``Tracker.degraded`` for the record, and the run goes on: the
 run's own files are complete, the tracker is a copy.
 
 A start that resumes a run also continues the run's curve. Lines that the tracker lost when the earlier process was
@@ -86,7 +86,7 @@ class Backend(Protocol):
 class Tracker:
     """Passes calls to the threads of its backends. Without a backend, calls do nothing.
 
-    No method raises. No method waits but ``finish``, which waits at most ``timeout`` seconds in all.
+    No method raises. No method waits but ``finish``: ``timeout`` seconds, and 2 more if a tracker hangs.
     """
 
     def __init__(
@@ -245,7 +245,7 @@ class _Channel:
             self._thread.join(2.0)
 
     def _put(self, call: Callable[[], None] | None, until: float | None = None) -> None:
-        """Queue ``call``, None for the thread's end. If the queue is full, wait ``until`` then, or drop the call."""
+        """Queue ``call``; None ends the thread. If the queue is full, wait up to ``until``; then drop the call."""
         if (self._ended and until is None) or (self._dead and until is None):
             return
         try:

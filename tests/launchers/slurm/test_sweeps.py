@@ -146,7 +146,7 @@ def test_requeue_kill_and_failure(cluster: Cluster) -> None:
     accounted = slurm("sacct", "-X", "-n", "-P", "-o", "State", "-j", sweep.job("raises")).strip()
     assert accounted == "FAILED", "SLURM's accounting knows too"
 
-    done = sweep.run("scripts/runs.py", "retry", "mixed", "train.max_steps=300")
+    done = sweep.run("scripts/runs.py", "retry", "mixed")
     assert done.stdout.startswith("mixed: 2 of 4 runs again")
     sweep.until(lambda: sweep.finished("slow-killed"))
 

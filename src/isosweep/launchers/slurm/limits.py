@@ -105,7 +105,7 @@ def max_array_size(conf: Mapping[str, str]) -> int:
 
 
 def partitions() -> dict[str, Partition]:
-    """All partitions by name, hidden ones included. A partition's own limits a node are part of its nodes."""
+    """All partitions by name, hidden ones included. A partition's limits per node apply to its nodes."""
     text = run(["scontrol", "-a", "-o", "show", "partition"], tolerate=["No partitions"])
     rows = [dict(re.findall(r"(\w+)=(\S*)", line)) for line in text.splitlines()]
     nodes = _nodes()

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 NO_NODE = "Requested node configuration is not available"
 NODES_AWAY = (NO_NODE, "Required node not available", "Requested nodes are busy")
-"""SLURM's words for a job that fits while its nodes are away, too: alone they are no reason to refuse it."""
+"""SLURM also says this of a job that fits while its nodes are down or drained: alone it refuses no job."""
 
 
 @dataclass(frozen=True)
