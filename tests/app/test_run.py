@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,10 +10,13 @@ import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
-from isosweep.app import build, checks, entry
+from isosweep.app import build, checks, entry, run
+from isosweep.app.device import Machine, activate
+from isosweep.app.plan import plan_run
 from isosweep.config.check import ConfigError
 from isosweep.config.schema import CONF
 from isosweep.config.settings import DEBUG_PARTS
+from isosweep.ops import Choice
 from isosweep.record import Record, find_runs, read_record
 from isosweep.training import loop
 from isosweep.types import Scene
@@ -271,3 +275,19 @@ def test_an_unknown_part_is_refused(tmp_path: Path) -> None:
         ConfigError, match=r"^debug\.part=modle is none of dataset, model, eval; did you mean 'model'"
     ):
         entry.run(config(tmp_path, "debug.part=modle"))
+
+
+def test_a_backend_that_was_replaced_stands_in_the_record_and_not_in_the_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cfg = config(tmp_path, "eval.lpips=null", "export.video=false")
+    plan = plan_run(cfg)
+
+    def replaced(machine: Machine) -> Machine:
+        return replace(activate(machine), backend=Choice("other", "the self-test failed: mlp"))
+
+    monkeypatch.setattr(run, "activate", replaced)
+    run.execute(cfg)
+    record = read_record(plan.identity.folder)
+    assert (record.backend, record.backend_reason) == ("other", "the self-test failed: mlp")
+    assert record.run_key == plan.identity.key

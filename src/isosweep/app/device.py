@@ -1,7 +1,7 @@
 """Where a run computes: the device, the backend and the number of threads."""
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -9,7 +9,9 @@ from omegaconf import DictConfig
 
 from isosweep import ops
 from isosweep.config.check import ConfigError
+from isosweep.data.cache import cache_folder
 from isosweep.ops.cpu.memory import keep_freed_memory
+from isosweep.ops.tested import use_tested
 from isosweep.runtime.cores import usable_cores
 
 log = logging.getLogger("isosweep")
@@ -23,6 +25,8 @@ class Machine:
     device_name: str
     backend: ops.Choice
     threads: int
+    asked: bool = False
+    """Whether the config names the backend, instead of 'auto'."""
 
     def __str__(self) -> str:
         return f"{self.device_name}, {self.threads} threads, backend {self.backend.name} ({self.backend.why})"
@@ -49,16 +53,25 @@ def resolve_machine(cfg: DictConfig) -> Machine:
             f"device={name}: this machine has {found} that torch can use: set device=cpu or auto"
         )
     label = torch.cuda.get_device_name(device) if device.type == "cuda" else _cpu_name()
-    return Machine(device, label, ops.choose(cfg.backend, device), threads)
+    return Machine(device, label, ops.choose(cfg.backend, device), threads, cfg.backend != "auto")
 
 
-def activate(machine: Machine) -> None:
-    """Select threads, memory and backend for this process. The CPU kernels are compiled on their first use."""
+def activate(machine: Machine) -> Machine:
+    """Select threads, memory and backend for this process. The CPU kernels are compiled on their first use.
+
+    Returns: the machine with the backend in use, which is plain PyTorch if kernels are wrong on this card.
+
+    Raises:
+        InputError: kernels of a backend that the config names are wrong on this card.
+    """
     torch.set_num_threads(machine.threads)
     if machine.device.type == "cpu":
         keep_freed_memory()
-    ops.use(machine.backend.name, machine.device)
+    backend = use_tested(machine.backend, machine.device, cache_folder(), machine.asked)
+    if backend.name != machine.backend.name:
+        machine = replace(machine, backend=backend)
     log.info("%s", machine)
+    return machine
 
 
 def _cpu_name() -> str:

@@ -51,7 +51,10 @@ def execute(cfg: DictConfig) -> float:
             outcome.update(status="skipped")
             log_results(record)
             return objective(record.folder)
-        activate(plan.machine)
+        machine = activate(plan.machine)
+        if machine is not plan.machine:
+            # The run key keeps the backend that was chosen: a sweep's planner cannot know what a card computes.
+            record.update(backend=machine.backend.name, backend_reason=machine.backend.why)
         tracker = trackers.open_tracker(
             plan.settings.tracker,
             run_key=plan.identity.key,

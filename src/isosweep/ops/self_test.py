@@ -2,17 +2,24 @@
 
 The reference runs in float64 on the CPU. It is the definition (``reference.py``), so an error here is an error of the
 backend, of its compiler or of the card. Axes as in ``isosweep.ops``.
+
+``python -m isosweep.ops.self_test <backend> <device>`` prints a JSON list of what is wrong. A kernel that reads memory
+that is not its own ends the process that called it, so a run tests a card in this way (``tested.py``).
 """
 
+import json
 import math
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from importlib import import_module
 from types import ModuleType
 
 import torch
 from torch import Tensor
 
 from isosweep.ops import reference
+from isosweep.ops.backends import MODULES
 from isosweep.ops.grid_spec import GridSpec
 
 SPEC = GridSpec(n_levels=6, n_features=2, log2_size=10, base_resolution=4, per_level_scale=1.6)
@@ -210,3 +217,14 @@ CASES: dict[str, Callable[[ModuleType, torch.device, torch.dtype], Outputs]] = {
 def failures(findings: list[Finding]) -> Iterator[Finding]:
     """The findings that are errors."""
     return (one for one in findings if not one.ok)
+
+
+def main() -> None:
+    backend, device = sys.argv[1:]
+    place = torch.device(device)
+    module = import_module(MODULES[backend])
+    print(json.dumps([str(one) for one in failures(self_test(module, place))]))
+
+
+if __name__ == "__main__":
+    main()
