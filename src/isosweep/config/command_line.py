@@ -10,6 +10,7 @@ from hydra._internal import utils as hydra_utils
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
+from isosweep.config import multirun
 from isosweep.config.schema import CONF
 from isosweep.errors import UserError
 
@@ -30,6 +31,7 @@ def command_line(entry: Callable[[], Any]) -> int:
     """
     # `sweep` is in the defaults list (before `debug`, which must win), so +sweep= and sweep= mean the same.
     sys.argv[1:] = [re.sub(r"^\+sweep=", "sweep=", argument) for argument in sys.argv[1:]]
+    sys.argv[1:] = multirun.split(sys.argv[1:])
     if full_error():
         entry()
         return 0

@@ -16,6 +16,7 @@ from omegaconf.errors import OmegaConfBaseException
 from isosweep.config.check import ConfigError
 from isosweep.config.command_line import NothingToRun, Reported
 from isosweep.config.errors import explain
+from isosweep.config.multirun import arguments_of_jobs
 from isosweep.config.schema import CONF
 from isosweep.launchers.jobs import EmptySweep, expand, read_jobs
 from isosweep.launchers.planning import Planned, plan, sweep_name
@@ -49,6 +50,7 @@ class GridSweep(Protocol):
 def sweep(sweeper: GridSweep, arguments: Sequence[str]) -> Sequence[JobReturn]:
     """Expand, name and launch; raises SweepFailed after the last run where one did not end well."""
     config = sweeper.config
+    arguments = arguments_of_jobs(arguments)
     params = _plain(sweeper.params) or {}
     try:
         if sweeper.jobs is not None:

@@ -10,6 +10,7 @@ from typing import Any
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 
 from isosweep.errors import InputError
 
@@ -42,7 +43,8 @@ def expand(
     texts = [f"{key}={value}" for key, value in params.items()] + list(arguments)
     overrides = OverridesParser.create(config_loader=loader).parse_overrides(texts)
     given = {override.get_key_element().lstrip("+~") for override in overrides}
-    product = BasicSweeper.split_arguments(overrides, None)[0] if overrides else [[]]
+    by_key = {override.get_key_element(): _values(override) for override in overrides}  # of one key the last
+    product = itertools.product(*by_key.values())
     rows = [[f"{key}={_value(v)}" for key, v in row.items() if key not in given] for row in _rows(zipped)]
     jobs = [[*one, *row] for one, row in itertools.product(product, rows if zipped else [[]])]
     if not jobs:
@@ -54,6 +56,16 @@ def expand(
             "A glob() matches names of config options (python main.py --help lists them)"
         )
     return jobs
+
+
+def _values(override: Override) -> list[str]:
+    """The override once for each of its values; one that is not swept once, as Hydra writes it."""
+    if override.is_sweep_override():
+        # Hydra's own sweeper writes them; for a deletion, though, it writes '~key=null', which deletes only a null
+        return [text for (text,) in BasicSweeper.split_arguments([override], None)[0]]
+    if override.is_delete() and override.value() is None:
+        return [override.get_key_element()]
+    return [f"{override.get_key_element()}={override.get_value_element_as_str()}"]
 
 
 def read_jobs(path: Path) -> list[list[str]]:
