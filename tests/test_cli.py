@@ -87,6 +87,16 @@ def test_shell_completion_offers_options(tmp_path: Path) -> None:
             "error: experiment=neus-dtu chooses an encoding for the background (encoding@model.background.enc",
         ),
         (["scene=mgu"], "error: no demo scene 'mgu'; did you mean 'mug'?"),
+        (["scene=mug,rings"], "error: scene=mug,rings stands for several runs: add -m to start them all"),
+        (["seed=range(3)"], "error: seed=range(3) stands for several runs: add -m to start them all"),
+        (
+            ["hydra.job.nam=x"],
+            "error: there is no key 'hydra.job.nam'; did you mean 'name' or 'num'? Keys of hydra.job: ",
+        ),
+        (
+            ["-m", "hydra/launcher=slurm", "hydra.launcher.gpus_per_nodes=1"],
+            "error: there is no key 'hydra.launcher.gpus_per_nodes'; did you mean 'gpus_per_node' or",
+        ),
         (["dataset=dtu"], "error: which scene? Set scene=<name>; "),
         (
             ["model=nerf", "loss=neus"],

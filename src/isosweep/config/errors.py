@@ -24,7 +24,7 @@ def did_you_mean(word: str, known: Iterable[str], n: int = 3) -> str:
 
 def explain(error: Exception, overrides: Sequence[str], conf: Path) -> str:
     """One paragraph that says why ``overrides`` do not compose with the configs in ``conf``."""
-    text = _explain_parse(overrides)
+    text = _explain_parse(overrides) or _explain_several_values(error, overrides)
     if text is None:
         # While Hydra runs, as for the jobs of a sweep, its own configs are searched.
         running = GlobalHydra().is_initialized()
@@ -44,6 +44,22 @@ def _explain_parse(overrides: Sequence[str]) -> str | None:
                 "'key=[a,b]', and quote values with spaces, commas, brackets or = for the shell"
             )
     return None
+
+
+def _explain_several_values(error: Exception, overrides: Sequence[str]) -> str | None:
+    """Explain a list of values for one key in a single run."""
+    if not re.search("Ambiguous value for argument|requires --multirun", str(error)):
+        return None
+    several = [
+        o.input_line
+        for o in OverridesParser.create().parse_overrides(list(overrides))
+        if o.is_sweep_override()
+    ]
+    return (
+        f"{' and '.join(map(str, several))} stands for several runs: add -m to start them all "
+        "(python main.py -m ...; python scripts/runs.py plan ... lists them). A list is written key=[a,b], and text "
+        "with a comma is quoted for Hydra and for the shell: \"key='a,b'\""
+    )
 
 
 def _explain_groups(overrides: Sequence[str]) -> str | None:
@@ -78,9 +94,25 @@ def _explain_keys(overrides: Sequence[str]) -> str | None:
         return f"in the sweep: {text}"
     for override, group in _parsed([*overrides, *swept]):
         key = override.key_or_group
-        if group is None and not key.startswith("hydra") and (text := unknown_key(cfg, key)):
+        find = _unknown_key_of_hydra if key.startswith("hydra") else unknown_key
+        if (
+            group is None
+            and not (override.is_add() and find is _unknown_key_of_hydra)
+            and (text := find(cfg, key))
+        ):
             return text
     return None
+
+
+def _unknown_key_of_hydra(cfg: DictConfig, key: str) -> str | None:
+    """A paragraph about a key of Hydra's own settings, such as those of a launcher, if it does not exist; else None."""
+    parent, _, leaf = key.rpartition(".")
+    node = OmegaConf.select(cfg, parent)
+    if not isinstance(node, DictConfig) or leaf in node:
+        return None
+    names = sorted(str(name) for name in node if name != "_target_")
+    near = did_you_mean(leaf, names)
+    return f"there is no key '{key}'{near} Keys of {parent}: {', '.join(names)}."
 
 
 def unknown_key(cfg: DictConfig, key: str) -> str | None:
