@@ -246,6 +246,7 @@ def test_masks_have_to_be_there_and_to_fit(tmp_path: Path) -> None:
 def test_scan_numbers(name: str, scan: int) -> None:
     assert dtu.scan_number(name) == scan
     assert len(dtu.culling_views(scan, 200)) == (49 if scan == 24 else 64)
+    assert [len(dtu.culling_views(one, 200)) for one in (82, 83)] == [49, 64]
 
 
 def test_names_of_protocols() -> None:
@@ -285,3 +286,30 @@ def test_memory_grows_with_the_surface_and_not_with_pairs_of_points() -> None:
     ).stdout.split()
     assert int(out[0]) < 700, f"{out[0]} MB above the start"
     assert 0.3 < float(out[1]) < 1.2
+
+
+def test_points_up_to_the_margin_around_the_box_count(known: Loaded) -> None:
+    """DTUeval-python: from 60 mm below the box to 120 mm above it."""
+    settings = DtuSettings(patch=60.0)
+    low, high = known.official.box
+
+    def counted(corner: np.ndarray, sign: int, beyond: float) -> int:
+        mesh = Mesh(
+            corner + sign * beyond * np.eye(3)[[0, 0, 0]] + np.array([[0, 0, 0], [0, 0.1, 0], [0, 0, 0.1]]),
+            np.array([[0, 1, 2]]),
+        )
+        return len(dtu.surface_points(mesh, known.official, settings))
+
+    assert counted(high - [0, 1, 1], 1, 115.0) > 0
+    assert counted(high - [0, 1, 1], 1, 125.0) == 0
+    assert counted(low + np.array([0, 1, 1]), -1, 55.0) > 0
+    assert counted(low + np.array([0, 1, 1]), -1, 65.0) == 0
+
+
+def test_one_mean_without_the_other_is_no_chamfer_distance(known: Loaded) -> None:
+    """Nothing of the scan lies above this plane, so completeness has no points."""
+    under = replace(known.official, plane=np.array([0.0, 0.0, 0.0, -1.0]))
+    values, reasons, _ = dtu.dtu_scores(known.mesh, under, DtuSettings(), None, known.to_world)
+    assert values["geometry/accuracy"] is not None
+    assert (values["geometry/completeness"], values[CHAMFER]) == (None, None)
+    assert reasons[CHAMFER]

@@ -184,3 +184,13 @@ def test_a_term_of_a_level_reads_that_level_of_the_render_and_the_batch_itself()
     loss = TotalLoss({"mask": {"weight": 1.0, "fn": fn}})
     assert loss.needs("mask") == {"levels.coarse.opacity", "batch.mask"}
     assert loss.wants == {"levels.coarse.opacity"}
+
+
+def test_a_ray_whose_only_section_has_no_length_has_no_distortion():
+    one = Samples(torch.tensor([0]), torch.tensor([2.0]), torch.tensor([0.0]), torch.tensor([0, 1]))
+    weights = torch.tensor([0.7], requires_grad=True)
+    value = terms.ray_distortion(weights, one)
+    value.backward()
+    assert float(value.detach()) == 0.0
+    assert weights.grad is not None
+    assert torch.isfinite(weights.grad).all()

@@ -230,3 +230,22 @@ def test_the_inside_of_a_solid_is_not_evaluated() -> None:
     counted = Counted(lambda p: p.norm(dim=-1) - 0.9)
     marching_cubes.extract(counted, 1.0, 128, 32)
     assert counted.points < 0.4 * 129**3
+
+
+@pytest.mark.parametrize("block", [4, 8])
+def test_a_plane_through_the_whole_box_has_one_vertex_on_each_edge_it_crosses(block: int) -> None:
+    """On the box's opposite sides, too, where a wrong number of an edge would weld what is far apart."""
+    for axis in range(3):
+        mesh = marching_cubes.extract(lambda p, axis=axis: p[:, axis] - 0.03, 1.0, 8, block)
+        assert len(mesh.vertices) == 9 * 9
+        assert len(mesh.faces) == 2 * 8 * 8
+        corners = mesh.vertices[mesh.faces]
+        assert np.linalg.norm(corners[:, 0] - corners[:, 1], axis=1).max() < 0.5  # a cell is 0.25
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_wall_exactly_on_nodes_keeps_its_vertices_off_them(sign: int) -> None:
+    mesh = marching_cubes.extract(lambda p: sign * (p[:, 0] - 0.5), 1.0, 8, 8)
+    off = np.abs(mesh.vertices[:, 0] - 0.5)
+    assert (off > 0).all()
+    assert off.max() < 0.01

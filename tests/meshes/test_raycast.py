@@ -105,6 +105,7 @@ def test_the_outermost_pixels_are_in_the_frame() -> None:
     points = pose[:, 3] + np.stack(at) @ pose[:, :3].T
     row, col, inside = raycast.project(cameras, 0, points)
     assert inside.tolist() == [True] * 4 + [False] * 4
+    assert (row.min(), row.max(), col.min(), col.max()) == (0, 31, 0, 39)  # also of the points outside
     assert list(zip(col[:4].tolist(), row[:4].tolist(), strict=True)) == corners[:4]
 
 

@@ -10,7 +10,7 @@ from isosweep.samplers import hierarchical
 from isosweep.samplers.base import Probe, jitter, pack
 from isosweep.samplers.hierarchical import Hierarchical, UpSample, invert_cdf
 from isosweep.samplers.uniform import Uniform, stratified_edges
-from isosweep.types import Rays
+from isosweep.types import Level, Rays
 
 
 def rays(n: int = 1, z: float = -3.0) -> Rays:
@@ -207,3 +207,19 @@ def test_up_sampling_says_what_it_was_given():
     with pytest.raises(ValueError, match=r"n_fine=10 must be a multiple of rounds=4"):
         UpSample(8, 10, 4)
     assert (Hierarchical.needs, UpSample.needs, Uniform.needs) == ("density", "level", None)
+
+
+def test_the_gradient_of_the_fine_samples_does_not_reach_the_coarse_network():
+    """Mildenhall et al. 2020, 5.2: the coarse weights only say where; the places are data."""
+    raw = torch.zeros(2, 4, requires_grad=True)
+
+    def coarse(samples):
+        weights = torch.softmax(raw, 1).reshape(-1)
+        return Level(samples, weights)
+
+    made = Hierarchical(4, 6).sample(
+        rays(2), torch.tensor([2.0, 2.0]), torch.tensor([4.0, 4.0]), 0.1, Probe(coarse=coarse), None
+    )
+    assert made.levels["coarse"].weights.requires_grad
+    assert not made.samples.t.requires_grad
+    assert not made.samples.dt.requires_grad

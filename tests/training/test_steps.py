@@ -395,7 +395,7 @@ def test_a_state_comes_back_as_it_was_saved(tmp_path):
 def test_a_fresh_state_begins_at_nothing():
     state = start(Five(), SMALL, PLAIN, 5, CPU)
     assert isinstance(state, TrainState)
-    assert (state.step, state.rays, state.best, state.train_s) == (0, 32, -math.inf, 0.0)
+    assert (state.step, state.rays, state.best, state.train_s, state.drawn) == (0, 32, -math.inf, 0.0, 0)
     assert state.generator.initial_seed() == 5
     assert not state.scaler.is_enabled()
     assert state.optimizer.state_dict()["state"] == {}
