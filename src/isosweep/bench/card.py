@@ -162,8 +162,6 @@ def _steps_within(state: Path, name: str, device: str, overrides: list[str], sec
 
 
 def _trained(overrides: list[str], limit_s: float) -> Facts:
-    from isosweep.record import read_record
-
     command = [sys.executable, str(ROOT / "main.py"), *overrides]
     log = ""
     try:
@@ -179,19 +177,18 @@ def _trained(overrides: list[str], limit_s: float) -> Facts:
     folder = re.search(r"record\s+(\S+)/record\.json", log)
     if folder is None:
         return {"command": " ".join(overrides), "problem": log.strip().splitlines()[-3:]}
-    record = read_record(Path(folder.group(1)))
-    values = {} if record.scores is None else record.scores.values
+    record = json.loads((Path(folder.group(1)) / "record.json").read_text())
+    values = (record["scores"] or {}).get("values", {})
+    peak = record["memory"]["cuda_peak_bytes"]
     return {
         "command": " ".join(o for o in overrides if not o.startswith(("run.root", "dataset.path"))),
-        "status": record.status,
-        "steps": record.steps_done,
-        "train_s": record.times.train_s,
-        "total_s": record.times.total_s,
-        "cuda_peak_mib": None
-        if record.memory.cuda_peak_bytes is None
-        else record.memory.cuda_peak_bytes / 2**20,
-        "device": record.device,
-        "backend": f"{record.backend} ({record.backend_reason})",
+        "status": record["status"],
+        "steps": record["steps_done"],
+        "train_s": record["times"]["train_s"],
+        "total_s": record["times"]["total_s"],
+        "cuda_peak_mib": None if peak is None else peak / 2**20,
+        "device": record["device"],
+        "backend": f"{record['backend']} ({record['backend_reason']})",
         "scores": {k: v for k, v in values.items() if k.startswith(("nvs/", "geometry/"))},
     }
 
