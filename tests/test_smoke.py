@@ -192,14 +192,10 @@ def test_points_are_a_loss_where_the_data_has_them(model, scenes, tmp_path):
 )
 def test_options_train(model, more, scenes, tmp_path):
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        # sizes of a part that ``more`` replaces are no keys of what replaces it
-        replaced = tuple(f"{m.partition('=')[0].removeprefix('encoding@')}." for m in more)
-        base = [*SMALL, *(o for o in model_sizes(model) if not o.startswith(replaced))]
+        groups = [m for m in more if m.partition("=")[0].partition("@")[0] in ("sampler", "encoding")]
         where = ["dataset=blender", "scene=tiny", f"dataset.root={scenes}", f"model={model}"]
-        own = compose("config", [f"model={model}"], return_hydra_config=True).hydra.runtime.choices[
-            "encoding"
-        ]
-        cfg = compose("config", [*where, *base, *encoding_sizes(own), "train.max_steps=6", *more])
+        sizes = small_sizes(f"model={model}", *groups)
+        cfg = compose("config", [*where, *SMALL, *sizes, "train.max_steps=6", *more])
     _, _, watch = fit(cfg, tmp_path)
     assert len(watch.losses) == 6
     assert all(loss == loss for loss in watch.losses)

@@ -14,12 +14,17 @@ from isosweep.data.demo import make as demo_make
 from isosweep.data.demo.make import Demo, exact_mesh, make
 from isosweep.data.demo.render import REACH, render_views, trace
 from isosweep.data.demo.scenes import SOLIDS, normals
+from isosweep.data.folders import DEMO_SCENES
 from isosweep.geometry import from_world, pixel_rays, similarity_scale
 from isosweep.types import Cameras
 from tests.support.loading import load_scene
 from tests.support.scenes import tiny_blender, tiny_demo
 
 NAMES = sorted(SOLIDS)
+
+
+def test_the_list_of_scenes_is_complete() -> None:
+    assert list(DEMO_SCENES) == NAMES
 
 
 def cameras_of(made: Demo) -> Cameras:

@@ -6,6 +6,9 @@ from pathlib import Path
 
 from isosweep.data.loading import ViewOptions
 
+DEMO_SCENES = ("mug", "rings")
+"""Names of the scenes of the data set ``demo``, which need no folder."""
+
 
 def find_scene(views: ViewOptions, marker: str, is_scene: Callable[[Path], bool]) -> Path:
     """The folder of a scene.

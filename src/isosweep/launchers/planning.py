@@ -9,7 +9,8 @@ from typing import Any, Literal
 from omegaconf import DictConfig, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from isosweep.config.check import check, one_option_each, require_scene
+from isosweep.app.scene_folder import wrong_scene
+from isosweep.config.check import ConfigError, check, one_option_each, require_scene
 from isosweep.config.names import identify, label, plain_config
 from isosweep.config.values import checked_settings
 from isosweep.errors import UserError
@@ -83,6 +84,8 @@ def _plan_one(
         check(cfg)
         if cfg.debug.part is None:
             require_scene(cfg)
+            if (wrong := wrong_scene(cfg, elsewhere=device is not None)) is not None:
+                raise ConfigError(wrong)
         checked_settings(cfg)
         resolved = plain_config(cfg)
         found = [
