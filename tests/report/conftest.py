@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = (
@@ -19,8 +20,18 @@ def small_sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder whose results/runs holds the sweep ``small``, for reading only; two to ten minutes.
 
     2 models x 2 encodings x 2 scenes x 2 seeds, all finished, and one run of the scene ``raises`` that failed.
+    The workers of one session share it: the first that needs it trains it, and another waits.
     """
-    folder = tmp_path_factory.mktemp("sweep")
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base
+    with FileLock(shared / "small_sweep.lock"):
+        whole = shared / "small_sweep"
+        if not whole.exists():
+            _train(tmp_path_factory.mktemp("sweep")).rename(whole)
+    return whole
+
+
+def _train(folder: Path) -> Path:
     env = {**os.environ, "PYTHONPATH": os.pathsep.join((str(ROOT / "src"), str(ROOT)))}
     grid = ("model=nerf,neus", "encoding=freq,hashgrid", "scene=ball-1,ball-2", "seed=0,1")
     for rows, code in ((grid, 0), (("scene=raises", "encoding=freq"), 1)):
