@@ -18,15 +18,16 @@ from datetime import date
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-SHARE = {"tests": 0.2, "kernels": 0.15, "steps": 0.15, "train": 0.4, "compare": 0.1}
-"""Share of the time that each part may take; what one leaves over goes to those after it."""
+sys.path.insert(0, str(ROOT / "src"))  # also where isosweep is not installed, as on a card without a network
+
+from isosweep.bench.card import PARTS, SHARE  # noqa: E402
 
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--part", choices=SHARE, action="append", help="this part alone; may be repeated")
+    parser.add_argument("--part", choices=PARTS, action="append", help="this part alone; may be repeated")
     parser.add_argument("--device", default="auto", help="auto, cuda, cuda:1 or cpu")
     parser.add_argument("--data", type=Path, help="folder with blender_chair, for the chair")
     parser.add_argument("--minutes", type=float, default=8.0, help="time of all parts together")
@@ -65,10 +66,8 @@ def run_part(name: str, device: str, seconds: float, state: Path, given: argpars
 
 def main() -> int:
     given = arguments()
-    sys.path.insert(0, str(ROOT / "src"))
     import torch
 
-    from isosweep.bench.card import PARTS
     from isosweep.bench.card_page import page, problems
     from isosweep.bench.report import machine
 

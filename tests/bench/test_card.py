@@ -40,6 +40,7 @@ FOUND = {
                 "busy": 3.0,
                 "launches": 150.0,
                 "host_reads": 1.0,
+                "idle_share": 0.25,
                 "longest": [["grid|kernel", 0.5]],
             }
         },

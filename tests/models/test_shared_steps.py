@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from isosweep.models import base
-from isosweep.models.compositing import composite, sample_points
+from isosweep.models.compositing import composite
+from isosweep.samplers.base import sample_points
 from isosweep.samplers.uniform import Uniform
 from isosweep.types import Rays
 from tests.models.spies import Ramp, Spy, forward, make_nerf, make_neus, ray, refresh, samples

@@ -6,9 +6,9 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 
 from isosweep.app.build import build_scene
+from isosweep.app.scene_folder import is_ours, wrong_scene
 from isosweep.config.check import ConfigError
 from isosweep.data.batches import has_points
-from isosweep.data.demo.scenes import SOLIDS
 from isosweep.data.folders import places
 from isosweep.errors import InputError
 from isosweep.evaluation import evaluate
@@ -20,14 +20,14 @@ log = logging.getLogger("isosweep")
 
 
 def require_folder(cfg: DictConfig) -> None:
-    """Load the scene if its folder does not exist, so that the loader's error comes before a run folder is made."""
+    """Load the scene if it does not seem to be there, so that the loader's error comes before a run folder is made.
+
+    A loader of the user's own need not find its scenes in the same places.
+    """
     data = cfg.dataset
-    if data._target_ == "isosweep.data.demo.load":
-        absent = data.path is None and cfg.scene not in SOLIDS
-    else:
-        # a loader of the user's own need not find its scenes in the same places
-        tried = places(data.name, str(cfg.scene), data.path, Path(data.root)) if "name" in data else []
-        absent = bool(tried) and not any(p.is_dir() for p in tried)
+    absent = wrong_scene(cfg) is not None
+    if not is_ours(data) and "name" in data:
+        absent = not any(p.is_dir() for p in places(data.name, str(cfg.scene), data.path, Path(data.root)))
     if absent:
         build_scene(data)
 

@@ -20,8 +20,9 @@ import isosweep  # noqa: F401 - before torch: it sets how torch's threads wait
 
 ROOT = Path(__file__).resolve().parents[3]
 CONF = ROOT / "conf"
-PARTS = ("tests", "kernels", "steps", "train", "compare")
-"""In this order; what a failure says first comes first."""
+SHARE = {"tests": 0.2, "kernels": 0.15, "steps": 0.15, "train": 0.4, "compare": 0.1}
+"""Part -> its share of the time; what one leaves over goes to those after it."""
+PARTS = tuple(SHARE)
 Facts = dict[str, Any]
 
 
@@ -48,19 +49,21 @@ def run_tests(device: str, quick: bool, limit_s: float) -> Facts:
     if find_spec("pytest") is None:
         return facts | {"pytest": "not installed: only the self-test ran"}
     wanted = ["tests/ops/test_self_test.py"] if quick else ["tests/ops"]
-    command = [sys.executable, "-m", "pytest", "-q", "-n", "0", "-p", "no:cacheprovider", *wanted]
-    if find_spec("xdist") is None:
-        command = [part for part in command if part not in ("-n", "0")]
+    # without the project's options, which need plugins that a machine without a network may lack
+    command = [sys.executable, "-m", "pytest", "-q", "-o", "addopts=", "-p", "no:cacheprovider", *wanted]
     try:
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=limit_s, check=False)
     except subprocess.TimeoutExpired:
-        return facts | {"pytest": f"stopped after {limit_s:.0f} s"}
-    lines = done.stdout.strip().splitlines()
+        late = f"the tests did not end within {limit_s:.0f} s"
+        return facts | {"pytest": late, "failed": [late]}
+    lines = (done.stdout.strip() or done.stderr.strip()).splitlines() or ["no output"]
     failed = [line for line in lines if line.startswith(("FAILED", "ERROR"))]
-    return facts | {"pytest": lines[-1] if lines else done.stderr[-500:], "failed": failed}
+    if done.returncode and not failed:  # it did not come as far as the tests
+        failed = [f"pytest ended with exit code {done.returncode}: {lines[-1]}"]
+    return facts | {"pytest": lines[-1], "failed": failed}
 
 
-def time_kernels(device: str, quick: bool, limit_s: float) -> Facts:
+def time_kernels(device: str, quick: bool) -> Facts:
     """Time kernels against the torch reference and autograd, and measure what the device can do at best."""
     import torch
 
@@ -83,14 +86,14 @@ def time_kernels(device: str, quick: bool, limit_s: float) -> Facts:
     return {"limits": str(measure_limits(place)), "rows": rows}
 
 
-def time_steps(device: str, quick: bool, limit_s: float) -> Facts:
+def time_steps(device: str, quick: bool) -> Facts:
     """Time whole training steps, profile them, and measure the memory that they need."""
     import torch
 
     from isosweep import ops
     from isosweep.bench.memory import work_mebibytes
     from isosweep.bench.profile import profile_steps
-    from isosweep.bench.steps import UPDATE_EVERY, _steps_on_best_backend, step_cases, training_steps
+    from isosweep.bench.steps import UPDATE_EVERY, step_cases, steps_on_best_backend, training_steps
     from isosweep.bench.timing import measure
 
     place = torch.device(device)
@@ -105,8 +108,9 @@ def time_steps(device: str, quick: bool, limit_s: float) -> Facts:
         overrides = (f"model={model}", f"encoding.n_levels={n_levels}", f"encoding.log2_size={log2_size}")
         ops.use("auto", place)
         steps = training_steps(CONF, place, samples, overrides)
-        profiles[model] = asdict(profile_steps(steps, UPDATE_EVERY, place))
-        memory[model] = work_mebibytes(_steps_on_best_backend, (CONF, place, samples, overrides), place)
+        found = profile_steps(steps, UPDATE_EVERY, place)
+        profiles[model] = asdict(found) | {"idle_share": found.idle_share}
+        memory[model] = work_mebibytes(steps_on_best_backend, (CONF, place, samples, overrides), place)
     return {"rows": rows, "samples": samples, "profiles": profiles, "memory_mib": memory}
 
 
@@ -193,7 +197,7 @@ def _trained(overrides: list[str], limit_s: float) -> Facts:
     }
 
 
-def compare(device: str, quick: bool, limit_s: float) -> Facts:
+def compare(device: str, quick: bool) -> Facts:
     """Time our kernels beside tiny-cuda-nn's encoding and nerfacc's compositing, where they are installed."""
     import torch
 
@@ -272,11 +276,14 @@ def main() -> int:
     parser.add_argument("--state", type=Path, required=True)
     parser.add_argument("--data", type=Path)
     given = parser.parse_args()
-    own = {"tests": run_tests, "kernels": time_kernels, "steps": time_steps, "compare": compare}
-    if given.part == "train":
-        facts = train_runs(given.device, given.quick, given.limit, given.state, given.data)
-    else:
-        facts = own[given.part](given.device, given.quick, given.limit)
+    match given.part:
+        case "tests":
+            facts = run_tests(given.device, given.quick, given.limit)
+        case "train":
+            facts = train_runs(given.device, given.quick, given.limit, given.state, given.data)
+        case part:
+            timed = {"kernels": time_kernels, "steps": time_steps, "compare": compare}
+            facts = timed[part](given.device, given.quick)
     (given.state / f"{given.part}.json").write_text(json.dumps(facts, indent=1))
     return 0
 

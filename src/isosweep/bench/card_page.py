@@ -53,10 +53,9 @@ def _steps(facts: Mapping[str, Any]) -> Iterator[str]:
     yield from _rows(facts["rows"])
     for model, found in facts["profiles"].items():
         yield ""
-        idle = max(0.0, 1 - found["busy"] / found["wall"])
         yield (
             f"`{model}` under the profiler: {found['wall']:.2f} ms a step, of which the device works "
-            f"{found['busy']:.2f} ms ({100 * idle:.0f} % idle); {found['launches']:.0f} launches and "
+            f"{found['busy']:.2f} ms ({100 * found['idle_share']:.0f} % idle); {found['launches']:.0f} launches and "
             f"{found['host_reads']:.1f} reads by the host a step; {facts['memory_mib'][model]:.0f} MiB beyond model "
             "and optimiser."
         )

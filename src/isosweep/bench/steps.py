@@ -64,7 +64,7 @@ def training_steps(
     return steps
 
 
-def _steps_on_best_backend(
+def steps_on_best_backend(
     conf: Path, device: torch.device, samples: int, overrides: Sequence[str]
 ) -> Callable[[], None]:
     """``training_steps`` in a process that has not chosen a backend yet."""
@@ -123,5 +123,5 @@ def scaling_cases(conf: Path, device: torch.device, samples: int, ends: bool = F
         step = training_steps(conf, device, n, grid)
         size = f"{n / 1000:.3g}k samples, {n_levels} levels x 2, tables 2^{log2_size}"
         ways = {f"isosweep ({backend})": with_backend(backend, device, step)}
-        memory = work_mebibytes(_steps_on_best_backend, (conf, device, n, grid), device)
+        memory = work_mebibytes(steps_on_best_backend, (conf, device, n, grid), device)
         yield Case("neus step, scaling", size, ways, memory=memory, turns=UPDATE_EVERY)

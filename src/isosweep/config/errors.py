@@ -94,12 +94,13 @@ def _explain_keys(overrides: Sequence[str]) -> str | None:
         return f"in the sweep: {text}"
     for override, group in _parsed([*overrides, *swept]):
         key = override.key_or_group
-        find = _unknown_key_of_hydra if key.startswith("hydra") else unknown_key
-        if (
-            group is None
-            and not (override.is_add() and find is _unknown_key_of_hydra)
-            and (text := find(cfg, key))
-        ):
+        if group is not None:
+            continue
+        if not key.startswith("hydra"):
+            text = unknown_key(cfg, key)
+        else:  # a key may be added to Hydra's settings, which has readers of its own
+            text = None if override.is_add() else _unknown_key_of_hydra(cfg, key)
+        if text is not None:
             return text
     return None
 

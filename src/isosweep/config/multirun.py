@@ -13,8 +13,6 @@ from hydra._internal import utils as hydra_utils
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 
-_OF_THE_SWEEP = ("hydra.", "hydra/", "run.")
-"""Beginnings of keys that the sweep itself is composed with."""
 _held: list[str] | None = None
 
 
@@ -52,7 +50,7 @@ def _concerns_the_sweep(text: str) -> bool:
     An option may hold settings of Hydra (``sweep=dtu``). A deletion, a key inside an option and a group that is placed
     into another one (``encoding@model.background.encoding``) may exist for some of the jobs only.
     """
-    if text.lstrip("+").startswith(_OF_THE_SWEEP):
+    if _is_hydras(text) or text.lstrip("+").startswith("run."):
         return True
     try:
         (override,) = OverridesParser.create().parse_overrides([text])

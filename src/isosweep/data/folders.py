@@ -1,13 +1,27 @@
 """Finds the folder of a scene; the error for a missing scene names those that are there."""
 
 import difflib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from isosweep.data.loading import ViewOptions
 
 DEMO_SCENES = ("mug", "rings")
 """Names of the scenes of the data set ``demo``, which need no folder."""
+
+
+def unknown_demo(scene: str) -> str | None:
+    """The error for a scene that the demo does not have; None for one that it has."""
+    if scene in DEMO_SCENES:
+        return None
+    return f"no demo scene '{scene}'{_hint(scene, DEMO_SCENES)} The demo has: {', '.join(DEMO_SCENES)}"
+
+
+def unknown_folder(views: ViewOptions) -> str | None:
+    """The error for a scene without a folder in any of its `places`; None if there is one, whatever it holds."""
+    if any(place.is_dir() for place in places(views.name, views.scene, views.path, Path(views.root))):
+        return None
+    return _missing(views, "files of its own", lambda folder: not folder.name.startswith("."))
 
 
 def find_scene(views: ViewOptions, marker: str, is_scene: Callable[[Path], bool]) -> Path:
@@ -35,20 +49,32 @@ def find_scene(views: ViewOptions, marker: str, is_scene: Callable[[Path], bool]
                 f"{candidate} is no {dataset} scene: expected {marker}, found "
                 f"{', '.join(sorted(p.name for p in candidate.iterdir())[:8]) or 'an empty folder'}"
             )
-    folder = Path(views.path).parent if views.path is not None else base
-    there = _scenes(folder, dataset, is_scene)
-    sought = ", ".join(map(str, candidates))
+    raise FileNotFoundError(_missing(views, marker, is_scene))
+
+
+def _missing(views: ViewOptions, marker: str, is_scene: Callable[[Path], bool]) -> str:
+    """The error for a scene that is in none of its places: those that were tried, and the scenes that exist."""
+    folder = data_folder(views)
+    there = _scenes(folder, views.name, is_scene)
+    sought = ", ".join(map(str, places(views.name, views.scene, views.path, Path(views.root))))
     if not there:
-        raise FileNotFoundError(
-            f"no {dataset} scene '{scene}' at {sought}; {folder} "
+        return (
+            f"no {views.name} scene '{views.scene}' at {sought}; {folder} "
             + ("holds no such scene" if folder.is_dir() else "does not exist")
-            + f" (a {dataset} scene holds {marker}): set dataset.root=, dataset.path= or ISOSWEEP_DATA"
+            + f" (a {views.name} scene holds {marker}): set dataset.root=, dataset.path= or ISOSWEEP_DATA"
         )
+    hint = _hint(views.scene, there)
+    return f"no {views.name} scene '{views.scene}' at {sought}{hint} {folder} has: {', '.join(there)}"
+
+
+def _hint(scene: str, there: Sequence[str]) -> str:
     near = difflib.get_close_matches(scene, there, n=1)
-    hint = f"; did you mean '{near[0]}'?" if near else ""
-    raise FileNotFoundError(
-        f"no {dataset} scene '{scene}' at {sought}{hint} {folder} has: {', '.join(there)}"
-    )
+    return f"; did you mean '{near[0]}'?" if near else "."
+
+
+def data_folder(views: ViewOptions) -> Path:
+    """The folder that holds the scene's folder and its neighbours."""
+    return Path(views.root) if views.path is None else Path(views.path).parent
 
 
 def places(dataset: str, scene: str, path: str | None, root: Path) -> list[Path]:

@@ -15,6 +15,10 @@ from isosweep.errors import InputError
 Ids = Sequence[int | str] | str | None
 """The values of ``dataset.image_ids``: indices or names, '0:40:2', the path of a file of names, None for all."""
 BACKGROUNDS = ("auto", "white", "black")
+_COUNTS = dict.fromkeys(("n_images", "n_test"), "take 1 or more views, or null for all") | dict.fromkeys(
+    ("test_every", "val_every"), "hold out every n-th view with 2 or more, or null for none"
+)
+"""Options of `ViewOptions` that are None or at least 1 -> what to write."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +28,7 @@ class ViewOptions:
     The defaults are for calls from Python; a run takes every value from ``conf/dataset/<data set>.yaml``.
 
     Raises:
-        ValueError: ``background`` is none of `BACKGROUNDS`, or ``downscale`` is no whole number.
+        ValueError: ``background`` is none of `BACKGROUNDS`, ``downscale`` is no whole number, or a count is below 1.
     """
 
     scene: str
@@ -65,6 +69,10 @@ class ViewOptions:
             raise InputError(
                 f"dataset.downscale is a whole number of pixels a side (1, 2, 4), found {self.downscale:g}"
             )
+        for name, what in _COUNTS.items():
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise InputError(f"dataset.{name}={value}: {what}")
 
     @property
     def factor(self) -> int:

@@ -117,14 +117,9 @@ def hold_out(indices: Sequence[int], views: ViewOptions, source: Path) -> Splits
         source: the file or folder that lists the views, for errors.
 
     Raises:
-        ValueError: an option below 1, or nothing is left to train on.
+        ValueError: nothing is left to train on.
     """
     test_every, val_every = views.test_every, views.val_every
-    for name, every in (("test_every", test_every), ("val_every", val_every)):
-        if every is not None and every < 1:
-            raise InputError(
-                f"dataset.{name}={every}: hold out every n-th view with 2 or more, or null for none"
-            )
     test = [v for i, v in enumerate(indices) if test_every and i % test_every == 0]
     rest = [v for v in indices if v not in set(test)]
     val = [v for i, v in enumerate(rest) if val_every and i % val_every == 0]
@@ -148,7 +143,7 @@ def thinned(
         option: the setting that made the splits ('test_every=8'), for errors.
 
     Raises:
-        ValueError: there are no training views, or ``n_images`` or ``n_test`` is below 1.
+        ValueError: there are no training views.
     """
     if not train:
         raise InputError(

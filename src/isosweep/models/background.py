@@ -13,8 +13,8 @@ from isosweep.encodings.base import Encoding
 from isosweep.fields.color import ColorField
 from isosweep.fields.density import DensityField
 from isosweep.geometry import contract
-from isosweep.models.compositing import composite, density_alpha, sample_points
-from isosweep.samplers.base import pack
+from isosweep.models.compositing import composite
+from isosweep.samplers.base import density_alpha, pack, sample_points
 from isosweep.types import Level, Rays, Samples
 
 

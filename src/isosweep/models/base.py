@@ -91,6 +91,10 @@ class Model(nn.Module, ABC):
         """Whether ``level`` is a signed distance, so that normals and an eikonal term make sense."""
         return "sdf" in self.provides
 
+    def unit(self, points: Float[Tensor, "p 3"]) -> Float[Tensor, "p 3"]:
+        """u = x / (2 r) + 1/2: points in normalised units to the encodings' [0, 1]^3."""
+        return points / (2 * self.radius) + 0.5
+
     def behind_window(self, step: int, max_steps: int) -> Tensor | None:
         """Weight [D] in [0, 1] of each feature of the background's encoding; None where all are 1, or there is none."""
         behind = self.background

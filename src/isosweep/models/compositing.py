@@ -1,8 +1,9 @@
-"""Packed sections along rays: their mid-points, and what is composited from them.
+"""What is composited from packed sections along rays.
 
 Shapes: R rays, S packed samples.
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -10,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from isosweep import ops
-from isosweep.types import Rays, Samples
+from isosweep.types import Samples
 
 
 @dataclass(frozen=True)
@@ -24,21 +25,6 @@ class Composited:
     depth: Float[Tensor, " r"]
     """Weighted mean distance over the opacity, 0 where nothing is met."""
     normal: Float[Tensor, "r 3"] | None
-
-
-def sample_points(rays: Rays, samples: Samples) -> tuple[Float[Tensor, "s 3"], Float[Tensor, "s 3"]]:
-    """Mid-points o + t d [S, 3] of the sections in normalised units, and their rays' unit directions [S, 3]."""
-    dirs = rays.dirs[samples.ray_index]
-    return torch.addcmul(rays.origins[samples.ray_index], samples.t[:, None], dirs), dirs
-
-
-def density_alpha(density: Float[Tensor, " s"], samples: Samples) -> Float[Tensor, " s"]:
-    """Opacity [S] in [0, 1] of sections of constant density: 1 - exp(-sigma dt) (Mildenhall et al. 2020, equation 3).
-
-    Args:
-        density: sigma >= 0, in 1 / normalised unit.
-    """
-    return -torch.expm1(-density * samples.dt)
 
 
 def composite(
@@ -63,3 +49,16 @@ def composite(
     depth = sums[:, 4] / opacity.clamp_min(1e-6)
     normal = None if normals is None else torch.nn.functional.normalize(sums[:, 5:8], dim=-1)
     return Composited(weights, sums[:, :3], opacity, depth, normal)
+
+
+def density_level(density: Float[Tensor, " p"], surface_density: float) -> Float[Tensor, " p"]:
+    """log(surface_density) - log(density) [P], without a unit: the level function of a model of volume density.
+
+    It falls through 0 at the surface. It interpolates better than the density itself, which changes by orders of
+    magnitude within a cell.
+
+    Args:
+        density: in 1 / normalised unit; values below 1e-6 count as 1e-6.
+        surface_density: the density that is taken as the surface.
+    """
+    return math.log(surface_density) - torch.log(density.clamp_min(1e-6))

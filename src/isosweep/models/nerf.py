@@ -1,6 +1,5 @@
 """Radiance field with volume density (Mildenhall et al. 2020), inside a box."""
 
-import math
 from dataclasses import dataclass
 
 import torch
@@ -20,8 +19,8 @@ from isosweep.models.base import (
     require_probe,
     scale_near,
 )
-from isosweep.models.compositing import composite, density_alpha, sample_points
-from isosweep.samplers.base import Probe, Sampler
+from isosweep.models.compositing import composite, density_level
+from isosweep.samplers.base import Probe, Sampler, density_alpha, sample_points
 from isosweep.types import Knobs, Rays, RenderOut
 
 
@@ -77,11 +76,8 @@ class NeRF(Model):
         window = self.density.encoding.window(step, max_steps)
         return NeRFKnobs(step, self.device, window, self.behind_window(step, max_steps))
 
-    def _unit(self, points: Tensor) -> Tensor:
-        return points / (2 * self.radius) + 0.5
-
     def _density(self, points: Tensor, knobs: NeRFKnobs) -> Tensor:
-        return self.density(self._unit(points), knobs.window)[0]
+        return self.density(self.unit(points), knobs.window)[0]
 
     def forward(
         self, rays: Rays, knobs: NeRFKnobs, want: Want, generator: torch.Generator | None = None
@@ -91,7 +87,7 @@ class NeRF(Model):
         sampled = self.sampler.sample(rays, t_near, t_far, self.step_size, probe, generator)
         samples = sampled.samples
         points, _ = sample_points(rays, samples)
-        density, feature = self.density(self._unit(points), knobs.window)
+        density, feature = self.density(self.unit(points), knobs.window)
         shade = self.color_field(feature, rays.dirs, points / self.radius, ray_index=samples.ray_index)
         alpha, rgb = density_alpha(density, samples), shade.rgb
         if self.near_scaling:
@@ -109,18 +105,13 @@ class NeRF(Model):
         )
 
     def level(self, points: Float[Tensor, "p 3"], knobs: NeRFKnobs) -> Float[Tensor, " p"]:
-        """log(surface_density) - log(density) [P] at points in normalised units, without a unit.
-
-        It falls through 0 at the surface. It interpolates better than the density itself, which changes by orders of
-        magnitude within a cell.
-        """
-        density = self._density(points, knobs)
-        return math.log(self.surface_density) - torch.log(density.clamp_min(1e-6))
+        """``density_level`` [P] at points in normalised units."""
+        return density_level(self._density(points, knobs), self.surface_density)
 
     def color(
         self, points: Float[Tensor, "p 3"], dirs: Float[Tensor, "p 3"], knobs: NeRFKnobs
     ) -> Float[Tensor, "p 3"]:
-        _, feature = self.density(self._unit(points), knobs.window)
+        _, feature = self.density(self.unit(points), knobs.window)
         return self.color_field(feature, dirs, points / self.radius).rgb
 
     def update(self, knobs: NeRFKnobs, generator: torch.Generator) -> None:

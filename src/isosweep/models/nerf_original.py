@@ -3,7 +3,6 @@
 Shapes: R rays, S packed samples, P points.
 """
 
-import math
 from dataclasses import dataclass
 
 import torch
@@ -21,8 +20,8 @@ from isosweep.models.base import (
     fixed_step,
     provided,
 )
-from isosweep.models.compositing import composite, density_alpha, sample_points
-from isosweep.samplers.base import Probe, Sampler
+from isosweep.models.compositing import composite, density_level
+from isosweep.samplers.base import Probe, Sampler, density_alpha, sample_points
 from isosweep.types import Knobs, Level, Rays, RenderOut, Samples
 
 COARSE = "coarse"
@@ -102,13 +101,10 @@ class NeRFOriginal(Model):
             noise = self.raw_noise_std * torch.randn(
                 len(samples), generator=generator, device=points.device, dtype=points.dtype
             )
-        density, feature = field.density(self._unit(points), window, noise)
+        density, feature = field.density(self.unit(points), window, noise)
         rgb = field.color(feature, rays.dirs, samples.ray_index)
         sums = composite(samples, density_alpha(density, samples), rgb)
         return Level(samples, sums.weights, sums.rgb, sums.opacity, sums.depth)
-
-    def _unit(self, points: Tensor) -> Tensor:
-        return points / (2 * self.radius) + 0.5
 
     def forward(
         self, rays: Rays, knobs: TwoNetworkKnobs, want: Want, generator: torch.Generator | None = None
@@ -147,14 +143,14 @@ class NeRFOriginal(Model):
         return Level(level.samples, level.weights, rgb, level.opacity, level.depth)
 
     def _fine_density(self, points: Tensor, knobs: TwoNetworkKnobs) -> Float[Tensor, " p"]:
-        return self.fine.density(self._unit(points), knobs.fine)[0]
+        return self.fine.density(self.unit(points), knobs.fine)[0]
 
     def level(self, points: Float[Tensor, "p 3"], knobs: TwoNetworkKnobs) -> Float[Tensor, " p"]:
-        """log(surface_density) - log(density) [P] of the fine network; 0 at the surface."""
-        return math.log(self.surface_density) - torch.log(self._fine_density(points, knobs).clamp_min(1e-6))
+        """``density_level`` [P] of the fine network at points in normalised units."""
+        return density_level(self._fine_density(points, knobs), self.surface_density)
 
     def color(
         self, points: Float[Tensor, "p 3"], dirs: Float[Tensor, "p 3"], knobs: TwoNetworkKnobs
     ) -> Float[Tensor, "p 3"]:
-        _, feature = self.fine.density(self._unit(points), knobs.fine)
+        _, feature = self.fine.density(self.unit(points), knobs.fine)
         return self.fine.color(feature, dirs)

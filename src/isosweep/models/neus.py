@@ -29,8 +29,8 @@ from isosweep.models.base import (
     require_probe,
     scale_near,
 )
-from isosweep.models.compositing import composite, sample_points
-from isosweep.samplers.base import Probe, Sampler
+from isosweep.models.compositing import composite
+from isosweep.samplers.base import Probe, Sampler, sample_points
 from isosweep.types import Knobs, Rays, RenderOut
 
 

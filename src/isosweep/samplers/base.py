@@ -95,3 +95,18 @@ def pack(edges: Float[Tensor, "r n1"], valid: Tensor) -> Samples:
     ray_index = torch.nonzero(valid)[:, 0].repeat_interleave(n)
     dt = kept.diff(dim=-1)
     return Samples(ray_index, (kept[:, :-1] + 0.5 * dt).reshape(-1), dt.reshape(-1), offsets)
+
+
+def sample_points(rays: Rays, samples: Samples) -> tuple[Float[Tensor, "s 3"], Float[Tensor, "s 3"]]:
+    """Mid-points o + t d [S, 3] of the sections in normalised units, and their rays' unit directions [S, 3]."""
+    dirs = rays.dirs[samples.ray_index]
+    return torch.addcmul(rays.origins[samples.ray_index], samples.t[:, None], dirs), dirs
+
+
+def density_alpha(density: Float[Tensor, " s"], samples: Samples) -> Float[Tensor, " s"]:
+    """Opacity [S] in [0, 1] of sections of constant density: 1 - exp(-sigma dt) (Mildenhall et al. 2020, equation 3).
+
+    Args:
+        density: sigma >= 0, in 1 / normalised unit.
+    """
+    return -torch.expm1(-density * samples.dt)

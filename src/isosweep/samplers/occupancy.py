@@ -5,7 +5,15 @@ from jaxtyping import Float
 from torch import Tensor
 
 from isosweep import ops
-from isosweep.samplers.base import OccupancyFn, PointFn, Probe, Sampler, jitter
+from isosweep.samplers.base import (
+    OccupancyFn,
+    PointFn,
+    Probe,
+    Sampler,
+    density_alpha,
+    jitter,
+    sample_points,
+)
 from isosweep.types import Rays, Sampled, Samples
 
 
@@ -106,8 +114,8 @@ class OccupancyGrid(Sampler):
     def _visible(self, rays: Rays, samples: Samples, density: PointFn) -> Samples:
         """The samples before which a ray still lets more than ``early_stop`` of the light through."""
         index = samples.ray_index
-        points = torch.addcmul(rays.origins[index], samples.t[:, None], rays.dirs[index])
-        alpha = -torch.expm1(-density(points) * samples.dt)
+        points, _ = sample_points(rays, samples)
+        alpha = density_alpha(density(points), samples)
         kept = ops.visible(alpha, samples.offsets, self.early_stop)
         before = torch.cat([kept.new_zeros(1, dtype=torch.long), kept.long().cumsum(0)])
         return Samples(index[kept], samples.t[kept], samples.dt[kept], before[samples.offsets])

@@ -1,6 +1,5 @@
 """The loader of the demo: it renders a procedural scene on first use and reads the files of it after that."""
 
-import difflib
 import errno
 import json
 import logging
@@ -17,7 +16,7 @@ from isosweep.data import blender
 from isosweep.data.blender import is_scene
 from isosweep.data.cache import cache_folder
 from isosweep.data.demo.make import make, write_blender
-from isosweep.data.demo.scenes import SOLIDS
+from isosweep.data.folders import unknown_demo
 from isosweep.data.loading import ViewOptions
 from isosweep.errors import InputError
 from isosweep.types import Scene
@@ -46,10 +45,8 @@ def load(views: ViewOptions, *, version: int = VERSION) -> Scene:
         OSError: the folder cannot be written.
     """
     scene = views.scene
-    if scene not in SOLIDS:
-        near = difflib.get_close_matches(scene, SOLIDS, n=1)
-        hint = f"; did you mean '{near[0]}'?" if near else "."
-        raise InputError(f"no demo scene '{scene}'{hint} The demo has: {', '.join(sorted(SOLIDS))}")
+    if (unknown := unknown_demo(scene)) is not None:
+        raise InputError(unknown)
     if version != VERSION:
         raise InputError(
             f"dataset.version={version}: this code makes version {VERSION} of the demo's pictures; for scores "
