@@ -117,7 +117,9 @@ def test_loss_terms_that_are_off_make_no_difference():
 
 def test_an_option_added_later_counts_only_where_it_differs_from_before(monkeypatch):
     monkeypatch.setattr(
-        rules, "AS_BEFORE", {"model.new": None, "model.*.rates": {}, "eval.extra": 0, "optim.n": 1}
+        rules,
+        "AS_BEFORE",
+        (("model.new", None), ("model.*.rates", {}), ("eval.extra", 0), ("optim.n", 1)),
     )
     for path, before, other in [
         ("model.new", None, 0),
@@ -136,12 +138,22 @@ def test_an_option_added_later_counts_only_where_it_differs_from_before(monkeypa
 
 
 def test_the_options_added_later_are_named_by_a_path_of_the_config():
-    for pattern in rules.AS_BEFORE:
+    for pattern, _ in rules.AS_BEFORE:
         assert "." in pattern, "a whole group is no option"
 
 
+def test_no_rates_are_no_rates_however_a_version_wrote_them():
+    keys = {
+        run_key(changed("optim", {"name": "adam", **rates})) for rates in ({}, {"rates": {}}, {"rates": None})
+    }
+    assert len(keys) == 1
+    assert run_key(changed("optim", {"name": "adam", "rates": {"*table": 0.1}})) not in keys
+    assert not matters("optim.rates", ABSENT, {})
+    assert not matters("optim.rates", {}, None)
+
+
 def test_what_matters_between_two_records(monkeypatch):
-    monkeypatch.setattr(rules, "AS_BEFORE", {"model.new": None})
+    monkeypatch.setattr(rules, "AS_BEFORE", (("model.new", None),))
     assert not matters("dataset.path", "/a", "/b")
     assert not matters("device", "cuda:0", "cuda:1")
     assert matters("device", "cuda:0", "cpu")

@@ -52,18 +52,19 @@ SCORE_FREE: tuple[str, ...] = ("eval.chunk", "export.chunk")
 """Entries of eval and export that bound memory and leave the scores as they are."""
 
 
-AS_BEFORE: dict[str, Any] = {
-    "optim.rates": None,
-    "model.background": None,
-    "model.background.opaque": False,
-    "*sampler.spacing": "linear",  # the sampler stands in the config twice: the model reads it as its own
-    "*sampler.jitter": True,
-    "*sampler.cone": 0.0,
-    "*sampler.early_stop": 0.0,
-    "train.batch_from": "all",
-    "train.replacement": True,
-}
-"""Dotted path of an option added later -> the value with which a run is what it was before the option.
+AS_BEFORE: tuple[tuple[str, Any], ...] = (
+    ("optim.rates", None),
+    ("optim.rates", {}),  # what the option's first version wrote
+    ("model.background", None),
+    ("model.background.opaque", False),
+    ("*sampler.spacing", "linear"),  # the sampler stands in the config twice: the model reads it as its own
+    ("*sampler.jitter", True),
+    ("*sampler.cone", 0.0),
+    ("*sampler.early_stop", 0.0),
+    ("train.batch_from", "all"),
+    ("train.replacement", True),
+)
+"""(dotted path of an option added later, a value with which a run is what it was before the option).
 
 With that value the option is no part of a key, so a run that was finished before it existed is
 found by the same command. ``*`` in a path stands for anything. Paths below ``eval`` and ``export`` serve the
@@ -206,9 +207,7 @@ def _visible(value: Any, path: str = "") -> Any:
 
 
 def _as_before(path: str, value: Any) -> bool:
-    return any(
-        fnmatchcase(path, pattern) and _text(value) == _text(before) for pattern, before in AS_BEFORE.items()
-    )
+    return any(fnmatchcase(path, pattern) and _text(value) == _text(before) for pattern, before in AS_BEFORE)
 
 
 def _without(config: Mapping[str, Any], paths: tuple[str, ...], prefix: str = "") -> dict[str, Any]:
