@@ -50,7 +50,7 @@ def run_part(name: str, device: str, seconds: float, state: Path, given: argpars
             done = subprocess.run(
                 command,
                 cwd=ROOT,
-                env=os.environ | {"PYTHONPATH": path},
+                env=os.environ | {"PYTHONPATH": path, "PYTHONFAULTHANDLER": "1"},
                 stdout=out,
                 stderr=out,
                 timeout=seconds,

@@ -3,15 +3,17 @@
 import json
 import subprocess
 import sys
+import time
 from datetime import date
 from pathlib import Path
 
 import pytest
 import torch
 
-from isosweep.bench import card_page
+from isosweep.bench import card, card_page
 from isosweep.bench.card import PARTS
 from isosweep.bench.profile import Profile, covered, profile_steps
+from isosweep.bench.steps import training_steps
 
 ROOT = Path(__file__).resolve().parents[2]
 ROWS = [
@@ -81,6 +83,11 @@ def test_the_page_has_every_figure() -> None:
         ("kernels", {"problem": "exit code 1; CUDA error"}, "kernels: exit code 1; CUDA error"),
         ("tests", FOUND["tests"] | {"wrong": ["mlp: relative error 1"]}, "kernel mlp: relative error 1"),
         ("tests", FOUND["tests"] | {"failed": ["FAILED tests/ops/a.py"]}, "test FAILED tests/ops/a.py"),
+        (
+            "compare",
+            FOUND["compare"] | {"failed": ["nerfacc: exit code -11"]},
+            "beside nerfacc: exit code -11",
+        ),
         ("train", {"demo": {"problem": ["out of memory"]}}, "training of demo: ['out of memory']"),
         ("train", {"demo": FOUND["train"]["demo"] | {"status": "failed"}}, "training of demo: failed"),
     ],
@@ -142,6 +149,24 @@ def test_a_part_that_does_not_end_in_time_is_told_and_repeated(tmp_path: Path) -
     ended = check(tmp_path, "--part", "kernels", "--minutes", "0")
     assert ended.returncode == 1
     assert "kernels: stopped after 1 s: give more --minutes, or --part kernels" in ended.stdout
+
+
+def test_a_library_that_ends_its_process_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(card, "find_spec", lambda name: name == "nerfacc" or None)
+    found = card.compare("cuda:99", True, 5.0, tmp_path)  # there is no such card
+    assert found["absent"] == ["tinycudann: not installed"]
+    assert found["failed"] == ["nerfacc: exit code 1 (compare.log)"]
+
+
+def test_a_training_whose_time_is_over_is_told(tmp_path: Path) -> None:
+    overrides = ["dataset=demo", "scene=mug", "tracker=none", "device=cpu", f"run.root={tmp_path}"]
+    found = card._trained(overrides, time.monotonic() + 1, tmp_path / "log")
+    assert found["problem"][-1] == "stopped, its time is over; a second start goes on"
+
+
+def test_steps_of_a_loss_that_reads_masks_are_timed() -> None:
+    overrides = ["model=neus", "loss=mask", "encoding.n_levels=2", "encoding.log2_size=8"]
+    training_steps(card.CONF, torch.device("cpu"), 64, overrides)()
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a card")

@@ -9,6 +9,7 @@ import torch
 
 from isosweep import ops
 from isosweep.ops import reference, self_test
+from tests.ops.conftest import OnCard
 
 CPU = torch.device("cpu")
 
@@ -23,8 +24,9 @@ def test_every_kernel_of_the_interface_is_compared() -> None:
 
 
 def test_right_kernels_have_no_failure(kernels: Any) -> None:
-    device = CPU  # the fixture moves tensors to the card and back where there is one
-    findings = self_test.self_test(kernels, device)
+    on_card = isinstance(kernels, OnCard)  # the self-test itself holds its tensors on the card
+    module, device = (kernels.module, torch.device("cuda")) if on_card else (kernels, CPU)
+    findings = self_test.self_test(module, device)
     assert [str(one) for one in self_test.failures(findings)] == []
     assert {one.kernel.partition(",")[0] for one in findings} == set(self_test.CASES)
 

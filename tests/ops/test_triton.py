@@ -69,10 +69,10 @@ def test_rays_of_any_length(n: int) -> None:
     assert torch.equal(kernels.visible(alpha, offsets, bar), reference.visible(theirs, offsets, bar))
 
 
-def test_a_neus_step_in_the_interpreter_is_the_references(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_surface_network_is_the_references(monkeypatch: pytest.MonkeyPatch) -> None:
     """The whole chain behind the interface: values and gradients of a surface network through ``ops``."""
-    spec = SPECS["dense and hashed"]
-    u = torch.rand(40, 3, generator=torch.Generator().manual_seed(0))
+    spec, device = SPECS["dense and hashed"], "cuda" if torch.cuda.is_available() else "cpu"
+    u = torch.rand(40, 3, generator=torch.Generator().manual_seed(0)).to(device)
     results = []
     for module in ("reference", "cuda"):
         monkeypatch.setattr(
@@ -83,8 +83,9 @@ def test_a_neus_step_in_the_interpreter_is_the_references(monkeypatch: pytest.Mo
                 {"cuda": "isosweep.ops.triton.backend"}.get(module, f"isosweep.ops.{module}"),
             ),
         )
-        table = torch.linspace(-1, 1, spec.total * 2).reshape(-1, 2).requires_grad_()
-        layers = [(torch.full((8, 15), 0.05), torch.zeros(8)), (torch.full((4, 8), 0.1), torch.zeros(4))]
+        with torch.device(device):
+            table = torch.linspace(-1, 1, spec.total * 2).reshape(-1, 2).requires_grad_()
+            layers = [(torch.full((8, 15), 0.05), torch.zeros(8)), (torch.full((4, 8), 0.1), torch.zeros(4))]
         out, gradient = ops.surface_network(u, table, spec, layers[0], layers[1], 100.0)
         assert gradient is not None
         (out.sum() + gradient.square().sum()).backward()

@@ -10,6 +10,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from importlib.util import find_spec
@@ -20,9 +21,16 @@ import isosweep  # noqa: F401 - before torch: it sets how torch's threads wait
 
 ROOT = Path(__file__).resolve().parents[3]
 CONF = ROOT / "conf"
-SHARE = {"tests": 0.2, "kernels": 0.15, "steps": 0.15, "train": 0.4, "compare": 0.1}
+SHARE = {"tests": 0.2, "kernels": 0.08, "steps": 0.22, "train": 0.42, "compare": 0.08}
 """Part -> its share of the time; what one leaves over goes to those after it."""
 PARTS = tuple(SHARE)
+LIBRARIES = ("tinycudann", "nerfacc")
+ON_CARD = "(cuda or triton or self_test or tested) and not for_every_card"
+"""The tests of tests/ops that concern a card; the others run the same everywhere."""
+AROUND_S = 60.0
+"""What a run takes on a card besides its steps: the self-test, compiling, validation, scores, the mesh."""
+SAVING_S = 10.0
+"""How long a training that is asked to stop may take to write its checkpoint."""
 Facts = dict[str, Any]
 
 
@@ -48,9 +56,12 @@ def run_tests(device: str, quick: bool, limit_s: float) -> Facts:
     }
     if find_spec("pytest") is None:
         return facts | {"pytest": "not installed: only the self-test ran"}
-    wanted = ["tests/ops/test_self_test.py"] if quick else ["tests/ops"]
+    wanted = ["tests/ops/test_self_test.py"] if quick else ["tests/ops", "-k", ON_CARD]
     # without the project's options, which need plugins that a machine without a network may lack
-    command = [sys.executable, "-m", "pytest", "-q", "-o", "addopts=", "-p", "no:cacheprovider", *wanted]
+    command = [sys.executable, "-m", "pytest", "-q", "-o", "addopts=", "-p", "no:cacheprovider"]
+    if find_spec("xdist") is not None:  # most of the time the host compiles kernels
+        command += ["-n", "auto", "--maxprocesses", "8"]
+    command += wanted
     try:
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=limit_s, check=False)
     except subprocess.TimeoutExpired:
@@ -99,7 +110,7 @@ def time_steps(device: str, quick: bool) -> Facts:
     place = torch.device(device)
     samples, sizes = (1024, ((4, 12),)) if quick else (262_144, ((16, 19),))
     rows = [
-        _row(measure(case, 2 if quick else 5, place, 0.001))
+        _row(measure(case, 2 if quick else 3, place, 0.001))
         for case in step_cases(CONF, place, samples, sizes)
     ]
     profiles, memory = {}, {}
@@ -125,8 +136,8 @@ def train_runs(device: str, quick: bool, limit_s: float, state: Path, data: Path
     if chair is not None and chair.is_dir():
         scenes["chair"] = ["dataset=blender", "scene=chair", f"dataset.path={chair.resolve()}"]
     found: Facts = {} if len(scenes) > 1 else {"chair": {"skipped": "no blender_chair below --data"}}
-    share = limit_s / len(scenes)
-    for name, where in scenes.items():
+    until = time.monotonic() + limit_s
+    for i, (name, where) in enumerate(scenes.items()):
         recipe = "neus-blender" if device.startswith("cuda") else "fast-neus-blender"
         overrides = [
             f"experiment={recipe}",
@@ -135,11 +146,15 @@ def train_runs(device: str, quick: bool, limit_s: float, state: Path, data: Path
             "tracker=none",
             f"run.root={state / 'runs'}",
         ]
+        ends = time.monotonic() + (until - time.monotonic()) / (len(scenes) - i)
         if quick:
             overrides += ["train=tiny", "export.resolution=32", "eval=quick"]
         else:
-            overrides.append(f"train.max_steps={_steps_within(state, name, device, overrides, 0.6 * share)}")
-        found[name] = _trained(overrides, share)
+            left = ends - time.monotonic()
+            seconds = 0.5 * max(0.5 * left, left - AROUND_S)  # a step of training takes longer than it alone
+            overrides.append(f"train.max_steps={_steps_within(state, name, device, overrides, seconds)}")
+        found[name] = _trained(overrides, ends, state / f"train-{name}.log")
+        print(f"{name}: {found[name]}", flush=True)
     return found
 
 
@@ -165,19 +180,24 @@ def _steps_within(state: Path, name: str, device: str, overrides: list[str], sec
     return steps
 
 
-def _trained(overrides: list[str], limit_s: float) -> Facts:
+def _trained(overrides: list[str], until: float, path: Path) -> Facts:
+    """Run the main job until the time ``until`` at most; its output goes to the file ``path``."""
     command = [sys.executable, str(ROOT / "main.py"), *overrides]
-    log = ""
-    try:
-        done = subprocess.run(
-            command, cwd=ROOT, env=os.environ | {"PYTHONUNBUFFERED": "1"}, capture_output=True, text=True,
-            timeout=limit_s, check=False,
-        )  # fmt: skip
-        log = done.stdout + done.stderr
-    except subprocess.TimeoutExpired as expired:
-        raw = expired.stdout or b""
-        log = raw.decode(errors="replace") if isinstance(raw, bytes) else raw
-        log += f"\nstopped after {limit_s:.0f} s; a second start goes on"
+    late = ""
+    with path.open("w") as out:
+        job = subprocess.Popen(
+            command, cwd=ROOT, env=os.environ | {"PYTHONUNBUFFERED": "1"}, stdout=out, stderr=out
+        )
+        try:
+            job.wait(max(1.0, until - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            job.terminate()  # it writes a checkpoint, which a second start goes on from
+            try:
+                job.wait(SAVING_S)
+            except subprocess.TimeoutExpired:
+                job.kill()
+            late = "\nstopped, its time is over; a second start goes on"
+    log = path.read_text(errors="replace") + late
     folder = re.search(r"record\s+(\S+)/record\.json", log)
     if folder is None:
         return {"command": " ".join(overrides), "problem": log.strip().splitlines()[-3:]}
@@ -197,22 +217,44 @@ def _trained(overrides: list[str], limit_s: float) -> Facts:
     }
 
 
-def compare(device: str, quick: bool) -> Facts:
-    """Time our kernels beside tiny-cuda-nn's encoding and nerfacc's compositing, where they are installed."""
+def compare(device: str, quick: bool, limit_s: float, state: Path) -> Facts:
+    """Time our kernels beside those of the LIBRARIES that are installed, each in a process of its own."""
+    rows, absent, failed = [], [], []
+    for name in LIBRARIES:
+        if not device.startswith("cuda"):
+            absent.append(f"{name}: it needs a card")
+        elif find_spec(name) is None:
+            absent.append(f"{name}: not installed")
+        else:
+            result = state / f"compare-{name}.json"
+            result.unlink(missing_ok=True)
+            command = [sys.executable, "-m", "isosweep.bench.card", "compare", "--library", name]
+            command += [
+                "--device",
+                device,
+                "--limit",
+                str(limit_s),
+                "--state",
+                str(state),
+                *["--quick"] * quick,
+            ]
+            code = subprocess.run(command, cwd=ROOT, check=False).returncode
+            if code == 0:
+                rows += json.loads(result.read_text())["rows"]
+            else:
+                failed.append(f"{name}: exit code {code} (compare.log)")
+    return {"rows": rows, "absent": absent, "failed": failed}
+
+
+def compare_with(name: str, device: str, quick: bool) -> Facts:
+    """Time our kernels beside those of one of the LIBRARIES, in this process."""
     import torch
 
     from isosweep.bench.timing import measure
 
     place = torch.device(device)
-    rows, absent = [], []
-    for name, cases in (("tinycudann", _tcnn_case), ("nerfacc", _nerfacc_case)):
-        if place.type != "cuda":
-            absent.append(f"{name}: it needs a card")
-        elif find_spec(name) is None:
-            absent.append(f"{name}: not installed")
-        else:
-            rows += [_row(measure(case, 2 if quick else 7, place, 0.02)) for case in cases(place, quick)]
-    return {"rows": rows, "absent": absent}
+    cases = {"tinycudann": _tcnn_case, "nerfacc": _nerfacc_case}[name](place, quick)
+    return {"rows": [_row(measure(case, 2 if quick else 7, place, 0.02)) for case in cases]}
 
 
 def _tcnn_case(place: Any, quick: bool) -> Iterator[Any]:
@@ -275,16 +317,22 @@ def main() -> int:
     parser.add_argument("--limit", type=float, required=True, help="seconds")
     parser.add_argument("--state", type=Path, required=True)
     parser.add_argument("--data", type=Path)
+    parser.add_argument("--library", choices=LIBRARIES, help="with compare: this one alone, in this process")
     given = parser.parse_args()
+    name = given.part
     match given.part:
         case "tests":
             facts = run_tests(given.device, given.quick, given.limit)
         case "train":
             facts = train_runs(given.device, given.quick, given.limit, given.state, given.data)
+        case "compare" if given.library:
+            name = f"compare-{given.library}"
+            facts = compare_with(given.library, given.device, given.quick)
+        case "compare":
+            facts = compare(given.device, given.quick, given.limit, given.state)
         case part:
-            timed = {"kernels": time_kernels, "steps": time_steps, "compare": compare}
-            facts = timed[part](given.device, given.quick)
-    (given.state / f"{given.part}.json").write_text(json.dumps(facts, indent=1))
+            facts = {"kernels": time_kernels, "steps": time_steps}[part](given.device, given.quick)
+    (given.state / f"{name}.json").write_text(json.dumps(facts, indent=1))
     return 0
 
 

@@ -15,6 +15,7 @@ def problems(parts: Parts, wanted: tuple[str, ...]) -> list[str]:
     tests = parts.get("tests", {})
     found += [f"kernel {text}" for text in tests.get("wrong", [])]
     found += [f"test {text}" for text in tests.get("failed", [])]
+    found += [f"beside {text}" for text in parts.get("compare", {}).get("failed", [])]
     for name, run in parts.get("train", {}).items():
         if isinstance(run, Mapping) and (run.get("problem") or run.get("status", "finished") != "finished"):
             found.append(f"training of {name}: {run.get('problem') or run['status']}")

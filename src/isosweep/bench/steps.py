@@ -50,7 +50,8 @@ def training_steps(
     with torch.no_grad():
         met = len(model(probe, knobs, loss.wants, generator).samples)
     batch = fixed_rays(max(1, round(samples * len(probe) / met)), device)
-    target = Batch(rays=batch, rgb=torch.rand(len(batch), 3, device=device), mask=None)
+    colour, mask = torch.rand(len(batch), 3, device=device), torch.ones(len(batch), device=device)
+    target = Batch(rays=batch, rgb=colour, mask=mask)
 
     def steps() -> None:
         for step in range(FIRST_STEP, FIRST_STEP + UPDATE_EVERY):

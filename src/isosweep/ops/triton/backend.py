@@ -35,6 +35,9 @@ RAYS = 128
 CHUNK = 64
 """Samples of a ray that compositing scans at once."""
 
+SOUND = "_isosweep_sound"
+"""The attribute of offsets that have been checked: the number of samples, and the version of the tensor."""
+
 softplus_backward = softplus.softplus_backward
 mlp = composed.mlp
 
@@ -76,7 +79,7 @@ def visible(alpha: Tensor, offsets: Tensor, threshold: float) -> Tensor:
     """See ``isosweep.ops.visible``."""
     alpha, offsets = _checked(alpha.detach()), _rays(offsets, len(alpha))
     mask = torch.empty(len(alpha), dtype=torch.bool, device=alpha.device)
-    bar = torch.tensor(threshold, dtype=alpha.dtype, device=alpha.device)
+    bar = _numbers((threshold,), alpha.dtype, alpha.device)
     _launch(
         triton_rays.weights, (len(offsets) - 1,), alpha, offsets, mask.view(torch.uint8), bar,
         VISIBLE=True, CHUNK=CHUNK,
@@ -102,7 +105,7 @@ def march(
     rays = [_checked(x.to(dtype)) for x in (origins, dirs, t_near, t_far, jitter)]
     grid = occupied.contiguous().view(torch.uint8)
     cells = len(grid)
-    numbers = torch.tensor([radius, cells / (2.0 * radius), step, cone], dtype=dtype, device=device)
+    numbers = _numbers((radius, cells / (2.0 * radius), step, cone), dtype, device)
     count = torch.zeros(n, dtype=torch.int64, device=device)
     offsets = torch.zeros(n + 1, dtype=torch.int64, device=device)
 
@@ -119,6 +122,7 @@ def march(
     t, dt = torch.empty(2, total, dtype=dtype, device=device)
     if total:
         walk(True, ray_index, t, dt)
+    _mark_sound(offsets, total)
     return Samples(ray_index=ray_index, t=t, dt=dt, offsets=offsets)
 
 
@@ -284,7 +288,12 @@ def interpreted() -> bool:
 
 
 def _rays(offsets: Tensor, n_samples: int) -> Tensor:
-    """Offsets, checked without waiting for the card: a kernel that pointed elsewhere would write there."""
+    """Offsets, checked without waiting for the card: a kernel that pointed elsewhere would write there.
+
+    Those that have been checked, or were made by ``march``, are not checked again: it takes seven launches.
+    """
+    if getattr(offsets, SOUND, None) == (n_samples, offsets._version):
+        return offsets
     sound = (offsets[:1] == 0).all() & (offsets[-1:] == n_samples).all() & (offsets.diff() >= 0).all()
     if len(offsets) == 0:
         raise ValueError("offsets of packed samples have one entry more than rays, got none")
@@ -295,7 +304,20 @@ def _rays(offsets: Tensor, n_samples: int) -> Tensor:
             f"offsets of packed samples must start at 0, never fall and end at {n_samples}, their number; "
             f"got {offsets.tolist()[:8]}"
         )
+    _mark_sound(offsets, n_samples)
     return offsets.contiguous()
+
+
+def _mark_sound(offsets: Tensor, n_samples: int) -> None:
+    """Remember that offsets are sound for so many samples, as long as nothing writes to them."""
+    if offsets.is_contiguous():
+        setattr(offsets, SOUND, (n_samples, offsets._version))
+
+
+@lru_cache(maxsize=64)
+def _numbers(values: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Values on the card; the same as in the step before are there already."""
+    return torch.tensor(values, dtype=dtype, device=device)
 
 
 def _sizes(spec: GridSpec) -> dict[str, int]:
