@@ -145,6 +145,17 @@ def test_jobs_without_a_record_show_what_they_said(tmp_path: Path) -> None:
     assert states(root, "s")["job 3"] == "waiting", "the newest launch counts, and it lives"
 
 
+def test_an_interrupted_run_waits_for_the_newer_launch_that_will_go_on_with_it(tmp_path: Path) -> None:
+    root = tmp_path / "runs"
+    put(root, record(1, status="preempted"))
+    job = SweepJob(number=0, overrides=["seed=1"], title="job 0", key=f"{1:016x}")
+    title = "demo/scene1 neus-hashgrid s1"
+    put_launch(root, "s", [job])
+    assert states(root, "s") == {title: "preempted"}, "its launcher is gone"
+    put_launch(root, "s", [job], holder=this_process(0.0))
+    assert states(root, "s") == {title: "waiting"}
+
+
 def test_the_cluster_knows_of_jobs_that_said_nothing(tmp_path: Path) -> None:
     root = tmp_path / "runs"
     jobs = [SweepJob(number=i, overrides=[f"seed={i}"], title=f"job {i}", job_id=f"7_{i}") for i in range(5)]

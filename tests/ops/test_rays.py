@@ -1,6 +1,7 @@
 """Marching against a loop over every step; compositing against hand-worked numbers."""
 
 import math
+from importlib import import_module
 from types import ModuleType
 
 import numpy as np
@@ -238,12 +239,36 @@ def test_visible_by_hand(kernels: ModuleType) -> None:
     assert kernels.visible(alpha, offsets, 0.25).tolist() == [True, True, False, True, False, True]
 
 
+BROKEN = "offsets of packed samples must start at 0, never fall and end at 3"
+on_a_card = pytest.mark.skipif(torch.cuda.is_available(), reason="there the check stops the card, not Python")
+
+
+@pytest.fixture(params=["cpu", pytest.param("cuda", marks=on_a_card)])
+def checking(request: pytest.FixtureRequest) -> ModuleType:
+    """The backends whose kernels would read or write elsewhere; 'cuda' in Triton's interpreter."""
+    if request.param == "cpu":
+        return cpu
+    pytest.importorskip("triton", reason="Triton is not installed (it has wheels for Linux only)")
+    return import_module("isosweep.ops.triton.backend")
+
+
 @pytest.mark.parametrize("offsets", [[0, 2, 1, 3], [1, 3], [0, 4], [0, 2], []])
-def test_broken_offsets_are_refused(offsets: list[int]) -> None:
+def test_broken_offsets_are_refused(checking: ModuleType, offsets: list[int]) -> None:
     with pytest.raises(
-        ValueError, match="offsets of packed samples must start at 0, never fall and end at 3"
+        ValueError, match=BROKEN if offsets or checking is cpu else "one entry more than rays"
     ):
-        cpu.render_weights(torch.rand(3), torch.tensor(offsets, dtype=torch.int64))
+        checking.render_weights(torch.rand(3), torch.tensor(offsets, dtype=torch.int64))
+
+
+def test_offsets_are_checked_again_after_they_have_changed(checking: ModuleType) -> None:
+    offsets, alpha = torch.tensor([0, 2, 3]), torch.rand(3)
+    for _ in range(2):
+        checking.render_weights(alpha, offsets)
+    with pytest.raises(ValueError, match="end at 2"):
+        checking.render_weights(alpha[:2], offsets)
+    offsets[1] = 5
+    with pytest.raises(ValueError, match=BROKEN):
+        checking.render_weights(alpha, offsets)
 
 
 def test_a_million_samples() -> None:
