@@ -39,3 +39,7 @@ def test_a_mesh_that_has_no_score_is_an_error(monkeypatch: pytest.MonkeyPatch, t
     monkeypatch.setattr(surface_metrics, "surface_scores", lambda *given: nothing)
     with pytest.raises(ValueError, match=r"box\.ply has no score: nobody sees it"):
         external.score_chamfer(path, path, EvalSettings(samples=10))
+
+
+def test_a_result_without_a_seed_has_seed_0() -> None:
+    assert external.ExternalResult("dtu", "scan24", "theirs", "standard").folder.name == "theirs-standard-s0"

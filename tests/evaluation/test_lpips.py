@@ -155,9 +155,30 @@ def test_torchvision_weights_in_the_hub_cache_come_first(
     assert loaded(image(), image(seed=1)) == pytest.approx(module(image(), image(seed=1)), rel=1e-5)
 
 
+@needs_weights
+def test_weights_of_another_shape_are_refused(module: lpips.LPIPS) -> None:
+    convs = [
+        (c.weight.data, c.bias.data)
+        for c in module.layers
+        if isinstance(c, torch.nn.Conv2d) and c.bias is not None
+    ]
+    kernel, bias = convs[1]
+    for wrong in ((kernel[:-1], bias), (kernel, bias[:-1])):
+        with pytest.raises(ValueError, match="convolution 1 of"):
+            lpips.LPIPS(module.net, [convs[0], wrong, *convs[2:]], [], "a file")
+
+
 class Evil:
     def __reduce__(self) -> tuple:
         return (eval, ("1 + 1",))
+
+
+def test_code_in_the_hub_cache_is_not_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "checkpoints").mkdir()
+    torch.save({"features.0.weight": Evil()}, tmp_path / "checkpoints" / lpips._HUB["vgg"])
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    with pytest.raises(pickle.UnpicklingError, match=r"eval"):
+        lpips._from_hub("vgg")
 
 
 def test_only_arrays_are_unpickled(tmp_path: Path) -> None:

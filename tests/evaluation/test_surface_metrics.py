@@ -114,6 +114,14 @@ def test_prediction_outside_the_visual_hull_does_not_count() -> None:
     )
 
 
+def test_a_single_point_as_truth_has_no_diagonal_to_compare_with() -> None:
+    point = Mesh(np.zeros((1, 3)), np.zeros((0, 3), dtype=np.int64))
+    values, reasons = surface_metrics.surface_scores(sphere(1.0, 4), point, SETTINGS, watched())
+    for name in ("geometry/accuracy_percent", "geometry/completeness_percent"):
+        assert values[name] is None
+        assert reasons[name] == "the true surface is a single point: its bounding box has no diagonal"
+
+
 def test_a_point_cloud_as_truth_has_no_normals() -> None:
     rng = np.random.default_rng(0)
     points = rng.normal(size=(50_000, 3))

@@ -48,3 +48,10 @@ def test_a_gradient_through_a_point_on_a_face_is_finite(x: float) -> None:
     _, laplacian = taps(scaled, p, scaled(p), EPS, 1.0)
     (slope,) = torch.autograd.grad(laplacian.sum(), w)
     assert float(slope) == pytest.approx(0.0, abs=1e-6)  # z alone is left, and the field is linear in it
+
+
+def test_outside_the_box_both_taps_meet_and_the_slope_is_zero_not_nan() -> None:
+    gradient, laplacian = at((1.5, 0.1, 0.0))
+    assert gradient.isfinite().all()
+    assert laplacian.isfinite().all()
+    assert float(gradient[0, 0]) == 0.0

@@ -66,6 +66,10 @@ def test_terms_without_samples_are_zero_not_nan():
         assert float(term(empty, batch())) == 0.0
 
 
+def test_distortion_of_rays_that_all_miss_is_zero_not_nan():
+    assert float(terms.ray_distortion(torch.zeros(0), samples([0, 0]))) == 0.0
+
+
 def test_mask_and_entropy_by_hand():
     o = out(opacity=torch.tensor([0.5, 1.0]))
     expected = (-torch.log(torch.tensor(0.5)) - torch.log(torch.tensor(1e-3))) / 2

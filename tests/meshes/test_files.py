@@ -9,6 +9,7 @@ import trimesh
 from isosweep.config import settings
 from isosweep.meshes import files
 from isosweep.meshes.files import read_mesh
+from isosweep.meshes.topology import merge_vertices
 from isosweep.types import Mesh
 from tests.support.analytic import sphere, torus
 
@@ -143,3 +144,11 @@ def test_a_folder_that_cannot_be_written_leaves_nothing_behind(tmp_path: Path) -
     with pytest.raises(OSError, match=r"cannot write .*mesh\.ply"):
         files.write_mesh(sphere(), tmp_path / "mesh")
     assert [p.name for p in tmp_path.iterdir()] == ["mesh.ply"]
+
+
+def test_a_face_that_loses_any_two_of_its_corners_is_dropped() -> None:
+    corners = np.array([[0.0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 0]])
+    faces = np.array([[0, 1, 2], [0, 3, 1], [1, 0, 3], [3, 1, 0]])
+    merged = merge_vertices(Mesh(corners, faces))
+    assert len(merged.vertices) == 3
+    np.testing.assert_array_equal(merged.vertices[merged.faces], corners[faces[:1]])

@@ -191,3 +191,15 @@ def test_rows_are_dealt_out_to_threads_without_a_gap(monkeypatch: pytest.MonkeyP
     raycast._in_parts(work, 25, size=4)
     assert (seen == 1).all()
     assert threading.get_ident() not in threads, "a pool did the work"
+
+
+def test_a_mesh_far_from_the_origin_keeps_its_digits() -> None:
+    """At 2e6 a float32 knows quarters; the cube is 1 wide."""
+    shift = np.array([2e6, -2e6, 2e6])
+    moved = box()
+    caster = raycast.Caster(Mesh(moved.vertices + shift, moved.faces))
+    origins = shift + np.array([[0.1, 0.2, 3.0], [0.6, 0.0, 3.0]])
+    face, depth = caster.first_hit(origins, np.array([[0.0, 0, -1], [0, 0, -1]]))
+    assert face[0] >= 0
+    assert face[1] == -1
+    assert depth[0] == pytest.approx(2.5, rel=1e-5)

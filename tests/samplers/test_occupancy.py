@@ -147,6 +147,13 @@ def test_a_batch_that_meets_nothing_is_rescued_in_as_many_sections_as_asked_for(
     assert len(sampled(grid, [], seed=0)) == 0
 
 
+def test_a_short_interval_is_rescued_too():
+    grid = make_grid(rescue_samples=4)
+    grid.occupied.zero_()
+    found = sampled(grid, [0.5], seed=0, far=2.5)  # from the wall of the box half a unit inwards
+    assert len(found) > 0
+
+
 def test_a_batch_that_meets_something_is_not_rescued():
     grid = make_grid()
     grid.occupied.zero_()

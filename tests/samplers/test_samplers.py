@@ -23,6 +23,16 @@ def test_uniform_sections_tile_the_interval_and_skip_missing_rays():
     torch.testing.assert_close(jittered[0, [0, -1]], torch.tensor([1.0, 3.0]))
 
 
+def test_edges_have_the_precision_of_the_interval():
+    near, far = torch.zeros(1, dtype=torch.float64), torch.full((1,), 3.0, dtype=torch.float64)
+    expected = torch.linspace(0, 3, 8, dtype=torch.float64)[None]
+    torch.testing.assert_close(stratified_edges(near, far, 7, None), expected, rtol=1e-15, atol=0)
+
+
+def test_a_sampler_without_memory_is_a_module_without_state():
+    assert Uniform(4).to("cpu").state_dict() == {}
+
+
 def test_inverse_cdf_puts_samples_where_the_weight_is():
     edges = torch.linspace(0, 1, 5)[None]
     t = invert_cdf(edges, torch.tensor([[0.0, 0.0, 1.0, 0.0]]), 100, None)

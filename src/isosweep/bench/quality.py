@@ -2,7 +2,7 @@
 
 import logging
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,9 +16,12 @@ from isosweep import ops
 from isosweep.app.build import build_scene
 from isosweep.config.settings import EvalSettings, ExportSettings, OptimSettings, TrainSettings
 from isosweep.evaluation import evaluate, surface_metrics
+from isosweep.losses.total import TotalLoss
 from isosweep.meshes import extract
 from isosweep.meshes.files import read_mesh
+from isosweep.models.base import Model
 from isosweep.training import loop
+from isosweep.types import Scene
 
 log = logging.getLogger("isosweep")
 PSNR = (25.0, 28.0, 30.0)
@@ -50,6 +53,41 @@ class QualityCurve:
         return seconds | {f"Chamfer {CHAMFER_PERCENT:g} %": next(near, None)}
 
 
+@dataclass
+class Training:
+    """All that the training loop takes, for a run that leaves nothing behind."""
+
+    model: Model
+    loss: TotalLoss
+    scene: Scene
+    state: loop.TrainState
+    settings: TrainSettings
+    optim: OptimSettings
+    device: torch.device
+
+    def run(self, validate: Callable[[], float] | None = None) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            loop.train(
+                self.model, self.loss, self.scene, self.state, self.settings, self.optim,
+                folder=Path(folder), run_key="bench", record=_NoRecord(), device=self.device, validate=validate,
+            )  # fmt: skip
+
+
+def demo_training(conf: Path, device: torch.device, overrides: Sequence[str], **settings: int) -> Training:
+    """A training of the demo with the default config and ``overrides``; ``settings`` replace those of ``train``."""
+    with initialize_config_dir(str(conf), version_base="1.3"):
+        cfg = compose("config", ["dataset=demo", *overrides])
+    torch.manual_seed(cfg.seed)
+    scene = build_scene(cfg.dataset)
+    model = instantiate(cfg.model, _convert_="all").to(device)
+    loss = instantiate(cfg.loss, _convert_="all")
+    train = TrainSettings(**{**settings_values(cfg.train), "checkpoint_every": 0, **settings})
+    optim = OptimSettings(**settings_values(cfg.optim))
+    return Training(
+        model, loss, scene, loop.start(model, train, optim, cfg.seed, device), train, optim, device
+    )
+
+
 def time_to_quality(
     conf: Path, device: torch.device, overrides: Sequence[str], every: int = 100
 ) -> QualityCurve:
@@ -58,20 +96,11 @@ def time_to_quality(
     PSNR is over all validation views. Chamfer compares the whole surfaces, hidden parts included, and the mesh has 128
     cells a side.
     """
-    with initialize_config_dir(str(conf), version_base="1.3"):
-        cfg = compose("config", ["dataset=demo", *overrides])
     ops.use("auto", device)
-    torch.manual_seed(cfg.seed)
-    scene = build_scene(cfg.dataset)
-    model = instantiate(cfg.model, _convert_="all").to(device)
-    loss = instantiate(cfg.loss, _convert_="all")
-    settings = TrainSettings(
-        **{**settings_values(cfg.train), "val_every": every, "checkpoint_every": 0, "log_every": every}
-    )
-    optim = OptimSettings(**settings_values(cfg.optim))
-    state = loop.start(model, settings, optim, cfg.seed, device)
+    job = demo_training(conf, device, overrides, val_every=every, log_every=every)
+    model, scene, state, settings = job.model, job.scene, job.state, job.settings
     truth = None if scene.truth is None else read_mesh(scene.truth)
-    curve = QualityCurve(f"{cfg.scene}, {' '.join(overrides)}", settings.max_steps)
+    curve = QualityCurve(f"{scene.name}, {' '.join(overrides)}", settings.max_steps)
 
     def score() -> float:
         model.eval()
@@ -90,11 +119,7 @@ def time_to_quality(
             curve.chamfer.append((state.train_s, max(p for p in parts if p is not None)))
         return psnr
 
-    with tempfile.TemporaryDirectory() as folder:
-        loop.train(
-            model, loss, scene, state, settings, optim,
-            folder=Path(folder), run_key="bench", record=_NoRecord(), device=device, validate=score,
-        )  # fmt: skip
+    job.run(score)
     curve.train_s = state.train_s
     return curve
 

@@ -1,0 +1,191 @@
+"""Counts what steps of training ask of a card: kernels to launch, values to read back, bytes to move. It needs none.
+
+A card that waits for its host is as slow as the host. Where no card is at hand, a change of the code can be judged by
+these counts: torch's operations are counted as they are dispatched, Triton's kernels as they are launched in its
+interpreter, each with the line of the source that asked for it.
+"""
+
+import sys
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
+
+import isosweep
+from isosweep.bench.quality import demo_training
+from isosweep.ops import backends
+
+PACKAGE = Path(isosweep.__file__).parent
+FREE = (
+    "empty",
+    "new_empty",
+    "empty_strided",
+    "new_empty_strided",
+    "empty_like",
+    "detach",
+    "lift_fresh",
+    "set_",
+)
+"""Operations that only make or rename memory; so do those that return a view."""
+READS = ("_local_scalar_dense", "nonzero", "masked_select", "unique_dim", "_unique2", "equal")
+"""Operations whose result the host waits for, or whose size it must know."""
+
+
+@dataclass
+class Launches:
+    """Counts of some training steps, by source line; the properties are per step."""
+
+    steps: int = 0
+    operations: Counter[str] = field(default_factory=Counter)
+    """torch's operations that launch a kernel. One that launches several counts once."""
+    triton: Counter[str] = field(default_factory=Counter)
+    reads: Counter[str] = field(default_factory=Counter)
+    """Reads by the host. Each one empties the card's queue."""
+    bytes: Counter[str] = field(default_factory=Counter)
+    """Bytes of the tensors that go into the counted operations and kernels and come out of them."""
+
+    @property
+    def launches(self) -> float:
+        return (self.operations.total() + self.triton.total()) / self.steps
+
+    @property
+    def host_reads(self) -> float:
+        return self.reads.total() / self.steps
+
+    @property
+    def mebibytes(self) -> float:
+        return self.bytes.total() / self.steps / 2**20
+
+    def lines(self) -> list[tuple[str, float, float, float]]:
+        """Source line, launches, reads and MiB per step; most launches first."""
+        launches = self.operations + self.triton
+        keys = sorted(launches | self.reads, key=lambda key: (-launches[key], -self.reads[key], key))
+        return [
+            (
+                key,
+                launches[key] / self.steps,
+                self.reads[key] / self.steps,
+                self.bytes[key] / self.steps / 2**20,
+            )
+            for key in keys
+        ]
+
+
+class LaunchCounter(TorchDispatchMode):
+    """Counts while it is entered.
+
+    Nothing is counted of what a Triton kernel does in the interpreter, which is a single launch on a card.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found = Launches()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        name = func.overloadpacket.__name__
+        if name in READS or (name in ("index", "index_put", "index_put_") and _has_mask(args)):
+            self.found.reads[_place()] += 1
+        if name == "_local_scalar_dense" or name in FREE or _is_view(func):
+            return out
+        place = _place()
+        self.found.operations[place] += 1
+        self.found.bytes[place] += _bytes((args, kwargs, out))
+        return out
+
+    def launch(
+        self, original: Callable[..., None], kernel: Any, grid: tuple, *args: Any, **constants: Any
+    ) -> None:
+        """A launch of a Triton kernel, in place of ``original``."""
+        place = _place()
+        if 0 not in grid:
+            self.found.triton[place] += 1
+            self.found.bytes[place] += _bytes(args)
+        with _disable_current_modes():
+            original(kernel, grid, *args, **constants)
+
+
+def count_training(conf: Path, overrides: Sequence[str], steps: int, after: int = 0) -> Launches:
+    """Count the training loop itself over ``steps`` steps, after ``after`` steps that are not counted.
+
+    Runs the demo on the CPU with the Triton kernels in Triton's interpreter, in float32 (autocast is a card's alone).
+
+    Raises:
+        RuntimeError: Triton was imported without TRITON_INTERPRET=1.
+    """
+    from isosweep.ops.triton import backend
+
+    if not backend.interpreted():
+        raise RuntimeError(
+            "Triton is not in its interpreter: set TRITON_INTERPRET=1 before anything imports it"
+        )
+    last = after + steps
+    job = demo_training(
+        conf, torch.device("cpu"), overrides, max_steps=last + 1, log_every=last + 1, val_every=0
+    )
+    counter, original, active = LaunchCounter(), backend._launch, backends._active
+    knobs = job.model.knobs
+
+    def at_step(step: int, max_steps: int) -> Any:  # the first that a step of the loop asks for
+        if step == after:
+            counter.__enter__()
+        if step == last:
+            counter.__exit__(None, None, None)
+        return knobs(step, max_steps)
+
+    backends._active = (backends.Choice("cuda", "counted in Triton's interpreter"), backends.MODULES["cuda"])
+    backend._launch = lambda kernel, grid, *args, **constants: counter.launch(
+        original, kernel, grid, *args, **constants
+    )
+    job.model.knobs = at_step
+    try:
+        with torch.autograd.set_detect_anomaly(True, check_nan=False):  # it keeps the line of each operation
+            job.run()
+    finally:
+        backend._launch, backends._active = original, active
+    counter.found.steps = steps
+    return counter.found
+
+
+def _is_view(func: Any) -> bool:
+    """Whether an operation returns its input's memory without writing to it."""
+    returned = [one.alias_info for one in func._schema.returns]
+    return bool(returned) and all(alias is not None and not alias.is_write for alias in returned)
+
+
+def _has_mask(args: Sequence[Any]) -> bool:
+    return any(isinstance(i, Tensor) and i.dtype == torch.bool for i in (args[1] or ()))
+
+
+def _bytes(value: Any) -> int:
+    if isinstance(value, Tensor):
+        return value.numel() * value.element_size()
+    if isinstance(value, Mapping):
+        return sum(map(_bytes, value.values()))
+    return sum(map(_bytes, value)) if isinstance(value, list | tuple) else 0
+
+
+def _place() -> str:
+    """The line of isosweep that asked for an operation; of a gradient, the line whose gradient it is."""
+    node = torch._C._current_autograd_node()
+    if node is not None:
+        metadata: Any = node.metadata
+        trace = "".join(metadata.get("traceback_", ()))
+        lines = [line.strip() for line in trace.splitlines() if f'File "{PACKAGE}' in line]
+        if not lines:
+            return "backward"
+        path, line = lines[-1].split('"')[1], lines[-1].split("line ")[1].split(",")[0]
+        return f"backward of {Path(path).relative_to(PACKAGE)}:{line}"
+    frame: FrameType | None = sys._getframe(2)
+    while frame is not None:
+        path = frame.f_code.co_filename
+        if path.startswith(str(PACKAGE)) and path != __file__:
+            return f"{Path(path).relative_to(PACKAGE)}:{frame.f_lineno}"
+        frame = frame.f_back
+    return "elsewhere"

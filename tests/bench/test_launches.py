@@ -1,0 +1,88 @@
+"""What a step asks of a card is counted right, and put on the line that asked for it."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from isosweep.bench.launches import LaunchCounter, Launches, count_training
+from isosweep.fields.opacity import crossing_opacity
+
+CONF = Path(__file__).resolve().parents[2] / "conf"
+
+
+def counted(work) -> Launches:
+    counter = LaunchCounter()
+    with torch.autograd.set_detect_anomaly(True, check_nan=False), counter:
+        work()
+    counter.found.steps = 1
+    return counter.found
+
+
+@pytest.mark.parametrize(
+    ("work", "launches", "reads", "size"),
+    [
+        (lambda a: a * 2, 1, 0, 2 * 24),
+        (lambda a: a.view(6)[1:].unsqueeze(0), 0, 0, 0),
+        (lambda a: torch.empty(5), 0, 0, 0),
+        (lambda a: a.add_(1), 1, 0, 2 * 24),
+        (lambda a: (a.sum().item(), float(a[0, 0])), 1, 2, 24 + 4),
+        (lambda a: a[a > 2], 2, 1, None),
+        (lambda a: a.nonzero(), 1, 1, None),
+        (lambda a: a.reshape(3, 2).contiguous(), 0, 0, 0),
+        (lambda a: a.T.contiguous(), 1, 0, 2 * 24),
+    ],
+)
+def test_operations_reads_and_bytes_by_hand(work, launches: int, reads: int, size: int | None) -> None:
+    a = torch.arange(6.0).reshape(2, 3)
+    found = counted(lambda: work(a))
+    assert (found.launches, found.host_reads) == (launches, reads)
+    if size is not None:
+        assert found.bytes.total() == size
+
+
+def test_a_gradient_is_put_on_the_line_whose_gradient_it_is() -> None:
+    f = torch.linspace(-1, 1, 5, requires_grad=True)
+    found = counted(lambda: crossing_opacity(f + 0.1, f - 0.1, torch.tensor(10.0)).sum().backward())
+    places = {place for place, *_ in found.lines()}
+    assert any(place.startswith("fields/opacity.py:") for place in places)
+    assert any(place.startswith("backward of fields/opacity.py:") for place in places)
+
+
+def test_counts_are_per_step_and_the_most_launches_come_first() -> None:
+    found = Launches(steps=2)
+    found.operations.update({"a.py:1": 4, "b.py:2": 2})
+    found.triton.update({"b.py:2": 8})
+    found.reads.update({"c.py:3": 1})
+    found.bytes.update({"a.py:1": 2**21})
+    assert found.lines() == [("b.py:2", 5.0, 0.0, 0.0), ("a.py:1", 2.0, 0.0, 1.0), ("c.py:3", 0.0, 0.5, 0.0)]
+    assert (found.launches, found.host_reads, found.mebibytes) == (7.0, 0.5, 1.0)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="Triton runs on the card, not in its interpreter")
+def test_the_training_loop_is_counted_with_its_kernels(tiny: list[str]) -> None:
+    pytest.importorskip("triton", reason="Triton is not installed (it has wheels for Linux only)")
+    found = count_training(CONF, tiny, steps=2, after=1)
+    assert found.steps == 2
+    kernels = {place.removeprefix("backward of ").partition(":")[0] for place in found.triton}
+    assert kernels == {"ops/triton/backend.py"}
+    assert found.triton.total() >= 2 * 8, "marching twice, encoding, pullback, weights, sums, and gradients"
+    lines = {place.removeprefix("backward of ").partition(":")[0] for place, *_ in found.lines()}
+    assert {"training/loop.py", "data/batches.py", "models/neus.py", "losses/total.py"} <= lines
+    assert found.host_reads >= 1, "the number of samples"
+
+
+@pytest.fixture
+def tiny() -> list[str]:
+    small = ["encoding.n_levels=2", "encoding.log2_size=8", "sampler.resolution=8", "train.rays=16"]
+    return ["model=neus", *small, "train.target_samples=256"]
+
+
+def test_tensors_inside_lists_have_bytes() -> None:
+    a, b = torch.ones(4), torch.ones(2)
+
+    def work() -> Tensor:
+        return torch.cat([a, b])
+
+    assert counted(work).bytes.total() == 2 * 24
