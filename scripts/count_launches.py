@@ -1,11 +1,11 @@
 """What a step of training asks of a card, counted without one: launches, reads by the host, bytes; by source line.
 
     python scripts/count_launches.py                       # NeuS on the demo
-    python scripts/count_launches.py model=nerf --lines 40
+    python scripts/count_launches.py model=nerf model.n_steps=64 --lines 40
     python scripts/count_launches.py model=neus loss=mask encoding=hashgrid_large
 
 The counts do not depend on the sizes; the bytes do, and go with the number of samples. It takes Triton (pip install
-triton), whose kernels run in its interpreter.
+triton), whose kernels run in its interpreter, slowly: NeRF with its 512 sections on the diagonal takes minutes.
 """
 
 import argparse
