@@ -15,7 +15,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "src"))
-SMALL = ("train.rays=64", "train.target_samples=2048", "sampler.resolution=16")
+SMALL = ("train.rays=64", "train.target_samples=2048")
 """The interpreter is slow."""
 
 
@@ -43,9 +43,16 @@ def main() -> int:
             "error: this needs Triton, whose kernels it counts: pip install triton (Linux)", file=sys.stderr
         )
         return 1
-    from isosweep.bench.launches import count_training
+    from hydra.errors import HydraException
 
-    found = count_training(ROOT / "conf", [*SMALL, *given.overrides], given.steps, given.after)
+    from isosweep.bench.launches import count_training
+    from isosweep.errors import UserError
+
+    try:
+        found = count_training(ROOT / "conf", [*SMALL, *given.overrides], given.steps, given.after)
+    except (HydraException, UserError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
     torch_ops, triton_ops = found.operations.total() / given.steps, found.triton.total() / given.steps
     print(
         f"{found.launches:.1f} launches a step ({torch_ops:.1f} of torch, {triton_ops:.1f} of Triton), "

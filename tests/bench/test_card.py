@@ -153,9 +153,10 @@ def test_a_part_that_does_not_end_in_time_is_told_and_repeated(tmp_path: Path) -
 
 def test_a_library_that_ends_its_process_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(card, "find_spec", lambda name: name == "nerfacc" or None)
-    found = card.compare("cuda:99", True, 5.0, tmp_path)  # there is no such card
+    found = card.compare("cuda:99", True, 100.0, tmp_path)  # there is no such card
     assert found["absent"] == ["tinycudann: not installed"]
     assert found["failed"] == ["nerfacc: exit code 1 (compare.log)"]
+    assert card.compare("cuda:99", True, 0.02, tmp_path)["failed"] == ["nerfacc: stopped after 0 s"]
 
 
 def test_a_training_whose_time_is_over_is_told(tmp_path: Path) -> None:

@@ -5,9 +5,12 @@ from pathlib import Path
 import pytest
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import _get_current_dispatch_mode
 
 from isosweep.bench.launches import LaunchCounter, Launches, count_training
+from isosweep.bench.quality import demo_training
 from isosweep.fields.opacity import crossing_opacity
+from isosweep.ops import backends
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 
@@ -32,6 +35,9 @@ def counted(work) -> Launches:
         (lambda a: a.nonzero(), 1, 1, None),
         (lambda a: a.reshape(3, 2).contiguous(), 0, 0, 0),
         (lambda a: a.T.contiguous(), 1, 0, 2 * 24),
+        (lambda a: torch.tensor([1.0, 2.0]), 1, 0, 2 * 8),
+        (lambda a: a.repeat_interleave(torch.tensor([1, 2]), dim=0), 3, 1, None),
+        (lambda a: a.repeat_interleave(torch.tensor([1, 2]), dim=0, output_size=3), 3, 0, None),
     ],
 )
 def test_operations_reads_and_bytes_by_hand(work, launches: int, reads: int, size: int | None) -> None:
@@ -71,6 +77,28 @@ def test_the_training_loop_is_counted_with_its_kernels(tiny: list[str]) -> None:
     lines = {place.removeprefix("backward of ").partition(":")[0] for place, *_ in found.lines()}
     assert {"training/loop.py", "data/batches.py", "models/neus.py", "losses/total.py"} <= lines
     assert found.host_reads >= 1, "the number of samples"
+
+
+def test_counting_ends_with_an_error_of_the_training(
+    tiny: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("triton", reason="Triton is not installed (it has wheels for Linux only)")
+
+    def broken(*args: object) -> None:
+        raise FloatingPointError
+
+    monkeypatch.setattr("isosweep.training.loop.check_finite", broken)
+    before = backends._active
+    with pytest.raises(FloatingPointError):
+        count_training(CONF, tiny, steps=2)
+    assert _get_current_dispatch_mode() is None
+    assert backends._active is before
+
+
+def test_a_sampler_without_a_grid_is_counted(tiny: list[str]) -> None:
+    overrides = ["dataset.n_images=2", "sampler=hierarchical", "model=nerf", *tiny[1:3], *tiny[4:]]
+    job = demo_training(CONF, torch.device("cpu"), overrides, {"sampler.resolution": 16})
+    assert not hasattr(job.model.sampler, "resolution")
 
 
 @pytest.fixture

@@ -271,6 +271,16 @@ def test_offsets_are_checked_again_after_they_have_changed(checking: ModuleType)
         checking.render_weights(alpha, offsets)
 
 
+def test_offsets_are_checked_in_inference_mode(checking: ModuleType) -> None:
+    with torch.inference_mode():
+        offsets, alpha = torch.tensor([0, 2, 3]), torch.rand(3)
+        for _ in range(2):
+            checking.render_weights(alpha, offsets)
+        offsets[1] = 5
+        with pytest.raises(ValueError, match=BROKEN):
+            checking.render_weights(alpha, offsets)
+
+
 def test_a_million_samples() -> None:
     """Weights, sums and gradients of one long ray and of many short ones beside the float64 reference."""
     generator = torch.Generator().manual_seed(3)

@@ -229,20 +229,17 @@ def compare(device: str, quick: bool, limit_s: float, state: Path) -> Facts:
             result = state / f"compare-{name}.json"
             result.unlink(missing_ok=True)
             command = [sys.executable, "-m", "isosweep.bench.card", "compare", "--library", name]
-            command += [
-                "--device",
-                device,
-                "--limit",
-                str(limit_s),
-                "--state",
-                str(state),
-                *["--quick"] * quick,
-            ]
-            code = subprocess.run(command, cwd=ROOT, check=False).returncode
-            if code == 0:
-                rows += json.loads(result.read_text())["rows"]
-            else:
+            command += ["--device", device, "--state", str(state), *["--quick"] * quick]
+            seconds = limit_s / len(LIBRARIES)
+            try:
+                code = subprocess.run(command, cwd=ROOT, check=False, timeout=seconds).returncode
+            except subprocess.TimeoutExpired:
+                failed.append(f"{name}: stopped after {seconds:.0f} s")
+                continue
+            if code:
                 failed.append(f"{name}: exit code {code} (compare.log)")
+            else:
+                rows += json.loads(result.read_text())["rows"]
     return {"rows": rows, "absent": absent, "failed": failed}
 
 
@@ -314,7 +311,7 @@ def main() -> int:
     parser.add_argument("part", choices=PARTS)
     parser.add_argument("--device", required=True)
     parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--limit", type=float, required=True, help="seconds")
+    parser.add_argument("--limit", type=float, default=60.0, help="seconds")
     parser.add_argument("--state", type=Path, required=True)
     parser.add_argument("--data", type=Path)
     parser.add_argument("--library", choices=LIBRARIES, help="with compare: this one alone, in this process")

@@ -8,6 +8,7 @@ interpreter, each with the line of the source that asked for it.
 import sys
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -22,17 +23,10 @@ from isosweep.bench.quality import demo_training
 from isosweep.ops import backends
 
 PACKAGE = Path(isosweep.__file__).parent
-FREE = (
-    "empty",
-    "new_empty",
-    "empty_strided",
-    "new_empty_strided",
-    "empty_like",
-    "detach",
-    "lift_fresh",
-    "set_",
-)
-"""Operations that only make or rename memory; so do those that return a view."""
+FREE = ("empty", "new_empty", "empty_strided", "new_empty_strided", "empty_like", "detach", "set_")
+"""Operations that only make or rename memory; so do those that return a view, but for UPLOAD."""
+UPLOAD = "lift_fresh"
+"""What ``torch.tensor`` ends with: on a card a copy from the host."""
 READS = ("_local_scalar_dense", "nonzero", "masked_select", "unique_dim", "_unique2", "equal")
 """Operations whose result the host waits for, or whose size it must know."""
 
@@ -78,7 +72,7 @@ class Launches:
 
 
 class LaunchCounter(TorchDispatchMode):
-    """Counts while it is entered.
+    """Counts while it is entered. It cannot see a copy to the host (``.cpu()``), which is none on a CPU.
 
     Nothing is counted of what a Triton kernel does in the interpreter, which is a single launch on a card.
     """
@@ -90,11 +84,11 @@ class LaunchCounter(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = func(*args, **(kwargs or {}))
         name = func.overloadpacket.__name__
-        if name in READS or (name in ("index", "index_put", "index_put_") and _has_mask(args)):
-            self.found.reads[_place()] += 1
-        if name == "_local_scalar_dense" or name in FREE or _is_view(func):
-            return out
         place = _place()
+        if name in READS or _size_is_unknown(name, args, kwargs or {}):
+            self.found.reads[place] += 1
+        if name == "_local_scalar_dense" or name in FREE or (_is_view(func) and name != UPLOAD):
+            return out
         self.found.operations[place] += 1
         self.found.bytes[place] += _bytes((args, kwargs, out))
         return out
@@ -115,6 +109,7 @@ def count_training(conf: Path, overrides: Sequence[str], steps: int, after: int 
     """Count the training loop itself over ``steps`` steps, after ``after`` steps that are not counted.
 
     Runs the demo on the CPU with the Triton kernels in Triton's interpreter, in float32 (autocast is a card's alone).
+    An occupancy grid has 16 cells a side.
 
     Raises:
         RuntimeError: Triton was imported without TRITON_INTERPRET=1.
@@ -126,17 +121,16 @@ def count_training(conf: Path, overrides: Sequence[str], steps: int, after: int 
             "Triton is not in its interpreter: set TRITON_INTERPRET=1 before anything imports it"
         )
     last = after + steps
-    job = demo_training(
-        conf, torch.device("cpu"), overrides, max_steps=last + 1, log_every=last + 1, val_every=0
-    )
+    settings = {"max_steps": last + 1, "log_every": last + 1, "val_every": 0}
+    job = demo_training(conf, torch.device("cpu"), overrides, {"sampler.resolution": 16}, **settings)
     counter, original, active = LaunchCounter(), backend._launch, backends._active
-    knobs = job.model.knobs
+    knobs, counting = job.model.knobs, ExitStack()
 
     def at_step(step: int, max_steps: int) -> Any:  # the first that a step of the loop asks for
         if step == after:
-            counter.__enter__()
+            counting.enter_context(counter)
         if step == last:
-            counter.__exit__(None, None, None)
+            counting.close()
         return knobs(step, max_steps)
 
     backends._active = (backends.Choice("cuda", "counted in Triton's interpreter"), backends.MODULES["cuda"])
@@ -145,7 +139,10 @@ def count_training(conf: Path, overrides: Sequence[str], steps: int, after: int 
     )
     job.model.knobs = at_step
     try:
-        with torch.autograd.set_detect_anomaly(True, check_nan=False):  # it keeps the line of each operation
+        with (
+            counting,
+            torch.autograd.set_detect_anomaly(True, check_nan=False),
+        ):  # it keeps each operation's line
             job.run()
     finally:
         backend._launch, backends._active = original, active
@@ -159,8 +156,13 @@ def _is_view(func: Any) -> bool:
     return bool(returned) and all(alias is not None and not alias.is_write for alias in returned)
 
 
-def _has_mask(args: Sequence[Any]) -> bool:
-    return any(isinstance(i, Tensor) and i.dtype == torch.bool for i in (args[1] or ()))
+def _size_is_unknown(name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
+    """Whether the size of the result, or of the selection that is written, depends on values."""
+    if name == "repeat_interleave":
+        return kwargs.get("output_size") is None
+    if name not in ("index", "index_put", "index_put_"):
+        return False
+    return any(isinstance(i, Tensor) and i.dtype == torch.bool for i in args[1])
 
 
 def _bytes(value: Any) -> int:

@@ -73,10 +73,24 @@ class Training:
             )  # fmt: skip
 
 
-def demo_training(conf: Path, device: torch.device, overrides: Sequence[str], **settings: int) -> Training:
-    """A training of the demo with the default config and ``overrides``; ``settings`` replace those of ``train``."""
+def demo_training(
+    conf: Path,
+    device: torch.device,
+    overrides: Sequence[str],
+    where_there: Mapping[str, int] | None = None,
+    **settings: int,
+) -> Training:
+    """A training of the demo with the default config and ``overrides``.
+
+    Args:
+        where_there: values of keys that not every model or sampler has.
+        settings: replace those of ``train``.
+    """
     with initialize_config_dir(str(conf), version_base="1.3"):
         cfg = compose("config", ["dataset=demo", *overrides])
+    for key, value in (where_there or {}).items():
+        if OmegaConf.select(cfg, key) is not None:
+            OmegaConf.update(cfg, key, value)
     torch.manual_seed(cfg.seed)
     scene = build_scene(cfg.dataset)
     model = instantiate(cfg.model, _convert_="all").to(device)

@@ -292,7 +292,7 @@ def _rays(offsets: Tensor, n_samples: int) -> Tensor:
 
     Those that have been checked, or were made by ``march``, are not checked again: it takes seven launches.
     """
-    if getattr(offsets, SOUND, None) == (n_samples, offsets._version):
+    if hasattr(offsets, SOUND) and getattr(offsets, SOUND) == (n_samples, offsets._version):
         return offsets
     sound = (offsets[:1] == 0).all() & (offsets[-1:] == n_samples).all() & (offsets.diff() >= 0).all()
     if len(offsets) == 0:
@@ -309,8 +309,11 @@ def _rays(offsets: Tensor, n_samples: int) -> Tensor:
 
 
 def _mark_sound(offsets: Tensor, n_samples: int) -> None:
-    """Remember that offsets are sound for so many samples, as long as nothing writes to them."""
-    if offsets.is_contiguous():
+    """Remember that offsets are sound for so many samples, as long as nothing writes to them.
+
+    Tensors of the inference mode have no version, so that a write to them would not be noticed.
+    """
+    if offsets.is_contiguous() and not offsets.is_inference():
         setattr(offsets, SOUND, (n_samples, offsets._version))
 
 
