@@ -79,6 +79,21 @@ def test_the_training_loop_is_counted_with_its_kernels(tiny: list[str]) -> None:
     assert found.host_reads >= 1, "the number of samples"
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="Triton runs on the card, not in its interpreter")
+def test_a_kernel_in_the_interpreter_is_one_launch_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("triton", reason="Triton is not installed (it has wheels for Linux only)")
+    from isosweep.ops.triton import backend
+
+    alpha, offsets = torch.rand(5), torch.tensor([0, 2, 5])
+    backend.render_weights(alpha, offsets)  # the offsets are checked
+    counter, original = LaunchCounter(), backend._launch
+    monkeypatch.setattr(backend, "_launch", lambda *args, **more: counter.launch(original, *args, **more))
+    with counter:
+        backend.render_weights(alpha, offsets)
+    assert (counter.found.operations.total(), counter.found.triton.total()) == (0, 1)
+    assert counter.found.bytes.total() == 5 * 4 * 3 + 3 * 8, "alpha twice, weights, offsets"
+
+
 def test_counting_ends_with_an_error_of_the_training(
     tiny: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
