@@ -10,6 +10,7 @@ from omegaconf import DictConfig
 from isosweep import ops
 from isosweep.config.check import ConfigError
 from isosweep.data.cache import cache_folder
+from isosweep.ops.cpu.denormals import flush_denormals
 from isosweep.ops.cpu.memory import keep_freed_memory
 from isosweep.ops.tested import use_tested
 from isosweep.runtime.cores import usable_cores
@@ -64,9 +65,10 @@ def activate(machine: Machine) -> Machine:
     Raises:
         InputError: kernels of a backend that the config names are wrong on this card.
     """
-    torch.set_num_threads(machine.threads)
     if machine.device.type == "cpu":
+        flush_denormals()
         keep_freed_memory()
+    torch.set_num_threads(machine.threads)
     backend = use_tested(machine.backend, machine.device, cache_folder(), machine.asked)
     if backend.name != machine.backend.name:
         machine = replace(machine, backend=backend)

@@ -73,8 +73,12 @@ class Model(nn.Module, ABC):
     ) -> Float[Tensor, "p 3"]:
         """Radiance [P, 3] in [0, 1] of points [P, 3] in normalised units, seen along unit directions [P, 3]."""
 
-    def update(self, knobs: Knobs, generator: torch.Generator) -> None:
-        """Refresh the sampler's memory of the field, once before each training step; nothing by default."""
+    def update(self, knobs: Knobs, generator: torch.Generator, samples: int = 0) -> None:
+        """Refresh the sampler's memory of the field, once before each training step; nothing by default.
+
+        Args:
+            samples: that a step aims at; the refreshment costs no more than a part of them. 0: not known.
+        """
         return
 
     def stats(self) -> dict[str, float]:

@@ -114,10 +114,10 @@ class NeRF(Model):
         _, feature = self.density(self.unit(points), knobs.window)
         return self.color_field(feature, dirs, points / self.radius).rgb
 
-    def update(self, knobs: NeRFKnobs, generator: torch.Generator) -> None:
+    def update(self, knobs: NeRFKnobs, generator: torch.Generator, samples: int = 0) -> None:
         """Tell the sampler the opacity 1 - exp(-sigma dt) of a section of its own length (Instant-NGP, E.2)."""
 
         def occupancy(points: Tensor, cell: float) -> Tensor:
             return -torch.expm1(-self._density(points, knobs) * self.step_size)
 
-        self.sampler.update(knobs.step, occupancy, generator)
+        self.sampler.update(knobs.step, occupancy, generator, samples)

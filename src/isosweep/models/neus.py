@@ -236,7 +236,7 @@ class NeuS(Model):
         normals = F.normalize(grad, dim=-1, eps=1e-6)
         return self.color_field(feature, dirs, points / self.radius, normals).rgb
 
-    def update(self, knobs: NeuSKnobs, generator: torch.Generator) -> None:
+    def update(self, knobs: NeuSKnobs, generator: torch.Generator, samples: int = 0) -> None:
         s = self.sharpness(knobs).detach()
         half = 0.5 * self.step_size(knobs)
 
@@ -251,7 +251,7 @@ class NeuS(Model):
                 f = torch.where(wall & (f < 0), f, shell)
             return crossing_opacity(f + half, f - half, s)
 
-        self.sampler.update(knobs.step, occupancy, generator)
+        self.sampler.update(knobs.step, occupancy, generator, samples)
 
     def stats(self) -> dict[str, float]:
         """The learned sharpness s, in 1 / normalised unit, without its cap."""

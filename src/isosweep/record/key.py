@@ -61,6 +61,7 @@ AS_BEFORE: tuple[tuple[str, Any], ...] = (
     ("*sampler.jitter", True),
     ("*sampler.cone", 0.0),
     ("*sampler.early_stop", 0.0),
+    ("*sampler.samples_per_probe", 2.0),
     ("train.batch_from", "all"),
     ("train.replacement", True),
 )

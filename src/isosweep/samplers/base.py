@@ -63,13 +63,16 @@ class Sampler(nn.Module, ABC):
             generator: of the random offsets; None places samples as in evaluation, always the same.
         """
 
-    def update(self, step: int, occupancy: OccupancyFn, generator: torch.Generator) -> None:
+    def update(
+        self, step: int, occupancy: OccupancyFn, generator: torch.Generator, samples: int = 0
+    ) -> None:
         """Refresh what the sampler remembers of the field; nothing by default.
 
         Args:
             step: of the training.
             occupancy: opacity of a section at points, see ``OccupancyFn``.
             generator: of the points at which it is probed.
+            samples: that each training step aims at, to which the cost of this is bound; 0: no bound.
         """
         return
 

@@ -1,7 +1,7 @@
 """Marching through a grid of cells that may hold something (Mueller et al. 2022, 5.4 and E.2)."""
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from isosweep import ops
@@ -16,12 +16,18 @@ from isosweep.samplers.base import (
 )
 from isosweep.types import Rays, Sampled, Samples
 
+FIRST_WINDOW = 8
+"""Samples of a ray whose density is asked first on a CPU; every later round asks for twice as many."""
+
 
 class OccupancyGrid(Sampler):
     """Fixed steps through the box, kept where the cell's remembered opacity passes a threshold.
 
     Every ``update_every`` steps cells are probed at a random point inside and remember
-    max(decay * old, new); during the first ``warmup`` steps all of them, later ``share`` of them.
+    max(decay * old, new); during the first ``warmup`` steps all of them. Later ``share`` of them are drawn, and no
+    more than one cell for ``samples_per_probe`` samples that the training evaluates, so that the grid never costs
+    more than a fixed part of a step. Half of the draws are among all cells, half among the occupied ones, where rays
+    still pay for a cell that has become empty (Instant-NGP, E.2).
     A cell is occupied where its value exceeds min(mean over cells, ``threshold``). If no ray meets
     an occupied cell, the batch is sampled uniformly instead, so that a run cannot starve.
 
@@ -29,7 +35,7 @@ class OccupancyGrid(Sampler):
         radius: half the side of the box, normalised units.
         resolution: cells along an axis.
         update_every: steps between two updates.
-        decay, share: of an update, see above.
+        decay, share, samples_per_probe: of an update, see above.
         threshold: opacity of a section, in [0, 1].
         warmup: steps, absolute on purpose: it bounds what a random start may miss.
         max_samples: most samples of one ray.
@@ -37,8 +43,8 @@ class OccupancyGrid(Sampler):
         cone: sections are at least ``cone`` times as long as their distance from the camera (Instant-NGP, E.1: 1/256
             for large scenes); 0 makes all of them equal.
         early_stop: the transmittance at which a ray ends (Instant-NGP, E.1; nerfacc: 1e-4). Sections behind that are
-            dropped, for which the density of all sections is asked once more, without gradient. 0 keeps them, and so
-            does a model without a density.
+            dropped, for which the density is asked once more, without gradient. 0 keeps them, and so does a model
+            without a density.
     """
 
     values: Tensor
@@ -53,6 +59,7 @@ class OccupancyGrid(Sampler):
         decay: float = 0.95,
         threshold: float = 0.01,
         share: float = 0.25,
+        samples_per_probe: float = 2.0,
         max_samples: int = 1024,
         rescue_samples: int = 32,
         cone: float = 0.0,
@@ -61,33 +68,44 @@ class OccupancyGrid(Sampler):
         super().__init__()
         self.radius, self.resolution = radius, resolution
         self.update_every, self.warmup, self.decay = update_every, warmup, decay
-        self.threshold, self.share = threshold, share
+        self.threshold, self.share, self.samples_per_probe = threshold, share, samples_per_probe
         self.max_samples, self.rescue_samples = max_samples, rescue_samples
         self.cone, self.early_stop = cone, early_stop
         self.register_buffer("values", torch.zeros(resolution**3))
         self.register_buffer("occupied", torch.ones((resolution,) * 3, dtype=torch.bool))
 
     @torch.no_grad()
-    def update(self, step: int, occupancy: OccupancyFn, generator: torch.Generator) -> None:
+    def update(
+        self, step: int, occupancy: OccupancyFn, generator: torch.Generator, samples: int = 0
+    ) -> None:
         if step % self.update_every:
             return
-        n, device = self.resolution**3, self.values.device
-        if step < self.warmup:
-            cells = torch.arange(n, device=device)
-        else:
-            cells = torch.randint(n, (max(1, int(self.share * n)),), generator=generator, device=device)
-        shift = torch.rand(len(cells), 3, generator=generator, device=device)
+        cells = self._cells(step, samples, generator)
         r = self.resolution
         corner = torch.stack([cells % r, cells // r % r, cells // (r * r)], dim=-1)
+        shift = torch.rand(len(cells), 3, generator=generator, device=cells.device)
         points = ((corner + shift) * (2 / r) - 1) * self.radius
         new = torch.cat([occupancy(chunk, 2 * self.radius / r) for chunk in points.split(65536)])
-        # One cell may be drawn twice: amax keeps the larger value in any order of writing.
-        probed = torch.zeros_like(self.values).scatter_reduce_(0, cells, new.float(), "amax")
-        touched = torch.zeros_like(self.values, dtype=torch.bool)
-        touched[cells] = True
-        self.values = torch.where(touched, torch.maximum(self.values * self.decay, probed), self.values)
-        bound = torch.minimum(self.values.mean(), self.values.new_tensor(self.threshold))
+        # A cell may be drawn twice: both draws write the same decayed value, and amax keeps the larger new one.
+        self.values[cells] = self.values[cells] * self.decay
+        self.values.scatter_reduce_(0, cells, new.float(), "amax")
+        bound = self.values.mean().clamp(max=self.threshold)
         self.occupied = (self.values > bound).reshape(r, r, r)
+
+    def _cells(self, step: int, samples: int, generator: torch.Generator) -> Int64[Tensor, " p"]:
+        """The cells that an update probes; some may be drawn twice."""
+        n, device = self.resolution**3, self.values.device
+        if step < self.warmup:
+            return torch.arange(n, device=device)
+        count = max(1, int(self.share * n))
+        if samples:
+            count = min(count, max(1, int(self.update_every * samples / self.samples_per_probe)))
+        anywhere = torch.randint(n, (count - count // 2,), generator=generator, device=device)
+        # The k-th occupied cell is the first with k + 1 occupied ones up to it; no size depends on how many there are.
+        so_far = self.occupied.reshape(-1).cumsum(0, dtype=torch.int32)
+        draw = torch.rand(count // 2, generator=generator, device=device, dtype=torch.float64)
+        rank = (draw * so_far[-1]).int() + 1
+        return torch.cat([anywhere, torch.searchsorted(so_far, rank).clamp(max=n - 1)])
 
     def sample(
         self,
@@ -112,13 +130,39 @@ class OccupancyGrid(Sampler):
 
     @torch.no_grad()
     def _visible(self, rays: Rays, samples: Samples, density: PointFn) -> Samples:
-        """The samples before which a ray still lets more than ``early_stop`` of the light through."""
-        index = samples.ray_index
-        points, _ = sample_points(rays, samples)
-        alpha = density_alpha(density(points), samples)
-        kept = ops.visible(alpha, samples.offsets, self.early_stop)
+        """The samples before which a ray still lets more than ``early_stop`` of the light through.
+
+        On a card the density is asked at all samples at once. On a CPU, rays are followed from the camera on, and the
+        density behind the end of a ray is never asked for: most rays of a trained model end after a few samples.
+        """
+        if rays.origins.is_cuda:
+            alpha = density_alpha(density(sample_points(rays, samples)[0]), samples)
+            kept = ops.visible(alpha, samples.offsets, self.early_stop)
+        else:
+            kept = self._visible_in_rounds(rays, samples, density)
         before = torch.cat([kept.new_zeros(1, dtype=torch.long), kept.long().cumsum(0)])
-        return Samples(index[kept], samples.t[kept], samples.dt[kept], before[samples.offsets])
+        return Samples(samples.ray_index[kept], samples.t[kept], samples.dt[kept], before[samples.offsets])
+
+    def _visible_in_rounds(self, rays: Rays, samples: Samples, density: PointFn) -> Bool[Tensor, " s"]:
+        """Likewise, as a mask [S], a window of samples of each ray that goes on after another."""
+        device = samples.t.device
+        kept = torch.zeros(len(samples), dtype=torch.bool, device=device)
+        start, end = samples.offsets[:-1], samples.offsets[1:]
+        light, first, window = torch.ones(len(start), device=device), 0, FIRST_WINDOW
+        while len(start):
+            place = start[:, None] + first + torch.arange(window, device=device)
+            there = place < end[:, None]
+            index = place[there]
+            asked = Samples(samples.ray_index[index], samples.t[index], samples.dt[index], samples.offsets)
+            passed = torch.ones(place.shape, device=device)
+            passed[there] = 1 - density_alpha(density(sample_points(rays, asked)[0]), asked)
+            after = light[:, None] * passed.cumprod(1)
+            before = torch.cat([light[:, None], after[:, :-1]], dim=1)
+            kept[index] = before[there] > self.early_stop
+            goes_on = (place[:, -1] + 1 < end) & (after[:, -1] > self.early_stop)
+            start, end, light = start[goes_on], end[goes_on], after[goes_on, -1]
+            first, window = first + window, 2 * window
+        return kept
 
     def _march(
         self, rays: Rays, t_near: Tensor, t_far: Tensor, step: float, shift: Tensor, occupied: Tensor

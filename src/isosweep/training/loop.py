@@ -172,7 +172,7 @@ def train(
         for group in state.optimizer.param_groups:
             group["lr"] = group["base_lr"] * factor
         knobs = model.knobs(step, settings.max_steps)
-        model.update(knobs, state.generator)
+        model.update(knobs, state.generator, settings.target_samples)
         crop = settings.precrop if step < settings.precrop_until * settings.max_steps else 0.0
         if working is not None:
             working.advance(step)
