@@ -82,6 +82,25 @@ class Batch:
 
 
 @dataclass(frozen=True)
+class RowsOf:
+    """The random numbers of some rows of a joined batch.
+
+    Whoever draws for the rows draws for the whole batch and keeps theirs. So a batch that is computed in parts, or by
+    several processes, has the random numbers that it has in one piece.
+    """
+
+    generator: torch.Generator
+    first: int
+    """Row of the joined batch at which the part begins."""
+    total: int
+    """Rows of the joined batch."""
+
+
+Randomness = torch.Generator | RowsOf
+"""Where the random offsets of a batch of rays come from: of all of it, or of some of its rows."""
+
+
+@dataclass(frozen=True)
 class Samples:
     """Packed sections along rays: section i covers [t - dt/2, t + dt/2] of ray ``ray_index[i]``."""
 

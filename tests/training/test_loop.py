@@ -205,9 +205,9 @@ def test_the_ray_count_follows_the_samples_met(tmp_path):
     batch = draw(scene, 64, "random", 0.0, torch.Generator().manual_seed(0), CPU)
     out = net(batch.rays, net.knobs(0, 1), frozenset(), torch.Generator().manual_seed(0))
     settings = TrainSettings(target_samples=2 * len(out.samples), ray_ema=0.5, max_rays=10_000)
-    assert next_ray_count(out, 64, settings) == 96
-    assert next_ray_count(out, 64, replace(settings, max_rays=70)) == 70
-    assert next_ray_count(out, 64, replace(settings, target_samples=0)) == 64
+    assert next_ray_count(out.n_samples, 64, settings) == 96
+    assert next_ray_count(out.n_samples, 64, replace(settings, max_rays=70)) == 70
+    assert next_ray_count(out.n_samples, 64, replace(settings, target_samples=0)) == 64
 
 
 def test_warm_up_times_decay():

@@ -19,7 +19,8 @@ from isosweep.runtime import interrupts
 from isosweep.runtime.interrupts import RunPreempted
 from isosweep.training import checkpoint
 from isosweep.training.loop import TrainState, make_optimizer, next_ray_count, rate_factor, start, train
-from isosweep.types import Batch, Level, Rays, RenderOut, Samples, Scene
+from isosweep.training.step import Outcome
+from isosweep.types import Level, RenderOut, Sampled, Samples, Scene
 from tests.support.analytic import KNOBS, SphereModel, StoredImages, sphere_scene
 
 CPU = torch.device("cpu")
@@ -59,14 +60,17 @@ class Five(Model):
         self.knobs_of.append((step, max_steps))
         return replace(KNOBS, step=step)
 
-    def forward(self, rays, knobs, want, generator=None):
+    def sample(self, rays, knobs, generator=None):
+        n, k = len(rays), self.per_ray
+        t = torch.ones(n * k)
+        return Sampled(Samples(torch.arange(n).repeat_interleave(k), t, t, torch.arange(n + 1) * k))
+
+    def render(self, rays, sampled, knobs, want, generator=None):
         assert self.training
         self.calls.append((knobs.step, want, generator, len(rays)))
         color = self.table + self.shade + self.log_sharpness + self.background.table + self.background.shade
-        n, k = len(rays), self.per_ray
-        t = torch.ones(n * k)
-        samples = Samples(torch.arange(n).repeat_interleave(k), t, t, torch.arange(n + 1) * k)
-        return RenderOut(color.expand(n, 3), torch.ones(n), torch.ones(n), samples, t)
+        n, samples = len(rays), sampled.samples
+        return RenderOut(color.expand(n, 3), torch.ones(n), torch.ones(n), samples, samples.t)
 
     def level(self, points, knobs):
         self.asked.append((points, knobs.step))
@@ -176,15 +180,17 @@ def out(samples: int, background: int | None = None) -> RenderOut:
 
 def test_the_ray_count_keeps_its_share_of_the_old_one():
     settings = TrainSettings(target_samples=1000, ray_ema=0.75, max_rays=400)
-    assert next_ray_count(out(500), 100, settings) == 125  # 3/4 of 100 and 1/4 of 200
-    assert next_ray_count(out(300, 200), 100, settings) == 125  # the background's samples cost as much
-    assert next_ray_count(out(0, 500), 100, settings) == 125
-    assert next_ray_count(out(0), 100, settings) == 100
-    assert next_ray_count(out(0, 0), 100, settings) == 100
-    assert next_ray_count(out(100_000), 16, settings) == 16  # never fewer
-    assert next_ray_count(out(100_000), 20, settings) == 16
-    assert next_ray_count(out(1), 399, settings) == 400
-    assert next_ray_count(out(1), 100, replace(settings, target_samples=0)) == 100
+    assert next_ray_count(out(500).n_samples, 100, settings) == 125  # 3/4 of 100 and 1/4 of 200
+    assert (
+        next_ray_count(out(300, 200).n_samples, 100, settings) == 125
+    )  # the background's samples cost as much
+    assert next_ray_count(out(0, 500).n_samples, 100, settings) == 125
+    assert next_ray_count(out(0).n_samples, 100, settings) == 100
+    assert next_ray_count(out(0, 0).n_samples, 100, settings) == 100
+    assert next_ray_count(out(100_000).n_samples, 16, settings) == 16  # never fewer
+    assert next_ray_count(out(100_000).n_samples, 20, settings) == 16
+    assert next_ray_count(out(1).n_samples, 399, settings) == 400
+    assert next_ray_count(out(1).n_samples, 100, replace(settings, target_samples=0)) == 100
 
 
 def test_the_next_batch_has_the_rays_that_were_counted(tmp_path):
@@ -212,7 +218,7 @@ def test_every_step_gets_its_own_knobs_and_the_states_generator(tmp_path):
     assert {k for k, _ in net.knobs_of} == {0, 1, 2}
     assert {whole for _, whole in net.knobs_of} == {3}
     assert len(net.updated) == 3
-    assert all(given[-1] is state.generator for given in net.updated)
+    assert all(given[1] is state.generator for given in net.updated)
     assert state.step == 3
     assert state.train_s > 0
 
@@ -300,9 +306,7 @@ def test_a_line_says_loss_psnr_terms_and_what_the_model_tells(tmp_path):
 
 
 def test_a_perfect_batch_has_a_finite_psnr():
-    o = out(1)
-    batch = Batch(Rays(*[torch.zeros(1, 3)] * 3), o.rgb)
-    scalars = LOOP._scalars(torch.ones(()), {}, o, batch, 1.0, Five())
+    scalars = LOOP._scalars(Outcome(torch.ones(()), {}, torch.zeros(()), 1, 1, 1), 1.0, Five())
     assert scalars["train/psnr"] == pytest.approx(100.0)
 
 

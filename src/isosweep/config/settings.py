@@ -41,6 +41,8 @@ class TrainSettings:
     rays: int = at_least(512, 1)  # of the first batch
     max_rays: int = at_least(8192, 1)  # upper bound of the dynamic ray count
     target_samples: int = 8192  # samples a batch aims at; 0 keeps the ray count fixed
+    # parts that a batch is computed in, one after another, to save memory; the result is the same
+    micro_batches: int = at_least(1, 1)
     ray_ema: float = 0.9  # weight of the old ray count when it is updated
     # rays of a batch are of all training views, or of a random one
     batch_from: str = one_of("all", "all", "one_image")

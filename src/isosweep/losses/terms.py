@@ -1,7 +1,8 @@
 """Loss terms: plain functions of what was rendered and what was photographed, each one scalar.
 
 Shapes: R rays, S packed samples. ``needs`` names the RenderOut fields and Batch fields a term
-reads ('batch.mask', 'batch.points'), so that a config is checked before anything is loaded. A term with an
+reads ('batch.mask', 'batch.points'), so that a config is checked before anything is loaded, and says what its mean is
+taken over, so that the means of a batch's parts make the mean of the batch (total.py). A term with an
 argument ``level`` reads its fields of that round of samples ('coarse', 'background') instead of the final one.
 """
 
@@ -19,11 +20,17 @@ Term = Callable[..., Tensor]
 _T = TypeVar("_T")
 
 
-def needs(*fields: str) -> Callable[[Term], Term]:
-    """Mark what a term reads: RenderOut fields, and Batch fields as 'batch.<field>'."""
+OVER = ("rays", "samples", "points", "hit rays")
+"""What a term is the mean over; rays with at least one sample are 'hit'."""
+
+
+def needs(*fields: str, over: str = "rays") -> Callable[[Term], Term]:
+    """Mark what a term reads, RenderOut fields and Batch fields as 'batch.<field>', and what it is the mean over."""
+    assert over in OVER
 
     def mark(term: Term) -> Term:
         term.needs = frozenset(fields)  # pyright: ignore[reportFunctionMemberAccess]
+        term.over = over  # pyright: ignore[reportFunctionMemberAccess]
         return term
 
     return mark
@@ -50,7 +57,7 @@ def rgb_smooth_l1(out: RenderOut, batch: Batch, level: str | None = None) -> Ten
     return F.smooth_l1_loss(_rgb(out, level), batch.rgb)
 
 
-@needs("sdf_grad")
+@needs("sdf_grad", over="samples")
 def eikonal(out: RenderOut, batch: Batch) -> Tensor:
     """Mean of (|grad f| - 1)^2 over samples; zero for a true distance field (Gropp et al. 2020, IGR, equation 2).
 
@@ -82,7 +89,7 @@ def opacity_entropy(out: RenderOut, batch: Batch, level: str | None = None) -> T
     return -(o * o.log() + (1 - o) * (1 - o).log()).mean()
 
 
-@needs("sdf")
+@needs("sdf", over="samples")
 def sparsity(out: RenderOut, batch: Batch, scale: float = 1.0) -> Tensor:
     """Mean exp(-scale |f|) over samples: keeps the surface away from where nothing asks for it.
 
@@ -94,7 +101,7 @@ def sparsity(out: RenderOut, batch: Batch, scale: float = 1.0) -> Tensor:
     return _mean(torch.exp(-scale * _required(out.sdf).abs()))
 
 
-@needs("laplacian")
+@needs("laplacian", over="samples")
 def curvature(out: RenderOut, batch: Batch) -> Tensor:
     """Mean over samples of |laplace f|, in 1 / normalised unit.
 
@@ -103,7 +110,7 @@ def curvature(out: RenderOut, batch: Batch) -> Tensor:
     return _mean(_required(out.laplacian).abs())
 
 
-@needs("point_level", "batch.points")
+@needs("point_level", "batch.points", over="points")
 def sfm(out: RenderOut, batch: Batch) -> Tensor:
     """Mean |f(p)|, in normalised units, over structure-from-motion points seen in the batch's views.
 
@@ -114,21 +121,21 @@ def sfm(out: RenderOut, batch: Batch) -> Tensor:
     return _mean(_required(out.point_level).abs())
 
 
-@needs("weights", "samples")
+@needs("weights", "samples", over="hit rays")
 def distortion(out: RenderOut, batch: Batch, level: str | None = None) -> Tensor:
     """``ray_distortion`` of the samples in the box, or of a level's (mip-NeRF 360, Barron et al. 2022, equation 15)."""
     found = _at(out, level)
     return ray_distortion(found.weights, found.samples)
 
 
-@needs("levels.background.weights", "levels.background.samples")
+@needs("levels.background.weights", "levels.background.samples", over="hit rays")
 def background_distortion(out: RenderOut, batch: Batch) -> Tensor:
     """``ray_distortion`` of the background's samples (mip-NeRF 360, Barron et al. 2022, equation 15)."""
     return distortion(out, batch, level="background")
 
 
 def ray_distortion(weights: Float[Tensor, " s"], samples: Samples) -> Float[Tensor, ""]:
-    """sum_ij w_i w_j |m_i - m_j| + 1/3 sum_i w_i^2 d_i per ray, mean over rays (Barron et al. 2022, eq. 15).
+    """sum_ij w_i w_j |m_i - m_j| + 1/3 sum_i w_i^2 d_i per ray, mean over hit rays (Barron et al. 2022, eq. 15).
 
     Mid-points m and lengths d are in the normalised distance s in [0, 1] between the ray's first and
     last sampled point, so the value does not grow with the extent of a background. Linear in the

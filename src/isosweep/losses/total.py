@@ -4,11 +4,12 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from isosweep.config import schedules
 from isosweep.errors import InputError, NumericalError
-from isosweep.types import Batch, RenderOut
+from isosweep.types import Batch, RenderOut, Sampled
 
 POINTS = "batch.points"
 
@@ -99,11 +100,59 @@ class TotalLoss:
                     f"loss.terms.{name}.weight=0"
                 )
 
+    @property
+    def counts_rendered(self) -> bool:
+        """Whether `counts` needs a level that only rendering makes, such as the background."""
+        return any(self._over(name) == ("hit rays", "background") for name in self.terms)
+
+    @property
+    def counts_rays_only(self) -> bool:
+        """Whether `counts` can be had before samples are chosen: each term is a mean over rays or points."""
+        return all(self._over(name)[0] in ("rays", "points") for name in self.terms)
+
+    def counts(self, batch: Batch, found: Sampled | RenderOut | None) -> Float[Tensor, " t"]:
+        """What each active term is a mean over, in their order: the number [T] of rays, samples or points, float64.
+
+        The value of a term on a joined batch is sum over its parts of value * count / (sum of counts).
+
+        Args:
+            found: the samples of the batch, or its render; None will do if ``counts_rays_only``.
+        """
+        n_rays, n_points = len(batch.rays), 0 if batch.points is None else len(batch.points)
+        counts: list[Tensor] = []
+        for name in self.terms:
+            over, level = self._over(name)
+            if over in ("rays", "points"):
+                count = torch.tensor(n_rays if over == "rays" else n_points, device=batch.rgb.device)
+            else:
+                assert found is not None
+                samples = found.samples if level is None else found.levels[level].samples
+                hit = (samples.offsets.diff() > 0).sum()
+                count = hit if over == "hit rays" else torch.tensor(len(samples), device=hit.device)
+            counts.append(count.double())
+        return torch.stack(counts)
+
+    def _over(self, name: str) -> tuple[str, str | None]:
+        """What a term is a mean over, and the level whose samples count."""
+        fn = self.terms[name][1]
+        term = getattr(fn, "func", fn)
+        level = getattr(fn, "keywords", {}).get("level")
+        if any(field.startswith("levels.background.") for field in term.needs):
+            level = "background"
+        return getattr(term, "over", "rays"), level
+
     def __call__(
-        self, out: RenderOut, batch: Batch, step: int, max_steps: int
+        self, out: RenderOut, batch: Batch, step: int, max_steps: int, share: Tensor | None = None
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """The total, and each term's value before its weight."""
+        """The total, and each term's value before its weight.
+
+        Args:
+            share: [T], for a part of a joined batch: its `counts` over those of the whole batch, by which the terms
+                are multiplied. The totals of all parts then sum to that of the whole batch.
+        """
         values = {name: fn(out, batch) for name, (_, fn) in self.terms.items()}
+        if share is not None:
+            values = dict(zip(values, map(torch.mul, values.values(), share.to(out.rgb.dtype)), strict=True))
         total = torch.zeros((), device=out.rgb.device)
         for name, value in values.items():
             weight = schedules.value(self.terms[name][0], step, max_steps)

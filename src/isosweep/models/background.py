@@ -14,8 +14,8 @@ from isosweep.fields.color import ColorField
 from isosweep.fields.density import DensityField
 from isosweep.geometry import contract
 from isosweep.models.compositing import composite
-from isosweep.samplers.base import density_alpha, pack, sample_points
-from isosweep.types import Level, Rays, Samples
+from isosweep.samplers.base import density_alpha, pack, sample_points, uniform
+from isosweep.types import Level, Randomness, Rays, Samples
 
 
 class Background(nn.Module):
@@ -54,9 +54,7 @@ class Background(nn.Module):
         self.radius, self.n_samples, self.near, self.far = radius, n_samples, near, far
         self.opaque = opaque
 
-    def sample(
-        self, start: Float[Tensor, " r"], active: Tensor, generator: torch.Generator | None
-    ) -> Samples:
+    def sample(self, start: Float[Tensor, " r"], active: Tensor, generator: Randomness | None) -> Samples:
         """``n_samples`` packed sections, from ``start`` to ``far``, for each ray that is ``active``.
 
         Their edges are t_k = start (far / start)^((k + e) / n). In training a ray has one random e in [-1/2, 1/2) for
@@ -72,7 +70,7 @@ class Background(nn.Module):
             shift = torch.zeros((), device=start.device)
         else:
             # One offset a ray moves all its inner edges together: sections stay proportional.
-            shift = torch.rand(len(start), 1, generator=generator, device=start.device) - 0.5
+            shift = uniform(len(start), (1,), generator, start.device) - 0.5
         inner = (k > 0) & (
             k < self.n_samples
         )  # the first section begins at the box, the last one ends at far
@@ -86,7 +84,7 @@ class Background(nn.Module):
         exit_: Float[Tensor, " r"],
         opacity: Float[Tensor, " r"],
         window: Float[Tensor, " d"] | None,
-        generator: torch.Generator | None,
+        generator: Randomness | None,
     ) -> Level:
         """The radiance [R, 3] behind the foreground, composited over ``rays.background``; with its samples and weights.
 

@@ -15,7 +15,7 @@ from isosweep.errors import InputError
 from isosweep.geometry import box_hit
 from isosweep.models.background import Background
 from isosweep.samplers.base import Sampler
-from isosweep.types import Knobs, Level, Rays, RenderOut, Samples
+from isosweep.types import Knobs, Level, Randomness, Rays, RenderOut, Sampled, Samples
 
 Want = frozenset[str]
 """RenderOut fields beyond rgb, opacity, depth and weights that the caller reads."""
@@ -45,16 +45,35 @@ class Model(nn.Module, ABC):
             step: 0 before the first update; ``max_steps`` after the last.
         """
 
+    def forward(self, rays: Rays, knobs: Knobs, want: Want, generator: Randomness | None = None) -> RenderOut:
+        """Choose samples along R rays and render them: ``sample``, then ``render``."""
+        return self.render(rays, self.sample(rays, knobs, generator), knobs, want, generator)
+
     @abstractmethod
-    def forward(
-        self, rays: Rays, knobs: Knobs, want: Want, generator: torch.Generator | None = None
-    ) -> RenderOut:
-        """Render R rays.
+    def sample(self, rays: Rays, knobs: Knobs, generator: Randomness | None = None) -> Sampled:
+        """The samples at which ``render`` evaluates the model; with gradients where a round of them has any.
 
         Args:
             rays: in the normalised scene frame, with unit directions.
-            want: RenderOut fields beyond rgb, opacity, depth, samples and weights; the others stay None.
             generator: of the random offsets of samples; None takes their middle (evaluation).
+        """
+
+    @abstractmethod
+    def render(
+        self,
+        rays: Rays,
+        sampled: Sampled,
+        knobs: Knobs,
+        want: Want,
+        generator: Randomness | None = None,
+    ) -> RenderOut:
+        """Render R rays from their samples.
+
+        Args:
+            rays: in the normalised scene frame, with unit directions.
+            sampled: what ``sample`` returned for the same rays and knobs.
+            want: RenderOut fields beyond rgb, opacity, depth, samples and weights; the others stay None.
+            generator: of the offsets of a background's samples, and of noise; None for evaluation.
 
         Returns: rgb [R, 3] in [0, 1] over the background, opacity [R] in [0, 1], depth [R] in normalised units along
         the ray, weights [S], and what ``want`` names.
@@ -109,9 +128,8 @@ class Model(nn.Module, ABC):
         rays: Rays,
         color: Float[Tensor, "r 3"],
         opacity: Float[Tensor, " r"],
-        box_exit: Float[Tensor, " r"],
         window: Tensor | None,
-        generator: torch.Generator | None,
+        generator: Randomness | None,
     ) -> tuple[Float[Tensor, "r 3"], dict[str, Level]]:
         """C + (1 - O) B [R, 3]: the box's colour over what lies behind it; and the background's level, by name.
 
@@ -120,12 +138,12 @@ class Model(nn.Module, ABC):
 
         Args:
             color, opacity: C in [0, 1] and O in [0, 1], composited from the samples in the box.
-            box_exit: distance in normalised units at which each ray leaves the box, 0 where it misses.
             window: of the background's encoding (``behind_window``).
             generator: as in ``forward``.
         """
         behind, levels = rays.background, {}
         if self.background is not None:
+            _, box_exit = box_hit(rays, self.radius)
             level = self.background(rays, box_exit, opacity, window, generator)
             behind, levels = level.rgb, {"background": level}
         return color + (1 - opacity)[:, None] * behind, levels

@@ -21,7 +21,7 @@ from isosweep.models.base import (
 )
 from isosweep.models.compositing import composite, density_level
 from isosweep.samplers.base import Probe, Sampler, density_alpha, sample_points
-from isosweep.types import Knobs, Rays, RenderOut
+from isosweep.types import Knobs, Randomness, Rays, RenderOut, Sampled
 
 
 @dataclass(frozen=True)
@@ -79,12 +79,19 @@ class NeRF(Model):
     def _density(self, points: Tensor, knobs: NeRFKnobs) -> Tensor:
         return self.density(self.unit(points), knobs.window)[0]
 
-    def forward(
-        self, rays: Rays, knobs: NeRFKnobs, want: Want, generator: torch.Generator | None = None
-    ) -> RenderOut:
+    def sample(self, rays: Rays, knobs: NeRFKnobs, generator: Randomness | None = None) -> Sampled:
         t_near, t_far = box_interval(rays, self.radius, self.near)
         probe = Probe(density=lambda points: self._density(points, knobs))
-        sampled = self.sampler.sample(rays, t_near, t_far, self.step_size, probe, generator)
+        return self.sampler.sample(rays, t_near, t_far, self.step_size, probe, generator)
+
+    def render(
+        self,
+        rays: Rays,
+        sampled: Sampled,
+        knobs: NeRFKnobs,
+        want: Want,
+        generator: Randomness | None = None,
+    ) -> RenderOut:
         samples = sampled.samples
         points, _ = sample_points(rays, samples)
         density, feature = self.density(self.unit(points), knobs.window)
@@ -93,7 +100,7 @@ class NeRF(Model):
         if self.near_scaling:
             alpha, rgb = scale_near(alpha, samples), scale_near(rgb, samples)
         sums = composite(samples, alpha, rgb)
-        color, behind = self.over_background(rays, sums.rgb, sums.opacity, t_far, knobs.behind, generator)
+        color, behind = self.over_background(rays, sums.rgb, sums.opacity, knobs.behind, generator)
         return RenderOut(
             rgb=color,
             opacity=sums.opacity,

@@ -22,7 +22,7 @@ from isosweep.models.base import (
 )
 from isosweep.models.compositing import composite, density_level
 from isosweep.samplers.base import Probe, Sampler, density_alpha, sample_points
-from isosweep.types import Knobs, Level, Rays, RenderOut, Samples
+from isosweep.types import Knobs, Level, Randomness, Rays, RenderOut, Sampled, Samples
 
 COARSE = "coarse"
 
@@ -92,23 +92,23 @@ class NeRFOriginal(Model):
         window: Tensor | None,
         rays: Rays,
         samples: Samples,
-        generator: torch.Generator | None,
+        generator: Randomness | None,
     ) -> Level:
         """One network at the mid-points of sections; ``rgb`` is without background."""
         points, _ = sample_points(rays, samples)
         noise = None
         if self.raw_noise_std > 0 and generator is not None:
+            # it is drawn for each sample, so that a batch in parts has other noise than in one piece
+            source = generator if isinstance(generator, torch.Generator) else generator.generator
             noise = self.raw_noise_std * torch.randn(
-                len(samples), generator=generator, device=points.device, dtype=points.dtype
+                len(samples), generator=source, device=points.device, dtype=points.dtype
             )
         density, feature = field.density(self.unit(points), window, noise)
         rgb = field.color(feature, rays.dirs, samples.ray_index)
         sums = composite(samples, density_alpha(density, samples), rgb)
         return Level(samples, sums.weights, sums.rgb, sums.opacity, sums.depth)
 
-    def forward(
-        self, rays: Rays, knobs: TwoNetworkKnobs, want: Want, generator: torch.Generator | None = None
-    ) -> RenderOut:
+    def sample(self, rays: Rays, knobs: TwoNetworkKnobs, generator: Randomness | None = None) -> Sampled:
         t_near, t_far = box_interval(rays, self.radius, self.near)
 
         def coarse(samples: Samples) -> Level:
@@ -116,12 +116,21 @@ class NeRFOriginal(Model):
 
         probe = Probe(density=lambda p: self._fine_density(p, knobs), coarse=coarse)
         step = fixed_step(self.radius, 1)  # of no use to a sampler with rounds
-        sampled = self.sampler.sample(rays, t_near, t_far, step, probe, generator)
+        return self.sampler.sample(rays, t_near, t_far, step, probe, generator)
+
+    def render(
+        self,
+        rays: Rays,
+        sampled: Sampled,
+        knobs: TwoNetworkKnobs,
+        want: Want,
+        generator: Randomness | None = None,
+    ) -> RenderOut:
         fine = self._render(self.fine, knobs.fine, rays, sampled.samples, generator)
         assert fine.rgb is not None
         assert fine.opacity is not None
         assert fine.depth is not None
-        color, behind = self.over_background(rays, fine.rgb, fine.opacity, t_far, knobs.behind, generator)
+        color, behind = self.over_background(rays, fine.rgb, fine.opacity, knobs.behind, generator)
         levels = {name: self._over(level, rays, behind) for name, level in sampled.levels.items()}
         return RenderOut(
             rgb=color,

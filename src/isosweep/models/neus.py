@@ -31,7 +31,7 @@ from isosweep.models.base import (
 )
 from isosweep.models.compositing import composite
 from isosweep.samplers.base import Probe, Sampler, sample_points
-from isosweep.types import Knobs, Rays, RenderOut
+from isosweep.types import Knobs, Randomness, Rays, RenderOut, Sampled
 
 
 def section_alpha(
@@ -194,12 +194,19 @@ class NeuS(Model):
         grad, laplacian = finite_difference.taps(level, points, sdf, knobs.fd_eps, self.radius)
         return sdf, feature, grad, laplacian if want_laplacian else None
 
-    def forward(
-        self, rays: Rays, knobs: NeuSKnobs, want: Want, generator: torch.Generator | None = None
-    ) -> RenderOut:
+    def sample(self, rays: Rays, knobs: NeuSKnobs, generator: Randomness | None = None) -> Sampled:
         t_near, t_far = box_interval(rays, self.radius, self.near)
         probe = Probe(level=lambda points: self.field.level(points, knobs.window))
-        sampled = self.sampler.sample(rays, t_near, t_far, self.step_size(knobs), probe, generator)
+        return self.sampler.sample(rays, t_near, t_far, self.step_size(knobs), probe, generator)
+
+    def render(
+        self,
+        rays: Rays,
+        sampled: Sampled,
+        knobs: NeuSKnobs,
+        want: Want,
+        generator: Randomness | None = None,
+    ) -> RenderOut:
         samples = sampled.samples
         points, dirs = sample_points(rays, samples)
         sdf, feature, grad, laplacian = self._surface(points, knobs, "laplacian" in want)
@@ -211,7 +218,7 @@ class NeuS(Model):
         if self.near_scaling:
             alpha, rgb = scale_near(alpha, samples), scale_near(rgb, samples)
         sums = composite(samples, alpha, rgb, normals if "normal" in want else None)
-        color, behind = self.over_background(rays, sums.rgb, sums.opacity, t_far, knobs.behind, generator)
+        color, behind = self.over_background(rays, sums.rgb, sums.opacity, knobs.behind, generator)
         return RenderOut(
             rgb=color,
             opacity=sums.opacity,

@@ -37,6 +37,7 @@ EXCLUDED: tuple[str, ...] = (
     "train.checkpoint_every",
     "train.checkpoint_minutes",
     "train.threads",  # changes the order of sums, not the method; the count is in the record
+    "train.micro_batches",  # likewise
 )
 """Dotted paths that are no part of the key; a path takes everything below it.
 

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from isosweep.types import Level, Rays, Sampled, Samples
+from isosweep.types import Level, Randomness, Rays, Sampled, Samples
 
 PointFn = Callable[[Tensor], Tensor]
 OccupancyFn = Callable[[Tensor, float], Tensor]
@@ -52,7 +52,7 @@ class Sampler(nn.Module, ABC):
         t_far: Float[Tensor, " r"],
         step: float,
         probe: Probe,
-        generator: torch.Generator | None,
+        generator: Randomness | None,
     ) -> Sampled:
         """Packed samples in [t_near, t_far] of each ray, none where t_far <= t_near.
 
@@ -63,9 +63,7 @@ class Sampler(nn.Module, ABC):
             generator: of the random offsets; None places samples as in evaluation, always the same.
         """
 
-    def update(
-        self, step: int, occupancy: OccupancyFn, generator: torch.Generator, samples: int = 0
-    ) -> None:
+    def update(self, step: int, occupancy: OccupancyFn, generator: torch.Generator, samples: int = 0) -> None:
         """Refresh what the sampler remembers of the field; nothing by default.
 
         Args:
@@ -77,11 +75,24 @@ class Sampler(nn.Module, ABC):
         return
 
 
-def jitter(n: int, generator: torch.Generator | None, device: torch.device) -> Float[Tensor, " r"]:
+def uniform(
+    n: int, shape: tuple[int, ...], generator: Randomness, device: torch.device
+) -> Float[Tensor, "r *s"]:
+    """Random numbers [R, *shape] in [0, 1) for ``n`` rays. Every draw for rays is made here.
+
+    Of rows of a joined batch, they are those that the rows have when the batch is drawn for at once.
+    """
+    if isinstance(generator, torch.Generator):
+        return torch.rand(n, *shape, generator=generator, device=device)
+    whole = torch.rand(generator.total, *shape, generator=generator.generator, device=device)
+    return whole[generator.first : generator.first + n]
+
+
+def jitter(n: int, generator: Randomness | None, device: torch.device) -> Float[Tensor, " r"]:
     """One offset [R] a ray, in units of a section: random in [0, 1), or 0.5 for evaluation."""
     if generator is None:
         return torch.full((n,), 0.5, device=device)
-    return torch.rand(n, generator=generator, device=device)
+    return uniform(n, (), generator, device)
 
 
 def pack(edges: Float[Tensor, "r n1"], valid: Tensor) -> Samples:

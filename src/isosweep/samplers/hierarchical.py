@@ -9,16 +9,16 @@ from torch import Tensor
 
 from isosweep.errors import InputError
 from isosweep.fields.opacity import crossing_opacity
-from isosweep.samplers.base import PointFn, Probe, Sampler, pack
+from isosweep.samplers.base import PointFn, Probe, Sampler, pack, uniform
 from isosweep.samplers.uniform import check_spacing, stratified_edges
-from isosweep.types import Level, Rays, Sampled
+from isosweep.types import Level, Randomness, Rays, Sampled
 
 
 def invert_cdf(
     edges: Float[Tensor, "r n1"],
     weights: Float[Tensor, "r n"],
     n: int,
-    generator: torch.Generator | None,
+    generator: Randomness | None,
 ) -> Float[Tensor, "r m"]:
     """``n`` positions a ray [R, n], distributed as the piecewise-constant ``weights`` over ``edges``.
 
@@ -37,7 +37,7 @@ def invert_cdf(
     if generator is None:
         shift = torch.full((len(edges), n), 0.5, device=edges.device)
     else:
-        shift = torch.rand(len(edges), n, generator=generator, device=edges.device)
+        shift = uniform(len(edges), (n,), generator, edges.device)
     u = ((k + shift) / n).clamp(max=1 - 1e-6)
     right = torch.searchsorted(cdf, u, right=True).clamp(1, edges.shape[1] - 1)
     lo, hi = cdf.gather(1, right - 1), cdf.gather(1, right)
@@ -86,7 +86,7 @@ class Hierarchical(Sampler):
         t_far: Float[Tensor, " r"],
         step: float,
         probe: Probe,
-        generator: torch.Generator | None,
+        generator: Randomness | None,
     ) -> Sampled:
         moved = generator if self.jitter else None
         edges = stratified_edges(t_near, t_far, self.n_coarse, moved, self.spacing)
@@ -140,7 +140,7 @@ class UpSample(Sampler):
         t_far: Float[Tensor, " r"],
         step: float,
         probe: Probe,
-        generator: torch.Generator | None,
+        generator: Randomness | None,
     ) -> Sampled:
         assert probe.level is not None, "checked by the model's constructor"
         edges = stratified_edges(t_near, t_far, self.n_coarse, generator)

@@ -14,7 +14,7 @@ from isosweep.samplers.base import (
     jitter,
     sample_points,
 )
-from isosweep.types import Rays, Sampled, Samples
+from isosweep.types import Randomness, Rays, Sampled, Samples
 
 FIRST_WINDOW = 8
 """Samples of a ray whose density is asked first on a CPU; every later round asks for twice as many."""
@@ -75,9 +75,7 @@ class OccupancyGrid(Sampler):
         self.register_buffer("occupied", torch.ones((resolution,) * 3, dtype=torch.bool))
 
     @torch.no_grad()
-    def update(
-        self, step: int, occupancy: OccupancyFn, generator: torch.Generator, samples: int = 0
-    ) -> None:
+    def update(self, step: int, occupancy: OccupancyFn, generator: torch.Generator, samples: int = 0) -> None:
         if step % self.update_every:
             return
         cells = self._cells(step, samples, generator)
@@ -114,7 +112,7 @@ class OccupancyGrid(Sampler):
         t_far: Float[Tensor, " r"],
         step: float,
         probe: Probe,
-        generator: torch.Generator | None,
+        generator: Randomness | None,
     ) -> Sampled:
         shift = jitter(len(rays), generator, rays.origins.device)
         samples = self._march(rays, t_near, t_far, step, shift, self.occupied)
@@ -145,17 +143,17 @@ class OccupancyGrid(Sampler):
 
     def _visible_in_rounds(self, rays: Rays, samples: Samples, density: PointFn) -> Bool[Tensor, " s"]:
         """Likewise, as a mask [S], a window of samples of each ray that goes on after another."""
-        device = samples.t.device
+        device, dtype = samples.t.device, samples.t.dtype
         kept = torch.zeros(len(samples), dtype=torch.bool, device=device)
         start, end = samples.offsets[:-1], samples.offsets[1:]
-        light, first, window = torch.ones(len(start), device=device), 0, FIRST_WINDOW
+        light, first, window = torch.ones(len(start), dtype=dtype, device=device), 0, FIRST_WINDOW
         while len(start):
             place = start[:, None] + first + torch.arange(window, device=device)
             there = place < end[:, None]
             index = place[there]
             asked = Samples(samples.ray_index[index], samples.t[index], samples.dt[index], samples.offsets)
-            passed = torch.ones(place.shape, device=device)
-            passed[there] = 1 - density_alpha(density(sample_points(rays, asked)[0]), asked)
+            passed = torch.ones(place.shape, dtype=dtype, device=device)
+            passed[there] = 1 - density_alpha(density(sample_points(rays, asked)[0]), asked).to(dtype)
             after = light[:, None] * passed.cumprod(1)
             before = torch.cat([light[:, None], after[:, :-1]], dim=1)
             kept[index] = before[there] > self.early_stop

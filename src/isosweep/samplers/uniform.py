@@ -5,15 +5,15 @@ from jaxtyping import Float
 from torch import Tensor
 
 from isosweep.errors import InputError
-from isosweep.samplers.base import Probe, Sampler, pack
-from isosweep.types import Rays, Sampled
+from isosweep.samplers.base import Probe, Sampler, pack, uniform
+from isosweep.types import Randomness, Rays, Sampled
 
 
 def stratified_edges(
     t_near: Float[Tensor, " r"],
     t_far: Float[Tensor, " r"],
     n: int,
-    generator: torch.Generator | None,
+    generator: Randomness | None,
     spacing: str = "linear",
 ) -> Float[Tensor, "r n1"]:
     """n + 1 sorted edges a ray [R, n + 1] from near to far, normalised units; inner ones move by up to half a section.
@@ -25,7 +25,7 @@ def stratified_edges(
     k = torch.arange(n + 1, device=t_near.device, dtype=t_near.dtype)
     place = (k / n).expand(len(t_near), -1).clone()
     if generator is not None and n > 1:
-        shift = torch.rand(len(t_near), n - 1, generator=generator, device=t_near.device) - 0.5
+        shift = uniform(len(t_near), (n - 1,), generator, t_near.device) - 0.5
         place[:, 1:-1] += shift / n
     if spacing == "disparity":
         far = torch.maximum(t_far, t_near)[:, None]  # an empty interval is not sampled
@@ -63,7 +63,7 @@ class Uniform(Sampler):
         t_far: Float[Tensor, " r"],
         step: float,
         probe: Probe,
-        generator: torch.Generator | None,
+        generator: Randomness | None,
     ) -> Sampled:
         moved = generator if self.jitter else None
         edges = stratified_edges(t_near, t_far, self.n_samples, moved, self.spacing)

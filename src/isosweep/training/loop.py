@@ -8,7 +8,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -25,7 +25,8 @@ from isosweep.models.base import Model
 from isosweep.runtime import interrupts
 from isosweep.training import checkpoint
 from isosweep.training.optimizer import make_optimizer, rate_factor
-from isosweep.types import Batch, RenderOut, Scene
+from isosweep.training.step import Moment, Outcome, gradient
+from isosweep.types import Scene
 
 log = logging.getLogger("isosweep")
 
@@ -151,7 +152,7 @@ def train(
         NumericalError: a parameter is not finite when a checkpoint is to be written.
         RunPreempted, RunTimeout: a signal asked the run to stop; the checkpoint of the last step is written.
     """
-    want, last_save = loss.wants, time.monotonic()
+    last_save = time.monotonic()
     signals = interrupts.current()
     dtype = _autocast_dtype(settings, device)
     progress = _Progress(settings.max_steps, state.step)
@@ -191,28 +192,33 @@ def train(
             drawn=state.drawn,
         )
         state.drawn += len(batch.rays)
-        with torch.autocast(device.type, dtype=dtype, enabled=dtype is not None):
-            out = model(batch.rays, knobs, want, state.generator)
-            if batch.points is not None:
-                out = replace(out, point_level=model.level(batch.points, knobs))
-        total, terms = loss(out, batch, step, settings.max_steps)
-        check_finite(total, terms, step)
+        done = step + 1 == settings.max_steps
+        logged = done or (step + 1) % settings.log_every == 0
         state.optimizer.zero_grad(set_to_none=True)
-        state.scaler.scale(total).backward()
+        outcome = gradient(
+            model,
+            loss,
+            batch,
+            Moment(step, settings.max_steps, knobs, logged),
+            state.generator,
+            scaler=state.scaler,
+            autocast=dtype,
+            micro_batches=settings.micro_batches,
+        )
+        check_finite(outcome.total, outcome.terms, step)
         if settings.grad_clip is not None:
             state.scaler.unscale_(state.optimizer)
             nn.utils.clip_grad_norm_(model.parameters(), settings.grad_clip)
         state.scaler.step(state.optimizer)
         state.scaler.update()
-        state.rays = next_ray_count(out, state.rays, settings)
+        state.rays = next_ray_count(outcome.cost, state.rays, settings)
         state.step += 1
         state.train_s += time.perf_counter() - began
-        done = state.step == settings.max_steps
         progress.count(len(batch.rays))
 
-        if done or state.step % settings.log_every == 0:
+        if logged:
             record.check()
-            scalars = _scalars(total, terms, out, batch, factor, model)
+            scalars = _scalars(outcome, factor, model)
             record.log(state.step, scalars)
             log.info(progress.line(state.step, scalars))
             if on_log is not None:
@@ -240,13 +246,15 @@ def train(
             record.may_be_killed()
 
 
-def next_ray_count(out: RenderOut, rays: int, settings: TrainSettings) -> int:
+def next_ray_count(samples: int, rays: int, settings: TrainSettings) -> int:
     """The number of rays of the next batch, so that it has about ``target_samples`` samples (as in Instant-NGP).
 
       next = clip(e rays + (1 - e) rays target_samples / samples, 16, max_rays), with e = ``ray_ema``.
     A batch without samples keeps the number of rays, and so does ``target_samples`` = 0.
+
+    Args:
+        samples: of all rounds of the last batch.
     """
-    samples = out.n_samples
     if settings.target_samples == 0 or samples == 0:
         return rays
     ideal = rays * settings.target_samples / samples
@@ -275,21 +283,13 @@ def _autocast_dtype(settings: TrainSettings, device: torch.device) -> torch.dtyp
     return kinds[settings.precision] if device.type == "cuda" else None
 
 
-def _scalars(
-    total: torch.Tensor,
-    terms: Mapping[str, torch.Tensor],
-    out: RenderOut,
-    batch: Batch,
-    factor: float,
-    model: Model,
-) -> dict[str, float]:
-    mse = float((out.rgb - batch.rgb).square().mean().detach())
+def _scalars(outcome: Outcome, factor: float, model: Model) -> dict[str, float]:
     return {
-        "train/loss": float(total.detach()),
-        "train/psnr": -10 * math.log10(max(mse, 1e-10)),
-        **{f"loss/{name}": float(value.detach()) for name, value in terms.items()},
-        "train/rays": float(len(batch.rays)),
-        "train/samples": float(len(out.samples)),
+        "train/loss": float(outcome.total),
+        "train/psnr": -10 * math.log10(max(float(outcome.mse), 1e-10)),
+        **{f"loss/{name}": float(value) for name, value in outcome.terms.items()},
+        "train/rays": float(outcome.n_rays),
+        "train/samples": float(outcome.n_samples),
         "train/lr_factor": factor,
         **{f"train/{name}": value for name, value in model.stats().items()},
     }

@@ -1,0 +1,179 @@
+"""The gradient of one training step, from a batch in one piece or in parts.
+
+A part is some rows of the batch: a share of a process, or a turn of one that has not the memory for all rows at once.
+The sum of the parts' gradients is the gradient of the whole batch, because each mean of the loss is weighed by what
+it is taken over, and because the parts have the random numbers of the whole batch.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from isosweep.losses.total import TotalLoss
+from isosweep.models.base import Model
+from isosweep.training.team import ALONE, Team
+from isosweep.types import Batch, Knobs, Randomness, Rays, RenderOut, RowsOf, Sampled
+
+
+@dataclass(frozen=True)
+class Moment:
+    """When a step is: what of it depends on its number."""
+
+    step: int
+    max_steps: int
+    knobs: Knobs
+    logged: bool = False
+    """Whether its scalars are written, so that the squared error is wanted."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a step computed, over all parts of its batch. Tensors stay on the device, so that nobody waits for it."""
+
+    total: Tensor
+    """The loss []."""
+    terms: dict[str, Tensor]
+    """Each term's value [] before its weight."""
+    mse: Tensor
+    """Mean of (C - C*)^2 over rays and channels, []; 0 in a step that is not logged."""
+    n_rays: int
+    n_samples: int
+    """Of the final round."""
+    cost: int
+    """Samples of all rounds, from which the next number of rays follows."""
+
+
+def gradient(
+    model: Model,
+    loss: TotalLoss,
+    batch: Batch,
+    moment: Moment,
+    generator: torch.Generator,
+    *,
+    scaler: torch.amp.GradScaler,
+    autocast: torch.dtype | None = None,
+    micro_batches: int = 1,
+    team: Team = ALONE,
+) -> Outcome:
+    """Add the gradient of the loss on ``batch``, which is the team's joined batch, to each process's parameters.
+
+    Args:
+        batch: the joined batch, the same in each process of the team, which computes its own share of the rows.
+        generator: of the samples' offsets; in the same state in each process.
+        autocast: the type of colour and density networks; None for float32.
+        micro_batches: parts that follow one another, each of which needs its part of the memory.
+    """
+    step = _Step(model, loss, moment, generator, scaler, autocast)
+    n, n_points = len(batch.rays), 0 if batch.points is None else len(batch.points)
+    micro_batches = max(1, min(micro_batches, n // team.size))
+    many = team.size * micro_batches
+    if many == 1:
+        out = step.render(batch, step.sample(batch, generator), generator)
+        return step.descend(out, batch, None, 1.0)
+    rows, points = _split(n, many), _split(n_points, many)
+    mine = range(team.rank * micro_batches, (team.rank + 1) * micro_batches)
+    parts = [part_of(batch, rows[k], points[k]) for k in mine]
+    return step.in_parts(parts, [RowsOf(generator, rows[k].start, n) for k in mine], team)
+
+
+def part_of(batch: Batch, rows: slice, points: slice) -> Batch:
+    """Some rows of a batch, and some of its points."""
+    rays = Rays(batch.rays.origins[rows], batch.rays.dirs[rows], batch.rays.background[rows])
+    return Batch(
+        rays=rays,
+        rgb=batch.rgb[rows],
+        mask=None if batch.mask is None else batch.mask[rows],
+        points=None if batch.points is None else batch.points[points],
+        ray_extras={name: value[rows] for name, value in batch.ray_extras.items()},
+    )
+
+
+def _split(n: int, parts: int) -> list[slice]:
+    """``n`` rows in parts as equal as can be."""
+    return [slice(n * k // parts, n * (k + 1) // parts) for k in range(parts)]
+
+
+@dataclass(frozen=True)
+class _Step:
+    model: Model
+    loss: TotalLoss
+    moment: Moment
+    generator: torch.Generator
+    scaler: torch.amp.GradScaler
+    autocast: torch.dtype | None
+
+    def sample(self, batch: Batch, source: Randomness) -> Sampled:
+        with self._autocast(batch):
+            return self.model.sample(batch.rays, self.moment.knobs, source)
+
+    def render(self, batch: Batch, sampled: Sampled, source: Randomness) -> RenderOut:
+        with self._autocast(batch):
+            out = self.model.render(batch.rays, sampled, self.moment.knobs, self.loss.wants, source)
+            if batch.points is None:
+                return out
+            return replace(out, point_level=self.model.level(batch.points, self.moment.knobs))
+
+    def descend(self, out: RenderOut, batch: Batch, share: Tensor | None, part: float) -> Outcome:
+        """Go back through what was rendered. ``part``: of the joined batch's rays."""
+        total, terms = self.loss(out, batch, self.moment.step, self.moment.max_steps, share)
+        self.scaler.scale(total).backward()
+        mse = torch.zeros_like(total)
+        if self.moment.logged:
+            mse = (out.rgb - batch.rgb).square().mean() * part
+        return Outcome(
+            total=total.detach(),
+            terms={name: value.detach() for name, value in terms.items()},
+            mse=mse.detach(),
+            n_rays=len(batch.rays),
+            n_samples=len(out.samples),
+            cost=out.n_samples,
+        )
+
+    def in_parts(self, parts: Sequence[Batch], sources: Sequence[RowsOf], team: Team) -> Outcome:
+        """The outcome of the joined batch, of which ``parts`` are this process's."""
+        before = self.generator.get_state()
+        early: list[Sampled | None] = [None] * len(parts)
+        if not self.loss.counts_rays_only:
+            # A mean over samples needs their number in the whole batch before the first gradient.
+            for k, (part, source) in enumerate(zip(parts, sources, strict=True)):
+                self.generator.set_state(before)
+                early[k] = self.sample(part, source)
+            before = self.generator.get_state()
+        counts = [self._counts(*one, before) for one in zip(parts, early, sources, strict=True)]
+        whole = team.sum(torch.stack(counts).sum(0)).clamp_min(1.0)
+        outcomes: list[Outcome] = []
+        for k, (part, source) in enumerate(zip(parts, sources, strict=True)):
+            self.generator.set_state(before)
+            sampled = early[k] or self.sample(part, source)
+            if k == len(parts) - 1:
+                team.last_backward()
+            share, rays = counts[k] / whole, len(part.rays) / source.total
+            outcomes.append(self.descend(self.render(part, sampled, source), part, share, rays))
+            early[k] = None
+        team.gradients()
+        return _joined(outcomes, team)
+
+    def _counts(
+        self, part: Batch, sampled: Sampled | None, source: RowsOf, before: Tensor
+    ) -> Float[Tensor, " t"]:
+        if not self.loss.counts_rendered:
+            return self.loss.counts(part, sampled)
+        # A level behind the box is sampled only when the box has been rendered: once more, without gradients.
+        assert sampled is not None, "such a term is a mean over rays that are hit"
+        self.generator.set_state(before)
+        with torch.no_grad():
+            return self.loss.counts(part, self.render(part, sampled, source))
+
+    def _autocast(self, batch: Batch) -> torch.autocast:
+        return torch.autocast(batch.rgb.device.type, dtype=self.autocast, enabled=self.autocast is not None)
+
+
+def _joined(parts: Sequence[Outcome], team: Team) -> Outcome:
+    values = [torch.stack([part.total, part.mse, *part.terms.values()]) for part in parts]
+    numbers = [torch.tensor([part.n_rays, part.n_samples, part.cost]) for part in parts]
+    total, mse, *terms = team.sum(torch.stack(values).sum(0))
+    n_rays, n_samples, cost = team.sum(torch.stack(numbers).sum(0)).tolist()
+    return Outcome(total, dict(zip(parts[0].terms, terms, strict=True)), mse, n_rays, n_samples, cost)

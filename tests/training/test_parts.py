@@ -1,0 +1,84 @@
+"""A batch in parts has the gradient of the batch in one piece, whatever the means of its loss are taken over."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from isosweep.bench.quality import Training, demo_training
+from isosweep.data.batches import draw
+from isosweep.training.step import Moment, Outcome, gradient
+
+CONF = Path(__file__).parents[2] / "conf"
+SMALL = ("encoding=hashgrid", "encoding.n_levels=4", "encoding.log2_size=10", "train.rays=96")
+STEPS = 3
+
+
+def training(*overrides: str, **settings: int) -> Training:
+    return demo_training(
+        CONF,
+        torch.device("cpu"),
+        [*SMALL, *overrides],
+        {"sampler.resolution": 8},
+        max_steps=STEPS,
+        **settings,
+    )
+
+
+def descend(job: Training, micro_batches: int) -> tuple[Outcome, dict[str, Tensor]]:
+    generator = torch.Generator().manual_seed(4)
+    batch = draw(job.scene, 96, "random", 0.0, generator, torch.device("cpu"))
+    batch = type(batch)(
+        rays=type(batch.rays)(*(getattr(batch.rays, k).double() for k in ("origins", "dirs", "background"))),
+        rgb=batch.rgb.double(),
+        mask=None if batch.mask is None else batch.mask.double(),
+    )
+    job.model.zero_grad()
+    moment = Moment(1, 10, job.model.knobs(1, 10), logged=True)
+    scaler = torch.amp.GradScaler("cpu", enabled=False)
+    outcome = gradient(
+        job.model, job.loss, batch, moment, generator, scaler=scaler, micro_batches=micro_batches
+    )
+    after = torch.rand(1, generator=generator)
+    grads = {name: p.grad.clone() for name, p in job.model.named_parameters() if p.grad is not None}
+    return outcome, {**grads, "the next random number": after}
+
+
+@pytest.mark.parametrize("micro_batches", [2, 5])
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ("model=neus", "loss=mask"),
+        ("model=neus", "loss=neus", "loss.terms.curvature.weight=0.1", "loss.terms.sparsity.weight=0.1"),
+        ("model=neus", "sampler=upsample", "sampler.n_coarse=8", "sampler.n_fine=8"),
+        ("model=nerf_bg", "loss=nerf_bg", "model.background.n_samples=4"),
+        ("model=nerf_original", "loss=nerf_original", "sampler=hierarchical", "sampler.n_coarse=4"),
+    ],
+    ids=lambda given: " ".join(given) if isinstance(given, tuple) else str(given),
+)
+def test_the_gradient_of_the_parts_is_that_of_the_batch(overrides, micro_batches):
+    job = training(*overrides)
+    job.model.double().train()
+    whole, expected = descend(job, 1)
+    parts, found = descend(job, micro_batches)
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        assert (found[name] - value).norm() <= 1e-9 * value.norm(), name
+    torch.testing.assert_close(parts.total, whole.total)
+    assert parts.terms.keys() == whole.terms.keys()
+    for name, value in whole.terms.items():
+        torch.testing.assert_close(parts.terms[name], value, msg=name)
+    torch.testing.assert_close(parts.mse, whole.mse)
+    assert (parts.n_rays, parts.n_samples, parts.cost) == (whole.n_rays, whole.n_samples, whole.cost)
+
+
+def test_a_training_in_parts_is_the_training():
+    one, three = training("model=neus"), training("model=neus", micro_batches=3)
+    start = [p.detach().clone() for p in one.model.parameters()]
+    one.run()
+    three.run()
+    for before, a, b in zip(start, one.model.parameters(), three.model.parameters(), strict=True):
+        # Adam makes whole steps of gradients that are rounding alone, so single entries may differ.
+        assert (a - b).norm() < 1e-4 * (a - before).norm()
+        assert (a - before).norm() > 0
