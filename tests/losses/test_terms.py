@@ -60,6 +60,13 @@ def test_eikonal_is_zero_on_unit_gradients_and_finite_at_zero():
     assert float(terms.eikonal(out(sdf_grad=torch.tensor([[2.0, 0.0, 0.0]])), batch())) == pytest.approx(1.0)
 
 
+def test_the_gradient_of_eikonal_is_that_of_its_formula():
+    grad = torch.randn(7, 3, dtype=torch.float64, requires_grad=True)
+    (value,) = torch.autograd.grad(3 * terms.eikonal(out(sdf_grad=grad), batch()), grad)
+    formula = 3 * (grad.norm(dim=-1) - 1).square().mean()
+    torch.testing.assert_close(value, torch.autograd.grad(formula, grad)[0])
+
+
 def test_terms_without_samples_are_zero_not_nan():
     empty = out(sdf_grad=torch.zeros(0, 3), sdf=torch.zeros(0), laplacian=torch.zeros(0))
     for term in (terms.eikonal, terms.sparsity, terms.curvature, terms.distortion):

@@ -5,7 +5,8 @@ import math
 import pytest
 import torch
 
-from isosweep.samplers.base import Probe
+from isosweep import ops
+from isosweep.samplers.base import Probe, density_alpha, sample_points
 from isosweep.samplers.occupancy import OccupancyGrid
 from isosweep.types import Rays
 
@@ -206,3 +207,53 @@ def test_with_a_cone_sections_grow_with_the_distance():
     )
     assert float(samples.t[0] - 0.5 * samples.dt[0]) == pytest.approx(2.0)
     assert torch.allclose(samples.t.diff(), (samples.dt[1:] + samples.dt[:-1]) / 2)
+
+
+@pytest.mark.parametrize(
+    ("samples", "count"), [(0, 32), (1000, 32), (40, 20), (1, 1)], ids=["unbound", "rich", "poor", "one"]
+)
+def test_an_update_costs_no_more_than_its_part_of_the_samples(samples, count):
+    grid, asked = make_grid(share=0.5, samples_per_probe=2.0), Asked()
+    grid.update(4, asked, torch.Generator().manual_seed(0), samples)
+    assert len(asked.points) == count
+
+
+def test_half_of_the_draws_are_among_occupied_cells():
+    grid, asked = make_grid(resolution=16, share=0.25, threshold=0.1), Asked(0.0)
+    grid.values[[5, 77, 4000]] = 1.0
+    grid.occupied = (grid.values > 0.5).reshape(16, 16, 16)
+    refresh(grid, 4, asked)
+    drawn = torch.bincount(cells_of(asked.points, 1.0, 16), minlength=16**3)
+    assert len(asked.points) == 1024
+    assert int(drawn[[5, 77, 4000]].sum()) >= 512
+    assert (drawn[[5, 77, 4000]] > 120).all()  # 171 each, give or take 11
+    assert (drawn > 0).sum() > 400  # the other half goes everywhere
+
+
+def test_without_an_occupied_cell_all_draws_are_still_inside():
+    grid, asked = make_grid(share=1.0), Asked()
+    grid.occupied = torch.zeros_like(grid.occupied)
+    refresh(grid, 4, asked)
+    assert len(asked.points) == 64
+    assert asked.points.abs().max() <= 1.0
+
+
+def test_rays_followed_from_the_camera_end_where_all_samples_at_once_end_them():
+    generator = torch.Generator().manual_seed(2)
+    o = torch.rand(50, 3, generator=generator) - torch.tensor([0.5, 0.5, 3.0])
+    rays = Rays(o, torch.tensor([[0.0, 0.0, 1.0]]).expand(50, 3), torch.zeros(50, 3))
+    near = torch.full((50,), 2.0)
+    far = near + 2 * torch.rand(50, generator=generator)
+
+    def fog(points):
+        return 20 * torch.sin(9 * points.sum(-1)).clamp_min(0)
+
+    grid = make_grid(early_stop=1e-2)
+    found = grid.sample(rays, near, far, 0.02, Probe(density=fog), None).samples
+    whole = make_grid().sample(rays, near, far, 0.02, Probe(), None).samples
+    alpha = density_alpha(fog(sample_points(rays, whole)[0]), whole)
+    kept = ops.visible(alpha, whole.offsets, 1e-2)
+    assert 0.2 < float(kept.float().mean()) < 0.9
+    assert torch.equal(found.t, whole.t[kept])
+    assert torch.equal(found.ray_index, whole.ray_index[kept])
+    assert found.offsets.tolist() == [0, *whole.ray_index[kept].bincount(minlength=50).cumsum(0).tolist()]

@@ -1,6 +1,7 @@
 """The weighted sum of loss terms."""
 
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -150,15 +151,21 @@ class TotalLoss:
             share: [T], for a part of a joined batch: its `counts` over those of the whole batch, by which the terms
                 are multiplied. The totals of all parts then sum to that of the whole batch.
         """
-        values = {name: fn(out, batch) for name, (_, fn) in self.terms.items()}
+        values = torch.stack([fn(out, batch) for _, fn in self.terms.values()])
         if share is not None:
-            values = dict(zip(values, map(torch.mul, values.values(), share.to(out.rgb.dtype)), strict=True))
-        total = torch.zeros((), device=out.rgb.device)
-        for name, value in values.items():
-            weight = schedules.value(self.terms[name][0], step, max_steps)
-            if weight:
-                total = total + weight * value
-        return total, values
+            values = values * share.to(values.dtype)
+        weights = tuple(schedules.value(weight, step, max_steps) for weight, _ in self.terms.values())
+        # A term that weighs nothing yet is left out: 0 times nan would be nan.
+        added = values if all(weights) else values[[k for k, weight in enumerate(weights) if weight]]
+        weights = tuple(weight for weight in weights if weight)
+        total = added @ _on_device(weights, values.dtype, values.device)
+        return total, dict(zip(self.terms, values.detach().unbind(), strict=True))
+
+
+@lru_cache(maxsize=8)
+def _on_device(values: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Values on the device; most steps have the weights of the step before, which are there already."""
+    return torch.tensor(values, dtype=dtype, device=device)
 
 
 def check_finite(total: Tensor, values: Mapping[str, Tensor], step: int) -> None:

@@ -37,8 +37,8 @@ class Outcome:
     """The loss []."""
     terms: dict[str, Tensor]
     """Each term's value [] before its weight."""
-    mse: Tensor
-    """Mean of (C - C*)^2 over rays and channels, []; 0 in a step that is not logged."""
+    mse: Tensor | None
+    """Mean of (C - C*)^2 over rays and channels, []; None in a step that is not logged."""
     n_rays: int
     n_samples: int
     """Of the final round."""
@@ -120,13 +120,11 @@ class _Step:
         """Go back through what was rendered. ``part``: of the joined batch's rays."""
         total, terms = self.loss(out, batch, self.moment.step, self.moment.max_steps, share)
         self.scaler.scale(total).backward()
-        mse = torch.zeros_like(total)
-        if self.moment.logged:
-            mse = (out.rgb - batch.rgb).square().mean() * part
+        mse = (out.rgb - batch.rgb).detach().square().mean() * part if self.moment.logged else None
         return Outcome(
             total=total.detach(),
             terms={name: value.detach() for name, value in terms.items()},
-            mse=mse.detach(),
+            mse=mse,
             n_rays=len(batch.rays),
             n_samples=len(out.samples),
             cost=out.n_samples,
@@ -172,8 +170,14 @@ class _Step:
 
 
 def _joined(parts: Sequence[Outcome], team: Team) -> Outcome:
-    values = [torch.stack([part.total, part.mse, *part.terms.values()]) for part in parts]
+    logged = parts[0].mse is not None
+    values = [torch.stack(_scalars(part)) for part in parts]
     numbers = [torch.tensor([part.n_rays, part.n_samples, part.cost]) for part in parts]
-    total, mse, *terms = team.sum(torch.stack(values).sum(0))
+    total, *terms = team.sum(torch.stack(values).sum(0))
+    mse = terms.pop() if logged else None
     n_rays, n_samples, cost = team.sum(torch.stack(numbers).sum(0)).tolist()
     return Outcome(total, dict(zip(parts[0].terms, terms, strict=True)), mse, n_rays, n_samples, cost)
+
+
+def _scalars(part: Outcome) -> list[Tensor]:
+    return [part.total, *part.terms.values(), *([] if part.mse is None else [part.mse])]
