@@ -23,10 +23,10 @@ from isosweep.errors import NumericalError
 from isosweep.losses.total import TotalLoss, check_finite
 from isosweep.models.base import Model
 from isosweep.runtime import interrupts
-from isosweep.training import checkpoint
+from isosweep.training import checkpoint, memory
 from isosweep.training.optimizer import make_optimizer, rate_factor
 from isosweep.training.step import Moment, Outcome, gradient
-from isosweep.types import Scene
+from isosweep.types import Batch, Scene
 
 log = logging.getLogger("isosweep")
 
@@ -169,6 +169,7 @@ def train(
     if not settings.replacement:
         hw, views = scene.cameras.hw, scene.splits["train"]
         shuffled = ShuffledPixels(hw, views, state.generator.initial_seed())
+    first, parts = state.step, memory.Parts(model, device, settings.micro_batches)
     model.train()
     while state.step < settings.max_steps:
         began = time.perf_counter()
@@ -198,17 +199,8 @@ def train(
         state.drawn += len(batch.rays)
         done = step + 1 == settings.max_steps
         logged = done or (step + 1) % settings.log_every == 0
-        state.optimizer.zero_grad(set_to_none=True)
-        outcome = gradient(
-            model,
-            loss,
-            batch,
-            Moment(step, settings.max_steps, knobs, logged),
-            state.generator,
-            scaler=state.scaler,
-            autocast=dtype,
-            micro_batches=settings.micro_batches,
-        )
+        moment = Moment(step, settings.max_steps, knobs, logged)
+        outcome = _in_memory(parts, model, loss, batch, moment, state, dtype)
         if logged or device.type == "cpu" or state.step % FINITE_EVERY == 0:
             check_finite(outcome.total, outcome.terms, step)
         if settings.grad_clip is not None:
@@ -217,6 +209,8 @@ def train(
         state.scaler.step(state.optimizer)
         state.scaler.update()
         state.rays = next_ray_count(outcome.cost, state.rays, settings)
+        if state.step == first:
+            parts.limit()  # the optimiser has made its state
         state.step += 1
         state.train_s += time.perf_counter() - began
         progress.count(len(batch.rays))
@@ -249,6 +243,40 @@ def train(
             signals.saved()
             signals.check()
             record.may_be_killed()
+
+
+def _in_memory(
+    parts: memory.Parts,
+    model: Model,
+    loss: TotalLoss,
+    batch: Batch,
+    moment: Moment,
+    state: TrainState,
+    autocast: torch.dtype | None,
+) -> Outcome:
+    """The gradient of a batch, in as many parts as the memory takes."""
+    n_rays, before = len(batch.rays), state.generator.get_state()
+    while True:
+        state.optimizer.zero_grad(set_to_none=True)
+        try:
+            outcome = gradient(
+                model,
+                loss,
+                batch,
+                moment,
+                state.generator,
+                scaler=state.scaler,
+                autocast=autocast,
+                micro_batches=parts.of(n_rays),
+            )
+        except torch.OutOfMemoryError:
+            if not parts.too_few(n_rays):
+                raise
+            torch.cuda.empty_cache()
+            state.generator.set_state(before)
+            continue
+        parts.seen(n_rays, outcome.cost)
+        return outcome
 
 
 def next_ray_count(samples: int, rays: int, settings: TrainSettings) -> int:
