@@ -27,7 +27,7 @@ def main() -> int:
 
     import isosweep  # noqa: F401 - before torch, for its threads
     from isosweep import ops
-    from isosweep.bench.memory import measure_step
+    from isosweep.bench.step_memory import measure_step
     from isosweep.errors import UserError
     from isosweep.training.memory import OVERHEAD
 

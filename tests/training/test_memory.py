@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from isosweep.bench.memory import PeakMemory, StepMemory, measure_step
+from isosweep.bench.step_memory import PeakMemory, StepMemory, measure_step
 from isosweep.training import memory
 from tests.training.test_steps import CPU, SMALL, Five, run
 

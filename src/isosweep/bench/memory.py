@@ -1,89 +1,44 @@
-"""The memory of a training step, measured without a card: bytes of tensors that are alive, operation by operation."""
+"""Measures the memory that a piece of work needs, in a process of its own."""
 
-import weakref
-from collections.abc import Sequence
-from dataclasses import dataclass
+import multiprocessing
+import re
+import resource
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
-
-from isosweep.bench.quality import demo_training
-from isosweep.data.batches import draw
-from isosweep.training import memory
-from isosweep.training.step import Moment, gradient
 
 
-class PeakMemory(TorchDispatchMode):
-    """Follows the memory that operations of torch allocate while it is entered."""
+def work_mebibytes(
+    build: Callable[..., Callable[[], object]], arguments: tuple[Any, ...], device: torch.device
+) -> float:
+    """MiB by which the work ``build(*arguments)``, called twice, raises the peak memory over what building it took.
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.now, self.peak = 0, 0
-        self._alive: dict[int, int] = {}
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        out = func(*args, **(kwargs or {}))
-        given = {x.untyped_storage()._cdata for x in tree_leaves((args, kwargs)) if isinstance(x, Tensor)}
-        for tensor in tree_leaves(out):
-            if isinstance(tensor, Tensor) and tensor.untyped_storage()._cdata not in given:
-                self._follow(tensor.untyped_storage())
-        return out
-
-    def _follow(self, storage: torch.UntypedStorage) -> None:
-        key = storage._cdata
-        if key in self._alive or storage.nbytes() == 0:
-            return
-        self._alive[key] = storage.nbytes()
-        self.now += storage.nbytes()
-        self.peak = max(self.peak, self.now)
-        weakref.finalize(storage, self._gone, key)
-
-    def _gone(self, key: int) -> None:
-        self.now -= self._alive.pop(key, 0)
+    A peak never falls, so each measurement takes a fresh process. ``build`` must be a function of a module, because
+    the process imports it by name.
+    """
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(_measure, (build, arguments, device))
 
 
-@dataclass(frozen=True)
-class StepMemory:
-    """The memory of a step of a config, on the backend in use."""
-
-    formula: int
-    """Bytes a sample by `training.memory.bytes_per_sample`, without overhead."""
-    measured: float
-    """Bytes that the peak grows by for each sample more."""
-    state: int
-    """Bytes of parameters, gradients, Adam's means and buffers."""
-    target: int
-    """Samples of a batch in this config."""
-
-    def parts(self, card_bytes: float, overhead: float) -> int:
-        """The parts that a batch needs on a card with so much free memory."""
-        room = memory.USED * (card_bytes - self.state) / (overhead * self.formula)
-        return max(1, -int(-self.target // max(1.0, room)))
+def _measure(
+    build: Callable[..., Callable[[], object]], arguments: tuple[Any, ...], device: torch.device
+) -> float:
+    work = build(*arguments)
+    before = _peak_bytes(device)
+    for _ in range(2):
+        work()
+    return (_peak_bytes(device) - before) / 2**20
 
 
-def measure_step(conf: Path, overrides: Sequence[str], rays: tuple[int, int] = (256, 1024)) -> StepMemory:
-    """Compute the gradient of two batches of the demo, of different size, and follow the memory of both."""
-    device = torch.device("cpu")
-    job = demo_training(conf, device, overrides, {"sampler.resolution": 32})
-    for parameter in job.model.parameters():
-        parameter.grad = torch.zeros_like(parameter)
-    found: list[tuple[int, int]] = []
-    for n in rays:
-        generator = torch.Generator().manual_seed(1)
-        batch = draw(job.scene, n, "random", 0.0, generator, device)
-        scaler = torch.amp.GradScaler("cpu", enabled=False)
-        moment = Moment(1, 10, job.model.knobs(1, 10))
-        with PeakMemory() as followed:
-            outcome = gradient(job.model, job.loss, batch, moment, generator, scaler=scaler)
-        found.append((outcome.cost, followed.peak))
-    (few, less), (many, more) = found
-    return StepMemory(
-        formula=memory.bytes_per_sample(job.model),
-        measured=(more - less) / (many - few),
-        state=memory.state_bytes(job.model),
-        target=job.settings.target_samples,
-    )
+def _peak_bytes(device: torch.device) -> float:
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    status = Path("/proc/self/status")
+    if status.exists():
+        # getrusage's maximum outlives exec, so that a child process would start at its parent's peak
+        return 1024 * int(re.search(r"VmHWM:\s*(\d+)", status.read_text())[1])  # pyright: ignore[reportOptionalSubscript]
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

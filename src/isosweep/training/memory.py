@@ -12,7 +12,7 @@ from isosweep.models.base import Model
 log = logging.getLogger("isosweep")
 
 AROUND = 40
-"""Numbers of a sample beside its networks: place, section, ray, normal, opacity, weight, colour, and their gradients."""
+"""Numbers of a sample beside its networks: place, section, ray, normal, opacity, weight, colour, their gradients."""
 OVERHEAD = {"cpu": 1.1, "cuda": 2.0, "torch": 8.0}
 """Bytes that a step takes for each byte of the formula, by backend. Kernels keep what the formula counts; plain PyTorch
 keeps the indices and weights of all corners of the grid too. scripts/memory.py measures both."""
