@@ -109,6 +109,8 @@ class Samples:
     dt: Float[Tensor, " s"]
     offsets: Int[Tensor, " r1"]
     """Ray r owns samples offsets[r] to offsets[r + 1]; length R + 1."""
+    count: Int[Tensor, ""] | None = None
+    """Real samples, at the front; those after them are padding of length 0 (training/graphs.py). None: all are real."""
 
     def __len__(self) -> int:
         return len(self.t)

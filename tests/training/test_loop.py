@@ -16,7 +16,8 @@ from isosweep.losses.total import NonFiniteLoss, TotalLoss
 from isosweep.models.neus import NeuS
 from isosweep.samplers.occupancy import OccupancyGrid
 from isosweep.training import checkpoint
-from isosweep.training.loop import TrainState, init_from, next_ray_count, rate_factor, start, train
+from isosweep.training.descent import next_ray_count
+from isosweep.training.loop import TrainState, init_from, rate_factor, start, train
 from tests.support.analytic import SphereModel, sphere_scene
 
 CPU = torch.device("cpu")

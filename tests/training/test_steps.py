@@ -18,7 +18,8 @@ from isosweep.models.base import Model
 from isosweep.runtime import interrupts
 from isosweep.runtime.interrupts import RunPreempted
 from isosweep.training import checkpoint
-from isosweep.training.loop import TrainState, make_optimizer, next_ray_count, rate_factor, start, train
+from isosweep.training.descent import autocast_dtype, next_ray_count
+from isosweep.training.loop import TrainState, make_optimizer, rate_factor, start, train
 from isosweep.training.step import Outcome
 from isosweep.types import Level, RenderOut, Sampled, Samples, Scene
 from tests.support.analytic import KNOBS, SphereModel, StoredImages, sphere_scene
@@ -411,8 +412,8 @@ def test_a_fresh_state_begins_at_nothing():
 )
 def test_autocast_is_for_the_gpu_only(precision, on_cuda):
     settings = replace(SMALL, precision=precision)
-    assert LOOP._autocast_dtype(settings, torch.device("cuda")) == on_cuda
-    assert LOOP._autocast_dtype(settings, CPU) is None
+    assert autocast_dtype(settings, torch.device("cuda")) == on_cuda
+    assert autocast_dtype(settings, CPU) is None
 
 
 def test_the_progress_line_by_hand(monkeypatch):

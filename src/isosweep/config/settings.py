@@ -43,6 +43,7 @@ class TrainSettings:
     target_samples: int = 8192  # samples a batch aims at; 0 keeps the ray count fixed
     # parts that a batch is computed in, one after another, to save memory; the result is the same
     micro_batches: int = at_least(1, 1)
+    cuda_graphs: bool = False  # record the steps on a card and start each at once; not measured yet
     ray_ema: float = 0.9  # weight of the old ray count when it is updated
     # rays of a batch are of all training views, or of a random one
     batch_from: str = one_of("all", "all", "one_image")

@@ -65,26 +65,27 @@ def eikonal(out: RenderOut, batch: Batch) -> Tensor:
     Lengths are in normalised units, so the gradient has no unit. The norm counts as 1e-6 at least, because its
     slope at a zero gradient is infinite. 0 without samples.
     """
-    return _Eikonal.apply(_required(out.sdf_grad))  # pyright: ignore[reportReturnType]
+    return _Eikonal.apply(_required(out.sdf_grad), _real(out.samples), out.samples.count)  # pyright: ignore[reportReturnType]
 
 
 class _Eikonal(torch.autograd.Function):
     """Mean of (|g| - 1)^2 with its gradient 2 (1 - 1 / |g|) g / S: a third of the kernels of the formula's own."""
 
     @staticmethod
-    def forward(ctx: Any, grad: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def forward(ctx: Any, grad: Tensor, real: Tensor | None, count: Tensor | None) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
         norm = torch.linalg.vector_norm(grad, dim=-1).clamp_min_(1e-6)
-        off = norm - 1.0
+        off = norm - 1.0 if real is None else (norm - 1.0) * real
+        ctx.count = max(1, len(off)) if count is None else count
         ctx.save_for_backward(grad, norm, off)
-        return torch.dot(off, off) / max(1, len(off))
+        return torch.dot(off, off) / ctx.count
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, d: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def backward(ctx: Any, d: Tensor) -> tuple[Tensor, None, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
         grad, norm, off = ctx.saved_tensors
         # Where the norm was raised to 1e-6, the value does not depend on the gradient, which is as good as zero.
-        slope = torch.div(off, norm).mul_(d * (2 / max(1, len(off))))
-        return grad * slope[:, None]
+        slope = torch.div(off, norm).mul_(d * (2 / ctx.count))
+        return grad * slope[:, None], None, None
 
 
 @needs("opacity", "batch.mask")
@@ -116,7 +117,7 @@ def sparsity(out: RenderOut, batch: Batch, scale: float = 1.0) -> Tensor:
     Args:
         scale: in 1 / normalised unit, as f is in normalised units.
     """
-    return _mean(torch.exp(-scale * _required(out.sdf).abs()))
+    return _sample_mean(torch.exp(-scale * _required(out.sdf).abs()), out.samples)
 
 
 @needs("laplacian", over="samples")
@@ -125,7 +126,7 @@ def curvature(out: RenderOut, batch: Batch) -> Tensor:
 
     It is computed from second differences. Source: Neuralangelo, Li et al. 2023, equation 8.
     """
-    return _mean(_required(out.laplacian).abs())
+    return _sample_mean(_required(out.laplacian).abs(), out.samples)
 
 
 @needs("point_level", "batch.points", over="points")
@@ -193,6 +194,22 @@ def _rgb(out: RenderOut, level: str | None) -> Float[Tensor, "r 3"]:
 
 def _opacity(out: RenderOut, level: str | None) -> Float[Tensor, " r"]:
     return _required(_at(out, level).opacity)
+
+
+def _real(samples: Samples) -> Float[Tensor, " s"] | None:
+    """1 for samples and 0 for padding [S]; None where there is no padding."""
+    if samples.count is None:
+        return None
+    place = torch.arange(len(samples), device=samples.t.device)
+    return (place < samples.count).to(samples.t.dtype)
+
+
+def _sample_mean(values: Tensor, samples: Samples) -> Tensor:
+    """Mean over samples; padding does not count."""
+    real = _real(samples)
+    if real is None or samples.count is None:
+        return _mean(values)
+    return (values * real).sum() / samples.count
 
 
 def _mean(values: Tensor) -> Tensor:

@@ -101,6 +101,15 @@ class TotalLoss:
                     f"loss.terms.{name}.weight=0"
                 )
 
+    def weights(self, step: int, max_steps: int) -> tuple[float, ...]:
+        """The weight of each active term at a step, in their order."""
+        return tuple(schedules.value(weight, step, max_steps) for weight, _ in self.terms.values())
+
+    @property
+    def counts_padded(self) -> bool:
+        """Whether every term lets padding among the samples be (``Samples.count``)."""
+        return all(self._over(name) in (("rays", None), ("samples", None)) for name in self.terms)
+
     @property
     def counts_rendered(self) -> bool:
         """Whether `counts` needs a level that only rendering makes, such as the background."""
@@ -143,22 +152,32 @@ class TotalLoss:
         return getattr(term, "over", "rays"), level
 
     def __call__(
-        self, out: RenderOut, batch: Batch, step: int, max_steps: int, share: Tensor | None = None
+        self,
+        out: RenderOut,
+        batch: Batch,
+        step: int,
+        max_steps: int,
+        share: Float[Tensor, " t"] | None = None,
+        weights: Float[Tensor, " t"] | None = None,
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """The total, and each term's value before its weight.
 
         Args:
+            weights: of ``self.weights`` for this step, where they are on the device already.
             share: [T], for a part of a joined batch: its `counts` over those of the whole batch, by which the terms
                 are multiplied. The totals of all parts then sum to that of the whole batch.
         """
         values = torch.stack([fn(out, batch) for _, fn in self.terms.values()])
         if share is not None:
             values = values * share.to(values.dtype)
-        weights = tuple(schedules.value(weight, step, max_steps) for weight, _ in self.terms.values())
-        # A term that weighs nothing yet is left out: 0 times nan would be nan.
-        added = values if all(weights) else values[[k for k, weight in enumerate(weights) if weight]]
-        weights = tuple(weight for weight in weights if weight)
-        total = added @ _on_device(weights, values.dtype, values.device)
+        known = self.weights(step, max_steps)
+        if weights is None:
+            weights = _on_device(known, values.dtype, values.device)
+        if all(known):
+            total = values @ weights
+        else:  # a term that weighs nothing yet is left out: 0 times nan would be nan
+            active = [k for k, weight in enumerate(known) if weight]
+            total = torch.stack([values[k] for k in active]) @ torch.stack([weights[k] for k in active])
         return total, dict(zip(self.terms, values.detach().unbind(), strict=True))
 
 

@@ -213,6 +213,8 @@ class NeuS(Model):
         normals = F.normalize(grad, dim=-1, eps=1e-6)
         cos = (dirs * (grad if self.cos_from == "gradient" else normals)).sum(-1)
         alpha = section_alpha(sdf, cos, samples.dt, self.sharpness(knobs), knobs.cos_anneal)
+        if samples.count is not None:
+            alpha = alpha * (samples.dt > 0)  # padding is a section of length 0, which is empty
         shade = self.color_field(feature, rays.dirs, points / self.radius, normals, samples.ray_index)
         rgb = shade.rgb
         if self.near_scaling:

@@ -65,6 +65,7 @@ AS_BEFORE: tuple[tuple[str, Any], ...] = (
     ("*sampler.samples_per_probe", 2.0),
     ("train.batch_from", "all"),
     ("train.replacement", True),
+    ("train.cuda_graphs", False),
 )
 """(dotted path of an option added later, a value with which a run is what it was before the option).
 

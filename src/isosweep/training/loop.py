@@ -23,10 +23,11 @@ from isosweep.errors import NumericalError
 from isosweep.losses.total import TotalLoss, check_finite
 from isosweep.models.base import Model
 from isosweep.runtime import interrupts
-from isosweep.training import checkpoint, memory
+from isosweep.training import checkpoint
+from isosweep.training.descent import Descent, autocast_dtype
 from isosweep.training.optimizer import make_optimizer, rate_factor
-from isosweep.training.step import Moment, Outcome, gradient
-from isosweep.types import Batch, Scene
+from isosweep.training.step import Moment, Outcome
+from isosweep.types import Scene
 
 log = logging.getLogger("isosweep")
 
@@ -122,7 +123,7 @@ def start(
 ) -> TrainState:
     """The state at step 0: a new optimiser, and a generator with the run's seed."""
     generator = torch.Generator(device=device).manual_seed(seed)
-    scaler = torch.amp.GradScaler(device.type, enabled=_autocast_dtype(settings, device) == torch.float16)
+    scaler = torch.amp.GradScaler(device.type, enabled=autocast_dtype(settings, device) == torch.float16)
     return TrainState(make_optimizer(model, optim), scaler, generator, settings.rays)
 
 
@@ -158,7 +159,6 @@ def train(
     """
     last_save = time.monotonic()
     signals = interrupts.current()
-    dtype = _autocast_dtype(settings, device)
     progress = _Progress(settings.max_steps, state.step)
     targets = Targets(scene, device) if loss.points else None
     working = None
@@ -169,7 +169,7 @@ def train(
     if not settings.replacement:
         hw, views = scene.cameras.hw, scene.splits["train"]
         shuffled = ShuffledPixels(hw, views, state.generator.initial_seed())
-    first, parts = state.step, memory.Parts(model, device, settings.micro_batches)
+    descent = Descent(model, loss, state.optimizer, state.scaler, state.generator, settings, device)
     model.train()
     while state.step < settings.max_steps:
         began = time.perf_counter()
@@ -200,7 +200,7 @@ def train(
         done = step + 1 == settings.max_steps
         logged = done or (step + 1) % settings.log_every == 0
         moment = Moment(step, settings.max_steps, knobs, logged)
-        outcome = _in_memory(parts, model, loss, batch, moment, state, dtype)
+        outcome = descent.step(batch, moment)
         if logged or device.type == "cpu" or state.step % FINITE_EVERY == 0:
             check_finite(outcome.total, outcome.terms, step)
         if settings.grad_clip is not None:
@@ -208,9 +208,7 @@ def train(
             nn.utils.clip_grad_norm_(model.parameters(), settings.grad_clip)
         state.scaler.step(state.optimizer)
         state.scaler.update()
-        state.rays = next_ray_count(outcome.cost, state.rays, settings)
-        if state.step == first:
-            parts.limit()  # the optimiser has made its state
+        state.rays = descent.next_ray_count(outcome.cost, state.rays)
         state.step += 1
         state.train_s += time.perf_counter() - began
         progress.count(len(batch.rays))
@@ -245,56 +243,6 @@ def train(
             record.may_be_killed()
 
 
-def _in_memory(
-    parts: memory.Parts,
-    model: Model,
-    loss: TotalLoss,
-    batch: Batch,
-    moment: Moment,
-    state: TrainState,
-    autocast: torch.dtype | None,
-) -> Outcome:
-    """The gradient of a batch, in as many parts as the memory takes."""
-    n_rays, before = len(batch.rays), state.generator.get_state()
-    while True:
-        state.optimizer.zero_grad(set_to_none=True)
-        try:
-            outcome = gradient(
-                model,
-                loss,
-                batch,
-                moment,
-                state.generator,
-                scaler=state.scaler,
-                autocast=autocast,
-                micro_batches=parts.of(n_rays),
-            )
-        except torch.OutOfMemoryError:
-            if not parts.too_few(n_rays):
-                raise
-            torch.cuda.empty_cache()
-            state.generator.set_state(before)
-            continue
-        parts.seen(n_rays, outcome.cost)
-        return outcome
-
-
-def next_ray_count(samples: int, rays: int, settings: TrainSettings) -> int:
-    """The number of rays of the next batch, so that it has about ``target_samples`` samples (as in Instant-NGP).
-
-      next = clip(e rays + (1 - e) rays target_samples / samples, 16, max_rays), with e = ``ray_ema``.
-    A batch without samples keeps the number of rays, and so does ``target_samples`` = 0.
-
-    Args:
-        samples: of all rounds of the last batch.
-    """
-    if settings.target_samples == 0 or samples == 0:
-        return rays
-    ideal = rays * settings.target_samples / samples
-    mixed = settings.ray_ema * rays + (1 - settings.ray_ema) * ideal
-    return int(min(max(mixed, 16), settings.max_rays))
-
-
 def init_from(model: Model, source: str, device: torch.device) -> None:
     """Load the weights of another run, from its folder or one of its checkpoints. Optimiser and step start anew.
 
@@ -309,11 +257,6 @@ def init_from(model: Model, source: str, device: torch.device) -> None:
 
 def _due(step: int, every: int, done: bool) -> bool:
     return done or (every > 0 and step % every == 0)
-
-
-def _autocast_dtype(settings: TrainSettings, device: torch.device) -> torch.dtype | None:
-    kinds = {"auto": torch.float16, "float16": torch.float16, "bfloat16": torch.bfloat16, "float32": None}
-    return kinds[settings.precision] if device.type == "cuda" else None
 
 
 def _scalars(outcome: Outcome, factor: float, model: Model) -> dict[str, float]:
