@@ -55,7 +55,7 @@ def training_steps(
 
     def steps() -> None:
         for step in range(FIRST_STEP, FIRST_STEP + UPDATE_EVERY):
-            model.update(model.knobs(step, MAX_STEPS), generator)
+            model.update(model.knobs(step, MAX_STEPS), generator, samples)
             out = model(batch, knobs, loss.wants, generator)
             total, _ = loss(out, target, step, MAX_STEPS)
             optimizer.zero_grad(set_to_none=True)
