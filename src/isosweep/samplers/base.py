@@ -63,9 +63,7 @@ class Sampler(nn.Module, ABC):
             generator: of the random offsets; None places samples as in evaluation, always the same.
         """
 
-    def update(
-        self, step: int, occupancy: OccupancyFn, generator: torch.Generator, samples: int = 0
-    ) -> None:
+    def update(self, step: int, occupancy: OccupancyFn, generator: torch.Generator, samples: int = 0) -> None:
         """Refresh what the sampler remembers of the field; nothing by default.
 
         Args:

@@ -75,9 +75,7 @@ class OccupancyGrid(Sampler):
         self.register_buffer("occupied", torch.ones((resolution,) * 3, dtype=torch.bool))
 
     @torch.no_grad()
-    def update(
-        self, step: int, occupancy: OccupancyFn, generator: torch.Generator, samples: int = 0
-    ) -> None:
+    def update(self, step: int, occupancy: OccupancyFn, generator: torch.Generator, samples: int = 0) -> None:
         if step % self.update_every:
             return
         cells = self._cells(step, samples, generator)
