@@ -63,7 +63,8 @@ def test_a_place_is_a_share_of_the_view(batch_kernels: ModuleType) -> None:
     view, row, col = batch_kernels.pixel_places(choice, place, torch.tensor([1, 0]), HW, 0.0)
     assert (view.tolist(), row.tolist(), col.tolist()) == ([1, 1, 1, 0], [2, 0, 3, 2], [0, 1, 1, 4])
     big = torch.tensor([[100, 100]])
-    _, row, col = batch_kernels.pixel_places(torch.zeros(2).long(), place[1:3], torch.tensor([0]), big, 0.5)
+    middle = torch.tensor([[0.0, 0.5], [0.99, 0.99]])
+    _, row, col = batch_kernels.pixel_places(torch.zeros(2).long(), middle, torch.tensor([0]), big, 0.5)
     assert (row.tolist(), col.tolist()) == ([25, 74], [50, 74])
 
 

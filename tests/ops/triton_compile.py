@@ -15,7 +15,7 @@ from isosweep.ops.triton import batch as triton_batch
 from isosweep.ops.triton import grid as triton_grid
 from isosweep.ops.triton import rays as triton_rays
 
-INTEGERS = {name: "i32" for name in ("n", "cells", "max_samples", "views", "behind_stride")}
+INTEGERS = dict.fromkeys(("n", "cells", "max_samples", "views", "behind_stride"), "i32")
 POINTERS = {
     "resolution_ptr": "*i32",
     "size_ptr": "*i32",

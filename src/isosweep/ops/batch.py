@@ -1,8 +1,8 @@
 """The steps from a random number to a ray with its colour, in plain PyTorch: the definition of them.
 
-They take little time on a CPU, so that backends 'torch' and 'cpu' use them as they are. On a card each line is a launch;
-``triton/batch_backend.py`` has one kernel for each function. Axes: R rays, V views, N pixels of all views, C bytes of
-a pixel. Data on another device than the backend's may be given to any of these functions.
+They take little time on a CPU, so that backends 'torch' and 'cpu' use them as they are. On a card each of their
+operations is a launch; ``triton/batch_backend.py`` has one kernel for each function. Axes: R rays, V views, N pixels
+of all views, C bytes of a pixel. Tensors on another device than the backend's may be given to all of them.
 """
 
 import torch

@@ -2,10 +2,10 @@
 # (a kernel's words are Triton's, not Python's)
 """Kernels in Triton that make a batch: places, colours and rays of pixels. A lane has a ray; nothing has a gradient.
 
-Arrays: choice, view, row, col int64 [R] (row and col of ``pixel_rays`` may be floats), among int64 [V'], hw int64 [V, 2],
-pixels uint8 [N, C], offset int64 [V], k [V, 3, 3], pose [V, 3, 4], origin, dir, rgb, behind [R, 3], mask, near, far [R].
-An index that lies outside gives NaN, and nothing is read there. Numbers that float32 could round come in arrays of the
-rays' precision: scalars of a launch are float32.
+Arrays: choice, view, row, col int64 [R] (row and col of ``pixel_rays`` may be floats), among int64 [V'], hw int64
+[V, 2], pixels uint8 [N, C], offset int64 [V], k [V, 3, 3], pose [V, 3, 4], origin, dir, rgb, behind [R, 3], mask, near,
+far [R]. A view, row or column that does not exist gives NaN, and nothing is read there. Numbers that float32 could
+round come in arrays of the rays' precision: scalars of a launch are float32.
 """
 
 import triton.language as tl
