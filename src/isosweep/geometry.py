@@ -1,6 +1,6 @@
 """Rays of cameras, their intersections with box and sphere, contraction of space, poses and frames.
 
-May import: errors, types.
+May import: errors, ops, types.
 
 Axes: R rays, P points, V views.
 Frames: points are in normalised scene units unless a function says otherwise. Cameras are OpenCV camera-to-world
@@ -12,12 +12,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from isosweep import ops
 from isosweep.errors import InputError
 from isosweep.types import Cameras, Ndc, Rays
-
-_TINY = 1e-12
-"""Replaces a direction's component of zero. Its inverse is finite, so a ray parallel to a face gets huge distances of
-the right sign, and never 0 times infinity."""
 
 
 def pixel_rays(
@@ -36,13 +33,8 @@ def pixel_rays(
     Args:
         background: the colour behind the scene, one for all rays or one for each ray.
     """
-    K, c2w = cameras.K[view], cameras.c2w[view]
-    y = (row + cameras.pixel_centre - K[:, 1, 2]) / K[:, 1, 1]
-    x = (col + cameras.pixel_centre - K[:, 0, 2] - K[:, 0, 1] * y) / K[:, 0, 0]
-    in_camera = torch.stack([x, y, torch.ones_like(x)], -1)
-    dirs = (c2w[:, :, :3] @ in_camera[:, :, None])[:, :, 0]
-    dirs = dirs / dirs.norm(dim=-1, keepdim=True)
-    rays = Rays(origins=c2w[:, :, 3], dirs=dirs, background=background.expand(len(dirs), 3))
+    origins, dirs = ops.pixel_rays(cameras.K, cameras.c2w, view, row, col, cameras.pixel_centre)
+    rays = Rays(origins=origins, dirs=dirs, background=background.expand(len(dirs), 3))
     return rays if cameras.ndc is None else ndc_rays(rays, cameras.ndc)
 
 
@@ -100,14 +92,7 @@ def box_hit(rays: Rays, radius: float) -> tuple[Float[Tensor, " r"], Float[Tenso
     A ray that starts inside enters at 0. A ray that misses the box, or has it behind its origin, gives (0, 0), so
     ``far > near`` tells which rays hit.
     """
-    d = rays.dirs
-    safe = torch.where(d.abs() < _TINY, torch.full_like(d, _TINY), d)
-    a, b = (-radius - rays.origins) / safe, (radius - rays.origins) / safe
-    near = torch.minimum(a, b).amax(-1).clamp_min(0.0)
-    far = torch.maximum(a, b).amin(-1)
-    hit = far > near
-    zero = torch.zeros_like(near)
-    return torch.where(hit, near, zero), torch.where(hit, far, zero)
+    return ops.box_hit(rays.origins, rays.dirs, radius)
 
 
 def sphere_hit(rays: Rays, radius: float) -> tuple[Float[Tensor, " r"], Float[Tensor, " r"]]:

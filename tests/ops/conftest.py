@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from isosweep.ops import GridSpec, reference
+from isosweep.ops import GridSpec, batch, reference
 from isosweep.ops.cpu import backend as cpu
 from tests.ops.inputs import SPECS
 
@@ -48,6 +48,17 @@ def kernels(request: pytest.FixtureRequest) -> Any:
     from isosweep.ops.triton import backend as cuda
 
     return OnCard(cuda) if torch.cuda.is_available() else cuda
+
+
+@pytest.fixture(params=["torch", "cuda"])
+def batch_kernels(request: pytest.FixtureRequest) -> Any:
+    """The functions that make a batch, as `kernels`; backend 'cpu' has those of 'torch'."""
+    if request.param == "torch":
+        return batch
+    pytest.importorskip("triton", reason="Triton is not installed (it has wheels for Linux only)")
+    from isosweep.ops.triton import batch_backend
+
+    return OnCard(batch_backend) if torch.cuda.is_available() else batch_backend
 
 
 @pytest.fixture(params=SPECS.values(), ids=SPECS.keys())

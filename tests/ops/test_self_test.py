@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from isosweep import ops
-from isosweep.ops import reference, self_test
+from isosweep.ops import batch, reference, self_test
 from tests.ops.conftest import OnCard
 
 CPU = torch.device("cpu")
@@ -29,6 +29,28 @@ def test_right_kernels_have_no_failure(kernels: Any) -> None:
     findings = self_test.self_test(module, device)
     assert [str(one) for one in self_test.failures(findings)] == []
     assert {one.kernel.partition(",")[0] for one in findings} == set(self_test.CASES)
+
+
+def test_every_function_of_a_batch_is_compared() -> None:
+    functions = {
+        name for name in ops.__all__ if inspect.isfunction(getattr(ops, name)) and hasattr(batch, name)
+    }
+    assert set(self_test.BATCH_CASES) == functions - {"as_colors", "check_places"}  # the same everywhere
+
+
+def test_a_right_batch_has_no_failure(batch_kernels: Any) -> None:
+    on_card = isinstance(batch_kernels, OnCard)
+    module, device = (batch_kernels.module, torch.device("cuda")) if on_card else (batch_kernels, CPU)
+    findings = self_test.self_test(module, device, self_test.BATCH_CASES, batch)
+    assert [str(one) for one in self_test.failures(findings)] == []
+    assert {one.kernel.partition(",")[0] for one in findings} == set(self_test.BATCH_CASES)
+
+
+def test_a_wrong_batch_is_named() -> None:
+    module = ModuleType("wrong")
+    vars(module).update(vars(batch), over=lambda rgb, mask, behind: rgb)
+    found = self_test.self_test(module, CPU, self_test.BATCH_CASES, batch)
+    assert {one.kernel for one in self_test.failures(found)} == {"over", "over, one colour"}
 
 
 def wrong(**changes: Any) -> ModuleType:

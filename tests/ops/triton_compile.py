@@ -11,10 +11,11 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
+from isosweep.ops.triton import batch as triton_batch
 from isosweep.ops.triton import grid as triton_grid
 from isosweep.ops.triton import rays as triton_rays
 
-INTEGERS = {"n": "i32", "cells": "i32", "max_samples": "i32"}
+INTEGERS = dict.fromkeys(("n", "cells", "max_samples", "views", "behind_stride"), "i32")
 POINTERS = {
     "resolution_ptr": "*i32",
     "size_ptr": "*i32",
@@ -23,7 +24,8 @@ POINTERS = {
     "occupied_ptr": "*u8",
     "count_ptr": "*i64",
     "index_ptr": "*i64",
-}
+    "pixels_ptr": "*u8",
+} | {f"{name}_ptr": "*i64" for name in ("choice", "among", "hw", "view", "row", "col")}
 GRID = {"L": 16, "F": 2, "FP": 2, "BLOCK": 256}
 ROW = {"D": 32, "DP": 32, "BLOCK": 64}
 SUM = {"C": 8, "CP": 8, "CHUNK": 64}
@@ -41,6 +43,12 @@ KERNELS: list[tuple[Any, dict[str, int]]] = [
     (triton_rays.weights_backward, {"CHUNK": 64}),
     (triton_rays.accumulate, SUM),
     (triton_rays.accumulate_backward, SUM | {"WITH_W": True, "WITH_VALUES": True}),
+    (triton_batch.pixel_places, {"CROP": True, "BLOCK": 128}),
+    (triton_batch.gather_pixels, {"C": 4, "BLOCK": 128}),
+    (triton_batch.over, {"BLOCK": 128}),
+    (triton_batch.pixel_rays, {"BLOCK": 128}),
+    (triton_batch.box_hit, {"BLOCK": 128}),
+    (triton_batch.spherical_harmonics, {"DEGREE": 4, "BLOCK": 128}),
 ]
 
 

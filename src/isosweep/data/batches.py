@@ -6,9 +6,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from isosweep import ops
 from isosweep.data.backdrop import COLORS
 from isosweep.data.shuffled import ShuffledPixels
-from isosweep.data.uniform import Places, uniform_pixels
+from isosweep.data.uniform import Places, on_device, uniform_pixels
 from isosweep.data.working_set import WorkingSet
 from isosweep.errors import InputError
 from isosweep.geometry import pixel_rays
@@ -56,7 +57,7 @@ def draw(
         rgb, mask = scene.images.gather(view, row, col)
     behind = _behind(scene, n, background, generator, device)
     if scene.composite and mask is not None:
-        rgb = rgb * mask[:, None] + behind * (1 - mask[:, None])
+        rgb = ops.over(rgb, mask, behind)
     rays = pixel_rays(scene.cameras, view, row, col, behind)
     targets = None if points is None else points.draw(view, n_points, generator)
     return Batch(rays=rays, rgb=rgb, mask=mask if scene.use_masks else None, points=targets)
@@ -76,12 +77,14 @@ def _places(
     if shuffled is not None and crop == 0 and not one_image:
         return shuffled.draw(drawn, n)
     if one_image:
-        chosen = int(torch.randint(len(views), (), generator=generator, device=hw.device))
-        views = [views[chosen]]
+        chosen = torch.randint(len(views), (1,), generator=generator, device=hw.device)
         if shuffled is not None and crop == 0:
-            height, width = hw[views[0]].tolist()
+            view = views[int(chosen)]
+            height, width = hw[view].tolist()
             order = torch.randperm(height * width, generator=generator, device=hw.device)[:n]
-            return torch.full_like(order, views[0]), order // width, order % width
+            return torch.full_like(order, view), order // width, order % width
+        # the card alone knows the view: the host need not wait for it
+        views = on_device(tuple(views), hw.device)[chosen]
     return uniform_pixels(hw, views, n, generator, crop)
 
 
@@ -148,5 +151,8 @@ def _behind(
     if background == "random" and scene.composite and scene.use_masks:
         return torch.rand(n, 3, generator=generator, device=device)
     if background in COLORS and scene.composite:
-        return torch.full((n, 3), COLORS[background], device=device)
-    return scene.background.to(device).expand(n, 3)
+        return on_device((COLORS[background],) * 3, device).expand(n, 3)
+    if scene.background.device == device:
+        return scene.background.expand(n, 3)
+    # the host has the colour: a card that is sent it in every step waits for it
+    return on_device(tuple(scene.background.tolist()), device).expand(n, 3)

@@ -4,6 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from isosweep import ops
 from isosweep.errors import InputError
 
 
@@ -28,29 +29,7 @@ class SphericalHarmonics(nn.Module):
 
     def forward(self, dirs: Float[Tensor, "s 3"]) -> Float[Tensor, "s d"]:
         """Features [S, D] of unit directions [S, 3]."""
-        x, y, z = dirs.unbind(-1)
-        out = [torch.full_like(x, 0.28209479177387814)]
-        if self.degree > 1:
-            out += [-0.48860251190291987 * y, 0.48860251190291987 * z, -0.48860251190291987 * x]
-        if self.degree > 2:
-            out += [
-                1.0925484305920792 * x * y,
-                -1.0925484305920792 * y * z,
-                0.94617469575755997 * z * z - 0.31539156525251999,
-                -1.0925484305920792 * x * z,
-                0.54627421529603959 * (x * x - y * y),
-            ]
-        if self.degree > 3:
-            out += [
-                0.59004358992664352 * y * (-3.0 * x * x + y * y),
-                2.8906114426405538 * x * y * z,
-                0.45704579946446572 * y * (1.0 - 5.0 * z * z),
-                0.3731763325901154 * z * (5.0 * z * z - 3.0),
-                0.45704579946446572 * x * (1.0 - 5.0 * z * z),
-                1.4453057213202769 * z * (x * x - y * y),
-                0.59004358992664352 * x * (-x * x + 3.0 * y * y),
-            ]
-        return torch.stack(out, dim=-1)
+        return ops.spherical_harmonics(dirs, self.degree)
 
 
 class DirectionFrequency(nn.Module):

@@ -13,11 +13,12 @@ starts at 0, ends at S and never falls; rays may be empty.
 
 from collections.abc import Sequence
 
-from jaxtyping import Bool, Float, Int64, UInt8
+from jaxtyping import Bool, Float, Int, Int64, UInt8
 from torch import Tensor
 
 from isosweep.ops import softplus
-from isosweep.ops.backends import Choice, active, choose, kernels, use
+from isosweep.ops.backends import Choice, active, batch_kernels, choose, kernels, use
+from isosweep.ops.batch import as_colors, check_places
 from isosweep.ops.composed import Layer
 from isosweep.ops.grid_spec import GridSpec
 from isosweep.types import Samples
@@ -27,14 +28,22 @@ __all__ = [
     "GridSpec",
     "accumulate",
     "active",
+    "as_colors",
+    "box_hit",
+    "check_places",
     "choose",
+    "gather_pixels",
     "grid_encode",
     "grid_encode_jacobian",
     "march",
     "mlp",
+    "over",
+    "pixel_places",
+    "pixel_rays",
     "pullback",
     "render_weights",
     "softplus_with_slope",
+    "spherical_harmonics",
     "surface_network",
     "use",
     "visible",
@@ -154,6 +163,71 @@ def visible(
 ) -> Bool[Tensor, " s"]:
     """Samples whose transmittance prod_{j < i in the ray} (1 - alpha_j) exceeds ``threshold``."""
     return kernels().visible(alpha, offsets, threshold)
+
+
+def pixel_places(
+    choice: Int64[Tensor, " r"],
+    place: Float[Tensor, "r 2"],
+    among: Int64[Tensor, " n"],
+    hw: Int64[Tensor, "v 2"],
+    crop: float,
+) -> tuple[Int64[Tensor, " r"], Int64[Tensor, " r"], Int64[Tensor, " r"]]:
+    """View, row and column of the pixels at ``place`` of the views among[choice].
+
+    ``place`` in [0, 1)^2 is a share of a view's height and width ``hw``, or with crop > 0 of the central
+    part of it, of this share of its sides.
+    """
+    return batch_kernels().pixel_places(choice, place, among, hw, crop)
+
+
+def gather_pixels(
+    pixels: UInt8[Tensor, "n c"],
+    offsets: Int64[Tensor, " v"],
+    hw: Int64[Tensor, "v 2"],
+    view: Int64[Tensor, " r"],
+    row: Int64[Tensor, " r"],
+    col: Int64[Tensor, " r"],
+) -> tuple[Float[Tensor, "r 3"], Float[Tensor, " r"] | None]:
+    """Colour and mask in [0, 1] of single pixels; no mask where a pixel has 3 bytes.
+
+    View v begins at pixel offsets[v] and is stored row after row. A place outside its view is an IndexError
+    in main memory; the Triton kernel, which cannot raise, gives NaN.
+    """
+    return batch_kernels().gather_pixels(pixels, offsets, hw, view, row, col)
+
+
+def over(
+    rgb: Float[Tensor, "r 3"], mask: Float[Tensor, " r"], behind: Float[Tensor, "r 3"]
+) -> Float[Tensor, "r 3"]:
+    """rgb mask + behind (1 - mask)."""
+    return batch_kernels().over(rgb, mask, behind)
+
+
+def pixel_rays(
+    K: Float[Tensor, "v 3 3"],
+    c2w: Float[Tensor, "v 3 4"],
+    view: Int[Tensor, " r"],
+    row: Int[Tensor, " r"] | Float[Tensor, " r"],
+    col: Int[Tensor, " r"] | Float[Tensor, " r"],
+    pixel_centre: float,
+) -> tuple[Float[Tensor, "r 3"], Float[Tensor, "r 3"]]:
+    """Origins and unit directions of the rays through pixels of pin-hole cameras, see ``isosweep.geometry.pixel_rays``.
+
+    A view that does not exist is an IndexError, and NaN from the Triton kernel.
+    """
+    return batch_kernels().pixel_rays(K, c2w, view, row, col, pixel_centre)
+
+
+def box_hit(
+    origins: Float[Tensor, "r 3"], dirs: Float[Tensor, "r 3"], radius: float
+) -> tuple[Float[Tensor, " r"], Float[Tensor, " r"]]:
+    """The distances at which rays enter and leave the box [-radius, radius]^3; (0, 0) for rays that miss it."""
+    return batch_kernels().box_hit(origins, dirs, radius)
+
+
+def spherical_harmonics(dirs: Float[Tensor, "r 3"], degree: int) -> Float[Tensor, "r d"]:
+    """Bands 0 to degree - 1 (1 to 4 of them) of the real spherical harmonics, D = degree^2. Differentiable."""
+    return batch_kernels().spherical_harmonics(dirs, degree)
 
 
 def _check_table(u: Tensor, table: Tensor, spec: GridSpec) -> None:

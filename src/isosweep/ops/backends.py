@@ -29,6 +29,13 @@ MODULES = {
     "tcnn": "isosweep.ops.tcnn",
 }
 """Backend -> the module with its kernels, imported where it is chosen."""
+BATCH_MODULES = {
+    "torch": "isosweep.ops.batch",
+    "cpu": "isosweep.ops.batch",
+    "cuda": "isosweep.ops.triton.batch_backend",
+    "tcnn": "isosweep.ops.triton.batch_backend",
+}
+"""Backend -> the module with the functions that make a batch."""
 _active: tuple[Choice, str] = (_DEFAULT, MODULES["torch"])
 
 
@@ -107,6 +114,11 @@ def active() -> Choice:
 def kernels() -> ModuleType:
     """The module that implements the active backend."""
     return import_module(_active[1])
+
+
+def batch_kernels() -> ModuleType:
+    """The module of the active backend that makes a batch."""
+    return import_module(BATCH_MODULES[_active[0].name])
 
 
 def _numba_missing() -> str | None:

@@ -10,7 +10,7 @@ that is not its own ends the process that called it, so a run tests a card in th
 import json
 import math
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from types import ModuleType
@@ -18,8 +18,8 @@ from types import ModuleType
 import torch
 from torch import Tensor
 
-from isosweep.ops import reference
-from isosweep.ops.backends import MODULES
+from isosweep.ops import batch, reference
+from isosweep.ops.backends import BATCH_MODULES, MODULES
 from isosweep.ops.grid_spec import GridSpec
 
 SPEC = GridSpec(n_levels=6, n_features=2, log2_size=10, base_resolution=4, per_level_scale=1.6)
@@ -29,6 +29,7 @@ ALLOWED = 1e-4
 RADIUS = 1.0
 """Half the side of the box that rays march through."""
 Outputs = dict[str, Tensor]
+Case = Callable[[ModuleType, torch.device, torch.dtype], Outputs]
 
 
 @dataclass(frozen=True)
@@ -51,18 +52,25 @@ class Finding:
         return f"{self.kernel}: {what}"
 
 
-def self_test(kernels: ModuleType, device: torch.device) -> list[Finding]:
+def self_test(
+    kernels: ModuleType,
+    device: torch.device,
+    cases: Mapping[str, Case] | None = None,
+    definition: ModuleType = reference,
+) -> list[Finding]:
     """Compare every kernel of a backend with the reference, forward and backward.
 
     Args:
         kernels: the backend's module.
         device: where its tensors lie.
+        cases: what is compared; None is `CASES`.
+        definition: the module of the reference.
 
     Returns: one finding per output. A kernel that raises has one finding with the reason.
     """
     found: list[Finding] = []
-    for name, run in CASES.items():
-        expected = run(reference, torch.device("cpu"), torch.float64)
+    for name, run in (CASES if cases is None else cases).items():
+        expected = run(definition, torch.device("cpu"), torch.float64)
         try:
             outputs = run(kernels, device, torch.float32)
         except Exception as error:  # whatever a compiler or a driver raises is the finding
@@ -199,7 +207,7 @@ def _marched(kernels: ModuleType, device: torch.device, dtype: torch.dtype, cone
     return {**outputs, "sum of dt": samples.dt.sum()[None]}
 
 
-CASES: dict[str, Callable[[ModuleType, torch.device, torch.dtype], Outputs]] = {
+CASES: dict[str, Case] = {
     "grid_encode": _grid_encode,
     "grid_encode_jacobian": _jacobian,
     "pullback": _pullback,
@@ -214,6 +222,80 @@ CASES: dict[str, Callable[[ModuleType, torch.device, torch.dtype], Outputs]] = {
 """Kernel -> its outputs and gradients on fixed inputs."""
 
 
+VIEWS = ((7, 5), (4, 9), (6, 6))
+"""Height and width of the views that pixels are taken from."""
+
+
+def _views(given: _Inputs) -> tuple[Tensor, Tensor]:
+    """Height and width of the views, and the view, row and column of pixels [3, R]: the corners, and some others."""
+    places = [
+        (v, y, x) for v, (h, w) in enumerate(VIEWS) for y in (0, h // 2, h - 1) for x in (0, w // 3, w - 1)
+    ]
+    return torch.tensor(VIEWS, device=given.device), torch.tensor(places, device=given.device).T
+
+
+def _pixel_places(kernels: ModuleType, device: torch.device, dtype: torch.dtype) -> Outputs:
+    given = _Inputs(device, dtype)
+    hw, _ = _views(given)
+    among = torch.tensor([2, 0], device=device)
+    choice, place = (given.rand(200) < 0.5).long(), given.rand(200, 2)
+    whole = kernels.pixel_places(choice, place, among, hw, 0.0)
+    middle = kernels.pixel_places(choice, place, among, hw, 0.5)
+    return {"y": torch.stack(whole), "of the middle": torch.stack(middle)}
+
+
+def _gather_pixels(kernels: ModuleType, device: torch.device, dtype: torch.dtype) -> Outputs:
+    given = _Inputs(device, dtype)
+    hw, places = _views(given)
+    pixels = given.rand(int(hw.prod(-1).sum()), 4, high=256.0).to(torch.uint8)
+    offsets = hw.prod(-1).cumsum(0) - hw.prod(-1)
+    rgb, mask = kernels.gather_pixels(pixels, offsets, hw, *places)
+    plain, _ = kernels.gather_pixels(pixels[:, :3].contiguous(), offsets, hw, *places)
+    return {"y": rgb, "mask": mask, "without masks": plain}
+
+
+def _over(kernels: ModuleType, device: torch.device, dtype: torch.dtype) -> Outputs:
+    given = _Inputs(device, dtype)
+    rgb, mask, behind = given.rand(150, 3), given.rand(150), given.rand(150, 3)
+    one = given.rand(1, 3).expand(150, 3)
+    return {"y": kernels.over(rgb, mask, behind), "one colour": kernels.over(rgb, mask, one)}
+
+
+def _pixel_rays(kernels: ModuleType, device: torch.device, dtype: torch.dtype) -> Outputs:
+    given = _Inputs(device, dtype)
+    _, (view, row, col) = _views(given)
+    K = torch.eye(3, device=device, dtype=dtype).repeat(3, 1, 1)
+    K[:, :2] = K[:, :2] * given.rand(3, 2, 3, low=5.0, high=9.0) + given.rand(3, 2, 3)
+    K[:, 1, 0] = 0.0
+    origins, dirs = kernels.pixel_rays(K, given.rand(3, 3, 4, low=-1.0), view, row, col, 0.5)
+    return {"y": dirs, "origins": origins}
+
+
+def _box_hit(kernels: ModuleType, device: torch.device, dtype: torch.dtype) -> Outputs:
+    given = _Inputs(device, dtype)
+    eyes = torch.nn.functional.normalize(given.rand(200, 3, low=-1.0), dim=-1) * 3
+    dirs = torch.nn.functional.normalize(given.rand(200, 3, low=-0.7, high=0.7) - eyes, dim=-1)
+    near, far = kernels.box_hit(eyes, dirs, RADIUS)
+    return {"y": near, "far": far}
+
+
+def _spherical_harmonics(kernels: ModuleType, device: torch.device, dtype: torch.dtype) -> Outputs:
+    given = _Inputs(device, dtype)
+    dirs = torch.nn.functional.normalize(given.rand(200, 3, low=-1.0), dim=-1)
+    return {f"degree {n}": kernels.spherical_harmonics(dirs, n) for n in (1, 2, 3, 4)}
+
+
+BATCH_CASES: dict[str, Case] = {
+    "pixel_places": _pixel_places,
+    "gather_pixels": _gather_pixels,
+    "over": _over,
+    "pixel_rays": _pixel_rays,
+    "box_hit": _box_hit,
+    "spherical_harmonics": _spherical_harmonics,
+}
+"""The same for the functions of ``ops/batch.py``."""
+
+
 def failures(findings: list[Finding]) -> Iterator[Finding]:
     """The findings that are errors."""
     return (one for one in findings if not one.ok)
@@ -222,8 +304,9 @@ def failures(findings: list[Finding]) -> Iterator[Finding]:
 def main() -> None:
     backend, device = sys.argv[1:]
     place = torch.device(device)
-    module = import_module(MODULES[backend])
-    print(json.dumps([str(one) for one in failures(self_test(module, place))]))
+    findings = self_test(import_module(MODULES[backend]), place)
+    findings += self_test(import_module(BATCH_MODULES[backend]), place, BATCH_CASES, batch)
+    print(json.dumps([str(one) for one in failures(findings)]))
 
 
 if __name__ == "__main__":
