@@ -31,7 +31,7 @@ def test_every_kernel_compiles_for_every_card() -> None:
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a card: nothing is interpreted")
 def test_tensors_in_main_memory_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cuda, "interpreted", lambda: False)
+    monkeypatch.setattr("isosweep.ops.triton.launch.interpreted", lambda: False)
     spec = SPECS["all dense"]
     with pytest.raises(ValueError, match=r"a tensor lies on 'cpu'.*use\('auto', device\)"):
         cuda.grid_encode(torch.rand(2, 3), torch.rand(spec.total, 2), spec)
