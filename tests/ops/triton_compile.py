@@ -13,6 +13,7 @@ from triton.compiler import ASTSource
 
 from isosweep.ops.triton import grid as triton_grid
 from isosweep.ops.triton import rays as triton_rays
+from isosweep.ops.triton import section as triton_section
 
 INTEGERS = {"n": "i32", "cells": "i32", "max_samples": "i32"}
 POINTERS = {
@@ -27,6 +28,7 @@ POINTERS = {
 GRID = {"L": 16, "F": 2, "FP": 2, "BLOCK": 256}
 ROW = {"D": 32, "DP": 32, "BLOCK": 64}
 SUM = {"C": 8, "CP": 8, "CHUNK": 64}
+BOTH = {"WITH_ALPHA": True, "WITH_NORMAL": True}
 KERNELS: list[tuple[Any, dict[str, int]]] = [
     (triton_grid.encode, GRID | {"JACOBIAN": False}),
     (triton_grid.encode, GRID | {"JACOBIAN": True}),
@@ -41,6 +43,11 @@ KERNELS: list[tuple[Any, dict[str, int]]] = [
     (triton_rays.weights_backward, {"CHUNK": 64}),
     (triton_rays.accumulate, SUM),
     (triton_rays.accumulate_backward, SUM | {"WITH_W": True, "WITH_VALUES": True}),
+    (triton_section.section, {"UNIT": False, "BLOCK": 256}),
+    (triton_section.section, {"UNIT": True, "BLOCK": 256}),
+    (triton_section.section_backward, {"UNIT": False, "BLOCK": 256} | BOTH),
+    (triton_section.section_backward, {"UNIT": True, "BLOCK": 256} | BOTH),
+    (triton_section.points, {"BLOCK": 256}),
 ]
 
 

@@ -6,6 +6,7 @@ from torch import Tensor
 
 from isosweep import ops
 from isosweep.samplers.base import (
+    Length,
     OccupancyFn,
     PointFn,
     Probe,
@@ -75,9 +76,7 @@ class OccupancyGrid(Sampler):
         self.register_buffer("occupied", torch.ones((resolution,) * 3, dtype=torch.bool))
 
     @torch.no_grad()
-    def update(
-        self, step: int, occupancy: OccupancyFn, generator: torch.Generator, samples: int = 0
-    ) -> None:
+    def update(self, step: int, occupancy: OccupancyFn, generator: torch.Generator, samples: int = 0) -> None:
         if step % self.update_every:
             return
         cells = self._cells(step, samples, generator)
@@ -112,7 +111,7 @@ class OccupancyGrid(Sampler):
         rays: Rays,
         t_near: Float[Tensor, " r"],
         t_far: Float[Tensor, " r"],
-        step: float,
+        step: Length,
         probe: Probe,
         generator: torch.Generator | None,
     ) -> Sampled:
@@ -165,7 +164,7 @@ class OccupancyGrid(Sampler):
         return kept
 
     def _march(
-        self, rays: Rays, t_near: Tensor, t_far: Tensor, step: float, shift: Tensor, occupied: Tensor
+        self, rays: Rays, t_near: Tensor, t_far: Tensor, step: Length, shift: Tensor, occupied: Tensor
     ) -> Samples:
         return ops.march(
             rays.origins,

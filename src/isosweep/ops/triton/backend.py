@@ -29,7 +29,25 @@ from isosweep.ops.triton.launch import interpreted
 from isosweep.ops.triton.launch import launch as _launch
 from isosweep.ops.triton.launch import numbers as _numbers
 from isosweep.ops.triton.launch import power_of_two as _power_of_two
+from isosweep.ops.triton.section_backend import sample_points, surface_sections
 from isosweep.types import Samples
+
+__all__ = [
+    "accumulate",
+    "grid_encode",
+    "grid_encode_jacobian",
+    "interpreted",
+    "march",
+    "mlp",
+    "pullback",
+    "render_weights",
+    "sample_points",
+    "softplus_backward",
+    "surface_network",
+    "surface_sections",
+    "visible",
+    "warm_up",
+]
 
 POINTS = 256
 """Points of one program of the grid kernels."""
@@ -100,7 +118,7 @@ def march(
     t_far: Tensor,
     occupied: Tensor,
     radius: float,
-    step: float,
+    step: float | Tensor,
     jitter: Tensor,
     max_samples: int,
     cone: float = 0.0,
@@ -110,14 +128,15 @@ def march(
     rays = [_checked(x.to(dtype)) for x in (origins, dirs, t_near, t_far, jitter)]
     grid = occupied.contiguous().view(torch.uint8)
     cells = len(grid)
-    numbers = _numbers((radius, cells / (2.0 * radius), step, cone), dtype, device)
+    numbers = _numbers((radius, cells / (2.0 * radius), cone), dtype, device)
+    length = step.detach().to(device, dtype) if isinstance(step, Tensor) else _numbers((step,), dtype, device)
     count = torch.zeros(n, dtype=torch.int64, device=device)
     offsets = torch.zeros(n + 1, dtype=torch.int64, device=device)
 
     def walk(fill: bool, ray_index: Tensor, t: Tensor, dt: Tensor) -> None:
         _launch(
             triton_rays.march, (-(-n // RAYS),), *rays, grid, count, offsets, ray_index, t, dt,
-            n, cells, numbers, max_samples, FILL=fill, CONE=cone > 0, BLOCK=RAYS,
+            n, cells, numbers, length, max_samples, FILL=fill, CONE=cone > 0, BLOCK=RAYS,
         )  # fmt: skip
 
     walk(False, count, numbers, numbers)
