@@ -9,8 +9,8 @@ from torch.utils._python_dispatch import _get_current_dispatch_mode
 
 from isosweep.bench.launches import LaunchCounter, Launches, count_training
 from isosweep.bench.quality import demo_training
-from isosweep.fields.opacity import crossing_opacity
 from isosweep.ops import backends
+from isosweep.ops.opacity import crossing_opacity
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 
@@ -52,8 +52,8 @@ def test_a_gradient_is_put_on_the_line_whose_gradient_it_is() -> None:
     f = torch.linspace(-1, 1, 5, requires_grad=True)
     found = counted(lambda: crossing_opacity(f + 0.1, f - 0.1, torch.tensor(10.0)).sum().backward())
     places = {place for place, *_ in found.lines()}
-    assert any(place.startswith("fields/opacity.py:") for place in places)
-    assert any(place.startswith("backward of fields/opacity.py:") for place in places)
+    assert any(place.startswith("ops/opacity.py:") for place in places)
+    assert any(place.startswith("backward of ops/opacity.py:") for place in places)
 
 
 def test_counts_are_per_step_and_the_most_launches_come_first() -> None:

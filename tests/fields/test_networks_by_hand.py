@@ -13,8 +13,8 @@ from isosweep.encodings.hashgrid import HashGrid
 from isosweep.fields.color import ColorField
 from isosweep.fields.density import DensityField
 from isosweep.fields.mlp import MLP
-from isosweep.fields.opacity import crossing_opacity
 from isosweep.fields.surface import SurfaceField
+from isosweep.ops.opacity import crossing_opacity
 
 
 def phi(x: float) -> float:

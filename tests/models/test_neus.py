@@ -11,7 +11,8 @@ from isosweep.fields.color import ColorField
 from isosweep.fields.density import DensityField
 from isosweep.fields.surface import SurfaceField
 from isosweep.models.background import Background
-from isosweep.models.neus import NeuS, section_alpha
+from isosweep.models.neus import NeuS
+from isosweep.ops.opacity import section_alpha
 from isosweep.samplers.hierarchical import Hierarchical, UpSample
 from isosweep.samplers.occupancy import OccupancyGrid
 from isosweep.samplers.uniform import Uniform

@@ -14,6 +14,7 @@ from triton.compiler import ASTSource
 from isosweep.ops.triton import batch as triton_batch
 from isosweep.ops.triton import grid as triton_grid
 from isosweep.ops.triton import rays as triton_rays
+from isosweep.ops.triton import section as triton_section
 
 INTEGERS = dict.fromkeys(("n", "cells", "max_samples", "views", "behind_stride"), "i32")
 POINTERS = {
@@ -29,6 +30,7 @@ POINTERS = {
 GRID = {"L": 16, "F": 2, "FP": 2, "BLOCK": 256}
 ROW = {"D": 32, "DP": 32, "BLOCK": 64}
 SUM = {"C": 8, "CP": 8, "CHUNK": 64}
+BOTH = {"WITH_ALPHA": True, "WITH_NORMAL": True}
 KERNELS: list[tuple[Any, dict[str, int]]] = [
     (triton_grid.encode, GRID | {"JACOBIAN": False}),
     (triton_grid.encode, GRID | {"JACOBIAN": True}),
@@ -49,6 +51,11 @@ KERNELS: list[tuple[Any, dict[str, int]]] = [
     (triton_batch.pixel_rays, {"BLOCK": 128}),
     (triton_batch.box_hit, {"BLOCK": 128}),
     (triton_batch.spherical_harmonics, {"DEGREE": 4, "BLOCK": 128}),
+    (triton_section.section, {"UNIT": False, "BLOCK": 256}),
+    (triton_section.section, {"UNIT": True, "BLOCK": 256}),
+    (triton_section.section_backward, {"UNIT": False, "BLOCK": 256} | BOTH),
+    (triton_section.section_backward, {"UNIT": True, "BLOCK": 256} | BOTH),
+    (triton_section.points, {"BLOCK": 256}),
 ]
 
 

@@ -23,6 +23,8 @@ from isosweep.bench.quality import demo_training
 from isosweep.ops import backends
 
 PACKAGE = Path(isosweep.__file__).parent
+LAUNCH = str(PACKAGE / "ops" / "triton" / "launch.py")
+"""Its lines launch for others."""
 FREE = ("empty", "new_empty", "empty_strided", "new_empty_strided", "empty_like", "detach", "set_")
 """Operations that only make or rename memory; so do those that return a view, but for UPLOAD."""
 UPLOAD = "lift_fresh"
@@ -114,16 +116,16 @@ def count_training(conf: Path, overrides: Sequence[str], steps: int, after: int 
     Raises:
         RuntimeError: Triton was imported without TRITON_INTERPRET=1.
     """
-    from isosweep.ops.triton import backend
+    from isosweep.ops.triton import launch
 
-    if not backend.interpreted():
+    if not launch.interpreted():
         raise RuntimeError(
             "Triton is not in its interpreter: set TRITON_INTERPRET=1 before anything imports it"
         )
     last = after + steps
     settings = {"max_steps": last + 1, "log_every": last + 1, "val_every": 0}
     job = demo_training(conf, torch.device("cpu"), overrides, {"sampler.resolution": 16}, **settings)
-    counter, original, active = LaunchCounter(), backend._launch, backends._active
+    counter, original, active = LaunchCounter(), launch.run, backends._active
     knobs, counting = job.model.knobs, ExitStack()
 
     def at_step(step: int, max_steps: int) -> Any:  # the first that a step of the loop asks for
@@ -134,7 +136,7 @@ def count_training(conf: Path, overrides: Sequence[str], steps: int, after: int 
         return knobs(step, max_steps)
 
     backends._active = (backends.Choice("cuda", "counted in Triton's interpreter"), backends.MODULES["cuda"])
-    backend._launch = lambda kernel, grid, *args, **constants: counter.launch(
+    launch.run = lambda kernel, grid, *args, **constants: counter.launch(
         original, kernel, grid, *args, **constants
     )
     job.model.knobs = at_step
@@ -145,7 +147,7 @@ def count_training(conf: Path, overrides: Sequence[str], steps: int, after: int 
         ):  # it keeps each operation's line
             job.run()
     finally:
-        backend._launch, backends._active = original, active
+        launch.run, backends._active = original, active
     counter.found.steps = steps
     return counter.found
 
@@ -187,7 +189,7 @@ def _place() -> str:
     frame: FrameType | None = sys._getframe(2)
     while frame is not None:
         path = frame.f_code.co_filename
-        if path.startswith(str(PACKAGE)) and path != __file__:
+        if path.startswith(str(PACKAGE)) and path not in (__file__, LAUNCH):
             return f"{Path(path).relative_to(PACKAGE)}:{frame.f_lineno}"
         frame = frame.f_back
     return "elsewhere"

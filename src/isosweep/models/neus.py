@@ -12,11 +12,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from isosweep import ops
 from isosweep.config import schedules
 from isosweep.errors import InputError
 from isosweep.fields import finite_difference
 from isosweep.fields.color import ColorField
-from isosweep.fields.opacity import crossing_opacity
 from isosweep.fields.surface import SurfaceField
 from isosweep.models.background import Background
 from isosweep.models.base import (
@@ -30,31 +30,9 @@ from isosweep.models.base import (
     scale_near,
 )
 from isosweep.models.compositing import composite
+from isosweep.ops import opacity
 from isosweep.samplers.base import Probe, Sampler, sample_points
 from isosweep.types import Knobs, Randomness, Rays, RenderOut, Sampled
-
-
-def section_alpha(
-    sdf: Float[Tensor, " s"],
-    cos: Float[Tensor, " s"],
-    dt: Float[Tensor, " s"],
-    sharpness: Float[Tensor, ""],
-    cos_anneal: Float[Tensor, ""],
-) -> Float[Tensor, " s"]:
-    """Opacity [S] in [0, 1] of sections, from the signed distance at their middle (NeuS, equation 13 and its code).
-
-    cos' = -(relu(1/2 - cos/2)(1 - a) + relu(-cos) a) <= 0, f_prev/next = f -+ cos' dt / 2,
-    alpha = crossing_opacity(f_prev, f_next, s).
-
-    Args:
-        sdf, dt: f at the middle and length of each section, normalised units.
-        cos: ray direction . gradient of f.
-        sharpness: s, in 1 / normalised unit.
-        cos_anneal: a in [0, 1]; 1 is the exact formula.
-    """
-    falling = -(F.relu(0.5 - 0.5 * cos) * (1 - cos_anneal) + F.relu(-cos) * cos_anneal)
-    half = falling * dt * 0.5
-    return crossing_opacity(sdf - half, sdf + half, sharpness)
 
 
 @dataclass(frozen=True)
@@ -76,7 +54,7 @@ class NeuSKnobs(Knobs):
 class NeuS(Model):
     """Signed-distance field, colour field, one learned sharpness s = exp(10 v), and what lies behind.
 
-    C = sum_i T_i alpha_i c_i + T B, T_i = prod_{j<i} (1 - alpha_j), with alpha_i of ``section_alpha``
+    C = sum_i T_i alpha_i c_i + T B, T_i = prod_{j<i} (1 - alpha_j), with alpha_i of ``opacity.section_alpha``
     (Wang et al. 2021, equations 11 to 13).
 
     Args:
@@ -167,14 +145,26 @@ class NeuS(Model):
 
     def sharpness(self, knobs: NeuSKnobs) -> Float[Tensor, ""]:
         """s = exp(10 v) in [1e-6, 1e6], in 1 / normalised unit, and no more than ``sharpness_cap`` (NeuS, its code)."""
-        return torch.minimum(torch.exp(10 * self.log_sharpness).clamp(1e-6, 1e6), knobs.sharpness_cap)
+        return opacity.sharpness(self.log_sharpness, knobs.sharpness_cap)
 
-    def step_size(self, knobs: NeuSKnobs) -> float:
-        """Section length for samplers that march, normalised units."""
+    def step_size(self, knobs: NeuSKnobs) -> float | Float[Tensor, ""]:
+        """Section length for samplers that march, normalised units. On a card it stays there: a read would wait."""
         if self.n_steps is not None:
             return fixed_step(self.radius, self.n_steps)
+        if ops.on_card():
+            return self._step_on_card(knobs)
         s = float(self.sharpness(knobs).detach())
         return min(max(self.step_scale / s, self.step_min), self.step_max)
+
+    @torch.no_grad()
+    def _step_on_card(self, knobs: NeuSKnobs) -> Float[Tensor, ""]:
+        """The same in few launches: step_scale / s is step_scale exp(-10 v), but for the bounds of s."""
+        width = torch.exp(-10 * self.log_sharpness)
+        if self.cap_schedule is not None:
+            width = torch.maximum(width, knobs.sharpness_cap.reciprocal())
+        bounds = (self.step_scale / opacity.MOST_SHARPNESS, self.step_scale / opacity.LEAST_SHARPNESS)
+        low, high = (min(max(x, self.step_min), self.step_max) for x in bounds)
+        return (self.step_scale * width).clamp(low, high)
 
     def _surface(
         self, points: Tensor, knobs: NeuSKnobs, want_laplacian: bool
@@ -210,9 +200,16 @@ class NeuS(Model):
         samples = sampled.samples
         points, dirs = sample_points(rays, samples)
         sdf, feature, grad, laplacian = self._surface(points, knobs, "laplacian" in want)
-        normals = F.normalize(grad, dim=-1, eps=1e-6)
-        cos = (dirs * (grad if self.cos_from == "gradient" else normals)).sum(-1)
-        alpha = section_alpha(sdf, cos, samples.dt, self.sharpness(knobs), knobs.cos_anneal)
+        alpha, normals = ops.surface_sections(
+            sdf,
+            grad,
+            dirs,
+            samples.dt,
+            self.log_sharpness,
+            knobs.sharpness_cap,
+            knobs.cos_anneal,
+            self.cos_from == "normal",
+        )
         if samples.count is not None:
             alpha = alpha * (samples.dt > 0)  # padding is a section of length 0, which is empty
         shade = self.color_field(feature, rays.dirs, points / self.radius, normals, samples.ray_index)
@@ -242,13 +239,10 @@ class NeuS(Model):
         self, points: Float[Tensor, "p 3"], dirs: Float[Tensor, "p 3"], knobs: NeuSKnobs
     ) -> Float[Tensor, "p 3"]:
         _, feature, grad, _ = self._surface(points, knobs, want_laplacian=False)
-        normals = F.normalize(grad, dim=-1, eps=1e-6)
+        normals = F.normalize(grad, dim=-1, eps=opacity.NORMAL_EPS)
         return self.color_field(feature, dirs, points / self.radius, normals).rgb
 
     def update(self, knobs: NeuSKnobs, generator: torch.Generator, samples: int = 0) -> None:
-        s = self.sharpness(knobs).detach()
-        half = 0.5 * self.step_size(knobs)
-
         def occupancy(points: Tensor, cell: float) -> Tensor:
             f = self.field.level(points, knobs.window)
             if self.occupancy == "hollow":
@@ -258,7 +252,8 @@ class NeuS(Model):
                 # wall a field that is negative everywhere would render nothing and never recover.
                 wall = points.abs().amax(-1) > self.radius - 4 * cell
                 f = torch.where(wall & (f < 0), f, shell)
-            return crossing_opacity(f + half, f - half, s)
+            half = 0.5 * self.step_size(knobs)
+            return opacity.crossing_opacity(f + half, f - half, self.sharpness(knobs).detach())
 
         self.sampler.update(knobs.step, occupancy, generator, samples)
 

@@ -17,7 +17,7 @@ from jaxtyping import Bool, Float, Int, Int64, UInt8
 from torch import Tensor
 
 from isosweep.ops import softplus
-from isosweep.ops.backends import Choice, active, batch_kernels, choose, kernels, use
+from isosweep.ops.backends import Choice, active, batch_kernels, choose, kernels, on_card, use
 from isosweep.ops.batch import as_colors, check_places
 from isosweep.ops.composed import Layer
 from isosweep.ops.grid_spec import GridSpec
@@ -37,14 +37,17 @@ __all__ = [
     "grid_encode_jacobian",
     "march",
     "mlp",
+    "on_card",
     "over",
     "pixel_places",
     "pixel_rays",
     "pullback",
     "render_weights",
+    "sample_points",
     "softplus_with_slope",
     "spherical_harmonics",
     "surface_network",
+    "surface_sections",
     "use",
     "visible",
 ]
@@ -122,7 +125,7 @@ def march(
     t_far: Float[Tensor, " r"],
     occupied: Bool[Tensor, "g g g"] | UInt8[Tensor, "g g g"],
     radius: float,
-    step: float,
+    step: float | Float[Tensor, ""],
     jitter: Float[Tensor, " r"],
     max_samples: int,
     cone: float = 0.0,
@@ -135,15 +138,44 @@ def march(
     dt = max(step, cone * b), mid-point b + jitter * dt, next b + dt.
     Jitter in [0, 1): random while training, 0.5 in evaluation. At most ``max_samples`` a ray, the
     nearest ones. A ray has no samples where t_far <= t_near or a number of it is not finite
-    (t_far may be inf) or its direction is shorter than 1e-6. No gradients.
+    (t_far may be inf) or its direction is shorter than 1e-6. No gradients. A step that a card has computed
+    can be given as a tensor, which is not read back; it is then the caller's part that it is above 0.
     Errors: ValueError where radius, step, cone or max_samples is out of range.
     """
-    if not (radius > 0 and step > 0 and cone >= 0 and max_samples >= 1):
+    if not (radius > 0 and (isinstance(step, Tensor) or step > 0) and cone >= 0 and max_samples >= 1):
         raise ValueError(
             "march needs radius > 0, step > 0, cone >= 0 and max_samples >= 1, "
             f"got radius={radius}, step={step}, cone={cone}, max_samples={max_samples}"
         )
     return kernels().march(origins, dirs, t_near, t_far, occupied, radius, step, jitter, max_samples, cone)
+
+
+def sample_points(
+    origins: Float[Tensor, "r 3"],
+    dirs: Float[Tensor, "r 3"],
+    t: Float[Tensor, " s"],
+    ray_index: Int64[Tensor, " s"],
+) -> tuple[Float[Tensor, "s 3"], Float[Tensor, "s 3"]]:
+    """o + t d of the ray of each sample, and that ray's d."""
+    return kernels().sample_points(origins, dirs, t, ray_index)
+
+
+def surface_sections(
+    sdf: Float[Tensor, " s"],
+    gradient: Float[Tensor, "s 3"],
+    dirs: Float[Tensor, "s 3"],
+    dt: Float[Tensor, " s"],
+    v: Float[Tensor, ""],
+    cap: Float[Tensor, ""],
+    cos_anneal: Float[Tensor, ""],
+    unit: bool,
+) -> tuple[Float[Tensor, " s"], Float[Tensor, "s 3"]]:
+    """NeuS' opacity of each section and the unit normal at its middle (``opacity.section_alpha``).
+
+    The sharpness is ``opacity.sharpness(v, cap)``; with ``unit`` the cosine is taken from the normal instead of the
+    gradient. Differentiable in ``sdf``, ``gradient`` and ``v``; no backend promises a gradient in the rest.
+    """
+    return kernels().surface_sections(sdf, gradient, dirs, dt, v, cap, cos_anneal, unit)
 
 
 def render_weights(alpha: Float[Tensor, " s"], offsets: Int64[Tensor, " r1"]) -> Float[Tensor, " s"]:

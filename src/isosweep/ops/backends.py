@@ -111,6 +111,11 @@ def active() -> Choice:
     return _active[0]
 
 
+def on_card() -> bool:
+    """Whether the kernels in use run on a card: the host then waits for every value that it reads."""
+    return _active[0].name in ("cuda", "tcnn")
+
+
 def kernels() -> ModuleType:
     """The module that implements the active backend."""
     return import_module(_active[1])

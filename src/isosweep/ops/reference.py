@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from isosweep.ops import composed
 from isosweep.ops.composed import Layer, mlp
 from isosweep.ops.grid_spec import GridSpec
+from isosweep.ops.opacity import sample_points, surface_sections
 from isosweep.ops.softplus import softplus_backward
 from isosweep.types import Samples
 
@@ -25,8 +26,10 @@ __all__ = [
     "mlp",
     "pullback",
     "render_weights",
+    "sample_points",
     "softplus_backward",
     "surface_network",
+    "surface_sections",
     "visible",
 ]
 
@@ -117,12 +120,13 @@ def march(
     t_far: Tensor,
     occupied: Tensor,
     radius: float,
-    step: float,
+    step: float | Tensor,
     jitter: Tensor,
     max_samples: int,
     cone: float = 0.0,
 ) -> Samples:
     """See ``isosweep.ops.march``."""
+    step = float(step)
     span = _span(origins, dirs, t_near, t_far, radius)
     stop = t_near + span
     cells = occupied.bool()

@@ -207,6 +207,32 @@ def _marched(kernels: ModuleType, device: torch.device, dtype: torch.dtype, cone
     return {**outputs, "sum of dt": samples.dt.sum()[None]}
 
 
+def _surface_sections(kernels: ModuleType, device: torch.device, dtype: torch.dtype) -> Outputs:
+    return _sections(kernels, device, dtype, unit=False)
+
+
+def _unit_sections(kernels: ModuleType, device: torch.device, dtype: torch.dtype) -> Outputs:
+    return _sections(kernels, device, dtype, unit=True)
+
+
+def _sections(kernels: ModuleType, device: torch.device, dtype: torch.dtype, unit: bool) -> Outputs:
+    given = _Inputs(device, dtype)
+    sdf, gradient = given.rand(600, low=-0.3, high=0.3, grad=True), given.rand(600, 3, low=-1.0, grad=True)
+    dirs = torch.nn.functional.normalize(given.rand(600, 3, low=-1.0), dim=-1)
+    dt, v = given.rand(600, low=0.02, high=0.1), given.rand(1, low=0.2, high=0.3)[0].requires_grad_()
+    cap, anneal = given.rand(1, low=50.0, high=60.0)[0], given.rand(1)[0]
+    alpha, normal = kernels.surface_sections(sdf, gradient, dirs, dt, v, cap, anneal, unit)
+    leaves = {"sdf": sdf, "gradient": gradient, "sharpness": v}
+    return _gradients({"y": alpha, "normal": normal}, leaves, given)
+
+
+def _sample_points(kernels: ModuleType, device: torch.device, dtype: torch.dtype) -> Outputs:
+    given = _Inputs(device, dtype)
+    origins, dirs, t = given.rand(7, 3, low=-1.0), given.rand(7, 3, low=-1.0), given.rand(300)
+    points, along = kernels.sample_points(origins, dirs, t, torch.arange(300, device=device) % 7)
+    return {"y": points, "directions": along}
+
+
 CASES: dict[str, Case] = {
     "grid_encode": _grid_encode,
     "grid_encode_jacobian": _jacobian,
@@ -218,6 +244,9 @@ CASES: dict[str, Case] = {
     "render_weights": _render_weights,
     "accumulate": _accumulate,
     "visible": _visible,
+    "surface_sections": _surface_sections,
+    "surface_sections with unit normals": _unit_sections,
+    "sample_points": _sample_points,
 }
 """Kernel -> its outputs and gradients on fixed inputs."""
 

@@ -26,7 +26,9 @@ from isosweep.ops.triton.backend import (
     mlp,
     pullback,
     render_weights,
+    sample_points,
     softplus_backward,
+    surface_sections,
     visible,
 )
 
@@ -38,8 +40,10 @@ __all__ = [
     "mlp",
     "pullback",
     "render_weights",
+    "sample_points",
     "softplus_backward",
     "surface_network",
+    "surface_sections",
     "visible",
     "warm_up",
 ]

@@ -11,8 +11,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from isosweep import ops
 from isosweep.types import Level, Randomness, Rays, Sampled, Samples
 
+Length = float | Float[Tensor, ""]
+"""A number, or one that a card has computed and that is not read back."""
 PointFn = Callable[[Tensor], Tensor]
 OccupancyFn = Callable[[Tensor, float], Tensor]
 """(points [P, 3], side of the cell that each point stands for) -> opacity of a section there [P]."""
@@ -50,7 +53,7 @@ class Sampler(nn.Module, ABC):
         rays: Rays,
         t_near: Float[Tensor, " r"],
         t_far: Float[Tensor, " r"],
-        step: float,
+        step: Length,
         probe: Probe,
         generator: Randomness | None,
     ) -> Sampled:
@@ -113,8 +116,7 @@ def pack(edges: Float[Tensor, "r n1"], valid: Tensor) -> Samples:
 
 def sample_points(rays: Rays, samples: Samples) -> tuple[Float[Tensor, "s 3"], Float[Tensor, "s 3"]]:
     """Mid-points o + t d [S, 3] of the sections in normalised units, and their rays' unit directions [S, 3]."""
-    dirs = rays.dirs[samples.ray_index]
-    return torch.addcmul(rays.origins[samples.ray_index], samples.t[:, None], dirs), dirs
+    return ops.sample_points(rays.origins, rays.dirs, samples.t, samples.ray_index)
 
 
 def density_alpha(density: Float[Tensor, " s"], samples: Samples) -> Float[Tensor, " s"]:

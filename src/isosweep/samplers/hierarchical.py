@@ -8,8 +8,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from isosweep.errors import InputError
-from isosweep.fields.opacity import crossing_opacity
-from isosweep.samplers.base import PointFn, Probe, Sampler, pack, uniform
+from isosweep.ops.opacity import crossing_opacity
+from isosweep.samplers.base import Length, PointFn, Probe, Sampler, pack, uniform
 from isosweep.samplers.uniform import check_spacing, stratified_edges
 from isosweep.types import Level, Randomness, Rays, Sampled
 
@@ -84,7 +84,7 @@ class Hierarchical(Sampler):
         rays: Rays,
         t_near: Float[Tensor, " r"],
         t_far: Float[Tensor, " r"],
-        step: float,
+        step: Length,
         probe: Probe,
         generator: Randomness | None,
     ) -> Sampled:
@@ -138,7 +138,7 @@ class UpSample(Sampler):
         rays: Rays,
         t_near: Float[Tensor, " r"],
         t_far: Float[Tensor, " r"],
-        step: float,
+        step: Length,
         probe: Probe,
         generator: Randomness | None,
     ) -> Sampled:

@@ -6,6 +6,7 @@ from torch import Tensor
 
 from isosweep import ops
 from isosweep.samplers.base import (
+    Length,
     OccupancyFn,
     PointFn,
     Probe,
@@ -110,7 +111,7 @@ class OccupancyGrid(Sampler):
         rays: Rays,
         t_near: Float[Tensor, " r"],
         t_far: Float[Tensor, " r"],
-        step: float,
+        step: Length,
         probe: Probe,
         generator: Randomness | None,
     ) -> Sampled:
@@ -163,7 +164,7 @@ class OccupancyGrid(Sampler):
         return kept
 
     def _march(
-        self, rays: Rays, t_near: Tensor, t_far: Tensor, step: float, shift: Tensor, occupied: Tensor
+        self, rays: Rays, t_near: Tensor, t_far: Tensor, step: Length, shift: Tensor, occupied: Tensor
     ) -> Samples:
         return ops.march(
             rays.origins,

@@ -5,7 +5,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from isosweep.errors import InputError
-from isosweep.samplers.base import Probe, Sampler, pack, uniform
+from isosweep.samplers.base import Length, Probe, Sampler, pack, uniform
 from isosweep.types import Randomness, Rays, Sampled
 
 
@@ -61,7 +61,7 @@ class Uniform(Sampler):
         rays: Rays,
         t_near: Float[Tensor, " r"],
         t_far: Float[Tensor, " r"],
-        step: float,
+        step: Length,
         probe: Probe,
         generator: Randomness | None,
     ) -> Sampled:

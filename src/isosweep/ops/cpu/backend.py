@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-from isosweep.ops import composed
+from isosweep.ops import composed, opacity
 from isosweep.ops.composed import Layer
 from isosweep.ops.cpu import grid as cpu_grid
 from isosweep.ops.cpu import networks as cpu_networks
@@ -30,6 +30,9 @@ from isosweep.types import Samples
 
 GRAIN = 2048
 """Points or rays below which another thread costs more than it saves."""
+
+sample_points = opacity.sample_points
+surface_sections = opacity.surface_sections
 
 
 def grid_encode(u: Tensor, table: Tensor, spec: GridSpec) -> Tensor:
@@ -99,7 +102,7 @@ def march(
     t_far: Tensor,
     occupied: Tensor,
     radius: float,
-    step: float,
+    step: float | Tensor,
     jitter: Tensor,
     max_samples: int,
     cone: float = 0.0,
@@ -111,7 +114,7 @@ def march(
     run(cpu_rays.coarsen, blocks, 16, grid, coarse)
     n = len(origins)
     dtype = origins.dtype
-    numbers = [scalar(origins, x) for x in (radius, len(grid) / (2.0 * radius), step, cone)]
+    numbers = [scalar(origins, x) for x in (radius, len(grid) / (2.0 * radius), float(step), cone)]
     rays = [array(x.to(dtype)) for x in (origins, dirs, t_near, t_far, jitter)]
     count, start = torch.empty(2, n, dtype=torch.int64)
     offsets = torch.zeros(n + 1, dtype=torch.int64)

@@ -24,7 +24,30 @@ from isosweep.ops.composed import Layer
 from isosweep.ops.grid_spec import GridSpec
 from isosweep.ops.triton import grid as triton_grid
 from isosweep.ops.triton import rays as triton_rays
+from isosweep.ops.triton.launch import checked as _checked
+from isosweep.ops.triton.launch import interpreted
+from isosweep.ops.triton.launch import launch as _launch
+from isosweep.ops.triton.launch import numbers as _numbers
+from isosweep.ops.triton.launch import power_of_two as _power_of_two
+from isosweep.ops.triton.section_backend import sample_points, surface_sections
 from isosweep.types import Samples
+
+__all__ = [
+    "accumulate",
+    "grid_encode",
+    "grid_encode_jacobian",
+    "interpreted",
+    "march",
+    "mlp",
+    "pullback",
+    "render_weights",
+    "sample_points",
+    "softplus_backward",
+    "surface_network",
+    "surface_sections",
+    "visible",
+    "warm_up",
+]
 
 POINTS = 256
 """Points of one program of the grid kernels."""
@@ -95,7 +118,7 @@ def march(
     t_far: Tensor,
     occupied: Tensor,
     radius: float,
-    step: float,
+    step: float | Tensor,
     jitter: Tensor,
     max_samples: int,
     cone: float = 0.0,
@@ -105,14 +128,15 @@ def march(
     rays = [_checked(x.to(dtype)) for x in (origins, dirs, t_near, t_far, jitter)]
     grid = occupied.contiguous().view(torch.uint8)
     cells = len(grid)
-    numbers = _numbers((radius, cells / (2.0 * radius), step, cone), dtype, device)
+    numbers = _numbers((radius, cells / (2.0 * radius), cone), dtype, device)
+    length = step.detach().to(device, dtype) if isinstance(step, Tensor) else _numbers((step,), dtype, device)
     count = torch.zeros(n, dtype=torch.int64, device=device)
     offsets = torch.zeros(n + 1, dtype=torch.int64, device=device)
 
     def walk(fill: bool, ray_index: Tensor, t: Tensor, dt: Tensor) -> None:
         _launch(
             triton_rays.march, (-(-n // RAYS),), *rays, grid, count, offsets, ray_index, t, dt,
-            n, cells, numbers, max_samples, FILL=fill, CONE=cone > 0, BLOCK=RAYS,
+            n, cells, numbers, length, max_samples, FILL=fill, CONE=cone > 0, BLOCK=RAYS,
         )  # fmt: skip
 
     walk(False, count, numbers, numbers)
@@ -259,34 +283,6 @@ class _Accumulate(Function):
         return dw, dvalues, None
 
 
-def _launch(kernel: Any, grid: tuple[int, ...], *args: object, **constants: object) -> None:
-    """Run a kernel over a grid of programs, none where the grid is empty, on the tensors' card."""
-    if 0 in grid:
-        return
-    tensor = next(x for x in args if isinstance(x, Tensor))
-    with torch.cuda.device_of(tensor):
-        kernel[grid](*args, **constants, num_warps=4, enable_fp_fusion=False)
-
-
-def _checked(x: Tensor) -> Tensor:
-    """Contiguous, in a precision that the kernels have."""
-    if x.dtype not in (torch.float32, torch.float64):
-        raise ValueError(
-            f"backend 'cuda' computes in float32 or float64, got {x.dtype}: convert it, or backend=torch"
-        )
-    if x.device.type != "cuda" and not interpreted():
-        raise ValueError(
-            f"backend 'cuda' is in use, but a tensor lies on '{x.device}': "
-            "select the backend for the device, isosweep.ops.use('auto', device)"
-        )
-    return x.detach().contiguous()
-
-
-def interpreted() -> bool:
-    """Whether Triton's interpreter stands in for a card (TRITON_INTERPRET=1 when Triton was imported)."""
-    return type(triton_grid.encode).__name__ == "InterpretedFunction"
-
-
 def _rays(offsets: Tensor, n_samples: int) -> Tensor:
     """Offsets, checked without waiting for the card: a kernel that pointed elsewhere would write there.
 
@@ -317,18 +313,8 @@ def _mark_sound(offsets: Tensor, n_samples: int) -> None:
         setattr(offsets, SOUND, (n_samples, offsets._version))
 
 
-@lru_cache(maxsize=64)
-def _numbers(values: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Values on the card; the same as in the step before are there already."""
-    return torch.tensor(values, dtype=dtype, device=device)
-
-
 def _sizes(spec: GridSpec) -> dict[str, int]:
     return {"L": spec.n_levels, "F": spec.n_features, "FP": _power_of_two(spec.n_features)}
-
-
-def _power_of_two(n: int) -> int:
-    return 1 << max(0, n - 1).bit_length()
 
 
 @lru_cache(maxsize=16)

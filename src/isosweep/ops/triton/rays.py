@@ -34,21 +34,21 @@ def _exit(o, d, cell, per_cell, radius):
 @kernel
 def march(
     origin_ptr, dir_ptr, near_ptr, far_ptr, jitter_ptr, occupied_ptr, count_ptr, offset_ptr, index_ptr, t_ptr,
-    dt_ptr, n, cells, radius_ptr, max_samples,
+    dt_ptr, n, cells, radius_ptr, step_ptr, max_samples,
     FILL: tl.constexpr, CONE: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     """Count the samples of each ray, or with FILL write them from its offset on.
 
-    radius_ptr holds radius, cells a unit, step, cone in the rays' precision: scalars of a launch are
-    float32. Every sample is decided by its own position; empty cells are left in one stride, short
-    enough for rounding, and the steps of the stride count.
+    radius_ptr holds radius, cells a unit, cone, and step_ptr the step, in the rays' precision: scalars of a launch
+    are float32, and the step may follow from what the card has computed. Every sample is decided by its own
+    position; empty cells are left in one stride, short enough for rounding, and the steps of the stride count.
     """
     r = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     here = r < n
     radius = tl.load(radius_ptr)
     per_unit = tl.load(radius_ptr + 1)
-    step = tl.load(radius_ptr + 2)
-    cone = tl.load(radius_ptr + 3)
+    cone = tl.load(radius_ptr + 2)
+    step = tl.load(step_ptr)
     ox = tl.load(origin_ptr + r * 3, mask=here, other=0.0)
     oy = tl.load(origin_ptr + r * 3 + 1, mask=here, other=0.0)
     oz = tl.load(origin_ptr + r * 3 + 2, mask=here, other=0.0)
