@@ -26,6 +26,7 @@ from isosweep.runtime import interrupts
 from isosweep.training import checkpoint
 from isosweep.training.optimizer import make_optimizer, rate_factor
 from isosweep.training.step import Moment, Outcome, gradient
+from isosweep.training.team import ALONE, Team
 from isosweep.types import Scene
 
 log = logging.getLogger("isosweep")
@@ -136,6 +137,7 @@ def train(
     device: torch.device,
     validate: Callable[[], float] | None = None,
     on_log: Callable[[int, Mapping[str, float]], None] | None = None,
+    team: Team = ALONE,
 ) -> None:
     """Train from ``state.step`` to ``settings.max_steps``.
 
@@ -146,6 +148,7 @@ def train(
         record: gets the scalars.
         validate: gives the mean PSNR (dB) of validation views; None if there are none.
         on_log: gets the scalars as well (a tracker).
+        team: the processes that train together. The first of them writes the checkpoints.
 
     Raises:
         NonFiniteLoss: a term of the loss is not finite; the message names it, and nothing is written after it.
@@ -165,6 +168,7 @@ def train(
     if not settings.replacement:
         hw, views = scene.cameras.hw, scene.splits["train"]
         shuffled = ShuffledPixels(hw, views, state.generator.initial_seed())
+    team.follow(model)
     model.train()
     while state.step < settings.max_steps:
         began = time.perf_counter()
@@ -204,6 +208,7 @@ def train(
             scaler=state.scaler,
             autocast=dtype,
             micro_batches=settings.micro_batches,
+            team=team,
         )
         check_finite(outcome.total, outcome.terms, step)
         if settings.grad_clip is not None:
@@ -233,16 +238,19 @@ def train(
             if psnr > state.best:
                 record.check()
                 state.best = psnr
-                state.save(folder / CHECKPOINTS["best"], model, run_key)
+                if team.leads:
+                    state.save(folder / CHECKPOINTS["best"], model, run_key)
         overdue = time.monotonic() - last_save > 60 * settings.checkpoint_minutes
-        if overdue or signals.wants_checkpoint or _due(state.step, settings.checkpoint_every, done):
+        asked = team.asked(signals)
+        if team.leads and (overdue or asked.save or _due(state.step, settings.checkpoint_every, done)):
             record.check()
             state.save(folder / CHECKPOINTS["last"], model, run_key)
             record.checkpointed(state.step)
             last_save = time.monotonic()
-        if signals.wants_checkpoint:
+        if asked.save:
             signals.saved()
-            signals.check()
+            if asked.end:
+                signals.check()
             record.may_be_killed()
 
 

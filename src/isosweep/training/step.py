@@ -173,7 +173,7 @@ class _Step:
 
 def _joined(parts: Sequence[Outcome], team: Team) -> Outcome:
     values = [torch.stack([part.total, part.mse, *part.terms.values()]) for part in parts]
-    numbers = [torch.tensor([part.n_rays, part.n_samples, part.cost]) for part in parts]
+    numbers = zip(*((part.n_rays, part.n_samples, part.cost) for part in parts), strict=True)
     total, mse, *terms = team.sum(torch.stack(values).sum(0))
-    n_rays, n_samples, cost = team.sum(torch.stack(numbers).sum(0)).tolist()
+    n_rays, n_samples, cost = team.count([sum(of_parts) for of_parts in numbers])
     return Outcome(total, dict(zip(parts[0].terms, terms, strict=True)), mse, n_rays, n_samples, cost)
