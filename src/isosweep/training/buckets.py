@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -12,12 +12,14 @@ IN_PLACE_BYTES = 2**20
 """A gradient that is alone in its bucket is summed where it lies if it has this size: a copy would cost more."""
 
 
+@runtime_checkable
 class Work(Protocol):
     """A sum that is under way."""
 
     def wait(self) -> object: ...
 
 
+@runtime_checkable
 class Sum(Protocol):
     """Starts to sum a tensor over the processes, in its place."""
 
