@@ -34,7 +34,7 @@ def other(line: Lifeline, end: str) -> subprocess.Popen[str]:
 @pytest.mark.parametrize(
     ("end", "kind", "words"),
     [
-        ("os.kill(os.getpid(), 9)", ProcessLost, "has ended without a word (killed, or its machine had no memory left)"),
+        ("os.kill(os.getpid(), 9)", ProcessLost, "has ended without a word (killed, or its machine had"),
         ("line.close('no GPU 3')", ProcessLost, "has ended: no GPU 3. The same command goes on"),
         ("line.stopped()", RunPreempted, "was asked to stop"),
     ],

@@ -63,8 +63,9 @@ def joined(device: torch.device) -> Iterator[Team]:
             raise
         if not isinstance(error, UserError | OSError | MemoryError | RunPreempted | RunTimeout | SystemExit):
             traceback.print_exception(error)
-        number = interrupts.current().signal
-        sys.exit(128 + number if number is not None else 1)
+        # The exit code of a run that was stopped is the first process's. One that ended earlier with another code
+        # would have torchrun, or a cluster, end the first before it has saved.
+        sys.exit(0 if isinstance(error, RunPreempted | RunTimeout) else 1)
     lifeline.close()
     dist.destroy_process_group()
 

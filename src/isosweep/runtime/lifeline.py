@@ -144,7 +144,11 @@ class Lifeline:
         if end == _STOPPED:
             self._lost = RunPreempted(f"{who} was asked to stop")
             return
-        how = "has ended without a word (killed, or its machine had no memory left)" if end is None else f"has ended: {end}"
+        how = (
+            "has ended without a word (killed, or its machine had no memory left)"
+            if end is None
+            else f"has ended: {end}"
+        )
         self._lost = ProcessLost(f"{who} {how}. The same command goes on from the last checkpoint")
 
 
