@@ -1,4 +1,4 @@
-"""The local launcher with several GPUs, and processes, for each run. Names of GPUs are enough: the runs are on the CPU."""
+"""The local launcher with several GPUs, and processes, for each run. Names of GPUs will do: the runs are on the CPU."""
 
 import os
 import signal
