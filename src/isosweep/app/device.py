@@ -14,6 +14,7 @@ from isosweep.ops.cpu.denormals import flush_denormals
 from isosweep.ops.cpu.memory import keep_freed_memory
 from isosweep.ops.tested import use_tested
 from isosweep.runtime.cores import usable_cores
+from isosweep.runtime.ranks import Place, place
 
 log = logging.getLogger("isosweep")
 
@@ -36,12 +37,17 @@ class Machine:
 def resolve_machine(cfg: DictConfig) -> Machine:
     """The device, the backend and the number of CPU threads that ``cfg`` means here; `activate` selects them.
 
+    Of several processes of a run, each has the card with its number and its share of the cores.
+
     Raises:
-        ConfigError: this machine does not have the device.
+        ConfigError: this machine does not have the device, or has fewer than the run's processes need.
     """
-    threads = cfg.train.threads or usable_cores()
+    mine = place()
+    threads = cfg.train.threads or max(1, usable_cores() // mine.local_size)
     has_cuda = torch.cuda.is_available()
     name = ("cuda" if has_cuda else "cpu") if cfg.device == "auto" else cfg.device
+    if mine.size > 1:
+        name = _own_card(name, mine)
     try:
         device = torch.device(name)
     except RuntimeError as error:
@@ -55,6 +61,24 @@ def resolve_machine(cfg: DictConfig) -> Machine:
         )
     label = torch.cuda.get_device_name(device) if device.type == "cuda" else _cpu_name()
     return Machine(device, label, ops.choose(cfg.backend, device), threads, cfg.backend != "auto")
+
+
+def _own_card(name: str, mine: Place) -> str:
+    """The name of the device of one process among several."""
+    if name.startswith("cuda:"):
+        raise ConfigError(
+            f"device={name} names one card for {mine.local_size} processes: use device=cuda, and choose the cards "
+            "with CUDA_VISIBLE_DEVICES"
+        )
+    if name != "cuda":
+        return name
+    cards = torch.cuda.device_count()
+    if torch.cuda.is_available() and cards < mine.local_size:
+        raise ConfigError(
+            f"{mine.local_size} processes of this run are on this machine, and torch can use {cards} cards here: "
+            "start as many processes as there are cards (torchrun --nproc-per-node)"
+        )
+    return f"cuda:{mine.local_rank}"
 
 
 def activate(machine: Machine) -> Machine:

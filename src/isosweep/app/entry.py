@@ -19,6 +19,7 @@ from isosweep.errors import UserError
 from isosweep.record import outcome
 from isosweep.runtime import interrupts
 from isosweep.runtime.interrupts import RunPreempted, RunTimeout
+from isosweep.runtime.ranks import leave_it_to_the_first, place
 
 log = logging.getLogger("isosweep")
 
@@ -32,6 +33,9 @@ def guarded_run(cfg: DictConfig) -> float:
     In a multirun with Hydra's own launcher, an error ends this job alone, as ``Reported``, and the next job starts.
     A run that a signal stops calls the handler that was there before (submitit's requeues the job) and ends with
     exit code 128 + the signal's number, as in a shell.
+
+    Of several processes of one run, the first reports errors. The others meet in `isosweep.app.teams.joined`, and end
+    there with its SystemExit.
     """
     multirun = HydraConfig.get().mode == RunMode.MULTIRUN
     if multirun and not full_error():
@@ -48,6 +52,9 @@ def guarded_run(cfg: DictConfig) -> float:
                 stopped(error, signals)
             if full_error() or not isinstance(error, Exception):
                 raise
+            if not place().leads:
+                with signals.fatal():
+                    leave_it_to_the_first()
             report(error)
             if multirun:
                 raise Reported(str(error)) from error
@@ -79,7 +86,10 @@ def report(error: Exception) -> None:
 
 
 def console() -> None:
-    """Log to the terminal in plain lines; warnings and errors begin with their level."""
+    """Log to the terminal in plain lines; warnings and errors begin with their level.
+
+    Of several processes of one run, the first logs; the others tell errors alone.
+    """
 
     class Plain(logging.Formatter):
         def format(self, record: logging.LogRecord) -> str:
@@ -92,7 +102,7 @@ def console() -> None:
     handler.name = "console"
     handler.setFormatter(Plain())
     log.addHandler(handler)
-    log.setLevel(logging.INFO)
+    log.setLevel(logging.INFO if place().leads else logging.ERROR)
 
 
 def run(cfg: DictConfig) -> float:
@@ -110,7 +120,8 @@ def run(cfg: DictConfig) -> float:
     if cfg.debug.part is not None:
         from isosweep.app.debug import debug
 
-        debug(cfg)
+        if place().leads:
+            debug(cfg)
         return float("nan")
     from isosweep.app.run import execute
 

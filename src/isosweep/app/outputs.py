@@ -1,7 +1,7 @@
 """What is made of a trained model: its mesh, its scores, renders of its test views, and a video."""
 
 import logging
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from isosweep.config.settings import ExportSettings
@@ -13,6 +13,7 @@ from isosweep.models.base import Model
 from isosweep.record import RunRecord
 from isosweep.rendering import video, view_files, views
 from isosweep.trackers import Tracker
+from isosweep.training.team import Team
 from isosweep.types import Knobs, Mesh, Scene, Scores
 
 log = logging.getLogger("isosweep")
@@ -82,13 +83,15 @@ def score(
     record: RunRecord,
     tracker: Tracker,
     outputs: Outputs,
+    team: Team,
 ) -> None:
-    """Score the views and the mesh. A view that is exported or tracked as well is drawn while it is scored."""
+    """Score the views and the mesh. A view that is exported or tracked as well is drawn while it is scored.
+
+    The other processes of a team score their share of the views (`score_share`).
+    """
     writer = None
-    if mode == "train" and settings.export.renders:
-        writer = view_files.ViewWriter(
-            scene, record.path("renders"), view_files.chosen_views(scene, settings.export)
-        )
+    if drawn := wanted(settings, mode, scene):
+        writer = view_files.ViewWriter(scene, record.path("renders"), drawn)
     seen: set[int] = set()
 
     def on_view(view: int, out: views.Views) -> None:
@@ -99,12 +102,31 @@ def score(
             writer(view, out)
 
     outputs.scores = evaluate.evaluate(
-        model, scene, knobs, settings.eval, outputs.mesh, no_mesh=outputs.no_mesh, on_view=on_view
+        model,
+        scene,
+        knobs,
+        settings.eval,
+        outputs.mesh,
+        no_mesh=outputs.no_mesh,
+        on_view=on_view,
+        team=team,
+        drawn=drawn,
     )
     if writer is not None and writer.views <= seen:
         writer.finish()
         outputs.drawn = seen
         outputs.artifacts["renders"] = record.path("renders")
+
+
+def score_share(mode: str, settings: Settings, model: Model, scene: Scene, knobs: Knobs, team: Team) -> None:
+    """Score the share of the views that is another process's than the first. The mesh is scored by the first."""
+    views_only = replace(settings.eval, geometry=False)
+    evaluate.evaluate(model, scene, knobs, views_only, team=team, drawn=wanted(settings, mode, scene))
+
+
+def wanted(settings: Settings, mode: str, scene: Scene) -> tuple[int, ...]:
+    """The views whose pictures are written while they are scored."""
+    return view_files.chosen_views(scene, settings.export) if mode == "train" else ()
 
 
 def render(

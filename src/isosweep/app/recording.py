@@ -8,10 +8,28 @@ from pathlib import Path
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 
+from isosweep.app.follower import Follower
 from isosweep.app.plan import RunPlan
+from isosweep.app.teams import keep
 from isosweep.record import RunRecord
+from isosweep.record.folder import Action
+from isosweep.training.team import Team
 
 log = logging.getLogger("isosweep")
+
+
+def open_shared(plan: RunPlan, team: Team) -> RunRecord | Follower:
+    """The run's record, in the process that leads; the others are told what is left to do.
+
+    Raises:
+        LockHeld: another start of this run is at work.
+    """
+    if team.leads:
+        record = keep(open_record(plan))
+        team.first((record.folder, record.action, record.reason))
+        return record
+    nothing: tuple[Path, Action, str] = (Path(), "skip", "")
+    return Follower(*team.first(nothing))
 
 
 def open_record(plan: RunPlan) -> RunRecord:

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
 import torch
@@ -11,9 +12,11 @@ from isosweep import trackers
 from isosweep.app.build import build_loss, build_model, build_scene
 from isosweep.app.checks import check_scene, require_folder
 from isosweep.app.device import activate
-from isosweep.app.outputs import Outputs, make_mesh, render, score
+from isosweep.app.follower import Follower
+from isosweep.app.outputs import Outputs, make_mesh, render, score, score_share
 from isosweep.app.plan import RunPlan, plan_run, with_recorded_settings
-from isosweep.app.recording import log_results, open_record
+from isosweep.app.recording import log_results, open_shared
+from isosweep.app.teams import first_then_the_others, joined, require_one_backend
 from isosweep.config.check import ConfigError
 from isosweep.config.settings import TrainSettings
 from isosweep.data.checks import check_masks, check_poses
@@ -24,7 +27,9 @@ from isosweep.models.base import Model
 from isosweep.record import RunRecord, outcome
 from isosweep.record.metrics import objective
 from isosweep.runtime.interrupts import RunPreempted, RunTimeout
+from isosweep.runtime.ranks import place
 from isosweep.training import checkpoint, loop
+from isosweep.training.team import ALONE, Team
 from isosweep.types import Knobs, Scene
 
 log = logging.getLogger("isosweep")
@@ -33,50 +38,80 @@ log = logging.getLogger("isosweep")
 def execute(cfg: DictConfig) -> float:
     """Train, export and score (``mode=train``), or do one part alone on a trained run.
 
-    Returns: the validation PSNR of the trained weights in dB; nan if there is none.
+    Returns: the validation PSNR of the trained weights in dB; nan if there is none, and in a process that does not
+    lead its team.
     """
     plan = plan_run(cfg)
+    with ExitStack() as stack:
+        # What may fail is tried before the others are waited for, who would meet the same error.
+        ready = prepared(cfg, plan) if place().leads else None
+        team = stack.enter_context(joined(plan.machine.device))
+        plan, model, loss = ready or prepared(cfg, plan)
+        record = stack.enter_context(open_shared(plan, team))
+        if isinstance(record, RunRecord):
+            log.info("%s: %s", record.folder, record.reason)
+            outcome.update(
+                key=plan.identity.key,
+                folder=str(record.folder.resolve()),
+                code_hash=record.record.code_hash,
+            )
+        if record.action == "skip":
+            outcome.update(status="skipped")
+            return results(record)
+        with first_then_the_others(team):
+            machine = activate(plan.machine)
+        require_one_backend(team, machine)
+        if machine is not plan.machine:
+            # The run key keeps the backend that was chosen: a sweep's planner cannot know what a card computes.
+            record.update(backend=machine.backend.name, backend_reason=machine.backend.why)
+        job = Job(plan, model, loss, record, open_tracker(plan, record), team)
+        try:
+            work(job)
+        except BaseException as error:
+            team.ending()
+            if isinstance(error, torch.OutOfMemoryError | MemoryError):
+                error.add_note(
+                    "lower train.target_samples, train.max_rays or encoding.log2_size and start again"
+                )
+            job.tracker.finish(exit_code=1, preempted=isinstance(error, RunPreempted | RunTimeout))
+            record.set_fields(tracker=job.tracker.info, trackers=job.tracker.infos)
+            raise
+        return results(record)
+
+
+def prepared(cfg: DictConfig, plan: RunPlan) -> tuple[RunPlan, Model, TotalLoss]:
+    """The plan, with the settings of the trained run where one is scored; the model and the loss."""
     trackers.check(plan.settings.tracker)
     if cfg.mode != "train":
         plan = with_recorded_settings(plan)
     require_folder(cfg)
     model = build_model(cfg, plan.machine.device)
-    loss = build_loss(cfg, model, plan.model_name)
-    with open_record(plan) as record:
-        log.info("%s: %s", record.folder, record.reason)
-        outcome.update(
-            key=plan.identity.key, folder=str(record.folder.resolve()), code_hash=record.record.code_hash
-        )
-        if record.action == "skip":
-            outcome.update(status="skipped")
-            log_results(record)
-            return objective(record.folder)
-        machine = activate(plan.machine)
-        if machine is not plan.machine:
-            # The run key keeps the backend that was chosen: a sweep's planner cannot know what a card computes.
-            record.update(backend=machine.backend.name, backend_reason=machine.backend.why)
-        tracker = trackers.open_tracker(
-            plan.settings.tracker,
-            run_key=plan.identity.key,
-            run_dir=record.folder,
-            name=record.folder.name,
-            group=plan.settings.tracker.group or cfg.run.name,
-            job_type=cfg.mode,
-            tags=plan.settings.tracker.tags,
-            config=plan.config,
-        )
-        try:
-            work(Job(plan, model, loss, record, tracker))
-        except BaseException as error:
-            if isinstance(error, torch.OutOfMemoryError | MemoryError):
-                error.add_note(
-                    "lower train.target_samples, train.max_rays or encoding.log2_size and start again"
-                )
-            tracker.finish(exit_code=1, preempted=isinstance(error, RunPreempted | RunTimeout))
-            record.set_fields(tracker=tracker.info, trackers=tracker.infos)
-            raise
-        log_results(record)
+    return plan, model, build_loss(cfg, model, plan.model_name)
+
+
+def results(record: RunRecord | Follower) -> float:
+    """Log the scores; returns the run's objective."""
+    if isinstance(record, Follower):
+        return float("nan")
+    log_results(record)
     return objective(record.folder)
+
+
+def open_tracker(plan: RunPlan, record: RunRecord | Follower) -> trackers.Tracker:
+    """The run's tracker; in a process that does not lead, one that does nothing."""
+    settings, cfg = plan.settings.tracker, plan.cfg
+    if isinstance(record, Follower):
+        return trackers.Tracker()
+    return trackers.open_tracker(
+        settings,
+        run_key=plan.identity.key,
+        run_dir=record.folder,
+        name=record.folder.name,
+        group=settings.group or cfg.run.name,
+        job_type=cfg.mode,
+        tags=settings.tags,
+        config=plan.config,
+    )
 
 
 @dataclass(frozen=True)
@@ -86,8 +121,9 @@ class Job:
     plan: RunPlan
     model: Model
     loss: TotalLoss
-    record: RunRecord
+    record: RunRecord | Follower
     tracker: trackers.Tracker
+    team: Team = ALONE
 
 
 def work(job: Job) -> None:
@@ -97,7 +133,7 @@ def work(job: Job) -> None:
         ConfigError: the split to be scored has no views in this scene.
     """
     cfg, settings, model, record = job.plan.cfg, job.plan.settings, job.model, job.record
-    with record.timed("load_s"):
+    with record.timed("load_s"), first_then_the_others(job.team):
         scene = load_scene(cfg, job.plan.machine.device)
     check_scene(cfg, scene, job.loss, model, job.plan.model_name)
     if not scene.splits.get(settings.eval.split):
@@ -107,29 +143,34 @@ def work(job: Job) -> None:
         )
     if record.action in ("train", "resume"):
         fit(job, scene)
+        job.team.gather(None)  # the first process has written the checkpoint
     knobs = load_trained(job)
+    if isinstance(record, Follower):
+        if cfg.mode in ("train", "eval"):
+            score_share(cfg.mode, settings, model, scene, knobs, job.team)
+        return
     outputs = Outputs()
     if cfg.mode in ("train", "eval", "export"):
         with record.timed("export_s"):
             make_mesh(cfg.mode, settings, model, scene, knobs, record, outputs)
     if cfg.mode in ("train", "eval"):
         with record.timed("eval_s"):
-            score(cfg.mode, settings, model, scene, knobs, record, job.tracker, outputs)
+            score(cfg.mode, settings, model, scene, knobs, record, job.tracker, outputs, job.team)
     if cfg.mode in ("train", "render"):
         with record.timed("export_s"):
             render(settings.export, model, scene, knobs, record, outputs)
-    finish_tracker(job, outputs)
+    finish_tracker(job, record, outputs)
     record.finish(outputs.scores, outputs.artifacts, scores_of=cfg.eval.checkpoint)
 
 
-def finish_tracker(job: Job, outputs: Outputs) -> None:
+def finish_tracker(job: Job, record: RunRecord, outputs: Outputs) -> None:
     """Give the mesh and the scores to the tracker and end it. The record says how complete its copy is."""
     if job.plan.settings.tracker.mesh and "mesh" in outputs.artifacts:
         job.tracker.mesh("mesh", outputs.artifacts["mesh"])
     if outputs.scores is not None:
         job.tracker.summary(dict(outputs.scores.values))
     job.tracker.finish()
-    job.record.update(tracker=job.tracker.info, trackers=job.tracker.infos)
+    record.update(tracker=job.tracker.info, trackers=job.tracker.infos)
 
 
 def fit(job: Job, scene: Scene) -> None:
@@ -157,14 +198,15 @@ def fit(job: Job, scene: Scene) -> None:
             run_key=key,
             record=record,
             device=device,
-            validate=validation(job.model, scene, settings.train, state),
+            validate=validation(job.model, scene, settings.train, state, job.team),
             on_log=job.tracker.log,
+            team=job.team,
         )
     record.mark_trained()
 
 
 def validation(
-    model: Model, scene: Scene, settings: TrainSettings, state: loop.TrainState
+    model: Model, scene: Scene, settings: TrainSettings, state: loop.TrainState, team: Team = ALONE
 ) -> Callable[[], float] | None:
     """A function that gives the mean PSNR of some validation views in dB, at the state's step.
 
@@ -176,7 +218,8 @@ def validation(
     def validate() -> float:
         knobs = model.knobs(state.step, settings.max_steps)
         model.eval()
-        psnr = evaluate.validate(model, scene, knobs, settings.val_views)
+        team.same(model)
+        psnr = evaluate.validate(model, scene, knobs, settings.val_views, team=team)
         assert psnr is not None, "the split is not empty"
         return psnr
 

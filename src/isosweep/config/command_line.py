@@ -13,6 +13,7 @@ from omegaconf.errors import OmegaConfBaseException
 from isosweep.config import multirun
 from isosweep.config.schema import CONF
 from isosweep.errors import UserError
+from isosweep.runtime.ranks import leave_it_to_the_first, place
 
 
 class Reported(RuntimeError):
@@ -47,6 +48,8 @@ def command_line(entry: Callable[[], Any]) -> int:
     except (HydraException, OmegaConfBaseException, UserError) as error:
         from isosweep.config.errors import explain
 
+        if not place().leads:
+            leave_it_to_the_first()
         overrides = hydra_utils.get_args_parser().parse_args().overrides
         print(f"error: {explain(error, overrides, CONF)}", file=sys.stderr)
         return 1

@@ -4,7 +4,7 @@ Renders are composited over the scene's background, and so are the images that t
 """
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,7 @@ from isosweep.errors import InputError
 from isosweep.evaluation import dtu, image_metrics, surface_metrics
 from isosweep.evaluation.image_metrics import Score
 from isosweep.evaluation.scoreboard import Board, ViewScorer
+from isosweep.evaluation.sharing import ALONE, Sharing, my_views
 from isosweep.meshes import raycast
 from isosweep.meshes.files import read_mesh
 from isosweep.rendering.views import Renderable, Views, render_chunked, spaced, truth_image
@@ -37,6 +38,7 @@ def validate(
     knobs: Knobs,
     n_views: int,
     chunk: int = 8192,
+    team: Sharing = ALONE,
 ) -> float | None:
     """The mean PSNR in dB of ``n_views`` evenly spaced views of the validation split.
 
@@ -48,6 +50,7 @@ def validate(
         knobs: the model's values for the step.
         n_views: 0 takes all views of the split.
         chunk: rays rendered at once.
+        team: the processes that share the views. All of them get the mean.
 
     Returns: None if the scene has no validation views.
 
@@ -55,11 +58,12 @@ def validate(
         InputError: a render is not finite, or its size differs from the image's.
     """
     views = spaced(scene.splits.get("val", ()), n_views or None)
-    values = []
-    for view in views:
+    mine = {}
+    for view in my_views(views, team):
         out, chunk = render_chunked(model, scene.cameras, view, knobs, scene.background, chunk)
-        values.append(image_metrics.psnr(out["rgb"], truth_image(scene, view)[0]).value)
-    return float(np.mean(values)) if values else None
+        mine[view] = image_metrics.psnr(out["rgb"], truth_image(scene, view)[0]).value
+    values = {view: value for part in team.gather(mine) for view, value in part.items()}
+    return float(np.mean([values[view] for view in views])) if values else None
 
 
 def evaluate(
@@ -71,6 +75,8 @@ def evaluate(
     *,
     no_mesh: str = "no mesh was extracted",
     on_view: OnView | None = None,
+    team: Sharing = ALONE,
+    drawn: Collection[int] = frozenset(),
 ) -> Scores:
     """Score a model under ``settings.protocol``; docs/evaluation.md defines the scores.
 
@@ -85,6 +91,9 @@ def evaluate(
         mesh: the exported surface in world units; None makes all geometry scores None.
         no_mesh: why there is no mesh.
         on_view: called with each view's index and render, so that pictures need no second rendering.
+        team: the processes that share the views. All of them get the scores of all views; ``on_view`` is called for
+            those of its own process.
+        drawn: views that the first process should render, if it can, for ``on_view``.
 
     Raises:
         InputError: the split has no views, a render is not finite, or the protocol does not fit the scene.
@@ -104,15 +113,19 @@ def evaluate(
         else scene.score_prefix
     )
     chunk = settings.chunk
-    for view in views:
+    mine: dict[int, dict[str, Score]] = {}
+    for view in my_views(views, team, drawn):
         interrupts.check()
         out, chunk = render_chunked(model, scene.cameras, view, knobs, scene.background, chunk)
         pred = image_metrics.quantised(out["rgb"]) if settings.quantise else out["rgb"]
         truth, mask = truth_image(scene, view)
-        for name, score in scorer(pred, truth, mask if settings.masked else None).items():
-            board.add(f"{prefix}/{name}", scene.names[view], score)
+        mine[view] = scorer(pred, truth, mask if settings.masked else None)
         if on_view is not None:
             on_view(view, out)
+    every = {view: scores for part in team.gather(mine) for view, scores in part.items()}
+    for view in views:
+        for name, score in every[view].items():
+            board.add(f"{prefix}/{name}", scene.names[view], score)
     notes: dict[str, object] = {
         "split": settings.split,
         "held_out": scene.held_out,

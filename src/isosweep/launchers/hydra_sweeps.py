@@ -22,6 +22,7 @@ from isosweep.launchers.jobs import EmptySweep, expand, read_jobs
 from isosweep.launchers.planning import Planned, plan, sweep_name
 from isosweep.launchers.settings import LocalSettings, SlurmSettings
 from isosweep.record.outcome import GOOD, JobOutcome
+from isosweep.runtime.ranks import place
 
 on_jobs: Callable[[HydraContext, DictConfig, str, list[list[str]]], None] | None = None
 """Set by ``runs.py plan``: it gets a sweep's jobs in place of the launcher, and nothing is started."""
@@ -50,6 +51,11 @@ class GridSweep(Protocol):
 def sweep(sweeper: GridSweep, arguments: Sequence[str]) -> Sequence[JobReturn]:
     """Expand, name and launch; raises SweepFailed after the last run where one did not end well."""
     config = sweeper.config
+    if place().size > 1:
+        raise ConfigError(
+            "a sweep is not started by torchrun: python main.py -m hydra.launcher.gpus_per_run=4 ... starts each of "
+            "its runs in 4 processes"
+        )
     arguments = arguments_of_jobs(arguments)
     params = _plain(sweeper.params) or {}
     try:
@@ -174,17 +180,17 @@ def launch_local(
     """Plan, refuse what cannot start, run the rest in slots."""
     from isosweep.app.entry import console
     from isosweep.launchers.launch_folder import write_plan
-    from isosweep.launchers.local import launch_here
+    from isosweep.launchers.local import launch_here, slots_for
 
     console()
+    own = _as_settings(LocalSettings, settings)
+    slots_for(own)  # what this machine does not have is said before anything is written
     name = name_of(config, job_overrides)
     planned = planned_jobs(context, config, named(job_overrides, name))
     refuse_errors(planned)
     folder, _ = write_plan(name, Path(config.run.root), planned, list(config.hydra.overrides.hydra), "local")
     other_sweeper(config)
-    outcomes = launch_here(
-        name, folder, planned, extra=passed_on(config), settings=_as_settings(LocalSettings, settings)
-    )
+    outcomes = launch_here(name, folder, planned, extra=passed_on(config), settings=own)
     return [job_return(p, outcomes.get(p.number)) for p in planned]
 
 

@@ -12,11 +12,17 @@ from isosweep.launchers.machine import visible_gpus
 from isosweep.launchers.planning import Planned
 from isosweep.launchers.pool import Pool, Task
 from isosweep.launchers.settings import LocalSettings
-from isosweep.launchers.slots import make_slots
+from isosweep.launchers.slots import Slot, make_slots
 from isosweep.record.launch import log_path, outcome_path
 from isosweep.record.outcome import GOOD, JobOutcome
 
 log = logging.getLogger("isosweep")
+
+
+def slots_for(settings: LocalSettings) -> list[Slot]:
+    """The places for runs; InputError where the settings ask for what this machine does not have."""
+    gpus = visible_gpus() if settings.gpus is None else settings.gpus
+    return make_slots(gpus, settings.slots, settings.slots_per_gpu, settings.gpus_per_run)
 
 
 def launch_here(
@@ -39,16 +45,15 @@ def launch_here(
         Task(
             p.number,
             title(p),
-            single_run(p.overrides, extra),
+            single_run(p.overrides, extra, settings.gpus_per_run),
             log_path(folder, p.number),
             outcome_path(folder, p.number),
+            settings.gpus_per_run,
         )
         for p in planned
         if p.number not in outcomes
     ]
-    places = make_slots(
-        visible_gpus() if settings.gpus is None else settings.gpus, settings.slots, settings.slots_per_gpu
-    )
+    places = slots_for(settings)
     log.info(
         "sweep %s: %d runs, %d of them finished already; %d slots (%s each)\n%s",
         sweep,

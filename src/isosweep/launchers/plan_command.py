@@ -66,7 +66,7 @@ def _time(planned: Sequence[Planned], seconds: dict[int, float], config: DictCon
     launcher = config.hydra.launcher
     if str(launcher.get("_target_", "")).endswith("LocalLauncher") and "slots_per_gpu" in launcher:
         gpus = visible_gpus() if launcher.gpus is None else list(launcher.gpus)
-        slots = len(make_slots(gpus, launcher.slots, launcher.slots_per_gpu))
+        slots = len(make_slots(gpus, launcher.slots, launcher.slots_per_gpu, launcher.gpus_per_run))
         mean = total / len(starting)
         wall = wall_clock([seconds.get(p.number, mean) for p in starting], slots)
         text += f", {human(wall)} in {slots} slot{'s' if slots > 1 else ''}"

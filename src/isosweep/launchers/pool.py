@@ -32,6 +32,8 @@ class Task:
     command: list[str]
     log: Path
     outcome: Path
+    processes: int = 1
+    """Of the run. The record names the first, which is a child of the one that is started if there are more."""
 
 
 @dataclass
@@ -143,7 +145,8 @@ class Pool:
         outcome = end.outcome(written, one.process.pid)
         outcome.write(one.task.outcome)
         if outcome.folder is not None and outcome.error is not None:
-            close_abandoned(Path(outcome.folder), end.status, outcome.error, pid=one.process.pid)
+            pid = one.process.pid if one.task.processes == 1 else None
+            close_abandoned(Path(outcome.folder), end.status, outcome.error, pid=pid)
         return outcome
 
     def _on_signal(self, number: int, _: FrameType | None) -> None:

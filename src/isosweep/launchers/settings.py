@@ -13,6 +13,7 @@ class LocalSettings:
 
     slots: int | None = None  # runs at a time; null: slots_per_gpu a GPU, or one for every four cores
     slots_per_gpu: int = 1
+    gpus_per_run: int = 1  # GPUs, and processes, that share the batches of one run
     gpus: list[str] | None = None  # null takes those that are visible
     max_failures: int | None = None  # failures after which nothing new is started
     grace_s: float = 120.0  # seconds a run may take to save and end after Ctrl-C

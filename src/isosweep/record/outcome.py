@@ -17,6 +17,7 @@ from isosweep.record.failure import error_record, status_of
 from isosweep.record.lock import LockHeld, job_id
 from isosweep.record.schema import ErrorRecord
 from isosweep.runtime.files import atomic_write_bytes
+from isosweep.runtime.ranks import place
 
 ENVIRONMENT = "ISOSWEEP_OUTCOME"
 """Name of the environment variable that holds the path of this job's outcome file. The launchers set it."""
@@ -55,10 +56,13 @@ _current: JobOutcome | None = None
 
 
 def update(**changes: Any) -> None:
-    """Set fields of this process's outcome and write it. Does nothing if no launcher has set ENVIRONMENT."""
+    """Set fields of this process's outcome and write it. Does nothing if no launcher has set ENVIRONMENT.
+
+    Of several processes of one run, the first alone writes.
+    """
     global _current
     target = os.environ.get(ENVIRONMENT)
-    if not target:
+    if not target or not place().leads:
         return
     if _current is None:
         _current = JobOutcome(

@@ -17,7 +17,8 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
@@ -64,6 +65,20 @@ class Interrupts:
     def wants_checkpoint(self) -> bool:
         """Whether a signal asks for a checkpoint: because the run is to end, or because it may be killed soon."""
         return self._save or self.signal is not None
+
+    def ask_to_end(self) -> None:
+        """Take over the signal that another process of the same run has got."""
+        self.signal = self.signal or int(signal.SIGTERM)
+
+    @contextmanager
+    def fatal(self) -> Iterator[None]:
+        """While nothing has begun: a signal ends the process at once, also where it waits outside of Python."""
+        held = {number: signal.signal(number, signal.SIG_DFL) for number in self._previous}
+        try:
+            yield
+        finally:
+            for number, handler in held.items():
+                signal.signal(number, handler)
 
     def saved(self) -> None:
         """Note that the checkpoint is on the disk."""

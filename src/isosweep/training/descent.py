@@ -67,7 +67,10 @@ class Descent:
 
     def _in_parts(self, batch: Batch, moment: Moment) -> Outcome:
         n_rays, before = len(batch.rays), self._generator.get_state()
-        if not self._measured and self._optimizer.state:  # the optimiser has made its means
+        # In a team each process would count another number of parts, and so take other rows.
+        if (
+            self._team.size == 1 and not self._measured and self._optimizer.state
+        ):  # the optimiser has made its means
             self._parts.limit()
             self._measured = True
         while True:

@@ -27,6 +27,7 @@ from isosweep.training import checkpoint
 from isosweep.training.descent import Descent, autocast_dtype
 from isosweep.training.optimizer import make_optimizer, rate_factor
 from isosweep.training.step import Moment, Outcome
+from isosweep.training.team import ALONE, Team
 from isosweep.types import Scene
 
 log = logging.getLogger("isosweep")
@@ -141,6 +142,7 @@ def train(
     device: torch.device,
     validate: Callable[[], float] | None = None,
     on_log: Callable[[int, Mapping[str, float]], None] | None = None,
+    team: Team = ALONE,
 ) -> None:
     """Train from ``state.step`` to ``settings.max_steps``.
 
@@ -151,6 +153,7 @@ def train(
         record: gets the scalars.
         validate: gives the mean PSNR (dB) of validation views; None if there are none.
         on_log: gets the scalars as well (a tracker).
+        team: the processes that train together. The first of them writes the checkpoints.
 
     Raises:
         NonFiniteLoss: a term of the loss is not finite; the message names it, and nothing is written after it.
@@ -169,7 +172,8 @@ def train(
     if not settings.replacement:
         hw, views = scene.cameras.hw, scene.splits["train"]
         shuffled = ShuffledPixels(hw, views, state.generator.initial_seed())
-    descent = Descent(model, loss, state.optimizer, state.scaler, state.generator, settings, device)
+    descent = Descent(model, loss, state.optimizer, state.scaler, state.generator, settings, device, team)
+    team.follow(model)
     model.train()
     while state.step < settings.max_steps:
         began = time.perf_counter()
@@ -230,16 +234,19 @@ def train(
             if psnr > state.best:
                 record.check()
                 state.best = psnr
-                state.save(folder / CHECKPOINTS["best"], model, run_key)
+                if team.leads:
+                    state.save(folder / CHECKPOINTS["best"], model, run_key)
         overdue = time.monotonic() - last_save > 60 * settings.checkpoint_minutes
-        if overdue or signals.wants_checkpoint or _due(state.step, settings.checkpoint_every, done):
+        asked = team.asked(signals)
+        if team.leads and (overdue or asked.save or _due(state.step, settings.checkpoint_every, done)):
             record.check()
             state.save(folder / CHECKPOINTS["last"], model, run_key)
             record.checkpointed(state.step)
             last_save = time.monotonic()
-        if signals.wants_checkpoint:
+        if asked.save:
             signals.saved()
-            signals.check()
+            if asked.end:
+                signals.check()
             record.may_be_killed()
 
 

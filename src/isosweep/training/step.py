@@ -172,10 +172,10 @@ class _Step:
 def _joined(parts: Sequence[Outcome], team: Team) -> Outcome:
     logged = parts[0].mse is not None
     values = [torch.stack(_scalars(part)) for part in parts]
-    numbers = [torch.tensor([part.n_rays, part.n_samples, part.cost]) for part in parts]
+    numbers = zip(*((part.n_rays, part.n_samples, part.cost) for part in parts), strict=True)
     total, *terms = team.sum(torch.stack(values).sum(0))
     mse = terms.pop() if logged else None
-    n_rays, n_samples, cost = team.sum(torch.stack(numbers).sum(0)).tolist()
+    n_rays, n_samples, cost = team.count([sum(of_parts) for of_parts in numbers])
     return Outcome(total, dict(zip(parts[0].terms, terms, strict=True)), mse, n_rays, n_samples, cost)
 
 
