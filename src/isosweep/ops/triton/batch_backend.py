@@ -24,9 +24,10 @@ def pixel_places(
     if not (_takes(place) and _on_card(choice, among, hw) and _are_int64(choice, among, hw)):
         return batch.pixel_places(choice, place, among, hw, crop)
     view, row, col = torch.empty(3, len(choice), dtype=torch.int64, device=choice.device)
-    _launch(
-        triton_batch.pixel_places, choice, place, among, hw, backend._numbers((crop,), place.dtype, place.device),
-        view, row, col, len(choice), CROP=crop > 0,
+    share = backend._numbers((crop,), place.dtype, place.device)
+    backend._launch(
+        triton_batch.pixel_places, _blocks(len(choice)), *_packed(choice, place, among, hw), share,
+        view, row, col, len(choice), CROP=crop > 0, BLOCK=BLOCK,
     )  # fmt: skip
     return view, row, col
 
@@ -41,7 +42,9 @@ def gather_pixels(
     n, c = len(view), pixels.shape[1]
     rgb = torch.empty(n, 3, device=view.device, dtype=torch.float32)
     mask = torch.empty(n if c == 4 else 0, device=view.device, dtype=torch.float32)
-    _launch(triton_batch.gather_pixels, pixels, *indices, rgb, mask, n, len(hw), C=c)
+    backend._launch(
+        triton_batch.gather_pixels, _blocks(n), *_packed(pixels, *indices), rgb, mask, n, len(hw), C=c, BLOCK=BLOCK,
+    )  # fmt: skip
     return rgb, mask if c == 4 else None
 
 
@@ -53,7 +56,10 @@ def over(rgb: Tensor, mask: Tensor, behind: Tensor) -> Tensor:
     # one colour for all rays is read where it lies, not written out for each
     same = behind.stride() == (0, 1)
     behind = behind[:1] if same else behind
-    _launch(triton_batch.over, rgb, mask, behind, out, len(rgb), 0 if same else 3)
+    backend._launch(
+        triton_batch.over, _blocks(len(rgb)), *_packed(rgb, mask, behind), out, len(rgb), 0 if same else 3,
+        BLOCK=BLOCK,
+    )  # fmt: skip
     return out
 
 
@@ -66,7 +72,10 @@ def pixel_rays(
         return batch.pixel_rays(K, c2w, view, row, col, pixel_centre)
     origins, dirs = torch.empty(2, len(view), 3, dtype=K.dtype, device=K.device)
     centre = backend._numbers((pixel_centre,), K.dtype, K.device)
-    _launch(triton_batch.pixel_rays, K, c2w, *places, centre, origins, dirs, len(view), len(K))
+    backend._launch(
+        triton_batch.pixel_rays, _blocks(len(view)), *_packed(K, c2w, *places), centre, origins, dirs,
+        len(view), len(K), BLOCK=BLOCK,
+    )  # fmt: skip
     return origins, dirs
 
 
@@ -76,7 +85,10 @@ def box_hit(origins: Tensor, dirs: Tensor, radius: float) -> tuple[Tensor, Tenso
         return batch.box_hit(origins, dirs, radius)
     numbers = backend._numbers((radius, batch.TINY), dirs.dtype, dirs.device)
     near, far = torch.empty(2, len(dirs), dtype=dirs.dtype, device=dirs.device)
-    _launch(triton_batch.box_hit, origins, dirs, numbers, near, far, len(dirs))
+    backend._launch(
+        triton_batch.box_hit, _blocks(len(dirs)), *_packed(origins, dirs), numbers, near, far, len(dirs),
+        BLOCK=BLOCK,
+    )  # fmt: skip
     return near, far
 
 
@@ -85,15 +97,20 @@ def spherical_harmonics(dirs: Tensor, degree: int) -> Tensor:
     if not _takes(dirs):
         return batch.spherical_harmonics(dirs, degree)
     out = torch.empty(len(dirs), degree**2, dtype=dirs.dtype, device=dirs.device)
-    _launch(triton_batch.spherical_harmonics, dirs, out, len(dirs), DEGREE=degree)
+    backend._launch(
+        triton_batch.spherical_harmonics, _blocks(len(dirs)), dirs.contiguous(), out, len(dirs),
+        DEGREE=degree, BLOCK=BLOCK,
+    )  # fmt: skip
     return out
 
 
-def _launch(kernel: object, *args: object, **constants: object) -> None:
-    """Run a kernel over all rays; the last whole numbers are the number of rays and what a kernel has besides."""
-    n = next(x for x in args if isinstance(x, int))
-    given = [x.contiguous() if isinstance(x, Tensor) else x for x in args]
-    backend._launch(kernel, (-(-n // BLOCK),), *given, **constants, BLOCK=BLOCK)
+def _blocks(n: int) -> tuple[int]:
+    """The programs of a launch over ``n`` rays."""
+    return (-(-n // BLOCK),)
+
+
+def _packed(*tensors: Tensor) -> list[Tensor]:
+    return [x.contiguous() for x in tensors]
 
 
 def _takes(*tensors: Tensor) -> bool:
