@@ -41,7 +41,7 @@ class Spy(Sampler):
         n = len(rays)
         return Sampled(samples([0.4] * n, [0.4] * n, [1] * n))
 
-    def update(self, step, occupancy, generator):
+    def update(self, step, occupancy, generator, samples=0):
         self.at, self.occupancy = step, occupancy
 
 
