@@ -59,6 +59,8 @@ KERNELS: list[tuple[Any, dict[str, int]]] = [
     (triton_section.section_backward, {"UNIT": False, "BLOCK": 256} | BOTH),
     (triton_section.section_backward, {"UNIT": True, "BLOCK": 256} | BOTH),
     (triton_section.points, {"BLOCK": 256}),
+    (triton_section.density, {"BLOCK": 256}),
+    (triton_section.density_backward, {"BLOCK": 256}),
 ]
 
 

@@ -29,11 +29,12 @@ from isosweep.ops.triton.launch import launch as _launch
 from isosweep.ops.triton.launch import numbers as _numbers
 from isosweep.ops.triton.launch import power_of_two as _power_of_two
 from isosweep.ops.triton.networks_backend import surface_network
-from isosweep.ops.triton.section_backend import sample_points, surface_sections
+from isosweep.ops.triton.section_backend import density_alpha, sample_points, surface_sections
 from isosweep.types import Samples
 
 __all__ = [
     "accumulate",
+    "density_alpha",
     "grid_encode",
     "grid_encode_jacobian",
     "interpreted",
