@@ -209,3 +209,28 @@ def test_a_cap_that_is_no_schedule_is_refused():
     for name in ("cos_from", "occupancy", "fd_eps"):
         with pytest.raises(ValueError, match=f"model.{name} is one of .*found 'odd'"):
             make_neus(Ramp(0.3), **{name: "odd"})
+
+
+def test_knobs_of_the_same_numbers_are_transferred_once():
+    model = make_neus(Ramp(0.3), cos_anneal_until=0.5)
+    with torch.inference_mode():
+        late = model.knobs(60, 100)
+    assert not late.cos_anneal.is_inference()
+    again, early = model.knobs(70, 100), model.knobs(25, 100)
+    assert again.cos_anneal.data_ptr() == late.cos_anneal.data_ptr()
+    assert (float(late.cos_anneal), float(early.cos_anneal)) == (1.0, 0.5)
+    assert float(early.sharpness_cap) == math.inf
+
+
+@pytest.mark.parametrize("v", [-3.0, 0.1, 0.3, 0.5, 0.9, 3.0])
+@pytest.mark.parametrize("cap", [None, [0.0, 20.0, 20.0, 1.0]])
+def test_a_step_that_stays_on_a_card_is_the_same(v, cap, monkeypatch):
+    settings = {"step_scale": 3.0, "step_min": 0.01, "step_max": 0.2, "sharpness_cap": cap}
+    model = make_neus(Ramp(0.3), radius=2.0, init_sharpness=v, **settings)
+    knobs = model.knobs(0, 1)
+    expected = model.step_size(knobs)
+    monkeypatch.setattr("isosweep.ops.on_card", lambda: True)
+    found = model.step_size(knobs)
+    assert isinstance(found, torch.Tensor)
+    assert not found.requires_grad
+    assert float(found) == pytest.approx(expected, rel=1e-5)

@@ -126,6 +126,19 @@ def test_cone_by_hand(kernels: ModuleType) -> None:
     assert samples.dt.tolist() == [0.5, 0.75, 1.125]
 
 
+@pytest.mark.parametrize("cone", [0.0, 0.1])
+def test_a_step_can_be_a_tensor(kernels: ModuleType, cone: float) -> None:
+    """As of a sharpness that a card has computed; 0.25 has the same bits in every precision."""
+    origins, one = torch.tensor([[-2.0, 0.1, 0.2], [-3.0, 0.0, 0.1]]), torch.ones(2)
+    dirs = torch.tensor([[1.0, 0.0, 0.0], [0.8, 0.1, 0.0]])
+    rays = (origins, dirs, one * 0, one * 9, torch.ones(4, 4, 4, dtype=torch.bool), 1.0)
+    number = kernels.march(*rays, 0.25, one * 0.5, 30, cone)
+    tensor = kernels.march(*rays, torch.tensor(0.25), one * 0.5, 30, cone)
+    assert len(number) > 8
+    for name in ("ray_index", "t", "dt", "offsets"):
+        assert torch.equal(getattr(number, name), getattr(tensor, name)), name
+
+
 @pytest.mark.parametrize("count", [0, 1, 5])
 def test_nothing_to_march(kernels: ModuleType, count: int) -> None:
     rays = some_rays(20)

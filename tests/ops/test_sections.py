@@ -146,3 +146,18 @@ def test_points_of_samples_have_gradients_where_they_are_asked_for(kernels: Modu
     )
     (gradient,) = torch.autograd.grad(points.sum(), origins)
     assert gradient.tolist() == [[1.0] * 3, [2.0] * 3]
+
+
+@pytest.mark.parametrize(("dtype", "share"), [(torch.float32, 1e-6), (F64, 1e-14)])
+@pytest.mark.parametrize("n", [0, 1, 300])
+def test_opacity_of_a_density(kernels: ModuleType, dtype: torch.dtype, share: float, n: int) -> None:
+    """To a share of each number: of a thin section the opacity is as precise as of a dense one."""
+    depth = torch.logspace(-9, 2, n, dtype=F64) if n > 1 else torch.full((n,), 0.4, dtype=F64)
+    dt = torch.full((n,), 0.25, dtype=F64)
+    density = (depth / 0.25).to(dtype).requires_grad_()
+    alpha = kernels.density_alpha(density, dt.to(dtype))
+    truth = -torch.expm1(-density.detach().double() * 0.25)
+    torch.testing.assert_close(alpha.double(), truth, rtol=4 * share, atol=0)
+    (gradient,) = torch.autograd.grad(alpha.sum(), density)
+    expected = 0.25 * torch.exp(-density.detach().double() * 0.25)
+    torch.testing.assert_close(gradient.double(), expected, rtol=1e2 * share, atol=share)

@@ -13,6 +13,7 @@ from triton.compiler import ASTSource
 
 from isosweep.ops.triton import batch as triton_batch
 from isosweep.ops.triton import grid as triton_grid
+from isosweep.ops.triton import hidden as triton_hidden
 from isosweep.ops.triton import rays as triton_rays
 from isosweep.ops.triton import section as triton_section
 
@@ -27,17 +28,27 @@ POINTERS = {
     "index_ptr": "*i64",
     "pixels_ptr": "*u8",
 } | {f"{name}_ptr": "*i64" for name in ("choice", "among", "hw", "view", "row", "col")}
-GRID = {"L": 16, "F": 2, "FP": 2, "BLOCK": 256}
-ROW = {"D": 32, "DP": 32, "BLOCK": 64}
+GRID = {"L": 16, "F": 2, "FP": 2, "FIRST": 0, "BLOCK": 256}
+ROW = {"FIRST": 0, "D": 32, "DP": 32, "BLOCK": 64}
+HIDDEN = {"H": 48, "HP": 64, "BLOCK": 32}
+POINT = {"FIRST": 3}
 SUM = {"C": 8, "CP": 8, "CHUNK": 64}
 BOTH = {"WITH_ALPHA": True, "WITH_NORMAL": True}
 KERNELS: list[tuple[Any, dict[str, int]]] = [
     (triton_grid.encode, GRID | {"JACOBIAN": False}),
     (triton_grid.encode, GRID | {"JACOBIAN": True}),
-    (triton_grid.scatter, GRID | {"WITH_Y": True, "WITH_JACOBIAN": True}),
-    (triton_grid.scatter, GRID | {"WITH_Y": True, "WITH_JACOBIAN": False, "F": 3, "FP": 4}),
+    (triton_grid.encode, GRID | POINT | {"JACOBIAN": True}),
+    (triton_grid.scatter, GRID | {"WITH_Y": True, "WITH_JACOBIAN": True, "OUTER": False}),
+    (triton_grid.scatter, GRID | POINT | {"WITH_Y": True, "WITH_JACOBIAN": True, "OUTER": True}),
+    (triton_grid.scatter, GRID | {"WITH_Y": True, "WITH_JACOBIAN": False, "OUTER": False, "F": 3, "FP": 4}),
     (triton_grid.pull, ROW),
+    (triton_grid.pull, ROW | POINT),
     (triton_grid.pull_backward, ROW | {"WITH_JACOBIAN": True, "WITH_G": True}),
+    (triton_grid.pull_backward, ROW | POINT | {"WITH_JACOBIAN": False, "WITH_G": True}),
+    (triton_hidden.activate, HIDDEN | {"WITH_GRADIENT": True}),
+    (triton_hidden.activate, HIDDEN | {"WITH_GRADIENT": False}),
+    (triton_hidden.activate_backward, HIDDEN | {"WITH_VALUE": True, "WITH_GRADIENT": True}),
+    (triton_hidden.activate_backward, HIDDEN | {"WITH_VALUE": True, "WITH_GRADIENT": False}),
     (triton_rays.march, {"FILL": False, "CONE": False, "BLOCK": 128}),
     (triton_rays.march, {"FILL": True, "CONE": True, "BLOCK": 128}),
     (triton_rays.weights, {"VISIBLE": False, "CHUNK": 64}),
@@ -56,6 +67,8 @@ KERNELS: list[tuple[Any, dict[str, int]]] = [
     (triton_section.section_backward, {"UNIT": False, "BLOCK": 256} | BOTH),
     (triton_section.section_backward, {"UNIT": True, "BLOCK": 256} | BOTH),
     (triton_section.points, {"BLOCK": 256}),
+    (triton_section.density, {"BLOCK": 256}),
+    (triton_section.density_backward, {"BLOCK": 256}),
 ]
 
 

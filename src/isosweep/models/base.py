@@ -149,6 +149,23 @@ class Model(nn.Module, ABC):
         return color + (1 - opacity)[:, None] * behind, levels
 
 
+class Uploads:
+    """Numbers of a step on the model's device: one transfer for all of them, and none where they are the last ones."""
+
+    def __init__(self) -> None:
+        self._last: tuple[object, Tensor] | None = None
+
+    def tensor(self, values: tuple[float, ...], device: torch.device) -> Float[Tensor, " n"]:
+        """The values as a tensor that nobody may write to. A card takes them from pinned memory, without waiting."""
+        key = (values, device, torch.get_default_dtype())
+        if self._last is None or self._last[0] != key:
+            # training could not use what an evaluation made in its inference mode
+            with torch.inference_mode(False):
+                host = torch.tensor(values, device="cpu", pin_memory=device.type == "cuda")
+                self._last = key, host.to(device, non_blocking=True)
+        return self._last[1]
+
+
 def provided(fields: Iterable[str], levels: Mapping[str, Iterable[str]]) -> frozenset[str]:
     """``provides`` of a model: its own fields, and ``levels.<name>.<field>`` of its levels."""
     return frozenset({*fields, *(f"levels.{n}.{f}" for n, members in levels.items() for f in members)})

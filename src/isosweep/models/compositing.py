@@ -45,10 +45,12 @@ def composite(
     if normals is not None:
         columns.append(normals)
     sums = ops.accumulate(weights, torch.cat(columns, dim=-1), samples.offsets)
-    opacity = sums[:, 3]
-    depth = sums[:, 4] / opacity.clamp_min(1e-6)
-    normal = None if normals is None else torch.nn.functional.normalize(sums[:, 5:8], dim=-1)
-    return Composited(weights, sums[:, :3], opacity, depth, normal)
+    # the gradient of a split is one operation; of slices it is three for each of them
+    color, opacity, distance, *rest = sums.split([column.shape[1] for column in columns], dim=-1)
+    opacity = opacity[:, 0]
+    depth = distance[:, 0] / opacity.clamp_min(1e-6)
+    normal = torch.nn.functional.normalize(rest[0], dim=-1) if rest else None
+    return Composited(weights, color, opacity, depth, normal)
 
 
 def density_level(density: Float[Tensor, " p"], surface_density: float) -> Float[Tensor, " p"]:

@@ -22,6 +22,7 @@ from isosweep.models.background import Background
 from isosweep.models.base import (
     BACKGROUND_LEVEL,
     Model,
+    Uploads,
     Want,
     box_interval,
     fixed_step,
@@ -113,6 +114,7 @@ class NeuS(Model):
         self.n_steps, self.step_scale = n_steps, step_scale
         self.step_min, self.step_max = step_min * radius, step_max * radius
         self.occupancy = occupancy
+        self._uploads = Uploads()
         self.log_sharpness = nn.Parameter(torch.tensor(float(init_sharpness)))
         own = ("rgb", "opacity", "depth", "weights", "samples", "normal", "sdf", "sdf_grad", "laplacian")
         behind = {} if background is None else BACKGROUND_LEVEL
@@ -121,17 +123,16 @@ class NeuS(Model):
     def knobs(self, step: int, max_steps: int) -> NeuSKnobs:
         device = self.log_sharpness.device
 
-        def tensor(value: float) -> Tensor:
-            return torch.tensor(value, device=device)
-
         whole = self.cos_anneal_until * max_steps
         cap = math.inf if self.cap_schedule is None else schedules.value(self.cap_schedule, step, max_steps)
+        anneal = 1.0 if whole <= 0 else min(1.0, step / whole)
+        numbers = self._uploads.tensor((anneal, cap, self._fd_eps(step, max_steps)), device)
         return NeuSKnobs(
             step=step,
             device=device,
-            cos_anneal=tensor(1.0 if whole <= 0 else min(1.0, step / whole)),
-            sharpness_cap=tensor(cap),
-            fd_eps=tensor(self._fd_eps(step, max_steps)),
+            cos_anneal=numbers[0],
+            sharpness_cap=numbers[1],
+            fd_eps=numbers[2],
             window=self.field.encoding.window(step, max_steps),
             behind=self.behind_window(step, max_steps),
         )

@@ -32,6 +32,7 @@ __all__ = [
     "box_hit",
     "check_places",
     "choose",
+    "density_alpha",
     "gather_pixels",
     "grid_encode",
     "grid_encode_jacobian",
@@ -158,6 +159,11 @@ def sample_points(
 ) -> tuple[Float[Tensor, "s 3"], Float[Tensor, "s 3"]]:
     """o + t d of the ray of each sample, and that ray's d."""
     return kernels().sample_points(origins, dirs, t, ray_index)
+
+
+def density_alpha(density: Float[Tensor, " s"], dt: Float[Tensor, " s"]) -> Float[Tensor, " s"]:
+    """1 - exp(-density dt): the opacity of sections of constant density. Differentiable once, in ``density``."""
+    return kernels().density_alpha(density, dt)
 
 
 def surface_sections(

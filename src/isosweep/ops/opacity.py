@@ -75,6 +75,11 @@ def surface_sections(
     return section_alpha(sdf, cos, dt, sharpness(v, cap), cos_anneal), normals
 
 
+def density_alpha(density: Tensor, dt: Tensor) -> Tensor:
+    """See ``isosweep.ops.density_alpha``."""
+    return -torch.expm1(-density * dt)
+
+
 def sample_points(origins: Tensor, dirs: Tensor, t: Tensor, ray_index: Tensor) -> tuple[Tensor, Tensor]:
     """See ``isosweep.ops.sample_points``."""
     along = dirs[ray_index]

@@ -14,12 +14,13 @@ from torch.nn import functional as F
 from isosweep.ops import composed
 from isosweep.ops.composed import Layer, mlp
 from isosweep.ops.grid_spec import GridSpec
-from isosweep.ops.opacity import sample_points, surface_sections
+from isosweep.ops.opacity import density_alpha, sample_points, surface_sections
 from isosweep.ops.softplus import softplus_backward
 from isosweep.types import Samples
 
 __all__ = [
     "accumulate",
+    "density_alpha",
     "grid_encode",
     "grid_encode_jacobian",
     "march",

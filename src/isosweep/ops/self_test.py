@@ -233,6 +233,12 @@ def _sample_points(kernels: ModuleType, device: torch.device, dtype: torch.dtype
     return {"y": points, "directions": along}
 
 
+def _density_alpha(kernels: ModuleType, device: torch.device, dtype: torch.dtype) -> Outputs:
+    given = _Inputs(device, dtype)
+    density, dt = given.rand(600, high=20.0, grad=True), given.rand(600, low=0.02, high=0.1)
+    return _gradients({"y": kernels.density_alpha(density, dt)}, {"density": density}, given)
+
+
 CASES: dict[str, Case] = {
     "grid_encode": _grid_encode,
     "grid_encode_jacobian": _jacobian,
@@ -247,6 +253,7 @@ CASES: dict[str, Case] = {
     "surface_sections": _surface_sections,
     "surface_sections with unit normals": _unit_sections,
     "sample_points": _sample_points,
+    "density_alpha": _density_alpha,
 }
 """Kernel -> its outputs and gradients on fixed inputs."""
 

@@ -21,6 +21,7 @@ from isosweep.ops.grid_spec import GridSpec
 from isosweep.ops.triton import backend as cuda
 from isosweep.ops.triton.backend import (
     accumulate,
+    density_alpha,
     grid_encode_jacobian,
     march,
     mlp,
@@ -34,6 +35,7 @@ from isosweep.ops.triton.backend import (
 
 __all__ = [
     "accumulate",
+    "density_alpha",
     "grid_encode",
     "grid_encode_jacobian",
     "march",

@@ -125,4 +125,4 @@ def density_alpha(density: Float[Tensor, " s"], samples: Samples) -> Float[Tenso
     Args:
         density: sigma >= 0, in 1 / normalised unit.
     """
-    return -torch.expm1(-density * samples.dt)
+    return ops.density_alpha(density, samples.dt)

@@ -31,6 +31,7 @@ from isosweep.types import Samples
 GRAIN = 2048
 """Points or rays below which another thread costs more than it saves."""
 
+density_alpha = opacity.density_alpha
 sample_points = opacity.sample_points
 surface_sections = opacity.surface_sections
 

@@ -9,7 +9,6 @@ falls on the same side. With TRITON_INTERPRET=1 the same kernels run on the CPU,
 """
 
 import logging
-import sys
 import time
 from functools import lru_cache
 from typing import Any
@@ -20,20 +19,22 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
 from isosweep.ops import composed, softplus
-from isosweep.ops.composed import Layer
 from isosweep.ops.grid_spec import GridSpec
 from isosweep.ops.triton import grid as triton_grid
 from isosweep.ops.triton import rays as triton_rays
+from isosweep.ops.triton.grid_backend import encode, scatter
 from isosweep.ops.triton.launch import checked as _checked
 from isosweep.ops.triton.launch import interpreted
 from isosweep.ops.triton.launch import launch as _launch
 from isosweep.ops.triton.launch import numbers as _numbers
 from isosweep.ops.triton.launch import power_of_two as _power_of_two
-from isosweep.ops.triton.section_backend import sample_points, surface_sections
+from isosweep.ops.triton.networks_backend import surface_network
+from isosweep.ops.triton.section_backend import density_alpha, sample_points, surface_sections
 from isosweep.types import Samples
 
 __all__ = [
     "accumulate",
+    "density_alpha",
     "grid_encode",
     "grid_encode_jacobian",
     "interpreted",
@@ -49,8 +50,6 @@ __all__ = [
     "warm_up",
 ]
 
-POINTS = 256
-"""Points of one program of the grid kernels."""
 PULLED = 64
 """Points of one program of the pullback, each with a row of features."""
 RAYS = 128
@@ -78,14 +77,6 @@ def grid_encode_jacobian(u: Tensor, table: Tensor, spec: GridSpec) -> tuple[Tens
 def pullback(jac: Tensor, g: Tensor) -> Tensor:
     """See ``isosweep.ops.pullback``."""
     return _Pullback.apply(jac, g)
-
-
-def surface_network(
-    u: Tensor, table: Tensor, spec: GridSpec, hidden: Layer, head: Layer, beta: float, want_gradient: bool
-) -> tuple[Tensor, Tensor | None]:
-    """See ``isosweep.ops.surface_network``."""
-    module = sys.modules[__name__]
-    return composed.surface_network(module, u, table, spec, hidden, head, beta, want_gradient)
 
 
 def render_weights(alpha: Tensor, offsets: Tensor) -> Tensor:
@@ -155,13 +146,13 @@ class _Encode(Function):
     def forward(ctx: Any, u: Tensor, table: Tensor, spec: GridSpec) -> Tensor:
         ctx.save_for_backward(u)
         ctx.spec = spec
-        return _encode(u, table, spec, jacobian=False)[0]
+        return encode(u, table, spec, jacobian=False)[0]
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, dy: Tensor) -> tuple[None, Tensor | None, None]:
         (u,) = ctx.saved_tensors
-        return None, _scatter(u, dy, None, ctx.spec) if ctx.needs_input_grad[1] else None, None
+        return None, scatter(u, dy, None, ctx.spec) if ctx.needs_input_grad[1] else None, None
 
 
 class _EncodeJacobian(Function):
@@ -170,38 +161,14 @@ class _EncodeJacobian(Function):
         ctx.save_for_backward(u)
         ctx.spec = spec
         ctx.set_materialize_grads(False)
-        return _encode(u, table, spec, jacobian=True)
+        return encode(u, table, spec, jacobian=True)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, dy: Tensor | None, djac: Tensor | None) -> tuple[None, Tensor | None, None]:
         (u,) = ctx.saved_tensors
         wanted = ctx.needs_input_grad[1] and (dy is not None or djac is not None)
-        return None, _scatter(u, dy, djac, ctx.spec) if wanted else None, None
-
-
-def _encode(u: Tensor, table: Tensor, spec: GridSpec, jacobian: bool) -> tuple[Tensor, Tensor]:
-    u, table = _checked(u), _checked(table)
-    y = u.new_empty(len(u), spec.out_dim)
-    jac = u.new_empty(len(u) if jacobian else 0, spec.out_dim, 3)
-    grid = (-(-len(u) // POINTS), spec.n_levels)
-    _launch(
-        triton_grid.encode, grid, u, table, y, jac, *_layout(spec, u.device), len(u),
-        **_sizes(spec), JACOBIAN=jacobian, BLOCK=POINTS,
-    )  # fmt: skip
-    return y, jac
-
-
-def _scatter(u: Tensor, dy: Tensor | None, djac: Tensor | None, spec: GridSpec) -> Tensor:
-    dtable = u.new_zeros(spec.total, spec.n_features)
-    grid = (-(-len(u) // POINTS), spec.n_levels)
-    u = _checked(u)
-    gradients = [u if x is None else _checked(x) for x in (dy, djac)]
-    _launch(
-        triton_grid.scatter, grid, u, *gradients, dtable, *_layout(spec, u.device), len(u),
-        **_sizes(spec), WITH_Y=dy is not None, WITH_JACOBIAN=djac is not None, BLOCK=POINTS,
-    )  # fmt: skip
-    return dtable
+        return None, scatter(u, dy, djac, ctx.spec) if wanted else None, None
 
 
 class _Pullback(Function):
@@ -212,7 +179,7 @@ class _Pullback(Function):
         d = g.shape[1]
         _launch(
             triton_grid.pull, (-(-len(g) // PULLED),), _checked(jac), _checked(g), n, len(g),
-            D=d, DP=_power_of_two(d), BLOCK=PULLED,
+            FIRST=0, D=d, DP=_power_of_two(d), BLOCK=PULLED,
         )  # fmt: skip
         return n
 
@@ -227,7 +194,7 @@ class _Pullback(Function):
         outputs = (dn if djac is None else djac, dn if dg is None else dg)
         _launch(
             triton_grid.pull_backward, (-(-len(g) // PULLED),), _checked(jac), _checked(g), _checked(dn),
-            *outputs, len(g), WITH_JACOBIAN=with_jac, WITH_G=with_g, D=d, DP=_power_of_two(d), BLOCK=PULLED,
+            *outputs, len(g), WITH_JACOBIAN=with_jac, WITH_G=with_g, FIRST=0, D=d, DP=_power_of_two(d), BLOCK=PULLED,
         )  # fmt: skip
         return djac, dg
 
@@ -311,23 +278,6 @@ def _mark_sound(offsets: Tensor, n_samples: int) -> None:
     """
     if offsets.is_contiguous() and not offsets.is_inference():
         setattr(offsets, SOUND, (n_samples, offsets._version))
-
-
-def _sizes(spec: GridSpec) -> dict[str, int]:
-    return {"L": spec.n_levels, "F": spec.n_features, "FP": _power_of_two(spec.n_features)}
-
-
-@lru_cache(maxsize=16)
-def _layout(spec: GridSpec, device: torch.device) -> tuple[Tensor, ...]:
-    """GridSpec's arrays in the kernels' types: scale float32, resolution and size int32, offset int64."""
-    arrays = (
-        (spec.scale, torch.float32),
-        (spec.resolution, torch.int32),
-        (spec.size, torch.int32),
-        (spec.offset, torch.int64),
-        (spec.dense, torch.uint8),
-    )
-    return tuple(torch.as_tensor(a.copy()).to(device=device, dtype=dtype) for a, dtype in arrays)
 
 
 @lru_cache(maxsize=1)

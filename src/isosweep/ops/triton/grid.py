@@ -58,9 +58,10 @@ def _level(scale_ptr, resolution_ptr, size_ptr, offset_ptr, dense_ptr, level):
 @kernel
 def encode(
     u_ptr, table_ptr, y_ptr, jac_ptr, scale_ptr, resolution_ptr, size_ptr, offset_ptr, dense_ptr, n,
-    L: tl.constexpr, F: tl.constexpr, FP: tl.constexpr, JACOBIAN: tl.constexpr, BLOCK: tl.constexpr,
+    L: tl.constexpr, F: tl.constexpr, FP: tl.constexpr, FIRST: tl.constexpr, JACOBIAN: tl.constexpr,
+    BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """y, and with JACOBIAN jac."""
+    """y, and with JACOBIAN jac. With FIRST = 3 the rows of y begin with the point in [-1, 1]^3."""
     level = tl.program_id(1)
     i = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     inside = i < n
@@ -87,9 +88,14 @@ def encode(
             dx += ((b * d) if c & 1 else -(b * d))[:, None] * t
             dy += ((a * d) if c & 2 else -(a * d))[:, None] * t
             dz += ((a * b) if c & 4 else -(a * b))[:, None] * t
-    column = i[:, None] * (L * F) + level * F + f[None, :]
-    tl.store(y_ptr + column, value, mask=mask)
+    tl.store(y_ptr + i[:, None] * (FIRST + L * F) + (FIRST + level * F) + f[None, :], value, mask=mask)
+    if FIRST:
+        one = i < tl.where(level == 0, n, 0)  # the programs of the first level write it
+        for k in tl.static_range(3):
+            u = tl.load(u_ptr + i * 3 + k, mask=one, other=0.0)
+            tl.store(y_ptr + i * (FIRST + L * F) + k, 2.0 * u - 1.0, mask=one)
     if JACOBIAN:
+        column = i[:, None] * (L * F) + level * F + f[None, :]
         tl.store(jac_ptr + column * 3, dx * s, mask=mask)
         tl.store(jac_ptr + column * 3 + 1, dy * s, mask=mask)
         tl.store(jac_ptr + column * 3 + 2, dz * s, mask=mask)
@@ -97,11 +103,14 @@ def encode(
 
 @kernel
 def scatter(
-    u_ptr, dy_ptr, djac_ptr, dtable_ptr, scale_ptr, resolution_ptr, size_ptr, offset_ptr, dense_ptr, n,
-    L: tl.constexpr, F: tl.constexpr, FP: tl.constexpr, WITH_Y: tl.constexpr, WITH_JACOBIAN: tl.constexpr,
-    BLOCK: tl.constexpr,
+    u_ptr, dy_ptr, djac_ptr, dn_ptr, dtable_ptr, scale_ptr, resolution_ptr, size_ptr, offset_ptr, dense_ptr, n,
+    L: tl.constexpr, F: tl.constexpr, FP: tl.constexpr, FIRST: tl.constexpr, WITH_Y: tl.constexpr,
+    WITH_JACOBIAN: tl.constexpr, OUTER: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """dtable[corner] += W dy + sum_k (dW / du_k) djac_k, in one pass. Atomic: sums have no fixed order."""
+    """dtable[corner] += W dy + sum_k (dW / du_k) djac_k, in one pass. Atomic: sums have no fixed order.
+
+    With OUTER djac_ptr holds g [S, FIRST + L * F] and djac_k = g dn_k. Rows of dy begin with FIRST other numbers.
+    """
     level = tl.program_id(1)
     i = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     inside = i < n
@@ -113,10 +122,16 @@ def scatter(
     wx, x = _axis(u_ptr, i, inside, s, 0)
     wy, y = _axis(u_ptr, i, inside, s, 1)
     wz, z = _axis(u_ptr, i, inside, s, 2)
-    column = i[:, None] * (L * F) + level * F + f[None, :]
+    wide = i[:, None] * (FIRST + L * F) + (FIRST + level * F) + f[None, :]
     if WITH_Y:
-        dy = tl.load(dy_ptr + column, mask=mask, other=0.0)
-    if WITH_JACOBIAN:
+        dy = tl.load(dy_ptr + wide, mask=mask, other=0.0)
+    if WITH_JACOBIAN and OUTER:
+        outer = tl.load(djac_ptr + wide, mask=mask, other=0.0) * s
+        jx = outer * tl.load(dn_ptr + i * 3, mask=inside, other=0.0)[:, None]
+        jy = outer * tl.load(dn_ptr + i * 3 + 1, mask=inside, other=0.0)[:, None]
+        jz = outer * tl.load(dn_ptr + i * 3 + 2, mask=inside, other=0.0)[:, None]
+    if WITH_JACOBIAN and not OUTER:
+        column = i[:, None] * (L * F) + level * F + f[None, :]
         jx = tl.load(djac_ptr + column * 3, mask=mask, other=0.0) * s
         jy = tl.load(djac_ptr + column * 3 + 1, mask=mask, other=0.0) * s
         jz = tl.load(djac_ptr + column * 3 + 2, mask=mask, other=0.0) * s
@@ -136,36 +151,45 @@ def scatter(
 
 
 @kernel
-def pull(jac_ptr, g_ptr, n_ptr, n, D: tl.constexpr, DP: tl.constexpr, BLOCK: tl.constexpr):
-    """n_k = sum_d g_d jac_dk."""
+def pull(
+    jac_ptr, g_ptr, n_ptr, n, FIRST: tl.constexpr, D: tl.constexpr, DP: tl.constexpr, BLOCK: tl.constexpr
+):  # fmt: skip
+    """n_k = sum_d g_d jac_dk. With FIRST = 3 the rows of g begin with the gradient in 2 u - 1, which counts twice."""
     i = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     d = tl.arange(0, DP)
     mask = (i < n)[:, None] & (d < D)[None, :]
     column = i[:, None] * D + d[None, :]
-    g = tl.load(g_ptr + column, mask=mask, other=0.0)
+    g = tl.load(g_ptr + i[:, None] * (FIRST + D) + FIRST + d[None, :], mask=mask, other=0.0)
     for k in tl.static_range(3):
         j = tl.load(jac_ptr + column * 3 + k, mask=mask, other=0.0)
-        tl.store(n_ptr + i * 3 + k, tl.sum(g * j, axis=1), mask=i < n)
+        total = tl.sum(g * j, axis=1)
+        if FIRST:
+            total += 2.0 * tl.load(g_ptr + i * (FIRST + D) + k, mask=i < n, other=0.0)
+        tl.store(n_ptr + i * 3 + k, total, mask=i < n)
 
 
 @kernel
 def pull_backward(
     jac_ptr, g_ptr, dn_ptr, djac_ptr, dg_ptr, n,
-    WITH_JACOBIAN: tl.constexpr, WITH_G: tl.constexpr, D: tl.constexpr, DP: tl.constexpr, BLOCK: tl.constexpr,
+    WITH_JACOBIAN: tl.constexpr, WITH_G: tl.constexpr, FIRST: tl.constexpr, D: tl.constexpr, DP: tl.constexpr,
+    BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """dg_d = sum_k jac_dk dn_k, djac_dk = g_d dn_k."""
+    """dg_d = sum_k jac_dk dn_k, djac_dk = g_d dn_k. FIRST as in ``pull``."""
     i = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     d = tl.arange(0, DP)
     mask = (i < n)[:, None] & (d < D)[None, :]
     column = i[:, None] * D + d[None, :]
+    wide = i[:, None] * (FIRST + D) + FIRST + d[None, :]
     dg = tl.zeros((BLOCK, DP), jac_ptr.dtype.element_ty)
     if WITH_JACOBIAN:
-        g = tl.load(g_ptr + column, mask=mask, other=0.0)
+        g = tl.load(g_ptr + wide, mask=mask, other=0.0)
     for k in tl.static_range(3):
         dn = tl.load(dn_ptr + i * 3 + k, mask=i < n, other=0.0)[:, None]
         if WITH_G:
             dg += tl.load(jac_ptr + column * 3 + k, mask=mask, other=0.0) * dn
         if WITH_JACOBIAN:
             tl.store(djac_ptr + column * 3 + k, g * dn, mask=mask)
+        if WITH_G and FIRST > 0:
+            tl.store(dg_ptr + i[:, None] * (FIRST + D) + k, 2.0 * dn, mask=(i < n)[:, None])
     if WITH_G:
-        tl.store(dg_ptr + column, dg, mask=mask)
+        tl.store(dg_ptr + wide, dg, mask=mask)

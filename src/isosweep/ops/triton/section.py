@@ -1,12 +1,12 @@
 # pyright: reportGeneralTypeIssues=false, reportOperatorIssue=false, reportMissingImports=false
 # (a kernel's words are Triton's, not Python's)
-"""Kernels in Triton for the sections of rays: their middles, and NeuS' opacity of them. A lane has a section.
+"""Kernels in Triton for the sections of rays: their middles and their opacity, in NeRF and in NeuS.
 
-The formulas are those of ``ops/opacity.py``, with the backward written out. What is not a number stays so: comparisons
-are made with ``tl.where``, because ``tl.maximum`` drops it.
+A lane has a section. The formulas are those of ``ops/opacity.py``, with the backward written out. What is not a
+number stays so: comparisons are made with ``tl.where``, because ``tl.maximum`` drops it.
 
-Arrays: sdf, dt, t, alpha [S], gradient, dir, normal, point [S, 3], index int64 [S], origin, ray_dir [R, 3]; v, cap and
-anneal hold one number each.
+Arrays: sdf, density, dt, t, alpha [S], gradient, dir, normal, point [S, 3], index int64 [S], origin, ray_dir
+[R, 3]; v, cap and anneal hold one number each.
 """
 
 import triton.language as tl
@@ -165,3 +165,30 @@ def points(origin_ptr, ray_dir_ptr, t_ptr, index_ptr, point_ptr, dir_ptr, n, BLO
     dx, dy, dz = _three(ray_dir_ptr, r, here)
     _store_three(point_ptr, i, here, ox + t * dx, oy + t * dy, oz + t * dz)
     _store_three(dir_ptr, i, here, dx, dy, dz)
+
+
+@kernel
+def _expm1(x):
+    """exp(x) - 1 for x <= 0, to full precision near 0: by its series down to -1/2."""
+    series = x * 0.0 + 1.0
+    for k in tl.static_range(17):
+        series = 1.0 + x * series / (18 - k)
+    return tl.where(x > -0.5, x * series, tl.exp(x) - 1.0)
+
+
+@kernel
+def density(density_ptr, dt_ptr, alpha_ptr, n, BLOCK: tl.constexpr):
+    """alpha = 1 - exp(-sigma dt)."""
+    i = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    here = i < n
+    depth = tl.load(density_ptr + i, mask=here, other=0.0) * tl.load(dt_ptr + i, mask=here, other=0.0)
+    tl.store(alpha_ptr + i, -_expm1(-depth), mask=here)
+
+
+@kernel
+def density_backward(density_ptr, dt_ptr, dalpha_ptr, ddensity_ptr, n, BLOCK: tl.constexpr):
+    i = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    here = i < n
+    dt = tl.load(dt_ptr + i, mask=here, other=0.0)
+    passed = tl.exp(-tl.load(density_ptr + i, mask=here, other=0.0) * dt)
+    tl.store(ddensity_ptr + i, tl.load(dalpha_ptr + i, mask=here, other=0.0) * passed * dt, mask=here)

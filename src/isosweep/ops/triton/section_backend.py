@@ -44,6 +44,32 @@ def sample_points(origins: Tensor, dirs: Tensor, t: Tensor, ray_index: Tensor) -
     return points, along
 
 
+def density_alpha(density: Tensor, dt: Tensor) -> Tensor:
+    """See ``isosweep.ops.density_alpha``."""
+    return _DensityAlpha.apply(density, dt)
+
+
+class _DensityAlpha(Function):
+    @staticmethod
+    def forward(ctx: Any, density: Tensor, dt: Tensor) -> Tensor:
+        ctx.save_for_backward(density, dt)
+        density, dt = checked(density), checked(dt)
+        alpha = torch.empty_like(density)
+        launch(triton_section.density, (-(-len(dt) // BLOCK),), density, dt, alpha, len(dt), BLOCK=BLOCK)
+        return alpha
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, dalpha: Tensor) -> tuple[Tensor, None]:
+        density, dt = (checked(x) for x in ctx.saved_tensors)
+        ddensity = torch.empty_like(density)
+        launch(
+            triton_section.density_backward, (-(-len(dt) // BLOCK),), density, dt, checked(dalpha), ddensity,
+            len(dt), BLOCK=BLOCK,
+        )  # fmt: skip
+        return ddensity, None
+
+
 class _Sections(Function):
     @staticmethod
     def forward(
