@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from isosweep.errors import InputError
-from isosweep.launchers import several
+from isosweep.launchers.launch_folder import MAIN, single_run
 from isosweep.launchers.slots import make_slots
 from isosweep.record import find_runs
 from tests.launchers.test_local import PYTHONPATH, ROOT, TINY, alive, lines, records, run, start, status
@@ -39,9 +39,9 @@ def test_each_run_has_as_many_gpus_as_it_asks_for() -> None:
 
 
 def test_one_process_needs_no_torchrun() -> None:
-    assert several.command(1, ["main.py", "seed=1"]) == [sys.executable, "main.py", "seed=1"]
-    module = ["-m", "isosweep.launchers.several", "4"]
-    assert several.command(4, ["main.py", "seed=1"]) == [sys.executable, *module, "main.py", "seed=1"]
+    assert single_run(["seed=1"], ["--x"]) == [sys.executable, str(MAIN), "seed=1", "--x"]
+    torchrun = ["-m", "isosweep.app.several", "4"]
+    assert single_run(["seed=1"], ["--x"], 4) == [sys.executable, *torchrun, str(MAIN), "seed=1", "--x"]
 
 
 def test_a_sweep_of_runs_in_two_processes(tmp_path: Path) -> None:

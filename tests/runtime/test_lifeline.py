@@ -85,7 +85,8 @@ def test_the_place_of_a_process_is_torchruns() -> None:
     given = {"RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "1", "MASTER_ADDR": "n1", "MASTER_PORT": "29500"}
     assert place({}) == Place(0, 1, 0, 1)
     assert place({}).leads
-    assert place(given) == Place(3, 4, 1, 4)
-    assert place({**given, "LOCAL_WORLD_SIZE": "2"}) == Place(3, 4, 1, 2)
+    assert place(given) == Place(3, 4, 1, 4, 4)
+    assert place({**given, "LOCAL_WORLD_SIZE": "2"}) == Place(3, 4, 1, 2, 2)
+    assert place({**given, "SLURM_NTASKS": "4"}).sharers == 1
     assert not place(given).leads
     assert place({"RANK": "3", "WORLD_SIZE": "4"}) == Place(), "another program's variables"

@@ -43,7 +43,7 @@ def resolve_machine(cfg: DictConfig) -> Machine:
         ConfigError: this machine does not have the device, or has fewer than the run's processes need.
     """
     mine = place()
-    threads = cfg.train.threads or max(1, usable_cores() // mine.local_size)
+    threads = cfg.train.threads or max(1, usable_cores() // mine.sharers)
     has_cuda = torch.cuda.is_available()
     name = ("cuda" if has_cuda else "cpu") if cfg.device == "auto" else cfg.device
     if mine.size > 1:

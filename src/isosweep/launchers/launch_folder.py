@@ -1,10 +1,10 @@
 """What every launcher does with a plan: it writes the launch's folder, and ends the jobs that need no process."""
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from isosweep.config.schema import CONF
-from isosweep.launchers import several
 from isosweep.launchers.planning import Planned
 from isosweep.record import provenance
 from isosweep.record.clock import utc_now
@@ -27,7 +27,8 @@ def title(planned: Planned) -> str:
 
 def single_run(overrides: Sequence[str], extra: Sequence[str], processes: int = 1) -> list[str]:
     """The command that runs one job by itself, as a person could repeat it."""
-    return several.command(processes, [str(MAIN), *overrides, *extra])
+    torchrun = ["-m", "isosweep.app.several", str(processes)] if processes > 1 else []
+    return [sys.executable, *torchrun, str(MAIN), *overrides, *extra]
 
 
 def write_plan(

@@ -32,6 +32,7 @@ class SlurmSettings:
     timeout_min: int = 240  # a run that needs longer saves, is requeued and goes on
     cpus_per_task: int = 4
     gpus_per_node: int = 1  # 0 runs on the CPU
+    gpus_per_run: int = 1  # more than 1: as many tasks share the batches of one run; gpus_per_node follows
     mem_gb: float | None = None  # GiB
     array_parallelism: int = 256  # runs of one array at a time
     signal_delay_s: int = 120  # warning before the time limit, to save a checkpoint

@@ -20,6 +20,8 @@ class Place:
     """Number among those on this machine."""
     local_size: int = 1
     """Processes of the run on this machine."""
+    sharers: int = 1
+    """Processes of the run that share the cores which this one may use."""
 
     @property
     def leads(self) -> bool:
@@ -36,7 +38,9 @@ def place(environment: Mapping[str, str] | None = None) -> Place:
     if not all(given.get(name) for name in _NEEDED):
         return Place()
     rank, size, local = (int(given[name]) for name in _NEEDED[:3])
-    return Place(rank, size, local, int(given.get("LOCAL_WORLD_SIZE") or size))
+    local_size = int(given.get("LOCAL_WORLD_SIZE") or size)
+    tasks = int(given.get("SLURM_NTASKS") or 1)  # SLURM gives each of its tasks cores of its own
+    return Place(rank, size, local, local_size, max(1, local_size // tasks))
 
 
 def leave_it_to_the_first(seconds: float = 30.0) -> None:

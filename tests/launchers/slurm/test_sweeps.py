@@ -176,6 +176,33 @@ def test_time_limit_saves_requeues_and_goes_on(cluster: Cluster) -> None:
     assert all(step > 0 for step in resumed(record))
 
 
+def test_a_run_of_two_tasks_is_requeued_by_a_signal_and_ends_with_either_task(cluster: Cluster) -> None:
+    sweep = Sweep(cluster, "tasks", "scene=slow", *LONG, "device=cpu", "hydra.launcher.gpus_per_run=2")
+    sweep.until(lambda: sweep.steps("slow") > 20)
+    job = sweep.job("slow")
+    slurm("scancel", "--signal=USR2", job)
+    sweep.until(lambda: sweep.stopped("slow", "preempted"))
+    saved = sweep.records()["slow"].steps_done
+    sweep.until(lambda: len(sweep.records()["slow"].attempts) == 2 and sweep.steps("slow") > saved + 20, 400)
+
+    record = sweep.records()["slow"]
+    assert resumed(record) == [saved]
+    first = record.attempts[-1].pid
+    parent = Path(f"/proc/{first}/stat").read_text().rpartition(")")[2].split()[1]
+    tasks = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
+    (second,) = [int(pid) for pid in tasks if int(pid) != first]
+    os.kill(second, signal.SIGKILL)
+    sweep.until(lambda: sweep.records()["slow"].status == "failed")
+    error = sweep.records()["slow"].error
+    assert error is not None
+    assert f"process 1 of 2 (pid {second} on " in error.message
+
+    sweep.until(lambda: sweep.status()["slow"]["state"] == "failed")
+    sweep.hurry()
+    assert sweep.run("scripts/runs.py", "retry", "tasks").stdout.startswith("tasks: 1 of 1 runs again")
+    sweep.until(lambda: sweep.finished("slow"))
+
+
 def test_preemption_in_both_modes(cluster: Cluster) -> None:
     """REQUEUE: the job comes back by itself. CANCEL: it is recorded as preempted, and retry finishes it."""
     back = Sweep(cluster, "scavenge", "scene=slow-back", *LONG, "hydra.launcher.partition=scavenge")

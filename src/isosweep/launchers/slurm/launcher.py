@@ -24,7 +24,7 @@ from isosweep.launchers.slurm.calls import (
 )
 from isosweep.launchers.slurm.job import SlurmRun
 from isosweep.launchers.slurm.job_states import JobState, State, job_states
-from isosweep.launchers.slurm.limits import max_array_size, slurm_conf
+from isosweep.launchers.slurm.limits import gres_parts, max_array_size, slurm_conf
 from isosweep.launchers.slurm.preflight import gpus_per_node, memory_mb, preflight
 from isosweep.launchers.slurm.refusals import understand
 from isosweep.record.clock import utc_now
@@ -38,6 +38,9 @@ T = TypeVar("T")
 POLL_S = 10.0
 MAX_TASKS = 1000
 """Largest array that is submitted, also where the cluster takes larger ones: submitit pickles all of it first."""
+TOGETHER = ("--gpu-bind=none", "--kill-on-bad-exit=0")
+"""srun's options for a run of several tasks: each sees all GPUs of the job and takes the one with its number, and they
+end by themselves when one of them does, after the first has recorded why."""
 _STATUS: Mapping[State, JobStatus] = {
     "finished": "failed",  # it ended without writing an outcome
     "failed": "failed",
@@ -53,6 +56,7 @@ _STATUS: Mapping[State, JobStatus] = {
 def checked(settings: SlurmSettings, jobs: int) -> SlurmSettings:
     """The settings as the cluster can give them, asked before anything is written; ClusterError where it cannot."""
     require_cluster()
+    settings = with_gpus_of_runs(settings)
     settings, warnings = preflight(settings, jobs)
     for warning in warnings:
         log.warning("%s", warning)
@@ -168,6 +172,29 @@ def with_shell_defaults(settings: SlurmSettings) -> SlurmSettings:
     return replace(settings, **{k: v for k, v in defaults.items() if getattr(settings, k) is None})
 
 
+def with_gpus_of_runs(settings: SlurmSettings) -> SlurmSettings:
+    """The same with as many GPUs for a job as its run has processes.
+
+    Raises:
+        ClusterError: other settings give a job fewer.
+    """
+    wanted = settings.gpus_per_run
+    if wanted < 1:
+        raise ClusterError(f"hydra.launcher.gpus_per_run={wanted}: give 1 or more")
+    if wanted == 1:
+        return settings
+    typed = sum(n for name, _, n in gres_parts(settings.gres or "") if name == "gpu")
+    found = typed or settings.gpus_per_node
+    if not typed and found == SlurmSettings.gpus_per_node:
+        return replace(settings, gpus_per_node=wanted)
+    if found < wanted:
+        asked = f"gres={settings.gres}" if typed else f"gpus_per_node={found}"
+        raise ClusterError(
+            f"hydra.launcher.gpus_per_run={wanted}, and {asked} gives a job {found} GPUs: ask for {wanted}"
+        )
+    return settings
+
+
 def _parameters(sweep: str, settings: SlurmSettings) -> dict[str, object]:
     """submitit's parameters; a setting that is left out stays the cluster's own."""
     optional: dict[str, object] = {
@@ -180,15 +207,15 @@ def _parameters(sweep: str, settings: SlurmSettings) -> dict[str, object]:
         "gpus_per_node": gpus_per_node(settings),
         "mem": None if settings.mem_gb is None else f"{memory_mb(settings)}MB",
         "setup": settings.setup or None,
-        "srun_args": settings.srun_args or None,
+        "srun_args": [*(TOGETHER if settings.gpus_per_run > 1 else ()), *settings.srun_args] or None,
     }
     given = {name: value for name, value in optional.items() if value is not None}
     return given | {
         "job_name": settings.name or sweep,
         "time": settings.timeout_min,
         "nodes": 1,
-        "ntasks_per_node": 1,
-        "cpus_per_task": settings.cpus_per_task,
+        "ntasks_per_node": settings.gpus_per_run,
+        "cpus_per_task": max(1, settings.cpus_per_task // settings.gpus_per_run),
         "array_parallelism": settings.array_parallelism,
         "signal_delay_s": settings.signal_delay_s,
         "stderr_to_stdout": True,
@@ -207,6 +234,7 @@ def _run(
         environment={ENVIRONMENT: str(outcome_path(folder.resolve(), one.number))},
         code_hash=launch.code_hash,
         timeout_min=settings.timeout_min,
+        processes=settings.gpus_per_run,
     )
 
 

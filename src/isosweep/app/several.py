@@ -1,10 +1,9 @@
-"""One run in several processes, as the local launcher starts it: ``python -m isosweep.launchers.several 4 main.py``.
+"""One run in several processes, as the local launcher starts it: ``python -m isosweep.app.several 4 main.py``.
 
 It is torchrun in a frame: it ends when the launcher ends, its processes end when it ends, it passes SIGUSR2 on, which
 torchrun would die of, and it ends as the process that failed first has ended.
 """
 
-import importlib
 import os
 import signal
 import sys
@@ -12,14 +11,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 
+from torch.distributed import run
+
 from isosweep.runtime import interrupts
-
-
-def command(processes: int, arguments: Sequence[str]) -> list[str]:
-    """The command that starts Python with ``arguments`` in so many processes of one run."""
-    if processes == 1:
-        return [sys.executable, *arguments]
-    return [sys.executable, "-m", "isosweep.launchers.several", str(processes), *arguments]
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -32,9 +26,8 @@ def main(arguments: Sequence[str]) -> int:
         return 1
     os.environ[interrupts.PARENT] = str(os.getpid())
     signal.signal(signal.SIGUSR2, _pass_on)
-    torchrun = importlib.import_module("torch.distributed.run")  # this room answers without torch otherwise
     try:
-        torchrun.main(["--standalone", f"--nproc-per-node={processes}", *started])
+        run.main(["--standalone", f"--nproc-per-node={processes}", *started])
     except Exception as error:
         # the processes have told what was wrong: torchrun's tracebacks would bury it
         kind = type(error).__name__
