@@ -25,8 +25,11 @@ from isosweep.ops import backends
 PACKAGE = Path(isosweep.__file__).parent
 LAUNCH = str(PACKAGE / "ops" / "triton" / "launch.py")
 """Its lines launch for others."""
-FREE = ("empty", "new_empty", "empty_strided", "new_empty_strided", "empty_like", "detach", "set_")
+MEMORY = ("empty", "new_empty", "empty_strided", "new_empty_strided", "empty_like", "detach", "set_")
 """Operations that only make or rename memory; so do those that return a view, but for UPLOAD."""
+MARKS = ("_record_function_enter_new", "_record_function_enter", "_record_function_exit")
+"""What tells a profiler of the optimiser's steps; nothing is computed."""
+FREE = MEMORY + MARKS
 UPLOAD = "lift_fresh"
 """What ``torch.tensor`` ends with: on a card a copy from the host."""
 READS = ("_local_scalar_dense", "nonzero", "masked_select", "unique_dim", "_unique2", "equal")

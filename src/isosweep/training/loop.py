@@ -15,6 +15,7 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import nn
 
+from isosweep import ops
 from isosweep.config.settings import CHECKPOINTS, OptimSettings, TrainSettings
 from isosweep.data.batches import Targets, draw
 from isosweep.data.shuffled import ShuffledPixels
@@ -205,7 +206,7 @@ def train(
         logged = done or (step + 1) % settings.log_every == 0
         moment = Moment(step, settings.max_steps, knobs, logged)
         outcome = descent.step(batch, moment)
-        if logged or device.type == "cpu" or state.step % FINITE_EVERY == 0:
+        if logged or not ops.on_card() or state.step % FINITE_EVERY == 0:
             check_finite(outcome.total, outcome.terms, step)
         if settings.grad_clip is not None:
             state.scaler.unscale_(state.optimizer)

@@ -105,7 +105,7 @@ class _SurfaceNetwork(Function):
             dbias, dweight = sums[:, 0].sum(0), da.T @ x
         else:
             dbias, drow = sums.sum(0)
-            dhead[0] += drow
+            dhead[0].add_(drow)
             assert dweight is not None
             dweight.addmm_(da.T, x)
         dtable = scatter(u, da @ weight, g, spec, dn, first=POINT) if ctx.needs_input_grad[1] else None
