@@ -72,7 +72,7 @@ def test_the_training_loop_is_counted_with_its_kernels(tiny: list[str]) -> None:
     found = count_training(CONF, tiny, steps=2, after=1)
     assert found.steps == 2
     kernels = {place.removeprefix("backward of ").partition(":")[0] for place in found.triton}
-    files = ("backend", "grid_backend", "networks_backend", "section_backend")
+    files = ("backend", "batch_backend", "grid_backend", "networks_backend", "section_backend")
     assert kernels == {f"ops/triton/{file}.py" for file in files}
     assert found.triton.total() >= 2 * 8, "marching twice, encoding, pullback, weights, sums, and gradients"
     lines = {place.removeprefix("backward of ").partition(":")[0] for place, *_ in found.lines()}

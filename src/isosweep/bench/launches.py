@@ -84,7 +84,15 @@ class LaunchCounter(TorchDispatchMode):
 
     def __init__(self) -> None:
         super().__init__()
-        self.found = Launches()
+        self.found, self._entered = Launches(), False
+
+    def __enter__(self) -> "LaunchCounter":
+        self._entered = True
+        return super().__enter__()
+
+    def __exit__(self, *error: Any) -> None:
+        self._entered = False
+        super().__exit__(*error)
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = func(*args, **(kwargs or {}))
@@ -101,9 +109,9 @@ class LaunchCounter(TorchDispatchMode):
     def launch(
         self, original: Callable[..., None], kernel: Any, grid: tuple, *args: Any, **constants: Any
     ) -> None:
-        """A launch of a Triton kernel, in place of ``original``."""
+        """A launch of a Triton kernel, in place of ``original``; counted while this is entered."""
         place = _place()
-        if 0 not in grid:
+        if self._entered and 0 not in grid:
             self.found.triton[place] += 1
             self.found.bytes[place] += _bytes(args)
         with _disable_current_modes():
