@@ -77,7 +77,19 @@ def test_the_training_loop_is_counted_with_its_kernels(tiny: list[str]) -> None:
     assert found.triton.total() >= 2 * 8, "marching twice, encoding, pullback, weights, sums, and gradients"
     lines = {place.removeprefix("backward of ").partition(":")[0] for place, *_ in found.lines()}
     assert {"training/loop.py", "data/batches.py", "models/neus.py", "losses/total.py"} <= lines
-    assert found.host_reads >= 1, "the number of samples"
+    assert found.host_reads == 1, "the number of samples, and nothing else"
+    assert 80 < found.launches <= 150
+
+
+def test_a_launch_outside_the_counted_steps_is_not_counted() -> None:
+    counter, done = LaunchCounter(), []
+    counter.launch(lambda *given, **more: done.append(given), "kernel", (1,))
+    with counter:
+        counter.launch(lambda *given, **more: done.append(given), "kernel", (1,))
+        counter.launch(lambda *given, **more: done.append(given), "kernel", (0,))
+    counter.launch(lambda *given, **more: done.append(given), "kernel", (1,))
+    assert len(done) == 4
+    assert counter.found.triton.total() == 1
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="Triton runs on the card, not in its interpreter")

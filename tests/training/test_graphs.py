@@ -5,9 +5,11 @@ from dataclasses import replace
 import pytest
 import torch
 
+from isosweep.bench.launches import LaunchCounter
 from isosweep.data.batches import draw
 from isosweep.losses import terms
 from isosweep.losses.total import TotalLoss
+from isosweep.ops import backends
 from isosweep.training import graphs
 from isosweep.training.graphs import Inputs, body, bucket, held_ray_count, hindrance, padded
 from isosweep.training.step import Moment
@@ -100,6 +102,40 @@ def test_inputs_are_copied_into_memory_of_the_recordings_own():
     assert [t.data_ptr() for t in kept._tensors()] == addresses
     for mine, theirs in zip(kept._tensors(), other._tensors(), strict=True):
         assert torch.equal(mine, theirs)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="Triton runs on the card, not in its interpreter")
+@pytest.mark.parametrize(
+    "overrides",
+    [("model=neus", "loss=mask"), ("model=nerf", "loss=nerf", "model.n_steps=32")],
+    ids=" ".join,
+)
+def test_what_is_recorded_reads_nothing_and_has_the_same_shapes_for_every_batch(overrides, monkeypatch):
+    """Counted on the card's kernels, in Triton's interpreter. Equal bytes on every line are equal shapes."""
+    pytest.importorskip("triton", reason="Triton is not installed (it has wheels for Linux only)")
+    from isosweep.ops.triton import launch
+
+    job = training(*overrides)
+    (one, moment), (other, _) = inputs(job, 3, 12), inputs(job, 4, 12)
+    assert len(one.samples) != len(other.samples)
+    size = max(len(one.samples), len(other.samples)) + 10
+    one, other = (replace(x, samples=padded(x.samples, size)) for x in (one, other))
+    monkeypatch.setattr(backends, "_active", (backends.Choice("cuda", "a test"), backends.MODULES["cuda"]))
+    gradients(job, one, moment)  # what is computed once is there: constants of the kernels
+    counters = []
+    for given in (one, other, one):
+        counter, run = LaunchCounter(), launch.run
+        with monkeypatch.context() as patched:
+            patched.setattr(launch, "run", lambda *a, c=counter, r=run, **k: c.launch(r, *a, **k))
+            with counter:
+                gradients(job, given, moment)
+        counters.append(counter.found)
+    first, second, again = counters
+    assert first.reads.total() == 0
+    assert first.triton.total() >= 8
+    assert first.operations == second.operations == again.operations
+    assert first.triton == second.triton
+    assert first.bytes == second.bytes == again.bytes
 
 
 @pytest.mark.parametrize(

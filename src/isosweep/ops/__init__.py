@@ -21,6 +21,7 @@ from isosweep.ops.backends import Choice, active, batch_kernels, choose, kernels
 from isosweep.ops.batch import as_colors, check_places
 from isosweep.ops.composed import Layer
 from isosweep.ops.grid_spec import GridSpec
+from isosweep.ops.packed import mark_sound
 from isosweep.types import Samples
 
 __all__ = [
@@ -37,6 +38,7 @@ __all__ = [
     "grid_encode",
     "grid_encode_jacobian",
     "march",
+    "mark_sound",
     "mlp",
     "on_card",
     "over",

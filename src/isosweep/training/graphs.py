@@ -12,6 +12,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
+from isosweep import ops
 from isosweep.losses.total import TotalLoss
 from isosweep.models.base import Model
 from isosweep.training.step import Moment, Outcome
@@ -73,6 +74,7 @@ def padded(samples: Samples, size: int) -> Samples:
     offsets = samples.offsets.clone()
     offsets[-1] = size
     dt = torch.cat([samples.dt, samples.dt.new_zeros(more)])
+    ops.mark_sound(offsets, size)
     count = torch.full((), n, device=samples.t.device)
     return Samples(repeat(samples.ray_index), repeat(samples.t), dt, offsets, count)
 
@@ -95,11 +97,13 @@ class Inputs:
 
     def copied(self) -> "Inputs":
         """The same values in memory of their own, which the recording reads."""
+        samples = _copied(self.samples)
+        ops.mark_sound(samples.offsets, len(samples))  # for the recording; replays check nothing
         return Inputs(
             _copied(self.rays),
             self.rgb.clone(),
             None if self.mask is None else self.mask.clone(),
-            _copied(self.samples),
+            samples,
             _copied(self.knobs),
             self.weights.clone(),
         )

@@ -20,6 +20,7 @@ from torch.autograd.function import once_differentiable
 
 from isosweep.ops import composed, softplus
 from isosweep.ops.grid_spec import GridSpec
+from isosweep.ops.packed import is_sound, mark_sound
 from isosweep.ops.triton import grid as triton_grid
 from isosweep.ops.triton import rays as triton_rays
 from isosweep.ops.triton.grid_backend import encode, scatter
@@ -56,9 +57,6 @@ RAYS = 128
 """Rays of one program of the marching."""
 CHUNK = 64
 """Samples of a ray that compositing scans at once."""
-
-SOUND = "_isosweep_sound"
-"""The attribute of offsets that have been checked: the number of samples, and the version of the tensor."""
 
 softplus_backward = softplus.softplus_backward
 mlp = composed.mlp
@@ -137,7 +135,7 @@ def march(
     t, dt = torch.empty(2, total, dtype=dtype, device=device)
     if total:
         walk(True, ray_index, t, dt)
-    _mark_sound(offsets, total)
+    mark_sound(offsets, total)
     return Samples(ray_index=ray_index, t=t, dt=dt, offsets=offsets)
 
 
@@ -255,7 +253,7 @@ def _rays(offsets: Tensor, n_samples: int) -> Tensor:
 
     Those that have been checked, or were made by ``march``, are not checked again: it takes seven launches.
     """
-    if hasattr(offsets, SOUND) and getattr(offsets, SOUND) == (n_samples, offsets._version):
+    if is_sound(offsets, n_samples):
         return offsets
     sound = (offsets[:1] == 0).all() & (offsets[-1:] == n_samples).all() & (offsets.diff() >= 0).all()
     if len(offsets) == 0:
@@ -267,17 +265,8 @@ def _rays(offsets: Tensor, n_samples: int) -> Tensor:
             f"offsets of packed samples must start at 0, never fall and end at {n_samples}, their number; "
             f"got {offsets.tolist()[:8]}"
         )
-    _mark_sound(offsets, n_samples)
+    mark_sound(offsets, n_samples)
     return offsets.contiguous()
-
-
-def _mark_sound(offsets: Tensor, n_samples: int) -> None:
-    """Remember that offsets are sound for so many samples, as long as nothing writes to them.
-
-    Tensors of the inference mode have no version, so that a write to them would not be noticed.
-    """
-    if offsets.is_contiguous() and not offsets.is_inference():
-        setattr(offsets, SOUND, (n_samples, offsets._version))
 
 
 @lru_cache(maxsize=1)
