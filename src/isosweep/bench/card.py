@@ -98,10 +98,11 @@ def time_kernels(device: str, quick: bool) -> Facts:
 
 
 def time_steps(device: str, quick: bool) -> Facts:
-    """Time whole training steps, profile them, and measure the memory that they need."""
+    """Time whole training steps and the loop around them, profile steps, and measure the memory that they need."""
     import torch
 
     from isosweep import ops
+    from isosweep.bench import loops
     from isosweep.bench.memory import work_mebibytes
     from isosweep.bench.profile import profile_steps
     from isosweep.bench.steps import UPDATE_EVERY, step_cases, steps_on_best_backend, training_steps
@@ -113,7 +114,7 @@ def time_steps(device: str, quick: bool) -> Facts:
         _row(measure(case, 2 if quick else 3, place, 0.001))
         for case in step_cases(CONF, place, samples, sizes)
     ]
-    profiles, memory = {}, {}
+    profiles, memory, loop = {}, {}, {}
     for model in ("neus", "nerf"):
         n_levels, log2_size = sizes[0]
         overrides = (f"model={model}", f"encoding.n_levels={n_levels}", f"encoding.log2_size={log2_size}")
@@ -122,7 +123,9 @@ def time_steps(device: str, quick: bool) -> Facts:
         found = profile_steps(steps, UPDATE_EVERY, place)
         profiles[model] = asdict(found) | {"idle_share": found.idle_share}
         memory[model] = work_mebibytes(steps_on_best_backend, (CONF, place, samples, overrides), place)
-    return {"rows": rows, "samples": samples, "profiles": profiles, "memory_mib": memory}
+        aim = [*overrides, f"train.target_samples={samples}", f"train.max_rays={max(64, samples // 8)}"]
+        loop[model] = loops.variants(CONF, place, aim, *((4, 2) if quick else (64, 192)))
+    return {"rows": rows, "samples": samples, "profiles": profiles, "memory_mib": memory, "loop_ms": loop}
 
 
 def train_runs(device: str, quick: bool, limit_s: float, state: Path, data: Path | None) -> Facts:

@@ -52,6 +52,10 @@ def _steps(facts: Mapping[str, Any]) -> Iterator[str]:
     yield f"About {facts['samples']} samples a step."
     yield ""
     yield from _rows(facts["rows"])
+    for model, ways in facts["loop_ms"].items():
+        yield ""
+        times = ", ".join(f"{way} {ms:.2f} ms" for way, ms in ways.items())
+        yield f"`{model}`, the training loop itself: {times} a step."
     for model, found in facts["profiles"].items():
         yield ""
         yield (
