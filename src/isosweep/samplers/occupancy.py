@@ -1,7 +1,7 @@
 """Marching through a grid of cells that may hold something (Mueller et al. 2022, 5.4 and E.2)."""
 
 import torch
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Float, Int64
 from torch import Tensor
 
 from isosweep import ops
@@ -134,34 +134,35 @@ class OccupancyGrid(Sampler):
         On a card the density is asked at all samples at once. On a CPU, rays are followed from the camera on, and the
         density behind the end of a ray is never asked for: most rays of a trained model end after a few samples.
         """
-        if rays.origins.is_cuda:
-            alpha = density_alpha(density(sample_points(rays, samples)[0]), samples)
-            kept = ops.visible(alpha, samples.offsets, self.early_stop)
-        else:
-            kept = self._visible_in_rounds(rays, samples, density)
+        if not rays.origins.is_cuda:
+            return _first(samples, self._visible_ahead(rays, samples, density))
+        alpha = density_alpha(density(sample_points(rays, samples)[0]), samples)
+        kept = ops.visible(alpha, samples.offsets, self.early_stop)
         before = torch.cat([kept.new_zeros(1, dtype=torch.long), kept.long().cumsum(0)])
         return Samples(samples.ray_index[kept], samples.t[kept], samples.dt[kept], before[samples.offsets])
 
-    def _visible_in_rounds(self, rays: Rays, samples: Samples, density: PointFn) -> Bool[Tensor, " s"]:
-        """Likewise, as a mask [S], a window of samples of each ray that goes on after another."""
+    def _visible_ahead(self, rays: Rays, samples: Samples, density: PointFn) -> Int64[Tensor, " r"]:
+        """How many samples [R] of each ray are visible, asked window by window. They are its first ones."""
         device, dtype = samples.t.device, samples.t.dtype
-        kept = torch.zeros(len(samples), dtype=torch.bool, device=device)
-        start, end = samples.offsets[:-1], samples.offsets[1:]
-        light, first, window = torch.ones(len(start), dtype=dtype, device=device), 0, FIRST_WINDOW
-        while len(start):
-            place = start[:, None] + first + torch.arange(window, device=device)
-            there = place < end[:, None]
-            index = place[there]
-            asked = Samples(samples.ray_index[index], samples.t[index], samples.dt[index], samples.offsets)
-            passed = torch.ones(place.shape, dtype=dtype, device=device)
-            passed[there] = 1 - density_alpha(density(sample_points(rays, asked)[0]), asked).to(dtype)
-            after = light[:, None] * passed.cumprod(1)
+        count, start = samples.offsets.diff(), samples.offsets[:-1]
+        visible = torch.zeros_like(count)
+        ray = torch.nonzero(count)[:, 0]
+        light, first, window = torch.ones(len(ray), dtype=dtype, device=device), 0, FIRST_WINDOW
+        while len(ray):
+            place, many = first + torch.arange(window, device=device), count[ray][:, None]
+            there = place < many
+            # beyond the end of a ray its last sample is asked again, and as a section of length 0 it stops no light
+            index = (start[ray][:, None] + torch.minimum(place, many - 1)).reshape(-1)
+            dt = samples.dt[index] * there.reshape(-1)
+            asked = Samples(ray.repeat_interleave(window), samples.t[index], dt, samples.offsets)
+            alpha = density_alpha(density(sample_points(rays, asked)[0]), asked).to(dtype)
+            after = light[:, None] * (1 - alpha).reshape(there.shape).cumprod(1)
             before = torch.cat([light[:, None], after[:, :-1]], dim=1)
-            kept[index] = before[there] > self.early_stop
-            goes_on = (place[:, -1] + 1 < end) & (after[:, -1] > self.early_stop)
-            start, end, light = start[goes_on], end[goes_on], after[goes_on, -1]
+            visible[ray] += ((before > self.early_stop) & there).sum(1)
+            goes_on = (many[:, 0] > first + window) & (after[:, -1] > self.early_stop)
+            ray, light = ray[goes_on], after[goes_on, -1]
             first, window = first + window, 2 * window
-        return kept
+        return visible
 
     def _march(
         self, rays: Rays, t_near: Tensor, t_far: Tensor, step: Length, shift: Tensor, occupied: Tensor
@@ -178,3 +179,12 @@ class OccupancyGrid(Sampler):
             self.max_samples,
             self.cone,
         )
+
+
+def _first(samples: Samples, n: Int64[Tensor, " r"]) -> Samples:
+    """The first ``n`` samples of each ray."""
+    offsets = torch.cat([n.new_zeros(1), n.cumsum(0)])
+    rays = torch.arange(len(n), device=n.device)
+    index = torch.arange(int(offsets[-1]), device=n.device)
+    index = index + (samples.offsets[:-1] - offsets[:-1]).repeat_interleave(n)
+    return Samples(rays.repeat_interleave(n), samples.t[index], samples.dt[index], offsets)
