@@ -85,3 +85,11 @@ def test_the_optimiser_is_the_one_named(name: str, kind: type) -> None:
     assert optimizer.defaults["betas"] == (0.8, 0.7)
     assert optimizer.defaults["eps"] == 1e-9
     assert all(group["fused"] for group in optimizer.param_groups)
+
+
+def test_tables_have_a_decay_of_their_own_and_the_sharpness_has_none():
+    model = nn.Module()
+    model.table, model.log_sharpness, model.weight = (nn.Parameter(torch.ones(2)) for _ in range(3))
+    settings = OptimSettings(weight_decay=0.5, weight_decay_tables=0.25)
+    found = {str(g["name"]): g["weight_decay"] for g in parameter_groups(model, settings)}
+    assert found == {"tables": 0.25, "sharpness": 0.0, "networks": 0.5}

@@ -77,7 +77,8 @@ class OptimSettings:
     rates: Any = None
     betas: list[float] = field(default_factory=lambda: [0.9, 0.99])
     eps: float = 1e-15
-    weight_decay: float = 0.0  # of networks only, never of tables or the sharpness
+    weight_decay: float = 0.0  # of networks, never of the sharpness
+    weight_decay_tables: float = 0.0  # of tables: it clears space that no photograph shows
     schedule: Any = 1.0  # factor on every rate: a number or a schedule
     warmup: float = 0.02  # fraction of max_steps
     warmup_start: float = 0.01  # factor at step 0

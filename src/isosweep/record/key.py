@@ -54,6 +54,7 @@ SCORE_FREE: tuple[str, ...] = ("eval.chunk", "export.chunk")
 
 
 AS_BEFORE: tuple[tuple[str, Any], ...] = (
+    ("optim.weight_decay_tables", 0.0),
     ("optim.rates", None),
     ("optim.rates", {}),  # what the option's first version wrote
     ("model.background", None),

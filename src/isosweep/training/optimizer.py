@@ -19,8 +19,6 @@ KINDS: tuple[tuple[str, str], ...] = (
 )
 """(pattern of a parameter's name, kind). The last pattern that fits decides. So the parameters of a new network are
 'networks', and the ``table`` of a new encoding is one of the 'tables', without an edit here."""
-DECAYED = ("networks", "background")
-"""The kinds with weight decay. Entries of a table and the sharpness are values, which it must not shrink."""
 
 
 def kind_of(name: str) -> str:
@@ -45,6 +43,13 @@ def parameter_groups(model: nn.Module, settings: OptimSettings) -> list[dict[str
         "background_tables": settings.lr_tables,
         "background": settings.lr_background,
     }
+    decays = {
+        "tables": settings.weight_decay_tables,
+        "networks": settings.weight_decay,
+        "sharpness": 0.0,  # a value, which nothing but the photographs may change
+        "background_tables": settings.weight_decay_tables,
+        "background": settings.weight_decay,
+    }
     names, own_rates = [name for name, _ in model.named_parameters()], settings.rates or {}
     for pattern in own_rates:
         if not any(fnmatchcase(name, pattern) for name in names):
@@ -63,7 +68,7 @@ def parameter_groups(model: nn.Module, settings: OptimSettings) -> list[dict[str
             "params": [],
             "lr": rate,
             "base_lr": rate,
-            "weight_decay": settings.weight_decay if kind in DECAYED else 0.0,
+            "weight_decay": decays[kind],
             "name": title,
         }
         members = groups.setdefault(title, fresh)["params"]
