@@ -42,8 +42,7 @@ def main() -> int:
     from isosweep.bench.steps import scaling_cases, step_cases
     from isosweep.bench.surfaces import chamfer_cases, export_cases
     from isosweep.bench.timing import Measurement, measure
-    from isosweep.ops.cpu.denormals import flush_denormals
-    from isosweep.ops.cpu.memory import keep_freed_memory
+    from isosweep.ops.cpu.process import prepare_process
 
     has_cuda = torch.cuda.is_available()
     if args.device not in ("auto", "cpu", "cuda") or (args.device == "cuda" and not has_cuda):
@@ -51,8 +50,7 @@ def main() -> int:
         return 1
     device = torch.device("cuda" if has_cuda and args.device != "cpu" else "cpu")
     if device.type == "cpu":
-        flush_denormals()  # both as a run does; every way gains by them
-        keep_freed_memory()
+        prepare_process()  # as a run does; every way gains by it
     parts = args.only or PARTS
     points, samples, n_rays = (1000, 1024, 64) if args.quick else (100_000, 16_384, 2048)
     sizes = ((4, 12),) if args.quick else ((12, 15), (16, 15), (16, 19))

@@ -30,12 +30,10 @@ def main() -> int:
     from isosweep import ops
     from isosweep.bench.phases import serial_share, train_phases
     from isosweep.errors import UserError
-    from isosweep.ops.cpu.denormals import flush_denormals
-    from isosweep.ops.cpu.memory import keep_freed_memory
+    from isosweep.ops.cpu.process import prepare_process
     from isosweep.runtime.cores import usable_cores
 
-    flush_denormals()
-    keep_freed_memory()
+    prepare_process()
     cores = usable_cores()
     try:
         ops.use("auto", torch.device("cpu"))

@@ -95,12 +95,12 @@ def test_a_launch_outside_the_counted_steps_is_not_counted() -> None:
 @pytest.mark.skipif(torch.cuda.is_available(), reason="Triton runs on the card, not in its interpreter")
 def test_a_kernel_in_the_interpreter_is_one_launch_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("triton", reason="Triton is not installed (it has wheels for Linux only)")
-    from isosweep.ops.triton import backend
+    from isosweep.ops.triton import backend, launch
 
     alpha, offsets = torch.rand(5), torch.tensor([0, 2, 5])
     backend.render_weights(alpha, offsets)  # the offsets are checked
-    counter, original = LaunchCounter(), backend._launch
-    monkeypatch.setattr(backend, "_launch", lambda *args, **more: counter.launch(original, *args, **more))
+    counter, original = LaunchCounter(), launch.run
+    monkeypatch.setattr(launch, "run", lambda *args, **more: counter.launch(original, *args, **more))
     with counter:
         backend.render_weights(alpha, offsets)
     assert (counter.found.operations.total(), counter.found.triton.total()) == (0, 1)

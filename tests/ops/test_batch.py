@@ -195,12 +195,12 @@ def test_whatever_wants_a_gradient_gets_it(batch_kernels: ModuleType) -> None:
 
 @pytest.fixture
 def cuda(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Backend 'cuda' is in use, whether or not there is a card."""
+    """Backend 'cuda' is in use, whether or not there is a card; what launches its kernels."""
     pytest.importorskip("triton", reason="Triton is not installed (it has wheels for Linux only)")
-    from isosweep.ops.triton import backend
+    from isosweep.ops.triton import launch
 
     monkeypatch.setattr(backends, "_active", (ops.Choice("cuda", "test"), backends.MODULES["cuda"]))
-    return backend
+    return launch
 
 
 def test_data_in_main_memory_beside_a_card(cuda: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -209,8 +209,8 @@ def test_data_in_main_memory_beside_a_card(cuda: Any, monkeypatch: pytest.Monkey
     def refused(*args: object, **kwargs: object) -> None:
         raise AssertionError("a kernel was launched")
 
-    monkeypatch.setattr(cuda, "interpreted", lambda: False)
-    monkeypatch.setattr(cuda, "_launch", refused)
+    monkeypatch.setattr("isosweep.ops.triton.batch_backend.interpreted", lambda: False)
+    monkeypatch.setattr(cuda, "run", refused)
     pixels = torch.full((23, 4), 51, dtype=torch.uint8)
     rgb, mask = ops.gather_pixels(pixels, OFFSETS, HW, *places(3))
     assert mask is not None
@@ -223,7 +223,7 @@ def test_data_in_main_memory_beside_a_card(cuda: Any, monkeypatch: pytest.Monkey
 
 def test_each_function_is_one_launch(cuda: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     launched: list[object] = []
-    monkeypatch.setattr(cuda, "_launch", lambda kernel, grid, *args, **constants: launched.append(kernel))
+    monkeypatch.setattr(cuda, "run", lambda kernel, grid, *args, **constants: launched.append(kernel))
     device = "cuda" if torch.cuda.is_available() else "cpu"
     view, row, col = (x.to(device) for x in places(3))
     K, c2w = (x.to(device) for x in cameras(F32))
@@ -238,7 +238,7 @@ def test_each_function_is_one_launch(cuda: Any, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_half_precision_takes_the_definition(cuda: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cuda, "_launch", None)
+    monkeypatch.setattr(cuda, "run", None)
     dirs = unit(3, torch.bfloat16)
     assert torch.equal(ops.spherical_harmonics(dirs, 4), batch.spherical_harmonics(dirs, 4))
 

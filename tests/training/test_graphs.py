@@ -32,8 +32,8 @@ def inputs(job, seed: int, n_rays: int = 48) -> tuple[Inputs, Moment]:
 
 def gradients(job, given: Inputs, moment: Moment):
     job.model.zero_grad()
-    total, values, mse = body(job.model, job.loss, NO_SCALE, None, given, moment)
-    return total, values, mse, [p.grad.clone() for p in job.model.parameters()]
+    found = body(job.model, job.loss, NO_SCALE, None, given, moment)
+    return found, [p.grad.clone() for p in job.model.parameters()]
 
 
 @pytest.mark.parametrize(
@@ -49,12 +49,12 @@ def test_padding_changes_no_gradient_and_no_value(overrides):
     job = training(*overrides)
     given, moment = inputs(job, 3)
     more = replace(given, samples=padded(given.samples, len(given.samples) + 333))
-    total, values, mse, plain = gradients(job, given, moment)
-    total_more, values_more, mse_more, found = gradients(job, more, moment)
-    torch.testing.assert_close(total_more, total)
-    torch.testing.assert_close(mse_more, mse)
-    for name, value in values.items():
-        torch.testing.assert_close(values_more[name], value, msg=name)
+    expected, plain = gradients(job, given, moment)
+    outcome, found = gradients(job, more, moment)
+    torch.testing.assert_close(outcome.total, expected.total)
+    torch.testing.assert_close(outcome.mse, expected.mse)
+    for name, value in expected.terms.items():
+        torch.testing.assert_close(outcome.terms[name], value, msg=name)
     for a, b in zip(found, plain, strict=True):
         assert (a - b).norm() <= 1e-4 * b.norm()
         assert a.isfinite().all()

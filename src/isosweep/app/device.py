@@ -10,8 +10,7 @@ from omegaconf import DictConfig
 from isosweep import ops
 from isosweep.config.check import ConfigError
 from isosweep.data.cache import cache_folder
-from isosweep.ops.cpu.denormals import flush_denormals
-from isosweep.ops.cpu.memory import keep_freed_memory
+from isosweep.ops.cpu.process import prepare_process
 from isosweep.ops.tested import use_tested
 from isosweep.runtime.cores import usable_cores
 from isosweep.runtime.ranks import Place, place
@@ -90,8 +89,7 @@ def activate(machine: Machine) -> Machine:
         InputError: kernels of a backend that the config names are wrong on this card.
     """
     if machine.device.type == "cpu":
-        flush_denormals()
-        keep_freed_memory()
+        prepare_process()
     torch.set_num_threads(machine.threads)
     backend = use_tested(machine.backend, machine.device, cache_folder(), machine.asked)
     if backend.name != machine.backend.name:

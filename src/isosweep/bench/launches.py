@@ -137,26 +137,17 @@ def count_training(conf: Path, overrides: Sequence[str], steps: int, after: int 
     settings = {"max_steps": last + 1, "log_every": last + 1, "val_every": 0}
     job = demo_training(conf, torch.device("cpu"), overrides, {"sampler.resolution": 16}, **settings)
     counter, original, active = LaunchCounter(), launch.run, backends._active
-    knobs, counting = job.model.knobs, ExitStack()
-
-    def at_step(step: int, max_steps: int) -> Any:  # the first that a step of the loop asks for
-        if step == after:
-            counting.enter_context(counter)
-        if step == last:
-            counting.close()
-        return knobs(step, max_steps)
-
+    counting = ExitStack()
     backends._active = (backends.Choice("cuda", "counted in Triton's interpreter"), backends.MODULES["cuda"])
     launch.run = lambda kernel, grid, *args, **constants: counter.launch(
         original, kernel, grid, *args, **constants
     )
-    job.model.knobs = at_step
     try:
         with (
             counting,
             torch.autograd.set_detect_anomaly(True, check_nan=False),
         ):  # it keeps each operation's line
-            job.run()
+            job.run(at={after: lambda: counting.enter_context(counter), last: counting.close})
     finally:
         launch.run, backends._active = original, active
     counter.found.steps = steps

@@ -51,24 +51,21 @@ def train_phases(conf: Path, overrides: Sequence[str], steps: int, after: int, t
     job = demo_training(
         conf, torch.device("cpu"), overrides, max_steps=last + 1, val_every=0, log_every=last + 1
     )
-    spent, samples, on = defaultdict[str, float](float), defaultdict[str, float](float), [False]
-    began, ended = [0.0], [0.0]
-    knobs = job.model.knobs
+    spent, samples = defaultdict[str, float](float), defaultdict[str, float](float)
+    marks: list[float] = []  # of the beginning and of the end: between them it is timed
 
-    def at_step(step: int, max_steps: int) -> Any:  # the first that a step of the loop asks for
-        if step == after:
-            on[0], began[0] = True, time.perf_counter()
-        if step == last:
-            on[0], ended[0] = False, time.perf_counter()
-        return knobs(step, max_steps)
+    def mark() -> None:
+        marks.append(time.perf_counter())
+
+    def on() -> bool:
+        return len(marks) == 1
 
     with ExitStack() as stack:
-        stack.enter_context(mock.patch.object(job.model, "knobs", at_step))
         for owner, name, phase in _watched(job):
             stack.enter_context(_timed(owner, name, phase, spent, on))
         stack.enter_context(_counted(job, samples, on))
-        job.run()
-    whole = (ended[0] - began[0]) / steps
+        job.run(at={after: mark, last: mark})
+    whole = (marks[1] - marks[0]) / steps
     found = {phase: value / steps for phase, value in spent.items()}
     return Phases({**found, REST: whole - sum(found.values())}, samples["n"] / steps)
 
@@ -86,14 +83,14 @@ def _watched(job: Training) -> list[tuple[Any, str, str]]:
 
 @contextmanager
 def _timed(
-    owner: Any, name: str, phase: str, spent: defaultdict[str, float], on: list[bool]
+    owner: Any, name: str, phase: str, spent: defaultdict[str, float], on: Callable[[], bool]
 ) -> Iterator[None]:
     original: Callable[..., Any] = getattr(owner, name)
 
     def measured(*args: Any, **kwargs: Any) -> Any:
         start = time.perf_counter()
         result = original(*args, **kwargs)
-        if on[0]:
+        if on():
             spent[phase] += time.perf_counter() - start
         return result
 
@@ -102,11 +99,11 @@ def _timed(
 
 
 @contextmanager
-def _counted(job: Training, samples: defaultdict[str, float], on: list[bool]) -> Iterator[None]:
+def _counted(job: Training, samples: defaultdict[str, float], on: Callable[[], bool]) -> Iterator[None]:
     render = job.model.render
 
     def counting(rays: Any, sampled: Any, *args: Any, **kwargs: Any) -> Any:
-        if on[0]:
+        if on():
             samples["n"] += len(sampled.samples)
         return render(rays, sampled, *args, **kwargs)
 

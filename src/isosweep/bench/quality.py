@@ -5,6 +5,7 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from unittest import mock
 
 import torch
 from hydra import compose, initialize_config_dir
@@ -21,7 +22,7 @@ from isosweep.meshes import extract
 from isosweep.meshes.files import read_mesh
 from isosweep.models.base import Model
 from isosweep.training import loop
-from isosweep.types import Scene
+from isosweep.types import Knobs, Scene
 
 log = logging.getLogger("isosweep")
 PSNR = (25.0, 28.0, 30.0)
@@ -65,8 +66,24 @@ class Training:
     optim: OptimSettings
     device: torch.device
 
-    def run(self, validate: Callable[[], float] | None = None) -> None:
-        with tempfile.TemporaryDirectory() as folder:
+    def run(
+        self,
+        validate: Callable[[], float] | None = None,
+        at: Mapping[int, Callable[[], object]] | None = None,
+    ) -> None:
+        """Train to the end.
+
+        Args:
+            at: step -> what is called before it begins.
+        """
+        knobs, calls = self.model.knobs, at or {}
+
+        def first(step: int, max_steps: int) -> Knobs:  # the first that a step of the loop asks for
+            if step in calls:
+                calls[step]()
+            return knobs(step, max_steps)
+
+        with mock.patch.object(self.model, "knobs", first), tempfile.TemporaryDirectory() as folder:
             loop.train(
                 self.model, self.loss, self.scene, self.state, self.settings, self.optim,
                 folder=Path(folder), run_key="bench", record=_NoRecord(), device=self.device, validate=validate,

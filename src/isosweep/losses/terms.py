@@ -25,13 +25,17 @@ OVER = ("rays", "samples", "points", "hit rays")
 """What a term is the mean over; rays with at least one sample are 'hit'."""
 
 
-def needs(*fields: str, over: str = "rays") -> Callable[[Term], Term]:
-    """Mark what a term reads, RenderOut fields and Batch fields as 'batch.<field>', and what it is the mean over."""
+def needs(*fields: str, over: str = "rays", level: str | None = None) -> Callable[[Term], Term]:
+    """Mark what a term reads, RenderOut fields and Batch fields as 'batch.<field>', and what it is the mean over.
+
+    ``level`` is the level whose rays or samples count, of a term that has no argument ``level``.
+    """
     assert over in OVER
 
     def mark(term: Term) -> Term:
         term.needs = frozenset(fields)  # pyright: ignore[reportFunctionMemberAccess]
         term.over = over  # pyright: ignore[reportFunctionMemberAccess]
+        term.level = level  # pyright: ignore[reportFunctionMemberAccess]
         return term
 
     return mark
@@ -147,7 +151,7 @@ def distortion(out: RenderOut, batch: Batch, level: str | None = None) -> Tensor
     return ray_distortion(found.weights, found.samples)
 
 
-@needs("levels.background.weights", "levels.background.samples", over="hit rays")
+@needs("levels.background.weights", "levels.background.samples", over="hit rays", level="background")
 def background_distortion(out: RenderOut, batch: Batch) -> Tensor:
     """``ray_distortion`` of the background's samples (mip-NeRF 360, Barron et al. 2022, equation 15)."""
     return distortion(out, batch, level="background")

@@ -146,10 +146,7 @@ class TotalLoss:
         """What a term is a mean over, and the level whose samples count."""
         fn = self.terms[name][1]
         term = getattr(fn, "func", fn)
-        level = getattr(fn, "keywords", {}).get("level")
-        if any(field.startswith("levels.background.") for field in term.needs):
-            level = "background"
-        return getattr(term, "over", "rays"), level
+        return term.over, getattr(fn, "keywords", {}).get("level", term.level)
 
     def __call__(
         self,
@@ -172,7 +169,7 @@ class TotalLoss:
             values = values * share.to(values.dtype)
         known = self.weights(step, max_steps)
         if weights is None:
-            weights = _on_device(known, values.dtype, values.device)
+            weights = on_device(known, values.dtype, values.device)
         if all(known):
             total = values @ weights
         else:  # a term that weighs nothing yet is left out: 0 times nan would be nan
@@ -182,7 +179,7 @@ class TotalLoss:
 
 
 @lru_cache(maxsize=8)
-def _on_device(values: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+def on_device(values: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
     """Values on the device; most steps have the weights of the step before, which are there already."""
     return torch.tensor(values, dtype=dtype, device=device)
 

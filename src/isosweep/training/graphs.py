@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from isosweep import ops
-from isosweep.losses.total import TotalLoss
+from isosweep.losses.total import TotalLoss, on_device
 from isosweep.models.base import Model
-from isosweep.training.step import Moment, Outcome
+from isosweep.training.step import Moment, Outcome, Step
 from isosweep.types import Batch, Knobs, Rays, Sampled, Samples
 
 _Part = TypeVar("_Part", Rays, Samples, Knobs)
@@ -134,23 +134,19 @@ def body(
     autocast: torch.dtype | None,
     given: Inputs,
     moment: Moment,
-) -> tuple[Tensor, dict[str, Tensor], Tensor]:
+) -> Outcome:
     """What is recorded: from samples to the gradients of the parameters. Nothing here reads a value on the host."""
-    kind = given.rgb.device.type
-    with torch.autocast(kind, dtype=autocast, enabled=autocast is not None, cache_enabled=False):
-        out = model.render(given.rays, Sampled(given.samples), given.knobs, loss.wants)
+    step = Step(model, loss, replace(moment, knobs=given.knobs, logged=True), scaler, autocast)
     batch = Batch(given.rays, given.rgb, given.mask)
-    total, terms = loss(out, batch, moment.step, moment.max_steps, weights=given.weights)
-    scaler.scale(total).backward()
-    mse = (out.rgb - batch.rgb).detach().square().mean()
-    return total.detach(), {name: value.detach() for name, value in terms.items()}, mse
+    out = step.render(batch, Sampled(given.samples), None)
+    return step.descend(out, batch, weights=given.weights)
 
 
 @dataclass
 class _Recording:
     graph: torch.cuda.CUDAGraph
     given: Inputs
-    found: tuple[Tensor, dict[str, Tensor], Tensor]
+    found: Outcome
     gradients: list[Tensor | None]
 
 
@@ -177,8 +173,8 @@ class Graphs:
     def gradient(self, batch: Batch, moment: Moment, generator: torch.Generator) -> Outcome | None:
         """As ``step.gradient``, from a recorded step; None if it cannot be had, with the generator as it was."""
         before = generator.get_state()
-        with torch.autocast("cuda", dtype=self._autocast, enabled=self._autocast is not None):
-            samples = self._model.sample(batch.rays, moment.knobs, generator).samples
+        step = Step(self._model, self._loss, moment, self._scaler, self._autocast)
+        samples = step.sample(batch, generator).samples
         if len(samples) == 0:
             generator.set_state(before)
             return None
@@ -189,7 +185,7 @@ class Graphs:
             batch.mask,
             padded(samples, bucket(len(samples), self._target)),
             moment.knobs,
-            torch.tensor(weights, dtype=batch.rgb.dtype, device=batch.rgb.device),
+            on_device(weights, batch.rgb.dtype, batch.rgb.device),
         )
         key = (given.shapes, tuple(weight != 0 for weight in weights))
         recording = self._recordings.get(key)
@@ -206,10 +202,7 @@ class Graphs:
         recording.graph.replay()
         for parameter, gradient in zip(self._model.parameters(), recording.gradients, strict=True):
             parameter.grad = gradient
-        total, terms, mse = recording.found
-        return Outcome(
-            total, terms, mse if moment.logged else None, len(batch.rays), len(samples), len(samples)
-        )
+        return replace(recording.found, n_samples=len(samples), cost=len(samples))
 
     def _record(self, given: Inputs, moment: Moment) -> _Recording | None:
         given, graph = given.copied(), torch.cuda.CUDAGraph()
@@ -235,7 +228,7 @@ class Graphs:
             return None
         return _Recording(graph, given, found, [p.grad for p in self._model.parameters()])
 
-    def _body(self, given: Inputs, moment: Moment) -> tuple[Tensor, dict[str, Tensor], Tensor]:
+    def _body(self, given: Inputs, moment: Moment) -> Outcome:
         return body(self._model, self._loss, self._scaler, self._autocast, given, moment)
 
     def _forget_gradients(self) -> None:

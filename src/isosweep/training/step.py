@@ -66,17 +66,17 @@ def gradient(
         autocast: the type of colour and density networks; None for float32.
         micro_batches: parts that follow one another, each of which needs its part of the memory.
     """
-    step = _Step(model, loss, moment, generator, scaler, autocast)
+    step = Step(model, loss, moment, scaler, autocast)
     n, n_points = len(batch.rays), 0 if batch.points is None else len(batch.points)
     micro_batches = max(1, min(micro_batches, n // team.size))
     many = team.size * micro_batches
     if many == 1:
         out = step.render(batch, step.sample(batch, generator), generator)
-        return step.descend(out, batch, None, 1.0)
+        return step.descend(out, batch)
     rows, points = _split(n, many), _split(n_points, many)
     mine = range(team.rank * micro_batches, (team.rank + 1) * micro_batches)
     parts = [part_of(batch, rows[k], points[k]) for k in mine]
-    return step.in_parts(parts, [RowsOf(generator, rows[k].start, n) for k in mine], team)
+    return _in_parts(step, parts, [RowsOf(generator, rows[k].start, n) for k in mine], team)
 
 
 def part_of(batch: Batch, rows: slice, points: slice) -> Batch:
@@ -97,11 +97,12 @@ def _split(n: int, parts: int) -> list[slice]:
 
 
 @dataclass(frozen=True)
-class _Step:
+class Step:
+    """One step: samples, render, and the way back."""
+
     model: Model
     loss: TotalLoss
     moment: Moment
-    generator: torch.Generator
     scaler: torch.amp.GradScaler
     autocast: torch.dtype | None
 
@@ -109,16 +110,28 @@ class _Step:
         with self._autocast(batch):
             return self.model.sample(batch.rays, self.moment.knobs, source)
 
-    def render(self, batch: Batch, sampled: Sampled, source: Randomness) -> RenderOut:
+    def render(self, batch: Batch, sampled: Sampled, source: Randomness | None) -> RenderOut:
         with self._autocast(batch):
             out = self.model.render(batch.rays, sampled, self.moment.knobs, self.loss.wants, source)
             if batch.points is None:
                 return out
             return replace(out, point_level=self.model.level(batch.points, self.moment.knobs))
 
-    def descend(self, out: RenderOut, batch: Batch, share: Tensor | None, part: float) -> Outcome:
-        """Go back through what was rendered. ``part``: of the joined batch's rays."""
-        total, terms = self.loss(out, batch, self.moment.step, self.moment.max_steps, share)
+    def descend(
+        self,
+        out: RenderOut,
+        batch: Batch,
+        share: Tensor | None = None,
+        part: float = 1.0,
+        weights: Tensor | None = None,
+    ) -> Outcome:
+        """Go back through what was rendered.
+
+        Args:
+            share, weights: of the terms, see ``TotalLoss``.
+            part: of the joined batch's rays.
+        """
+        total, terms = self.loss(out, batch, self.moment.step, self.moment.max_steps, share, weights)
         self.scaler.scale(total).backward()
         mse = (out.rgb - batch.rgb).detach().square().mean() * part if self.moment.logged else None
         return Outcome(
@@ -130,43 +143,48 @@ class _Step:
             cost=out.n_samples,
         )
 
-    def in_parts(self, parts: Sequence[Batch], sources: Sequence[RowsOf], team: Team) -> Outcome:
-        """The outcome of the joined batch, of which ``parts`` are this process's."""
-        before = self.generator.get_state()
-        early: list[Sampled | None] = [None] * len(parts)
-        if not self.loss.counts_rays_only:
-            # A mean over samples needs their number in the whole batch before the first gradient.
-            for k, (part, source) in enumerate(zip(parts, sources, strict=True)):
-                self.generator.set_state(before)
-                early[k] = self.sample(part, source)
-            before = self.generator.get_state()
-        counts = [self._counts(*one, before) for one in zip(parts, early, sources, strict=True)]
-        whole = team.sum(torch.stack(counts).sum(0)).clamp_min(1.0)
-        outcomes: list[Outcome] = []
-        for k, (part, source) in enumerate(zip(parts, sources, strict=True)):
-            self.generator.set_state(before)
-            sampled = early[k] or self.sample(part, source)
-            if k == len(parts) - 1:
-                team.last_backward()
-            share, rays = counts[k] / whole, len(part.rays) / source.total
-            outcomes.append(self.descend(self.render(part, sampled, source), part, share, rays))
-            early[k] = None
-        team.gradients()
-        return _joined(outcomes, team)
-
-    def _counts(
-        self, part: Batch, sampled: Sampled | None, source: RowsOf, before: Tensor
-    ) -> Float[Tensor, " t"]:
-        if not self.loss.counts_rendered:
-            return self.loss.counts(part, sampled)
-        # A level behind the box is sampled only when the box has been rendered: once more, without gradients.
-        assert sampled is not None, "such a term is a mean over rays that are hit"
-        self.generator.set_state(before)
-        with torch.no_grad():
-            return self.loss.counts(part, self.render(part, sampled, source))
-
     def _autocast(self, batch: Batch) -> torch.autocast:
-        return torch.autocast(batch.rgb.device.type, dtype=self.autocast, enabled=self.autocast is not None)
+        # A cast weight is used once, and a recorded step must not keep one between its runs: no cache.
+        kind, there = batch.rgb.device.type, self.autocast is not None
+        return torch.autocast(kind, dtype=self.autocast, enabled=there, cache_enabled=False)
+
+
+def _in_parts(step: Step, parts: Sequence[Batch], sources: Sequence[RowsOf], team: Team) -> Outcome:
+    """The outcome of the joined batch, of which ``parts`` are this process's."""
+    generator = sources[0].generator
+    before = generator.get_state()
+    early: list[Sampled | None] = [None] * len(parts)
+    if not step.loss.counts_rays_only:
+        # A mean over samples needs their number in the whole batch before the first gradient.
+        for k, (part, source) in enumerate(zip(parts, sources, strict=True)):
+            generator.set_state(before)
+            early[k] = step.sample(part, source)
+        before = generator.get_state()
+    counts = [_counts(step, *one, before) for one in zip(parts, early, sources, strict=True)]
+    whole = team.sum(torch.stack(counts).sum(0)).clamp_min(1.0)
+    outcomes: list[Outcome] = []
+    for k, (part, source) in enumerate(zip(parts, sources, strict=True)):
+        generator.set_state(before)
+        sampled = early[k] or step.sample(part, source)
+        if k == len(parts) - 1:
+            team.last_backward()
+        share, rays = counts[k] / whole, len(part.rays) / source.total
+        outcomes.append(step.descend(step.render(part, sampled, source), part, share, rays))
+        early[k] = None
+    team.gradients()
+    return _joined(outcomes, team)
+
+
+def _counts(
+    step: Step, part: Batch, sampled: Sampled | None, source: RowsOf, before: Tensor
+) -> Float[Tensor, " t"]:
+    if not step.loss.counts_rendered:
+        return step.loss.counts(part, sampled)
+    # A level behind the box is sampled only when the box has been rendered: once more, without gradients.
+    assert sampled is not None, "such a term is a mean over rays that are hit"
+    source.generator.set_state(before)
+    with torch.no_grad():
+        return step.loss.counts(part, step.render(part, sampled, source))
 
 
 def _joined(parts: Sequence[Outcome], team: Team) -> Outcome:

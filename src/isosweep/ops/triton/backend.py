@@ -24,12 +24,8 @@ from isosweep.ops.packed import is_sound, mark_sound
 from isosweep.ops.triton import grid as triton_grid
 from isosweep.ops.triton import rays as triton_rays
 from isosweep.ops.triton.grid_backend import encode, scatter
-from isosweep.ops.triton.launch import checked as _checked
-from isosweep.ops.triton.launch import interpreted
-from isosweep.ops.triton.launch import launch as _launch
-from isosweep.ops.triton.launch import numbers as _numbers
-from isosweep.ops.triton.launch import power_of_two as _power_of_two
-from isosweep.ops.triton.networks_backend import surface_network
+from isosweep.ops.triton.launch import checked, interpreted, launch, numbers, power_of_two
+from isosweep.ops.triton.networks_backend import PULLED, surface_network
 from isosweep.ops.triton.section_backend import density_alpha, sample_points, surface_sections
 from isosweep.types import Samples
 
@@ -51,8 +47,6 @@ __all__ = [
     "warm_up",
 ]
 
-PULLED = 64
-"""Points of one program of the pullback, each with a row of features."""
 RAYS = 128
 """Rays of one program of the marching."""
 CHUNK = 64
@@ -89,10 +83,10 @@ def accumulate(w: Tensor, values: Tensor, offsets: Tensor) -> Tensor:
 
 def visible(alpha: Tensor, offsets: Tensor, threshold: float) -> Tensor:
     """See ``isosweep.ops.visible``."""
-    alpha, offsets = _checked(alpha.detach()), _rays(offsets, len(alpha))
+    alpha, offsets = checked(alpha.detach()), _rays(offsets, len(alpha))
     mask = torch.empty(len(alpha), dtype=torch.bool, device=alpha.device)
-    bar = _numbers((threshold,), alpha.dtype, alpha.device)
-    _launch(
+    bar = numbers((threshold,), alpha.dtype, alpha.device)
+    launch(
         triton_rays.weights, (len(offsets) - 1,), alpha, offsets, mask.view(torch.uint8), bar,
         VISIBLE=True, CHUNK=CHUNK,
     )  # fmt: skip
@@ -114,21 +108,21 @@ def march(
 ) -> Samples:
     """See ``isosweep.ops.march``."""
     n, device, dtype = len(origins), origins.device, origins.dtype
-    rays = [_checked(x.to(dtype)) for x in (origins, dirs, t_near, t_far, jitter)]
+    rays = [checked(x.to(dtype)) for x in (origins, dirs, t_near, t_far, jitter)]
     grid = occupied.contiguous().view(torch.uint8)
     cells = len(grid)
-    numbers = _numbers((radius, cells / (2.0 * radius), cone), dtype, device)
-    length = step.detach().to(device, dtype) if isinstance(step, Tensor) else _numbers((step,), dtype, device)
+    bounds = numbers((radius, cells / (2.0 * radius), cone), dtype, device)
+    length = step.detach().to(device, dtype) if isinstance(step, Tensor) else numbers((step,), dtype, device)
     count = torch.zeros(n, dtype=torch.int64, device=device)
     offsets = torch.zeros(n + 1, dtype=torch.int64, device=device)
 
     def walk(fill: bool, ray_index: Tensor, t: Tensor, dt: Tensor) -> None:
-        _launch(
+        launch(
             triton_rays.march, (-(-n // RAYS),), *rays, grid, count, offsets, ray_index, t, dt,
-            n, cells, numbers, length, max_samples, FILL=fill, CONE=cone > 0, BLOCK=RAYS,
+            n, cells, bounds, length, max_samples, FILL=fill, CONE=cone > 0, BLOCK=RAYS,
         )  # fmt: skip
 
-    walk(False, count, numbers, numbers)
+    walk(False, count, bounds, bounds)
     torch.cumsum(count, 0, out=offsets[1:])
     total = int(offsets[-1])
     ray_index = torch.empty(total, dtype=torch.int64, device=device)
@@ -175,9 +169,9 @@ class _Pullback(Function):
         ctx.save_for_backward(jac, g)
         n = g.new_empty(len(g), 3)
         d = g.shape[1]
-        _launch(
-            triton_grid.pull, (-(-len(g) // PULLED),), _checked(jac), _checked(g), n, len(g),
-            FIRST=0, D=d, DP=_power_of_two(d), BLOCK=PULLED,
+        launch(
+            triton_grid.pull, (-(-len(g) // PULLED),), checked(jac), checked(g), n, len(g),
+            FIRST=0, D=d, DP=power_of_two(d), BLOCK=PULLED,
         )  # fmt: skip
         return n
 
@@ -190,9 +184,9 @@ class _Pullback(Function):
         dg = g.new_empty(g.shape) if with_g else None
         d = g.shape[1]
         outputs = (dn if djac is None else djac, dn if dg is None else dg)
-        _launch(
-            triton_grid.pull_backward, (-(-len(g) // PULLED),), _checked(jac), _checked(g), _checked(dn),
-            *outputs, len(g), WITH_JACOBIAN=with_jac, WITH_G=with_g, FIRST=0, D=d, DP=_power_of_two(d), BLOCK=PULLED,
+        launch(
+            triton_grid.pull_backward, (-(-len(g) // PULLED),), checked(jac), checked(g), checked(dn),
+            *outputs, len(g), WITH_JACOBIAN=with_jac, WITH_G=with_g, FIRST=0, D=d, DP=power_of_two(d), BLOCK=PULLED,
         )  # fmt: skip
         return djac, dg
 
@@ -201,20 +195,20 @@ class _Weights(Function):
     @staticmethod
     def forward(ctx: Any, alpha: Tensor, offsets: Tensor) -> Tensor:
         ctx.save_for_backward(alpha, offsets)
-        alpha, offsets = _checked(alpha), _rays(offsets, len(alpha))
+        alpha, offsets = checked(alpha), _rays(offsets, len(alpha))
         w = torch.empty_like(alpha)
         grid = (len(offsets) - 1,)
-        _launch(triton_rays.weights, grid, alpha, offsets, w, alpha, VISIBLE=False, CHUNK=CHUNK)
+        launch(triton_rays.weights, grid, alpha, offsets, w, alpha, VISIBLE=False, CHUNK=CHUNK)
         return w
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, dw: Tensor) -> tuple[Tensor, None]:
         alpha, offsets = ctx.saved_tensors
-        alpha, offsets = _checked(alpha), offsets.contiguous()
+        alpha, offsets = checked(alpha), offsets.contiguous()
         dalpha = torch.empty_like(alpha)
         grid = (len(offsets) - 1,)
-        _launch(triton_rays.weights_backward, grid, alpha, offsets, _checked(dw), dalpha, CHUNK=CHUNK)
+        launch(triton_rays.weights_backward, grid, alpha, offsets, checked(dw), dalpha, CHUNK=CHUNK)
         return dalpha, None
 
 
@@ -225,9 +219,9 @@ class _Accumulate(Function):
         offsets = _rays(offsets, len(w))
         c = values.shape[1]
         out = values.new_empty(len(offsets) - 1, c)
-        _launch(
-            triton_rays.accumulate, (len(out),), _checked(w), _checked(values), offsets, out,
-            C=c, CP=_power_of_two(c), CHUNK=CHUNK,
+        launch(
+            triton_rays.accumulate, (len(out),), checked(w), checked(values), offsets, out,
+            C=c, CP=power_of_two(c), CHUNK=CHUNK,
         )  # fmt: skip
         return out
 
@@ -240,10 +234,10 @@ class _Accumulate(Function):
         dvalues = values.new_empty(values.shape) if with_values else None
         c = values.shape[1]
         outputs = (dout if dw is None else dw, dout if dvalues is None else dvalues)
-        _launch(
-            triton_rays.accumulate_backward, (len(offsets) - 1,), _checked(w), _checked(values),
-            offsets.contiguous(), _checked(dout), *outputs,
-            WITH_W=with_w, WITH_VALUES=with_values, C=c, CP=_power_of_two(c), CHUNK=CHUNK,
+        launch(
+            triton_rays.accumulate_backward, (len(offsets) - 1,), checked(w), checked(values),
+            offsets.contiguous(), checked(dout), *outputs,
+            WITH_W=with_w, WITH_VALUES=with_values, C=c, CP=power_of_two(c), CHUNK=CHUNK,
         )  # fmt: skip
         return dw, dvalues, None
 

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from isosweep.ops import batch
-from isosweep.ops.triton import backend
 from isosweep.ops.triton import batch as triton_batch
+from isosweep.ops.triton.launch import interpreted, launch, numbers
 
 BLOCK = 128
 """Rays of one program."""
@@ -24,8 +24,8 @@ def pixel_places(
     if not (_takes(place) and _on_card(choice, among, hw) and _are_int64(choice, among, hw)):
         return batch.pixel_places(choice, place, among, hw, crop)
     view, row, col = torch.empty(3, len(choice), dtype=torch.int64, device=choice.device)
-    share = backend._numbers((crop,), place.dtype, place.device)
-    backend._launch(
+    share = numbers((crop,), place.dtype, place.device)
+    launch(
         triton_batch.pixel_places, _blocks(len(choice)), *_packed(choice, place, among, hw), share,
         view, row, col, len(choice), CROP=crop > 0, BLOCK=BLOCK,
     )  # fmt: skip
@@ -42,7 +42,7 @@ def gather_pixels(
     n, c = len(view), pixels.shape[1]
     rgb = torch.empty(n, 3, device=view.device, dtype=torch.float32)
     mask = torch.empty(n if c == 4 else 0, device=view.device, dtype=torch.float32)
-    backend._launch(
+    launch(
         triton_batch.gather_pixels, _blocks(n), *_packed(pixels, *indices), rgb, mask, n, len(hw), C=c, BLOCK=BLOCK,
     )  # fmt: skip
     return rgb, mask if c == 4 else None
@@ -56,7 +56,7 @@ def over(rgb: Tensor, mask: Tensor, behind: Tensor) -> Tensor:
     # one colour for all rays is read where it lies, not written out for each
     same = behind.stride() == (0, 1)
     behind = behind[:1] if same else behind
-    backend._launch(
+    launch(
         triton_batch.over, _blocks(len(rgb)), *_packed(rgb, mask, behind), out, len(rgb), 0 if same else 3,
         BLOCK=BLOCK,
     )  # fmt: skip
@@ -71,8 +71,8 @@ def pixel_rays(
     if not (_takes(K, c2w) and _on_card(K, *places) and _are_int64(view)):
         return batch.pixel_rays(K, c2w, view, row, col, pixel_centre)
     origins, dirs = torch.empty(2, len(view), 3, dtype=K.dtype, device=K.device)
-    centre = backend._numbers((pixel_centre,), K.dtype, K.device)
-    backend._launch(
+    centre = numbers((pixel_centre,), K.dtype, K.device)
+    launch(
         triton_batch.pixel_rays, _blocks(len(view)), *_packed(K, c2w, *places), centre, origins, dirs,
         len(view), len(K), BLOCK=BLOCK,
     )  # fmt: skip
@@ -83,10 +83,10 @@ def box_hit(origins: Tensor, dirs: Tensor, radius: float) -> tuple[Tensor, Tenso
     """See ``isosweep.ops.box_hit``."""
     if not _takes(origins, dirs):
         return batch.box_hit(origins, dirs, radius)
-    numbers = backend._numbers((radius, batch.TINY), dirs.dtype, dirs.device)
+    bounds = numbers((radius, batch.TINY), dirs.dtype, dirs.device)
     near, far = torch.empty(2, len(dirs), dtype=dirs.dtype, device=dirs.device)
-    backend._launch(
-        triton_batch.box_hit, _blocks(len(dirs)), *_packed(origins, dirs), numbers, near, far, len(dirs),
+    launch(
+        triton_batch.box_hit, _blocks(len(dirs)), *_packed(origins, dirs), bounds, near, far, len(dirs),
         BLOCK=BLOCK,
     )  # fmt: skip
     return near, far
@@ -97,7 +97,7 @@ def spherical_harmonics(dirs: Tensor, degree: int) -> Tensor:
     if not _takes(dirs):
         return batch.spherical_harmonics(dirs, degree)
     out = torch.empty(len(dirs), degree**2, dtype=dirs.dtype, device=dirs.device)
-    backend._launch(
+    launch(
         triton_batch.spherical_harmonics, _blocks(len(dirs)), dirs.contiguous(), out, len(dirs),
         DEGREE=degree, BLOCK=BLOCK,
     )  # fmt: skip
@@ -123,7 +123,7 @@ def _takes(*tensors: Tensor) -> bool:
 def _on_card(*tensors: Tensor) -> bool:
     """Whether tensors lie on one card, or anywhere in Triton's interpreter."""
     device = tensors[0].device
-    return (device.type == "cuda" or backend.interpreted()) and all(x.device == device for x in tensors)
+    return (device.type == "cuda" or interpreted()) and all(x.device == device for x in tensors)
 
 
 def _are_int64(*tensors: Tensor) -> bool:
