@@ -12,8 +12,9 @@ import torch
 from torch import nn
 
 from isosweep.config.settings import OptimSettings, TrainSettings
+from isosweep.errors import NumericalError
 from isosweep.losses import terms
-from isosweep.losses.total import TotalLoss
+from isosweep.losses.total import NonFiniteLoss, TotalLoss
 from isosweep.models.base import Model
 from isosweep.runtime import interrupts
 from isosweep.runtime.interrupts import RunPreempted
@@ -327,6 +328,38 @@ def test_validation_comes_when_due_and_at_the_end_and_the_best_is_kept(tmp_path)
     assert checkpoint.load(tmp_path / "best.pt", CPU, "k")["step"] == 5
     assert checkpoint.load(tmp_path / "last.pt", CPU, "k")["best"] == 21.0
     assert net.training
+
+
+class Spoiled(Five):
+    """Its colour is nan from a step on, or at that step alone."""
+
+    def __init__(self, step: int) -> None:
+        super().__init__()
+        self.spoiled_from = step
+
+    def render(self, rays, sampled, knobs, want, generator=None):
+        out = super().render(rays, sampled, knobs, want, generator)
+        return replace(out, rgb=out.rgb * math.nan) if knobs.step >= self.spoiled_from else out
+
+
+@pytest.mark.parametrize(
+    ("card", "text"),
+    [(False, "at step 18: rgb_mse=nan"), (True, "at step 32 or in the 15 steps before it: rgb_mse")],
+)
+def test_a_loss_that_is_not_finite_ends_the_run_a_little_later_on_a_card(tmp_path, monkeypatch, card, text):
+    monkeypatch.setattr("isosweep.ops.on_card", lambda: card)
+    long = replace(SMALL, max_steps=100, log_every=100)
+    with pytest.raises(NonFiniteLoss, match=text):
+        run(tmp_path, long, net=Spoiled(18))
+    assert not (tmp_path / "last.pt").exists()
+
+
+def test_on_a_card_a_checkpoint_in_between_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("isosweep.ops.on_card", lambda: True)
+    long = replace(SMALL, max_steps=100, log_every=100, checkpoint_every=20)
+    with pytest.raises(NumericalError, match="non-finite after step 20; the last good checkpoint is kept"):
+        run(tmp_path, long, net=Spoiled(18))
+    assert not (tmp_path / "last.pt").exists()
 
 
 def test_an_equal_score_is_not_better(tmp_path):

@@ -184,13 +184,18 @@ def on_device(values: tuple[float, ...], dtype: torch.dtype, device: torch.devic
     return torch.tensor(values, dtype=dtype, device=device)
 
 
-def check_finite(total: Tensor, values: Mapping[str, Tensor], step: int) -> None:
-    """Raise NonFiniteLoss naming the terms that are nan or inf."""
+def check_finite(total: Tensor, values: Mapping[str, Tensor], step: int, unseen: int = 0) -> None:
+    """Raise NonFiniteLoss naming the terms that are nan or inf.
+
+    Args:
+        unseen: steps before this one whose loss nobody has looked at.
+    """
     if bool(torch.isfinite(total)):
         return
     culprits = [name for name, value in values.items() if not bool(torch.isfinite(value))]
     found = ", ".join(f"{name}={values[name].item()}" for name in culprits) or f"total={total.item()}"
+    earlier = f" or in the {unseen} steps before it" if unseen else ""
     raise NonFiniteLoss(
-        f"the loss became non-finite at step {step}: {found}. The last good checkpoint is kept; lower "
+        f"the loss became non-finite at step {step}{earlier}: {found}. The last good checkpoint is kept; lower "
         "optim.lr_tables and optim.lr_networks, or set train.grad_clip=1, and resume"
     )

@@ -206,8 +206,9 @@ def train(
         logged = done or (step + 1) % settings.log_every == 0
         moment = Moment(step, settings.max_steps, knobs, logged)
         outcome = descent.step(batch, moment)
-        if logged or not ops.on_card() or state.step % FINITE_EVERY == 0:
-            check_finite(outcome.total, outcome.terms, step)
+        every = FINITE_EVERY if ops.on_card() else 1
+        if logged or step % every == 0:
+            check_finite(outcome.total, outcome.terms, step, min(step, every - 1))
         if settings.grad_clip is not None:
             state.scaler.unscale_(state.optimizer)
             nn.utils.clip_grad_norm_(model.parameters(), settings.grad_clip)
