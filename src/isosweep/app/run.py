@@ -17,6 +17,7 @@ from isosweep.app.outputs import Outputs, make_mesh, render, score, score_share
 from isosweep.app.plan import RunPlan, plan_run, with_recorded_settings
 from isosweep.app.recording import log_results, open_shared
 from isosweep.app.teams import first_then_the_others, joined, require_one_backend
+from isosweep.app.telling import told
 from isosweep.config.check import ConfigError
 from isosweep.config.settings import TrainSettings
 from isosweep.data.checks import check_masks, check_poses
@@ -64,6 +65,8 @@ def execute(cfg: DictConfig) -> float:
         if machine is not plan.machine:
             # The run key keeps the backend that was chosen: a sweep's planner cannot know what a card computes.
             record.update(backend=machine.backend.name, backend_reason=machine.backend.why)
+        if isinstance(record, RunRecord):
+            stack.enter_context(told(record))
         job = Job(plan, model, loss, record, open_tracker(plan, record), team)
         try:
             work(job)

@@ -3,6 +3,9 @@
 A sweep's planner asks for every job, so this file does not import torch.
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 from omegaconf import DictConfig, OmegaConf
 
 from isosweep.data.folders import data_folder, unknown_demo, unknown_folder
@@ -10,7 +13,7 @@ from isosweep.data.loading import split_settings
 from isosweep.errors import InputError
 
 
-def is_ours(dataset: DictConfig) -> bool:
+def is_ours(dataset: Mapping[Any, Any]) -> bool:
     """Whether the loader of a dataset node is one of this package."""
     return str(dataset.get("_target_", "")).startswith("isosweep.data.")
 

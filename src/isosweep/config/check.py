@@ -117,7 +117,7 @@ def check_targets(node: Any, key: str) -> None:
     Raises:
         ConfigError: there is no such target, it has no argument of a given name, or a required one is not given.
     """
-    for path, found in _targets(node, key):
+    for path, found in targets(node, key):
         target = str(found["_target_"])
         signature = find_signature(target, path)
         given = {str(k) for k in found if k not in SPECIAL}
@@ -132,15 +132,16 @@ def check_targets(node: Any, key: str) -> None:
             raise ConfigError(f"{path}: {target} needs {', '.join(missing)}, which the config does not set")
 
 
-def _targets(node: Any, path: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+def targets(node: Any, path: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Every node from ``node`` down that has a ``_target_``, with its key; ``path`` is the key of ``node``."""
     if isinstance(node, Mapping):
         if "_target_" in node:
             yield path, node
         for key, value in node.items():
-            yield from _targets(value, f"{path}.{key}")
+            yield from targets(value, f"{path}.{key}")
     elif isinstance(node, list):
         for i, value in enumerate(node):
-            yield from _targets(value, f"{path}[{i}]")
+            yield from targets(value, f"{path}[{i}]")
 
 
 def find_signature(target: str, key: str = "_target_") -> Signature:

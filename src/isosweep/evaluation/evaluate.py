@@ -18,7 +18,8 @@ from isosweep.evaluation.sharing import ALONE, Sharing, my_views
 from isosweep.meshes import raycast
 from isosweep.meshes.files import read_mesh
 from isosweep.rendering.views import Renderable, Views, render_chunked, spaced, truth_image
-from isosweep.runtime import interrupts
+from isosweep.runtime import progress
+from isosweep.runtime.progress import Progress
 from isosweep.types import Knobs, Mesh, Scene, Scores
 
 log = logging.getLogger("isosweep")
@@ -114,8 +115,7 @@ def evaluate(
     )
     chunk = settings.chunk
     mine: dict[int, dict[str, Score]] = {}
-    for view in my_views(views, team, drawn):
-        interrupts.check()
+    for view in progress.through(my_views(views, team, drawn), "scoring views"):
         out, chunk = render_chunked(model, scene.cameras, view, knobs, scene.background, chunk)
         pred = image_metrics.quantised(out["rgb"]) if settings.quantise else out["rgb"]
         truth, mask = truth_image(scene, view)
@@ -177,6 +177,7 @@ def _score_mesh(
             names += ["geometry/silhouette_iou", "geometry/inside_hull"]
         board.put((dict.fromkeys(names), dict.fromkeys(names, no_mesh)))
         return {}
+    progress.tell(Progress("scoring the mesh"))
     cameras = raycast.world_cameras(scene.cameras, scene.to_world)
     observing = spaced(scene.splits["train"], settings.visibility_views or None)
     observers = surface_metrics.Observers(cameras, observing, [_foreground(scene, v) for v in observing])
@@ -203,8 +204,7 @@ def _score_mesh(
             )
         )
         caster = raycast.Caster(mesh)
-        for view in views:
-            interrupts.check()
+        for view in progress.through(views, "scoring silhouettes"):
             mask = _foreground(scene, view)
             if mask is not None:
                 value = raycast.silhouette_iou(caster, cameras, [mask], [view])[0]

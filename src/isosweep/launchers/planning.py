@@ -9,6 +9,7 @@ from typing import Any, Literal
 from omegaconf import DictConfig, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
+from isosweep.app.rehearsal import concerns_parts, wrong_parts
 from isosweep.app.scene_folder import wrong_scene
 from isosweep.config.check import ConfigError, check, one_option_each, require_scene
 from isosweep.config.names import identify, label, plain_config
@@ -88,6 +89,9 @@ def _plan_one(
                 raise ConfigError(wrong)
         checked_settings(cfg)
         resolved = plain_config(cfg)
+        wrong = wrong_parts(resolved, str(choices["model"])) if concerns_parts(overrides) else None
+        if wrong is not None:
+            raise ConfigError(wrong)
         found = [
             identify(cfg, **chosen, choices=choices, resolved=resolved) for chosen in _candidates(cfg, device)
         ]

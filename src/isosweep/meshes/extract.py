@@ -13,6 +13,7 @@ from torch import Tensor
 from isosweep.config.settings import ExportSettings
 from isosweep.meshes.marching_cubes import extract as extract_mesh
 from isosweep.meshes.topology import largest_component, vertex_normals
+from isosweep.runtime import progress
 from isosweep.types import Knobs, Mesh, Scene
 
 
@@ -61,7 +62,7 @@ def export_mesh(
     colors = None
     if settings.colors:
         colors = np.empty((len(mesh.vertices), 3))
-        for start in range(0, len(colors), settings.chunk):
+        for start in progress.through(range(0, len(colors), settings.chunk), "colouring the mesh"):
             part = slice(start, start + settings.chunk)
             points = torch.as_tensor(mesh.vertices[part], dtype=torch.float32, device=device)
             inward = torch.as_tensor(-normals[part], dtype=torch.float32, device=device)

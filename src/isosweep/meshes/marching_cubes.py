@@ -24,7 +24,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from isosweep.errors import InputError
-from isosweep.runtime import interrupts
+from isosweep.runtime import interrupts, progress
+from isosweep.runtime.progress import Progress
 from isosweep.types import Mesh
 
 COARSE = 4
@@ -132,8 +133,9 @@ def _corners(grid: _Grid) -> Float[np.ndarray, "x y z"]:
     """Field minus level at the tiles' corners; the last tile along an axis may be shorter."""
     axes = [np.minimum(np.arange(t + 1) * COARSE, n) for t, n in zip(grid.tiles, grid.cells, strict=True)]
     out = np.empty([len(a) for a in axes], dtype=np.float32)
-    for i, x in enumerate(axes[0]):  # slab by slab: not all nodes of a large grid need to exist at once
-        nodes = np.stack(np.meshgrid([x], axes[1], axes[2], indexing="ij"), axis=-1)
+    # slab by slab: not all nodes of a large grid need to exist at once
+    for i in progress.through(range(len(axes[0])), "searching for the surface"):
+        nodes = np.stack(np.meshgrid([axes[0][i]], axes[1], axes[2], indexing="ij"), axis=-1)
         out[i] = grid.at(nodes.reshape(-1, 3)).reshape(out[i].shape)
     return out
 
@@ -191,6 +193,7 @@ def _march_blocks(
     )
     pieces: dict[Triple, _Piece | None] = {}
     while todo:
+        progress.tell(Progress("extracting the mesh", len(pieces), len(pieces) + len(todo)))
         place = todo.popleft()
         values, grown = _evaluate(grid, corner, active, place, size)
         beside = {(x // size, y // size, z // size) for x, y, z in grown}

@@ -15,7 +15,7 @@ from isosweep.meshes import files
 from isosweep.rendering import camera_paths
 from isosweep.rendering.view_files import RAYS_PER_POINT
 from isosweep.rendering.views import Renderable, render_view
-from isosweep.runtime import interrupts
+from isosweep.runtime import progress
 from isosweep.runtime.files import atomic_write_bytes
 from isosweep.types import Knobs, Scene
 
@@ -81,8 +81,7 @@ def export_video(
     chunk = max(1, settings.chunk // RAYS_PER_POINT)
 
     def frames():
-        for i in range(len(cameras)):
-            interrupts.check()
+        for i in progress.through(range(len(cameras)), "rendering the video"):
             out = render_view(model, cameras, i, knobs, scene.background, chunk)
             yield files.to_bytes(out["rgb"].numpy())
 

@@ -9,7 +9,7 @@ import numpy as np
 from isosweep.config.settings import ExportSettings
 from isosweep.rendering import pictures
 from isosweep.rendering.views import Renderable, Views, render_view, spaced, truth_image
-from isosweep.runtime import interrupts
+from isosweep.runtime import progress
 from isosweep.types import Knobs, Scene
 
 RAYS_PER_POINT = 8
@@ -89,7 +89,6 @@ def export_renders(
     views = chosen_views(scene, settings)
     writer = ViewWriter(scene, folder, views)
     chunk = max(1, settings.chunk // RAYS_PER_POINT)
-    for view in views:
-        interrupts.check()
+    for view in progress.through(views, "rendering views"):
         writer(view, render_view(model, scene.cameras, view, knobs, scene.background, chunk))
     return writer.finish()

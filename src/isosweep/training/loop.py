@@ -8,7 +8,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -24,6 +24,7 @@ from isosweep.errors import NumericalError
 from isosweep.losses.total import TotalLoss, check_finite
 from isosweep.models.base import Model
 from isosweep.runtime import interrupts
+from isosweep.runtime.progress import TRAINING, Progress, tell
 from isosweep.training import checkpoint
 from isosweep.training.descent import Descent, autocast_dtype
 from isosweep.training.optimizer import make_optimizer, rate_factor
@@ -163,7 +164,7 @@ def train(
     """
     last_save = time.monotonic()
     signals = interrupts.current()
-    progress = _Progress(settings.max_steps, state.step)
+    pace = _Pace(settings.max_steps, state.step)
     targets = Targets(scene, device) if loss.points else None
     working = None
     if is_large(scene):
@@ -217,20 +218,22 @@ def train(
         state.rays = descent.next_ray_count(outcome.cost, state.rays)
         state.step += 1
         state.train_s += time.perf_counter() - began
-        progress.count(len(batch.rays))
+        pace.count(len(batch.rays))
 
         if logged:
             record.check()
             scalars = _scalars(outcome, factor, model)
             record.log(state.step, scalars)
-            log.info(progress.line(state.step, scalars))
+            log.info(pace.line(state.step, scalars))
+            tell(pace.progress(state.step))
             if on_log is not None:
-                on_log(state.step, {**scalars, "train/rays_per_s": progress.rate})
+                on_log(state.step, {**scalars, "train/rays_per_s": pace.rate})
         if validate is not None and _due(state.step, settings.val_every, done):
             psnr = validate()
             model.train()
             record.log(state.step, {"val/psnr": psnr})
             log.info("step %d  validation PSNR %.2f dB", state.step, psnr)
+            tell(replace(pace.progress(state.step), val_psnr=psnr))
             if on_log is not None:
                 on_log(state.step, {"val/psnr": psnr})
             if psnr > state.best:
@@ -280,12 +283,12 @@ def _scalars(outcome: Outcome, factor: float, model: Model) -> dict[str, float]:
     }
 
 
-class _Progress:
+class _Pace:
     """The line of the terminal: rays per second and the time left, from the steps since the last line."""
 
     def __init__(self, max_steps: int, step: int) -> None:
         self.max_steps, self.first, self.seen = max_steps, step, step
-        self.rays, self.rate, self.mark = 0, 0.0, time.perf_counter()
+        self.rays, self.rate, self.left_s, self.mark = 0, 0.0, 0.0, time.perf_counter()
 
     def count(self, rays: int) -> None:
         self.rays += rays
@@ -294,10 +297,14 @@ class _Progress:
         now = time.perf_counter()
         span = max(now - self.mark, 1e-9)
         self.rate = self.rays / span
-        left = (self.max_steps - step) * span / max(step - self.seen, 1)
+        self.left_s = left = (self.max_steps - step) * span / max(step - self.seen, 1)
         self.mark, self.rays, self.seen = now, 0, step
         sharp = f"  s {scalars['train/sharpness']:.0f}" if "train/sharpness" in scalars else ""
         return (
             f"step {step}/{self.max_steps}  {self.rate / 1e3:.1f}k rays/s  loss {scalars['train/loss']:.4f}  "
             f"PSNR {scalars['train/psnr']:.2f} dB{sharp}  ETA {int(left // 60)}:{int(left % 60):02d}"
         )
+
+    def progress(self, step: int) -> Progress:
+        """The same for tables of runs."""
+        return Progress(TRAINING, step, self.max_steps, self.left_s, self.rate)

@@ -1,0 +1,75 @@
+"""What a run would refuse when it builds its model and its loss, found before a sweep's first run starts.
+
+Nothing is loaded and nothing is computed: a model on torch's device ``meta`` has shapes and no values.
+"""
+
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from omegaconf import OmegaConf
+
+from isosweep.app.scene_folder import is_ours
+from isosweep.config.check import targets
+from isosweep.data.folders import places
+from isosweep.data.loading import split_settings
+from isosweep.errors import UserError
+
+_CHOOSE_PARTS = ("model", "encoding", "sampler", "background", "loss", "experiment", "sweep")
+_WITHOUT_POINTS = ("demo", "blender", "neus", "llff")
+"""Formats whose loaders give no structure-from-motion points."""
+
+
+def concerns_parts(overrides: list[str]) -> bool:
+    """Whether overrides may have changed what a run builds. What the defaults build needs no rehearsal."""
+    return any(text.lstrip("+~").startswith(_CHOOSE_PARTS) for text in overrides)
+
+
+def wrong_parts(resolved: Mapping[str, Any], model_name: str) -> str | None:
+    """Why the model or the loss cannot be built, or the loss lacks what it reads; None if nothing is known against it.
+
+    Models of other packages are not built: they may need more than shapes.
+
+    Args:
+        resolved: the config in plain types, `isosweep.config.names.plain_config`.
+        model_name: the chosen option, for messages.
+    """
+    data = resolved["dataset"]
+    scene = _folder(data) if is_ours(data) else None
+    kind = str(data.get("_target_", "")).removeprefix("isosweep.data.").removesuffix(".load")
+    parts = {"model": resolved["model"], "loss": resolved["loss"]}
+    return _rehearsed(msgspec.json.encode(parts).decode(), model_name, kind, scene)
+
+
+def _folder(data: Mapping[str, Any]) -> Path | None:
+    views, _ = split_settings(data)
+    found = [p for p in places(views.name, views.scene, views.path, Path(views.root)) if p.is_dir()]
+    return found[0] if found else None
+
+
+@lru_cache(maxsize=4096)
+def _rehearsed(parts: str, model_name: str, kind: str, scene: Path | None) -> str | None:
+    import torch
+
+    from isosweep.app.build import build, build_loss
+    from isosweep.data.mask_files import surely_no_masks
+
+    plain = msgspec.json.decode(parts)
+    if any(not str(node["_target_"]).startswith("isosweep.") for _, node in targets(plain["model"], "model")):
+        return None
+    cfg = OmegaConf.create(plain)
+    try:
+        with torch.device("meta"):
+            model = build(cfg.model)
+        loss = build_loss(cfg, model, model_name)
+        loss.check(
+            model_name,
+            model.provides,
+            has_masks=False if scene is not None and surely_no_masks(scene) else None,
+            has_points=False if kind in _WITHOUT_POINTS else None,
+        )
+    except UserError as error:
+        return str(error)
+    return None

@@ -1,0 +1,72 @@
+"""Tells how far a run is: in its log while it is scored and exported, and in a note for tables of runs."""
+
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from isosweep.record import RunRecord
+from isosweep.record.progress import ProgressNote, remove_progress, write_progress
+from isosweep.runtime import progress
+from isosweep.runtime.progress import TRAINING, Progress
+
+log = logging.getLogger("isosweep")
+
+LINE_S = 10.0
+"""Seconds between two lines about one part of the work."""
+NOTE_S = 1.0
+"""Seconds between two notes in the run's folder."""
+
+
+@contextmanager
+def told(record: RunRecord) -> Iterator[None]:
+    """Have all that is told inside the ``with`` statement logged, and noted in the run's folder."""
+    try:
+        with progress.heard_by(Teller(record)):
+            yield
+    finally:
+        remove_progress(record.folder)
+
+
+class Teller:
+    """A listener of `isosweep.runtime.progress`. Training writes lines of its own, so it is only noted."""
+
+    def __init__(self, record: RunRecord) -> None:
+        self._record = record
+        self._what = ""
+        self._psnr: float | None = None
+        self._line = self._note = 0.0
+
+    def __call__(self, progress: Progress) -> None:
+        now = time.monotonic()
+        new, over = progress.what != self._what, 0 < progress.total == progress.done
+        self._what = progress.what
+        self._psnr = self._psnr if progress.val_psnr is None else progress.val_psnr
+        if progress.what != TRAINING and (new or now - self._line >= LINE_S) and not over:
+            log.info("%s", line(progress))
+            self._line = now
+        if new or progress.val_psnr is not None or now - self._note >= NOTE_S:
+            self._write(progress)
+            self._note = now
+
+    def _write(self, progress: Progress) -> None:
+        self._record.check()
+        note = ProgressNote(
+            what=progress.what,
+            done=progress.done,
+            total=progress.total,
+            step=self._record.record.steps_done,
+            max_steps=self._record.record.max_steps,
+            left_s=progress.left_s,
+            rays_per_s=progress.rays_per_s,
+            val_psnr=self._psnr,
+        )
+        write_progress(self._record.folder, note)
+
+
+def line(progress: Progress) -> str:
+    """'scoring views 12/49  ETA 3:10'."""
+    count = f" {progress.done}/{progress.total}" if progress.total else ""
+    left = progress.left_s
+    eta = "" if left is None else f"  ETA {int(left // 60)}:{int(left % 60):02d}"
+    return f"{progress.what}{count}{eta}"
