@@ -5,7 +5,7 @@ import sys
 import hydra
 from omegaconf import DictConfig
 
-from isosweep.app import entry
+from isosweep.app import completion, entry
 from isosweep.config import command_line
 
 
@@ -15,4 +15,6 @@ def main(cfg: DictConfig) -> float | None:
 
 
 if __name__ == "__main__":
+    if completion.is_asked(sys.argv):
+        completion.with_scenes()
     sys.exit(command_line.command_line(main))

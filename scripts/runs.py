@@ -2,6 +2,7 @@
 
 python scripts/runs.py plan +sweep=loss_weights scene=mug,rings   show what would run; start nothing
 python scripts/runs.py status [SWEEP]                             one table from records and SLURM
+python scripts/runs.py watch [SWEEP]                              the same, drawn again until all runs have ended
 python scripts/runs.py retry [SWEEP]                              start the unfinished runs again
 python scripts/runs.py cancel [SWEEP]
 python scripts/runs.py logs RUN [-f]
@@ -37,6 +38,7 @@ def parser() -> argparse.ArgumentParser:
     status = add("status", "all runs, or a sweep's: state, step, score, time, first line of the error")
     status.add_argument("--all", action="store_true", help="every row, however many")
     status.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    add("watch", "the table of a sweep (default: the last) again and again, until its runs have ended")
     retry = add("retry", "start the unfinished runs of a sweep again (default: the last sweep)")
     retry.add_argument(
         "overrides",

@@ -55,7 +55,7 @@ def find_scene(views: ViewOptions, marker: str, is_scene: Callable[[Path], bool]
 def _missing(views: ViewOptions, marker: str, is_scene: Callable[[Path], bool]) -> str:
     """The error for a scene that is in none of its places: those that were tried, and the scenes that exist."""
     folder = data_folder(views)
-    there = _scenes(folder, views.name, is_scene)
+    there = neighbours(folder, views.name, is_scene)
     sought = ", ".join(map(str, places(views.name, views.scene, views.path, Path(views.root))))
     if not there:
         return (
@@ -91,6 +91,7 @@ def places(dataset: str, scene: str, path: str | None, root: Path) -> list[Path]
     return [folder / name for folder in (root, root / dataset) for name in names]
 
 
-def _scenes(folder: Path, dataset: str, is_scene: Callable[[Path], bool]) -> list[str]:
+def neighbours(folder: Path, dataset: str, is_scene: Callable[[Path], bool]) -> list[str]:
+    """The names of the scenes below a data folder, without the data set's name in front."""
     found = [p for base in (folder, folder / dataset) if base.is_dir() for p in base.iterdir()]
     return sorted({p.name.removeprefix(f"{dataset}_") for p in found if p.is_dir() and is_scene(p)})

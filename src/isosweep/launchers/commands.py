@@ -48,7 +48,7 @@ def status(options: Namespace) -> int:
         many = len(entries) > tables.FEW and not options.all
         shown = (open_ones[: tables.FEW] or entries[: tables.FEW]) if many else entries
         if shown:
-            tables.show(tables.status_table(shown))
+            tables.show(tables.status_table(shown, tables.width()))
         if len(shown) < len(entries):
             print(f"... {len(entries) - len(shown)} more (--all shows them)")
         print(f"{sweep or options.root}: {tables.counts(entries)}")
@@ -58,6 +58,13 @@ def status(options: Namespace) -> int:
     for path, problem in listing.broken.items():
         print(f"broken: {path}: {problem}", file=sys.stderr)
     return 0
+
+
+def watch(options: Namespace) -> int:
+    """Show a sweep at work until it is over. Exit code 1 where a run did not finish."""
+    from isosweep.launchers.watching import watch as show
+
+    return show(named_or_last_sweep(options), options)
 
 
 def retry(options: Namespace) -> int:

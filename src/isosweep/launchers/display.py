@@ -2,14 +2,17 @@
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TextIO
 
 from rich.console import Console
 from rich.live import Live
-from rich.table import Table
 
-from isosweep.launchers.exit_causes import last_lines
+from isosweep.launchers import tables
+from isosweep.launchers.columns import Run
+from isosweep.launchers.estimates import human, left_of_sweep
 from isosweep.launchers.pool import Started, Task
+from isosweep.launchers.run_states import Entry, entry_at
 from isosweep.record.outcome import GOOD, JobOutcome
 
 REFRESH_S = 1.0
@@ -36,32 +39,34 @@ class Lines:
 
 
 class LiveTable(Lines):
-    """A table of the running processes, each with the last line of its log. Ends are printed above it."""
+    """A table of the runs at work, drawn again every second. Ends are printed above it."""
 
     def __init__(self, total: int, stream: TextIO) -> None:
         super().__init__(total, stream)
         self._console = Console(file=stream, highlight=False)
         self._live = Live(console=self._console, auto_refresh=False, transient=True)
         self._drawn = 0.0
+        self._seconds: list[float] = []
         self._live.start()
 
     def started(self, one: Started) -> None:
         self._drawn = 0.0
+
+    def ended(self, task: Task, outcome: JobOutcome, seconds: float) -> None:
+        self._seconds += [seconds] if outcome.status == "finished" else []
+        super().ended(task, outcome, seconds)
 
     def tick(self, running: Sequence[Started], waiting: int) -> None:
         now = time.monotonic()
         if now - self._drawn < REFRESH_S:
             return
         self._drawn = now
-        table = Table(
-            title=f"{self.ended_count} of {self.total} ended, {len(running)} running, {waiting} waiting"
-        )
-        for name in ("run", "slot", "min", "last line"):
-            table.add_column(name, no_wrap=True)
-        for one in running:
-            line = last_lines(one.task.log, 1).strip()
-            minutes = (now - one.since) / 60
-            table.add_row(one.task.title, str(one.slot), f"{minutes:.1f}", line)
+        entries = [at_work(one) for one in running]
+        title = f"{self.ended_count} of {self.total} ended, {len(running)} running, {waiting} waiting"
+        past_left = [(e.seconds, e.note.left_s if e.note is not None else None) for e in entries]
+        left = left_of_sweep(past_left, waiting, self._seconds)
+        title += "" if left is None else f", about {human(left)} left"
+        table = tables.status_table(entries, self._console.width, title)
         self._live.update(table, refresh=True)
 
     def say(self, text: str) -> None:
@@ -69,6 +74,22 @@ class LiveTable(Lines):
 
     def close(self) -> None:
         self._live.stop()
+
+
+def at_work(one: Started) -> Entry:
+    """A run of this launch by its record, in its slot; by its process where it has no record yet."""
+    run = one.task.run or Run({})
+    entry = None if one.task.folder is None else entry_at(one.task.folder)
+    if entry is None or entry.state != "running":
+        entry = Entry("running", one.task.title, seconds=time.monotonic() - one.since)
+    return replace(
+        entry,
+        names=run.names,
+        overrides=tuple(run.overrides),
+        key=run.key,
+        machine=str(one.slot),
+        folder=None,
+    )
 
 
 def describe(task: Task, outcome: JobOutcome, seconds: float) -> str:

@@ -45,6 +45,24 @@ def wall_clock(seconds: Iterable[float], slots: int) -> float:
     return max(free)
 
 
+def left_of_sweep(
+    at_work: Sequence[tuple[float, float | None]], waiting: int, finished_s: Sequence[float]
+) -> float | None:
+    """Seconds until a sweep at work is over; None while nothing tells how long its runs take.
+
+    Args:
+        at_work: of each run at work the seconds so far, and those that its training has left, as far as it is known.
+        waiting: runs that have not started.
+        finished_s: seconds of those that are finished.
+    """
+    whole = list(finished_s) or [past + left for past, left in at_work if left is not None]
+    if not whole:
+        return None
+    each = median(whole)
+    rest = [max(left or 0.0, each - past) for past, left in at_work]
+    return wall_clock([*rest, *[each] * waiting], len(at_work))
+
+
 def human(seconds: float) -> str:
     """'45 s', '12 min', '3.4 h', '2.1 days'."""
     for limit, unit, size in ((90, "s", 1), (5400, "min", 60), (129_600, "h", 3600)):

@@ -6,8 +6,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from isosweep.launchers.columns import titles
 from isosweep.launchers.display import Lines, LiveTable, failure_table
-from isosweep.launchers.launch_folder import outcome_without_process, single_run, title
+from isosweep.launchers.launch_folder import outcome_without_process, single_run
 from isosweep.launchers.machine import visible_gpus
 from isosweep.launchers.planning import Planned
 from isosweep.launchers.pool import Pool, Task
@@ -41,18 +42,20 @@ def launch_here(
     outcomes = {p.number: o for p in planned if (o := outcome_without_process(p)) is not None}
     for number, outcome in outcomes.items():
         outcome.write(outcome_path(folder, number))
-    tasks = [
+    every = [
         Task(
             p.number,
-            title(p),
+            title,
             single_run(p.overrides, extra, settings.gpus_per_run),
             log_path(folder, p.number),
             outcome_path(folder, p.number),
-            settings.gpus_per_run,
+            run=p.run,
+            folder=p.folder,
+            processes=settings.gpus_per_run,
         )
-        for p in planned
-        if p.number not in outcomes
+        for p, title in zip(planned, titles([p.run for p in planned]), strict=True)
     ]
+    tasks = [task for task in every if task.number not in outcomes]
     places = slots_for(settings)
     log.info(
         "sweep %s: %d runs, %d of them finished already; %d slots (%s each)\n%s",
@@ -72,7 +75,6 @@ def launch_here(
     finally:
         if isinstance(watcher, LiveTable):
             watcher.close()
-    every = [Task(p.number, title(p), [], log_path(folder, p.number), Path()) for p in planned]
     if pool.stopped_by is not None or any(
         p.number not in outcomes or outcomes[p.number].status not in GOOD for p in planned
     ):

@@ -10,6 +10,7 @@ from omegaconf import DictConfig
 
 from isosweep.config.schema import CONF
 from isosweep.launchers import hydra_sweeps, tables
+from isosweep.launchers.columns import titles
 from isosweep.launchers.estimates import estimate, human, wall_clock
 from isosweep.launchers.machine import visible_gpus
 from isosweep.launchers.planning import Planned
@@ -18,7 +19,10 @@ from isosweep.record.summaries import read_summaries
 
 
 def plan(arguments: Sequence[str]) -> int:
-    """Print what ``python main.py -m <arguments>`` would do; 0, 1 where a run cannot start, 2 for an empty sweep."""
+    """Print what ``python main.py -m <arguments>`` would do.
+
+    Returns: 0; 2 where a run cannot start, or the sweep is empty; 1 where the command cannot be read.
+    """
     codes: list[int] = []
 
     def show(context: HydraContext, config: DictConfig, name: str, jobs: list[list[str]]) -> None:
@@ -45,13 +49,16 @@ def _show(context: HydraContext, config: DictConfig, name: str, jobs: list[list[
     planned = hydra_sweeps.planned_jobs(context, config, jobs, hydra_sweeps.node_device(config))
     rows, broken = read_summaries(Path(config.run.root))
     seconds = estimate(planned, rows.values())
-    tables.show(tables.plan_table(planned, seconds))
+    tables.show(tables.plan_table(planned, seconds, tables.width()))
     counts = {todo: sum(p.todo == todo for p in planned) for todo in dict.fromkeys(p.todo for p in planned)}
     print(f"sweep {name}: {len(planned)} runs: {', '.join(f'{n} {todo}' for todo, n in counts.items())}")
     print(_time(planned, seconds, config))
     for path, problem in broken.items():
         print(f"broken: {path}: {problem}", file=sys.stderr)
-    return 1 if any(p.todo == "error" for p in planned) else 0
+    wrong = [p for p in planned if p.todo == "error"]
+    for p, title in zip(wrong, titles([p.run for p in wrong]), strict=True):
+        print(f"error: job {p.number + 1} ({title}): {p.reason}", file=sys.stderr)
+    return 2 if wrong else 0
 
 
 def _time(planned: Sequence[Planned], seconds: dict[int, float], config: DictConfig) -> str:

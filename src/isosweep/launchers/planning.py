@@ -15,6 +15,7 @@ from isosweep.config.check import ConfigError, check, one_option_each, require_s
 from isosweep.config.names import identify, label, plain_config
 from isosweep.config.values import checked_settings
 from isosweep.errors import UserError
+from isosweep.launchers.columns import Run, names_given
 from isosweep.launchers.machine import expected_backends, visible_gpus
 from isosweep.record import Record, read_record
 from isosweep.record.code_version import code_hash
@@ -38,8 +39,18 @@ class Planned:
     scene: str = ""
     label: str = ""
     seed: int = 0
+    model: str = ""
+    encoding: str = ""
     max_steps: int = 0
     steps_left: int = 0
+
+    @property
+    def run(self) -> Run:
+        """What tells it from other runs."""
+        if self.key is None:
+            return Run(names_given(self.overrides), self.overrides)
+        names = {"dataset": self.dataset, "scene": self.scene, "model": self.model, "encoding": self.encoding}
+        return Run(names | {"seed": str(self.seed)}, self.overrides, self.key)
 
     @property
     def starts(self) -> bool:
@@ -110,6 +121,8 @@ def _plan_one(
         scene=str(cfg.scene),
         label=label(identity.names),
         seed=cfg.seed,
+        model=identity.names["model"],
+        encoding=identity.names["encoding"],
         max_steps=cfg.train.max_steps,
         steps_left=cfg.train.max_steps,
     )

@@ -12,6 +12,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Protocol, runtime_checkable
 
+from isosweep.launchers.columns import Run
 from isosweep.launchers.exit_causes import out_of_memory_kills, unexplained_end
 from isosweep.launchers.slots import Slot
 from isosweep.record.abandoned import close_abandoned
@@ -32,6 +33,9 @@ class Task:
     command: list[str]
     log: Path
     outcome: Path
+    run: Run | None = None
+    folder: Path | None = None
+    """Of the run, as it was planned."""
     processes: int = 1
     """Of the run. The record names the first, which is a child of the one that is started if there are more."""
 

@@ -3,11 +3,13 @@
 import os
 import socket
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from isosweep.launchers.columns import Run, names_given
 from isosweep.launchers.slurm.job_states import JobState, State, explain
+from isosweep.record.clock import seconds_since
 from isosweep.record.launch import (
     Launch,
     SweepJob,
@@ -21,6 +23,7 @@ from isosweep.record.launch import (
 )
 from isosweep.record.lock import holder_is_alive, process_is_alive
 from isosweep.record.outcome import JobOutcome, read_outcome
+from isosweep.record.progress import ProgressNote, read_progress
 from isosweep.record.summaries import RunSummary, read_summaries
 
 RunState = Literal[
@@ -56,6 +59,15 @@ class Entry:
     launch: Path | None = None
     job_id: str | None = None
     row: RunSummary | None = None
+    names: Mapping[str, str] = field(default_factory=dict)
+    """'dataset', 'scene', 'model', 'encoding' and 'seed' -> value, as far as they are known."""
+    note: ProgressNote | None = None
+    """How far a run at work is."""
+
+    @property
+    def run(self) -> Run:
+        """What tells it from other runs."""
+        return Run(self.names, self.overrides, self.key)
 
     def as_json(self) -> dict[str, Any]:
         """Plain values for ``--json``."""
@@ -102,7 +114,8 @@ def gather(
     for folder, row in rows.items():
         if row.run_key not in listed and (sweep is None or row.name == sweep):
             entries.append(_entry_of_row(folder, row))
-    return Listing(_with_cluster(entries, cluster), broken)
+    named = [e if e.names else replace(e, names=names_given(e.overrides)) for e in entries]
+    return Listing(_with_cluster(named, cluster), broken)
 
 
 def _jobs(root: Path, sweep: str | None) -> tuple[list[tuple[Path, Launch, SweepJob]], dict[Path, str]]:
@@ -178,13 +191,16 @@ def _entry_of_row(folder: Path, row: RunSummary) -> Entry:
         cause = "its process is gone and wrote no error"
     elif row.error is not None and state != "running":
         cause = f"{row.error.type}: {(row.error.message.splitlines() or [''])[0]}"
+    seconds, note = row.times.total_s, None
+    if state == "running":
+        seconds, note = seconds + seconds_since(row.times.updated), read_progress(folder)
     machine = "" if last is None else f"{last.host}{f' job {last.job}' if last.job else ''}"
     return Entry(
         state=state,
         title=f"{row.dataset}/{row.scene} {row.label} s{row.seed}",
         step=f"{row.steps_done}/{row.max_steps}",
         score=_score(row),
-        seconds=row.times.total_s,
+        seconds=seconds,
         cause=cause,
         machine=machine if state != "finished" else row.device,
         folder=folder,
@@ -194,7 +210,21 @@ def _entry_of_row(folder: Path, row: RunSummary) -> Entry:
         sweep=row.name or "",
         job_id=last.job if last is not None else None,
         row=row,
+        names={
+            "dataset": row.dataset,
+            "scene": row.scene,
+            "model": row.model,
+            "encoding": row.encoding,
+            "seed": str(row.seed),
+        },
+        note=note,
     )
+
+
+def entry_at(folder: Path) -> Entry | None:
+    """The run in a folder; None where it has no record yet, or one that cannot be read."""
+    rows, _ = read_summaries(folder)
+    return _entry_of_row(folder, rows[folder]) if folder in rows else None
 
 
 def _score(row: RunSummary) -> str:

@@ -1,13 +1,17 @@
-"""Tables of runs and of plans for a terminal."""
+"""Tables of runs, of plans, and of a sweep at work, as wide as the terminal."""
 
+import shutil
 import sys
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from rich.console import Console
+from rich.console import Console, Group, RenderableType
+from rich.padding import Padding
 from rich.table import Table
+from rich.text import Text
 
+from isosweep.launchers.columns import GAP, KEY_DIGITS, Column, Run, common, fitted, identity, titles
 from isosweep.launchers.estimates import human
 from isosweep.launchers.run_states import Entry
 
@@ -18,16 +22,24 @@ if TYPE_CHECKING:
 
 COLORS = {
     "finished": "green", "running": "cyan", "pending": "blue", "waiting": "blue", "failed": "red", "oom": "red",
-    "lost": "red", "preempted": "yellow", "timeout": "yellow", "cancelled": "yellow", "error": "red",
+    "lost": "red", "preempted": "yellow", "timeout": "yellow", "cancelled": "yellow", "interrupted": "yellow",
+    "deleted": "yellow", "error": "red",
 }  # fmt: skip
 FEW = 100
 """Rows that a person reads; of more, only those that need attention are shown (--all shows them all)."""
+IN_A_FILE = 220
+"""Width of a table that is written into a file or a pipe."""
+_BAR = 8
 
 
-def show(table: Table) -> None:
-    """Print in the terminal's width, in colours there; the full width into a file or a pipe."""
-    console = Console() if sys.stdout.isatty() else Console(width=220, no_color=True)
-    console.print(table)
+def show(table: RenderableType) -> None:
+    """Print a table, in colours in a terminal."""
+    Console(width=width(), no_color=None if sys.stdout.isatty() else True).print(table)
+
+
+def width() -> int:
+    """Of the terminal; fixed for a file or a pipe."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else IN_A_FILE
 
 
 def counts(entries: Iterable[Entry]) -> str:
@@ -37,55 +49,113 @@ def counts(entries: Iterable[Entry]) -> str:
     return f"{found.total()} runs" + (f": {parts}" if parts else "")
 
 
-_SHOWN_IN_TITLE = ("scene", "seed", "dataset", "model", "encoding", "run.root", "run.name", "hydra")
-
-
-def varied(entries: Sequence[Entry]) -> list[str]:
-    """What each run sets that not all of them set, and its title does not say."""
-    common = set.intersection(*(set(e.overrides) for e in entries)) if len(entries) > 1 else set()
-    return [
-        " ".join(o for o in e.overrides if o not in common and not o.lstrip("+").startswith(_SHOWN_IN_TITLE))
-        for e in entries
+def status_table(entries: Sequence[Entry], room: int, title: str | None = None) -> RenderableType:
+    """Runs by their records; of those at work, how far they are. Causes stand below where no column has room."""
+    runs = [e.run for e in entries]
+    columns = [
+        *identity(runs),
+        Column("state", [e.state for e in entries]),
+        Column("progress", [_progress(e) for e in entries], rank=2),
+        Column("step", [e.step for e in entries], rank=3, right=True),
+        Column("rays/s", [_rays(e) for e in entries], rank=5, right=True),
+        Column("val PSNR", [_validation(e) for e in entries], rank=4, right=True),
+        Column("score", [e.score for e in entries], rank=1),
+        Column("ETA", [_left(e) for e in entries], rank=2, right=True),
+        Column("time", [human(e.seconds) if e.seconds else "" for e in entries], rank=4, right=True),
+        Column("where", [e.machine for e in entries], rank=7),
+        Column("why", [e.cause for e in entries], rank=6, least=32, wrapped=True),
+        Column("key", [(e.key or "")[:KEY_DIGITS] for e in entries], rank=8),
+        Column("folder", [str(e.folder or "") for e in entries], rank=9),
     ]
+    causes = {line: e.cause for line, e in zip(titles_of(entries), entries, strict=True) if e.cause}
+    return drawn(columns, runs, room, title, causes)
 
 
-def status_table(entries: Sequence[Entry]) -> Table:
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for name in ("state", "run", "set", "key", "step", "score", "time", "machine", "why"):
-        table.add_column(name, overflow="fold" if name in ("run", "set", "why") else "ellipsis")
-    for e, own in zip(entries, varied(entries), strict=True):
-        table.add_row(
-            f"[{COLORS.get(e.state, 'white')}]{e.state}[/]",
-            _escaped(e.title),
-            _escaped(own if own != e.title else ""),
-            (e.key or "")[:8],
-            e.step,
-            _escaped(e.score),
-            human(e.seconds) if e.seconds else "",
-            _escaped(e.machine),
-            _escaped(e.cause),
+def titles_of(entries: Sequence[Entry]) -> list[str]:
+    """Each run in one line, by what tells it from the others."""
+    return titles([e.run for e in entries])
+
+
+def plan_table(planned: Sequence["Planned"], seconds: dict[int, float], room: int) -> RenderableType:
+    """The jobs of a sweep, and what would be done with each."""
+    runs = [p.run for p in planned]
+    columns = [
+        Column("#", [str(p.number + 1) for p in planned], right=True),
+        *identity(runs),
+        Column("todo", [p.todo for p in planned]),
+        Column(
+            "estimate", [human(seconds[p.number]) if p.number in seconds else "" for p in planned], rank=2
+        ),
+        Column("why", [p.reason for p in planned], rank=1, least=24, wrapped=True),
+        Column("key", [(p.key or "")[:KEY_DIGITS] for p in planned], rank=8),
+        Column("folder", [str(p.folder or "") for p in planned], rank=9),
+    ]
+    return drawn(columns, runs, room)
+
+
+def drawn(
+    columns: Sequence[Column],
+    runs: Sequence[Run],
+    room: int,
+    title: str | None = None,
+    causes: Mapping[str, str] | None = None,
+) -> RenderableType:
+    """A table of the columns that fit; above it what all runs share.
+
+    Args:
+        causes: a run in words -> why it ended. They stand below the table if the column 'why' is not shown.
+    """
+    shared = common(runs) if len(runs) > 1 else ""
+    heading = "\n".join(line for line in (title, f"all: {shared}" if shared else "") if line)
+    table = Table(
+        box=None, header_style="bold", pad_edge=False, padding=(0, GAP, 0, 0), title=heading or None,
+        title_justify="left", title_style="",
+    )  # fmt: skip
+    found = fitted(columns, runs, room)
+    for column, wide in found:
+        table.add_column(
+            Text(column.heading),
+            width=wide,
+            no_wrap=not column.wrapped,
+            overflow="fold" if column.wrapped else "ellipsis",
+            justify="right" if column.right else "left",
         )
-    return table
+    for row in range(len(runs)):
+        table.add_row(*(Text(c.cells[row], style=_style(c.name, c.cells[row])) for c, _ in found))
+    if not causes or any(column.name == "why" for column, _ in found):
+        return table
+    below = [Padding(Text(f"{run}: {cause}"), (0, 0, 0, 2)) for run, cause in causes.items()]
+    return Group(table, *below)
 
 
-def plan_table(planned: Sequence["Planned"], seconds: dict[int, float]) -> Table:
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for name in ("#", "todo", "run", "key", "estimate", "why", "overrides", "folder"):
-        table.add_column(name, overflow="fold")
-    for p in planned:
-        table.add_row(
-            str(p.number + 1),
-            f"[{COLORS.get(p.todo, 'white')}]{p.todo}[/]",
-            _escaped(f"{p.dataset}/{p.scene} {p.label} s{p.seed}" if p.key else ""),
-            (p.key or "")[:8],
-            human(seconds[p.number]) if p.number in seconds else "",
-            _escaped(p.reason),
-            _escaped(" ".join(o for o in p.overrides if not o.startswith("run.name="))),
-            _escaped(str(p.folder or "")),
-        )
-    return table
+def _style(column: str, cell: str) -> str:
+    if column in ("state", "todo"):
+        return COLORS.get(cell, "")
+    return "cyan" if column == "progress" else ""
 
 
-def _escaped(text: str) -> str:
-    """Text that rich prints as it is: brackets are not read as markup."""
-    return text.replace("[", r"\[")
+def _progress(entry: Entry) -> str:
+    """A bar for training; in words what is done afterwards, and how far that is."""
+    note = entry.note
+    if note is None:
+        return ""
+    share = note.done / note.total if note.total else 0.0
+    if note.what != "training":
+        return f"{note.what} {share:.0%}" if note.total else note.what
+    full = round(share * _BAR)
+    return f"{'━' * full}{'─' * (_BAR - full)} {share:4.0%}"
+
+
+def _rays(entry: Entry) -> str:
+    rate = entry.note.rays_per_s if entry.note is not None else None
+    return "" if rate is None else f"{rate / 1e3:.1f}k"
+
+
+def _validation(entry: Entry) -> str:
+    psnr = entry.note.val_psnr if entry.note is not None else None
+    return "" if psnr is None else f"{psnr:.2f}"
+
+
+def _left(entry: Entry) -> str:
+    left = entry.note.left_s if entry.note is not None else None
+    return "" if left is None else human(left)

@@ -47,3 +47,10 @@ class Clock:
 def utc_now() -> str:
     """The current time in UTC, as ISO 8601 text to the second."""
     return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def seconds_since(text: str | None) -> float:
+    """Seconds since a time of `utc_now`, on any machine; 0 where there is none, or the clocks disagree."""
+    if not text:
+        return 0.0
+    return max(0.0, (datetime.now(UTC) - datetime.fromisoformat(text)).total_seconds())
