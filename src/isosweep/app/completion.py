@@ -1,7 +1,7 @@
 """Completes ``scene=`` on the command line with the scenes that the chosen data set has.
 
-Hydra's own completion (``eval "$(python main.py -sc install=bash)"``) knows groups, options and keys; of a scene it only
-knows the default.
+Hydra's own completion (``eval "$(python main.py -sc install=bash)"``) knows groups, options and keys, but of a scene
+only the default.
 """
 
 from collections.abc import Sequence
@@ -32,6 +32,7 @@ def with_scenes() -> None:
             return hydras(self, config_name, line)
         others = [text for text in line.split()[:-1] if "=" in text]
         config = self.config_loader.load_configuration(config_name, overrides=others, run_mode=RunMode.RUN)
+        assert isinstance(config, DictConfig)
         return [f"{_WORD}{found}" for found in completed(word.removeprefix(_WORD), scenes(config.dataset))]
 
     CompletionPlugin._query = query

@@ -1,7 +1,7 @@
 """Progress of a running sweep: a live table in a terminal, plain lines in a log file."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TextIO
 
@@ -107,6 +107,12 @@ def first_line(outcome: JobOutcome) -> str:
         return ""
     lines = outcome.error.message.strip().splitlines()
     return f"{outcome.error.type}: {lines[0] if lines else 'no message'}"
+
+
+def summary(sweep: str, counts: Mapping[str, int]) -> str:
+    """The last line of a sweep: 'sweep night: 8 runs: 6 finished, 2 failed'."""
+    parts = ", ".join(f"{n} {state}" for state, n in counts.items() if n)
+    return f"sweep {sweep}: {sum(counts.values())} runs: {parts}"
 
 
 def failure_table(tasks: Sequence[Task], outcomes: dict[int, JobOutcome], sweep: str) -> str:

@@ -1,5 +1,6 @@
 """Connects Hydra with the launchers: a sweep's jobs, its name, its plan, and the results that Hydra gets back."""
 
+import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -18,6 +19,7 @@ from isosweep.config.command_line import NothingToRun, Reported
 from isosweep.config.errors import explain
 from isosweep.config.multirun import arguments_of_jobs
 from isosweep.config.schema import CONF
+from isosweep.launchers.display import summary
 from isosweep.launchers.jobs import EmptySweep, expand, read_jobs
 from isosweep.launchers.planning import Planned, plan, sweep_name
 from isosweep.launchers.settings import LocalSettings, SlurmSettings
@@ -77,21 +79,39 @@ def sweep(sweeper: GridSweep, arguments: Sequence[str]) -> Sequence[JobReturn]:
     if on_jobs is not None:
         on_jobs(sweeper.context, config, name, jobs)
         return []
-    returns = sweeper.launcher.launch(jobs, initial_job_idx=0)
-    failed = [r for r in returns if r.status == JobStatus.FAILED]
-    if failed and type(sweeper.launcher).__module__ != type(sweeper).__module__:
-        _print_failed(failed, len(returns), name)  # Hydra's own launchers print nothing
-    if failed:
+    if type(sweeper.launcher).__module__ == type(sweeper).__module__:
+        returns = sweeper.launcher.launch(jobs, initial_job_idx=0)
+    else:
+        returns = _launched_by_others(sweeper.launcher, jobs, name)
+    if any(r.status == JobStatus.FAILED for r in returns):
         raise SweepFailed(f"sweep {name}")
     return returns
 
 
-def _print_failed(failed: Sequence[JobReturn], total: int, name: str) -> None:
-    print(f"{len(failed)} of {total} runs did not finish:", file=sys.stderr)
+def _launched_by_others(launcher: Launcher, jobs: Sequence[Sequence[str]], name: str) -> Sequence[JobReturn]:
+    """Launch with Hydra's own launchers, which print nothing at the end.
+
+    Raises:
+        SweepFailed: a process died, and the launcher gave up all results for it.
+    """
+    records = f"their records: python scripts/runs.py status {shlex.quote(name)}"
+    try:
+        returns = launcher.launch(jobs, initial_job_idx=0)
+    except RuntimeError as error:  # submitit's and joblib's errors of a process that died
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        print(f"error: the launcher ended early: {lines[0]}\n{records}", file=sys.stderr, flush=True)
+        raise SweepFailed(f"sweep {name}") from error
+    failed = [r for r in returns if r.status == JobStatus.FAILED]
+    if failed:
+        print(f"{len(failed)} of {len(returns)} runs did not finish:", file=sys.stderr)
     for one in failed:
         cause = " ".join(str(one._return_value).split())
         print(f"  {' '.join(one.overrides or [])}\n    {cause}", file=sys.stderr)
-    print(f"their records: python scripts/runs.py status {name}", file=sys.stderr, flush=True)
+    counts = {"finished": len(returns) - len(failed), "failed": len(failed)}
+    print(summary(name, counts), flush=True)
+    if failed:
+        print(records, file=sys.stderr, flush=True)
+    return returns
 
 
 def named(jobs: Sequence[Sequence[str]], name: str) -> list[list[str]]:

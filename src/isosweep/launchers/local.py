@@ -3,11 +3,12 @@
 import logging
 import shlex
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 from isosweep.launchers.columns import titles
-from isosweep.launchers.display import Lines, LiveTable, failure_table
+from isosweep.launchers.display import Lines, LiveTable, failure_table, summary
 from isosweep.launchers.launch_folder import outcome_without_process, single_run
 from isosweep.launchers.machine import visible_gpus
 from isosweep.launchers.planning import Planned
@@ -75,6 +76,8 @@ def launch_here(
     finally:
         if isinstance(watcher, LiveTable):
             watcher.close()
+    ends = Counter(outcomes[p.number].status if p.number in outcomes else "not started" for p in planned)
+    print(summary(sweep, dict(ends.most_common())), flush=True)
     if pool.stopped_by is not None or any(
         p.number not in outcomes or outcomes[p.number].status not in GOOD for p in planned
     ):
