@@ -53,13 +53,12 @@ def scene(folder: Path, mode: str = "RGB") -> Path:
 
 
 def test_masks_that_the_scene_does_not_have(tmp_path: Path) -> None:
-    bare = scene(tmp_path / "dtu_bare")
+    scene(tmp_path / "dtu_bare")
     asked = ("dataset=dtu", "scene=bare", f"dataset.root={tmp_path}")
     assert "loss term 'mask' reads the masks, and this run has none" in (wrong("loss=mask", *asked) or "")
     assert wrong("loss=neus", *asked) is None
-    surely_no_masks.cache_clear()
-    (bare / "mask").mkdir()
-    assert wrong("loss=mask", *asked, "seed=1", f"dataset.path={bare}/") is None
+    (scene(tmp_path / "dtu_masked") / "mask").mkdir()
+    assert wrong("loss=mask", "dataset=dtu", "scene=masked", f"dataset.root={tmp_path}") is None
 
 
 @pytest.mark.parametrize(
