@@ -122,3 +122,9 @@ def test_a_name_too_long_for_the_terminal_is_cut_and_the_key_tells() -> None:
     found = fitted(identity(runs), runs, 40)
     assert found[0][0].name == "key"
     assert sum(width for _, width in found) + 2 * (len(found) - 1) <= 40
+
+
+def test_columns_of_a_part_are_those_of_the_whole_sweep() -> None:
+    every = [run(f"loss.terms.eikonal.weight={w}", f"seed={s}", seed=s) for w in ("0.1", "0.5") for s in "01"]
+    assert [c.name for c in identity(every[:1], every)] == ["eikonal.weight", "seed"]
+    assert titles(every[:1], every) == ["eikonal.weight=0.1  seed=0"]

@@ -75,14 +75,18 @@ class Column:
         return max((cell_len(text) for text in texts), default=0)
 
 
-def identity(runs: Sequence[Run]) -> list[Column]:
+def identity(runs: Sequence[Run], among: Sequence[Run] | None = None) -> list[Column]:
     """The columns that tell runs apart: what differs among them; scene, model and seed where nothing does.
 
     Of more than MOST settings, the rarest share one column.
+
+    Args:
+        among: all runs of the table, if only some of them are shown.
     """
     settings = [run.settings for run in runs]
-    counts = Counter(key for one in settings for key in one)
-    differing = [key for key in counts if len({one.get(key, "") for one in settings}) > 1]
+    every = settings if among is None else [run.settings for run in among]
+    counts = Counter(key for one in every for key in one)
+    differing = [key for key in counts if len({one.get(key, "") for one in every}) > 1]
     if not differing:
         differing = [key for key in ("scene", "model", "seed") if key in counts]
     short = short_keys(differing)
@@ -103,9 +107,9 @@ def identity(runs: Sequence[Run]) -> list[Column]:
     return columns + [column(key) for key in NAMES[-1:] if key in differing]
 
 
-def titles(runs: Sequence[Run]) -> list[str]:
+def titles(runs: Sequence[Run], among: Sequence[Run] | None = None) -> list[str]:
     """Each run in one line, by what tells it from the others: 'rings  eikonal.weight=0.2  seed=1'."""
-    columns = identity(runs)
+    columns = identity(runs, among)
     bare = NAMES[:-1]
     lines = [
         "  ".join(
@@ -115,7 +119,7 @@ def titles(runs: Sequence[Run]) -> list[str]:
         )
         for row in range(len(runs))
     ]
-    doubled = {line for line in lines if lines.count(line) > 1}
+    doubled = {line for line, count in Counter(lines).items() if count > 1}
     return [
         f"{line}  {run.key[:KEY_DIGITS]}".strip() if line in doubled and run.key else line or "the defaults"
         for line, run in zip(lines, runs, strict=True)

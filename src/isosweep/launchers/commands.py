@@ -48,7 +48,7 @@ def status(options: Namespace) -> int:
         many = len(entries) > tables.FEW and not options.all
         shown = (open_ones[: tables.FEW] or entries[: tables.FEW]) if many else entries
         if shown:
-            tables.show(tables.status_table(shown, tables.width()))
+            tables.show(tables.status_table(shown, tables.width(), among=[e.run for e in listing.entries]))
         if len(shown) < len(entries):
             print(f"... {len(entries) - len(shown)} more (--all shows them)")
         print(f"{sweep or options.root}: {tables.counts(entries)}")

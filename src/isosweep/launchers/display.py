@@ -21,8 +21,8 @@ REFRESH_S = 1.0
 class Lines:
     """Prints one line for each start and each end of a run."""
 
-    def __init__(self, total: int, stream: TextIO) -> None:
-        self.total, self.stream, self.ended_count = total, stream, 0
+    def __init__(self, tasks: Sequence[Task], stream: TextIO) -> None:
+        self.total, self.stream, self.ended_count = len(tasks), stream, 0
 
     def started(self, one: Started) -> None:
         self.say(f"start     {one.task.title}  ({one.slot}, pid {one.process.pid}, log {one.task.log})")
@@ -41,8 +41,9 @@ class Lines:
 class LiveTable(Lines):
     """A table of the runs at work, drawn again every second. Ends are printed above it."""
 
-    def __init__(self, total: int, stream: TextIO) -> None:
-        super().__init__(total, stream)
+    def __init__(self, tasks: Sequence[Task], stream: TextIO) -> None:
+        super().__init__(tasks, stream)
+        self._runs = [task.run for task in tasks if task.run is not None]
         self._console = Console(file=stream, highlight=False)
         self._live = Live(console=self._console, auto_refresh=False, transient=True)
         self._drawn = 0.0
@@ -66,7 +67,7 @@ class LiveTable(Lines):
         past_left = [(e.seconds, e.note.left_s if e.note is not None else None) for e in entries]
         left = left_of_sweep(past_left, waiting, self._seconds)
         title += "" if left is None else f", about {human(left)} left"
-        table = tables.status_table(entries, self._console.width, title)
+        table = tables.status_table(entries, self._console.width, title, self._runs)
         self._live.update(table, refresh=True)
 
     def say(self, text: str) -> None:

@@ -52,6 +52,7 @@ def write_plan(
                 number=p.number,
                 overrides=p.overrides,
                 title=title(p) if p.key is None else title(p).rpartition(" ")[0],
+                names=dict(p.run.names) if p.key is not None else {},
                 key=p.key,
                 folder=str(p.folder.resolve()) if p.folder else None,
             )

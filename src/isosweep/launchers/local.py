@@ -69,7 +69,7 @@ def launch_here(
     )
     for task in tasks:
         task.log.write_text(f"{shlex.join(task.command)}\n")
-    watcher = (LiveTable if sys.stdout.isatty() else Lines)(len(tasks), sys.stdout)
+    watcher = (LiveTable if sys.stdout.isatty() else Lines)(tasks, sys.stdout)
     pool = Pool(places, watcher, max_failures=settings.max_failures, grace_s=settings.grace_s)
     try:
         outcomes |= pool.run(tasks)

@@ -161,6 +161,7 @@ def _entry_of_job(
             entry = replace(entry, state="failed", cause=_cause(outcome))
         return replace(entry, **about), key, problem
     title = job.title or " ".join(job.overrides)
+    about["names"] = job.names
     if outcome is not None:
         state = outcome.status
         if state == "running" and not _may_be_running(outcome):

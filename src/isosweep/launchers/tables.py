@@ -49,11 +49,17 @@ def counts(entries: Iterable[Entry]) -> str:
     return f"{found.total()} runs" + (f": {parts}" if parts else "")
 
 
-def status_table(entries: Sequence[Entry], room: int, title: str | None = None) -> RenderableType:
-    """Runs by their records; of those at work, how far they are. Causes stand below where no column has room."""
+def status_table(
+    entries: Sequence[Entry], room: int, title: str | None = None, among: Sequence[Run] | None = None
+) -> RenderableType:
+    """Runs by their records; of those at work, how far they are. Causes stand below where no column has room.
+
+    Args:
+        among: all runs of the sweep or list, if only some of them are shown.
+    """
     runs = [e.run for e in entries]
     columns = [
-        *identity(runs),
+        *identity(runs, among),
         Column("state", [e.state for e in entries]),
         Column("progress", [_progress(e) for e in entries], rank=2),
         Column("step", [e.step for e in entries], rank=3, right=True),
@@ -67,8 +73,8 @@ def status_table(entries: Sequence[Entry], room: int, title: str | None = None) 
         Column("key", [(e.key or "")[:KEY_DIGITS] for e in entries], rank=8),
         Column("folder", [str(e.folder or "") for e in entries], rank=9),
     ]
-    causes = {line: e.cause for line, e in zip(titles_of(entries), entries, strict=True) if e.cause}
-    return drawn(columns, runs, room, title, causes)
+    causes = {line: e.cause for line, e in zip(titles(runs, among), entries, strict=True) if e.cause}
+    return drawn(columns, runs, room, title, causes, among)
 
 
 def titles_of(entries: Sequence[Entry]) -> list[str]:
@@ -99,13 +105,15 @@ def drawn(
     room: int,
     title: str | None = None,
     causes: Mapping[str, str] | None = None,
+    among: Sequence[Run] | None = None,
 ) -> RenderableType:
     """A table of the columns that fit; above it what all runs share.
 
     Args:
         causes: a run in words -> why it ended. They stand below the table if the column 'why' is not shown.
     """
-    shared = common(runs) if len(runs) > 1 else ""
+    every = runs if among is None else among
+    shared = common(every) if len(every) > 1 else ""
     heading = "\n".join(line for line in (title, f"all: {shared}" if shared else "") if line)
     table = Table(
         box=None, header_style="bold", pad_edge=False, padding=(0, GAP, 0, 0), title=heading or None,

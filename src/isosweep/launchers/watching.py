@@ -56,7 +56,7 @@ def view(sweep: str, entries: Sequence[Entry], width: int, height: int) -> Rende
         shown = [e for e in entries if id(e) in chosen]
     if not shown:
         return Text(title)
-    table = tables.status_table(shown, width, title)
+    table = tables.status_table(shown, width, title, [e.run for e in entries])
     rest = len(entries) - len(shown)
     return Group(table, Text(f"... {rest} more")) if rest else table
 

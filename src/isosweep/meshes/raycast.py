@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 
 from isosweep.meshes.topology import face_normals
+from isosweep.runtime import progress
 from isosweep.types import Cameras, Mesh
 
 
@@ -204,7 +205,7 @@ def visible_points(
     """
     visible = np.zeros(len(points), dtype=bool)
     margin = 1e-4 * caster.diagonal
-    for view in _far_apart(cameras, views):
+    for view in progress.through(_far_apart(cameras, views), "casting rays at the mesh"):
         left = np.flatnonzero(~visible)
         if len(left) == 0:
             break

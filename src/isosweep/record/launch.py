@@ -26,6 +26,8 @@ class SweepJob(msgspec.Struct, frozen=True, kw_only=True):
     number: int
     overrides: list[str]
     title: str = ""
+    names: dict[str, str] = {}
+    """'dataset', 'scene', 'model', 'encoding' and 'seed'; none if the job could not be composed."""
     key: str | None = None
     folder: str | None = None
     job_id: str | None = None
