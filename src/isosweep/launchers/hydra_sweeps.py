@@ -1,5 +1,6 @@
 """Connects Hydra with the launchers: a sweep's jobs, its name, its plan, and the results that Hydra gets back."""
 
+import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -91,7 +92,7 @@ def _print_failed(failed: Sequence[JobReturn], total: int, name: str) -> None:
     for one in failed:
         cause = " ".join(str(one._return_value).split())
         print(f"  {' '.join(one.overrides or [])}\n    {cause}", file=sys.stderr)
-    print(f"their records: python scripts/runs.py status {name}", file=sys.stderr, flush=True)
+    print(f"their records: python scripts/runs.py status {shlex.quote(name)}", file=sys.stderr, flush=True)
 
 
 def named(jobs: Sequence[Sequence[str]], name: str) -> list[list[str]]:

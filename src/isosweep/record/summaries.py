@@ -5,6 +5,7 @@ from pathlib import Path
 import msgspec
 
 from isosweep.record.folder import record_folders
+from isosweep.record.reading import Unreadable, decoded, newer
 from isosweep.record.schema import RECORD_FILE, Status, Times
 
 
@@ -34,6 +35,7 @@ class SummaryAttempt(msgspec.Struct, frozen=True):
 class RunSummary(msgspec.Struct, frozen=True, kw_only=True):
     """The small fields of a Record, under the same names and in the same units."""
 
+    schema_version: int = 1
     run_key: str
     name: str | None = None
     dataset: str
@@ -59,16 +61,26 @@ _DECODER = msgspec.json.Decoder(RunSummary)
 
 
 def read_summaries(root: Path) -> tuple[dict[Path, RunSummary], dict[Path, str]]:
-    """The summaries of all records below ``root`` by run folder, and what is wrong with unreadable ones by file."""
+    """The summaries of all records below ``root`` by run folder, and what is wrong with unreadable ones by file.
+
+    A record of a later version is in both, if what a summary needs can be read from it.
+    """
     rows: dict[Path, RunSummary] = {}
     broken: dict[Path, str] = {}
-    for folder in record_folders(str(root)):
+
+    def unlisted(error: OSError) -> None:
+        broken[Path(str(error.filename))] = str(error)
+
+    for folder in record_folders(str(root), unlisted):
         path = f"{folder}/{RECORD_FILE}"
         try:
-            with open(path, "rb") as file:
-                rows[Path(folder)] = _DECODER.decode(file.read())
+            row = decoded(read_whole(path), _DECODER.decode)
         except FileNotFoundError:
             continue  # it was moved aside after the folder was listed
-        except (msgspec.DecodeError, OSError) as error:
+        except (Unreadable, OSError) as error:
             broken[Path(path)] = str(error)
+            continue
+        rows[Path(folder)] = row
+        if (why := newer(row.schema_version)) is not None:
+            broken[Path(path)] = why
     return rows, broken
