@@ -24,6 +24,7 @@ from isosweep.record.outcome import GOOD, JobOutcome, read_outcome
 from isosweep.record.reading import newer
 from isosweep.record.schema import STOPPED
 from isosweep.record.summaries import RunSummary, read_summaries
+from isosweep.runtime.stops import read_stop
 from isosweep.runtime.text import printable
 
 RunState = Literal[
@@ -196,7 +197,7 @@ def _entry_of_job(
             entry = replace(entry, state="waiting")
         elif outcome is not None and outcome.status == "failed" and entry.state in STOPPED:
             entry = replace(entry, state="failed", cause=_cause(outcome))
-        return replace(entry, **about), key, problem
+        return _cancelled(replace(entry, **about), folder), key, problem
     title = job.title or " ".join(job.overrides)
     if outcome is not None:
         state: RunState = outcome.status
@@ -209,7 +210,15 @@ def _entry_of_job(
         entry = Entry(
             "waiting" if _will_start(launch, job) else "not started", title, key=key or None, **about
         )
-    return entry, key or title, problem
+    return _cancelled(entry, folder), key or title, problem
+
+
+def _cancelled(entry: Entry, launch: Path) -> Entry:
+    """The same; cancelled if ``runs.py cancel`` has stopped its launch and the run did not live to say so."""
+    ended = entry.state in ("preempted", "lost") or (entry.state == "waiting" and entry.job_id is not None)
+    if ended and read_stop(launch) == "cancelled":
+        return replace(entry, state="cancelled", cause="runs.py cancel")
+    return entry
 
 
 def _deleted(outcome: JobOutcome, title: str, key: str, about: Mapping[str, Any]) -> Entry:

@@ -99,8 +99,8 @@ def _parse(line: bytes, path: Path, number: int) -> dict[str, Any]:
     except Unreadable as error:
         shown = repr(line[:80])
         raise InputError(
-            f"{path} has a line that is no metrics (line {number}, {shown}: {error}): remove that line, or move the run "
-            "folder aside and train again"
+            f"{path} has a line that is no metrics (line {number}, {shown}: {error}): remove that line, or move the "
+            "run folder aside and train again"
         ) from error
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import msgspec
 
 from isosweep.record.folder import record_folders
-from isosweep.record.reading import Unreadable, decoded, newer
+from isosweep.record.reading import Unreadable, decoded, newer, read_whole
 from isosweep.record.schema import RECORD_FILE, Status, Times
 
 

@@ -119,7 +119,7 @@ def make_table(request: TableRequest) -> MadeTable:
         f"Planned, without a record: {title}: {cause}." for title, cause in list(found.absent.items())[:40]
     ]
     if found.broken:
-        named = ", ".join("/".join(Path(p).parts[-4:]) for p in list(found.broken)[:10])
+        named = ", ".join(printable("/".join(Path(p).parts[-4:])) for p in list(found.broken)[:10])
         more = f" and {len(found.broken) - 10} more" if len(found.broken) > 10 else ""
         notes.append(f"Left out because they cannot be read as records: {named}{more}.")
     extras = Extras(
@@ -157,13 +157,13 @@ def render_files(made: MadeTable, formats: Sequence[str]) -> dict[str, bytes]:
     parts: dict[str, bytes] = {}
     for one in formats:
         if one in texts:
-            parts[f".{one}"] = texts[one](made.document).encode()
+            parts[f".{one}"] = texts[one](made.document).encode(errors="backslashreplace")
             continue
         named = {"": cell_lines(made.table, made.extras)}
         if made.comparisons:
             named["-against"] = comparison_lines(made.table, made.comparisons)
         for suffix, lines in named.items():
-            parts[f"{suffix}.{one}"] = to_csv(lines).encode() if one == "csv" else to_parquet(lines)
+            parts[f"{suffix}.{one}"] = to_csv(lines).encode(errors="backslashreplace") if one == "csv" else to_parquet(lines)
     return parts
 
 
