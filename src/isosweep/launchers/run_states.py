@@ -23,7 +23,7 @@ from isosweep.record.lock import holder_is_alive, process_is_alive
 from isosweep.record.outcome import GOOD, JobOutcome, read_outcome
 from isosweep.record.reading import newer
 from isosweep.record.schema import STOPPED
-from isosweep.record.summaries import RunSummary, read_summaries
+from isosweep.record.summaries import RunSummary, read_summaries, uncollected
 from isosweep.runtime.stops import read_stop
 from isosweep.runtime.text import printable
 
@@ -75,12 +75,13 @@ class Entry:
     row: RunSummary | None = None
 
     def __post_init__(self) -> None:
+        own = (self.title, self.step, self.score, self.cause, self.machine, self.key or "", self.sweep)
+        if "".join((*own, self.job_id or "", *self.overrides)).isprintable():
+            return
         for name in _TEXTS:
             value = getattr(self, name)
-            if value and not value.isprintable():
-                object.__setattr__(self, name, printable(value))
-        if not all(map(str.isprintable, self.overrides)):
-            object.__setattr__(self, "overrides", tuple(map(printable, self.overrides)))
+            object.__setattr__(self, name, value and printable(value))
+        object.__setattr__(self, "overrides", tuple(map(printable, self.overrides)))
 
     def as_json(self) -> dict[str, Any]:
         """Plain values for ``--json``."""
@@ -125,6 +126,13 @@ def gather(
     Args:
         cluster: job ids -> their states on SLURM; not called for jobs that finished, failed or ran out of memory.
     """
+    with uncollected():
+        return _gather(root, sweep, cluster)
+
+
+def _gather(
+    root: Path, sweep: str | None, cluster: Callable[[Sequence[str]], Mapping[str, JobState]] | None
+) -> Listing:
     rows, broken = read_summaries(root)
     by_key = {row.run_key: (folder, row) for folder, row in rows.items()}
     # a folder's name ends in its run's key

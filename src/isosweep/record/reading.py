@@ -18,7 +18,7 @@ from isosweep.runtime.text import printable
 T = TypeVar("T")
 SCHEMA_VERSION = 2
 """Of record.json. 2 has the states interrupted and cancelled; versions that know 1 alone cannot read them."""
-_CHUNK = 1 << 20
+_CHUNK = 1 << 16
 MOST_WORDS = 300
 """Characters of an error's text: msgspec quotes the value that it refuses."""
 

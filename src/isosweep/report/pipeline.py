@@ -23,6 +23,7 @@ from isosweep.report.long_form import cell_lines, comparison_lines, to_csv, to_p
 from isosweep.report.metrics import COSTS, Metric, choose_metrics
 from isosweep.report.paired import Comparison, compare_rows
 from isosweep.report.published import published_rows, read_published
+from isosweep.runtime.text import printable
 
 FORMATS = ("md", "tex", "csv", "html", "parquet")
 Pairs = tuple[tuple[str, str], ...]
@@ -163,7 +164,9 @@ def render_files(made: MadeTable, formats: Sequence[str]) -> dict[str, bytes]:
         if made.comparisons:
             named["-against"] = comparison_lines(made.table, made.comparisons)
         for suffix, lines in named.items():
-            parts[f"{suffix}.{one}"] = to_csv(lines).encode(errors="backslashreplace") if one == "csv" else to_parquet(lines)
+            parts[f"{suffix}.{one}"] = (
+                to_csv(lines).encode(errors="backslashreplace") if one == "csv" else to_parquet(lines)
+            )
     return parts
 
 
