@@ -438,7 +438,7 @@ class OutOfMemoryError(RuntimeError):
             "lower train.max_rays",
         ),
         (RunPreempted("requeued"), "preempted", None),
-        (KeyboardInterrupt(), "preempted", None),
+        (KeyboardInterrupt(), "interrupted", None),
         (RunTimeout("limit"), "timeout", None),
         (TimeoutError("a download"), "failed", None),
         (OSError(errno.ENOSPC, "full"), "failed", "free space"),

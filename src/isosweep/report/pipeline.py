@@ -158,16 +158,19 @@ def render_files(made: MadeTable, formats: Sequence[str]) -> dict[str, bytes]:
     parts: dict[str, bytes] = {}
     for one in formats:
         if one in texts:
-            parts[f".{one}"] = texts[one](made.document).encode(errors="backslashreplace")
+            parts[f".{one}"] = _bytes(texts[one](made.document))
             continue
         named = {"": cell_lines(made.table, made.extras)}
         if made.comparisons:
             named["-against"] = comparison_lines(made.table, made.comparisons)
         for suffix, lines in named.items():
-            parts[f"{suffix}.{one}"] = (
-                to_csv(lines).encode(errors="backslashreplace") if one == "csv" else to_parquet(lines)
-            )
+            parts[f"{suffix}.{one}"] = _bytes(to_csv(lines)) if one == "csv" else to_parquet(lines)
     return parts
+
+
+def _bytes(text: str) -> bytes:
+    """The text as UTF-8. What stands for a byte of a file name that is no UTF-8 is written as its escape."""
+    return text.encode(errors="backslashreplace")
 
 
 def _spec(request: TableRequest, runs: Sequence[Run]) -> TableSpec:
