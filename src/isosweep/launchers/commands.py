@@ -136,13 +136,12 @@ def cancel(options: Namespace) -> int:
 
 
 def say_cancelled(launch: Path) -> bool:
-    """Tell the runs of a launch that they are cancelled; False, with a warning, where the disk is full."""
+    """Tell the runs of a launch that they are cancelled; False where that was said before, or cannot be written."""
     try:
-        write_stop(launch, "cancelled")
+        return write_stop(launch, "cancelled")
     except OSError as error:
         print(printable(f"warning: the runs will not be recorded as cancelled: {error}"), file=sys.stderr)
         return False
-    return True
 
 
 def newest_launch(root: Path, sweep: str) -> Launch:

@@ -18,10 +18,15 @@ Stop = Literal["interrupted", "cancelled"]
 _STOPS: tuple[Stop, ...] = ("interrupted", "cancelled")
 
 
-def write_stop(launch: Path, why: Stop) -> None:
-    """Say why the runs of a launch are stopped. The first word stays. Raises OSError."""
-    if read_stop(launch) is None:
-        atomic_write_text(launch / STOP_FILE, f"{why}\n")
+def write_stop(launch: Path, why: Stop) -> bool:
+    """Say why the runs of a launch are stopped, unless somebody has: the first word stays. Raises OSError.
+
+    Returns: whether the word was written.
+    """
+    if read_stop(launch) is not None:
+        return False
+    atomic_write_text(launch / STOP_FILE, f"{why}\n")
+    return True
 
 
 def read_stop(launch: Path) -> Stop | None:
