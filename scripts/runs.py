@@ -15,6 +15,7 @@ import sys
 from pathlib import Path
 
 from isosweep.errors import UserError
+from isosweep.runtime.text import printable
 
 
 def parser() -> argparse.ArgumentParser:
@@ -51,9 +52,15 @@ def parser() -> argparse.ArgumentParser:
     logs.add_argument("-f", "--follow", action="store_true")
     logs.add_argument("-n", "--lines", type=int, default=40, help="last lines; 0 for all")
     clean = add(
-        "clean", "list the folders of runs that are failed, oom, lost or cancelled; --yes deletes them"
+        "clean",
+        "list runs that failed or ran out of memory and have nothing to resume, or those that are named; --yes deletes",
     )
-    clean.add_argument("--yes", action="store_true")
+    clean.add_argument("--yes", action="store_true", help="delete them")
+    clean.add_argument(
+        "--run", action="append", default=[], metavar="RUN", help="this run: its key, or part of its name"
+    )
+    for state in ("failed", "oom", "lost", "cancelled", "interrupted", "preempted", "timeout", "deleted"):
+        clean.add_argument(f"--{state}", action="store_true", help=f"{state} runs, with their checkpoints")
     clean.add_argument("--finished", action="store_true", help="finished runs too")
     add("sync", "upload W&B offline runs")
     for one in (status, retry, clean):
@@ -74,7 +81,7 @@ def main() -> int:
     except BrokenPipeError:
         return 0
     except (UserError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {printable(str(error), keep=chr(10))}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130

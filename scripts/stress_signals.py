@@ -88,7 +88,7 @@ def trial(root: Path, seed: int, rng: random.Random, seconds: float, log: Path) 
                 wrong.append(f"exit code 0 and status {record.status}")
             should_say = len(record.attempts) > begun and process.returncode not in (0, -signal.SIGKILL)
             begun = len(record.attempts)
-            if should_say and record.status not in ("preempted", "finished"):
+            if should_say and record.status not in ("interrupted", "preempted", "finished"):
                 wrong.append(
                     f"{number.name} after {after:.2f} s: status {record.status}, code {process.returncode}"
                 )

@@ -186,6 +186,6 @@ def test_interrupting_saves_the_status_and_exits_130(tmp_path: Path) -> None:
     )
     (folder,) = find_runs(tmp_path / "results" / "runs")
     record = read_record(folder)
-    assert record.status == "preempted"
+    assert record.status == "interrupted"
     assert record.steps_done > 0
     assert (folder / "last.pt").is_file(), "not a step is lost"

@@ -121,7 +121,7 @@ def test_a_run_that_was_interrupted_ends_like_one_that_was_not(
     with pytest.raises(KeyboardInterrupt):
         entry.run(config(tmp_path / "cut"))
     folder, record = record_of(tmp_path / "cut")
-    assert record.status == "preempted"
+    assert record.status == "interrupted"
     monkeypatch.undo()
     entry.run(config(tmp_path / "cut"))
     whole, uncut = record_of(tmp_path / "whole")
@@ -242,7 +242,7 @@ def test_an_interrupted_run_is_not_scored_alone(tmp_path: Path, monkeypatch: pyt
     with pytest.raises(KeyboardInterrupt):
         entry.run(config(tmp_path))
     with pytest.raises(
-        ConfigError, match=r"is at step 4 of 12 \(preempted\): run the same command with mode"
+        ConfigError, match=r"is at step 4 of 12 \(interrupted\): run the same command with mode"
     ):
         entry.run(config(tmp_path, "mode=eval"))
 

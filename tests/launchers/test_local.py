@@ -131,13 +131,15 @@ def test_stopping_the_launcher_leaves_everything_resumable(tmp_path: Path, endin
         time.sleep(0.1)
     assert not any(map(alive, pids)), "no orphan process"
     after = records(tmp_path)
-    assert {r.status for r in after.values()} == {"preempted"}
+    # SIGTERM to a launcher is what a batch system sends before it takes the machine away
+    how = "preempted" if ending == signal.SIGTERM else "interrupted"
+    assert {r.status for r in after.values()} == {how}
     assert all(r.steps_done > 0 for r in after.values())
     if ending == signal.SIGINT:
         assert process.returncode == 130
         assert "the same command goes on" in errors
     states = sorted(e["state"] for e in status(tmp_path, "long").values())
-    assert states == ["not started", "preempted", "preempted"]
+    assert states == sorted(["not started", how, how])
     if ending == signal.SIGINT:
         others = [a for a in command if not a.startswith("scene=")]
         done = run("main.py", *others, "scene=ball-1", "train.max_steps=20", cwd=tmp_path)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -13,7 +14,7 @@ import pytest
 from isosweep.launchers.estimates import human, wall_clock
 from isosweep.launchers.jobs import EmptySweep, expand
 from isosweep.launchers.planning import sweep_name
-from isosweep.launchers.run_states import gather
+from isosweep.launchers.run_states import gather, to_retry
 from isosweep.launchers.slurm.job_states import JobState
 from isosweep.record import Record, ScoreRecord, Times
 from isosweep.record.launch import (
@@ -25,7 +26,7 @@ from isosweep.record.launch import (
     write_launch,
 )
 from isosweep.record.lock import LOCK_FILE, this_process
-from isosweep.record.outcome import JobOutcome
+from isosweep.record.outcome import JobOutcome, JobStatus
 from isosweep.record.schema import Attempt, ErrorRecord, encode_record
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -72,9 +73,9 @@ def put_launch(root: Path, sweep: str, jobs: list[SweepJob], **changes) -> Path:
 
 @pytest.fixture(scope="module")
 def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Ten thousand finished runs of 3.4 KB, and one record that was cut off."""
+    """Twenty thousand finished runs of 3.4 KB, and one record that was cut off."""
     root = tmp_path_factory.mktemp("many") / "runs"
-    for number in range(10_000):
+    for number in range(20_000):
         folder = put(root, record(number))
     assert 3000 < (folder / "record.json").stat().st_size < 5000
     (folder / "record.json").write_bytes(b'{"run_key": "cut')
@@ -86,7 +87,7 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
     [["status"], ["status", "many"], ["plan", "debug=tiny", "scene=mug,rings", "seed=0,1"]],
     ids=["status", "status of a sweep", "plan"],
 )
-def test_ten_thousand_records_take_less_than_two_seconds(many: Path, command: list[str]) -> None:
+def test_twenty_thousand_records_take_less_than_a_second_and_a_half(many: Path, command: list[str]) -> None:
     where = [f"run.root={many}"] if command[0] == "plan" else ["--root", str(many)]
     before = os.times()
     done = subprocess.run(
@@ -103,12 +104,12 @@ def test_ten_thousand_records_take_less_than_two_seconds(many: Path, command: li
     assert "broken:" in done.stderr, "one broken record is named by its path"
     assert "record.json" in done.stderr
     if command[0] == "status":
-        assert "9999 finished" in done.stdout
+        assert "19999 finished" in done.stdout
     else:
         assert "about 6 min of computing" in done.stdout or "4 runs to start" in done.stdout
     print(f"{cpu:.2f} s of CPU")
     if os.environ.get("ISOSWEEP_TIMINGS"):
-        assert cpu < 2.0
+        assert cpu < (1.5 if command[0] == "status" else 2.5)  # a plan composes configs as well
 
 
 def states(root: Path, sweep: str | None = None, cluster=None) -> dict[str, str]:
@@ -249,25 +250,129 @@ def test_unknown_sweeps_and_runs_are_told_apart_from_typing_errors(tmp_path: Pat
         assert words in done.stderr
 
 
-def test_clean_never_touches_a_finished_run_without_being_told(tmp_path: Path) -> None:
+def gone_job(root: Path, status: JobStatus, **changes) -> Path:
+    """A launch with one job whose run had a folder, which is gone; the launch's folder."""
+    root.mkdir(parents=True, exist_ok=True)
+    job = SweepJob(number=0, overrides=["seed=1"], title="job 0", key=f"{1:016x}", job_id=changes.get("job"))
+    folder = put_launch(root, "s", [job], launcher="local" if job.job_id is None else "slurm")
+    outcome = JobOutcome(status=status, key=job.key, folder=str(root / "gone"), host="other", pid=1)
+    msgspec.structs.replace(outcome, **changes).write(outcome_path(folder, 0))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("status", "again"),
+    [("finished", False), ("skipped", False), ("failed", True), ("cancelled", True), ("running", True)],
+)
+def test_a_run_whose_folder_is_gone_is_deleted_whatever_slurm_says(
+    tmp_path: Path, status: JobStatus, again: bool
+) -> None:
     root = tmp_path / "runs"
-    kept, lost = put(root, record(1)), put(root, record(2, status="failed"))
+    gone_job(root, status, job="7_0")
+    for cluster in (None, lambda ids: {}, lambda ids: {"7_0": JobState("cancelled")}):
+        (entry,) = gather(root, "s", cluster).entries
+        assert entry.state == "deleted"
+        assert f"{root / 'gone'} is gone" in entry.cause
+        assert to_retry(entry) is again, "one that had finished was deleted on purpose"
+    for kind, state in (("pending", "pending"), ("running", "running")):
+        (entry,) = gather(root, "s", lambda ids, kind=kind: {"7_0": JobState(kind)}).entries
+        assert entry.state == state, "SLURM has requeued it"
 
-    def clean(*arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, str(ROOT / "scripts" / "runs.py"), "clean", *arguments, "--root", str(root)],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
 
-    assert "would delete failed" in clean().stdout
-    assert lost.exists()
-    assert clean("--state", "finished").returncode == 1
-    assert clean("--yes").returncode == 0
-    assert (kept.exists(), lost.exists()) == (True, False)
-    assert clean("--yes", "--finished").returncode == 0
-    assert not kept.exists()
+def test_a_run_that_lives_without_its_folder_is_not_deleted_yet(tmp_path: Path) -> None:
+    gone_job(tmp_path / "runs", "running", host=socket.gethostname(), pid=os.getpid())
+    assert states(tmp_path / "runs", "s") == {"job 0": "running"}
+
+
+def test_runs_are_not_called_deleted_where_the_folder_of_all_runs_is_away(tmp_path: Path) -> None:
+    gone_job(tmp_path / "runs", "cancelled", ended="x")
+    (tmp_path / "runs").rmdir()
+    (entry,) = gather(tmp_path / "runs", "s").entries
+    assert (entry.state, entry.cause) == ("lost", f"{tmp_path / 'runs'} is not there")
+
+
+def test_a_run_that_was_moved_with_its_sweep_is_found_by_its_key(tmp_path: Path) -> None:
+    root = tmp_path / "runs"
+    gone_job(root, "finished", ended="x")
+    put(root, record(1))
+    assert list(states(root, "s").values()) == ["finished"]
+
+
+@pytest.mark.parametrize("status", ["interrupted", "cancelled", "preempted", "timeout"])
+def test_every_run_that_was_told_to_end_is_retried(tmp_path: Path, status) -> None:
+    put(tmp_path, record(1, status=status, trained=False, scores=None))
+    (entry,) = gather(tmp_path, None).entries
+    assert (entry.state, to_retry(entry)) == (status, True)
+
+
+def test_a_live_lock_shows_a_run_that_lives_on_after_an_announced_end(tmp_path: Path) -> None:
+    folder = put(tmp_path, record(1, status="preempted", trained=False))
+    assert list(states(tmp_path).values()) == ["preempted"]
+    (folder / LOCK_FILE).write_bytes(msgspec.json.encode(this_process(30.0)))
+    assert list(states(tmp_path).values()) == ["running"]
+
+
+def test_texts_of_records_cannot_control_a_terminal(tmp_path: Path) -> None:
+    bad = "\x1b]0;owned\x07\u202e"
+    root = tmp_path / "runs"
+    error = ErrorRecord(type=f"E{bad}", message=f"m{bad}\nmore", traceback="")
+    attempt = Attempt(action="train", started="", host=f"h{bad}", pid=1, job=f"1{bad}")
+    scores = ScoreRecord(protocol="p", values={"nvs/psnr": 1.0})
+    one = record(
+        1, status="failed", scene=f"s{bad}", label=f"l{bad}", name=f"n{bad}", error=error, attempts=[attempt],
+        overrides=[f"scene={bad}"], run_key=f"k{bad}", scores=scores,
+    )  # fmt: skip
+    folder = root / "demo" / "a"
+    folder.mkdir(parents=True)
+    (folder / "record.json").write_bytes(encode_record(one))
+    put_launch(root, "s", [SweepJob(number=0, overrides=[f"a={bad}"], title=f"t{bad}")])
+    entries = gather(root, None).entries
+    assert [e.given for e in entries] == [(f"a={bad}",), (f"scene={bad}",)], "retry starts what was given"
+    for entry in entries:
+        for name, value in vars(entry).items():
+            if name not in ("given", "row", "folder", "log", "launch"):
+                assert str(value).isprintable(), name
+    assert r"\x1b]0;owned\x07\u202e" in entries[0].title
+    shown = subprocess.run(
+        [sys.executable, str(ROOT / "scripts" / "runs.py"), "status", "--root", str(root)],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert all(line.isprintable() for line in (shown.stdout + shown.stderr).splitlines())
+    assert r"\x1b]0;owned" in shown.stdout
+
+
+def test_a_log_cannot_control_a_terminal(tmp_path: Path) -> None:
+    folder = put(tmp_path / "runs", record(1))
+    (folder / "run.log").write_bytes(b"\x1b[31mred\x1b[0m\tline\r\n10%\r20%\n\x1b]0;owned\x07\xff\n")
+    shown = subprocess.run(
+        [sys.executable, str(ROOT / "scripts" / "runs.py"), "logs", f"{1:016x}", "--root", str(tmp_path / "runs")],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert shown.stdout.splitlines()[1:] == ["red\tline", "10%", "20%", "\\x1b]0;owned\\x07\ufffd"]
+
+
+def test_a_log_that_is_followed_cannot_either(tmp_path: Path) -> None:
+    folder = put(tmp_path / "runs", record(1))
+    (folder / "run.log").write_bytes(b"\x1b[2Jfirst\n")
+    command = [sys.executable, str(ROOT / "scripts" / "runs.py"), "logs", f"{1:016x}", "-f", "--root"]
+    with subprocess.Popen([*command, str(tmp_path / "runs")], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline().startswith("# ")
+        assert process.stdout.readline() == "\\x1b[2Jfirst\n"
+        with (folder / "run.log").open("a") as log:
+            log.write("more\n")
+        assert process.stdout.readline() == "more\n"
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20) == 130
+
+
+def test_commands_to_copy_are_quoted(tmp_path: Path) -> None:
+    put(tmp_path / "runs", record(1, status="failed", name="my sweep; rm -rf x"))
+    shown = subprocess.run(
+        [sys.executable, str(ROOT / "scripts" / "runs.py"), "status", "--root", str(tmp_path / "runs")],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert "python scripts/runs.py retry 'my sweep; rm -rf x'" in shown.stdout
 
 
 @pytest.mark.parametrize(("seen", "shown"), [("finished", "failed"), ("unknown", "lost")])

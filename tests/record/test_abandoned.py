@@ -11,7 +11,8 @@ from isosweep.record import LockHeld, outcome, read_record
 from isosweep.record.abandoned import close_abandoned
 from isosweep.record.outcome import read_outcome
 from isosweep.record.schema import ErrorRecord
-from isosweep.runtime.interrupts import RunPreempted
+from isosweep.runtime.interrupts import RunCancelled, RunInterrupted, RunPreempted
+from isosweep.runtime.stops import write_stop
 from tests.record.test_run import start, train
 
 fork = multiprocessing.get_context("fork")
@@ -53,18 +54,53 @@ def test_a_run_that_somebody_resumed_is_left_alone(tmp_path: Path) -> None:
         assert read_record(folder).status == "running"
 
 
-def test_a_run_that_slurm_may_kill_is_preempted_until_it_goes_on(tmp_path: Path) -> None:
+def test_an_announced_end_stays_until_the_run_ends_in_another_way(tmp_path: Path) -> None:
+    """A checkpoint in the grace time that said 'running' again would make the killed run look lost."""
     with start(tmp_path) as run:
         train(run, until=100)
         run.may_be_killed()
-        assert read_record(run.folder).status == "preempted"
-        assert read_record(run.folder).attempts[-1].status == "preempted"
-        run.checkpointed(100)
-        assert read_record(run.folder).status == "running"
+        for step in (200, 300):
+            run.log(step, {"loss": 0.1})
+            run.checkpointed(step)
+            record = read_record(run.folder)
+            assert (record.status, record.attempts[-1].status) == ("preempted", "preempted")
+            assert record.steps_done == step
         run.may_be_killed()
         run.mark_trained()
+        assert read_record(run.folder).status == "preempted"
         run.finish()
-    assert read_record(run.folder).attempts[-1].status == "finished"
+    assert read_record(run.folder).status == read_record(run.folder).attempts[-1].status == "finished"
+
+
+def test_a_run_that_was_killed_in_its_grace_time_is_preempted_and_resumed(tmp_path: Path) -> None:
+    def die() -> None:
+        run = start(tmp_path)
+        train(run, until=100)
+        run.may_be_killed()
+        run.log(200, {"loss": 0.1})
+        run.checkpointed(200)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    child = fork.Process(target=die)
+    child.start()
+    child.join()
+    (folder,) = {p.parent for p in tmp_path.rglob("record.json")}
+    assert read_record(folder).status == "preempted"
+    with start(tmp_path) as run:
+        assert run.reason.startswith("the last start was preempted at step 200 of 300; goes on")
+        assert read_record(folder).status == "running", "a new process has announced nothing"
+
+
+def test_a_run_that_is_cancelled_says_so_when_slurm_announces_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    launch = tmp_path / "launch"
+    launch.mkdir()
+    monkeypatch.setenv(outcome.ENVIRONMENT, str(launch / "0000.json"))
+    write_stop(launch, "cancelled")
+    with start(tmp_path / "runs") as run:
+        run.may_be_killed()
+        assert read_record(run.folder).status == "cancelled"
 
 
 def test_an_error_after_the_announcement_is_still_recorded(tmp_path: Path) -> None:
@@ -83,6 +119,8 @@ def test_an_error_after_the_announcement_is_still_recorded(tmp_path: Path) -> No
         (SystemExit(3), "failed"),
         (MemoryError(), "oom"),
         (RunPreempted("stop"), "preempted"),
+        (RunInterrupted("Ctrl-C"), "interrupted"),
+        (RunCancelled("runs.py"), "cancelled"),
         (LockHeld("busy"), "elsewhere"),
     ],
 )

@@ -72,7 +72,7 @@ def test_full_disk_in_the_middle_of_a_line_loses_only_that_line(tmp_path, monkey
 
 def test_broken_line_in_the_middle_is_named(tmp_path):
     (tmp_path / "m").write_text('{"step": 1}\nnonsense\n{"step": 3}\n')
-    with pytest.raises(ValueError, match=r"m has a line that is no metrics \(b'nonsense'"):
+    with pytest.raises(ValueError, match=r"m has a line that is no metrics \(line 2, b'nonsense'"):
         read_metrics(tmp_path / "m")
 
 

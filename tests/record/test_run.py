@@ -28,7 +28,7 @@ from isosweep.record import (
 )
 from isosweep.record.failure import error_record, status_of
 from isosweep.record.folder import run_folder
-from isosweep.runtime.interrupts import RunPreempted, RunTimeout
+from isosweep.runtime.interrupts import RunCancelled, RunInterrupted, RunPreempted, RunTimeout
 from tests.support.waiting import until
 
 fork = multiprocessing.get_context("fork")
@@ -438,7 +438,9 @@ class OutOfMemoryError(RuntimeError):
             "lower train.max_rays",
         ),
         (RunPreempted("requeued"), "preempted", None),
-        (KeyboardInterrupt(), "preempted", None),
+        (RunInterrupted("Ctrl-C"), "interrupted", None),
+        (RunCancelled("runs.py cancel"), "cancelled", None),
+        (KeyboardInterrupt(), "interrupted", None),
         (RunTimeout("limit"), "timeout", None),
         (TimeoutError("a download"), "failed", None),
         (OSError(errno.ENOSPC, "full"), "failed", "free space"),

@@ -49,7 +49,8 @@ def test_a_signal_asks_for_a_checkpoint_and_the_end(number: signal.Signals) -> N
     process = start()
     process.send_signal(number)
     out, err = process.communicate(timeout=30)
-    assert out == f"saved\nRunPreempted asked to stop by {number.name} [{int(number)}]\n"
+    kind = "RunInterrupted" if number == signal.SIGINT else "RunPreempted"
+    assert out == f"saved\n{kind} asked to stop by {number.name} [{int(number)}]\n"
     assert f"{number.name}: stopping at the next safe point" in err
 
 

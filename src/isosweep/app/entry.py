@@ -20,6 +20,7 @@ from isosweep.record import outcome
 from isosweep.runtime import interrupts
 from isosweep.runtime.interrupts import RunPreempted, RunTimeout
 from isosweep.runtime.ranks import leave_it_to_the_first, place
+from isosweep.runtime.text import printable
 
 log = logging.getLogger("isosweep")
 
@@ -82,7 +83,7 @@ def report(error: Exception) -> None:
         traceback.print_exception(error)
     text = " ".join(str(error).split()) or type(error).__name__
     notes = " ".join(getattr(error, "__notes__", []))
-    print(f"error: {text}{'; ' if notes else ''}{notes}", file=sys.stderr, flush=True)
+    print(printable(f"error: {text}{'; ' if notes else ''}{notes}"), file=sys.stderr, flush=True)
 
 
 def console() -> None:

@@ -3,7 +3,7 @@
 import json
 import os
 import secrets
-import shutil
+import shlex
 import signal
 import subprocess
 import sys
@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import get_args
 
 from isosweep.errors import InputError
-from isosweep.launchers import tables
-from isosweep.launchers.run_states import ALIVE, DONE, Entry, RunState, gather
+from isosweep.launchers import cleaning, tables
+from isosweep.launchers.run_states import ALIVE, DONE, Entry, RunState, gather, to_retry
 from isosweep.launchers.slurm.calls import ClusterError
 from isosweep.launchers.slurm.job_states import JobState, cancel_jobs, job_states
-from isosweep.record import Lock, LockHeld
 from isosweep.record.launch import (
+    Launch,
     launch_folders,
     read_launch,
     safe_name,
@@ -27,6 +27,8 @@ from isosweep.record.launch import (
 )
 from isosweep.record.lock import process_is_alive
 from isosweep.runtime.files import atomic_write_text
+from isosweep.runtime.stops import STOP_FILE, write_stop
+from isosweep.runtime.text import printable, printable_lines
 
 MAIN = Path(__file__).resolve().parents[3] / "main.py"
 
@@ -54,9 +56,11 @@ def status(options: Namespace) -> int:
         print(f"{sweep or options.root}: {tables.counts(entries)}")
         if any(e.state not in (*DONE, *ALIVE) for e in entries):
             name = sweep or next((e.sweep for e in entries if e.sweep and e.state not in (*DONE, *ALIVE)), "")
-            print(f"start what did not finish: python scripts/runs.py retry {name}".rstrip())
-    for path, problem in listing.broken.items():
-        print(f"broken: {path}: {problem}", file=sys.stderr)
+            print(
+                f"start what did not finish: python scripts/runs.py retry {shlex.quote(name) if name else ''}".rstrip()
+            )
+    for line in listing.complaints():
+        print(line, file=sys.stderr)
     return 0
 
 
@@ -77,48 +81,88 @@ def retry(options: Namespace) -> int:
             f"retry starts each run with its own settings, and cannot set {', '.join(foreign)}: give settings of the "
             "launcher only (hydra.launcher.slots=1), or start a new sweep with python main.py -m"
         )
-    entries = [e for e in gather(options.root, sweep, cluster_states).entries if e.launch is not None]
-    todo = [e for e in entries if e.state not in (*DONE, *ALIVE)]
-    if options.state:
-        todo = [e for e in todo if e.state in options.state]
+    listing = gather(options.root, sweep, cluster_states)
+    for line in listing.complaints():
+        print(line, file=sys.stderr)
+    entries = [e for e in listing.entries if e.launch is not None]
+    todo = [e for e in entries if (e.state in options.state if options.state else to_retry(e))]
+    todo = [e for e in todo if e.state not in (*DONE, *ALIVE, "broken")]
     if not todo:
-        print(f"{sweep}: nothing to retry ({tables.counts(entries)})")
+        print(f"{printable(sweep)}: nothing to retry ({tables.counts(entries)})")
         return 0
-    newest = launch_folders(sweeps_root(options.root), sweep)[-1]
-    launch = read_launch(newest)
+    launch = newest_launch(options.root, sweep)
     jobs = sweeps_root(options.root) / safe_name(sweep) / f"retry-{secrets.token_hex(3)}.json"
-    atomic_write_text(jobs, json.dumps([list(e.overrides) for e in todo], indent=1) + "\n")
+    atomic_write_text(jobs, json.dumps([list(e.given) for e in todo], indent=1) + "\n")
     hydra = [o for o in launch.hydra_overrides if not o.startswith(("hydra/sweeper", "hydra.sweeper"))]
     command = [sys.executable, str(MAIN), "-m", *hydra, *options.overrides, f"run.root={launch.run_root}"]
     command += [f"run.name={launch.sweep}", f"hydra.sweeper.jobs={jobs.resolve()}"]
-    print(f"{sweep}: {len(todo)} of {len(entries)} runs again", flush=True)
+    print(f"{printable(sweep)}: {len(todo)} of {len(entries)} runs again", flush=True)
     return subprocess.run(command, cwd=launch.cwd, check=False).returncode
 
 
 def cancel(options: Namespace) -> int:
     """Stop a sweep: its SLURM jobs, or the launcher on this machine with its runs. They stay resumable."""
     sweep = named_or_last_sweep(options)
-    entries = gather(options.root, sweep, cluster_states).entries
-    ids = sorted({e.job_id for e in entries if e.job_id and e.state in ALIVE})
+    listing = gather(options.root, sweep, cluster_states)
+    alive = [e for e in listing.entries if e.job_id and e.state in ALIVE]
     done = 0
-    if ids:
-        cancel_jobs(ids)
+    if alive:
+        ids = sorted({e.job_id for e in alive if e.job_id})
+        said = [
+            folder for folder in {e.launch for e in alive} if folder is not None and say_cancelled(folder)
+        ]
+        try:
+            cancel_jobs(ids)
+        except ClusterError:
+            for folder in said:
+                (folder / STOP_FILE).unlink(missing_ok=True)
+            raise
         print(f"cancelled {len(ids)} SLURM jobs")
         done += len(ids)
     for folder in launch_folders(sweeps_root(options.root), sweep):
-        launch = read_launch(folder)
+        try:
+            launch = read_launch(folder)
+        except (ValueError, OSError):
+            continue  # the listing complains of it
         if launch.launcher != "local":
             continue
-        alive = process_is_alive(launch.holder)
-        if alive:
+        lives = process_is_alive(launch.holder)
+        if lives:
+            say_cancelled(folder)
             os.kill(launch.holder.pid, signal.SIGINT)
             print(f"asked process {launch.holder.pid} to stop: its runs save a checkpoint and end")
             done += 1
-        elif alive is None:
-            print(f"{folder.name} was started on {launch.holder.host}: cancel it there", file=sys.stderr)
+        elif lives is None:
+            here = f"{folder.name} was started on {launch.holder.host}: cancel it there"
+            print(printable(here), file=sys.stderr)
+    for line in listing.complaints():
+        print(line, file=sys.stderr)
     if not done:
-        print(f"{sweep}: nothing is running")
+        print(f"{printable(sweep)}: nothing is running")
     return 0
+
+
+def say_cancelled(launch: Path) -> bool:
+    """Tell the runs of a launch that they are cancelled; False where that was said before, or cannot be written."""
+    try:
+        return write_stop(launch, "cancelled")
+    except OSError as error:
+        print(printable(f"warning: the runs will not be recorded as cancelled: {error}"), file=sys.stderr)
+        return False
+
+
+def newest_launch(root: Path, sweep: str) -> Launch:
+    """The sweep's newest launch that can be read. Raises CommandError if there is none."""
+    folders = launch_folders(sweeps_root(root), sweep)
+    for folder in reversed(folders):
+        try:
+            return read_launch(folder)
+        except (ValueError, OSError):
+            continue  # the listing complains of it
+    raise CommandError(
+        f"none of the {len(folders)} starts of {sweep} can be read: restore their launch.json, or start it again with "
+        "python main.py -m"
+    )
 
 
 def logs(options: Namespace) -> int:
@@ -141,55 +185,68 @@ def logs(options: Namespace) -> int:
     path = job_log or own
     if path is None or not path.exists():
         raise CommandError(f"{entry.title} has no log yet ({entry.state})")
-    print(f"# {path} ({entry.state})")
+    print(printable(f"# {path} ({entry.state})"), flush=True)
     if options.follow:
-        return subprocess.run(["tail", "-n", str(options.lines), "-F", str(path)], check=False).returncode
+        return follow(path, options.lines)
     lines = path.read_text(errors="replace").splitlines()
-    print("\n".join(lines[-options.lines :] if options.lines else lines))
+    for line in lines[-options.lines :] if options.lines else lines:
+        print(printable_lines(line))
     return 0
+
+
+def follow(path: Path, lines: int) -> int:
+    """Print the end of a log, and what is added to it, until Ctrl-C."""
+    command = ["tail", "-n", str(lines) if lines else "+1", "-F", str(path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, errors="replace") as tail:
+        assert tail.stdout is not None
+        try:
+            for line in tail.stdout:
+                print(printable_lines(line.rstrip("\n")), flush=True)
+        finally:
+            tail.terminate()
+    return tail.returncode
 
 
 def clean(options: Namespace) -> int:
-    """Delete the folders of runs that are failed, oom, lost or cancelled, or in a state that --state names.
+    """Delete runs: those that failed or ran out of memory and have nothing to resume, or those that are named.
 
-    Without --yes, only list them. Finished runs need --finished.
+    Without --yes, only list them. Exit code 1 if one could not be deleted.
     """
     sweep = named_sweep(options)
     check_states(options)
-    wanted: set[str] = set(options.state or ("failed", "oom", "lost", "cancelled"))
-    if "finished" in wanted and not options.finished:
+    states = frozenset(options.state or ()) | {s for s in cleaning.OPTIONS if getattr(options, s)}
+    if "finished" in states and not options.finished:
         raise CommandError("finished runs are deleted only with --finished")
-    if options.finished:
-        wanted.add("finished")
-    entries = [
-        e
-        for e in gather(options.root, sweep, cluster_states).entries
-        if e.folder is not None and e.state in wanted
-    ]
-    if not entries:
+    listing = gather(options.root, sweep, cluster_states)
+    choice = cleaning.choose(
+        listing.entries,
+        states,
+        finished=options.finished,
+        named=(lambda e: any(matches(e, name) for name in options.run)) if options.run else None,
+    )
+    code = 0
+    for entry in choice.doomed:
+        line = cleaning.describe(entry)
+        if not options.yes:
+            print(f"would delete {line}")
+            continue
+        try:
+            why = cleaning.delete(entry)
+        except (OSError, ValueError) as error:
+            why, code = str(error), 1
+        if why is not None:
+            print(printable(f"kept: {why}"), file=sys.stderr)
+        else:
+            print(f"deleted {line}")
+    if not choice.doomed:
         print("nothing to clean")
-        return 0
-    for entry in entries:
-        assert entry.folder is not None
-        print(f"{'delete' if options.yes else 'would delete'} {entry.state:<9} {entry.folder}")
-        if options.yes:
-            remove(entry.folder)
-    if not options.yes:
-        print(f"{len(entries)} runs; --yes deletes them, with their checkpoints")
-    return 0
-
-
-def remove(folder: Path) -> None:
-    """Delete a run's folder unless another process holds its lock."""
-    try:
-        lock = Lock(folder).acquire()
-    except LockHeld as error:
-        print(f"kept: {error}", file=sys.stderr)
-        return
-    aside = folder.with_name(f"previous-{folder.name}-{secrets.token_hex(3)}")
-    lock.release()
-    folder.rename(aside)
-    shutil.rmtree(aside)
+    elif not options.yes:
+        print(f"{len(choice.doomed)} runs; --yes deletes them")
+    for line in cleaning.summary(choice, states_named=bool(states)):
+        print(printable(line))
+    for line in listing.complaints():
+        print(line, file=sys.stderr)
+    return code
 
 
 def sync(options: Namespace) -> int:

@@ -27,12 +27,12 @@ class UnexplainedEnd:
         )
 
 
-def unexplained_end(returncode: int, *, log: Path, oom_kills: int, stopping: bool) -> UnexplainedEnd:
+def unexplained_end(returncode: int, *, log: Path, oom_kills: int, stopped: Status | None) -> UnexplainedEnd:
     """Status and words for an exit code (negative: the signal's number) of a process that left no outcome.
 
     Args:
         oom_kills: kills by the kernel's out-of-memory killer in this control group since the previous call.
-        stopping: the launcher is stopping its runs, so that a signal is no failure.
+        stopped: the launcher is stopping its runs, so that a signal is no failure: what they are then. None otherwise.
     """
     tail = last_lines(log)
     if returncode >= 0:
@@ -42,9 +42,9 @@ def unexplained_end(returncode: int, *, log: Path, oom_kills: int, stopping: boo
         return UnexplainedEnd("failed", ErrorRecord(type="Exit", message=text, traceback=tail))
     number = -returncode
     name = signal.Signals(number).name if number in set(signal.Signals) else f"signal {number}"
-    if stopping:
+    if stopped is not None:
         text = f"ended by {name} while the launcher stopped its runs"
-        return UnexplainedEnd("preempted", ErrorRecord(type=name, message=text, traceback=tail))
+        return UnexplainedEnd(stopped, ErrorRecord(type=name, message=text, traceback=tail))
     if number == signal.SIGKILL and oom_kills > 0:
         text = "killed by the kernel: the machine, or this job's share of it, ran out of memory"
         hint = "use fewer slots (hydra.launcher.slots=), or lower train.max_rays and train.target_samples"

@@ -17,7 +17,9 @@ from isosweep.launchers.exit_causes import out_of_memory_kills, unexplained_end
 from isosweep.launchers.slots import Slot
 from isosweep.record.abandoned import close_abandoned
 from isosweep.record.outcome import ENVIRONMENT, GOOD, JobOutcome, read_outcome
+from isosweep.record.schema import Status
 from isosweep.runtime.interrupts import PARENT
+from isosweep.runtime.stops import read_stop, write_stop
 
 POLL_S = 0.2
 REPEAT_S = 5.0
@@ -143,7 +145,7 @@ class Pool:
             one.process.returncode,
             log=one.task.log,
             oom_kills=kills - self._oom_kills,
-            stopping=self.stopped_by is not None,
+            stopped=self._stopped(one.task),
         )
         self._oom_kills = kills
         outcome = end.outcome(written, one.process.pid)
@@ -152,6 +154,23 @@ class Pool:
             pid = one.process.pid if one.task.processes == 1 else None
             close_abandoned(Path(outcome.folder), end.status, outcome.error, pid=pid)
         return outcome
+
+    def _stopped(self, task: Task) -> Status | None:
+        """What a run is that ends by a signal now: None while the pool does not stop its runs."""
+        if self.stopped_by is None:
+            return None
+        by_default = "interrupted" if self.stopped_by == signal.SIGINT else "preempted"
+        return read_stop(task.outcome.parent) or by_default
+
+    def _say_why(self) -> None:
+        """Tell the runs that Ctrl-C has stopped their launcher, unless runs.py has said that it cancelled them."""
+        if self.stopped_by != signal.SIGINT:
+            return
+        for folder in {one.task.outcome.parent for one in self._running}:
+            try:
+                write_stop(folder, "interrupted")
+            except OSError as error:  # a full disk must not keep the runs from being stopped
+                self.watcher.say(f"warning: the runs will be recorded as preempted: {error}")
 
     def _on_signal(self, number: int, _: FrameType | None) -> None:
         if self.stopped_by is not None and number == signal.SIGINT:
@@ -163,6 +182,7 @@ class Pool:
         now = time.monotonic()
         if self._stopping_since is None:
             self._stopping_since = now
+            self._say_why()
             self.watcher.say(
                 f"stopping: {len(self._running)} runs save a checkpoint and end (at most {self.grace_s:g} s; "
                 "Ctrl-C again kills them). The same command goes on from there"

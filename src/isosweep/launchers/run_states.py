@@ -22,26 +22,37 @@ from isosweep.record.launch import (
     sweeps_root,
 )
 from isosweep.record.lock import holder_is_alive, process_is_alive
-from isosweep.record.outcome import JobOutcome, read_outcome
+from isosweep.record.outcome import GOOD, JobOutcome, read_outcome
 from isosweep.record.progress import ProgressNote, read_progress
-from isosweep.record.summaries import RunSummary, read_summaries
+from isosweep.record.reading import newer
+from isosweep.record.schema import STOPPED
+from isosweep.record.summaries import RunSummary, read_summaries, uncollected
+from isosweep.runtime.stops import read_stop
+from isosweep.runtime.text import printable
 
 RunState = Literal[
     "finished", "running", "pending", "waiting", "not started", "queued", "failed", "oom", "timeout", "preempted",
-    "cancelled", "lost", "skipped", "elsewhere",
+    "interrupted", "cancelled", "lost", "skipped", "elsewhere", "deleted", "broken",
 ]  # fmt: skip
 """What ``runs.py status`` says of a run. 'pending' waits in SLURM's queue, 'waiting' for its launcher; of a 'lost'
-run the process is gone without an outcome; an 'elsewhere' one was found at work in another process."""
+run the process is gone without an outcome; an 'elsewhere' one was found at work in another process; of a 'deleted' one
+the folder is gone, and of a 'broken' one the record cannot be read."""
 DONE: tuple[RunState, ...] = ("finished",)
 ALIVE: tuple[RunState, ...] = ("running", "pending", "waiting")
-"""States that end by themselves. Runs in all others but 'finished' are started again by ``retry``."""
+"""States that end by themselves. `to_retry` says which of the others are started again by ``retry``."""
 
 SCORES = ("nvs/psnr", "train_view/psnr", "nvs/ssim", "geometry/chamfer", "geometry/accuracy")
 
 
+_TEXTS = ("title", "step", "score", "cause", "machine", "key", "sweep", "job_id")
+
+
 @dataclass(frozen=True)
 class Entry:
-    """One run of a list: its state, its figures, and the files that tell more."""
+    """One run of a list: its state, its figures, and the files that tell more.
+
+    Every text is safe to print; ``given``, ``row`` and the paths are as they were found.
+    """
 
     state: RunState
     title: str
@@ -55,6 +66,12 @@ class Entry:
     log: Path | None = None
     key: str | None = None
     overrides: tuple[str, ...] = ()
+    given: tuple[str, ...] = ()
+    """The overrides as they were given, to start the job again."""
+    number: int | None = None
+    """Of the job in its launch."""
+    ended_well: bool = False
+    """Whether its job has finished, or has found it finished: of a deleted run, that nobody misses it."""
     sweep: str = ""
     launch: Path | None = None
     job_id: str | None = None
@@ -68,6 +85,15 @@ class Entry:
     def run(self) -> Run:
         """What tells it from other runs."""
         return Run(self.names, self.overrides, self.key)
+
+    def __post_init__(self) -> None:
+        own = (self.title, self.step, self.score, self.cause, self.machine, self.key or "", self.sweep)
+        if "".join((*own, self.job_id or "", *self.overrides)).isprintable():
+            return
+        for name in _TEXTS:
+            value = getattr(self, name)
+            object.__setattr__(self, name, value and printable(value))
+        object.__setattr__(self, "overrides", tuple(map(printable, self.overrides)))
 
     def as_json(self) -> dict[str, Any]:
         """Plain values for ``--json``."""
@@ -88,6 +114,21 @@ class Listing:
     broken: dict[Path, str]
     """Files that should be records, outcomes or launches and are not -> what is wrong with them."""
 
+    def complaints(self) -> list[str]:
+        """One line, safe to print, for each broken file."""
+        return [printable(f"broken: {path}: {problem}") for path, problem in self.broken.items()]
+
+
+def to_retry(entry: Entry) -> bool:
+    """Whether ``retry`` starts a run again unless states are named.
+
+    A broken one, or one of a later version, is refused when it starts, and a deleted one that had finished was deleted
+    on purpose.
+    """
+    if entry.state in (*DONE, *ALIVE, "broken") or (entry.state == "deleted" and entry.ended_well):
+        return False
+    return entry.row is None or newer(entry.row.schema_version) is None
+
 
 def gather(
     root: Path, sweep: str | None, cluster: Callable[[Sequence[str]], Mapping[str, JobState]] | None = None
@@ -97,14 +138,28 @@ def gather(
     Args:
         cluster: job ids -> their states on SLURM; not called for jobs that finished, failed or ran out of memory.
     """
+    with uncollected():
+        return _gather(root, sweep, cluster)
+
+
+def _gather(
+    root: Path, sweep: str | None, cluster: Callable[[Sequence[str]], Mapping[str, JobState]] | None
+) -> Listing:
     rows, broken = read_summaries(root)
     by_key = {row.run_key: (folder, row) for folder, row in rows.items()}
+    # a folder's name ends in its run's key
+    unread = {p.parent.name.rpartition("-")[2]: p for p in broken if p.parent not in rows}
+    there = root.is_dir()
     jobs, bad = _jobs(sweeps_root(root), sweep)
     broken |= bad
     entries: list[Entry] = []
     listed: set[str] = set()
     for folder, launch, job in jobs:
         entry, key, problem = _entry_of_job(folder, launch, job, by_key)
+        if key in unread and key not in by_key:
+            entry = _broken(entry, unread[key], broken[unread[key]])
+        elif entry.state == "deleted" and not there:
+            entry = replace(entry, state="lost", cause=f"{root} is not there")
         if problem is not None:
             broken[outcome_path(folder, job.number)] = problem
         if key in listed:
@@ -123,7 +178,7 @@ def _jobs(root: Path, sweep: str | None) -> tuple[list[tuple[Path, Launch, Sweep
     found: list[tuple[Path, Launch, SweepJob]] = []
     broken: dict[Path, str] = {}
     for name in names:
-        launches = []
+        launches: list[tuple[Path, Launch]] = []
         for folder in launch_folders(root, name):
             try:
                 launches.append((folder, read_launch(folder)))
@@ -139,6 +194,8 @@ def _entry_of_job(
     """The entry of a job, what it is known by (run key, or its overrides), and a broken outcome's problem."""
     about: dict[str, Any] = {
         "overrides": tuple(job.overrides),
+        "given": tuple(job.overrides),
+        "number": job.number,
         "sweep": launch.sweep,
         "launch": folder,
         "log": _log_of_job(folder, launch, job),
@@ -150,20 +207,24 @@ def _entry_of_job(
     problem, outcome = None, None
     try:
         outcome = read_outcome(outcome_path(folder, job.number))
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         problem = str(error)
+    if outcome is not None:
+        about["ended_well"] = outcome.status in GOOD
     key = (outcome.key if outcome is not None else None) or expected
     if key in by_key:
         entry = _entry_of_row(*by_key[key])
         if entry.state != "running" and outcome is None and _will_start(launch, job):
             entry = replace(entry, state="waiting")
-        elif outcome is not None and outcome.status == "failed" and entry.state == "preempted":
+        elif outcome is not None and outcome.status == "failed" and entry.state in STOPPED:
             entry = replace(entry, state="failed", cause=_cause(outcome))
-        return replace(entry, **about), key, problem
+        return _cancelled(replace(entry, **about), folder), key, problem
     title = job.title or " ".join(job.overrides)
     about["names"] = job.names
     if outcome is not None:
-        state = outcome.status
+        state: RunState = outcome.status
+        if outcome.folder is not None and not os.path.isdir(outcome.folder) and not _lives_here(outcome):
+            return _deleted(outcome, title, key, about), key or title, problem
         if state == "running" and not _may_be_running(outcome):
             state = "lost"
         entry = Entry(state, title, cause=_cause(outcome), machine=outcome.host, key=key or None, **about)
@@ -171,7 +232,27 @@ def _entry_of_job(
         entry = Entry(
             "waiting" if _will_start(launch, job) else "not started", title, key=key or None, **about
         )
-    return entry, key or title, problem
+    return _cancelled(entry, folder), key or title, problem
+
+
+def _cancelled(entry: Entry, launch: Path) -> Entry:
+    """The same; cancelled if ``runs.py cancel`` has stopped its launch and the run did not live to say so."""
+    ended = entry.state in ("preempted", "lost") or (entry.state == "waiting" and entry.job_id is not None)
+    if ended and read_stop(launch) == "cancelled":
+        return replace(entry, state="cancelled", cause="runs.py cancel")
+    return entry
+
+
+def _deleted(outcome: JobOutcome, title: str, key: str, about: Mapping[str, Any]) -> Entry:
+    """The entry of a job whose run had a folder that is gone now, also where SLURM does not say how the job ended."""
+    how = "" if outcome.status == "running" else f"; it was {outcome.status}"
+    cause = f"{outcome.folder} is gone{how}"
+    return Entry("deleted", title, cause=cause, machine=outcome.host, key=key or None, **about)
+
+
+def _broken(entry: Entry, path: Path, problem: str) -> Entry:
+    cause = f"{path.name} cannot be read: {problem}"
+    return replace(entry, state="broken", cause=cause, folder=path.parent)
 
 
 def _log_of_job(folder: Path, launch: Launch, job: SweepJob) -> Path:
@@ -208,6 +289,7 @@ def _entry_of_row(folder: Path, row: RunSummary) -> Entry:
         log=folder / "run.log",
         key=row.run_key,
         overrides=tuple(row.overrides),
+        given=tuple(row.overrides),
         sweep=row.name or "",
         job_id=last.job if last is not None else None,
         row=row,
@@ -237,6 +319,12 @@ def _score(row: RunSummary) -> str:
 def _will_start(launch: Launch, job: SweepJob) -> bool:
     """Whether the job may still start: its launcher lives, or SLURM has it."""
     return job.job_id is not None or process_is_alive(launch.holder) is True
+
+
+def _lives_here(outcome: JobOutcome) -> bool:
+    """Whether the process of a job that says 'running' is one of this machine, and lives."""
+    here = outcome.job is None and outcome.host == socket.gethostname()
+    return here and outcome.ended is None and _may_be_running(outcome)
 
 
 def _may_be_running(outcome: JobOutcome) -> bool:
@@ -294,8 +382,12 @@ def _with_job_state(entry: Entry, seen: JobState | None) -> Entry:
         state = "failed" if seen.state == "finished" else "lost"
     if state is None or (state == "running" and (entry.state == "running" or entry.launch is None)):
         return entry  # outside a sweep, the job may be an interactive one, which outlives its runs
+    if entry.launch is None and entry.state in ("interrupted", "cancelled", "timeout"):
+        return entry  # nor does the end of such a job tell more than the run itself has said
+    if entry.state in ("deleted", "broken") and state not in ALIVE:
+        return entry
     reason = explain(seen.reason) or seen.reason
     why = f"SLURM job {entry.job_id}: {seen.state}{f' ({reason})' if reason else ''}"
-    if state == "failed" and entry.state in ("preempted", "timeout", "running", "elsewhere", "skipped"):
+    if state == "failed" and entry.state in (*STOPPED, "running", "elsewhere", "skipped"):
         return entry  # it ended in order, or another process has the run; SLURM only sees its exit code
     return replace(entry, state=state, cause=why if state != "running" else "")

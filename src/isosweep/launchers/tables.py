@@ -14,6 +14,7 @@ from rich.text import Text
 from isosweep.launchers.columns import GAP, KEY_DIGITS, Column, Run, common, fitted, identity, titles
 from isosweep.launchers.estimates import human
 from isosweep.launchers.run_states import Entry
+from isosweep.runtime.text import printable
 
 if TYPE_CHECKING:
     from isosweep.launchers.planning import (
@@ -129,10 +130,10 @@ def drawn(
             justify="right" if column.right else "left",
         )
     for row in range(len(runs)):
-        table.add_row(*(Text(c.cells[row], style=_style(c.name, c.cells[row])) for c, _ in found))
+        table.add_row(*(Text(printable(c.cells[row]), style=_style(c.name, c.cells[row])) for c, _ in found))
     if not causes or any(column.name == "why" for column, _ in found):
         return table
-    below = [Padding(Text(f"{run}: {cause}"), (0, 0, 0, 2)) for run, cause in causes.items()]
+    below = [Padding(Text(printable(f"{run}: {cause}")), (0, 0, 0, 2)) for run, cause in causes.items()]
     return Group(table, *below)
 
 

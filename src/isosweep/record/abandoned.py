@@ -5,6 +5,7 @@ from pathlib import Path
 import msgspec
 
 from isosweep.record.lock import Lock, LockHeld
+from isosweep.record.reading import newer
 from isosweep.record.schema import RECORD_FILE, ErrorRecord, Record, Status, encode_record, read_record
 from isosweep.runtime.files import atomic_write_bytes
 
@@ -27,7 +28,7 @@ def close_abandoned(folder: Path, status: Status, error: ErrorRecord, *, pid: in
         record = read_record(folder)
         last = record.attempts[-1] if record.attempts else None
         mine = pid is None or (last is not None and last.pid == pid and last.host == lock.holder.host)
-        if not mine or record.status != "running":
+        if not mine or record.status != "running" or newer(record.schema_version) is not None:
             return False
         atomic_write_bytes(folder / RECORD_FILE, encode_record(_ended(record, status, error)))
         return True

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from isosweep.record.schema import ErrorRecord, Status
 from isosweep.runtime.files import DISK_HINT
-from isosweep.runtime.interrupts import RunPreempted, RunTimeout
+from isosweep.runtime.interrupts import RunCancelled, RunInterrupted, RunPreempted, RunTimeout
 
 _OOM_TEXT = ("out of memory", "can't allocate memory")
 _OOM_HINT = (
@@ -16,12 +16,16 @@ _OOM_HINT = (
 
 
 def status_of(error: BaseException) -> Status:
-    """The status that an error gives a run: preempted, timeout, oom or failed.
+    """The status that an error gives a run: interrupted, cancelled, preempted, timeout, oom or failed.
 
     An error that was raised from another one ('raise ... from') is judged by both.
     """
     for one in _causes(error):
-        if isinstance(one, RunPreempted | KeyboardInterrupt):
+        if isinstance(one, RunInterrupted | KeyboardInterrupt):
+            return "interrupted"
+        if isinstance(one, RunCancelled):
+            return "cancelled"
+        if isinstance(one, RunPreempted):
             return "preempted"
         if isinstance(one, RunTimeout):
             return "timeout"

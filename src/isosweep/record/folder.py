@@ -3,7 +3,7 @@
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
@@ -14,7 +14,8 @@ from isosweep.errors import InputError
 from isosweep.record.code_version import same_code
 from isosweep.record.key import run_key, score_key
 from isosweep.record.lock import LOCK_FILE
-from isosweep.record.schema import RECORD_FILE, Record, read_record
+from isosweep.record.reading import Unreadable, decoded, newer
+from isosweep.record.schema import RECORD_FILE, STOPPED, Record, read_record
 from isosweep.runtime.files import safe_file_name, storage_error
 
 CONFIG_FILE = "config.yaml"
@@ -50,22 +51,30 @@ def find_runs(root: Path) -> list[Path]:
     return sorted(map(Path, record_folders(str(root))))
 
 
-def record_folders(root: str) -> Iterator[str]:
+def record_folders(root: str, on_error: Callable[[OSError], None] | None = None) -> Iterator[str]:
     """The folders below ``root`` that hold a record, sorted by name on every level. Runs moved aside are left out.
 
-    Paths are plain strings: a Path object for every folder would take longer than reading the records.
+    Paths are plain strings: a Path object for every folder would take longer than reading the records. A folder is
+    asked for its record before it is listed, because most folders are runs, and listing those would take half the time.
+
+    Args:
+        on_error: is told of a folder that cannot be listed, which is left out then; None raises the error.
     """
-    try:
-        with os.scandir(root) as entries:
-            found = sorted((e.name, e.is_dir()) for e in entries)
-    except (FileNotFoundError, NotADirectoryError):
-        return
-    if any(name == RECORD_FILE for name, _ in found):
+    if os.path.lexists(f"{root}/{RECORD_FILE}"):
         yield root
         return
-    for name, is_dir in found:
-        if is_dir and not name.startswith((".", PREVIOUS)):
-            yield from record_folders(f"{root}/{name}")
+    try:
+        with os.scandir(root) as entries:
+            found = sorted(e.name for e in entries if not e.name.startswith((".", PREVIOUS)) and e.is_dir())
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    except OSError as error:
+        if on_error is None:
+            raise
+        on_error(error)
+        return
+    for name in found:
+        yield from record_folders(f"{root}/{name}", on_error)
 
 
 def known_key(scene_folder: Path, seed: int, key: str) -> str:
@@ -97,8 +106,8 @@ def _todays_key(folder: Path, found: str) -> str | None:
     None if there is no readable record; whoever opens that run reports it.
     """
     try:
-        record = msgspec.json.decode((folder / RECORD_FILE).read_bytes(), type=_Identity)
-    except (OSError, msgspec.DecodeError):
+        record = decoded((folder / RECORD_FILE).read_bytes(), msgspec.json.Decoder(_Identity).decode)
+    except (OSError, Unreadable):
         return None
     if record.run_key != found or not record.config:
         return None
@@ -132,7 +141,7 @@ def config_text(config_yaml: str, key: str) -> str:
     return f"# run key: {key}\n{config_yaml.rstrip()}\n"
 
 
-INTERRUPTED = ("queued", "running", "preempted", "timeout")
+INTERRUPTED = ("queued", "running", *STOPPED)
 """States of a trained run whose scoring was cut off; ``decide`` lets it go on."""
 
 
@@ -151,7 +160,10 @@ def decide(
 
     Raises:
         FileNotFoundError: a trained run has to be scored again, but its last checkpoint is gone.
+        ValueError: a later version has written the record. This one would lose what it does not know.
     """
+    if record is not None and (why := newer(record.schema_version)) is not None:
+        raise InputError(f"{folder / RECORD_FILE}: {why}, or choose another folder with run.root=")
     last = folder / CHECKPOINTS["last"]
     if record is None or not record.trained:
         if not last.exists():
@@ -235,6 +247,7 @@ def _last_ending(record: Record) -> str:
         "oom": "ran out of memory",
         "timeout": "ran into its time limit",
         "preempted": "was preempted",
+        "cancelled": "was cancelled",
     }.get(record.status, "was interrupted")
     return f"the last start {how} at step {record.steps_done} of {record.max_steps}"
 

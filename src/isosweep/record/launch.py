@@ -14,10 +14,12 @@ import msgspec
 
 from isosweep.errors import InputError
 from isosweep.record.lock import Holder
+from isosweep.record.reading import Unreadable, decoded
 from isosweep.record.schema import Git
 from isosweep.runtime.files import atomic_write_bytes, safe_file_name, storage_error
 
 LAUNCH_FILE = "launch.json"
+FORGOTTEN = ".forgotten"
 
 
 class SweepJob(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,6 +55,9 @@ class Launch(msgspec.Struct, frozen=True, kw_only=True):
     jobs: list[SweepJob] = []
 
 
+_DECODER = msgspec.json.Decoder(Launch)
+
+
 def sweeps_root(run_root: Path) -> Path:
     """The folder of all sweeps, which lies beside the folder of all runs."""
     return Path(os.path.normpath(run_root)).parent / "sweeps"
@@ -84,8 +89,8 @@ def read_launch(folder: Path) -> Launch:
     """Read launch.json. Raises ValueError if it is not valid, FileNotFoundError if it is missing."""
     path = folder / LAUNCH_FILE
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Launch)
-    except msgspec.DecodeError as error:
+        return decoded(path.read_bytes(), _DECODER.decode)
+    except Unreadable as error:
         raise InputError(
             f"{path} is not the list of a sweep's jobs ({error}): restore it, or move {folder} away"
         ) from error
@@ -115,8 +120,26 @@ def outcome_path(folder: Path, number: int) -> Path:
     return folder / f"{number:04d}.json"
 
 
+def forget_job(folder: Path, number: int) -> None:
+    """Leave a job that has no run out of every list from now on; its log and its outcome are deleted.
+
+    launch.json is its launcher's, so a file beside it says so. A later launch that lists the same overrides lists them
+    anew. Raises OSError.
+    """
+    atomic_write_bytes(folder / f"{number:04d}{FORGOTTEN}", b"")
+    for path in (outcome_path(folder, number), log_path(folder, number)):
+        path.unlink(missing_ok=True)
+
+
+def forgotten_jobs(folder: Path) -> frozenset[int]:
+    """The numbers of a launch's jobs that `forget_job` was called for."""
+    names = [name.removesuffix(FORGOTTEN) for name in os.listdir(folder) if name.endswith(FORGOTTEN)]
+    return frozenset(int(name) for name in names if name.isdecimal())
+
+
 def latest_jobs(launches: Sequence[tuple[Path, Launch]]) -> list[tuple[Path, Launch, SweepJob]]:
-    """The latest job of each distinct list of overrides, in the order in which the lists first appear.
+    """The latest job of each distinct list of overrides, in the order in which the lists first appear. Forgotten jobs
+    are left out.
 
     ``launches`` are folders and launches, oldest first.
     """
@@ -124,4 +147,5 @@ def latest_jobs(launches: Sequence[tuple[Path, Launch]]) -> list[tuple[Path, Lau
     for folder, launch in launches:
         for job in launch.jobs:
             found[tuple(job.overrides)] = (folder, launch, job)
-    return list(found.values())
+    forgotten = {folder: forgotten_jobs(folder) for folder, _ in launches}
+    return [one for one in found.values() if one[2].number not in forgotten[one[0]]]

@@ -39,6 +39,7 @@ import msgspec
 
 from isosweep.errors import InputError, UserError
 from isosweep.record.processes import boot_id, pid_namespace, start_time
+from isosweep.record.reading import Unreadable, decoded
 from isosweep.runtime.files import storage_error
 
 log = logging.getLogger(__name__)
@@ -71,6 +72,9 @@ class Holder(msgspec.Struct, frozen=True, kw_only=True):
     """How often SLURM has requeued the job."""
     taken: str = "unknown"
     heartbeat: float = 0.0
+
+
+_DECODER = msgspec.json.Decoder(Holder)
 
 
 class _LockFile(msgspec.Struct, frozen=True):
@@ -295,7 +299,10 @@ def holder_is_alive(folder: Path, stale_after: float = 180.0) -> bool:
 
     Nothing is written, so a holder on another machine is judged by this machine's clock.
     """
-    seen = _read_lock(folder / LOCK_FILE)
+    try:
+        seen = _read_lock(folder / LOCK_FILE)
+    except OSError:
+        return True  # somebody has a lock there, which this user may not read
     if seen is None:
         return False
     verdict = process_is_alive(seen.holder)
@@ -348,8 +355,8 @@ def _read_lock(path: Path) -> _LockFile | None:
     except FileNotFoundError:
         return None
     try:
-        holder = msgspec.json.decode(data, type=Holder)
-    except msgspec.DecodeError:
+        holder = decoded(data, _DECODER.decode)
+    except Unreadable:
         holder = Holder(nonce=f"unreadable-{stat.st_ino}-{stat.st_mtime_ns}")
     return _LockFile(path, holder, stat.st_mtime)
 

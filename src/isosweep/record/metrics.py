@@ -7,7 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from isosweep.errors import InputError
+from isosweep.record.reading import Unreadable, decoded
 from isosweep.runtime.files import atomic_write_bytes, storage_error, write_all
 
 
@@ -41,7 +44,7 @@ class MetricsWriter:
     def truncate_after(self, step: int) -> int:
         """Drop the lines after ``step``, whose training is repeated. Returns how many they were."""
         lines = self.path.read_bytes().splitlines(keepends=True)
-        kept = [line for line in lines if _parse(line, self.path)["step"] <= step]
+        kept = [line for n, line in enumerate(lines, 1) if _parse(line, self.path, n)["step"] <= step]
         if len(kept) < len(lines):
             os.close(self._fd)
             atomic_write_bytes(self.path, b"".join(kept))
@@ -69,7 +72,7 @@ def read_metrics(path: Path) -> list[dict[str, float]]:
         data = path.read_bytes()
     except FileNotFoundError:
         raise FileNotFoundError(f"no metrics at {path}: the run has not logged a step yet") from None
-    return [_parse(line, path) for line in data[: _whole_lines_end(data)].splitlines()]
+    return [_parse(line, path, n) for n, line in enumerate(data[: _whole_lines_end(data)].splitlines(), 1)]
 
 
 def objective(folder: Path) -> float:
@@ -85,16 +88,28 @@ def _whole_lines_end(data: bytes) -> int:
     return data.rfind(b"\n") + 1
 
 
-def _parse(line: bytes, path: Path) -> dict[str, Any]:
+_EXACT = 2**53
+_LINE = msgspec.json.Decoder(dict[str, int | float | str])
+
+
+def _parse(line: bytes, path: Path, number: int) -> dict[str, Any]:
+    """The values of one line, the ``number``-th of the file. Raises ValueError for a line that is no metrics."""
     try:
-        values = json.loads(line)
-        int(values["step"])
-    except (ValueError, KeyError, TypeError) as error:
+        return decoded(line, _values)
+    except Unreadable as error:
+        shown = repr(line[:80])
         raise InputError(
-            f"{path} has a line that is no metrics ({line[:80]!r}: {error}): remove that line, or move the "
+            f"{path} has a line that is no metrics (line {number}, {shown}: {error}): remove that line, or move the "
             "run folder aside and train again"
         ) from error
-    return {k: float(v) if isinstance(v, str) else v for k, v in values.items()}
+
+
+def _values(line: bytes) -> dict[str, Any]:
+    values: dict[str, Any] = _LINE.decode(line)
+    if not isinstance(values.get("step"), int):
+        raise ValueError("it has no whole number as its step")
+    # float() refuses text that is no number, and whole numbers that no float holds
+    return {k: v if isinstance(v, int) and abs(v) < _EXACT else float(v) for k, v in values.items()}
 
 
 def _number(value: float) -> float | str:

@@ -15,15 +15,26 @@ from isosweep.errors import InputError
 from isosweep.record.clock import utc_now
 from isosweep.record.failure import error_record, status_of
 from isosweep.record.lock import LockHeld, job_id
+from isosweep.record.reading import Unreadable, decoded
 from isosweep.record.schema import ErrorRecord
 from isosweep.runtime.files import atomic_write_bytes
 from isosweep.runtime.ranks import place
+from isosweep.runtime.stops import OUTCOME
 
-ENVIRONMENT = "ISOSWEEP_OUTCOME"
+ENVIRONMENT = OUTCOME
 """Name of the environment variable that holds the path of this job's outcome file. The launchers set it."""
 
 JobStatus = Literal[
-    "running", "finished", "skipped", "failed", "oom", "preempted", "timeout", "elsewhere", "cancelled"
+    "running",
+    "finished",
+    "skipped",
+    "failed",
+    "oom",
+    "preempted",
+    "interrupted",
+    "cancelled",
+    "timeout",
+    "elsewhere",
 ]
 GOOD: tuple[JobStatus, ...] = ("finished", "skipped")
 
@@ -52,6 +63,7 @@ class JobOutcome(msgspec.Struct, frozen=True, kw_only=True):
         atomic_write_bytes(path, msgspec.json.encode(self) + b"\n")
 
 
+_DECODER = msgspec.json.Decoder(JobOutcome)
 _current: JobOutcome | None = None
 
 
@@ -94,6 +106,6 @@ def read_outcome(path: Path) -> JobOutcome | None:
     except FileNotFoundError:
         return None
     try:
-        return msgspec.json.decode(data, type=JobOutcome)
-    except msgspec.DecodeError as error:
+        return decoded(data, _DECODER.decode)
+    except Unreadable as error:
         raise InputError(f"{path} is not a job's outcome ({error}): delete it, or restore it") from error

@@ -26,13 +26,15 @@ from isosweep.record import code_version, provenance
 from isosweep.record import folder as layout
 from isosweep.record.clock import Clock, utc_now
 from isosweep.record.failure import error_record, status_of
-from isosweep.record.key import plain, score_key
+from isosweep.record.key import plain
 from isosweep.record.lock import Lock
 from isosweep.record.metrics import MetricsWriter
+from isosweep.record.rescoring import relative_to, same_scores, scored_again
 from isosweep.record.runlog import RunLogFile
 from isosweep.record.schema import RECORD_FILE, Attempt, Git, Memory, Record, Status, Times, encode_record
 from isosweep.record.scores import ScoresLike, score_record
 from isosweep.runtime.files import atomic_write_bytes, atomic_write_text, storage_error
+from isosweep.runtime.stops import own_stop
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +50,10 @@ class RunRecord:
         self.action: layout.Action = plan.action
         self.reason = plan.reason
         self._record = record
-        self._ended_as: Status = "preempted"  # status if the record is closed before finish or fail
+        self._ended_as: Status = "interrupted"  # status if the record is closed before finish or fail
+        self._on_finish: dict[str, Any] | None = None
+        """Not None where a finished run is scored or exported again with the settings that it has: what changes if that
+        succeeds. Until then, and if it does not, the record stays finished with its scores."""
         self._lock = lock
         self._clock = Clock(record.times)
         self._metrics: MetricsWriter | None = None
@@ -203,18 +208,18 @@ class RunRecord:
         """Record that a checkpoint of ``step`` is on disk. Metrics and times up to it are written to disk as well."""
         self.check()
         self._writer().sync()
-        attempts = self._record.attempts
-        alive = msgspec.structs.replace(attempts[-1], status="running")  # may_be_killed may have changed it
-        self.update(steps_done=step, status="running", attempts=[*attempts[:-1], alive])
+        self.update(steps_done=step)
 
     def may_be_killed(self) -> None:
-        """Record status 'preempted', because SLURM has announced that it may kill this process.
+        """Record 'preempted', or 'cancelled' where runs.py has said so: SLURM may kill this process at any time.
 
-        If it does not, the next checkpoint sets the status back to 'running'.
+        The status stays until the run ends in another way. If SLURM does not kill it, the lock shows that it is alive;
+        if a later write said 'running' again, a run that is killed after all would look lost.
         """
+        status: Status = own_stop() or "preempted"
         attempts = self._record.attempts
-        ended = msgspec.structs.replace(attempts[-1], status="preempted")
-        self.update(status="preempted", attempts=[*attempts[:-1], ended])
+        ended = msgspec.structs.replace(attempts[-1], status=status)
+        self.update(status=status, attempts=[*attempts[:-1], ended])
 
     def mark_trained(self) -> None:
         """Record that training has reached its last step. Later starts score the run and do not train it."""
@@ -250,14 +255,17 @@ class RunRecord:
             scores_of: the checkpoint that was scored, 'last' or 'best'.
         """
         self.check()
-        self._add_artifacts(artifacts)
+        self.set_fields(artifacts={**self._record.artifacts, **relative_to(self.folder, artifacts or {})})
         if scores is not None:
             self.set_fields(scores=score_record(scores), scores_of=scores_of)
         self._end("finished", trained=True, error=None)
         log.info("finished")
 
     def fail(self, error: BaseException) -> None:
-        """Record an error that ended the run: the status is failed, oom, preempted or timeout, by its kind.
+        """Record an error that ended the run: the status is failed, oom, interrupted, ..., by its kind.
+
+        A finished run that was scored or exported again with the settings that it has stays finished, with its scores:
+        they are true all the same. The error then stands in the attempt.
 
         Never raises, because the caller raises ``error`` itself; a failure to write is printed to stderr.
         """
@@ -266,21 +274,24 @@ class RunRecord:
         if self._log is not None:
             self._log.line(logging.ERROR, f"{status}: {type(error).__name__}: {first}")
         try:
-            self._end(status, error=error_record(error))
+            if self._on_finish is None:
+                self._end(status, error=error_record(error))
+            else:
+                self._end(status, why=f"{type(error).__name__}: {first}")
         except (OSError, RuntimeError, MemoryError) as problem:
             print(f"could not record how the run ended ({status}): {problem}", file=sys.stderr)
 
     def close(self) -> None:
         """Release the lock.
 
-        If neither finish nor fail was called, the run gets the status of its earlier record; or 'preempted', if it had
-        none or that one said 'running' or 'queued'.
+        If neither finish nor fail was called, the run gets the status of its earlier record; or 'interrupted', if it
+        had none or that one said 'running' or 'queued'.
         """
         if self._lock is None:
             return
         if not self._ended:
             try:
-                self._end(self._ended_as)
+                self._end(self._ended_as if self._on_finish is None else "interrupted")
             except (OSError, RuntimeError) as problem:
                 print(f"could not close the record of {self.folder}: {problem}", file=sys.stderr)
         if self._metrics is not None:
@@ -337,27 +348,17 @@ class RunRecord:
         self._log.line(logging.INFO, f"attempt {len(self._record.attempts)}, {self.action}: {self.reason}")
 
     def _join(self, before: Record) -> None:
-        """Continue the earlier record. When a trained run is scored, it keeps the provenance of its training."""
-        new = self._record
+        """Continue the earlier record."""
         if before.status not in ("running", "queued"):
             self._ended_as = before.status
-        past = {"attempts": before.attempts, "times": before.times, "memory": before.memory}
-        if self.action != "score":
-            done = 0 if self.action == "train" else before.steps_done
-            self.set_fields(**past, steps_done=done)
-        else:
-            other = score_key(before.config) != score_key(new.config)
-            if other and before.scores is not None:
+        if self.action == "score":
+            if before.scores is not None and not same_scores(before, self._record):
                 layout.keep_record(self.folder)
-            self._record = msgspec.structs.replace(
-                before,
-                name=new.name,
-                config=new.config,
-                overrides=new.overrides,
-                status="running",
-                error=None,
-                scores=None if other else before.scores,
-                scores_of=None if other else before.scores_of,
+            self._record, self._on_finish = scored_again(before, self._record)
+        else:
+            done = 0 if self.action == "train" else before.steps_done
+            self.set_fields(
+                attempts=before.attempts, times=before.times, memory=before.memory, steps_done=done
             )
         self._clock = Clock(before.times)
 
@@ -374,22 +375,16 @@ class RunRecord:
         self.set_fields(memory=memory, times=times)
         atomic_write_bytes(self.folder / RECORD_FILE, encode_record(self._record))
 
-    def _end(self, status: Status, **changes: Any) -> None:
+    def _end(self, status: Status, *, why: str | None = None, **changes: Any) -> None:
         attempts = self._record.attempts
-        ended = msgspec.structs.replace(attempts[-1], status=status)
+        ended = msgspec.structs.replace(attempts[-1], status=status, error=why)
         if status == "finished":
             changes["times"] = msgspec.structs.replace(self._record.times, finished=utc_now())
+            changes |= self._on_finish or {}
+        elif self._on_finish is not None:
+            status = "finished"
         self.update(status=status, attempts=[*attempts[:-1], ended], **changes)
         self._ended = True
-
-    def _add_artifacts(self, artifacts: Mapping[str, str | Path] | None) -> None:
-        """Add paths, relative to the folder if they lie in it."""
-        found = dict(self._record.artifacts)
-        for what, path in (artifacts or {}).items():
-            path = Path(path)
-            inside = path.relative_to(self.folder) if path.is_relative_to(self.folder) else path
-            found[what] = inside.as_posix()
-        self.set_fields(artifacts=found)
 
 
 def _lock(folder: Path, heartbeat: float, stale_after: float) -> Lock:

@@ -1,6 +1,7 @@
 """The fields of record.json. Names end in their unit (``_s``, ``_bytes``); times of day are ISO 8601 text in UTC.
 
-Unknown fields are ignored and missing ones get their default, so records of earlier and later versions can be read.
+Unknown fields are ignored and missing ones get their default, so records of earlier versions can be read, and of those
+of later versions what is known here. Those are never written (``folder.decide`` refuses them).
 """
 
 from pathlib import Path
@@ -9,11 +10,16 @@ from typing import Any, Literal
 import msgspec
 
 from isosweep.errors import InputError
+from isosweep.record.reading import SCHEMA_VERSION, Unreadable, decoded
 
-SCHEMA_VERSION = 1
 RECORD_FILE = "record.json"
 
-Status = Literal["queued", "running", "finished", "failed", "preempted", "timeout", "oom"]
+Status = Literal[
+    "queued", "running", "finished", "failed", "oom", "preempted", "interrupted", "cancelled", "timeout"
+]
+"""'preempted': told to make room; 'interrupted': by Ctrl-C, or its launcher's; 'cancelled': by ``runs.py cancel``."""
+STOPPED: tuple[Status, ...] = ("preempted", "interrupted", "cancelled", "timeout")
+"""States of a run that was told to end. The same command goes on from its last checkpoint."""
 
 
 class ScoreRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -91,6 +97,8 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
     git_sha: str | None = None
     from_step: int = 0
     status: Status = "running"
+    error: str | None = None
+    """Type and first line of the error that ended it, where the run stayed finished all the same."""
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):
@@ -137,8 +145,12 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     attempts: list[Attempt] = []
 
 
+_DECODER = msgspec.json.Decoder(Record)
+
+
 def encode_record(record: Record) -> bytes:
-    """The record as JSON, indented by two blanks, with a final newline."""
+    """The record as JSON of this version, indented by two blanks, with a final newline."""
+    record = msgspec.structs.replace(record, schema_version=SCHEMA_VERSION)
     return msgspec.json.format(msgspec.json.encode(record), indent=2) + b"\n"
 
 
@@ -155,8 +167,8 @@ def read_record(path: Path) -> Record:
             f"no record at {file}: a run folder holds {RECORD_FILE}; check the path, or train the run first"
         ) from None
     try:
-        return msgspec.json.decode(data, type=Record)
-    except msgspec.DecodeError as error:
+        return decoded(data, _DECODER.decode)
+    except Unreadable as error:
         raise InputError(
             f"{file} is not a run record ({error}; {len(data)} bytes): restore it, or move the run "
             "folder aside and start the run again"

@@ -1,6 +1,5 @@
 """Reads run records from folders and sweeps: records of this program's runs and records of other programs."""
 
-import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -21,7 +20,8 @@ from isosweep.record.launch import (
 )
 from isosweep.record.lock import holder_is_alive
 from isosweep.record.outcome import read_outcome
-from isosweep.record.schema import RECORD_FILE, Status, Times
+from isosweep.record.reading import decoded, json_values, newer, read_whole
+from isosweep.record.schema import RECORD_FILE, STOPPED, Status, Times
 from isosweep.report.keys import (
     OTHER_KEYS,
     RECORD_FIELDS,
@@ -32,7 +32,7 @@ from isosweep.report.keys import (
     suggestion,
 )
 
-MISSING_STATES = ("queued", "running", "preempted", "timeout", "lost", "waiting")
+MISSING_STATES = ("queued", "running", *STOPPED, "lost", "waiting")
 """States of a run that may still give its number. In every other state it failed, unless it is finished."""
 
 
@@ -70,6 +70,7 @@ class RecordPart(msgspec.Struct, frozen=True, kw_only=True):
     loss: str = ""
     seed: int | None = None
     status: Status = "finished"
+    schema_version: int = 1
     run_key: str = ""
     name: str | None = None
     steps_done: int = 0
@@ -193,12 +194,14 @@ def collect(sources: Sequence[str], root: Path) -> Collection:
 def read_folder(root: Path) -> Collection:
     """Every record below a folder. A record that cannot be read is listed in ``broken``; the others are kept."""
     found = Collection()
-    for folder in record_folders(str(root)):
+
+    def unlisted(error: OSError) -> None:
+        found.broken[str(error.filename)] = str(error)
+
+    for folder in record_folders(str(root), unlisted):
         path = f"{folder}/{RECORD_FILE}"
         try:
-            with open(path, "rb") as file:
-                data = file.read()
-            found.runs.append(Run(folder, parse_record(data)))
+            found.runs.append(Run(folder, parse_record(read_whole(path))))
         except FileNotFoundError:
             continue  # it was moved aside after the folder was listed
         except (ValueError, OSError) as error:
@@ -209,17 +212,23 @@ def read_folder(root: Path) -> Collection:
 def parse_record(data: bytes) -> RecordPart:
     """Parse record.json. NaN and Infinity are accepted: JSON does not have them, but Python's json writes them.
 
-    Raises ValueError with what is wrong (msgspec's ValidationError is a ValueError).
+    Raises ValueError with what is wrong. A record of a later version is refused: what its numbers mean is not known.
     """
-    try:
-        part = _DECODER.decode(data)
-    except msgspec.ValidationError:
-        raise
-    except msgspec.DecodeError:
-        part = msgspec.convert(json.loads(data), RecordPart)
+    part = decoded(data, _record_part)
+    if (why := newer(part.schema_version)) is not None:
+        raise InputError(why)
     if not part.model and not part.label:
         raise InputError("it names neither a `model` nor a `label`: add one, so that its row has a name")
     return part
+
+
+def _record_part(data: bytes) -> RecordPart:
+    try:
+        return _DECODER.decode(data)
+    except msgspec.ValidationError:
+        raise
+    except msgspec.DecodeError:
+        return msgspec.convert(json_values(data), RecordPart)
 
 
 def _sweep_runs(name: str, root: Path, known: Collection) -> Collection | None:
@@ -231,6 +240,8 @@ def _sweep_runs(name: str, root: Path, known: Collection) -> Collection | None:
     absent: dict[str, str] = {}
     broken = dict(known.broken)
     have = {r.record.run_key for r in known.runs}
+    # a folder's name ends in its run's key
+    unread = {Path(path).parent.name.rpartition("-")[2]: why for path, why in known.broken.items()}
     launches = []
     for folder in launch_folders(sweeps_root(root), name):
         try:
@@ -241,13 +252,15 @@ def _sweep_runs(name: str, root: Path, known: Collection) -> Collection | None:
         outcome, cause = None, "not started"
         try:
             outcome = read_outcome(outcome_path(folder, job.number))
-        except ValueError as error:
+        except (ValueError, OSError) as error:
             cause = str(error)
         key = (outcome.key if outcome is not None else None) or job.key or ""
         if key in have:
             keys.add(key)
             continue
-        if outcome is not None:
+        if key in unread:
+            cause = f"its record cannot be read: {unread[key]}"
+        elif outcome is not None:
             cause = outcome.status
             if outcome.error is not None:
                 cause += f": {outcome.error.type}: {(outcome.error.message.splitlines() or [''])[0][:200]}"

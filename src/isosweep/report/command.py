@@ -25,6 +25,7 @@ from isosweep.report.pipeline import (
 )
 from isosweep.report.published import default_folder
 from isosweep.runtime.files import atomic_write_bytes
+from isosweep.runtime.text import printable
 
 HELP = """Tables of run records: means and spreads per scene, checked for comparability.
 
@@ -48,10 +49,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return watch(request, formats, target, options.every, options.quiet, page=page)
         return write_once(request, formats, target, options.quiet, page)
     except NoRuns as error:
-        print(f"error: {error}", file=sys.stderr)
+        _say(f"error: {error}")
         return 2
     except (ReportError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        _say(f"error: {error}")
         return 1
     except KeyboardInterrupt:
         return 130
@@ -140,13 +141,18 @@ def write_once(
         gc.enable()
     paths = write_parts(target, parts)
     for path, problem in made.extras.collection.broken.items():
-        print(f"broken: {path}: {problem}", file=sys.stderr)
+        _say(printable(f"broken: {path}: {problem}"))
     if not quiet:
-        print(render_files(made, ["md"])[".md"].decode())
+        print(printable(render_files(made, ["md"])[".md"].decode(), keep="\n"))
     for conflict in made.extras.tolerated[:20]:
-        print(f"tolerated: {conflict.scope}: {conflict}", file=sys.stderr)
-    print(f"wrote {', '.join(str(p) for p in paths)} ({_summary(made)})", file=sys.stderr)
+        _say(f"tolerated: {conflict.scope}: {conflict}")
+    _say(f"wrote {', '.join(str(p) for p in paths)} ({_summary(made)})")
     return 0
+
+
+def _say(text: str) -> None:
+    """A message on stderr. Names of runs and files in it cannot control the terminal."""
+    print(printable(text, keep="\n"), file=sys.stderr)
 
 
 def write_parts(target: Path, parts: dict[str, bytes]) -> list[Path]:
@@ -180,7 +186,7 @@ def watch(
             try:
                 write_once(request, formats, target, quiet, page)
             except (ReportError, OSError) as error:  # the sweep is still writing: a later check may succeed
-                print(f"not written: {error}", file=sys.stderr)
+                _say(f"not written: {error}")
         sys.stdout.flush()
         pause(seconds)
 
@@ -188,15 +194,15 @@ def watch(
 def source_stamps(request: TableRequest) -> dict[str, tuple[int, int]]:
     """Path -> (modification time in ns, size in bytes) of every file that the table is made of."""
     roots = {s for s in request.sources if Path(s).is_dir()} | {str(request.root)}
-    files = [f"{folder}/{RECORD_FILE}" for root in roots for folder in record_folders(root)]
+    files = [f"{folder}/{RECORD_FILE}" for root in roots for folder in record_folders(root, lambda _: None)]
     files += [str(p) for p in sweeps_root(request.root).glob("*/*/*.json")]
     files += [str(p) for p in request.published.glob("*.csv")] if request.published is not None else []
     found = {}
     for path in files:
         try:
             state = os.stat(path)
-        except FileNotFoundError:
-            continue
+        except OSError:
+            continue  # gone meanwhile, or not to be seen: what is read says so
         found[path] = (state.st_mtime_ns, state.st_size)
     return found
 
@@ -253,11 +259,11 @@ def _write_page(request: TableRequest, page: PageOptions) -> None:
     target, views, pixels, faces = page
     made = make_page(request, target, PageLimits(views, pixels, faces), progress)
     for note in made.notes[:20]:
-        print(f"page: {note}", file=sys.stderr)
+        _say(f"page: {note}")
     if len(made.notes) > 20:
         print(f"page: {len(made.notes) - 20} more notes are under Failures", file=sys.stderr)
     size = made.size / 1e6
-    print(f"wrote {target / 'index.html'} ({made.runs} runs, {size:.1f} MB in the folder)", file=sys.stderr)
+    _say(f"wrote {target / 'index.html'} ({made.runs} runs, {size:.1f} MB in the folder)")
 
 
 def _output_target(output: str | None, sources: Sequence[str]) -> tuple[Path, str]:

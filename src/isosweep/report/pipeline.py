@@ -23,6 +23,7 @@ from isosweep.report.long_form import cell_lines, comparison_lines, to_csv, to_p
 from isosweep.report.metrics import COSTS, Metric, choose_metrics
 from isosweep.report.paired import Comparison, compare_rows
 from isosweep.report.published import published_rows, read_published
+from isosweep.runtime.text import printable
 
 FORMATS = ("md", "tex", "csv", "html", "parquet")
 Pairs = tuple[tuple[str, str], ...]
@@ -119,7 +120,7 @@ def make_table(request: TableRequest) -> MadeTable:
         f"Planned, without a record: {title}: {cause}." for title, cause in list(found.absent.items())[:40]
     ]
     if found.broken:
-        named = ", ".join("/".join(Path(p).parts[-4:]) for p in list(found.broken)[:10])
+        named = ", ".join(printable("/".join(Path(p).parts[-4:])) for p in list(found.broken)[:10])
         more = f" and {len(found.broken) - 10} more" if len(found.broken) > 10 else ""
         notes.append(f"Left out because they cannot be read as records: {named}{more}.")
     extras = Extras(
@@ -157,14 +158,19 @@ def render_files(made: MadeTable, formats: Sequence[str]) -> dict[str, bytes]:
     parts: dict[str, bytes] = {}
     for one in formats:
         if one in texts:
-            parts[f".{one}"] = texts[one](made.document).encode()
+            parts[f".{one}"] = _bytes(texts[one](made.document))
             continue
         named = {"": cell_lines(made.table, made.extras)}
         if made.comparisons:
             named["-against"] = comparison_lines(made.table, made.comparisons)
         for suffix, lines in named.items():
-            parts[f"{suffix}.{one}"] = to_csv(lines).encode() if one == "csv" else to_parquet(lines)
+            parts[f"{suffix}.{one}"] = _bytes(to_csv(lines)) if one == "csv" else to_parquet(lines)
     return parts
+
+
+def _bytes(text: str) -> bytes:
+    """The text as UTF-8. What stands for a byte of a file name that is no UTF-8 is written as its escape."""
+    return text.encode(errors="backslashreplace")
 
 
 def _spec(request: TableRequest, runs: Sequence[Run]) -> TableSpec:

@@ -9,6 +9,9 @@ SIGINT (Ctrl-C)     save and end; a second one ends at once
 SIGTERM             save and end; in a SLURM batch job: save and go on (see ``Interrupts``)
 SIGUSR2             save and end: SLURM's warning before the time limit or a preemption
 ==================  ==========================================================================
+
+A run that ends says why: 'interrupted' after Ctrl-C on it or on its launcher, 'cancelled' after ``runs.py cancel``
+(`isosweep.runtime.stops` tells them apart), 'timeout' near SLURM's time limit, and 'preempted' otherwise.
 """
 
 import ctypes
@@ -22,6 +25,8 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
+from isosweep.runtime.stops import own_stop
+
 PARENT = "ISOSWEEP_PARENT"
 """The environment variable with the pid of the launcher that a run must not outlive."""
 _PR_SET_PDEATHSIG = 1
@@ -30,6 +35,14 @@ _HANDLED = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR
 
 class RunPreempted(Exception):
     """The run was asked to make room and has saved a checkpoint; the next start resumes it."""
+
+
+class RunInterrupted(RunPreempted):
+    """A person has stopped the run with Ctrl-C, or its launcher, or its launcher is gone."""
+
+
+class RunCancelled(RunPreempted):
+    """``runs.py cancel`` has stopped the run."""
 
 
 class RunTimeout(Exception):
@@ -85,12 +98,19 @@ class Interrupts:
         self._save = False
 
     def check(self) -> None:
-        """Raise RunPreempted or RunTimeout if a signal has asked the run to end."""
+        """Raise RunPreempted (or why exactly) or RunTimeout if a signal has asked the run to end."""
         if self.signal is None:
             return
         name = signal.Signals(self.signal).name
-        if self.signal != signal.SIGINT and time_is_up():
+        if self.signal == signal.SIGINT:
+            raise RunInterrupted(f"asked to stop by {name}")
+        if (why := own_stop()) is not None:
+            kind = RunCancelled if why == "cancelled" else RunInterrupted
+            raise kind(f"its sweep was {why} ({name})")
+        if time_is_up():
             raise RunTimeout(f"the job's time limit is near ({name})")
+        if launcher_is_gone():
+            raise RunInterrupted(f"the launcher that started this run is gone ({name})")
         raise RunPreempted(f"asked to stop by {name}")
 
     def previous(self, number: int) -> Callable[[int, FrameType | None], Any] | None:
@@ -144,14 +164,19 @@ def end_with_parent() -> None:
     This needs a launcher that has set ``PARENT``: a run that was started by hand, under nohup, must outlive its shell.
 
     Raises:
-        RunPreempted: the launcher is gone already.
+        RunInterrupted: the launcher is gone already.
     """
-    parent = os.environ.get(PARENT)
-    if not parent or sys.platform != "linux":
+    if not os.environ.get(PARENT) or sys.platform != "linux":
         return
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGTERM), 0, 0, 0)
-    if os.getppid() != int(parent):
-        raise RunPreempted("the launcher that started this run is gone")
+    if launcher_is_gone():
+        raise RunInterrupted("the launcher that started this run is gone")
+
+
+def launcher_is_gone() -> bool:
+    """Whether a launcher has started this process and has ended since; Linux gives it another parent then."""
+    parent = os.environ.get(PARENT)
+    return bool(parent) and sys.platform == "linux" and os.getppid() != int(parent or 0)
 
 
 def in_batch_job() -> bool:

@@ -3,6 +3,7 @@
 import itertools
 import logging
 import os
+import shlex
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -101,7 +102,7 @@ def submit(
             except FailedJobError as error:
                 raise ClusterError(
                     f"{len(started)} of {len(todo)} runs are submitted, the others are not: {understand(str(error))} "
-                    f"They are submitted by: python scripts/runs.py retry {sweep}"
+                    f"They are submitted by: python scripts/runs.py retry {shlex.quote(sweep)}"
                 ) from error
             ids = {one.number: job.job_id for one, job in zip(array, jobs, strict=True)}
             started |= ids
@@ -119,9 +120,7 @@ def submit(
         len(started),
         done,
         folder,
-        sweep,
-        sweep,
-        sweep,
+        *[shlex.quote(sweep)] * 3,
     )
     return started
 

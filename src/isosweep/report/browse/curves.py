@@ -1,11 +1,12 @@
 """Reads metrics.jsonl and shortens its curves for drawing."""
 
-import json
 import math
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from isosweep.record.reading import json_values
 
 DIGITS = 5
 """Significant digits of a value on the page."""
@@ -31,18 +32,18 @@ def read_curves(path: Path, points: int) -> tuple[dict[str, dict[str, list[Any]]
     bad = 0
     for line in lines:
         try:
-            entry = json.loads(line)
-            step = float(entry[STEP])
+            entry = json_values(line)
+            step = _float(entry[STEP])
         except (ValueError, KeyError, TypeError):
             bad += bool(line.strip())
             continue
         clock = entry.get(CLOCK)
-        clock = float(clock) if isinstance(clock, int | float) else math.nan
+        clock = _float(clock) if isinstance(clock, int | float) else math.nan
         for key, value in entry.items():
             if key in (STEP, CLOCK) or isinstance(value, bool):
                 continue
             try:
-                number = float(value)  # NaN and infinities are written as text: JSON does not have them
+                number = _float(value)  # NaN and infinities are written as text: JSON does not have them
             except (ValueError, TypeError):
                 number = math.nan
             series.setdefault(key, {})[step] = (number, clock)
@@ -66,6 +67,14 @@ def _shorten(values: dict[float, tuple[float, float]], points: int) -> dict[str,
         "t": [] if not np.isfinite(t).all() else [_number(v) for v in t],
         "y": [_number(v) for v in y],
     }
+
+
+def _float(value: Any) -> float:
+    """The number; ValueError or TypeError for what is none. A whole number that no float holds is infinite."""
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf
 
 
 def _number(value: float) -> float | None:

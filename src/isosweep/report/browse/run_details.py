@@ -1,7 +1,6 @@
 """What the page says of a run: its name, keys and scores in the index, and the details that it loads on demand."""
 
 import hashlib
-import json
 import math
 import os
 from collections.abc import Mapping, Sequence
@@ -9,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from isosweep.record.reading import Unreadable, json_values
 from isosweep.record.schema import RECORD_FILE
 from isosweep.report.cells import TableSpec
 from isosweep.report.checks import setting_differences
@@ -115,8 +115,8 @@ def run_details(run: Run) -> tuple[dict[str, Any], str]:
     program may lack any field, or have a value of another type in it.
     """
     try:
-        whole = json.loads(Path(run.folder, RECORD_FILE).read_bytes())
-    except (OSError, ValueError) as error:
+        whole = _mapping(json_values(Path(run.folder, RECORD_FILE).read_bytes()))
+    except (OSError, Unreadable) as error:
         return {"config": flatten(run.record.config)}, f"{RECORD_FILE} cannot be read again: {error}"
     scores, error, git = (_mapping(whole.get(k)) for k in ("scores", "error", "git"))
     times, memory = _mapping(whole.get("times")), _mapping(whole.get("memory"))
@@ -150,8 +150,9 @@ def mesh_path(run: Run) -> Path | None:
     """The mesh file of a run: the one that its record names, else mesh.ply; None for one outside the run's folder."""
     folder = Path(run.folder)
     try:
-        named = _mapping(json.loads((folder / RECORD_FILE).read_bytes()).get("artifacts")).get("mesh")
-    except (OSError, ValueError, AttributeError):
+        whole = _mapping(json_values((folder / RECORD_FILE).read_bytes()))
+        named = _mapping(whole.get("artifacts")).get("mesh")
+    except (OSError, Unreadable):
         named = None
     for name in (named, "mesh.ply"):
         if isinstance(name, str) and (folder / name).is_file():
