@@ -138,7 +138,9 @@ def the_run(server: WandbServer, record: Record) -> SeenRun:
     scores = {k: v for k, v in record.scores.values.items() if v is not None}
     assert len(scores) > 5
     assert {k: seen.summary.get(k) for k in scores} == pytest.approx(scores)
-    assert (seen.group, seen.job_type, seen.tags) == ("study", "train", ["loopback"])
+    assert (seen.group, seen.job_type) == ("study", "train")
+    assert seen.tags == ["neus", "hashgrid", "demo", "loopback"]
+    assert seen.name == "mug · neus · resolution=16 · s0"
     assert seen.config["seed"] == 0
     assert seen.config["train"]["max_steps"] == LAST
     assert seen.exit_codes[-1] == 0
