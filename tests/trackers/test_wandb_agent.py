@@ -31,6 +31,14 @@ parameters:
 """
 
 
+def end_session(session: int) -> None:
+    """Kill the processes of one session: the agent gives each of its runs a process group of its own."""
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if int((folder / "stat").read_text().rpartition(")")[2].split()[3]) == session:
+                os.kill(int(folder.name), signal.SIGKILL)
+
+
 def wandb(*arguments: str, variables: dict[str, str]) -> str:
     """The output of a command of wandb's; nothing that it has started is left behind."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{variables['PATH']}"  # the agent calls 'python'
@@ -47,8 +55,7 @@ def wandb(*arguments: str, variables: dict[str, str]) -> str:
     try:
         text, _ = process.communicate(timeout=400)
     finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
+        end_session(process.pid)
     assert process.returncode == 0, text
     return text
 
