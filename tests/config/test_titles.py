@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
+from isosweep.config.names import tracker_switched_off_by
 from isosweep.config.titles import AMBIGUOUS, LONGEST, run_title, short_keys, short_value, varied_values
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
@@ -101,6 +102,15 @@ def test_option_in_another_place_and_signs():
 def test_values(value, shown):
     assert short_value(value) == shown
     assert len(short_value(value)) <= 24
+
+
+def test_debug_options_that_switch_the_tracker_off():
+    off = {"debug": "tiny", "tracker": "none"}
+    assert tracker_switched_off_by(off, ["debug=tiny"]) == "debug=tiny"
+    assert tracker_switched_off_by(off, ["debug=tiny", "tracker=none"]) is None  # the user has said so
+    assert tracker_switched_off_by(off, ["debug=tiny", "tracker.name=[wandb]"]) is None
+    assert tracker_switched_off_by({"debug": "tiny", "tracker": "wandb"}, ["debug=tiny"]) is None
+    assert tracker_switched_off_by({"debug": None, "tracker": "none"}, []) is None
 
 
 def test_long_titles_count_what_does_not_fit():

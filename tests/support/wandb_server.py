@@ -18,6 +18,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import urlsplit
 
+from tests.support.wandb_sweeps import Sweeps
+
 ENTITY = "lab"
 
 
@@ -30,6 +32,7 @@ class SeenRun:
     name: str = ""
     group: str | None = None
     job_type: str | None = None
+    sweep: str | None = None
     tags: list[str] = field(default_factory=list)
     config: dict[str, Any] = field(default_factory=dict)
     lines: dict[str, dict[int, str]] = field(default_factory=dict)
@@ -63,6 +66,7 @@ class WandbServer:
         """Workspaces and reports that were saved."""
         self.asked: list[str] = []
         """GraphQL operations and paths, in order."""
+        self.sweeps = Sweeps(ENTITY)
         self.refuse = refuse
         """Answer every upload of history with 'forbidden'."""
         self.lock = threading.Lock()
@@ -79,6 +83,8 @@ class WandbServer:
 
     def answer(self, operation: str, given: dict[str, Any]) -> dict[str, Any]:
         """The data of one GraphQL operation."""
+        if (found := self.sweeps.answer(operation, given)) is not None:
+            return found
         match operation:
             case "UpsertBucket":
                 return {"upsertBucket": self._upsert(given)}
@@ -135,6 +141,7 @@ class WandbServer:
         run.starts += given.get("config") is not None and given.get("host") is not None
         run.project = given.get("project") or run.project
         run.name = given.get("displayName") or run.name
+        run.sweep = given.get("sweep") or run.sweep
         run.group = given.get("groupName") or run.group
         run.job_type = given.get("jobType") or run.job_type
         run.tags = given.get("tags") or run.tags

@@ -33,23 +33,6 @@ SIZES = [
 ]
 
 
-@pytest.fixture
-def server():
-    with WandbServer() as server:
-        yield server
-
-
-@pytest.fixture
-def environment(server, tmp_path):
-    """Of a user who is logged in at the server and has nothing else of wandb's."""
-    own = {k: v for k, v in os.environ.items() if not k.startswith("WANDB_")}
-    for name in ("DIR", "CONFIG_DIR", "CACHE_DIR", "DATA_DIR"):
-        (tmp_path / name).mkdir()
-        own[f"WANDB_{name}"] = str(tmp_path / name)
-    own |= {"WANDB_BASE_URL": server.url, "WANDB_API_KEY": "a" * 40, "NETRC": str(tmp_path / "netrc")}
-    return own | {"no_proxy": "127.0.0.1", "NO_PROXY": "127.0.0.1"}
-
-
 def begin(runs: Path, environment: dict[str, str], *more: str) -> subprocess.Popen:
     command = [sys.executable, "main.py", *SIZES, f"run.root={runs}", *more]
     return subprocess.Popen(
@@ -138,7 +121,9 @@ def the_run(server: WandbServer, record: Record) -> SeenRun:
     scores = {k: v for k, v in record.scores.values.items() if v is not None}
     assert len(scores) > 5
     assert {k: seen.summary.get(k) for k in scores} == pytest.approx(scores)
-    assert (seen.group, seen.job_type, seen.tags) == ("study", "train", ["loopback"])
+    assert (seen.group, seen.job_type) == ("study", "train")
+    assert seen.tags == ["neus", "hashgrid", "demo", "loopback"]
+    assert seen.name == "mug · neus · resolution=16 · s0"
     assert seen.config["seed"] == 0
     assert seen.config["train"]["max_steps"] == LAST
     assert seen.exit_codes[-1] == 0

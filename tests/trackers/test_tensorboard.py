@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tests.trackers.support import start
+from tests.trackers.support import TITLE, start
 
 pytest.importorskip("tensorboard", reason="TensorBoard is not installed: pip install -e '.[tensorboard]'")
 
@@ -39,7 +39,7 @@ def test_scalars_pictures_config_and_scores(tmp_path):
     (picture,) = events.Images("render/000")
     assert (picture.step, picture.height, picture.width) == (200, 4, 6)
     started = events.SummaryMetadata("_hparams_/session_start_info").plugin_data.content
-    for piece in (b"model.sdf.mlp.width", b"scene", b"demo"):
+    for piece in (b"model.sdf.mlp.width", b"scene", b"demo", b"title", TITLE.encode()):
         assert piece in started
     assert "nvs/lpips_vgg" not in events.Tags()["scalars"]
 

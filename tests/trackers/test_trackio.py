@@ -19,7 +19,7 @@ from isosweep.trackers import open_tracker
 run_dir, action = Path(sys.argv[1]), sys.argv[2]
 settings = TrackerSettings(name="trackio", project="lab", timeout=20.0)
 config = {"model": {"a": {"b": {"c": 1}}}}
-about = dict(name="neus-s0-key", group="study", job_type="train", tags=["demo"], config=config)
+about = dict(name="neus-s0-key", title="mug · neus · s0", group="study", job_type="train", tags=["demo"], config=config)
 
 def start():
     return open_tracker(settings, run_key="key", run_dir=run_dir, **about)
@@ -86,6 +86,7 @@ def test_a_resumed_run_is_one_run_with_one_curve_scores_picture_and_mesh(tmp_pat
     config = seen["config"]
     assert config["model"] == {"a": {"b.c": 1}}
     assert (config["_Group"], config["run_key"], config["tags"]) == ("study", "key", ["demo"])
+    assert config["title"] == "mug · neus · s0"
     assert seen["hint"] == "Trackio: 'trackio show --project lab' shows the run"
     assert not list((tmp_path / "run").glob(".tracker-*"))
 

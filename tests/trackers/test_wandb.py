@@ -15,7 +15,7 @@ from isosweep.config.settings import TrackerSettings
 from isosweep.trackers import Tracker, Wandb, logged_in, login, media, service_processes, sync_runs
 from tests.support.waiting import until
 from tests.support.wandb_server import WandbServer
-from tests.trackers.support import KEY, start
+from tests.trackers.support import KEY, TITLE, start
 
 
 def inspect(run_dir: Path, *options: str) -> str:
@@ -81,6 +81,68 @@ def test_pictures_and_mesh_reach_the_server(online, tmp_path):
     files = online.runs[KEY].files
     assert [f.rpartition(".")[2] for f in sorted(files) if f.startswith("media/")] == ["png", "glb"]
     assert online.runs[KEY].config["model"] == {"sdf": {"mlp.width": 64}}
+
+
+def messages(caplog) -> list[str]:
+    return [r.getMessage() for r in caplog.records if r.levelno >= logging.WARNING]
+
+
+def log_one(run_dir: Path, step: int, **more) -> Tracker:
+    run_dir.mkdir(exist_ok=True)
+    tracker = start(run_dir, **more)
+    tracker.log(step, {"train/loss": 1.0})
+    tracker.finish()
+    assert tracker.degraded is None
+    return tracker
+
+
+AGENT = {
+    "WANDB_SWEEP_ID": "sw33p",
+    "WANDB_RUN_ID": "agent-s0",
+    "WANDB_PROJECT": "search",
+    "WANDB_ENTITY": "lab",
+}
+
+
+@pytest.mark.parametrize("mode", ["online", "offline"])
+def test_run_of_an_agent_has_the_agents_id_also_when_it_goes_on_without_the_agent(
+    mode, online, tmp_path, monkeypatch, caplog
+):
+    """So the record names a run that exists, and both starts are one run."""
+    with monkeypatch.context() as agent:
+        for name, value in AGENT.items():
+            agent.setenv(name, value)
+        info = log_one(tmp_path / "run", 100, mode=mode).info
+    assert info.id == "agent-s0"
+    assert info.url == (f"{online.url}/lab/search/runs/agent-s0" if mode == "online" else None)
+    (warning,) = messages(caplog)
+    assert warning.startswith(
+        "wandb: this is the run lab/search/agent-s0 of the W&B sweep sw33p, whose agent gives id, project and entity, "
+        f"in place of {KEY} in tracker.project=isosweep"
+    )
+    caplog.clear()
+    again = log_one(tmp_path / "run", 200, mode=mode).info
+    assert (again.id, again.url) == (info.id, info.url)
+    assert messages(caplog) == []
+    if mode == "offline":
+        monkeypatch.setenv("WANDB_RUN_ID", "another")  # left over in the shell that uploads
+        (result,) = sync_runs([tmp_path / "run"])
+        assert (result.action, result.segments) == ("synced", 2), result
+    assert list(online.runs) == ["agent-s0"]
+    seen = online.runs["agent-s0"]
+    assert (seen.project, seen.name, seen.steps) == ("search", TITLE, [100, 200])
+
+
+@pytest.mark.parametrize("variables", [{"WANDB_RUN_ID": "shared"}, AGENT], ids=["id alone", "agent"])
+def test_two_seeds_of_one_command_are_never_one_run(variables, online, tmp_path, monkeypatch, caplog):
+    for key in ("a" * 16, "b" * 16):
+        for name, value in variables.items():  # each process of a launcher inherits them
+            monkeypatch.setenv(name, value)
+        caplog.clear()
+        assert log_one(tmp_path / key, 100, key=key, several=True).info.id == key
+        (warning,) = messages(caplog)
+        assert "WANDB_RUN_ID ignored: this is one run of a sweep of isosweep" in warning
+    assert sorted(online.runs) == ["a" * 16, "b" * 16]
 
 
 def test_server_that_takes_no_lines_is_recorded(online, tmp_path):

@@ -18,6 +18,7 @@ class Fake:
     """Records its calls; fails, or waits for ``gate``, where told."""
 
     name = "fake"
+    run_id = KEY
 
     def __init__(
         self, *, fails: str = "", waits: str = "", error: BaseException | None = None, has: int = -1
@@ -80,7 +81,7 @@ def use(tracker: Tracker) -> None:
 
 def test_calls_arrive_in_order_and_one_a_step():
     fake = Fake()
-    use(tracker := Tracker(fake, run_id=KEY))
+    use(tracker := Tracker(fake))
     assert fake.calls == [
         ("start",),
         ("held", 100),
@@ -172,7 +173,7 @@ def test_unreadable_history_is_a_gap_that_is_told():
 def test_several_trackers_are_independent():
     broken, whole = Fake(fails="log"), Fake()
     broken.name = "broken"
-    tracker = Tracker(broken, whole, run_id=KEY)
+    tracker = Tracker(broken, whole)
     use(tracker)
     assert whole.calls[-1] == ("finish", 0, False)
     assert tracker.degraded == "broken log failed: ConnectionError: the server is gone"

@@ -1,11 +1,14 @@
 """One run from its config to its record: train, score, export, or one of them alone."""
 
 import logging
+import os
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
 import torch
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from isosweep import trackers
@@ -19,7 +22,9 @@ from isosweep.app.recording import log_results, open_shared
 from isosweep.app.teams import first_then_the_others, joined, require_one_backend
 from isosweep.app.telling import told
 from isosweep.config.check import ConfigError
+from isosweep.config.names import tracker_switched_off_by
 from isosweep.config.settings import TrainSettings
+from isosweep.config.titles import run_title
 from isosweep.data.checks import check_masks, check_poses
 from isosweep.data.image_store import ImageStore
 from isosweep.evaluation import evaluate
@@ -102,9 +107,12 @@ def results(record: RunRecord | Follower) -> float:
 
 def open_tracker(plan: RunPlan, record: RunRecord | Follower) -> trackers.Tracker:
     """The run's tracker; in a process that does not lead, one that does nothing."""
-    settings, cfg = plan.settings.tracker, plan.cfg
+    settings, cfg, names = plan.settings.tracker, plan.cfg, plan.identity.names
     if isinstance(record, Follower):
         return trackers.Tracker()
+    overrides, hydra = record.record.overrides, HydraConfig.get() if HydraConfig.initialized() else None
+    if hydra and (by := tracker_switched_off_by(hydra.runtime.choices, overrides)):
+        log.info("%s: no tracker gets this run; tracker=wandb (or another) beside it tracks it", by)
     return trackers.open_tracker(
         settings,
         run_key=plan.identity.key,
@@ -112,7 +120,9 @@ def open_tracker(plan: RunPlan, record: RunRecord | Follower) -> trackers.Tracke
         name=record.folder.name,
         group=settings.group or cfg.run.name,
         job_type=cfg.mode,
-        tags=settings.tags,
+        title=run_title(names, cfg.scene, cfg.seed, overrides),
+        several=outcome.ENVIRONMENT in os.environ or (hydra is not None and hydra.mode == RunMode.MULTIRUN),
+        tags=trackers.all_tags((names["model"], names["encoding"], names["dataset"]), settings.tags),
         config=plan.config,
     )
 

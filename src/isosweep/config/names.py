@@ -3,7 +3,7 @@
 This module imports no torch, so that a sweep is planned in a moment.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,6 +44,18 @@ def label(names: Mapping[str, str]) -> str:
     parts += [names["loss"]] if names["loss"] not in (names["model"], "totalloss") else []
     parts += [names["sampler"]] if names["sampler"] not in ("occgrid", "occupancygrid") else []
     return "-".join(parts)
+
+
+def tracker_switched_off_by(choices: Mapping[str, Any], overrides: Iterable[str]) -> str | None:
+    """The debug option (``debug=tiny``) that has switched the tracker off; None if nothing or the user has.
+
+    Args:
+        choices: group -> chosen option, as Hydra composed them.
+        overrides: of this run, as on a command line.
+    """
+    said = any(o.lstrip("+~").partition("=")[0] in ("tracker", "tracker.name") for o in overrides)
+    debug = choices.get("debug")
+    return f"debug={debug}" if debug and choices.get("tracker") == "none" and not said else None
 
 
 @dataclass(frozen=True)

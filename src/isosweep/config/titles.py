@@ -53,7 +53,10 @@ def varied_values(overrides: Iterable[str]) -> dict[str, str | None]:
     """
     found: dict[str, str | None] = {}
     for text in overrides:
-        sign, key, value = _OVERRIDE.fullmatch(text.strip()).groups()  # type: ignore[union-attr]
+        match = _OVERRIDE.fullmatch(text.strip())
+        if match is None:
+            continue  # no override; Hydra would not have composed it
+        sign, key, value = match.groups()
         if sign == "~":
             key, value = f"~{key}", None
         path = ".".join(_parts(key))

@@ -7,7 +7,7 @@ what wandb logged offline; wandb_workspace.py composes a W&B workspace or report
 """
 
 from isosweep.trackers.login import logged_in
-from isosweep.trackers.opening import check, limit_depth, open_tracker, tracker_names
+from isosweep.trackers.opening import all_tags, check, check_names, limit_depth, open_tracker, tracker_names
 from isosweep.trackers.sync import SyncResult, sync_runs
 from isosweep.trackers.wandb_backend import Wandb, service_processes
 from isosweep.trackers.wrapper import Backend, Tracker
@@ -17,7 +17,9 @@ __all__ = [
     "SyncResult",
     "Tracker",
     "Wandb",
+    "all_tags",
     "check",
+    "check_names",
     "limit_depth",
     "logged_in",
     "open_tracker",

@@ -11,9 +11,11 @@ from typing import Any
 from isosweep.config.settings import TrackerSettings
 from isosweep.errors import InputError, MissingLibraryError
 from isosweep.record import read_metrics
+from isosweep.trackers import agents
 from isosweep.trackers.tensorboard_backend import TensorBoard
 from isosweep.trackers.trackio_backend import Trackio
 from isosweep.trackers.wandb_backend import Wandb
+from isosweep.trackers.wandb_names import LONGEST_TAG, require_wandb_names
 from isosweep.trackers.wrapper import Tracker
 
 BACKENDS = {"wandb": Wandb, "trackio": Trackio, "tensorboard": TensorBoard}
@@ -33,8 +35,24 @@ def check(settings: TrackerSettings) -> list[str]:
     """Names of the trackers to run; each is known and installed. None with ``tracker.mode=disabled``.
 
     Raises:
-        ValueError: a name or a mode that does not exist.
+        ValueError: as ``check_names``.
         ModuleNotFoundError: a tracker's package is not installed.
+    """
+    names = check_names(settings)
+    for name in names:
+        if importlib.util.find_spec(name) is None:
+            raise MissingLibraryError(
+                f"tracker.name={name}, but the package {name} is not installed: pip install '{INSTALL[name]}' "
+                f"(in a checkout: pip install -e '.[{name}]'), or choose another tracker, or tracker=none"
+            )
+    return names
+
+
+def check_names(settings: TrackerSettings) -> list[str]:
+    """Names of the trackers to run. It imports no torch, and no tracker's package need be installed.
+
+    Raises:
+        ValueError: a tracker or a mode that does not exist, or a project, entity or tag that W&B refuses.
     """
     if settings.mode not in MODES:
         raise InputError(f"no tracker.mode={settings.mode!r}: there are {', '.join(MODES)}")
@@ -51,12 +69,8 @@ def check(settings: TrackerSettings) -> list[str]:
         return []
     if settings.mode == "auto" and os.environ.get("WANDB_MODE") == "disabled":
         names = [name for name in names if name != "wandb"]
-    for name in names:
-        if importlib.util.find_spec(name) is None:
-            raise MissingLibraryError(
-                f"tracker.name={name}, but the package {name} is not installed: pip install '{INSTALL[name]}' "
-                f"(in a checkout: pip install -e '.[{name}]'), or choose another tracker, or tracker=none"
-            )
+    if "wandb" in names:
+        require_wandb_names(settings.project, settings.entity, settings.tags)
     return names
 
 
@@ -66,6 +80,8 @@ def open_tracker(
     run_key: str,
     run_dir: Path,
     name: str,
+    title: str = "",
+    several: bool = False,
     group: str | None,
     job_type: str,
     tags: list[str],
@@ -78,7 +94,9 @@ def open_tracker(
 
     Args:
         run_dir: the run's folder.
-        name: the run's name in the trackers.
+        name: the run's name in trackers where a name must be unique: that of its folder.
+        title: what a person reads in place of it where a tracker has both.
+        several: whether one command has started several runs, of which this is one.
         group: the sweep, None for a run outside any.
         job_type: the mode (train, eval, ...).
         config: the resolved config as plain types.
@@ -89,18 +107,30 @@ def open_tracker(
     names = check(settings)
     moved_aside = sum((p / "metrics.jsonl").is_file() for p in run_dir.glob("previous-*"))
     suffix = f"-{moved_aside + 1}" if moved_aside else ""
-    about = {"name": f"{name}{suffix}", "group": group, "job_type": job_type, "tags": list(tags)}
+    about: dict[str, Any] = {
+        "name": f"{name}{suffix}",
+        "group": group,
+        "job_type": job_type,
+        "tags": list(tags),
+    }
+    about["title"] = f"{title} ({moved_aside + 1})" if title and moved_aside else title or about["name"]
     about["config"] = limit_depth(config) | {"method": method_name(name, run_key)}
+    if "wandb" in names:
+        agents.settle(f"{run_key}{suffix}", several=several)
     backends = [
         BACKENDS[n](settings, run_id=f"{run_key}{suffix}", run_dir=run_dir, about=about) for n in names
     ]
     metrics = run_dir / "metrics.jsonl"
     return Tracker(
         *backends,
-        run_id=f"{run_key}{suffix}",
         timeout=settings.timeout,
         history=lambda: read_history(metrics),
     )
+
+
+def all_tags(automatic: Iterable[str], own: Iterable[str]) -> list[str]:
+    """A run's tags: the automatic ones, then the user's, each once; automatic ones are cut to what W&B takes."""
+    return list(dict.fromkeys([*(tag[:LONGEST_TAG] for tag in automatic if tag), *map(str, own)]))
 
 
 def method_name(name: str, run_key: str) -> str:

@@ -27,6 +27,11 @@ class Segment:
         return self.log.parent
 
     @property
+    def run_id(self) -> str:
+        """The W&B run that it belongs to: its folder is [offline-]run-<time>-<id>."""
+        return self.folder.name.removeprefix("offline-").split("-", 2)[-1]
+
+    @property
     def empty(self) -> bool:
         """Whether its process was killed before wandb's first write."""
         return self.log.stat().st_size <= HEADER_BYTES

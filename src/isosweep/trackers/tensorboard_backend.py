@@ -19,6 +19,7 @@ class TensorBoard:
     def __init__(
         self, settings: TrackerSettings, *, run_id: str, run_dir: Path, about: dict[str, Any]
     ) -> None:
+        self.run_id = run_id
         self._folder = run_dir / FOLDER
         self._about = about
         self._last = 0
@@ -56,8 +57,9 @@ class TensorBoard:
     def summary(self, values: Mapping[str, Any]) -> None:
         from torch.utils.tensorboard.summary import hparams
 
+        about = self._about
         numbers = {k: v for k, v in values.items() if isinstance(v, int | float)}
-        for part in hparams(hyperparameters(self._about.get("config", {})), numbers):
+        for part in hparams(hyperparameters(about.get("config", {}) | {"title": about["title"]}), numbers):
             self._writer.file_writer.add_summary(part)
         for name, value in numbers.items():
             self._writer.add_scalar(name, value, self._last)

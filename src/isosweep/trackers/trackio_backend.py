@@ -12,7 +12,9 @@ from isosweep.trackers.media import as_glb
 
 
 class Trackio:
-    """A run is identified by its name, which ends with the run key. Scores are a last line: there is no summary.
+    """A run is identified by its name, which ends with the run key; its title is in its config.
+
+    Scores are a last line: there is no summary.
 
     trackio's client never raises; it warns and drops what it could not store. Its own set of such warnings is
     read after every call, so that a loss gets into the run's record.
@@ -24,7 +26,7 @@ class Trackio:
         self, settings: TrackerSettings, *, run_id: str, run_dir: Path, about: dict[str, Any]
     ) -> None:
         self._settings = settings
-        self._run_id = run_id
+        self.run_id = run_id
         self._run_dir = run_dir
         self._about = about
         self._last = 0
@@ -37,7 +39,7 @@ class Trackio:
             # trackio prints about ten lines per run; redirecting stdout would also swallow the run's own output
             vars(importlib.import_module(module))["print"] = lambda *_, **__: None
         about = self._about
-        more = {"run_key": self._run_id, "job_type": about["job_type"], "tags": about["tags"]}
+        more = {"run_key": self.run_id} | {k: about[k] for k in ("title", "job_type", "tags")}
         self._run = trackio.init(
             project=self._settings.project,
             name=about["name"],

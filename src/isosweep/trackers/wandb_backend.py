@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from isosweep.config.settings import TrackerSettings
+from isosweep.trackers import agents
 from isosweep.trackers.login import logged_in
 from isosweep.trackers.media import as_glb
 from isosweep.trackers.segments import Segment, find_segments, last_step
@@ -23,6 +24,8 @@ log = logging.getLogger("isosweep.trackers")
 class Wandb:
     """All starts of a run are one W&B run. Its id is the run key, and its x axis is the training step.
 
+    A run that an agent of a W&B sweep starts is the agent's W&B run instead (agents.py), also in later starts.
+
     A run with offline segments that are not uploaded yet stays offline. Otherwise these segments would be uploaded
     after newer lines, and their lines would come last.
     """
@@ -33,20 +36,23 @@ class Wandb:
         self, settings: TrackerSettings, *, run_id: str, run_dir: Path, about: dict[str, Any]
     ) -> None:
         self._settings = settings
-        self._run_id = run_id
+        self.run_id = self._own_id = run_id
         self._run_dir = run_dir
         self._about = about
         self._earlier: list[Segment] = []
+        self._found: agents.AgentRun | None = None
         self._run: Any = None
 
     def start(self) -> None:
         self._earlier = find_segments(self._run_dir)
+        self._found = None if agents.asked_for() else agents.remembered(self._run_dir)
+        self.run_id = agents.asked_for() or (self._found.id if self._found else self._own_id)
         mode = self._settings.mode
         if mode == "auto":
             mode = os.environ.get("WANDB_MODE", "auto")
         if mode == "online" and not logged_in():
             log.warning("tracker.mode=online, but nobody is logged in: run 'wandb login'; logging offline")
-        waiting = sum(segment.needs_upload for segment in self._earlier)
+        waiting = sum(segment.needs_upload for segment in self._of_this_run())
         if waiting and mode != "offline" and logged_in():
             log.info(
                 "wandb: this run has offline segments that are not uploaded yet (%d); logging offline",
@@ -63,6 +69,7 @@ class Wandb:
                 log.warning("wandb cannot log online (%s); logging offline", error_line(error))
                 self.close()  # the failed attempt still holds the run's id
                 self._run = self._init("offline")
+        self._tell_other_id()
         # wandb's own step begins at 0 in each offline segment of a requeued run, so the training step is the axis
         self._run.define_metric("*", step_metric="step")
 
@@ -78,7 +85,7 @@ class Wandb:
     def last_step_held(self, before: float) -> int:
         if self._run.settings.mode == "online":
             return int(self._run.summary.get("step", -1))  # from the server: the last step that reached it
-        return last_step(self._earlier)
+        return last_step(self._of_this_run())
 
     def log(self, step: int, scalars: Mapping[str, float]) -> None:
         self._run.log({"step": step, **scalars})
@@ -122,6 +129,28 @@ class Wandb:
         with contextlib.suppress(BaseException):  # it raises after cleaning up, because its service is gone
             wandb.teardown()
 
+    def _of_this_run(self) -> list[Segment]:
+        return [segment for segment in self._earlier if segment.run_id == self.run_id]
+
+    def _tell_other_id(self) -> None:
+        """Take over the id that wandb has given; if it is not the run key, keep it for later starts and say why."""
+        self.run_id = self._run.id
+        if self.run_id == self._own_id:
+            return
+        there = agents.AgentRun(self._run.id, self._run.project, self._run.entity or None)
+        agents.remember(self._run_dir, there)
+        if self._found is not None and self._found.id == there.id:
+            log.info("wandb: goes on as the run %s, which an agent started", there.path)
+        else:
+            log.warning(
+                "wandb: this is the run %s of the W&B sweep %s, whose agent gives id, project and entity, in place of "
+                "%s in tracker.project=%s",
+                there.path,
+                self._run.sweep_id,
+                self._own_id,
+                self._settings.project,
+            )
+
     def _init(self, mode: str) -> Any:
         import wandb
 
@@ -134,17 +163,22 @@ class Wandb:
             init_timeout=0.5 * self._settings.timeout,  # leaves time for an offline start
             finish_timeout=0.8 * self._settings.timeout,  # wandb gives up before it is killed
         )
+        place, about = self._found or self._settings, self._about
         wandb.setup(settings=options)  # before init: otherwise the login prints before `quiet` applies
         return wandb.init(
-            project=self._settings.project,
-            entity=self._settings.entity,
-            id=self._run_id,
+            project=place.project,
+            entity=place.entity,
+            id=self.run_id,
             resume="allow",
             dir=str(self._run_dir),
             mode=mode,  # type: ignore[arg-type]
             reinit="create_new",
             settings=options,
-            **self._about,
+            name=about["title"],
+            group=about["group"],
+            job_type=about["job_type"],
+            tags=about["tags"],
+            config=about["config"],
         )
 
 

@@ -37,6 +37,8 @@ class Backend(Protocol):
     """One tracker. Its methods run in the wrapper's thread, where they may raise errors or hang."""
 
     name: str
+    run_id: str
+    """The run's id in the tracker. Before ``start`` it is the one that is asked for, after it the one that is given."""
 
     def start(self) -> None:
         """Import the tracker's package and open the run, a new one or one of an earlier start."""
@@ -89,12 +91,10 @@ class Tracker:
     No method raises. No method waits but ``finish``: ``timeout`` seconds, and 2 more if a tracker hangs.
     """
 
-    def __init__(
-        self, *backends: Backend, run_id: str = "", timeout: float = 30.0, history: History = tuple
-    ) -> None:
+    def __init__(self, *backends: Backend, timeout: float = 30.0, history: History = tuple) -> None:
         self._timeout = timeout
         self._pending: tuple[int, dict[str, float]] | None = None
-        self._channels = [_Channel(backend, run_id, timeout, history) for backend in backends]
+        self._channels = [_Channel(backend, timeout, history) for backend in backends]
 
     @property
     def degraded(self) -> str | None:
@@ -174,9 +174,8 @@ class Tracker:
 class _Channel:
     """One backend, its thread, its queue, and what went wrong with it."""
 
-    def __init__(self, backend: Backend, run_id: str, timeout: float, history: History) -> None:
+    def __init__(self, backend: Backend, timeout: float, history: History) -> None:
         self._backend = backend
-        self._run_id = run_id
         self._timeout = timeout
         self._history = history
         self._held: int | None = None
@@ -200,7 +199,8 @@ class _Channel:
 
     @property
     def info(self) -> TrackerRecord:
-        return TrackerRecord(name=self._backend.name, id=self._run_id, url=self._url, degraded=self.degraded)
+        backend = self._backend
+        return TrackerRecord(name=backend.name, id=backend.run_id, url=self._url, degraded=self.degraded)
 
     def put_scalars(self, step: int, scalars: Mapping[str, float]) -> None:
         self._put(lambda: self._send(step, scalars))
