@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from isosweep.app.scene_folder import is_ours
 from isosweep.config.check import targets
@@ -60,6 +60,7 @@ def _rehearsed(parts: str, model_name: str, kind: str, scene: Path | None) -> st
     if any(not str(node["_target_"]).startswith("isosweep.") for _, node in targets(plain["model"], "model")):
         return None
     cfg = OmegaConf.create(plain)
+    assert isinstance(cfg, DictConfig)
     try:
         with torch.device("meta"):
             model = build(cfg.model)
