@@ -12,7 +12,7 @@ from isosweep.record.abandoned import close_abandoned
 from isosweep.record.launch import Launch, SweepJob, read_launch, write_launch
 from isosweep.record.lock import LOCK_FILE, Lock, holder_is_alive, this_process
 from isosweep.record.outcome import JobOutcome, read_outcome
-from isosweep.record.reading import SCHEMA_VERSION, Unreadable, json_values, read_whole
+from isosweep.record.reading import SCHEMA_VERSION, Unreadable, decoded, json_values, read_whole
 from isosweep.record.schema import ErrorRecord
 from isosweep.record.summaries import read_summaries
 from isosweep.report.collect import read_folder
@@ -194,6 +194,16 @@ def test_a_record_that_is_a_folder_is_named(tmp_path: Path) -> None:
     folder = tmp_path / "demo" / "torus" / "a-s0-0123456789abcdef"
     (folder / "record.json").mkdir(parents=True)
     assert list(read_summaries(tmp_path)[1]) == [folder / "record.json"]
+
+
+def test_the_words_of_a_parser_are_one_short_printable_line() -> None:
+    def parser(data: bytes) -> None:
+        raise ValueError("no \x1b]0;owned\x07\nsecond line" + "x" * 1000)
+
+    with pytest.raises(Unreadable) as info:
+        decoded(b"{}", parser)
+    assert str(info.value).startswith(r"no \x1b]0;owned\x07\nsecond line")
+    assert len(str(info.value)) == 300
 
 
 def test_large_files_are_read_whole(tmp_path: Path) -> None:
