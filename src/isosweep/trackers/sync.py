@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Literal
 
 from isosweep.record.lock import holder_is_alive
-from isosweep.trackers import agents
 from isosweep.trackers.login import logged_in, server_url
 from isosweep.trackers.segments import Segment, find_segments
 
@@ -96,9 +95,9 @@ def _upload(segment: Segment, timeout: float) -> str:
     are read as well, and the marker of a refused segment is deleted.
     """
     command = [sys.executable, "-m", "wandb", "sync", str(segment.folder.resolve())]
-    # 'offline' would stop the upload, and an agent's id is not the segment's
-    unwanted = ("WANDB_MODE", *agents.VARIABLES)
-    environment = {k: v for k, v in os.environ.items() if k not in unwanted}
+    environment = {
+        k: v for k, v in os.environ.items() if k != "WANDB_MODE"
+    }  # 'offline' would stop the upload
     try:
         done = subprocess.run(
             command,
