@@ -116,10 +116,7 @@ def drawn(
     every = runs if among is None else among
     shared = common(every) if len(every) > 1 else ""
     heading = "\n".join(line for line in (title, f"all: {shared}" if shared else "") if line)
-    table = Table(
-        box=None, header_style="bold", pad_edge=False, padding=(0, GAP, 0, 0), title=heading or None,
-        title_justify="left", title_style="",
-    )  # fmt: skip
+    table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, GAP, 0, 0))
     found = fitted(columns, runs, room)
     for column, wide in found:
         table.add_column(
@@ -131,10 +128,14 @@ def drawn(
         )
     for row in range(len(runs)):
         table.add_row(*(Text(printable(c.cells[row]), style=_style(c.name, c.cells[row])) for c, _ in found))
-    if not causes or any(column.name == "why" for column, _ in found):
-        return table
-    below = [Padding(Text(printable(f"{run}: {cause}")), (0, 0, 0, 2)) for run, cause in causes.items()]
-    return Group(table, *below)
+    above = [Text(heading)] if heading else []
+    told = any(column.name == "why" for column, _ in found)
+    below = [] if told or not causes else [_indented(f"{run}: {cause}") for run, cause in causes.items()]
+    return Group(*above, table, *below)
+
+
+def _indented(text: str) -> Padding:
+    return Padding(Text(printable(text)), (0, 0, 0, 2))
 
 
 def _style(column: str, cell: str) -> str:
