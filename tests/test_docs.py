@@ -1,5 +1,6 @@
 """Following the docs leaves nothing that git would take for a change of the code."""
 
+import itertools
 import re
 import shlex
 import subprocess
@@ -25,7 +26,7 @@ def written() -> set[str]:
         for block in re.findall(r"```bash\n(.*?)```", doc.read_text(), re.DOTALL):
             for line in block.replace("\\\n", " ").splitlines():
                 words = shlex.split(line, comments=True)
-                pairs = [*zip(words, words[1:], strict=False), *(w.split("=", 1) for w in words if "=" in w)]
+                pairs = [*itertools.pairwise(words), *(w.split("=", 1) for w in words if "=" in w)]
                 found |= {value for option, value in pairs if option in WRITES or option == "run.root"}
     return {path for path in found if not path.startswith(("/", "$", "~"))}
 
