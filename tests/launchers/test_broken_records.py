@@ -86,11 +86,14 @@ def test_retry_cancel_and_clean_leave_them_out(place: Path) -> None:
     assert len(list((place / "results" / "runs").rglob("record.json"))) == len(KINDS) + 2 + 1
 
 
-def test_a_later_version_is_not_retried(place: Path) -> None:
-    root = place / "results" / "runs"
-    (later,) = [e for e in gather(root, "many").entries if e.key == f"{98:016x}"]
-    assert later.row is not None
-    assert not to_retry(later)
+def test_a_later_version_is_not_retried(tmp_path: Path) -> None:
+    path = put(tmp_path, young(1, "preempted")) / "record.json"
+    (entry,) = gather(tmp_path, None).entries
+    assert to_retry(entry)
+    path.write_bytes(path.read_bytes().replace(b'"schema_version": 2', b'"schema_version": 3'))
+    (entry,) = gather(tmp_path, None).entries
+    assert entry.state == "preempted"
+    assert not to_retry(entry), "its start would be refused, and with it the start of all others"
 
 
 def test_plan_names_them(place: Path) -> None:

@@ -26,6 +26,7 @@ from isosweep.record.launch import (
     sweeps_root,
 )
 from isosweep.record.lock import process_is_alive
+from isosweep.record.summaries import names_a_sweep, read_summaries
 from isosweep.runtime.files import atomic_write_text
 from isosweep.runtime.stops import STOP_FILE, write_stop
 from isosweep.runtime.text import printable, printable_lines
@@ -306,11 +307,9 @@ def named_sweep(options: Namespace) -> str | None:
     known = sweep_names(sweeps_root(options.root))
     if safe_name(name) in known:
         return name
-    from isosweep.record.summaries import read_summaries
-
-    named = {row.name for row in read_summaries(options.root)[0].values() if row.name}
-    if name in named:
+    if names_a_sweep(options.root, name):
         return name
+    named = {row.name for row in read_summaries(options.root)[0].values() if row.name}
     every = sorted(named | set(known))
     raise CommandError(
         f"there is no sweep {name!r} beside {options.root}{did_you_mean(name, every)} "

@@ -60,7 +60,12 @@ class RunSummary(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     attempts: list[SummaryAttempt] = []
 
 
+class _Name(msgspec.Struct, frozen=True, gc=False):
+    name: str | None = None
+
+
 _DECODER = msgspec.json.Decoder(RunSummary)
+_NAME = msgspec.json.Decoder(_Name)
 
 
 def read_summaries(root: Path) -> tuple[dict[Path, RunSummary], dict[Path, str]]:
@@ -88,6 +93,17 @@ def read_summaries(root: Path) -> tuple[dict[Path, RunSummary], dict[Path, str]]
             if (why := newer(row.schema_version)) is not None:
                 broken[Path(path)] = why
     return rows, broken
+
+
+def names_a_sweep(root: Path, name: str) -> bool:
+    """Whether a record below ``root`` names the sweep. The first one that does ends the search."""
+    for folder in record_folders(str(root), lambda _: None):
+        try:
+            if decoded(read_whole(f"{folder}/{RECORD_FILE}"), _NAME.decode).name == name:
+                return True
+        except (Unreadable, OSError):
+            continue  # lists name it
+    return False
 
 
 @contextmanager
