@@ -123,7 +123,7 @@ def the_run(server: WandbServer, record: Record) -> SeenRun:
     assert {k: seen.summary.get(k) for k in scores} == pytest.approx(scores)
     assert (seen.group, seen.job_type) == ("study", "train")
     assert seen.tags == ["neus", "hashgrid", "demo", "loopback"]
-    assert seen.name == "mug · neus · resolution=16 · s0"
+    assert seen.name == "mug · neus · sampler.resolution=16 · max_steps=600 · train.val_every=300 · s0"
     assert seen.config["seed"] == 0
     assert seen.config["train"]["max_steps"] == LAST
     assert seen.exit_codes[-1] == 0
