@@ -1,4 +1,4 @@
-"""Decides which of two rows is better while seeds are still added, by an interval that may be looked at after each seed.
+"""Decides which of two rows is better while seeds are added, by an interval that may be looked at after each seed.
 
 x_n is the difference of two rows at their n-th common seed (a mean over scenes), t_n the one-sample t statistic of
 x_1 ... x_n. An ordinary 95% interval, looked at after every seed from the third to the tenth, leaves zero out by chance
@@ -7,9 +7,9 @@ with Pocock's rule: every look has the same nominal level p, that is |t_n| >= th
 degrees of freedom at 1 - p / 2 (Pocock, Biometrika 64, 1977; Jennison and Turnbull, Group Sequential Methods, 2000,
 chapters 4 and 11). p is the largest level for which the chance that any look decides a pair without a difference is at
 most SPENT x alpha. So the intervals of all looks together hold with probability 1 - alpha ("repeated confidence
-intervals"), for normal differences of unknown variance. Of 2,000 null pairs 4% are decided, and 2 to 4.5% where the rows
-have uniform, exponential or two-valued noise; 7% where the differences themselves are uniform, which those of two noisy
-rows are not.
+intervals"), for normal differences of unknown variance. Of null pairs 4% are decided; 2.5 to 4.5% where both rows have
+uniform, exponential or two-valued noise; 7% where the differences themselves are uniform, as they may be if one of the
+rows has no noise.
 
 The chance is bounded by P(A_1) + sum of P(A_n+1 and not A_n), where A_n is "look n decides": exact for two looks, and
 9% above the truth for the looks from 3 to 10 at 5%. Each term is an integral over y_n = mean / root mean square of the
