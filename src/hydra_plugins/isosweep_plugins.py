@@ -27,6 +27,18 @@ class GridSweeperConf:
 
 
 @dataclass
+class UntilSweeperConf(GridSweeperConf):
+    _target_: str = "hydra_plugins.isosweep_plugins.UntilSweeper"
+    max_seeds: int = 10  # seeds of a row at most
+    min_seeds: int = 3  # seeds of every row before the first look
+    alpha: float = 0.05  # chance that any of the pairs is decided by luck
+    metric: str | None = (
+        None  # a score of the records, or `objective` (validation PSNR); null: the table's first
+    )
+    against: Any = None  # the baseline row, e.g. "model=nerf"; null compares every two rows
+
+
+@dataclass
 class LocalLauncherConf(LocalSettings):
     _target_: str = "hydra_plugins.isosweep_plugins.LocalLauncher"
 
@@ -55,6 +67,28 @@ class GridSweeper(Sweeper):
         from isosweep.launchers.hydra_sweeps import sweep
 
         return sweep(self, arguments)
+
+
+class UntilSweeper(GridSweeper):
+    """Adds seeds only for rows of the grid that belong to a pair not yet decided."""
+
+    def __init__(
+        self,
+        max_seeds: int,
+        min_seeds: int,
+        alpha: float,
+        metric: str | None = None,
+        against: Any = None,
+        **grid: Any,
+    ) -> None:
+        super().__init__(**grid)
+        self.max_seeds, self.min_seeds, self.alpha = max_seeds, min_seeds, alpha
+        self.metric, self.against = metric, against
+
+    def sweep(self, arguments: list[str]) -> Sequence[JobReturn]:
+        from isosweep.launchers.until import until
+
+        return until(self, arguments)
 
 
 class LocalLauncher(Launcher):
@@ -89,5 +123,6 @@ class SlurmLauncher(Launcher):
 
 _STORE = ConfigStore.instance()
 _STORE.store(group="hydra/sweeper", name="grid", node=GridSweeperConf, provider="isosweep")
+_STORE.store(group="hydra/sweeper", name="until", node=UntilSweeperConf, provider="isosweep")
 _STORE.store(group="hydra/launcher", name="local", node=LocalLauncherConf, provider="isosweep")
 _STORE.store(group="hydra/launcher", name="slurm", node=SlurmLauncherConf, provider="isosweep")

@@ -50,6 +50,17 @@ class GridSweep(Protocol):
 
 def sweep(sweeper: GridSweep, arguments: Sequence[str]) -> Sequence[JobReturn]:
     """Expand, name and launch; raises SweepFailed after the last run where one did not end well."""
+    name, jobs = listed(sweeper, arguments)
+    if on_jobs is not None:
+        on_jobs(sweeper.context, sweeper.config, name, jobs)
+        return []
+    returns = sweeper.launcher.launch(jobs, initial_job_idx=0)
+    require_good(sweeper, returns, name)
+    return returns
+
+
+def listed(sweeper: GridSweep, arguments: Sequence[str]) -> tuple[str, list[list[str]]]:
+    """The sweep's name and its jobs. Raises NothingToRun, after saying why, for a sweep of nothing."""
     config = sweeper.config
     if place().size > 1:
         raise ConfigError(
@@ -73,17 +84,16 @@ def sweep(sweeper: GridSweep, arguments: Sequence[str]) -> Sequence[JobReturn]:
         raise NothingToRun from None
     given = [*(f"{k}={v}" for k, v in params.items()), *arguments]
     name = sweep_name(OmegaConf.select(config, "run.name"), given)
-    jobs = named(jobs, name)
-    if on_jobs is not None:
-        on_jobs(sweeper.context, config, name, jobs)
-        return []
-    returns = sweeper.launcher.launch(jobs, initial_job_idx=0)
+    return name, named(jobs, name)
+
+
+def require_good(sweeper: GridSweep, returns: Sequence[JobReturn], name: str) -> None:
+    """Raise SweepFailed where a run did not end well; the failure table is on stderr then, whichever launcher ran."""
     failed = [r for r in returns if r.status == JobStatus.FAILED]
     if failed and type(sweeper.launcher).__module__ != type(sweeper).__module__:
         _print_failed(failed, len(returns), name)  # Hydra's own launchers print nothing
     if failed:
         raise SweepFailed(f"sweep {name}")
-    return returns
 
 
 def _print_failed(failed: Sequence[JobReturn], total: int, name: str) -> None:
@@ -121,9 +131,10 @@ def planned_jobs(
 
 
 def other_sweeper(config: DictConfig) -> bool:
-    """Whether a sweeper that chooses runs by earlier values is at work; it writes into Hydra's folder."""
-    other = not str(config.hydra.sweeper._target_).endswith("GridSweeper")
-    if other:
+    """Whether a sweeper that chooses runs by earlier values is at work. All but ours write into Hydra's folder."""
+    target = str(config.hydra.sweeper._target_)
+    other = not target.endswith("GridSweeper")
+    if other and not target.endswith("UntilSweeper"):
         Path(config.hydra.sweep.dir).mkdir(parents=True, exist_ok=True)
     return other
 
