@@ -91,6 +91,33 @@ class UntilSweeper(GridSweeper):
         return until(self, arguments)
 
 
+class OptunaSweeper(Sweeper):
+    """hydra-optuna-sweeper's search, which says what every trial gave. conf/hydra/sweeper/optuna.yaml chooses it."""
+
+    def __init__(self, **settings: Any) -> None:
+        self.settings = settings
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        from hydra.core.plugins import Plugins
+
+        self.context, self.config = hydra_context, config
+        self.launcher: Launcher = Plugins.instance().instantiate_launcher(
+            hydra_context=hydra_context, task_function=task_function, config=config
+        )
+
+    def sweep(self, arguments: list[str]) -> None:
+        from isosweep.config.check import ConfigError
+        from isosweep.launchers.searches import search
+
+        try:
+            from hydra_plugins.hydra_optuna_sweeper._impl import OptunaSweeperImpl
+        except ImportError as error:
+            raise ConfigError(
+                f"hydra/sweeper=optuna needs hydra-optuna-sweeper ({error}): pip install 'isosweep[optuna]'"
+            ) from error
+        search(self, arguments, OptunaSweeperImpl)
+
+
 class LocalLauncher(Launcher):
     """Runs every job in a process of its own, in slots of this machine."""
 

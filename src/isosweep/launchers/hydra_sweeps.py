@@ -139,6 +139,23 @@ def other_sweeper(config: DictConfig) -> bool:
     return other
 
 
+def chooses_by_value(config: DictConfig) -> bool:
+    """Whether a sweeper of another package needs the objective of every run. Ours ask for it themselves."""
+    target = str(config.hydra.sweeper._target_)
+    return not target.startswith("hydra_plugins.isosweep_plugins.") and not target.endswith(".BasicSweeper")
+
+
+def require_objective(context: HydraContext, config: DictConfig, jobs: Sequence[Sequence[str]]) -> None:
+    """Raise ConfigError, before anything trains, where a run would have no validation PSNR to choose by."""
+    from isosweep.app.validation_split import no_objective
+
+    elsewhere = node_device(config) is not None
+    for job in jobs:
+        why = no_objective(context.config_loader.load_sweep_config(config, list(job)), elsewhere)
+        if why is not None:
+            raise ConfigError(f"{why}. Nothing was started")
+
+
 def node_device(config: DictConfig) -> str | None:
     """The kind of device that the launcher's machines have; None for this machine."""
     launcher = config.hydra.launcher
@@ -199,6 +216,8 @@ def launch_local(
     name = name_of(config, job_overrides)
     planned = planned_jobs(context, config, named(job_overrides, name))
     refuse_errors(planned)
+    if chooses_by_value(config):
+        require_objective(context, config, job_overrides)
     folder, _ = write_plan(name, Path(config.run.root), planned, list(config.hydra.overrides.hydra), "local")
     other_sweeper(config)
     outcomes = launch_here(name, folder, planned, extra=passed_on(config), settings=own)
@@ -222,6 +241,8 @@ def launch_slurm(
     name = name_of(config, job_overrides)
     planned = planned_jobs(context, config, named(job_overrides, name), node_device(config))
     refuse_errors(planned)
+    if chooses_by_value(config):
+        require_objective(context, config, job_overrides)
     try:
         own = checked(own, sum(p.starts for p in planned))
     except ClusterError as error:

@@ -7,7 +7,7 @@ the same command goes on where it was stopped. The statistics are in `isosweep.r
 
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
@@ -111,6 +111,8 @@ def until(sweeper: UntilSweep, arguments: Sequence[str]) -> Sequence[JobReturn]:
     metric = OBJECTIVE if sweeper.metric == OBJECTIVE else None
     state = State(rows, pairs, plan, metric, [0] * len(rows), [False] * len(rows), {})
     fresh = [(i, seed) for i in range(len(rows)) for seed in range(plan.first)]
+    if metric == OBJECTIVE:
+        hydra_sweeps.require_objective(context, config, [job for _, _, _, job in _jobs(rows, fresh)])
     if hydra_sweeps.on_jobs is not None:
         hydra_sweeps.on_jobs(context, config, name, [job for _, _, _, job in _jobs(rows, fresh)])
         print(_rounds_text(state))
@@ -178,8 +180,8 @@ def _refuse_settings(sweeper: UntilSweep) -> None:
         if key == "hydra.launcher.wait" and value.lower() in ("false", "off", "no"):
             raise ConfigError(
                 "hydra/sweeper=until needs the scores of a round before it knows the next one, so it waits for SLURM's "
-                "jobs: leave hydra.launcher.wait=false out (tmux or nohup keep it alive; after an interruption the same "
-                "command goes on)"
+                "jobs: leave hydra.launcher.wait=false out. tmux or nohup keep the command alive, and after an "
+                "interruption the same command goes on"
             )
 
 
@@ -256,8 +258,8 @@ def _rounds_text(state: State) -> str:
     runs = sum(len(row.jobs) for row in state.rows)
     most = state.plan.last - state.plan.first
     return (
-        f"this is the first round: seeds 0 to {state.plan.first - 1} of {len(state.rows)} rows. Up to {most} rounds of one "
-        f"seed follow, for the rows of pairs that are not decided: at most {most * runs} runs more, "
+        f"this is the first round: seeds 0 to {state.plan.first - 1} of {len(state.rows)} rows. Up to {most} rounds of "
+        f"one seed follow, for the rows of pairs that are not decided: at most {most * runs} runs more, "
         f"{state.plan.last * runs} in all"
     )
 
