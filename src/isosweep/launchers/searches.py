@@ -3,10 +3,11 @@
 The search itself is hydra-optuna-sweeper's. It is told from outside: this file stands between it and the launcher.
 """
 
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
@@ -23,6 +24,7 @@ GOES_ON = "goes on as another trial"
 """Attribute of a study: the numbers of the stopped trials that were proposed again."""
 
 
+@runtime_checkable
 class OptunaSearch(Protocol):
     """What the plugin hands over."""
 
@@ -40,7 +42,7 @@ def search(sweeper: OptunaSearch, arguments: Sequence[str], implementation: type
     """
     import optuna
 
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    optuna.logging.set_verbosity(logging.WARNING)  # it tells of studies that it makes
     settings = dict(sweeper.settings)
     _refuse_settings(settings)
     config = sweeper.config
@@ -67,6 +69,8 @@ def search(sweeper: OptunaSearch, arguments: Sequence[str], implementation: type
                 raise
             raise hydra_sweeps.SweepFailed(f"study {settings['study_name']}") from error
     study = told.study
+    if study is None and settings["storage"] is None:
+        raise ConfigError(f"hydra.sweeper.n_trials={settings['n_trials']}: give 1 or more")
     if study is None:
         study = optuna.load_study(study_name=settings["study_name"], storage=settings["storage"])
         print(

@@ -208,6 +208,10 @@ def _refuse_doubles(planned: Sequence[Planned], tried: Sequence[Tried], rows: Se
             )
 
 
+def _has_record(planned: Planned) -> bool:
+    return planned.folder is not None and (planned.folder / "record.json").is_file()
+
+
 def _not_started(result: JobReturn) -> bool:
     return result.status == JobStatus.FAILED and str(result._return_value).startswith("not started")
 
@@ -220,7 +224,7 @@ def _read(state: State, wanted: str | None, tried: Sequence[Tried], planned: Seq
     """
     scores: dict[tuple[int, int, tuple[str, ...]], tuple[ScoreRecord | None, Path]] = {}
     for one, (i, seed, at, _) in zip(planned, tried, strict=True):
-        if one.folder is not None and (one.folder / "record.json").is_file():
+        if one.folder is not None and _has_record(one):
             record = read_record(one.folder)
             if record.status == "finished":
                 scores[i, seed, at] = record.scores, one.folder
