@@ -8,14 +8,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.config_store import ConfigStore
 from hydra.core.utils import JobReturn
 from hydra.plugins.launcher import Launcher
+from hydra.plugins.search_path_plugin import SearchPathPlugin
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 from isosweep.launchers.settings import LocalSettings, SlurmSettings
+
+try:  # the extra `optuna`
+    from hydra_plugins.hydra_optuna_sweeper.config import OptunaSweeperConf as OptunaSettings
+except ImportError:
+    OptunaSettings = object
 
 
 @dataclass
@@ -36,6 +43,17 @@ class UntilSweeperConf(GridSweeperConf):
         None  # a score of the records, or `objective` (validation PSNR); null: the table's first
     )
     against: Any = None  # the baseline row, e.g. "model=nerf"; null compares every two rows
+
+
+@dataclass
+class OptunaSweeperConf(OptunaSettings):
+    _target_: str = "hydra_plugins.isosweep_plugins.OptunaSweeper"
+    direction: Any = "maximize"  # of the validation PSNR
+    storage: Any = (
+        None  # sqlite:///study.db keeps the study, and the same command goes on with it; null: in memory
+    )
+    study_name: str | None = None  # null: the sweep's name
+    n_trials: int = 20  # of the study: trials that a storage holds already count
 
 
 @dataclass
@@ -92,7 +110,7 @@ class UntilSweeper(GridSweeper):
 
 
 class OptunaSweeper(Sweeper):
-    """hydra-optuna-sweeper's search, which says what every trial gave. conf/hydra/sweeper/optuna.yaml chooses it."""
+    """hydra-optuna-sweeper's search, which says what every trial gave."""
 
     def __init__(self, **settings: Any) -> None:
         self.settings = settings
@@ -146,6 +164,16 @@ class SlurmLauncher(Launcher):
         from isosweep.launchers.hydra_sweeps import launch_slurm
 
         return launch_slurm(self.context, self.config, job_overrides, self.settings)
+
+
+class OptunaConfig(SearchPathPlugin):
+    """Puts our config of ``hydra/sweeper=optuna`` in the place of the extra's, which has the same name.
+
+    Hydra loads all plugins, in an order of its own, before it asks them about the search path.
+    """
+
+    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+        _STORE.store(group="hydra/sweeper", name="optuna", node=OptunaSweeperConf, provider="isosweep")
 
 
 _STORE = ConfigStore.instance()

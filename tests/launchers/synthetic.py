@@ -12,6 +12,7 @@ import pytest
 
 from isosweep.config.schema import CONF
 from isosweep.launchers import local, planning
+from isosweep.launchers.launch_folder import outcome_without_process
 from isosweep.record import Record, ScoreRecord
 from isosweep.record.code_version import code_hash
 from isosweep.record.outcome import JobOutcome
@@ -43,12 +44,10 @@ class Machine:
         self.launches += 1
         outcomes = {}
         for one in planned:
-            if one.starts:
-                outcomes[one.number] = self._run(one)
-                if self.launches == self.stop_at:
-                    raise KeyboardInterrupt
-            else:
-                outcomes[one.number] = JobOutcome(status="skipped")
+            done = outcome_without_process(one)
+            outcomes[one.number] = done or self._run(one)
+            if done is None and self.launches == self.stop_at:
+                raise KeyboardInterrupt
         return outcomes
 
     def _run(self, one: planning.Planned) -> JobOutcome:

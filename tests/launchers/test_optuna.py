@@ -12,6 +12,7 @@ optuna = pytest.importorskip(
     "optuna", reason="hydra-optuna-sweeper is not installed: pip install 'isosweep[optuna]'"
 )
 RATE = "optim.lr_tables"
+COMMITS = {"isolation_level": "AUTOCOMMIT"}
 SPACE = f"{RATE}=tag(log,interval(0.001,0.1))"
 
 
@@ -39,7 +40,7 @@ def rates(machine: Machine) -> list[float]:
 
 
 def test_every_trial_is_told_and_the_best_at_the_end(machine, monkeypatch, capsys) -> None:
-    assert search(machine, monkeypatch, "hydra.sweeper.n_trials=3", "+hydra.sweeper.sampler.seed=1") == 0
+    assert search(machine, monkeypatch, "hydra.sweeper.n_trials=3", "hydra.sweeper.sampler.seed=1") == 0
     tried = rates(machine)
     values = [machine.psnr({RATE: str(rate)}, 0) for rate in tried]
     said = capsys.readouterr().out
@@ -67,7 +68,10 @@ def test_a_stored_study_goes_on(machine, monkeypatch, capsys, tmp_path) -> None:
     tried = rates(machine)
     assert len(tried) == 3, "the stopped trial's run was finished already, and is not trained again"
     assert len(set(tried)) == 3
-    study = optuna.load_study(study_name="rate", storage=stored[0].partition("=")[2])
+    study = optuna.load_study(
+        study_name="rate",
+        storage=optuna.storages.RDBStorage(stored[0].partition("=")[2], engine_kwargs=COMMITS),
+    )
     assert sorted(t.params[RATE] for t in study.trials if t.value is not None) == pytest.approx(sorted(tried))
     assert f"study rate in sqlite:///{tmp_path}/studies/rate.db" in said
 
@@ -101,7 +105,7 @@ def test_a_failed_trial_ends_the_search(machine, monkeypatch, capsys) -> None:
     ("arguments", "words"),
     [
         (["hydra.sweeper.direction=minimize"], "the validation PSNR, of which higher is better"),
-        (["hydra/sweeper/sampler=tpee"], "there are tpe, random, cmaes, grid, nsgaii, motpe"),
+        (["hydra/sweeper/sampler=tpee"], "did you mean 'tpe'"),
         (["hydra.sweeper.n_trials=0"], "hydra.sweeper.n_trials=0: give 1 or more"),
     ],
 )
@@ -131,7 +135,7 @@ def test_no_objective_without_validation_views(machine, monkeypatch, capsys, tmp
     ("value", "others", "text"),
     [
         (0.0123456, [0.5], "0.0123"),
-        (0.0123456, [0.0123999], "0.01235"),
+        (0.0123456, [0.0123499], "0.012346"),
         (0.0123456, [0.01234561], "0.0123456"),
         (3, [4], "3"),
         ("mug", [], "mug"),

@@ -153,7 +153,7 @@ def test_a_plan_shows_the_first_round(machine, monkeypatch, capsys) -> None:
     [
         ([f"{WEIGHT}=0.1,0.2", "seed=0,1"], "chooses the seeds itself"),
         (["scene=mug,rings"], "compares two or more rows, found 2 jobs that differ in scene"),
-        ([f"{WEIGHT}=0.1,0.10"], "are the same runs"),
+        (["export.resolution=64,96"], "are the same runs"),
         ([f"{WEIGHT}=0.1,0.2", "hydra.sweeper.metric=psnrr"], "Did you mean psnr?"),
         ([f"{WEIGHT}=0.1,0.2", "hydra.sweeper.min_seeds=1"], "one seed has no spread"),
         ([f"{WEIGHT}=0.1,0.2", "hydra.sweeper.alpha=5"], "give a chance between 0 and 1"),

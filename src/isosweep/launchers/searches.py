@@ -47,8 +47,10 @@ def search(sweeper: OptunaSearch, arguments: Sequence[str], implementation: type
     _refuse_settings(settings)
     config = sweeper.config
     settings["study_name"] = settings["study_name"] or hydra_sweeps.name_of(config, [])
-    if settings["storage"] is not None:
-        settings["storage"] = _with_folder(str(settings["storage"]))
+    url = None if settings["storage"] is None else _with_folder(str(settings["storage"]))
+    if url is not None:
+        # Optuna 2 leaves it to SQLAlchemy to commit, and SQLAlchemy 2 does not: the tables would have no version.
+        settings["storage"] = optuna.storages.RDBStorage(url, engine_kwargs={"isolation_level": "AUTOCOMMIT"})
         settings["n_trials"] -= _goes_on(settings["study_name"], settings["storage"])
     told = Told(sweeper)
 
@@ -76,7 +78,7 @@ def search(sweeper: OptunaSearch, arguments: Sequence[str], implementation: type
         print(
             f"the study has its {sweeper.settings['n_trials']} trials: raise hydra.sweeper.n_trials for more"
         )
-    print(last_lines(study, settings["storage"]), flush=True)
+    print(last_lines(study, url), flush=True)
 
 
 class Told:
@@ -171,10 +173,6 @@ def _refuse_settings(settings: Mapping[str, Any]) -> None:
             f"hydra.sweeper.direction={direction}: the objective is the validation PSNR, of which higher is better; "
             "leave it out, or set maximize"
         )
-    if settings.get("sampler") is None:
-        raise ConfigError(
-            "hydra/sweeper/sampler names none of Optuna's samplers: there are tpe, random, cmaes, grid, nsgaii, motpe"
-        )
 
 
 def _with_folder(storage: str) -> str:
@@ -184,7 +182,7 @@ def _with_folder(storage: str) -> str:
     return storage
 
 
-def _goes_on(name: str, storage: str) -> int:
+def _goes_on(name: str, storage: Any) -> int:
     """Propose the stopped trials of a study again. Returns the number of trials that are complete."""
     import optuna
 
