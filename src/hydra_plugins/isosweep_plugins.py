@@ -8,14 +8,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.config_store import ConfigStore
 from hydra.core.utils import JobReturn
 from hydra.plugins.launcher import Launcher
+from hydra.plugins.search_path_plugin import SearchPathPlugin
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 from isosweep.launchers.settings import LocalSettings, SlurmSettings
+
+try:  # the extra `optuna`
+    from hydra_plugins.hydra_optuna_sweeper.config import OptunaSweeperConf as OptunaSettings
+except ImportError:
+    OptunaSettings = object
 
 
 @dataclass
@@ -24,6 +31,29 @@ class GridSweeperConf:
     params: dict[str, Any] = field(default_factory=dict)  # key -> values, all combinations: "0,1,2"
     zip: Any = None  # rows that belong together: [{scene: a, seed: 0}, ...], or key -> list
     jobs: str | None = None  # a JSON list of lists of overrides, taken as it is
+
+
+@dataclass
+class UntilSweeperConf(GridSweeperConf):
+    _target_: str = "hydra_plugins.isosweep_plugins.UntilSweeper"
+    max_seeds: int = 10  # seeds of a row at most
+    min_seeds: int = 3  # seeds of every row before the first look
+    alpha: float = 0.05  # chance that any of the pairs is decided by luck
+    metric: str | None = (
+        None  # a score of the records, or `objective` (validation PSNR); null: the table's first
+    )
+    against: Any = None  # the baseline row, e.g. "model=nerf"; null compares every two rows
+
+
+@dataclass
+class OptunaSweeperConf(OptunaSettings):  # pyright: ignore[reportGeneralTypeIssues]
+    _target_: str = "hydra_plugins.isosweep_plugins.OptunaSweeper"
+    direction: Any = "maximize"  # of the validation PSNR
+    storage: Any = (
+        None  # sqlite:///study.db keeps the study, and the same command goes on with it; null: in memory
+    )
+    study_name: str | None = None  # null: the sweep's name
+    n_trials: int = 20  # of the study: trials that a storage holds already count
 
 
 @dataclass
@@ -57,6 +87,55 @@ class GridSweeper(Sweeper):
         return sweep(self, arguments)
 
 
+class UntilSweeper(GridSweeper):
+    """Adds seeds only for rows of the grid that belong to a pair not yet decided."""
+
+    def __init__(
+        self,
+        max_seeds: int,
+        min_seeds: int,
+        alpha: float,
+        metric: str | None = None,
+        against: Any = None,
+        **grid: Any,
+    ) -> None:
+        super().__init__(**grid)
+        self.max_seeds, self.min_seeds, self.alpha = max_seeds, min_seeds, alpha
+        self.metric, self.against = metric, against
+
+    def sweep(self, arguments: list[str]) -> Sequence[JobReturn]:
+        from isosweep.launchers.until import until
+
+        return until(self, arguments)
+
+
+class OptunaSweeper(Sweeper):
+    """hydra-optuna-sweeper's search, which says what every trial gave."""
+
+    def __init__(self, **settings: Any) -> None:
+        self.settings = settings
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        from hydra.core.plugins import Plugins
+
+        self.context, self.config = hydra_context, config
+        self.launcher: Launcher = Plugins.instance().instantiate_launcher(
+            hydra_context=hydra_context, task_function=task_function, config=config
+        )
+
+    def sweep(self, arguments: list[str]) -> None:
+        from isosweep.config.check import ConfigError
+        from isosweep.launchers.searches import search
+
+        try:
+            from hydra_plugins.hydra_optuna_sweeper._impl import OptunaSweeperImpl
+        except ImportError as error:
+            raise ConfigError(
+                f"hydra/sweeper=optuna needs hydra-optuna-sweeper ({error}): pip install 'isosweep[optuna]'"
+            ) from error
+        search(self, arguments, OptunaSweeperImpl)
+
+
 class LocalLauncher(Launcher):
     """Runs every job in a process of its own, in slots of this machine."""
 
@@ -87,7 +166,18 @@ class SlurmLauncher(Launcher):
         return launch_slurm(self.context, self.config, job_overrides, self.settings)
 
 
+class OptunaConfig(SearchPathPlugin):
+    """Puts our config of ``hydra/sweeper=optuna`` in the place of the extra's, which has the same name.
+
+    Hydra loads all plugins, in an order of its own, before it asks them about the search path.
+    """
+
+    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+        _STORE.store(group="hydra/sweeper", name="optuna", node=OptunaSweeperConf, provider="isosweep")
+
+
 _STORE = ConfigStore.instance()
 _STORE.store(group="hydra/sweeper", name="grid", node=GridSweeperConf, provider="isosweep")
+_STORE.store(group="hydra/sweeper", name="until", node=UntilSweeperConf, provider="isosweep")
 _STORE.store(group="hydra/launcher", name="local", node=LocalLauncherConf, provider="isosweep")
 _STORE.store(group="hydra/launcher", name="slurm", node=SlurmLauncherConf, provider="isosweep")

@@ -2,8 +2,8 @@
 
 Hydra composes one config for the whole sweep before it asks the sweeper for the jobs, with every override that is not
 swept. A key that only some swept options have (``sampler=hierarchical,upsample sampler.n_fine=32``) does not exist in
-that config. So the grid sweeper's command line is split here: Hydra sees what concerns the sweep itself, and each job
-is composed with all of it.
+that config. So the command line of our own sweepers (grid, until) is split here: Hydra sees what concerns the sweep
+itself, and each job is composed with all of it.
 """
 
 import re
@@ -19,12 +19,12 @@ _held: list[str] | None = None
 def split(argv: Sequence[str]) -> list[str]:
     """The command line without the overrides that belong to the jobs; `arguments_of_jobs` has those.
 
-    Only a multirun of the grid sweeper is split. A command line that cannot be read is left to Hydra.
+    Only a multirun of our own sweepers is split. A command line that cannot be read is left to Hydra.
     """
     global _held
     _held = None
     args, rest = hydra_utils.get_args_parser().parse_known_args(list(argv))
-    if not args.multirun or rest or not _grid(args.overrides):
+    if not args.multirun or rest or not _ours(args.overrides):
         return list(argv)
     _held = [text for text in args.overrides if not _is_hydras(text)]
     return [text for text in argv if text not in args.overrides or _concerns_the_sweep(text)]
@@ -35,9 +35,9 @@ def arguments_of_jobs(given: Sequence[str]) -> list[str]:
     return list(given) if _held is None else list(_held)
 
 
-def _grid(overrides: Sequence[str]) -> bool:
+def _ours(overrides: Sequence[str]) -> bool:
     chosen = [text.partition("=")[2] for text in overrides if text.startswith("hydra/sweeper=")]
-    return not chosen or chosen[-1] == "grid"
+    return not chosen or chosen[-1] in ("grid", "until")
 
 
 def _is_hydras(text: str) -> bool:

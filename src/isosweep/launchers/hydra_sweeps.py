@@ -52,6 +52,17 @@ class GridSweep(Protocol):
 
 def sweep(sweeper: GridSweep, arguments: Sequence[str]) -> Sequence[JobReturn]:
     """Expand, name and launch; raises SweepFailed after the last run where one did not end well."""
+    name, jobs = listed(sweeper, arguments)
+    if on_jobs is not None:
+        on_jobs(sweeper.context, sweeper.config, name, jobs)
+        return []
+    returns = launched(sweeper, jobs, name)
+    require_good(returns, name)
+    return returns
+
+
+def listed(sweeper: GridSweep, arguments: Sequence[str]) -> tuple[str, list[list[str]]]:
+    """The sweep's name and its jobs. Raises NothingToRun, after saying why, for a sweep of nothing."""
     config = sweeper.config
     if place().size > 1:
         raise ConfigError(
@@ -75,20 +86,27 @@ def sweep(sweeper: GridSweep, arguments: Sequence[str]) -> Sequence[JobReturn]:
         raise NothingToRun from None
     given = [*(f"{k}={v}" for k, v in params.items()), *arguments]
     name = sweep_name(OmegaConf.select(config, "run.name"), given)
-    jobs = named(jobs, name)
-    if on_jobs is not None:
-        on_jobs(sweeper.context, config, name, jobs)
-        return []
+    return name, named(jobs, name)
+
+
+def launched(
+    sweeper: GridSweep, jobs: Sequence[Sequence[str]], name: str, first: int = 0
+) -> Sequence[JobReturn]:
+    """Launch jobs, of which the first has the number ``first`` in the sweep. Every launcher says how they ended."""
     if type(sweeper.launcher).__module__ == type(sweeper).__module__:
-        returns = sweeper.launcher.launch(jobs, initial_job_idx=0)
-    else:
-        returns = _launched_by_others(sweeper.launcher, jobs, name)
+        return sweeper.launcher.launch(jobs, initial_job_idx=first)
+    return _launched_by_others(sweeper.launcher, jobs, name, first)
+
+
+def require_good(returns: Sequence[JobReturn], name: str) -> None:
+    """Raise SweepFailed where a run did not end well."""
     if any(r.status == JobStatus.FAILED for r in returns):
         raise SweepFailed(f"sweep {name}")
-    return returns
 
 
-def _launched_by_others(launcher: Launcher, jobs: Sequence[Sequence[str]], name: str) -> Sequence[JobReturn]:
+def _launched_by_others(
+    launcher: Launcher, jobs: Sequence[Sequence[str]], name: str, first: int
+) -> Sequence[JobReturn]:
     """Launch with Hydra's own launchers, which print nothing at the end.
 
     Raises:
@@ -96,7 +114,7 @@ def _launched_by_others(launcher: Launcher, jobs: Sequence[Sequence[str]], name:
     """
     records = f"their records: python scripts/runs.py status {shlex.quote(name)}"
     try:
-        returns = launcher.launch(jobs, initial_job_idx=0)
+        returns = launcher.launch(jobs, initial_job_idx=first)
     except RuntimeError as error:  # submitit's and joblib's errors of a process that died
         lines = str(error).strip().splitlines() or [type(error).__name__]
         print(f"error: the launcher ended early: {lines[0]}\n{records}", file=sys.stderr, flush=True)
@@ -141,11 +159,29 @@ def planned_jobs(
 
 
 def other_sweeper(config: DictConfig) -> bool:
-    """Whether a sweeper that chooses runs by earlier values is at work; it writes into Hydra's folder."""
-    other = not str(config.hydra.sweeper._target_).endswith("GridSweeper")
-    if other:
+    """Whether a sweeper that chooses runs by earlier values is at work. All but ours write into Hydra's folder."""
+    target = str(config.hydra.sweeper._target_)
+    other = not target.endswith("GridSweeper")
+    if other and not target.endswith("UntilSweeper"):
         Path(config.hydra.sweep.dir).mkdir(parents=True, exist_ok=True)
     return other
+
+
+def chooses_by_value(config: DictConfig) -> bool:
+    """Whether a sweeper of another package needs the objective of every run. Ours ask for it themselves."""
+    target = str(config.hydra.sweeper._target_)
+    return not target.startswith("hydra_plugins.isosweep_plugins.") and not target.endswith(".BasicSweeper")
+
+
+def require_objective(context: HydraContext, config: DictConfig, jobs: Sequence[Sequence[str]]) -> None:
+    """Raise ConfigError, before anything trains, where a run would have no validation PSNR to choose by."""
+    from isosweep.app.validation_split import no_objective
+
+    elsewhere = node_device(config) is not None
+    for job in jobs:
+        why = no_objective(context.config_loader.load_sweep_config(config, list(job)), elsewhere)
+        if why is not None:
+            raise ConfigError(f"{why}. Nothing was started")
 
 
 def node_device(config: DictConfig) -> str | None:
@@ -208,6 +244,8 @@ def launch_local(
     name = name_of(config, job_overrides)
     planned = planned_jobs(context, config, named(job_overrides, name))
     refuse_errors(planned)
+    if chooses_by_value(config):
+        require_objective(context, config, job_overrides)
     folder, _ = write_plan(name, Path(config.run.root), planned, list(config.hydra.overrides.hydra), "local")
     other_sweeper(config)
     outcomes = launch_here(name, folder, planned, extra=passed_on(config), settings=own)
@@ -231,6 +269,8 @@ def launch_slurm(
     name = name_of(config, job_overrides)
     planned = planned_jobs(context, config, named(job_overrides, name), node_device(config))
     refuse_errors(planned)
+    if chooses_by_value(config):
+        require_objective(context, config, job_overrides)
     try:
         own = checked(own, sum(p.starts for p in planned))
     except ClusterError as error:

@@ -16,6 +16,7 @@ from isosweep.report.checks import (
     split_allowed,
 )
 from isosweep.report.collect import Collection, Run, collect, select_runs
+from isosweep.report.decisions import decision_notes
 from isosweep.report.default_keys import default_rows, has_key, require_keys
 from isosweep.report.document import Document, Extras, compose_document
 from isosweep.report.keys import OTHER_KEYS, RECORD_FIELDS, ReportError, leaf_paths, suggestion, value_text
@@ -105,7 +106,7 @@ def make_table(request: TableRequest) -> MadeTable:
     if refused:
         raise Refused(refusal_message(refused))
     table = build_table(runs, spec, [metric for metric, _ in chosen])
-    notes = difference_notes(atoms, spec)
+    notes = decision_notes(request.sources, request.root) + difference_notes(atoms, spec)
     comparisons: list[Comparison] = []
     if request.against:
         comparisons, unpaired = compare_rows(table, request.against, "protocol" in request.allow)
