@@ -1,6 +1,6 @@
 """isosweep's plugins for Hydra, which finds plugins in this namespace only. The work is done in isosweep.launchers.
 
-May import: launchers.
+May import: errors, launchers.
 Hydra imports this file at every start, so it imports nothing heavy.
 """
 
@@ -124,13 +124,13 @@ class OptunaSweeper(Sweeper):
         )
 
     def sweep(self, arguments: list[str]) -> None:
-        from isosweep.config.check import ConfigError
+        from isosweep.errors import MissingLibraryError
         from isosweep.launchers.searches import search
 
         try:
             from hydra_plugins.hydra_optuna_sweeper._impl import OptunaSweeperImpl
         except ImportError as error:
-            raise ConfigError(
+            raise MissingLibraryError(
                 f"hydra/sweeper=optuna needs hydra-optuna-sweeper ({error}): pip install 'isosweep[optuna]'"
             ) from error
         search(self, arguments, OptunaSweeperImpl)
