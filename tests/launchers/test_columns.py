@@ -128,3 +128,9 @@ def test_columns_of_a_part_are_those_of_the_whole_sweep() -> None:
     every = [run(f"loss.terms.eikonal.weight={w}", f"seed={s}", seed=s) for w in ("0.1", "0.5") for s in "01"]
     assert [c.name for c in identity(every[:1], every)] == ["eikonal.weight", "seed"]
     assert titles(every[:1], every) == ["eikonal.weight=0.1  seed=0"]
+
+
+def test_a_name_that_is_not_known_makes_no_column() -> None:
+    runs = [run("seed=0"), Run({"scene": "rigns"}, ["scene=rigns"])]
+    assert [c.name for c in identity(runs)] == ["scene"]
+    assert common(runs) == "demo, neus, hashgrid, seed 0"

@@ -86,7 +86,7 @@ def identity(runs: Sequence[Run], among: Sequence[Run] | None = None) -> list[Co
     settings = [run.settings for run in runs]
     every = settings if among is None else [run.settings for run in among]
     counts = Counter(key for one in every for key in one)
-    differing = [key for key in counts if len({one.get(key, "") for one in every}) > 1]
+    differing = [key for key in counts if len(_values(key, every)) > 1]
     if not differing:
         differing = [key for key in ("scene", "model", "seed") if key in counts]
     short = short_keys(differing)
@@ -128,14 +128,18 @@ def titles(runs: Sequence[Run], among: Sequence[Run] | None = None) -> list[str]
 
 def common(runs: Sequence[Run]) -> str:
     """What all runs share, for the line above a table: 'demo/mug, neus, hashgrid'."""
-    shared = [{k: v for k, v in run.names.items() if v} for run in runs]
-    if not shared:
-        return ""
-    same = {key: value for key, value in shared[0].items() if all(one.get(key) == value for one in shared)}
+    names = [run.names for run in runs]
+    same = {key: value for key in NAMES if len(found := _values(key, names)) == 1 and (value := min(found))}
     place = "/".join(same[key] for key in ("dataset", "scene") if key in same)
     rest = [same[key] for key in ("model", "encoding") if key in same]
     seed = [f"seed {same['seed']}"] if "seed" in same else []
     return ", ".join(part for part in (place, *rest, *seed) if part)
+
+
+def _values(key: str, settings: Sequence[Mapping[str, str]]) -> set[str]:
+    """The values of a key. A run without an override has the default; of a name that is not known, nothing is said."""
+    found = {one.get(key, "") for one in settings}
+    return found - {""} if key in NAMES else found
 
 
 def fitted(columns: Sequence[Column], runs: Sequence[Run], width: int) -> list[tuple[Column, int]]:
