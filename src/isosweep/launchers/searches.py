@@ -5,6 +5,7 @@ The search itself is hydra-optuna-sweeper's. It is told from outside: this file 
 
 import logging
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -47,13 +48,10 @@ def search(sweeper: OptunaSearch, arguments: Sequence[str], implementation: type
     _refuse_settings(settings)
     config = sweeper.config
     settings["study_name"] = settings["study_name"] or hydra_sweeps.name_of(config, [])
-    storage = ""
-    url = None if settings["storage"] is None else _with_folder(str(settings["storage"]))
-    if url is not None:
-        # Optuna 2 leaves it to SQLAlchemy to commit, and SQLAlchemy 2 does not: the tables would have no version.
-        storage = optuna.storages.RDBStorage(url, engine_kwargs={"isolation_level": "AUTOCOMMIT"})
-        settings["storage"] = storage
-        settings["n_trials"] -= _goes_on(settings["study_name"], storage)
+    url = None
+    if settings["storage"] is not None:
+        settings["storage"], url = _opened(str(settings["storage"]))
+        settings["n_trials"] -= _goes_on(settings["study_name"], settings["storage"])
     told = Told(sweeper)
 
     class Search(implementation):
@@ -73,10 +71,10 @@ def search(sweeper: OptunaSearch, arguments: Sequence[str], implementation: type
                 raise
             raise hydra_sweeps.SweepFailed(f"study {settings['study_name']}") from error
     study = told.study
+    if study is None and settings["storage"] is None:
+        raise ConfigError(f"hydra.sweeper.n_trials={settings['n_trials']}: give 1 or more")
     if study is None:
-        if url is None:
-            raise ConfigError(f"hydra.sweeper.n_trials={settings['n_trials']}: give 1 or more")
-        study = optuna.load_study(study_name=settings["study_name"], storage=storage)
+        study = optuna.load_study(study_name=settings["study_name"], storage=settings["storage"])
         print(
             f"the study has its {sweeper.settings['n_trials']} trials: raise hydra.sweeper.n_trials for more"
         )
@@ -177,11 +175,19 @@ def _refuse_settings(settings: Mapping[str, Any]) -> None:
         )
 
 
-def _with_folder(storage: str) -> str:
-    """The storage; the folder of a SQLite file is made, because SQLite makes the file alone."""
-    if storage.startswith("sqlite:///"):
-        Path(storage.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
-    return storage
+def _opened(url: str) -> tuple[Any, str]:
+    """The storage of a URL, and the URL without its password. SQLite makes its file, and not the file's folder.
+
+    Every statement is committed at once. optuna 2.10, which the extra needs, expects that of SQLAlchemy, and
+    SQLAlchemy 2 does so only if it is asked to: without it the first study ends in "database is locked".
+    """
+    from optuna.storages import RDBStorage
+    from sqlalchemy.engine.url import make_url
+
+    found = make_url(url)
+    if found.drivername.startswith("sqlite") and found.database not in (None, "", ":memory:"):
+        Path(found.database).parent.mkdir(parents=True, exist_ok=True)
+    return RDBStorage(url, engine_kwargs={"isolation_level": "AUTOCOMMIT"}), repr(found)
 
 
 def _goes_on(name: str, storage: Any) -> int:
@@ -191,8 +197,10 @@ def _goes_on(name: str, storage: Any) -> int:
     study = optuna.create_study(study_name=name, storage=storage, direction="maximize", load_if_exists=True)
     before = set(study.user_attrs.get(GOES_ON, []))
     stopped = [t for t in study.trials if t.user_attrs.get(STOPPED) and t.number not in before]
-    for trial in stopped:
-        study.enqueue_trial(trial.params)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        for trial in stopped:
+            study.enqueue_trial(trial.params)
     study.set_user_attr(GOES_ON, sorted(before | {t.number for t in stopped}))
     done = sum(t.value is not None for t in study.trials)
     if done or stopped:
