@@ -74,7 +74,8 @@ def search(sweeper: OptunaSearch, arguments: Sequence[str], implementation: type
     if study is None and settings["storage"] is None:
         raise ConfigError(f"hydra.sweeper.n_trials={settings['n_trials']}: give 1 or more")
     if study is None:
-        study = optuna.load_study(study_name=settings["study_name"], storage=settings["storage"])
+        stored: Any = settings["storage"]
+        study = optuna.load_study(study_name=settings["study_name"], storage=stored)
         print(
             f"the study has its {sweeper.settings['n_trials']} trials: raise hydra.sweeper.n_trials for more"
         )
