@@ -21,6 +21,7 @@ from isosweep.record import Record, read_record
 from isosweep.record.code_version import code_hash
 from isosweep.record.folder import CHECKPOINTS, decide
 from isosweep.record.lock import holder_is_alive
+from isosweep.trackers import check_names
 
 Todo = Literal["train", "resume", "score", "skip", "running", "error", "double"]
 
@@ -98,7 +99,7 @@ def _plan_one(
             require_scene(cfg)
             if (wrong := wrong_scene(cfg, elsewhere=device is not None)) is not None:
                 raise ConfigError(wrong)
-        checked_settings(cfg)
+        check_names(checked_settings(cfg).tracker)
         resolved = plain_config(cfg)
         wrong = wrong_parts(resolved, str(choices["model"])) if concerns_parts(overrides) else None
         if wrong is not None:
