@@ -1,5 +1,6 @@
 """Progress of a running sweep: a live table in a terminal, plain lines in a log file."""
 
+import shlex
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -131,5 +132,5 @@ def failure_table(tasks: Sequence[Task], outcomes: dict[int, JobOutcome], sweep:
         )
     if never:
         lines.append(f"{len(never)} runs were not started")
-    lines.append(f"start just those again: python scripts/runs.py retry {sweep}")
+    lines.append(f"start just those again: python scripts/runs.py retry {shlex.quote(sweep)}")
     return "\n".join(lines)

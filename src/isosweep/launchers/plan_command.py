@@ -16,6 +16,7 @@ from isosweep.launchers.machine import visible_gpus
 from isosweep.launchers.planning import Planned
 from isosweep.launchers.slots import make_slots
 from isosweep.record.summaries import read_summaries
+from isosweep.runtime.text import printable
 
 
 def plan(arguments: Sequence[str]) -> int:
@@ -54,10 +55,10 @@ def _show(context: HydraContext, config: DictConfig, name: str, jobs: list[list[
     print(f"sweep {name}: {len(planned)} runs: {', '.join(f'{n} {todo}' for todo, n in counts.items())}")
     print(_time(planned, seconds, config))
     for path, problem in broken.items():
-        print(f"broken: {path}: {problem}", file=sys.stderr)
+        print(printable(f"broken: {path}: {problem}"), file=sys.stderr)
     wrong = [p for p in planned if p.todo == "error"]
     for p, title in zip(wrong, titles([p.run for p in wrong]), strict=True):
-        print(f"error: job {p.number + 1} ({title}): {p.reason}", file=sys.stderr)
+        print(printable(f"error: job {p.number + 1} ({title}): {p.reason}"), file=sys.stderr)
     return 2 if wrong else 0
 
 

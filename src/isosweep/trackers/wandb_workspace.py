@@ -6,14 +6,18 @@ sweep's records: the scores that any run has, and the views that were logged as 
 
 import difflib
 import importlib.util
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from isosweep.errors import MissingLibraryError
 from isosweep.record import find_runs, read_record
+from isosweep.runtime.text import printable
 from isosweep.trackers.login import logged_in, server_url
 from isosweep.trackers.wrapper import error_line
+
+log = logging.getLogger("isosweep")
 
 SCORES = (
     "nvs/psnr",
@@ -46,9 +50,16 @@ STANDARD = SweepContent(0, ("nvs/psnr", "nvs/ssim", "geometry/chamfer"), ())
 def read_content(sweep: str, runs: Path) -> SweepContent:
     """Read what the records of ``sweep`` below the folder ``runs`` hold.
 
+    A record that cannot be read is left out, with a warning.
+
     Raises LookupError, which names the sweeps there, if no record belongs to ``sweep``.
     """
-    records = [read_record(folder) for folder in find_runs(runs)]
+    records = []
+    for folder in find_runs(runs):
+        try:
+            records.append(read_record(folder))
+        except (ValueError, OSError) as error:
+            log.warning("left out: %s", printable(str(error)))
     own = [record for record in records if record.name == sweep]
     if not own:
         names = sorted({record.name for record in records if record.name})
