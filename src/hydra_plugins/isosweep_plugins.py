@@ -19,10 +19,17 @@ from omegaconf import DictConfig
 
 from isosweep.launchers.settings import LocalSettings, SlurmSettings
 
-try:  # the extra `optuna`
-    from hydra_plugins.hydra_optuna_sweeper.config import OptunaSweeperConf as OptunaSettings
-except ImportError:
-    OptunaSettings = object
+
+def _settings_of_optuna() -> Any:
+    """The config of the extra `optuna`; without it nothing, and `OptunaSweeper` says what to install."""
+    try:
+        from hydra_plugins.hydra_optuna_sweeper.config import OptunaSweeperConf
+    except ImportError:
+        return object
+    return OptunaSweeperConf
+
+
+OptunaSettings: Any = _settings_of_optuna()
 
 
 @dataclass

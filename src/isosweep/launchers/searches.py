@@ -70,11 +70,11 @@ def search(sweeper: OptunaSearch, arguments: Sequence[str], implementation: type
             if error not in told.failures:
                 raise
             raise hydra_sweeps.SweepFailed(f"study {settings['study_name']}") from error
-    study = told.study
-    if study is None and settings["storage"] is None:
-        raise ConfigError(f"hydra.sweeper.n_trials={settings['n_trials']}: give 1 or more")
+    study, storage = told.study, settings["storage"]
     if study is None:
-        study = optuna.load_study(study_name=settings["study_name"], storage=settings["storage"])
+        if storage is None:
+            raise ConfigError(f"hydra.sweeper.n_trials={settings['n_trials']}: give 1 or more")
+        study = optuna.load_study(study_name=settings["study_name"], storage=storage)
         print(
             f"the study has its {sweeper.settings['n_trials']} trials: raise hydra.sweeper.n_trials for more"
         )
