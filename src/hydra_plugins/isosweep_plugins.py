@@ -131,16 +131,14 @@ class OptunaSweeper(Sweeper):
         )
 
     def sweep(self, arguments: list[str]) -> None:
-        from isosweep.config.check import ConfigError
         from isosweep.launchers.searches import search
 
-        try:
+        def implementation() -> type[Any]:
             from hydra_plugins.hydra_optuna_sweeper._impl import OptunaSweeperImpl
-        except ImportError as error:
-            raise ConfigError(
-                f"hydra/sweeper=optuna needs hydra-optuna-sweeper ({error}): pip install 'isosweep[optuna]'"
-            ) from error
-        search(self, arguments, OptunaSweeperImpl)
+
+            return OptunaSweeperImpl
+
+        search(self, arguments, implementation)
 
 
 class LocalLauncher(Launcher):

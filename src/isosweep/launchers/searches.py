@@ -6,7 +6,7 @@ The search itself is hydra-optuna-sweeper's. It is told from outside: this file 
 import logging
 import math
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -35,14 +35,20 @@ class OptunaSearch(Protocol):
     settings: dict[str, Any]
 
 
-def search(sweeper: OptunaSearch, arguments: Sequence[str], implementation: type[Any]) -> None:
+def search(sweeper: OptunaSearch, arguments: Sequence[str], implementation: Callable[[], type[Any]]) -> None:
     """Run the trials that are left of a study; raises SweepFailed where too many of them fail.
 
     Args:
-        implementation: ``OptunaSweeperImpl``, which the plugin imports: it may be absent.
+        implementation: imports ``OptunaSweeperImpl``, which may be absent; ImportError then.
     """
-    import optuna
+    try:
+        import optuna
 
+        base = implementation()
+    except ImportError as error:
+        raise ConfigError(
+            f"hydra/sweeper=optuna needs hydra-optuna-sweeper ({error}): pip install 'isosweep[optuna]'"
+        ) from error
     optuna.logging.set_verbosity(logging.WARNING)  # it tells of studies that it makes
     settings = dict(sweeper.settings)
     _refuse_settings(settings)
@@ -54,7 +60,7 @@ def search(sweeper: OptunaSearch, arguments: Sequence[str], implementation: type
         settings["n_trials"] -= _goes_on(settings["study_name"], settings["storage"])
     told = Told(sweeper)
 
-    class Search(implementation):
+    class Search(base):
         def _configure_trials(self, trials: Any, *others: Any) -> Any:
             found = super()._configure_trials(trials, *others)
             told.trials = list(trials)
