@@ -1,6 +1,6 @@
 """isosweep's plugins for Hydra, which finds plugins in this namespace only. The work is done in isosweep.launchers.
 
-May import: errors, launchers.
+May import: launchers.
 Hydra imports this file at every start, so it imports nothing heavy.
 """
 
@@ -19,10 +19,17 @@ from omegaconf import DictConfig
 
 from isosweep.launchers.settings import LocalSettings, SlurmSettings
 
-try:  # the extra `optuna`
-    from hydra_plugins.hydra_optuna_sweeper.config import OptunaSweeperConf as OptunaSettings
-except ImportError:
-    OptunaSettings = object
+
+def _settings_of_optuna() -> Any:
+    """The config of the extra `optuna`; without it nothing, and `OptunaSweeper` says what to install."""
+    try:
+        from hydra_plugins.hydra_optuna_sweeper.config import OptunaSweeperConf
+    except ImportError:
+        return object
+    return OptunaSweeperConf
+
+
+OptunaSettings: Any = _settings_of_optuna()
 
 
 @dataclass
@@ -46,7 +53,7 @@ class UntilSweeperConf(GridSweeperConf):
 
 
 @dataclass
-class OptunaSweeperConf(OptunaSettings):  # pyright: ignore[reportGeneralTypeIssues]
+class OptunaSweeperConf(OptunaSettings):
     _target_: str = "hydra_plugins.isosweep_plugins.OptunaSweeper"
     direction: Any = "maximize"  # of the validation PSNR
     storage: Any = (
@@ -124,16 +131,14 @@ class OptunaSweeper(Sweeper):
         )
 
     def sweep(self, arguments: list[str]) -> None:
-        from isosweep.errors import MissingLibraryError
         from isosweep.launchers.searches import search
 
-        try:
+        def implementation() -> type[Any]:
             from hydra_plugins.hydra_optuna_sweeper._impl import OptunaSweeperImpl
-        except ImportError as error:
-            raise MissingLibraryError(
-                f"hydra/sweeper=optuna needs hydra-optuna-sweeper ({error}): pip install 'isosweep[optuna]'"
-            ) from error
-        search(self, arguments, OptunaSweeperImpl)
+
+            return OptunaSweeperImpl
+
+        search(self, arguments, implementation)
 
 
 class LocalLauncher(Launcher):

@@ -1,6 +1,7 @@
 """hydra/sweeper=optuna: what it says, where its study lies, and how it goes on. Runs are replaced by their records."""
 
 import math
+import sys
 from pathlib import Path
 
 import pytest
@@ -113,6 +114,12 @@ def test_refused_before_the_first_trial(machine, monkeypatch, capsys, arguments,
     assert search(machine, monkeypatch, *arguments) == 1
     assert words in capsys.readouterr().err
     assert not machine.trained
+
+
+def test_without_the_extra(machine, monkeypatch, capsys) -> None:
+    monkeypatch.setitem(sys.modules, "hydra_plugins.hydra_optuna_sweeper._impl", None)
+    assert search(machine, monkeypatch) == 1
+    assert "pip install 'isosweep[optuna]'" in capsys.readouterr().err
 
 
 def test_no_objective_without_validation_views(machine, monkeypatch, capsys, tmp_path) -> None:

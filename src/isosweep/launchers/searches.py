@@ -6,7 +6,7 @@ The search itself is hydra-optuna-sweeper's. It is told from outside: this file 
 import logging
 import math
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -35,14 +35,20 @@ class OptunaSearch(Protocol):
     settings: dict[str, Any]
 
 
-def search(sweeper: OptunaSearch, arguments: Sequence[str], implementation: type[Any]) -> None:
+def search(sweeper: OptunaSearch, arguments: Sequence[str], implementation: Callable[[], type[Any]]) -> None:
     """Run the trials that are left of a study; raises SweepFailed where too many of them fail.
 
     Args:
-        implementation: ``OptunaSweeperImpl``, which the plugin imports: it may be absent.
+        implementation: imports ``OptunaSweeperImpl``, which may be absent; ImportError then.
     """
-    import optuna
+    try:
+        import optuna
 
+        base = implementation()
+    except ImportError as error:
+        raise ConfigError(
+            f"hydra/sweeper=optuna needs hydra-optuna-sweeper ({error}): pip install 'isosweep[optuna]'"
+        ) from error
     optuna.logging.set_verbosity(logging.WARNING)  # it tells of studies that it makes
     settings = dict(sweeper.settings)
     _refuse_settings(settings)
@@ -54,7 +60,7 @@ def search(sweeper: OptunaSearch, arguments: Sequence[str], implementation: type
         settings["n_trials"] -= _goes_on(settings["study_name"], settings["storage"])
     told = Told(sweeper)
 
-    class Search(implementation):
+    class Search(base):
         def _configure_trials(self, trials: Any, *others: Any) -> Any:
             found = super()._configure_trials(trials, *others)
             told.trials = list(trials)
@@ -70,12 +76,11 @@ def search(sweeper: OptunaSearch, arguments: Sequence[str], implementation: type
             if error not in told.failures:
                 raise
             raise hydra_sweeps.SweepFailed(f"study {settings['study_name']}") from error
-    study = told.study
-    if study is None and settings["storage"] is None:
-        raise ConfigError(f"hydra.sweeper.n_trials={settings['n_trials']}: give 1 or more")
+    study, storage = told.study, settings["storage"]
     if study is None:
-        stored: Any = settings["storage"]
-        study = optuna.load_study(study_name=settings["study_name"], storage=stored)
+        if storage is None:
+            raise ConfigError(f"hydra.sweeper.n_trials={settings['n_trials']}: give 1 or more")
+        study = optuna.load_study(study_name=settings["study_name"], storage=storage)
         print(
             f"the study has its {sweeper.settings['n_trials']} trials: raise hydra.sweeper.n_trials for more"
         )
