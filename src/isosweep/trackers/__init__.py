@@ -1,6 +1,6 @@
 """Experiment trackers: wandb, trackio, tensorboard, several at once, or none.
 
-May import: config, errors, record.
+May import: config, errors, record, runtime.
 
 No tracker can stop or slow a run (wrapper.py). All starts of one run are a single run in each tracker. sync.py uploads
 what wandb logged offline; wandb_workspace.py composes a W&B workspace or report for a sweep.
