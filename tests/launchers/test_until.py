@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
+from omegaconf import OmegaConf
 
 from isosweep.config import multirun
 from isosweep.config.check import ConfigError
@@ -71,7 +72,7 @@ def test_seeds_are_added_only_where_they_decide(machine, monkeypatch, capsys) ->
     tried = 2 * sum(seeds.values())
     assert len(machine.trained) == tried
     assert f"by nvs/psnr: {tried} of 30 possible runs were tried (at most 5 seeds); 2 of 3 pairs" in said
-    assert "valid for all 3 looks and 3 pairs together at 95%" in said
+    assert "valid for all 3 looks of 3 pairs together at 95%" in said
 
     # the same command trains nothing and says the same
     before = machine.launches
@@ -169,6 +170,24 @@ def test_refused_before_anything_starts(machine, monkeypatch, capsys, arguments,
     assert sweep(machine, monkeypatch, *arguments) == 1
     assert words in capsys.readouterr().err
     assert not machine.trained
+
+
+def test_slurm_is_waited_for_and_no_folder_of_hydras_is_made(tmp_path: Path) -> None:
+    """launch_slurm waits where `other_sweeper` says so."""
+    folder = tmp_path / "hydra"
+
+    def asked(target: str) -> bool:
+        hydra = {
+            "sweeper": {"_target_": f"hydra_plugins.isosweep_plugins.{target}"},
+            "sweep": {"dir": str(folder)},
+        }
+        return hydra_sweeps.other_sweeper(OmegaConf.create({"hydra": hydra}))
+
+    assert asked("UntilSweeper")
+    assert not asked("GridSweeper")
+    assert not folder.exists()
+    assert asked("OptunaSweeper")
+    assert folder.is_dir(), "Optuna writes its results there"
 
 
 def test_settings_of_a_scene_are_no_row() -> None:

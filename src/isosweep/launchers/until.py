@@ -326,10 +326,10 @@ def _table(found: Decisions) -> Table:
 def _how(state: State, sweeper: UntilSweep) -> str:
     of = "validation PSNR" if state.metric == OBJECTIVE else state.metric
     most = "higher" if state.higher_is_better else "lower"
+    of_pairs = f" of {len(state.pairs)} pairs" if len(state.pairs) > 1 else ""
     return (
         f"difference: of {of} ({most} is better), the mean over scenes at the same seed; interval: valid for all "
-        f"{state.plan.last - state.plan.first + 1} looks and {len(state.pairs)} pairs together at "
-        f"{100 * (1 - sweeper.alpha):g}%"
+        f"{state.plan.last - state.plan.first + 1} looks{of_pairs} together at {100 * (1 - sweeper.alpha):g}%"
     )
 
 

@@ -61,9 +61,10 @@ class Decisions(msgspec.Struct, frozen=True, kw_only=True):
         decided = [p for p in self.pairs if p.better is not None]
         text = (
             f"Seeds until decided, by {self.metric}: {self.tried} of {self.possible} possible runs were tried (at most "
-            f"{self.max_seeds} seeds); {len(decided)} of {len(self.pairs)} pairs are decided, with a chance of at most "
-            f"{100 * self.alpha:g}% that any of them is wrong"
+            f"{self.max_seeds} seeds); {len(decided)} of {len(self.pairs)} pairs decided"
         )
+        if decided:
+            text += f", with a chance of at most {100 * self.alpha:g}% that any of them is wrong"
         found = [
             f"{p.row} − {p.baseline} = {p.numbers[0]} {p.numbers[1]} after {p.n} seeds" for p in decided[:6]
         ]
