@@ -60,7 +60,7 @@ import msgspec
 folder, root, run, how = Path(sys.argv[1]), *sys.argv[2:]
 write_launch(folder, msgspec.structs.replace(read_launch(folder), holder=this_process(0.0)))
 task = Task(0, "job", [sys.executable, run, root, how], log_path(folder, 0), outcome_path(folder, 0))
-pool = Pool(make_slots([], 1, 1, 1), Lines(1, sys.stdout), max_failures=None, grace_s=1.0)
+pool = Pool(make_slots([], 1, 1, 1), Lines([task], sys.stdout), max_failures=None, grace_s=1.0)
 pool.run([task])
 """
 

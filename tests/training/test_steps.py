@@ -452,7 +452,7 @@ def test_autocast_is_for_the_gpu_only(precision, on_cuda):
 def test_the_progress_line_by_hand(monkeypatch):
     clock = iter([100.0, 110.0, 115.0])
     monkeypatch.setattr(time, "perf_counter", lambda: next(clock))
-    progress = LOOP._Progress(1000, 100)
+    progress = LOOP._Pace(1000, 100)
     for _ in range(100):
         progress.count(300)
     line = progress.line(200, {"train/loss": 0.125, "train/psnr": 21.237, "train/sharpness": 64.4})

@@ -6,7 +6,7 @@ A title may change with them; keys and folders (config/names.py) do not depend o
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from isosweep.record.key import EXCLUDED
 
@@ -45,11 +45,14 @@ def run_title(names: Mapping[str, str], scene: str, seed: int | str, overrides: 
     return _fitted([_cut(scene, LONGEST_SCENE), names["model"]], parts, f"s{seed}")
 
 
-def varied_values(overrides: Iterable[str]) -> dict[str, str | None]:
+def varied_values(overrides: Iterable[str], without: Sequence[str] = EXCLUDED) -> dict[str, str | None]:
     """Key -> value of what a run sets; the last of repeated keys. A deletion keeps its '~' and has the value None.
 
-    Without scene, seed, model and data set, and without all that is no part of a run key: how a run is scored,
-    logged and kept.
+    Scene, seed, model and data set are left out.
+
+    Args:
+        without: dotted paths that are left out with all below them; by default what is no part of a run key: how a
+            run is scored, logged and kept.
     """
     found: dict[str, str | None] = {}
     for text in overrides:
@@ -60,7 +63,7 @@ def varied_values(overrides: Iterable[str]) -> dict[str, str | None]:
         if sign == "~":
             key, value = f"~{key}", None
         path = ".".join(_parts(key))
-        if path in _TOLD_ELSEWHERE or any(path == p or path.startswith(f"{p}.") for p in EXCLUDED):
+        if path in _TOLD_ELSEWHERE or any(path == p or path.startswith(f"{p}.") for p in without):
             continue
         found.pop(key, None)  # so that it stands where it was set last
         found[key] = value

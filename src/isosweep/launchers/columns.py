@@ -15,6 +15,7 @@ from isosweep.config.titles import short_keys, short_value, varied_values
 GAP = 2
 """Blank columns between two columns."""
 KEY_DIGITS = 8
+_NOT_SHOWN = ("run", "hydra", "tracker")
 MOST = 5
 """Settings that get a column each."""
 NARROWEST = 6
@@ -202,4 +203,4 @@ def _numbers(values: Iterable[str]) -> bool:
 
 
 def _given(overrides: Iterable[str]) -> dict[str, str]:
-    return {key: value or "" for key, value in varied_values(overrides).items()}
+    return {key: value or "" for key, value in varied_values(overrides, _NOT_SHOWN).items()}

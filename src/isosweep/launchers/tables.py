@@ -120,7 +120,7 @@ def drawn(
     found = fitted(columns, runs, room)
     for column, wide in found:
         table.add_column(
-            Text(column.heading),
+            Text(printable(column.heading, keep="\n")),
             width=wide,
             no_wrap=not column.wrapped,
             overflow="fold" if column.wrapped else "ellipsis",
@@ -128,7 +128,7 @@ def drawn(
         )
     for row in range(len(runs)):
         table.add_row(*(Text(printable(c.cells[row]), style=_style(c.name, c.cells[row])) for c, _ in found))
-    above = [Text(heading)] if heading else []
+    above = [Text(printable(heading, keep="\n"))] if heading else []
     told = any(column.name == "why" for column, _ in found)
     below = [] if told or not causes else [_indented(f"{run}: {cause}") for run, cause in causes.items()]
     return Group(*above, table, *below)
