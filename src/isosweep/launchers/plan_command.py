@@ -57,7 +57,7 @@ def _show(context: HydraContext, config: DictConfig, name: str, jobs: list[list[
     for path, problem in broken.items():
         print(printable(f"broken: {path}: {problem}"), file=sys.stderr)
     wrong = [p for p in planned if p.todo == "error"]
-    for p, title in zip(wrong, titles([p.run for p in wrong]), strict=True):
+    for p, title in zip(wrong, titles([p.run for p in wrong], [p.run for p in planned]), strict=True):
         print(printable(f"error: job {p.number + 1} ({title}): {p.reason}"), file=sys.stderr)
     return 2 if wrong else 0
 
