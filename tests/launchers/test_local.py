@@ -174,7 +174,7 @@ def test_one_value_out_of_its_choices_is_told_for_its_job(tmp_path: Path) -> Non
     done = run("scripts/runs.py", "plan", *TINY, "scene=ball-1", wrong[0], cwd=tmp_path)
     assert done.returncode == 2
     assert "1 train, 1 error" in done.stdout
-    assert "error: job 2 (eval.checkpoint=lst): eval.checkpoint=lst is none of" in done.stderr
+    assert "error: job 2 (checkpoint=lst): eval.checkpoint=lst is none of" in done.stderr
     done = run("main.py", "-m", *TINY, "scene=ball-1,ball-2", wrong[1], cwd=tmp_path)
     assert done.returncode == 1
     assert "export.resolution=0: give 1 or more" in done.stderr
