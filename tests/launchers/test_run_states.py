@@ -411,3 +411,17 @@ def test_a_process_of_another_machine_is_not_looked_up_here(tmp_path: Path) -> N
         outcome = JobOutcome(status="running", host=host, pid=2**22 + 1)
         outcome_path(folder, number).write_bytes(msgspec.json.encode(outcome))
     assert list(states(root, "s").values()) == ["lost", "running"]
+
+
+def test_of_a_search_the_objective_is_shown(tmp_path: Path) -> None:
+    root = tmp_path / "runs"
+    one = record(1, name="search")
+    put(root, one)
+    jobs = [SweepJob(number=0, overrides=["optim.lr_tables=0.01"], key=one.run_key)]
+    folder = put_launch(root, "search", jobs, hydra_overrides=["hydra/sweeper=optuna"])
+    JobOutcome(status="finished", key=one.run_key, value=27.25).write(outcome_path(folder, 0))
+    (entry,) = gather(root, "search").entries
+    assert (entry.state, entry.score) == ("finished", "val/psnr 27.250")
+    put_launch(root, "search", jobs)
+    (entry,) = gather(root, "search").entries
+    assert entry.score == "nvs/psnr 30.000"

@@ -202,7 +202,8 @@ def _entry_of_job(
         "job_id": job.job_id,
     }
     expected = job.key or ""
-    if expected in by_key and by_key[expected][1].status == "finished":
+    searched = any(text.startswith("hydra/sweeper=optuna") for text in launch.hydra_overrides)
+    if expected in by_key and by_key[expected][1].status == "finished" and not searched:
         return replace(_entry_of_row(*by_key[expected]), **about), expected, None
     problem, outcome = None, None
     try:
@@ -218,6 +219,8 @@ def _entry_of_job(
             entry = replace(entry, state="waiting")
         elif outcome is not None and outcome.status == "failed" and entry.state in STOPPED:
             entry = replace(entry, state="failed", cause=_cause(outcome))
+        if searched and outcome is not None and outcome.value is not None:
+            entry = replace(entry, score=f"val/psnr {outcome.value:.3f}")  # what the search goes by
         return _cancelled(replace(entry, **about), folder), key, problem
     title = job.title or " ".join(job.overrides)
     about["names"] = job.names
