@@ -79,7 +79,9 @@ def test_a_run_that_lost_its_lock_writes_nothing(record) -> None:
 
 
 def test_the_note_goes_when_the_run_is_over(record) -> None:
+    (record.folder / PROGRESS_FILE).write_text('{"what": "of a start that was killed"}')
     with telling.told(record):
+        assert read_progress(record.folder) is None
         progress.tell(Progress("scoring views", 0, 2))
         assert read_progress(record.folder) is not None
     assert read_progress(record.folder) is None

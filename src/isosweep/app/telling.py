@@ -21,6 +21,7 @@ NOTE_S = 1.0
 @contextmanager
 def told(record: RunRecord) -> Iterator[None]:
     """Have all that is told inside the ``with`` statement logged, and noted in the run's folder."""
+    remove_progress(record.folder)  # of a start that was killed
     try:
         with progress.heard_by(Teller(record)):
             yield
