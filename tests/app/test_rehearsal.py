@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hydra import compose, initialize_config_dir
 from PIL import Image
 
@@ -42,6 +43,14 @@ def test_a_model_of_another_package_is_left_to_its_run() -> None:
 class Theirs:
     def __init__(self, **_: object) -> None:
         raise AssertionError("it must not be built")
+
+
+def test_a_constructor_that_looks_at_values_is_left_to_its_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    def looks(*_: object, **__: object) -> None:
+        torch.zeros(3).sum().item()
+
+    monkeypatch.setattr("isosweep.app.build.build", looks)
+    assert wrong("encoding.n_levels=7") is None
 
 
 def scene(folder: Path, mode: str = "RGB") -> Path:

@@ -4,12 +4,18 @@ import logging
 from types import SimpleNamespace
 
 import pytest
+import trimesh
 
 from isosweep.app import telling
+from isosweep.config.settings import EvalSettings, ExportSettings
+from isosweep.evaluation import evaluate
+from isosweep.meshes import extract
 from isosweep.record import RunRecord
 from isosweep.record.progress import PROGRESS_FILE, read_progress
+from isosweep.rendering import video
 from isosweep.runtime import progress
 from isosweep.runtime.progress import TRAINING, Progress
+from tests.support.analytic import KNOBS, SphereModel, sphere_scene
 
 
 @pytest.fixture
@@ -91,3 +97,25 @@ def test_the_note_goes_when_the_run_is_over(record) -> None:
 def test_a_damaged_note_is_no_note(tmp_path, text) -> None:
     (tmp_path / PROGRESS_FILE).write_bytes(text)
     assert read_progress(tmp_path) is None
+
+
+def test_every_part_between_the_last_step_and_the_end_tells_how_far_it_is(tmp_path) -> None:
+    model = SphereModel(0.5)
+    truth = tmp_path / "truth.ply"
+    trimesh.creation.icosphere(subdivisions=3, radius=0.5).export(truth)
+    scene = sphere_scene(model, truth=truth)
+    small = ExportSettings(resolution=16, video_frames=6, video_size=32, chunk=4096)
+    heard: list[Progress] = []
+    with progress.heard_by(heard.append):
+        mesh = extract.export_mesh(model, scene, KNOBS, small)
+        evaluate.evaluate(model, scene, KNOBS, EvalSettings(lpips=None, samples=2000), mesh)
+        video.export_video(model, scene, KNOBS, small, tmp_path / "video.mp4")
+    parts = {what: [p for p in heard if p.what == what] for what in dict.fromkeys(p.what for p in heard)}
+    assert list(parts) == [
+        "searching for the surface", "extracting the mesh", "colouring the mesh", "scoring views",
+        "scoring the mesh", "casting rays at the mesh", "scoring silhouettes", "rendering the video",
+    ]  # fmt: skip
+    for what, told in parts.items():
+        assert all(p.done <= p.total for p in told), what
+    assert parts["scoring views"][0].total == len(scene.splits["test"])
+    assert parts["rendering the video"][-1].done == 6

@@ -41,6 +41,11 @@ class Machine:
     stop_at: int = 0
     """The launch at which Ctrl-C is pressed, after its first run."""
 
+    def sweep(self, sweeper: str, name: str) -> list[str]:
+        """The arguments that every sweep on this machine has."""
+        own = [f"run.root={self.root}", f"run.name={name}", "debug=tiny", "device=cpu"]
+        return ["-m", f"hydra/sweeper={sweeper}", *own]
+
     def launch_here(self, name, folder, planned, *, extra, settings) -> dict[int, JobOutcome]:
         self.launches += 1
         outcomes = {}

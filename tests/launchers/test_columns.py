@@ -6,6 +6,8 @@ from rich.console import Console
 
 from isosweep.launchers import tables
 from isosweep.launchers.columns import Run, common, fitted, identity, titles
+from isosweep.launchers.display import summary
+from isosweep.launchers.estimates import left_of_sweep
 from isosweep.launchers.run_states import Entry
 from isosweep.record.progress import ProgressNote
 
@@ -134,3 +136,17 @@ def test_a_name_that_is_not_known_makes_no_column() -> None:
     runs = [run("seed=0"), Run({"scene": "rigns"}, ["scene=rigns"])]
     assert [c.name for c in identity(runs)] == ["scene"]
     assert common(runs) == "demo, neus, hashgrid, seed 0"
+
+
+def test_time_left_of_a_sweep_by_hand() -> None:
+    # two slots; runs take 100 s: 60 s and 90 s are left of those at work, then three more runs in two slots
+    assert left_of_sweep([(40, 60.0), (10, None)], 3, [100.0]) == 260.0
+    assert left_of_sweep([(40, 160.0)], 1, []) == 360.0, "a run at work tells where none is finished"
+    assert left_of_sweep([(40, None)], 1, []) is None
+
+
+def test_the_last_line_counts_the_runs() -> None:
+    assert (
+        summary("night", {"finished": 6, "failed": 2, "skipped": 0})
+        == "sweep night: 8 runs: 6 finished, 2 failed"
+    )

@@ -25,15 +25,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
 
 
 def search(machine: Machine, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
-    own = [
-        "-m",
-        "hydra/sweeper=optuna",
-        f"run.root={machine.root}",
-        "run.name=rate",
-        "debug=tiny",
-        "device=cpu",
-    ]
-    return main(monkeypatch, *own, "scene=mug", SPACE, *arguments)
+    return main(monkeypatch, *machine.sweep("optuna", "rate"), "scene=mug", SPACE, *arguments)
 
 
 def rates(machine: Machine) -> list[float]:
@@ -48,7 +40,7 @@ def test_every_trial_is_told_and_the_best_at_the_end(machine, monkeypatch, capsy
     lines = [line for line in said.splitlines() if line.startswith("trial ")]
     assert len(lines) == 3
     for number, (line, rate, value) in enumerate(zip(lines, tried, values, strict=True)):
-        assert line.startswith(f"trial {number}: optim.lr_tables={rate:.3g}: {value:.3f} dB; ")
+        assert line.startswith(f"trial {number}: lr_tables={rate:.3g}: {value:.3f} dB; ")
     assert lines[0].endswith("the best so far")
     best = max(range(3), key=lambda i: values[i])
     assert f"best of 3 trials: trial {best}, {values[best]:.3f} dB: {RATE}={tried[best]}" in said
@@ -156,9 +148,6 @@ def test_floats_have_the_digits_that_distinguish_them(value, others, text) -> No
 def test_a_trials_line() -> None:
     params = {"optim.lr_tables": 0.0123456, "loss.terms.eikonal.weight": 0.1}
     line = trial_line(3, params, 24.5, {1: 25.25, 3: 24.5}, [params])
-    assert (
-        line
-        == "trial 3: optim.lr_tables=0.0123 eikonal.weight=0.1: 24.500 dB; best so far 25.250 dB (trial 1)"
-    )
+    assert line == "trial 3: lr_tables=0.0123 eikonal.weight=0.1: 24.500 dB; best so far 25.250 dB (trial 1)"
     assert trial_line(3, params, 24.5, {3: 24.5}, [params]).endswith("24.500 dB; the best so far")
     assert trial_line(3, params, None, {}, [params]).endswith("failed")

@@ -43,15 +43,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Machine
 
 def sweep(machine: Machine, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
     """Exit code of the sweep's command."""
-    own = [
-        "-m",
-        "hydra/sweeper=until",
-        f"run.root={machine.root}",
-        "run.name=tried",
-        "debug=tiny",
-        "device=cpu",
-    ]
-    return main(monkeypatch, *own, *arguments)
+    return main(monkeypatch, *machine.sweep("until", "tried"), *arguments)
 
 
 THREE = [f"{WEIGHT}=0.1,0.2,0.3", "scene=mug,rings", "hydra.sweeper.max_seeds=5"]
@@ -138,8 +130,7 @@ def test_against_a_baseline_and_by_another_score(machine, monkeypatch, capsys) -
 
 def test_a_plan_shows_the_first_round(machine, monkeypatch, capsys) -> None:
     monkeypatch.setattr(hydra_sweeps, "on_jobs", None)
-    own = [f"run.root={machine.root}", "run.name=tried", "debug=tiny", "device=cpu", "hydra/sweeper=until"]
-    assert plan_command.plan([*own, *THREE]) == 0
+    assert plan_command.plan([*machine.sweep("until", "tried"), *THREE]) == 0
     said = capsys.readouterr().out
     assert "sweep tried: 18 runs: 18 train" in said
     assert (

@@ -75,11 +75,9 @@ def build_loss(cfg: DictConfig, model: Model, name: str) -> TotalLoss:
     """
     loss: TotalLoss = build(cfg.loss)
     loss.check(name, model.provides)
-    if not loss.masks:
-        masked = [name for name in loss.terms if "batch.mask" in loss.needs(name)]
-        if masked:
-            raise ConfigError(
-                f"loss term '{masked[0]}' reads the masks, and loss.masks=false keeps them from training: "
-                f"set loss.masks=true, or loss.terms.{masked[0]}.weight=0"
-            )
+    if not loss.masks and (masked := loss.reading_masks):
+        raise ConfigError(
+            f"loss term '{masked[0]}' reads the masks, and loss.masks=false keeps them from training: "
+            f"set loss.masks=true, or loss.terms.{masked[0]}.weight=0"
+        )
     return loss

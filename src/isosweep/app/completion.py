@@ -11,7 +11,7 @@ from hydra.plugins.completion_plugin import CompletionPlugin
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from isosweep.app.scene_folder import is_ours
+from isosweep.app.scene_folder import is_demo, is_ours
 from isosweep.data.folders import DEMO_SCENES, neighbours
 
 _WORD = "scene="
@@ -49,7 +49,7 @@ def scenes(dataset: DictConfig) -> list[str]:
     """The scenes that the data folder has for a data set; none for a loader of another package."""
     if not is_ours(dataset):
         return []
-    if dataset._target_ == "isosweep.data.demo.load":
+    if is_demo(dataset):
         return list(DEMO_SCENES)
     name, root, path = dataset.name, Path(dataset.root), dataset.path
     if path is not None:

@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from isosweep.app.scene_folder import is_ours
 from isosweep.config.check import targets
-from isosweep.data.folders import places
+from isosweep.data.folders import present
 from isosweep.data.loading import split_settings
 from isosweep.errors import UserError
 
@@ -37,16 +37,10 @@ def wrong_parts(resolved: Mapping[str, Any], model_name: str) -> str | None:
         model_name: the chosen option, for messages.
     """
     data = resolved["dataset"]
-    scene = _folder(data) if is_ours(data) else None
+    there = present(split_settings(data)[0]) if is_ours(data) else []
     kind = str(data.get("_target_", "")).removeprefix("isosweep.data.").removesuffix(".load")
     parts = {"model": resolved["model"], "loss": resolved["loss"]}
-    return _rehearsed(msgspec.json.encode(parts).decode(), model_name, kind, scene)
-
-
-def _folder(data: Mapping[str, Any]) -> Path | None:
-    views, _ = split_settings(data)
-    found = [p for p in places(views.name, views.scene, views.path, Path(views.root)) if p.is_dir()]
-    return found[0] if found else None
+    return _rehearsed(msgspec.json.encode(parts).decode(), model_name, kind, there[0] if there else None)
 
 
 @lru_cache(maxsize=4096)
@@ -65,12 +59,15 @@ def _rehearsed(parts: str, model_name: str, kind: str, scene: Path | None) -> st
         with torch.device("meta"):
             model = build(cfg.model)
         loss = build_loss(cfg, model, model_name)
+        no_masks = scene is not None and bool(loss.reading_masks) and surely_no_masks(scene)
         loss.check(
             model_name,
             model.provides,
-            has_masks=False if scene is not None and surely_no_masks(scene) else None,
+            has_masks=False if no_masks else None,
             has_points=False if kind in _WITHOUT_POINTS else None,
         )
     except UserError as error:
         return str(error)
+    except (RuntimeError, TypeError):
+        return None  # a constructor that looks at values cannot be rehearsed; what is wrong with it, its run says
     return None

@@ -18,6 +18,11 @@ def is_ours(dataset: Mapping[Any, Any]) -> bool:
     return str(dataset.get("_target_", "")).startswith("isosweep.data.")
 
 
+def is_demo(dataset: Mapping[Any, Any]) -> bool:
+    """Whether a dataset node is the demo, whose scenes are made and need no folder."""
+    return dataset.get("_target_") == "isosweep.data.demo.load"
+
+
 def wrong_scene(cfg: DictConfig, elsewhere: bool = False) -> str | None:
     """Why a run cannot find its scene, or cannot take its views; None if nothing is known against it.
 
@@ -32,7 +37,7 @@ def wrong_scene(cfg: DictConfig, elsewhere: bool = False) -> str | None:
         views, _ = split_settings(OmegaConf.to_container(cfg.dataset, resolve=True))  # pyright: ignore[reportArgumentType]
     except InputError as error:
         return str(error)
-    if cfg.dataset._target_ == "isosweep.data.demo.load":
+    if is_demo(cfg.dataset):
         return unknown_demo(views.scene) if views.path is None else None
     if elsewhere and not data_folder(views).is_dir():
         return None

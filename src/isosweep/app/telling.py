@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from isosweep.record import RunRecord
 from isosweep.record.progress import ProgressNote, remove_progress, write_progress
 from isosweep.runtime import progress
-from isosweep.runtime.progress import TRAINING, Progress
+from isosweep.runtime.progress import TRAINING, Progress, clock
 
 log = logging.getLogger("isosweep")
 
@@ -68,6 +68,5 @@ class Teller:
 def line(progress: Progress) -> str:
     """'scoring views 12/49  ETA 3:10'."""
     count = f" {progress.done}/{progress.total}" if progress.total else ""
-    left = progress.left_s
-    eta = "" if left is None else f"  ETA {int(left // 60)}:{int(left % 60):02d}"
+    eta = "" if progress.left_s is None else f"  ETA {clock(progress.left_s)}"
     return f"{progress.what}{count}{eta}"

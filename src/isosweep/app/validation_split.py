@@ -1,15 +1,14 @@
 """Whether a run will have validation views, which a sweeper chooses by: known before anything loads, without torch."""
 
-import json
 from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
-from isosweep.app.scene_folder import is_ours
-from isosweep.data.folders import data_folder, places
+from isosweep.app.scene_folder import is_demo, is_ours
+from isosweep.data.folders import data_folder, present
 from isosweep.data.loading import split_settings
+from isosweep.record.reading import Unreadable, json_values
 
-DEMO = "isosweep.data.demo.load"
 GIVEN = ("isosweep.data.blender.load", "isosweep.data.nerfstudio.load")
 """Loaders of formats that may name validation views themselves."""
 
@@ -23,7 +22,7 @@ def no_objective(cfg: DictConfig, elsewhere: bool = False) -> str | None:
     if cfg.debug.part is not None:
         return f"debug={cfg.debug.part} trains nothing, so there is no validation PSNR to choose by"
     dataset = cfg.dataset
-    if not is_ours(dataset) or dataset._target_ == DEMO or dataset.get("val_every"):
+    if not is_ours(dataset) or is_demo(dataset) or dataset.get("val_every"):
         return None
     if dataset._target_ in GIVEN and _given(dataset, elsewhere):
         return None
@@ -36,7 +35,7 @@ def no_objective(cfg: DictConfig, elsewhere: bool = False) -> str | None:
 def _given(dataset: DictConfig, elsewhere: bool) -> bool:
     """Whether the scene's files name validation views, or cannot be seen from here."""
     views, _ = split_settings(OmegaConf.to_container(dataset, resolve=True))  # pyright: ignore[reportArgumentType]
-    folders = [p for p in places(views.name, views.scene, views.path, Path(views.root)) if p.is_dir()]
+    folders = present(views)
     if not folders:
         return elsewhere and not data_folder(views).is_dir()
     return any((p / "transforms_val.json").is_file() or _listed(p / "transforms.json") for p in folders)
@@ -47,6 +46,7 @@ def _listed(file: Path) -> bool:
     if not file.is_file():
         return False
     try:
-        return bool(json.loads(file.read_text()).get("val_filenames"))
-    except (ValueError, AttributeError):
+        found = json_values(file.read_bytes())
+    except Unreadable:
         return True
+    return not isinstance(found, dict) or bool(found.get("val_filenames"))

@@ -27,7 +27,7 @@ AMBIGUOUS = frozenset({
 _TOLD_ELSEWHERE = ("scene", "seed", "model", "dataset", "sweep")
 """Overrides of exactly these keys stand in the title already, in the tags, or in the group."""
 _OVERRIDE = re.compile(r"(\+{0,2}|~)([^=]+)(?:=(.*))?", re.DOTALL)
-_NUMBER = re.compile(r"[+-]?\d*\.?\d+(e[+-]?\d+)?", re.IGNORECASE)
+NUMBER = re.compile(r"[+-]?\d*\.?\d+(e[+-]?\d+)?", re.IGNORECASE)
 
 
 def run_title(names: Mapping[str, str], scene: str, seed: int | str, overrides: Iterable[str]) -> str:
@@ -95,7 +95,7 @@ def short_value(value: str) -> str:
     if len(text) > 1 and text[0] == text[-1] and text[0] in "'\"":
         text = text[1:-1]
     text = "".join(c if c.isprintable() else "?" for c in text)
-    if _NUMBER.fullmatch(text) and ("." in text or "e" in text.lower()):
+    if NUMBER.fullmatch(text) and ("." in text or "e" in text.lower()):
         rounded = f"{float(text):.4g}"
         return rounded if len(rounded) < len(text) else text
     if len(text) > LONGEST_VALUE and "/" in text:  # of a path, the end tells most

@@ -19,7 +19,7 @@ def unknown_demo(scene: str) -> str | None:
 
 def unknown_folder(views: ViewOptions) -> str | None:
     """The error for a scene without a folder in any of its `places`; None if there is one, whatever it holds."""
-    if any(place.is_dir() for place in places(views.name, views.scene, views.path, Path(views.root))):
+    if present(views):
         return None
     return _missing(views, "files of its own", lambda folder: not folder.name.startswith("."))
 
@@ -89,6 +89,11 @@ def places(dataset: str, scene: str, path: str | None, root: Path) -> list[Path]
         return [Path(path)]
     names = (scene, f"{dataset}_{scene}")
     return [folder / name for folder in (root, root / dataset) for name in names]
+
+
+def present(views: ViewOptions) -> list[Path]:
+    """Those of a scene's places that are there."""
+    return [p for p in places(views.name, views.scene, views.path, Path(views.root)) if p.is_dir()]
 
 
 def neighbours(folder: Path, dataset: str, is_scene: Callable[[Path], bool]) -> list[str]:

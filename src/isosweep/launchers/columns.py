@@ -3,14 +3,13 @@
 A table is laid out here in plain text and numbers; ``tables`` draws it.
 """
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from rich.cells import cell_len
 
-from isosweep.config.titles import short_keys, short_value, varied_values
+from isosweep.config.titles import NUMBER, short_keys, short_value, varied_values
 
 GAP = 2
 """Blank columns between two columns."""
@@ -22,7 +21,6 @@ NARROWEST = 6
 """Of a column that is cut to fit."""
 NAMES = ("dataset", "scene", "model", "encoding", "seed")
 """What every run has, in the order of the columns; the seed stands behind the settings."""
-_NUMBER = re.compile(r"[+-]?\d*\.?\d+(e[+-]?\d+)?", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -199,7 +197,7 @@ def _told_apart(values: Sequence[str]) -> list[str]:
 
 
 def _numbers(values: Iterable[str]) -> bool:
-    return all(_NUMBER.fullmatch(value) for value in values if value)
+    return all(NUMBER.fullmatch(value) for value in values if value)
 
 
 def _given(overrides: Iterable[str]) -> dict[str, str]:

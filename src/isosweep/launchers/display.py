@@ -11,9 +11,8 @@ from rich.live import Live
 
 from isosweep.launchers import tables
 from isosweep.launchers.columns import Run
-from isosweep.launchers.estimates import human, left_of_sweep
 from isosweep.launchers.pool import Started, Task
-from isosweep.launchers.run_states import Entry, entry_at
+from isosweep.launchers.run_states import Entry, cause_of, entry_at
 from isosweep.record.outcome import GOOD, JobOutcome
 
 REFRESH_S = 1.0
@@ -65,9 +64,7 @@ class LiveTable(Lines):
         self._drawn = now
         entries = [at_work(one) for one in running]
         title = f"{self.ended_count} of {self.total} ended, {len(running)} running, {waiting} waiting"
-        past_left = [(e.seconds, e.note.left_s if e.note is not None else None) for e in entries]
-        left = left_of_sweep(past_left, waiting, self._seconds)
-        title += "" if left is None else f", about {human(left)} left"
+        title += tables.time_left(entries, waiting, self._seconds)
         table = tables.status_table(entries, self._console.width, title, self._runs)
         self._live.update(table, refresh=True)
 
@@ -100,15 +97,7 @@ def describe(task: Task, outcome: JobOutcome, seconds: float) -> str:
     if outcome.status in GOOD:
         value = f", validation PSNR {outcome.value:.2f} dB" if outcome.value is not None else ""
         return f"{head}  ({seconds:.0f} s{value})"
-    return f"{head}  ({seconds:.0f} s): {first_line(outcome)}"
-
-
-def first_line(outcome: JobOutcome) -> str:
-    """The cause of a failure: type and first line of the message."""
-    if outcome.error is None:
-        return ""
-    lines = outcome.error.message.strip().splitlines()
-    return f"{outcome.error.type}: {lines[0] if lines else 'no message'}"
+    return f"{head}  ({seconds:.0f} s): {cause_of(outcome)}"
 
 
 def summary(sweep: str, counts: Mapping[str, int]) -> str:
@@ -128,7 +117,7 @@ def failure_table(tasks: Sequence[Task], outcomes: dict[int, JobOutcome], sweep:
     lines = [f"{len(bad)} of {len(tasks)} runs did not finish:"] if bad else []
     for task, outcome in bad:
         lines.append(
-            f"  {outcome.status:<9} {task.title}\n            {first_line(outcome)}\n            {task.log}"
+            f"  {outcome.status:<9} {task.title}\n            {cause_of(outcome)}\n            {task.log}"
         )
     if never:
         lines.append(f"{len(never)} runs were not started")

@@ -218,7 +218,7 @@ def _entry_of_job(
         if entry.state != "running" and outcome is None and _will_start(launch, job):
             entry = replace(entry, state="waiting")
         elif outcome is not None and outcome.status == "failed" and entry.state in STOPPED:
-            entry = replace(entry, state="failed", cause=_cause(outcome))
+            entry = replace(entry, state="failed", cause=cause_of(outcome))
         if searched and outcome is not None and outcome.value is not None:
             entry = replace(entry, score=f"val/psnr {outcome.value:.3f}")  # what the search goes by
         return _cancelled(replace(entry, **about), folder), key, problem
@@ -230,7 +230,7 @@ def _entry_of_job(
             return _deleted(outcome, title, key, about), key or title, problem
         if state == "running" and not _may_be_running(outcome):
             state = "lost"
-        entry = Entry(state, title, cause=_cause(outcome), machine=outcome.host, key=key or None, **about)
+        entry = Entry(state, title, cause=cause_of(outcome), machine=outcome.host, key=key or None, **about)
     else:
         entry = Entry(
             "waiting" if _will_start(launch, job) else "not started", title, key=key or None, **about
@@ -345,10 +345,12 @@ def _may_be_running(outcome: JobOutcome) -> bool:
     return True
 
 
-def _cause(outcome: JobOutcome) -> str:
+def cause_of(outcome: JobOutcome) -> str:
+    """Why a job failed, safe to print: type and first line of the message; '' where it has no error."""
     if outcome.error is None:
         return ""
-    return f"{outcome.error.type}: {(outcome.error.message.splitlines() or [''])[0]}"
+    lines = outcome.error.message.strip().splitlines()
+    return printable(f"{outcome.error.type}: {lines[0] if lines else 'no message'}")
 
 
 _FROM_CLUSTER: Mapping[State, RunState] = {

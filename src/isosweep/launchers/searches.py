@@ -16,8 +16,8 @@ from hydra.types import HydraContext
 from omegaconf import DictConfig
 
 from isosweep.config.check import ConfigError
+from isosweep.config.titles import short_keys
 from isosweep.launchers import hydra_sweeps
-from isosweep.report.keys import short_key
 
 STOPPED = "stopped"
 """Attribute of a trial that Ctrl-C or a signal ended; its run can be resumed."""
@@ -136,9 +136,8 @@ def trial_line(
         values: number -> value of all trials so far, in dB.
         every: the parameters of all trials, from which this one's are to be distinguished.
     """
-    shown = " ".join(
-        f"{short_key(k, list(params))}={brief(v, [p.get(k) for p in every])}" for k, v in params.items()
-    )
+    short = short_keys(params)
+    shown = " ".join(f"{short[k]}={brief(v, [p.get(k) for p in every])}" for k, v in params.items())
     given = "failed" if value is None else f"{value:.3f} dB"
     if not values:
         return f"trial {number}: {shown}: {given}"

@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from isosweep.config.check import ConfigError
-from isosweep.report.keys import names_value, short_key, suggestion
+from isosweep.config.titles import short_keys
+from isosweep.report.keys import names_value, suggestion
 
 PLACES = ("scene", "dataset")
 """Keys that say where a row is tried. The others say what is tried."""
@@ -140,9 +141,8 @@ def _follows(sets: Sequence[Mapping[str, str]], key: str, places: Sequence[str])
 
 
 def _text(keys: Sequence[str], values: Sequence[str]) -> str:
-    return ", ".join(
-        f"{short_key(k, keys)}={v}" if v else f"no {k}" for k, v in zip(keys, values, strict=True)
-    )
+    short = short_keys(keys)
+    return ", ".join(f"{short[k]}={v}" if v else f"no {k}" for k, v in zip(keys, values, strict=True))
 
 
 def _named(key: str, keys: Sequence[str]) -> str:

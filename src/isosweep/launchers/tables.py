@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from isosweep.launchers.columns import GAP, KEY_DIGITS, Column, Run, common, fitted, identity, titles
-from isosweep.launchers.estimates import human
+from isosweep.launchers.estimates import human, left_of_sweep
 from isosweep.launchers.run_states import Entry
 from isosweep.runtime.text import printable
 
@@ -76,6 +76,18 @@ def status_table(
     ]
     causes = {line: e.cause for line, e in zip(titles(runs, among), entries, strict=True) if e.cause}
     return drawn(columns, runs, room, title, causes, among)
+
+
+def time_left(at_work: Sequence[Entry], waiting: int, finished_s: Sequence[float]) -> str:
+    """', about 12 min left' of a sweep; '' while nothing tells.
+
+    Args:
+        waiting: runs that have not started.
+        finished_s: seconds of the runs that are finished.
+    """
+    past_left = [(e.seconds, e.note.left_s if e.note is not None else None) for e in at_work]
+    left = left_of_sweep(past_left, waiting, finished_s)
+    return "" if left is None else f", about {human(left)} left"
 
 
 def titles_of(entries: Sequence[Entry]) -> list[str]:

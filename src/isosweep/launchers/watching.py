@@ -10,7 +10,6 @@ from rich.live import Live
 from rich.text import Text
 
 from isosweep.launchers import tables
-from isosweep.launchers.estimates import human, left_of_sweep
 from isosweep.launchers.run_states import ALIVE, DONE, Entry, gather
 
 REFRESH_S = 2.0
@@ -43,9 +42,8 @@ def view(sweep: str, entries: Sequence[Entry], width: int, height: int) -> Rende
     at_work = [e for e in entries if e.state == "running"]
     waiting = [e for e in entries if e.state in ALIVE and e.state != "running"]
     finished = [e.seconds for e in entries if e.state in DONE and e.seconds]
-    past_left = [(e.seconds, e.note.left_s if e.note is not None else None) for e in at_work]
-    left = left_of_sweep(past_left, len(waiting), finished) if at_work else None
-    title = f"{sweep}: {tables.counts(entries)}" + ("" if left is None else f", about {human(left)} left")
+    left = tables.time_left(at_work, len(waiting), finished) if at_work else ""
+    title = f"{sweep}: {tables.counts(entries)}{left}"
     room = max(3, height - _LINES_BESIDE_ROWS)
     shown = list(entries)
     if len(shown) > room:

@@ -58,6 +58,11 @@ class TotalLoss:
         return frozenset(f if f.startswith("batch.") else f"levels.{level}.{f}" for f in fields)
 
     @property
+    def reading_masks(self) -> list[str]:
+        """Names of the active terms that read the masks."""
+        return [name for name in self.terms if "batch.mask" in self.needs(name)]
+
+    @property
     def wants(self) -> frozenset[str]:
         """RenderOut fields that the active terms read."""
         every = frozenset().union(*(self.needs(name) for name in self.terms))

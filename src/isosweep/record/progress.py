@@ -8,6 +8,8 @@ from pathlib import Path
 
 import msgspec
 
+from isosweep.record.reading import Unreadable, decoded
+
 PROGRESS_FILE = "progress.json"
 
 
@@ -47,6 +49,6 @@ def remove_progress(folder: Path) -> None:
 def read_progress(folder: Path) -> ProgressNote | None:
     """The newest note; None if there is none that can be read."""
     try:
-        return _DECODER.decode((folder / PROGRESS_FILE).read_bytes())
-    except (FileNotFoundError, msgspec.DecodeError, UnicodeDecodeError):
+        return decoded((folder / PROGRESS_FILE).read_bytes(), _DECODER.decode)
+    except (FileNotFoundError, Unreadable):
         return None

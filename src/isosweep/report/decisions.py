@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 
 from isosweep.record.launch import safe_name, sweeps_root
+from isosweep.record.reading import Unreadable, decoded
 from isosweep.report.ranking import format_number
 from isosweep.runtime.files import atomic_write_bytes
 
@@ -73,6 +74,9 @@ class Decisions(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
+_DECODER = msgspec.json.Decoder(Decisions)
+
+
 def decisions_path(run_root: Path, sweep: str) -> Path:
     """Where a sweep's decisions lie."""
     return sweeps_root(run_root) / safe_name(sweep) / FILE
@@ -92,7 +96,7 @@ def decision_notes(sources: Sequence[str], root: Path) -> list[str]:
         if "/" in source or not path.is_file():
             continue
         try:
-            notes.append(msgspec.json.decode(path.read_bytes(), type=Decisions).note())
-        except (msgspec.DecodeError, OSError) as error:
+            notes.append(decoded(path.read_bytes(), _DECODER.decode).note())
+        except (Unreadable, OSError) as error:
             notes.append(f"{path} cannot be read ({error}): the sweep's command writes it again.")
     return notes

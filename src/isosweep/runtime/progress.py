@@ -44,6 +44,11 @@ def heard_by(listener: Listener) -> Iterator[None]:
         _listeners.remove(listener)
 
 
+def clock(seconds: float) -> str:
+    """Minutes and seconds: '3:07'."""
+    return f"{int(seconds // 60)}:{int(seconds % 60):02d}"
+
+
 def tell(progress: Progress) -> None:
     """Call whoever listens. Without a listener it costs nothing."""
     for listener in _listeners:

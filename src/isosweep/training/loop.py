@@ -24,7 +24,7 @@ from isosweep.errors import NumericalError
 from isosweep.losses.total import TotalLoss, check_finite
 from isosweep.models.base import Model
 from isosweep.runtime import interrupts
-from isosweep.runtime.progress import TRAINING, Progress, tell
+from isosweep.runtime.progress import TRAINING, Progress, clock, tell
 from isosweep.training import checkpoint
 from isosweep.training.descent import Descent, autocast_dtype
 from isosweep.training.optimizer import make_optimizer, rate_factor
@@ -297,12 +297,12 @@ class _Pace:
         now = time.perf_counter()
         span = max(now - self.mark, 1e-9)
         self.rate = self.rays / span
-        self.left_s = left = (self.max_steps - step) * span / max(step - self.seen, 1)
+        self.left_s = (self.max_steps - step) * span / max(step - self.seen, 1)
         self.mark, self.rays, self.seen = now, 0, step
         sharp = f"  s {scalars['train/sharpness']:.0f}" if "train/sharpness" in scalars else ""
         return (
             f"step {step}/{self.max_steps}  {self.rate / 1e3:.1f}k rays/s  loss {scalars['train/loss']:.4f}  "
-            f"PSNR {scalars['train/psnr']:.2f} dB{sharp}  ETA {int(left // 60)}:{int(left % 60):02d}"
+            f"PSNR {scalars['train/psnr']:.2f} dB{sharp}  ETA {clock(self.left_s)}"
         )
 
     def progress(self, step: int) -> Progress:
