@@ -199,9 +199,13 @@ def test_rows_are_all_that_is_varied() -> None:
         ["model=neus", WEIGHT + "=0.1"],
     ]
     assert [row.text for row in rows_of(jobs)] == [
-        "eikonal.weight=0.1, terms.mask=deleted",
-        "eikonal.weight=0.2, terms.mask=deleted",
-        "eikonal.weight=0.1, no loss.terms.mask",
+        "eikonal.weight=0.1, mask=deleted",
+        "eikonal.weight=0.2, mask=deleted",
+        "eikonal.weight=0.1, mask=default",
+    ]
+    rows = rows_of([job for job in jobs if WEIGHT + "=0.1" in job])
+    assert [(a.text, b.text) for a, b in pairs_of(rows, conditions("mask=default"))] == [
+        ("mask=deleted", "mask=default")
     ]
 
 

@@ -1,5 +1,7 @@
 """How far a run is: told by whatever takes long, heard by whoever listens."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from isosweep.runtime import interrupts, progress
@@ -18,7 +20,7 @@ def test_each_item_is_told_before_it_is_worked_on_and_the_end_as_well() -> None:
 
 def test_time_left_follows_the_items_that_are_done(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter([100.0, 103.0, 106.0, 109.0])  # 3 s an item
-    monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=lambda: next(clock)))
     heard: list[Progress] = []
     with progress.heard_by(heard.append):
         list(progress.through(range(4), "video"))

@@ -3,9 +3,9 @@
 import inspect
 import math
 import signal
-import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -384,7 +384,10 @@ def test_checkpoints_come_by_steps_by_the_clock_and_at_the_end(tmp_path, every, 
 
 def test_the_clock_counts_minutes_since_the_last_checkpoint(tmp_path, monkeypatch):
     clock = iter(range(0, 10_000, 40))  # a look at it takes 40 seconds
-    monkeypatch.setattr(time, "monotonic", lambda: next(clock))
+    # the loop's own clock: of the module's, a thread that an earlier test left would take a tick
+    monkeypatch.setattr(
+        LOOP, "time", SimpleNamespace(monotonic=lambda: next(clock), perf_counter=lambda: 0.0)
+    )
     _, _, record = run(tmp_path, replace(SMALL, max_steps=8, checkpoint_minutes=1.5))
     # 40, 80 and 120 seconds after the start, and again after each that was written
     assert record.saved == [3, 6, 8]
@@ -451,7 +454,7 @@ def test_autocast_is_for_the_gpu_only(precision, on_cuda):
 
 def test_the_progress_line_by_hand(monkeypatch):
     clock = iter([100.0, 110.0, 115.0])
-    monkeypatch.setattr(time, "perf_counter", lambda: next(clock))
+    monkeypatch.setattr(LOOP, "time", SimpleNamespace(perf_counter=lambda: next(clock)))
     progress = LOOP._Pace(1000, 100)
     for _ in range(100):
         progress.count(300)

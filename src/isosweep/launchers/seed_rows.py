@@ -10,6 +10,8 @@ from isosweep.report.keys import names_value, suggestion
 
 PLACES = ("scene", "dataset")
 """Keys that say where a row is tried. The others say what is tried."""
+UNSET = "default"
+"""Shown for a varied key that a row leaves as composed."""
 
 
 @dataclass(frozen=True)
@@ -19,7 +21,7 @@ class Row:
     text: str
     """What distinguishes it: 'eikonal.weight=0.1'."""
     values: Mapping[str, str]
-    """Varied key -> value as text; '' where the row does not set it."""
+    """Varied key -> value as text; '' where the row does not set it, shown as UNSET."""
     jobs: Mapping[tuple[str, ...], list[str]]
     """Place -> the overrides of its job, without the seed."""
 
@@ -142,7 +144,7 @@ def _follows(sets: Sequence[Mapping[str, str]], key: str, places: Sequence[str])
 
 def _text(keys: Sequence[str], values: Sequence[str]) -> str:
     short = short_keys(keys)
-    return ", ".join(f"{short[k]}={v}" if v else f"no {k}" for k, v in zip(keys, values, strict=True))
+    return ", ".join(f"{short[k]}={v or UNSET}" for k, v in zip(keys, values, strict=True))
 
 
 def _named(key: str, keys: Sequence[str]) -> str:
@@ -156,7 +158,8 @@ def _named(key: str, keys: Sequence[str]) -> str:
 
 
 def _same(value: str, word: str) -> bool:
-    """Whether two texts mean the same value: 0.1 and 1e-1."""
+    """Whether two texts mean the same value: 0.1 and 1e-1, '' and UNSET."""
+    value = value or UNSET
     try:
         return names_value(float(value), word) or value == word
     except ValueError:
