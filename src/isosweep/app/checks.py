@@ -13,6 +13,7 @@ from isosweep.data.folders import places
 from isosweep.errors import InputError
 from isosweep.evaluation import evaluate
 from isosweep.losses.total import TotalLoss
+from isosweep.meshes import cleaning
 from isosweep.models.base import Model
 from isosweep.types import Scene
 
@@ -51,6 +52,7 @@ def check_scene(cfg: DictConfig, scene: Scene, loss: TotalLoss, model: Model, na
         )
     if cfg.eval.geometry:
         evaluate.require_official(scene, OmegaConf.to_object(cfg.eval))  # pyright: ignore[reportArgumentType]
+    cleaning.require(scene, cfg.export.clean)
     loss.check(name, model.provides, has_masks=scene.use_masks, has_points=has_points(scene))
     if scene.cameras.ndc is not None and model.background is not None:
         raise ConfigError(
