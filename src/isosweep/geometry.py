@@ -37,7 +37,9 @@ def pixel_rays(
     """
     origins, dirs = ops.pixel_rays(cameras.K, cameras.c2w, view, row, col, cameras.pixel_centre)
     rays = Rays(origins=origins, dirs=dirs, background=background.expand(len(dirs), 3))
-    return rays if cameras.ndc is None else ndc_rays(rays, cameras.ndc)
+    if cameras.ndc is not None:
+        return ndc_rays(rays, cameras.ndc)
+    return rays if cameras.near is None else replace(rays, near=cameras.near[view])
 
 
 def project(

@@ -48,12 +48,15 @@ class Cameras:
     0.5 where pixel (0, 0) covers [0, 1]^2 (Blender, COLMAP), 0.0 where its centre is (0, 0) (NeuS)."""
     ndc: Ndc | None = None
     """Where set, rays are handed out in these coordinates instead of the poses' own."""
+    near: Float[Tensor, " v"] | None = None
+    """Distance from each camera before which its rays meet nothing; None where nothing tells it."""
 
     def __len__(self) -> int:
         return len(self.c2w)
 
     def to(self, device: torch.device | str) -> "Cameras":
-        return replace(self, c2w=self.c2w.to(device), K=self.K.to(device), hw=self.hw.to(device))
+        near = None if self.near is None else self.near.to(device)
+        return replace(self, c2w=self.c2w.to(device), K=self.K.to(device), hw=self.hw.to(device), near=near)
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,8 @@ class Rays:
     """Composited where the model's opacity is below one (also behind a learned background)."""
     closed: bool = False
     """Whether each ray meets something in the box for certain, so that its last section lets no light through."""
+    near: Float[Tensor, " r"] | None = None
+    """Distance before which each ray meets nothing; None where nothing tells it."""
 
     def __len__(self) -> int:
         return len(self.origins)

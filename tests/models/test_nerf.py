@@ -1,6 +1,7 @@
 """NeRF against closed forms: a homogeneous slab, an empty box, a level set by density."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -10,11 +11,13 @@ from isosweep.encodings.frequency import Frequency
 from isosweep.fields.color import ColorField
 from isosweep.fields.density import DensityField, truncated_exp
 from isosweep.fields.shading import Shade
+from isosweep.models.compositing import closed_end
 from isosweep.models.nerf import NeRF
+from isosweep.samplers.base import with_ends
 from isosweep.samplers.hierarchical import Hierarchical, UpSample
 from isosweep.samplers.occupancy import OccupancyGrid
 from isosweep.samplers.uniform import Uniform
-from isosweep.types import Rays
+from isosweep.types import Rays, Samples
 
 
 class Slab(DensityField):
@@ -55,6 +58,69 @@ def test_a_slab_absorbs_exponentially(sampler):
     # mean distance of exp(-3 x) on [0, 1/2], from the entry at 3 - 1/4
     mean = 1 / 3 - 0.5 * math.exp(-1.5) / (1 - math.exp(-1.5))
     assert float(out.depth) == pytest.approx(2.75 + mean, abs=1e-2)
+
+
+@pytest.mark.parametrize("sampler", [Uniform(2000), Hierarchical(200, 200), OccupancyGrid(resolution=32)])
+def test_closed_rays_end_on_the_last_section_of_the_box(sampler):
+    """The slab lets exp(-1.5) through. All of that meets the far side of the box, at 4 along the ray."""
+    model = nerf(sampler)
+    model.update(model.knobs(0, 1), torch.Generator().manual_seed(0))
+    blue = torch.tensor([[0.0, 0.0, 1.0]]).expand(3, 3)
+    rays = replace(down_z(3), background=blue)
+    beside = rays.origins + torch.tensor([[0.0, 0.0, 0.0], [5.0, 0.0, 0.0], [0.5, 0.0, 0.0]])
+    with torch.no_grad():
+        out = model(replace(rays, origins=beside, closed=True), model.knobs(0, 1), frozenset())
+    assert float(out.rgb[:, 2].abs().max()) < 1e-5, "nothing of the background is seen"
+    torch.testing.assert_close(out.opacity, torch.ones(3))
+    through = math.exp(-1.5)
+    mean = 1 / 3 - 0.5 * through / (1 - through)
+    expected = (1 - through) * (2.75 + mean) + through * (4 - model.step_size / 2)
+    torch.testing.assert_close(out.depth[[0, 2]], torch.full((2,), expected), atol=2e-2, rtol=0)
+
+
+def test_the_last_section_of_a_closed_ray_teaches_its_colour_and_no_density():
+    torch.manual_seed(0)
+    color = ColorField(4, hidden_dim=4)
+    model = NeRF(DensityField(Frequency(1), 4, feature_dim=4), color, Uniform(1), n_steps=64)
+    rays = replace(down_z(), closed=True)
+    generator = torch.Generator().manual_seed(0)
+    sampled = model.sample(rays, model.knobs(0, 1), generator)
+    assert sampled.samples.offsets.tolist() == [0, 2]
+    assert float(sampled.samples.t[1]) == pytest.approx(4 - model.step_size / 2)
+    assert float(sampled.samples.dt[1]) == pytest.approx(model.step_size)
+    out = model.render(rays, sampled, model.knobs(0, 1), frozenset())
+    assert out.weights.sum().item() == pytest.approx(1.0)
+    assert float(out.weights[1]) > 0.05
+    out.rgb.sum().backward()
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in color.parameters())
+
+
+def test_an_end_behind_each_ray_keeps_the_order_of_packed_samples():
+    """Three rays of 2, 0 and 1 samples."""
+    samples = Samples(
+        torch.tensor([0, 0, 2]),
+        torch.tensor([1.0, 2.0, 5.0]),
+        torch.tensor([0.1, 0.2, 0.3]),
+        torch.tensor([0, 2, 2, 3]),
+    )
+    made = with_ends(samples, torch.tensor([4.0, 7.0, 9.0]), 0.5)
+    assert made.ray_index.tolist() == [0, 0, 0, 1, 2, 2]
+    assert made.t.tolist() == pytest.approx([1.0, 2.0, 3.75, 6.75, 5.0, 8.75])
+    assert made.dt.tolist() == pytest.approx([0.1, 0.2, 0.5, 0.5, 0.3, 0.5])
+    assert made.offsets.tolist() == [0, 3, 4, 6]
+    closed = closed_end(torch.full((6,), 0.25), made)
+    assert closed.tolist() == [0.25, 0.25, 1.0, 1.0, 0.25, 1.0]
+
+
+def test_padding_is_not_taken_for_the_end_of_the_last_ray():
+    samples = Samples(
+        torch.tensor([0, 1, 1, 1]),
+        torch.ones(4),
+        torch.tensor([0.1, 0.1, 0.0, 0.0]),
+        torch.tensor([0, 1, 4]),
+        count=torch.tensor(2),
+    )
+    assert closed_end(torch.full((4,), 0.5), samples).tolist() == [1.0, 1.0, 0.5, 0.5]
 
 
 def test_the_level_is_zero_at_the_surface_density_and_negative_inside():

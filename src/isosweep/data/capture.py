@@ -21,6 +21,7 @@ from isosweep.data.decode import Source, read_size
 from isosweep.data.image_store import load_images
 from isosweep.data.lens import Lens
 from isosweep.data.loading import ViewOptions
+from isosweep.data.near import near_of
 from isosweep.data.normalization import FrameChoice
 from isosweep.data.splits import Splits
 from isosweep.errors import InputError
@@ -99,14 +100,16 @@ def build(
     named, held_out = splits.renumbered()
     composite = store.is_alpha or (views.masks and store.has_masks)
     found, sightings = _points(landmarks, to_world, splits.kept)
+    poses = normalization.normalize_poses(c2w, to_world)
     return Scene(
         name=views.scene,
         dataset=views.name,
         cameras=Cameras(
-            torch.tensor(normalization.normalize_poses(c2w, to_world), dtype=torch.float32),
+            torch.tensor(poses, dtype=torch.float32),
             torch.tensor(K, dtype=torch.float32),
             store.hw.clone(),
             0.5,
+            near=near_of(poses, found, sightings),
         ),
         images=store,
         names=tuple(photo.name for photo in photos),

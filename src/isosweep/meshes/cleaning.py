@@ -66,7 +66,7 @@ def require(scene: Scene, steps: Sequence[str]) -> None:
 
 def _in_sphere(mesh: Mesh, scene: Scene, cameras: Cameras) -> Bool[np.ndarray, " f"]:
     near = np.linalg.norm(mesh.vertices, axis=1) <= scene.radius
-    return near[mesh.faces].all(1)
+    return np.asarray(near[mesh.faces].all(axis=1))
 
 
 def _on_masks(mesh: Mesh, scene: Scene, cameras: Cameras) -> Bool[np.ndarray, " f"]:
@@ -76,12 +76,12 @@ def _on_masks(mesh: Mesh, scene: Scene, cameras: Cameras) -> Bool[np.ndarray, " 
     masks = [None if mask is None else mask.numpy() > 0.5 for mask in found]
     width = max(cameras.hw[view, 1].item() for view in views)
     inside = in_hull(cameras, masks, mesh.vertices, views, dilation=max(1, round(MASK_MARGIN * width)))
-    return inside[mesh.faces].all(1)
+    return np.asarray(inside[mesh.faces].all(axis=1))
 
 
 def _seen(mesh: Mesh, scene: Scene, cameras: Cameras) -> Bool[np.ndarray, " f"]:
     seen = visible_points(Caster(mesh), cameras, mesh.vertices, scene.splits["train"])
-    return seen[mesh.faces].any(1)
+    return np.asarray(seen[mesh.faces].any(axis=1))
 
 
 STEPS: dict[str, Callable[[Mesh, Scene, Cameras], Bool[np.ndarray, " f"]]] = {

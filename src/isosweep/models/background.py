@@ -95,6 +95,8 @@ class Background(nn.Module):
             generator: of the sections' offsets; None for evaluation.
         """
         start = torch.where(exit_ > 0, exit_, torch.full_like(exit_, self.near))
+        if rays.near is not None:
+            start = torch.maximum(start, rays.near)
         samples = self.sample(start, opacity.detach() < 1 - 1e-4, generator)
         points, dirs = sample_points(rays, samples)
         u = contract(points, self.radius) / 4 + 0.5

@@ -199,10 +199,11 @@ def require_probe(sampler: Sampler, has: Iterable[str], model: str) -> None:
 def box_interval(rays: Rays, radius: float, near: float) -> tuple[Tensor, Tensor]:
     """The distances [R], [R] in normalised units between which rays are inside the box [-radius, radius]^3.
 
-    The first is at least ``near``. The interval is empty (far <= near) where a ray misses.
+    The first is at least ``near`` and the ray's own. The interval is empty (far <= near) where a ray misses.
     """
     t_near, t_far = box_hit(rays, radius)
-    return t_near.clamp_min(near), t_far
+    t_near = t_near.clamp_min(near)
+    return t_near if rays.near is None else torch.maximum(t_near, rays.near), t_far
 
 
 def fixed_step(radius: float, n_steps: int) -> float:

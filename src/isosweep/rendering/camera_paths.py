@@ -116,7 +116,9 @@ def _framed(cameras: Cameras, view: int, c2w: np.ndarray, size: int) -> Cameras:
     K[:, 1, 2] = new_h / 2 - 0.5 + cameras.pixel_centre
     K[:, 2, 2] = 1.0
     hw = torch.tensor([[new_h, new_w]]).expand(frames, 2).clone()
-    return Cameras(torch.tensor(c2w, dtype=torch.float32), K, hw, cameras.pixel_centre, cameras.ndc)
+    # between the photographs nothing tells where the nearest thing is: the nearest of all views is safe
+    near = None if cameras.near is None else cameras.near.min().cpu().expand(frames)
+    return Cameras(torch.tensor(c2w, dtype=torch.float32), K, hw, cameras.pixel_centre, cameras.ndc, near)
 
 
 def _unit(vector: np.ndarray) -> np.ndarray:

@@ -83,7 +83,11 @@ def part_of(batch: Batch, rows: slice, points: slice) -> Batch:
     """Some rows of a batch, and some of its points."""
     whole = batch.rays
     rays = replace(
-        whole, origins=whole.origins[rows], dirs=whole.dirs[rows], background=whole.background[rows]
+        whole,
+        origins=whole.origins[rows],
+        dirs=whole.dirs[rows],
+        background=whole.background[rows],
+        near=None if whole.near is None else whole.near[rows],
     )
     return Batch(
         rays=rays,
