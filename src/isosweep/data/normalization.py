@@ -249,7 +249,7 @@ def read_extension_file(folder: Path) -> tuple[Float[np.ndarray, "4 4"], str] | 
     if not file.is_file():
         return None
     try:
-        meta = json.loads(file.read_text())
+        meta = json.loads(file.read_bytes())
     except ValueError as error:
         raise InputError(f"{file} is no json ({error}): write it again, or remove it") from error
     return read_extension({EXTENSION: meta}, file)
