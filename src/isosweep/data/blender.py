@@ -63,6 +63,7 @@ def load(views: ViewOptions) -> Scene:
         bare=extra,
     )
     train = every[0]
+    _warn_cube(train)
     to_world, unit = read_extension(train.meta, train.file) or (json_to_user(every), "unit")
     return replace(scene, to_world=to_world, world_unit=unit)
 
@@ -97,6 +98,18 @@ def _warn_shared(entries: Sequence[Entry], groups: Groups) -> None:
             len(groups["test"]),
             shared[0].place,
             shared[0].given,
+        )
+
+
+def _warn_cube(train: Entry) -> None:
+    """Warn where Instant-NGP's keys put its cube elsewhere: the box is ``dataset.radius`` in the json's frame."""
+    keys = [key for key in ("scale", "offset", "aabb") if train.meta.get(key) is not None]
+    if keys:
+        log.warning(
+            "%s gives %s, Instant-NGP's cube, which dataset=blender does not read: its box is [-radius, radius]^3 of "
+            "the json's frame (dataset.radius). dataset=nerfstudio makes the cube the box",
+            train.file,
+            ", ".join(keys),
         )
 
 

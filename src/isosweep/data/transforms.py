@@ -147,7 +147,7 @@ def read_pose(entry: Entry, problems: Problems) -> Float[np.ndarray, "3 4"]:
         return np.zeros((3, 4))
     if any(np.abs(pose - poses[0]).max() > 1e-6 * max(1.0, np.abs(poses[0]).max()) for pose in poses):
         problems.add(
-            f"{entry.file}: {' and '.join(found)} of {entry.given} differ: the camera moved during the exposure (a "
+            f"{entry.file}: {', '.join(found)} of {entry.given} differ: the camera moved during the exposure (a "
             "rolling shutter), which no pin-hole camera shows. Correct the images and give one transform_matrix, or "
             "leave such frames out",
             about=(entry.file, _MATRICES[2]),
