@@ -59,6 +59,15 @@ def fisheye(f: float, k1: float = 0, k2: float = 0, k3: float = 0, k4: float = 0
     return forward
 
 
+def thin_prism(u: np.ndarray, v: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """COLMAP's: Brown's model and a prism on the equidistant image (a, b)."""
+    r = np.hypot(u, v)
+    a, b = np.arctan(r) * u / r, np.arctan(r) * v / r
+    x, y = bent(1, lambda q: 1 + K1 * q**2 + K2 * q**4 + K3 * q**6 + K4 * q**8, P1, P2)(a, b)
+    q2 = a * a + b * b
+    return 45 * (x - 20 + 0.003 * q2) + 20, 45 * (y - 15 - 0.002 * q2) + 15
+
+
 CENTRED = {**SIZE, "fl_x": 45.0, "fl_y": 45.0, "cx": 20.0, "cy": 15.0}
 CAMERAS: dict[str, tuple[dict[str, Any], Forward]] = {
     "angle": ({"camera_angle_x": 0.8}, pin_hole(20 / math.tan(0.4), 20 / math.tan(0.4))),
@@ -122,6 +131,11 @@ CAMERAS: dict[str, tuple[dict[str, Any], Forward]] = {
     "is_fisheye is false": (
         {**CENTRED, "is_fisheye": False, "k1": K1},
         bent(45, lambda r: 1 + K1 * r**2),
+    ),
+    "THIN_PRISM_FISHEYE": (
+        {**CENTRED, "camera_model": "THIN_PRISM_FISHEYE", "k1": K1, "k2": K2, "p1": P1, "p2": P2, "k3": K3, "k4": K4,
+         "sx1": 0.003, "sy1": -0.002},
+        thin_prism,
     ),
     "RADIAL_FISHEYE": (
         {**CENTRED, "camera_model": "RADIAL_FISHEYE", "k1": K1, "k2": K2},
@@ -360,6 +374,11 @@ def test_all_that_is_wrong_is_told_at_once(dialect: str, tmp_path: Path) -> None
 
 @pytest.mark.parametrize("dialect", DIALECTS)
 def test_many_problems_are_counted(dialect: str, tmp_path: Path) -> None:
+    folder = write_scene(tmp_path, dialect, SHARED, lambda i: {"cx": 1e6} if i < 3 else {"cy": -1e6})
+    with pytest.raises(
+        ValueError, match=r"^2 problems:\n- the camera of .*000\.png .*\n- the camera of .*003\.png"
+    ):
+        load(dialect, folder)
     folder = write_scene(tmp_path, dialect, SHARED, lambda i: {"fl_x": -1 - i, "cx": "x"})
     with pytest.raises(ValueError, match=r"^18 problems:\n(- .*\n){12}- \.\.\. and 6 more$"):
         load(dialect, folder)

@@ -62,8 +62,8 @@ def test_test_frames_are_the_test_split(dialect: str, tmp_path: Path) -> None:
     scene = load(dialect, folder)
     assert names(scene) == {"train": ALL, "val": [], "test": ["t0", "t1", "t2", "t3"]}
     assert scene.held_out
-    few = load(dialect, folder, n_images=3, n_test=2, val_every=4)
-    assert names(few) == {"train": ["001", "005", "007"], "val": ["000", "004", "008"], "test": ["t0", "t3"]}
+    few = load(dialect, folder, n_images=2, n_test=2, val_every=4)
+    assert names(few) == {"train": ["001", "007"], "val": ["000", "004", "008"], "test": ["t0", "t3"]}
     edit(folder / file_of(dialect), lambda m: m.update(val_filenames=["held/t1.png"]))
     assert names(load(dialect, folder)) == {"train": ALL, "val": ["t1"], "test": ["t0", "t2", "t3"]}
     edit(folder / file_of(dialect), lambda m: m.update(train_filenames=["held/t1.png"]))
@@ -71,6 +71,27 @@ def test_test_frames_are_the_test_split(dialect: str, tmp_path: Path) -> None:
         ValueError, match=r"1 views are trained on and held out \(train_filenames shares held/t1\.p"
     ):
         load(dialect, folder)
+
+
+def test_scannetpp_as_it_is_downloaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """dslr/nerfstudio/transforms.json names images of dslr/resized_images, by a fisheye."""
+    monkeypatch.setenv("ISOSWEEP_CACHE", str(tmp_path / "cache"))
+    lens = {**SHARED, "camera_model": "OPENCV_FISHEYE", "k1": 0.05, "k2": -0.01, "k3": 0.0, "k4": 0.0}
+    folder = write_scene(
+        tmp_path, "nerfstudio", lens, paths=[f"../resized_images/DSC{i}.JPG" for i in range(6)]
+    )
+
+    def change(meta: dict) -> None:
+        for frame in meta["frames"]:
+            frame |= {"file_path": Path(frame["file_path"]).name, "is_bad": False}
+        meta["test_frames"] = [meta["frames"].pop(i) for i in (4, 1)]
+
+    edit(folder / "transforms.json", change)
+    scene = load("nerfstudio", folder, images="../resized_images")
+    assert names(scene) == {"train": ["DSC0", "DSC2", "DSC3", "DSC5"], "val": [], "test": ["DSC1", "DSC4"]}
+    # the middle of an edge is at t (1 + 0.05 t^2 - 0.01 t^4) = 20 / 45, so t = 0.44034, and 45 tan t = 21.2 pixels
+    assert scene.images.hw[0, 1] == 42
+    assert scene.cameras.K[0, 0, 0] == 45
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)
@@ -113,6 +134,19 @@ def test_one_view_may_validate_and_test(dialect: str, tmp_path: Path) -> None:
         "val": ["001", "005"],
         "test": ["001", "005"],
     }
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_lists_of_a_train_json_may_name_what_the_others_have(dialect: str, tmp_path: Path) -> None:
+    folder = write_scene(tmp_path, "blender")
+    more = frames_of(folder, ["a", "b"])
+    lists = {"test_filenames": ["held/a.png", "held/b.png"], "val_filenames": ["train/003.png"]}
+    (folder / "transforms_test.json").write_text(json.dumps({**SHARED, **lists, "frames": more}))
+    edit(folder / "transforms_train.json", lambda m: m.update(lists))
+    assert names(load(dialect, folder)) == {"train": without(3), "val": ["003"], "test": ["a", "b"]}
+    edit(folder / "transforms_train.json", lambda m: m.update(train_filenames=["held/a.png"]))
+    with pytest.raises(ValueError, match=r"1 views are trained on and held out"):
+        load(dialect, folder)
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)

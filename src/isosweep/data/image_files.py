@@ -33,7 +33,7 @@ class ImageFinder:
         if bare and usual.is_file():
             return usual
         # 'frame.0001' is a whole name, 'frame.exr' is a name with an ending
-        names = [path.name] if bare else []
+        names = [path.name]
         if not bare or any(c.isalpha() for c in path.suffix):
             names.append(path.stem)
         for name in names:

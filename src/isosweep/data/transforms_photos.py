@@ -41,18 +41,26 @@ class Photos:
             InputError: poses, cameras or paths cannot be used; the message has all that is wrong.
         """
         cameras, poses = self._read(entries)
-        warned: set[Path] = set()
-        photos = []
+        problems, warned, photos = Problems(), set(), []
         for entry, name, camera, pose in zip(entries, names, cameras, poses, strict=True):
-            image = self.image(entry)
-            _refuse_rays(entry, image)
-            size = (0, 0) if camera.has_size else self._size(entry, image)
-            lens = camera.lens(*size)
+            try:
+                photos.append(self._photo(entry, name, camera, pose))
+            except InputError as error:
+                # what is wrong with the json's own camera is wrong with that of each frame
+                problems.add(str(error), about=str(error).replace(entry.given, ""))
+                continue
+            lens = photos[-1].lens
             if entry.file not in warned and (text := disagreement(entry, lens.width, lens.height)):
                 log.warning("%s", text)
                 warned.add(entry.file)
-            photos.append(Photo(name, image, lens, pose, self._mask(entry), entry.file))
+        problems.check()
         return photos
+
+    def _photo(self, entry: Entry, name: str, camera: Camera, pose: np.ndarray) -> Photo:
+        image = self.image(entry)
+        _refuse_rays(entry, image)
+        width, height = (0, 0) if camera.has_size else self._size(entry, image)
+        return Photo(name, image, camera.lens(width, height), pose, self._mask(entry), entry.file)
 
     def without_images(
         self, entries: Sequence[Entry], names: Sequence[str], width: int, height: int

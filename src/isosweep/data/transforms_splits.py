@@ -16,15 +16,15 @@ Groups = dict[str, list[int]]
 def given_splits(entries: Sequence[Entry]) -> Groups:
     """The splits of some entries. Entries that nothing holds out are in 'train'.
 
-    The lists train_filenames, val_filenames and test_filenames of a json go before its name. With train_filenames,
-    entries that no list names are left out.
+    The lists train_filenames, val_filenames and test_filenames of transforms.json or transforms_train.json tell the
+    splits of its own entries. With train_filenames, those that no list names are left out.
 
     Raises:
         InputError: a list is none, names what is not there, or shares an entry that is trained on; none is left to
             train on.
     """
     found = {split: {i for i, e in enumerate(entries) if (e.split or "train") == split} for split in SPLITS}
-    for file, meta in {e.file: e.meta for e in entries}.items():
+    for file, meta in {e.file: e.meta for e in entries if e.split in ("", "train")}.items():
         if any(meta.get(f"{split}_filenames") for split in SPLITS):
             _follow_lists(entries, file, found)
     return {split: sorted(indices) for split, indices in found.items()}
@@ -33,9 +33,10 @@ def given_splits(entries: Sequence[Entry]) -> Groups:
 def _follow_lists(entries: Sequence[Entry], file: Path, found: dict[str, set[int]]) -> None:
     """Move the entries of one json into the splits that its lists say."""
     own = {i for i, e in enumerate(entries) if e.file == file}
-    held_out = {i for i in own if entries[i].listed_as == "test_frames"}
+    held_out = {i for i, e in enumerate(entries) if e.split in ("val", "test")}
     meta = entries[min(own)].meta
-    place = {entries[i].path: i for i in own}
+    # the lists of a train json may name what the other jsons have, too
+    place = {e.path: i for i, e in enumerate(entries)} | {entries[i].path: i for i in own}
     problems, named = Problems(), {}
     for split in SPLITS:
         names = meta.get(f"{split}_filenames") or []
@@ -56,7 +57,7 @@ def _follow_lists(entries: Sequence[Entry], file: Path, found: dict[str, set[int
             f"{entries[min(both)].given} with val_filenames, test_filenames or test_frames): a score of them would not "
             "be one of novel views"
         )
-    if not named["train"] and held_out == own:
+    if not named["train"] and own <= held_out:
         raise InputError(
             f"{file}: val_filenames and test_filenames name all {len(own)} views and leave none to train on: take some "
             "out of the lists, or drop the lists and set dataset.test_every"
@@ -72,6 +73,4 @@ def _follow_lists(entries: Sequence[Entry], file: Path, found: dict[str, set[int
         )
     named = {"train": train, "val": named["val"], "test": held_out - (named["val"] - named["test"])}
     for split in SPLITS:
-        # a json of validation or test views keeps its own split, whatever its lists say
-        ours = {i for i in own if entries[i].split in ("", "train") or entries[i].listed_as == "test_frames"}
-        found[split] = (found[split] - ours) | (named[split] & ours)
+        found[split] = (found[split] - own) | (named[split] & own)
