@@ -45,7 +45,7 @@ def load(views: ViewOptions) -> Scene:
     views = views.named("blender")
     folder = find_scene(views, "transforms_train.json", is_scene)
     every = read_entries(split_files(folder))
-    photos = Photos(folder, np.eye(4))
+    photos = Photos(folder)
     entries, bare = split_off_bare(every, photos)
     chosen = _splits(entries, views, folder)
     kept = [entries[i] for i in chosen.kept]

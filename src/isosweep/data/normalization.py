@@ -207,6 +207,8 @@ def forward_facing(c2w: Poses) -> bool:
 
 def normalize_poses(c2w: Poses, to_world: Float[np.ndarray, "4 4"]) -> Poses:
     """Camera poses in normalised coordinates, from poses in world coordinates."""
+    if np.array_equal(to_world, np.eye(4)):
+        return c2w  # a product with it would turn -0 into 0
     scale = similarity_scale(to_world)
     rotation = to_world[:3, :3] / scale
     centre = (c2w[:, :, 3] - to_world[:3, 3]) @ rotation / scale

@@ -25,11 +25,14 @@ class Photos:
 
     Args:
         folder: the scene's folder, which paths are relative to.
-        to_user: the similarity from the jsons' coordinates to those of the photographs' poses.
+        to_user: the similarity from the jsons' coordinates to those of the photographs' poses; None leaves
+            the poses in the json's.
         images: a folder that replaces images/ in file_paths, and with 'masks' for 'images' masks/ in mask_paths.
     """
 
-    def __init__(self, folder: Path, to_user: Float[np.ndarray, "4 4"], images: str | None = None) -> None:
+    def __init__(
+        self, folder: Path, to_user: Float[np.ndarray, "4 4"] | None = None, images: str | None = None
+    ) -> None:
         self.folder, self.to_user, self.images = folder, to_user, images
         self._finder = ImageFinder()
 
@@ -90,6 +93,8 @@ class Photos:
     def _pose(self, entry: Entry, problems: Problems) -> np.ndarray:
         """OpenCV camera-to-world [3, 4] in the user's coordinates."""
         pose, to_user = opengl_to_opencv(read_pose(entry, problems)), self.to_user
+        if to_user is None:
+            return pose
         turn = to_user[:3, :3] / similarity_scale(to_user)
         return np.concatenate([turn @ pose[:, :3], to_user[:3, :3] @ pose[:, 3:] + to_user[:3, 3:]], 1)
 
