@@ -272,6 +272,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         r"ftheta_p0, ftheta_p1, ftheta_p2, ftheta_p3, ftheta_p4 .* an f-theta lens",
     ),
     "latlong": ({**CENTRED, "latlong": True}, r"latlong .* a panorama has no pin-hole image"),
+    "latlong of anything": ({**CENTRED, "latlong": {}}, r"latlong .* a panorama has no pin-hole image"),
     "equirectangular": ({**CENTRED, "equirectangular": 1}, r"equirectangular .* a panorama has no pin-hole"),
     "EQUIRECTANGULAR": (
         {**CENTRED, "camera_model": "EQUIRECTANGULAR"},

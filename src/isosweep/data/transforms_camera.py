@@ -39,6 +39,11 @@ def _any(value: Any) -> bool:
     return any(map(_any, value)) if isinstance(value, list | tuple) else bool(value)
 
 
+def _not_off(value: Any) -> bool:
+    """Whether a switch is not off; Instant-NGP takes a key that is there as on, whatever its value."""
+    return value is not False and value != 0
+
+
 def _there(value: Any) -> bool:
     return True
 
@@ -50,7 +55,7 @@ _REFUSED: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
         "an f-theta lens of Instant-NGP, whose polynomial is not read: resample the images to pin-holes and drop "
         "these keys",
     ),
-    (r"latlong|equirectangular", _any, UNSUPPORTED["EQUIRECTANGULAR"]),
+    (r"latlong|equirectangular", _not_off, UNSUPPORTED["EQUIRECTANGULAR"]),
     (
         r"distortion_params",
         _any,
