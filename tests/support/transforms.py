@@ -69,6 +69,11 @@ def write_scene(
     return scene
 
 
+def few(dialect: str) -> list[str]:
+    """The paths of three views, for tests of what all views share."""
+    return [f"{'images' if dialect == 'nerfstudio' else 'train'}/{i:03d}.png" for i in range(3)]
+
+
 def edit(file: Path, change: Callable[[Json], object]) -> None:
     """Change a json on disk."""
     meta = json.loads(file.read_text())
