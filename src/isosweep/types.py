@@ -231,6 +231,15 @@ class Sightings:
 
 
 @dataclass(frozen=True)
+class BareViews:
+    """Views whose images are not there. They are rendered, and neither trained on nor scored."""
+
+    names: tuple[str, ...]
+    """One a view, as the data set names it."""
+    cameras: Cameras
+
+
+@dataclass(frozen=True)
 class Scene:
     """One scene of one data set, normalised, ready to train on."""
 
@@ -268,6 +277,8 @@ class Scene:
     """Structure-from-motion points, normalised units."""
     sightings: Sightings | None = None
     """Which of them each view sees; None where that is not known."""
+    bare: BareViews | None = None
+    """Views of which the data set has the cameras only."""
 
     @property
     def score_prefix(self) -> str:

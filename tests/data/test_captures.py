@@ -367,8 +367,8 @@ def rewrite(folder: Path, edit: Callable[[dict], object]) -> str:
         (lambda m: m.update(fl_x="wide"), r"fl_x of images/view_0\.png is no finite number: 'wide'"),
         (lambda m: m.update(fl_x=float("nan")), r"fl_x of images/view_0\.png is no finite number: nan"),
         (lambda m: m.update(w=float("inf")), r"w of images/view_0\.png is no finite number: inf"),
-        (lambda m: m.update(w=0), r": w of images/view_0\.png cannot be 0: export it again"),
-        (lambda m: m.update(h=-5), r": h of images/view_0\.png cannot be -5: export it again"),
+        (lambda m: m.update(w=0), r": w of images/view_0\.png must be above 0, found 0: export it again"),
+        (lambda m: m.update(h=-5), r": h of images/view_0\.png must be above 0, found -5: export it again"),
         (lambda m: m.update(cx=1e30), r"its axis at \(1e\+30, .*no camera is like that"),
         (
             lambda m: (m.pop("fl_x"), m.pop("fl_y"), m.update(camera_angle_x=39.6)),

@@ -128,6 +128,10 @@ def test_no_objective_without_validation_views(machine, monkeypatch, capsys, tmp
     (scene / "transforms_val.json").write_text("{}")
     assert search(machine, monkeypatch, *data, "run.force=true") == 0
     assert len(machine.trained) == 4
+    (scene / "transforms_val.json").unlink()
+    (scene / "transforms_train.json").write_text('{"val_filenames": ["train/r_0.png"]}')
+    assert search(machine, monkeypatch, *data, "run.force=true") == 0
+    assert len(machine.trained) == 6
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import torch
 from isosweep.config.settings import ExportSettings
 from isosweep.rendering import video, view_files
 from isosweep.rendering.views import behind_too, median_distance
-from isosweep.types import Level, RenderOut, Samples
+from isosweep.types import BareViews, Level, RenderOut, Samples
 from tests.support.analytic import KNOBS, SphereModel, sphere_scene
 
 SMALL = ExportSettings(resolution=48, block=16, chunk=2000, video_frames=6, video_size=32, renders=2)
@@ -33,6 +33,20 @@ def test_renders_maps_and_grid(tmp_path: Path) -> None:
     nothing = view_files.export_renders(model, scene, KNOBS, replace(SMALL, renders=0), tmp_path / "none")
     assert nothing == []
     assert not (tmp_path / "none").exists()
+
+
+def test_views_without_images_are_rendered_and_nothing_is_compared(tmp_path: Path) -> None:
+    model = SphereModel(0.5)
+    scene = sphere_scene(model)
+    assert view_files.export_bare(model, scene, KNOBS, SMALL, tmp_path / "none") == []
+    assert not (tmp_path / "none").exists()
+    bare = BareViews(("test/a", "test/b", "test/c"), scene.cameras)
+    paths = view_files.export_bare(model, replace(scene, bare=bare), KNOBS, SMALL, tmp_path / "renders")
+    kinds = ("rgb", "depth", "normal")
+    names = {f"test_{v}_{k}.png" for v in "ac" for k in kinds}
+    assert {p.name for p in paths} == names == {p.name for p in (tmp_path / "renders").iterdir()}
+    rgb = np.asarray(PIL.Image.open(tmp_path / "renders" / "test_c_rgb.png")) / 255
+    np.testing.assert_allclose(rgb, scene.images.image(2)[0], atol=0.5 / 255 + 1e-6)
 
 
 def test_the_writer_takes_views_that_evaluation_renders(tmp_path: Path) -> None:

@@ -41,7 +41,8 @@ def scene_lines(scene: Scene) -> list[str]:
     masks = "none" if not scene.images.has_masks else ("alpha" if scene.images.is_alpha else "files")
     return [
         f"{scene.dataset}/{scene.name}: {len(scene.cameras)} views of {shown}; splits {splits}"
-        + ("" if scene.held_out else " (test views are training views)"),
+        + ("" if scene.held_out else " (test views are training views)")
+        + ("" if scene.bare is None else f"; {len(scene.bare.names)} cameras without images"),
         f"masks: {masks}, {'in' if scene.use_masks else 'not in'} the training batch; images are "
         + ("composited" if scene.composite else "whole photographs"),
         f"box: half side {scene.radius:g}; one normalised unit is {scale:g} {scene.world_unit}; "

@@ -132,10 +132,15 @@ def wanted(settings: Settings, mode: str, scene: Scene) -> tuple[int, ...]:
 def render(
     settings: ExportSettings, model: Model, scene: Scene, knobs: Knobs, record: RunRecord, outputs: Outputs
 ) -> None:
-    """Write renders, depth and normals of test views, unless scoring has drawn them already, and the video."""
+    """Write renders, depth and normals of test views, unless scoring has drawn them already, and the video.
+
+    Views of which the data has the cameras only are rendered as well.
+    """
     views = set(view_files.chosen_views(scene, settings))
     if views and not views <= outputs.drawn:
         view_files.export_renders(model, scene, knobs, settings, record.path("renders"))
+        outputs.artifacts["renders"] = record.path("renders")
+    if view_files.export_bare(model, scene, knobs, settings, record.path("renders")):
         outputs.artifacts["renders"] = record.path("renders")
     if settings.video:
         outputs.artifacts["video"] = video.export_video(model, scene, knobs, settings, record.folder)

@@ -38,7 +38,12 @@ def _given(dataset: DictConfig, elsewhere: bool) -> bool:
     folders = present(views)
     if not folders:
         return elsewhere and not data_folder(views).is_dir()
-    return any((p / "transforms_val.json").is_file() or _listed(p / "transforms.json") for p in folders)
+    return any(
+        (p / "transforms_val.json").is_file()
+        or _listed(p / "transforms.json")
+        or _listed(p / "transforms_train.json")
+        for p in folders
+    )
 
 
 def _listed(file: Path) -> bool:

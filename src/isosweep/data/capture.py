@@ -26,7 +26,7 @@ from isosweep.data.normalization import FrameChoice
 from isosweep.data.splits import Splits
 from isosweep.errors import InputError
 from isosweep.geometry import from_world
-from isosweep.types import Cameras, Scene, Sightings
+from isosweep.types import BareViews, Cameras, Scene, Sightings
 
 log = logging.getLogger("isosweep")
 IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp")
@@ -45,6 +45,8 @@ class Photo:
     """[3, 4] OpenCV camera-to-world in world units."""
     mask: Path | None = None
     """An image of the size of ``image``, white where the object is."""
+    listed_in: Path | None = None
+    """The file that names the image, for errors, where a data set has several."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,7 @@ def build(
     listed_in: Path,
     landmarks: Landmarks | None = None,
     known: tuple[np.ndarray, str] | None = None,
+    bare: Sequence[Photo] = (),
 ) -> Scene:
     """The scene of some photographs: images without distortion, cameras and points in the normalised frame.
 
@@ -74,8 +77,9 @@ def build(
         photos: all photographs of the data set; those in ``splits`` are kept.
         frame: how the normalised frame is found.
         world_unit: the unit of length of the poses and landmarks.
-        listed_in: the file that names the images, for errors.
+        listed_in: the file that names the images, for errors; a photograph's own goes before it.
         known: ``to_world`` and its unit as the data gives them, used where ``frame`` is 'auto'.
+        bare: views whose images are not there: their cameras are rendered, and nothing else.
 
     Raises:
         FileNotFoundError: an image or mask is missing.
@@ -83,7 +87,7 @@ def build(
     """
     chosen = [photos[i] for i in splits.chosen]
     photos = [photos[i] for i in splits.kept]
-    sources, K = zip(*(_source(photo, listed_in) for photo in photos), strict=True)
+    sources, K = zip(*(_source(photo, photo.listed_in or listed_in) for photo in photos), strict=True)
     store = load_images(sources, views.factor, views.cache)
     K = np.stack(K)
     K[:, :2] /= views.factor
@@ -124,7 +128,40 @@ def build(
         use_masks=views.masks and store.has_masks,
         points=found,
         sightings=sightings,
+        bare=_bare(bare, to_world, views.factor),
     )
+
+
+def _bare(photos: Sequence[Photo], to_world: np.ndarray, factor: int) -> BareViews | None:
+    """The pin-hole cameras of views without images; None where there are none."""
+    if not photos:
+        return None
+    shapes = [_straight(photo, photo.lens) for photo in photos]
+    K = np.stack([K for K, _, _ in shapes])
+    K[:, :2] /= factor
+    c2w = normalization.normalize_poses(np.stack([photo.c2w for photo in photos]), to_world)
+    cameras = Cameras(
+        torch.tensor(c2w, dtype=torch.float32),
+        torch.tensor(K, dtype=torch.float32),
+        torch.tensor([(h // factor, w // factor) for _, h, w in shapes]),
+        0.5,
+    )
+    return BareViews(tuple(photo.name for photo in photos), cameras)
+
+
+def _straight(photo: Photo, lens: Lens) -> tuple[np.ndarray, int, int]:
+    """K [3, 3], height and width of the image without distortion, before downscaling."""
+    if lens.is_pinhole:
+        return lens.K, lens.height, lens.width
+    how = _undistortion(photo, lens, photo.listed_in)
+    return how.K, how.height, how.width
+
+
+def _undistortion(photo: Photo, lens: Lens, listed_in: Path | None) -> undistort.Undistortion:
+    try:
+        return undistort.plan(lens)
+    except ValueError as error:
+        raise InputError(f"the camera of {photo.image} in {listed_in}: {error}") from error
 
 
 def _source(photo: Photo, listed_in: Path) -> tuple[Source, np.ndarray]:
@@ -143,10 +180,7 @@ def _source(photo: Photo, listed_in: Path) -> tuple[Source, np.ndarray]:
     source = Source(photo.image, photo.mask, listed_in, turn=turn)
     if lens.is_pinhole:
         return source, lens.K
-    try:
-        how = undistort.plan(lens)
-    except ValueError as error:
-        raise InputError(f"the camera of {photo.image} in {listed_in}: {error}") from error
+    how = _undistortion(photo, lens, listed_in)
     return replace(source, warp=how), how.K
 
 

@@ -207,6 +207,8 @@ def forward_facing(c2w: Poses) -> bool:
 
 def normalize_poses(c2w: Poses, to_world: Float[np.ndarray, "4 4"]) -> Poses:
     """Camera poses in normalised coordinates, from poses in world coordinates."""
+    if np.array_equal(to_world, np.eye(4)):
+        return c2w  # a product with it would turn -0 into 0
     scale = similarity_scale(to_world)
     rotation = to_world[:3, :3] / scale
     centre = (c2w[:, :, 3] - to_world[:3, 3]) @ rotation / scale
@@ -249,7 +251,7 @@ def read_extension_file(folder: Path) -> tuple[Float[np.ndarray, "4 4"], str] | 
     if not file.is_file():
         return None
     try:
-        meta = json.loads(file.read_text())
+        meta = json.loads(file.read_bytes())
     except ValueError as error:
         raise InputError(f"{file} is no json ({error}): write it again, or remove it") from error
     return read_extension({EXTENSION: meta}, file)

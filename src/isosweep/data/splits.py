@@ -34,6 +34,12 @@ class Splits:
         named = {"train": self.train, "val": self.val, "test": self.test or self.train}
         return {name: tuple(place[v] for v in views) for name, views in named.items()}, bool(self.test)
 
+    def compact(self) -> "Splits":
+        """The same splits of a list that has the views of ``kept`` only."""
+        place = {view: i for i, view in enumerate(self.kept)}
+        train, val, test = (tuple(place[v] for v in views) for views in (self.train, self.val, self.test))
+        return Splits(train, val, test, tuple(range(len(place))))
+
 
 def choose(names: Sequence[str], ids: Ids, source: Path) -> list[int]:
     """The indices of the views that ``image_ids`` takes, sorted.

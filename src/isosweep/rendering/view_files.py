@@ -1,7 +1,7 @@
 """Write views as files: render, depth, normals and photograph of each, and one grid of all."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -32,17 +32,9 @@ class ViewWriter:
     def __call__(self, view: int, out: Views) -> None:
         if view not in self.views:
             return
-        rgb, opacity = (
-            out["rgb"].numpy().astype(np.float64),
-            out["opacity"][..., 0].numpy().astype(np.float64),
-        )
-        maps = {"rgb": rgb, "depth": _depth_map(out, opacity > 0.5)}
-        if "normal" in out:
-            maps["normal"] = pictures.normal_picture(out["normal"].numpy().astype(np.float64), opacity)
-        name = re.sub(r"[^\w.-]+", "_", self.scene.names[view]).strip("._")
+        maps = _maps(out)
         truth = truth_image(self.scene, view)[0].numpy().astype(np.float64)
-        for kind, image in (maps | {"truth": truth}).items():
-            self.paths.append(pictures.write_png(self.folder / f"{name}_{kind}.png", image))
+        self.paths += _write(self.folder, self.scene.names[view], maps | {"truth": truth})
         self._rows[view] = [truth, *maps.values()]
 
     def finish(self) -> list[Path]:
@@ -53,6 +45,23 @@ class ViewWriter:
             path = pictures.write_png(self.folder / "grid.png", pictures.grid(rows, headings))
             self.paths.append(path)
         return self.paths
+
+
+def _maps(out: Views) -> dict[str, np.ndarray]:
+    """The pictures of a rendered view: rgb, depth, and normal if there is one."""
+    rgb, opacity = (
+        out["rgb"].numpy().astype(np.float64),
+        out["opacity"][..., 0].numpy().astype(np.float64),
+    )
+    maps = {"rgb": rgb, "depth": _depth_map(out, opacity > 0.5)}
+    if "normal" in out:
+        maps["normal"] = pictures.normal_picture(out["normal"].numpy().astype(np.float64), opacity)
+    return maps
+
+
+def _write(folder: Path, view_name: str, maps: Mapping[str, np.ndarray]) -> list[Path]:
+    name = re.sub(r"[^\w.-]+", "_", view_name).strip("._")
+    return [pictures.write_png(folder / f"{name}_{kind}.png", image) for kind, image in maps.items()]
 
 
 def _depth_map(out: Views, inside: np.ndarray) -> np.ndarray:
@@ -92,3 +101,26 @@ def export_renders(
     for view in progress.through(views, "rendering views"):
         writer(view, render_view(model, scene.cameras, view, knobs, scene.background, chunk))
     return writer.finish()
+
+
+def export_bare(
+    model: Renderable,
+    scene: Scene,
+    knobs: Knobs,
+    settings: ExportSettings,
+    folder: Path,
+) -> list[Path]:
+    """Render the scene's views without images, as many as ``export.renders`` says; returns the paths of all files.
+
+    Raises:
+        RunPreempted, RunTimeout: a signal asked the run to stop.
+    """
+    if scene.bare is None:
+        return []
+    names, cameras = scene.bare.names, scene.bare.cameras
+    views = spaced(range(len(names)), None if settings.renders < 0 else settings.renders)
+    chunk, paths = max(1, settings.chunk // RAYS_PER_POINT), []
+    for view in progress.through(views, "rendering views without images"):
+        out = render_view(model, cameras, view, knobs, scene.background, chunk)
+        paths += _write(folder, names[view], _maps(out))
+    return paths
