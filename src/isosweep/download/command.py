@@ -102,7 +102,9 @@ def describe(one: Benchmark) -> str:
 
 
 def _wrapped(head: str, text: str) -> list[str]:
-    wrapper = textwrap.TextWrapper(108, f"  {head:<9}", " " * 11, break_on_hyphens=False, break_long_words=False)
+    wrapper = textwrap.TextWrapper(
+        108, f"  {head:<9}", " " * 11, break_on_hyphens=False, break_long_words=False
+    )
     return wrapper.wrap(text)
 
 
@@ -196,8 +198,14 @@ class Shown(Bar):
         self.total: int | None = None
         self.done, self.told = 0, 0.0
         self.drawn = not quiet and self.console.is_terminal
-        columns = (shown.TextColumn("{task.description}"), shown.BarColumn(), shown.DownloadColumn(), shown.TransferSpeedColumn())
-        self.progress = shown.Progress(*columns, shown.TimeRemainingColumn(), console=self.console, transient=True)
+        columns = (
+            shown.TextColumn("{task.description}"),
+            shown.BarColumn(),
+            shown.DownloadColumn(),
+            shown.TransferSpeedColumn(),
+            shown.TimeRemainingColumn(),
+        )
+        self.progress = shown.Progress(*columns, console=self.console, transient=True)
         self.log = _Log(self)
 
     def __enter__(self) -> "Shown":

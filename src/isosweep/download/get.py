@@ -124,6 +124,7 @@ class Getter:
                 unpack.fetch(sources[name][0], members, folder, own, self.bar.advance)
             finally:
                 self.bar.end()
+        _remove_others(folder, {m.path for members in wanted.values() for m in members})
         files = {
             m.path: {"size": m.size, "crc": f"{m.crc:08x}"} for members in wanted.values() for m in members
         }
@@ -185,8 +186,8 @@ class Getter:
                 free = shutil.disk_usage(place.parent).free
                 if remote.size - have > free:
                     raise DownloadError(
-                        f"{place.parent} has {human(free)} free, and {archive.name} has {human(remote.size)}: free space"
-                        " there, or take another folder with --root"
+                        f"{place.parent} has {human(free)} free, and {archive.name} has {human(remote.size)}: free"
+                        " space there, or take another folder with --root"
                     )
             self.bar.begin(archive.name, None if remote.size is None else remote.size - have)
             try:
@@ -224,6 +225,13 @@ class Getter:
 
 def _has_images(members: list[Member]) -> bool:
     return any(m.path.startswith("images/") or m.path.startswith("images_") for m in members)
+
+
+def _remove_others(folder: Path, wanted: set[str]) -> None:
+    """Remove what an earlier try with other options brought in part: half a folder looks like a whole one."""
+    for file in [p for p in folder.rglob("*") if p.is_file()]:
+        if file.relative_to(folder).as_posix() not in wanted:
+            file.unlink()
 
 
 def _complete(known: Mapping[str, Any], target: Path) -> bool:

@@ -116,8 +116,8 @@ class Server:
             except _Cut as cut:
                 if not remote.ranges and position > 0:
                     raise DownloadError(
-                        f"{remote.url}: {cut} after {position:,} of {_told(remote.size)} bytes, and this server gives no"
-                        " parts, so it has to begin anew: start the same command again"
+                        f"{remote.url}: {cut} after {position:,} of {_told(remote.size)} bytes, and this server gives"
+                        " no parts, so it has to begin anew: start the same command again"
                     ) from cut
                 failed = 1 if position > before else failed + 1
                 self._wait(cut, failed, remote.url, f"at byte {position:,} of {_told(remote.size)}")
@@ -148,8 +148,8 @@ class Server:
             if pages.is_page(response.headers.get("Content-Type"), first):
                 raise DownloadError(f"{remote.url} gave {pages.explain(first)}")
             raise DownloadError(
-                f"{remote.url} gave the whole file (status {response.status_code}) where a part was asked for: try again"
-                " later, or download it whole with --whole"
+                f"{remote.url} gave the whole file (status {response.status_code}) where a part was asked for: try"
+                " again later, or download it whole with --whole"
             )
         first, _, size = _content_range(response, remote.url)
         if first != start or size != remote.size:
@@ -164,8 +164,8 @@ class Server:
             response = self.session.get(url, headers=headers, stream=True, timeout=self.timeout)
         except requests.exceptions.SSLError as error:
             raise DownloadError(
-                f"the certificate of {urlsplit(url).hostname} was refused ({_reason(error)}): nothing was downloaded. Is"
-                " this machine's clock right? Behind a proxy that opens connections, name its certificate with"
+                f"the certificate of {urlsplit(url).hostname} was refused ({_reason(error)}): nothing was downloaded."
+                " Is this machine's clock right? Behind a proxy that opens connections, name its certificate with"
                 " REQUESTS_CA_BUNDLE=FILE"
             ) from error
         except (requests.exceptions.InvalidURL, requests.exceptions.MissingSchema) as error:
