@@ -10,7 +10,6 @@ import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Protocol
 
 from isosweep.download.server import DownloadError, Remote, Server
 from isosweep.download.sources import Take
@@ -18,18 +17,6 @@ from isosweep.download.sources import Take
 TAIL = 1 << 18
 """Bytes at the end of an archive that are read first: they hold the directory of a few thousand files."""
 METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}
-
-
-class Bytes(Protocol):
-    """An archive that is read by position."""
-
-    @property
-    def label(self) -> str: ...
-
-    @property
-    def size(self) -> int: ...
-
-    def stream(self, start: int, end: int) -> Iterator[bytes]: ...
 
 
 @dataclass(frozen=True)
@@ -72,6 +59,10 @@ class OnDisk:
             while start < end and (piece := file.read(min(1 << 20, end - start))):
                 start += len(piece)
                 yield piece
+
+
+Bytes = OnServer | OnDisk
+"""An archive that is read by position."""
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
 import requests
+import urllib3
 
 from isosweep.download import pages
 from isosweep.errors import UserError
@@ -131,7 +132,8 @@ class Server:
                 self._check_part(response, remote, start)
             left = None if end is None else end - start
             try:
-                for piece in response.iter_content(PIECE):
+                # read1 hands out what has come: iter_content would lose the bytes of a piece that was cut
+                while piece := response.raw.read1(PIECE):
                     if start == 0 and pages.is_page(response.headers.get("Content-Type"), piece):
                         raise DownloadError(f"{remote.url} gave {pages.explain(piece)}")
                     if left is not None:
@@ -139,7 +141,7 @@ class Server:
                     yield piece
                     if left is not None and left <= 0:
                         return
-            except requests.RequestException as error:
+            except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
                 raise _Cut(f"the connection was cut ({_reason(error)})") from error
 
     def _check_part(self, response: requests.Response, remote: Remote, start: int) -> None:
