@@ -49,7 +49,7 @@ def getter(
     archive = Archive("data.zip", f"{address}/data.zip", "this test", size, sha256)
     scenes = {s: (Take(archive, folder=s), Take(archive, file="README.txt")) for s in ("chair", "drums")}
     one = Benchmark("toys", "Toys", "page", "none", "none", scenes, "blender", "train {scene}")
-    return Getter(one, Options(root, **options), Server(tries=tries, pause=0.001, timeout=(2, 2)), Told())
+    return Getter(one, Options(root, **options), Server(tries=tries, pause=0.001, timeout=(30, 30)), Told())
 
 
 @dataclass

@@ -35,7 +35,7 @@ def toys(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> object:
         )
         monkeypatch.setattr(sources, "BENCHMARKS", {"toys": one})
         monkeypatch.setattr(command, "BENCHMARKS", {"toys": one})
-        monkeypatch.setattr(command, "Server", lambda: Server(tries=1, pause=0.001, timeout=(2, 2)))
+        monkeypatch.setattr(command, "Server", lambda: Server(tries=1, pause=0.001, timeout=(30, 30)))
         monkeypatch.setenv("ISOSWEEP_DATA", str(tmp_path / "data"))
         yield store
 
@@ -146,6 +146,17 @@ def test_a_scene_is_put_where_its_loader_looks(name: str) -> None:
                 "trainingdata.zip": ["trainingdata/Barn/Barn.ply", "trainingdata/Barn/Barn_COLMAP.ply"],
             },
         ),
+        (
+            "deepvoxels",
+            "cube",
+            {
+                "synthetic_scenes.zip": [
+                    f"synthetic_scenes/{split}/{scene}/rgb/0.png"
+                    for split in ("train", "validation", "test")
+                    for scene in ("cube", "vase")
+                ]
+            },
+        ),
         ("dtu", "scan65", {"data_DTU.zip": ["dtu_scan65/cameras_sphere.npz", "dtu_scan24/cameras_sphere.npz"]}),
         (
             "dtu-official",
@@ -166,6 +177,7 @@ def test_what_a_scene_takes_of_its_archives(tmp_path: Path, name: str, scene: st
     assert (
         taken
         == {
+            "cube": [f"{split}/rgb/0.png" for split in ("train", "validation", "test")],
             "barn": ["images/000001.jpg", "Barn.ply"],
             "scan65": ["cameras_sphere.npz"],
             "scan24": ["Points/stl/stl024_total.ply", "ObsMask/ObsMask24_10.mat", "ObsMask/Plane24.mat"],

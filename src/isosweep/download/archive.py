@@ -159,7 +159,13 @@ class Directory:
     def _folder(self, take: Take) -> list[tuple[int, str]]:
         wanted = take.folder
         assert wanted is not None, "a take names a folder or a file"
-        roots = {parts[: parts.index(wanted) + 1] for _, parts in self._listed() if wanted in parts[:-1]}
+        sought = tuple(wanted.split("/"))
+        roots = {
+            parts[: i + len(sought)]
+            for _, parts in self._listed()
+            for i in range(len(parts) - len(sought))
+            if parts[i : i + len(sought)] == sought
+        }
         if not roots:
             raise DownloadError(
                 f"{self.label} has no folder {wanted}; it has {self._some()}: it was changed, or is another archive"

@@ -18,7 +18,7 @@ class Take:
 
     archive: Archive
     folder: str | None = None
-    """The name of the folder that becomes the scene's folder, at any depth of the archive."""
+    """The name of the folder (or a path, train/cube) that becomes the scene's folder, at any depth of the archive."""
     file: str | None = None
     """Or the name of one file, at any depth."""
     to: str = ""
@@ -206,6 +206,22 @@ _ROWS = (
         },
         "nsvf",
         "python main.py model=nerf dataset=nsvf scene={scene}",
+    ),
+    Benchmark(
+        "deepvoxels",
+        "DeepVoxels, four synthetic objects of 512x512",
+        "https://vsitzmann.github.io/deepvoxels/",
+        "none found beside the data",
+        _RESEARCH + " Sitzmann et al., DeepVoxels, CVPR 2019.",
+        {
+            scene: tuple(
+                Take(addresses.DEEPVOXELS, folder=f"{split}/{scene}", to=split)
+                for split in ("train", "validation", "test")
+            )
+            for scene in ("armchair", "cube", "greek", "vase")
+        },
+        "deepvoxels",
+        "python main.py model=nerf dataset=deepvoxels scene={scene}",
     ),
 )
 BENCHMARKS: Mapping[str, Benchmark] = {one.name: one for one in _ROWS}
