@@ -1,6 +1,7 @@
 """The command line: terms first, then the scene; and a table whose places are those of the loaders."""
 
 import io
+import subprocess
 import sys
 import zipfile
 from pathlib import Path
@@ -197,3 +198,19 @@ def test_an_archive_of_more_than_4_gb_has_large_offsets(tmp_path: Path) -> None:
     (member,) = read_directory(OnDisk(file)).choose(one)
     assert member.start == gap
     assert (member.path, member.size) == ("a.json", 100)
+
+
+def test_the_script_ends_with_one_line_and_a_code() -> None:
+    def run(*words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, str(ROOT / "scripts" / "data.py"), *words],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    wrong = run("get", "dtu", "scan25")
+    assert wrong.returncode == 1
+    assert wrong.stderr.startswith("error: dtu has no scene 'scan25'; did you mean 'scan")
+    assert wrong.stderr.count("\n") == 1
+    assert "nerf_synthetic" in run("list").stdout

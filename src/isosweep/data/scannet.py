@@ -28,12 +28,7 @@ from isosweep.types import Scene
 
 log = logging.getLogger("isosweep")
 MARKER = "color/, pose/ and intrinsic/intrinsic_color.txt"
-INTRINSICS = (
-    "intrinsic/intrinsic_color.txt",
-    "intrinsic_color.txt",
-    "intrinsics_color.txt",
-    "intrinsics.txt",
-)
+INTRINSICS = ("intrinsic/intrinsic_color.txt", "intrinsic_color.txt", "intrinsics_color.txt")
 DEPTH_INTRINSICS = ("intrinsic/intrinsic_depth.txt", "intrinsic_depth.txt")
 IMAGES = ("color", "rgb", "images")
 VIEWS_OF_DEPTH = 40

@@ -179,8 +179,8 @@ def first_alignment(
     extent = float(np.linalg.norm(there.max(0) - there.min(0)))
     if left > 0.02 * extent:
         raise InputError(
-            f"the cameras of the scene do not fit to the log of {official.scene}: the median distance is {left:.3g}, and "
-            f"they extend over {extent:.3g}. Are the images named as the authors name them?"
+            f"the cameras of the scene do not fit to the log of {official.scene}: the median distance is {left:.3g}, "
+            f"and they extend over {extent:.3g}. Are the images named as the authors name them?"
         )
     return official.to_scan @ T, {"alignment": "cameras and trans", "alignment_residual": left / extent}
 
