@@ -44,9 +44,9 @@ def splits_at(base: Path, below: str = "", lines: str = LINES) -> Path:
 
 @pytest.mark.parametrize("below", ["", "cube"])
 def test_the_ray_worked_by_hand(tmp_path: Path, below: str) -> None:
-    root = tmp_path / "deepvoxels" / ("synthetic_scenes" if below else "cube")
-    splits_at(root, below)
-    scene = load_scene("deepvoxels", "cube", root=str(tmp_path))
+    splits_at(tmp_path if below else tmp_path / "deepvoxels" / "cube", below)
+    root = tmp_path / "train" if below else tmp_path
+    scene = load_scene("deepvoxels", "cube", root=str(root))
     for name in ("train/000000.png", "validation/000000.png", "test/000000.png"):
         check_hand_worked(scene, name)
     assert names_of(scene, "train") == [f"train/{i:06d}.png" for i in range(3)]

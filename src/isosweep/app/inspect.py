@@ -45,7 +45,7 @@ FORMATS: tuple[tuple[str, Callable[[Path], bool]], ...] = (
     ("linemod", linemod.is_scene),
     ("blender", blender.is_scene),
     ("llff", llff.is_scene),
-    ("tanks_and_temples", tanks_and_temples.is_scene),
+    ("tanks_and_temples", lambda folder: any(folder.glob(tanks_and_temples.LOG))),
 )
 """Format, and the test whether a folder has it. The first that fits is used: formats with points come first."""
 

@@ -1,8 +1,8 @@
 """Splits in folders: train/, validation/ and test/, each with rgb/, pose/ and intrinsics (DeepVoxels, NeRF++).
 
-DeepVoxels has one intrinsics.txt in each split's folder, and its scenes below the splits (train/cube); NeRF++ has
-intrinsics/ with a matrix for each image, and the splits below the scene (Train/train), which is how Tanks and Temples
-often comes. Both are found here.
+DeepVoxels has one intrinsics.txt in each split's folder. In its archive the scenes lie below the splits: train/cube is
+then the scene's folder (dataset.root=synthetic_scenes/train), and the others are found from there. NeRF++ has
+intrinsics/ with a matrix for each image, and the splits below the scene, which is how Tanks and Temples often comes.
 Sources: Sitzmann et al., DeepVoxels; Mildenhall et al., NeRF, load_deepvoxels.py; Zhang et al., NeRF++.
 """
 
@@ -23,8 +23,6 @@ from isosweep.types import Scene
 MARKER = "train/ with rgb/, pose/ and intrinsics.txt or intrinsics/ (test/ and validation/ likewise)"
 SPLITS = {"train": ("train",), "val": ("validation", "val"), "test": ("test",)}
 """Split -> the names that its folder may have."""
-ARCHIVE = "synthetic_scenes"
-"""The folder that DeepVoxels' archive unpacks to."""
 
 
 def load(
@@ -66,8 +64,8 @@ def load(
 
 
 def is_scene(folder: Path) -> bool:
-    """Whether a folder has a split train/ with images and poses."""
-    return _is_split(folder / "train")
+    """Whether a folder has a split train/ with images and poses, or is a scene below such a split (train/cube)."""
+    return _is_split(folder / "train") or (folder.parent.name == "train" and _is_split(folder))
 
 
 def _is_split(folder: Path) -> bool:
@@ -76,14 +74,10 @@ def _is_split(folder: Path) -> bool:
 
 def _folders(views: ViewOptions) -> dict[str, Path]:
     """The folder of each split that is there: below the scene, or, as DeepVoxels has it, with the scene below."""
-    if views.path is None:
-        root = Path(views.root)
-        for base in (root, root / views.name, root / ARCHIVE, root / views.name / ARCHIVE):
-            if _is_split(base / "train" / views.scene):
-                return _there(
-                    {split: [base / n / views.scene for n in names] for split, names in SPLITS.items()}
-                )
     folder = find_scene(views, MARKER, is_scene)
+    if not _is_split(folder / "train"):
+        base = folder.parents[1]
+        return _there({split: [base / n / folder.name for n in names] for split, names in SPLITS.items()})
     return _there({split: [folder / name for name in names] for split, names in SPLITS.items()})
 
 
