@@ -359,6 +359,22 @@ def test_a_folder_that_the_archive_lacks(tmp_path: Path) -> None:
         getter(address, tmp_path).get("chair")
 
 
+def test_what_is_optional_may_be_absent(tmp_path: Path) -> None:
+    with serving(shop({n: d for n, d in FILES.items() if n != "README.txt"})) as address:
+        folder, _ = getter(address, tmp_path).get("chair")
+    assert there(folder) == CHAIR
+
+
+def test_several_scenes_read_the_directory_once(tmp_path: Path) -> None:
+    store = shop()
+    with serving(store) as address:
+        one = getter(address, tmp_path)
+        one.get("chair")
+        first = len(store.asked)
+        one.get("drums")
+    assert len(store.asked) - first <= 2  # two groups of bytes
+
+
 def test_statuses_of_servers(tmp_path: Path) -> None:
     store = shop()
     with serving(store) as address:

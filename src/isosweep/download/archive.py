@@ -131,6 +131,11 @@ class Directory:
             DownloadError: there is no such folder or file, or a file cannot be unpacked safely.
         """
         chosen = self._file(take.file) if take.file is not None else self._folder(take)
+        if not chosen and not take.optional:
+            what = f"file {take.file}" if take.file is not None else f"folder {take.folder}"
+            raise DownloadError(
+                f"{self.label} has no {what}; it has {self._some()}: it was changed, or is another archive"
+            )
         members = []
         for i, path in chosen:
             info = self.infos[i]
@@ -152,14 +157,12 @@ class Directory:
 
     def _file(self, name: str) -> list[tuple[int, str]]:
         found = [(len(parts), i) for i, parts in self._listed() if parts[-1] == name]
-        if not found:
-            raise DownloadError(f"{self.label} has no file {name}; it has {self._some()}")
-        return [(min(found)[1], name)]
+        return [(min(found)[1], name)] if found else []
 
     def _folder(self, take: Take) -> list[tuple[int, str]]:
-        wanted = take.folder
-        assert wanted is not None, "a take names a folder or a file"
-        sought = tuple(wanted.split("/"))
+        """The files below the folder; of several folders of that name, the one nearest to the archive's top."""
+        assert take.folder is not None, "a take names a folder or a file"
+        sought = tuple(take.folder.split("/"))
         roots = {
             parts[: i + len(sought)]
             for _, parts in self._listed()
@@ -167,9 +170,7 @@ class Directory:
             if parts[i : i + len(sought)] == sought
         }
         if not roots:
-            raise DownloadError(
-                f"{self.label} has no folder {wanted}; it has {self._some()}: it was changed, or is another archive"
-            )
+            return []
         root = min(roots, key=lambda parts: (len(parts), parts))
         below = [
             (i, "/".join(parts[len(root) :])) for i, parts in self._listed() if parts[: len(root)] == root

@@ -17,7 +17,15 @@ from typing import Any
 
 from isosweep.download import unpack
 from isosweep.download.addresses import Archive
-from isosweep.download.archive import Bytes, Member, OnDisk, OnServer, only_images, read_directory
+from isosweep.download.archive import (
+    Bytes,
+    Directory,
+    Member,
+    OnDisk,
+    OnServer,
+    only_images,
+    read_directory,
+)
 from isosweep.download.server import DownloadError, Remote, Server
 from isosweep.download.sources import Benchmark
 from isosweep.download.unpack import human
@@ -63,6 +71,7 @@ class Getter:
     server: Server
     bar: Bar
     _open: dict[str, tuple[Bytes, str]] = field(default_factory=dict)
+    _listed: dict[str, Directory] = field(default_factory=dict)
 
     def get(self, scene: str) -> tuple[Path, bool]:
         """Bring a scene. Returns its folder, and whether anything was downloaded.
@@ -103,7 +112,7 @@ class Getter:
         folder.mkdir(exist_ok=True)
         atomic_write_text(state, json.dumps(versions))
         wanted: dict[str, list[Member]] = {}
-        directories = {name: read_directory(source) for name, (source, _) in sources.items()}
+        directories = {name: self._directory(name, source) for name, (source, _) in sources.items()}
         for take in self.benchmark.scenes[scene]:
             members = directories[take.archive.name].choose(take)
             if self.options.images is not None and take.folder is not None and _has_images(members):
@@ -141,6 +150,11 @@ class Getter:
             "files": old.get("files", {}) | files,
         }
         atomic_write_text(folder / f".download-{scene}.json", json.dumps(note, indent=1))
+
+    def _directory(self, name: str, source: Bytes) -> Directory:
+        if name not in self._listed:
+            self._listed[name] = read_directory(source)
+        return self._listed[name]
 
     def _source(self, archive: Archive) -> tuple[Bytes, str]:
         """An archive that can be read by position, and what tells its versions apart."""

@@ -25,6 +25,8 @@ class Take:
     """The folder below the scene's in which it is put."""
     skip: tuple[str, ...] = ()
     """Patterns of paths below the folder that are left out."""
+    optional: bool = False
+    """Whether the scene is whole without it, where the archive does not have it."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,7 @@ _ROWS = (
         {
             scene: (
                 Take(addresses.NERF_SYNTHETIC, folder=scene),
-                Take(addresses.NERF_SYNTHETIC, file="README.txt"),
+                Take(addresses.NERF_SYNTHETIC, file="README.txt", optional=True),
             )
             for scene in ("chair", "drums", "ficus", "hotdog", "lego", "materials", "mic", "ship")
         },
