@@ -73,6 +73,12 @@ def test_what_is_printed_after_a_download(toys, tmp_path, capsys) -> None:
     assert "chair: is there already, whole:" in capsys.readouterr().out
 
 
+def test_the_command_names_the_images_that_were_taken() -> None:
+    assert BENCHMARKS["llff"].told("fern").endswith("scene=fern dataset.images=images_8")
+    assert BENCHMARKS["mipnerf360"].told("garden", images="images_4").endswith("dataset.images=images_4")
+    assert "dataset.official=x/dtu_official" in BENCHMARKS["dtu-official"].told("scan24", "x/dtu_official")
+
+
 def test_a_scene_that_fails_does_not_stop_the_others(toys, tmp_path, capsys) -> None:
     assert command.main(["get", "toys", "lego", "chair", "--accept"]) == 1
     told = capsys.readouterr()

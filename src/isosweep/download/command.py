@@ -88,7 +88,7 @@ def describe(one: Benchmark) -> str:
     lines = [
         f"{one.name}: {one.title}",
         *_wrapped("scenes", ", ".join(one.scenes)),
-        *_wrapped("read by", one.command.format(scene=next(iter(one.scenes)), folder=one.together)),
+        *_wrapped("read by", one.told(next(iter(one.scenes)), one.together)),
         *_wrapped("page", one.page),
         *_wrapped("licence", one.licence),
         *_wrapped("terms", one.terms),
@@ -141,7 +141,7 @@ def _get(options: argparse.Namespace) -> int:
     done = [scene for scene in scenes if scene not in failed]
     if done:
         elsewhere = "" if root == default or one.loader is None else f" dataset.root={root}"
-        command = one.command.format(scene=done[0], folder=root / (one.together or ""))
+        command = one.told(done[0], root / (one.together or ""), options.images)
         print(f"train:  {command}{elsewhere}")
     if failed:
         print(f"error: {len(failed)} of {len(scenes)} scenes failed: {', '.join(failed)}", file=sys.stderr)

@@ -43,13 +43,17 @@ class Benchmark:
     loader: str | None
     """The name of ``dataset=`` that reads it; None for data that belong to no run's scene."""
     command: str
-    """What to run then; ``{scene}`` and ``{folder}`` stand in it."""
+    """What to run then; ``{scene}``, ``{folder}`` and ``{images}`` stand in it (`told`)."""
     together: str | None = None
     """The folder that all scenes share; None gives each scene <loader>/<scene>."""
 
     def place(self, scene: str) -> str:
         """The scene's folder below the data root: one in which ``find_scene`` looks."""
         return self.together or f"{self.loader}/{scene}"
+
+    def told(self, scene: str, folder: object = "", images: str | None = None) -> str:
+        """The command for a scene; ``folder`` is where all scenes together lie."""
+        return self.command.format(scene=scene, folder=folder, images=images or "images_8")
 
     def archives(self) -> list[Archive]:
         """The archives of all scenes, each once."""
@@ -99,7 +103,7 @@ _ROWS = (
             for scene in ("fern", "flower", "fortress", "horns", "leaves", "orchids", "room", "trex")
         },
         "llff",
-        "python main.py model=nerf dataset=llff scene={scene} dataset.images=images_8",
+        "python main.py model=nerf dataset=llff scene={scene} dataset.images={images}",
     ),
     Benchmark(
         "mipnerf360",
@@ -113,7 +117,7 @@ _ROWS = (
         }
         | {scene: (Take(addresses.MIPNERF_360_EXTRA, folder=scene),) for scene in ("flowers", "treehill")},
         "colmap",
-        "python main.py model=nerf_bg dataset=colmap scene={scene} dataset.images=images_8",
+        "python main.py model=nerf_bg dataset=colmap scene={scene} dataset.images={images}",
     ),
     Benchmark(
         "dtu",
