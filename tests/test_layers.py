@@ -27,7 +27,7 @@ SEEN_BY: dict[tuple[str, ...], tuple[str, ...]] = {
     ("pycolmap",): ("prepare.sfm",),
 }
 """Libraries -> the rooms, or modules of a room, that may import them: other code goes through those."""
-TORCH_FREE = ("errors", "runtime", "record", "report", "config", "launchers", "hydra_plugins")
+TORCH_FREE = ("errors", "runtime", "record", "report", "config", "launchers", "hydra_plugins", "download")
 """Rooms that answer in a moment: the command line, tables, lists and plans of runs."""
 
 

@@ -270,7 +270,7 @@ class Scene:
     truth: Path | None = None
     """Ground-truth surface in world units: a ply with faces (mesh) or without (points)."""
     official: Path | None = None
-    """Folder of the DTU authors' evaluation data, for the protocols dtu-<preset>."""
+    """Folder of the authors' evaluation data, for the protocols dtu-<preset> and tanks_and_temples."""
     reference_points: Path | None = None
     """Sparse trusted surface points in world units (a ply), e.g. triangulated features."""
     points: Float[Tensor, "p 3"] | None = None

@@ -1,5 +1,6 @@
 """Inspecting data sets: how a target is understood, what the sheet says, and what cannot be inspected."""
 
+import importlib
 import re
 import subprocess
 import sys
@@ -115,3 +116,9 @@ def test_the_command_line_ends_with_1_and_a_paragraph(tmp_path: Path) -> None:
         assert done.returncode == 1
         assert done.stderr.startswith("error: ")
         assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("name", ["nsvf", "deepvoxels", "linemod", "scannet", "scannetpp"])
+def test_folders_with_poses_in_texts_are_recognised(tmp_path: Path, name: str) -> None:
+    importlib.import_module(f"tests.data.test_{name}").tiny(tmp_path / "toy")
+    assert overrides_of([str(tmp_path / "toy")])[1][0] == f"dataset={name}"

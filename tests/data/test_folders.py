@@ -59,3 +59,19 @@ def test_a_folder_of_another_kind_says_what_it_holds(tmp_path: Path) -> None:
     (tmp_path / "none").mkdir()
     with pytest.raises(FileNotFoundError, match="found an empty folder"):
         load_scene("bmvs", "x", path=str(tmp_path / "none"))
+
+
+def test_a_missing_scene_of_a_benchmark_names_the_command_that_downloads_it(tmp_path: Path) -> None:
+    command = "python scripts/data.py get dtu scan24"
+    with pytest.raises(FileNotFoundError, match=rf"or ISOSWEEP_DATA, or download it: {command}$"):
+        load_scene("dtu", "scan24", root=str(tmp_path))
+    scene_at(tmp_path / "dtu_scan37")
+    with pytest.raises(FileNotFoundError, match=rf"has: scan37; download it: {command}$"):
+        load_scene("dtu", "dtu_scan24", root=str(tmp_path))
+    for scene, settings in {
+        "scan1": {"root": str(tmp_path)},
+        "scan24": {"path": str(tmp_path / "x")},
+    }.items():
+        with pytest.raises(FileNotFoundError) as error:
+            load_scene("dtu", scene, **settings)
+        assert "download" not in str(error.value)

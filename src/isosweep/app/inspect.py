@@ -14,7 +14,19 @@ from isosweep.app.build import build_scene
 from isosweep.app.debug import scene_lines
 from isosweep.config.errors import explain
 from isosweep.config.schema import CONF
-from isosweep.data import blender, colmap, llff, nerfstudio, neus
+from isosweep.data import (
+    blender,
+    colmap,
+    linemod,
+    llff,
+    nerfstudio,
+    neus,
+    nsvf,
+    scannet,
+    scannetpp,
+    split_folders,
+    tanks_and_temples,
+)
 from isosweep.errors import InputError
 from isosweep.prepare.contact_sheet import draw
 from isosweep.prepare.messages import quoted
@@ -26,8 +38,14 @@ FORMATS: tuple[tuple[str, Callable[[Path], bool]], ...] = (
     ("colmap", colmap.is_scene),
     ("nerfstudio", lambda folder: (folder / nerfstudio.FILE).is_file()),
     ("dtu", neus.is_scene),
+    ("scannetpp", scannetpp.is_scene),
+    ("scannet", scannet.is_scene),
+    ("nsvf", nsvf.is_scene),
+    ("deepvoxels", split_folders.is_scene),
+    ("linemod", linemod.is_scene),
     ("blender", blender.is_scene),
     ("llff", llff.is_scene),
+    ("tanks_and_temples", lambda folder: any(folder.glob(tanks_and_temples.LOG))),
 )
 """Format, and the test whether a folder has it. The first that fits is used: formats with points come first."""
 
@@ -88,7 +106,8 @@ def _of_folder(folder: Path) -> tuple[list[str], list[str]]:
         raise FileNotFoundError(
             f"{folder} is no scene: sought sparse/0 with images/ (colmap), transforms.json (nerfstudio), "
             "cameras_sphere.npz with image/ (dtu, bmvs), transforms_train.json (blender), poses_bounds.npy (llff), "
-            "demo.json (demo); "
+            "demo.json (demo), rgb/ and pose/ (nsvf; deepvoxels: below train/), color/ and pose/ (scannet), dslr/ "
+            "(scannetpp); "
             f"found {', '.join(there[:8]) or 'an empty folder'}"
         )
     name = folder.resolve().name

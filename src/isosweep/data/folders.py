@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from isosweep.data.loading import ViewOptions
+from isosweep.download.sources import command_for
 
 DEMO_SCENES = ("mug", "rings")
 """Names of the scenes of the data set ``demo``, which need no folder."""
@@ -62,9 +63,19 @@ def _missing(views: ViewOptions, marker: str, is_scene: Callable[[Path], bool]) 
             f"no {views.name} scene '{views.scene}' at {sought}; {folder} "
             + ("holds no such scene" if folder.is_dir() else "does not exist")
             + f" (a {views.name} scene holds {marker}): set dataset.root=, dataset.path= or ISOSWEEP_DATA"
+            + _download(views, ", or ")
         )
     hint = _hint(views.scene, there)
-    return f"no {views.name} scene '{views.scene}' at {sought}{hint} {folder} has: {', '.join(there)}"
+    return (
+        f"no {views.name} scene '{views.scene}' at {sought}{hint} {folder} has: {', '.join(there)}"
+        + _download(views, "; ")
+    )
+
+
+def _download(views: ViewOptions, before: str) -> str:
+    """How to download the scene, with ``before`` in front; nothing if it belongs to no benchmark."""
+    command = command_for(views.name, views.scene) if views.path is None else None
+    return f"{before}download it: {command}" if command else ""
 
 
 def _hint(scene: str, there: Sequence[str]) -> str:

@@ -74,7 +74,7 @@ _REFUSED: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
     (
         r"intrinsic_matrix",
         _there,
-        "it is not read: write its values as fl_x, fl_y, cx and cy, and drop the key",
+        "it is not read here: take dataset=linemod, or write its values as fl_x, fl_y, cx and cy and drop the key",
     ),
     (
         r"normal_mts_args",

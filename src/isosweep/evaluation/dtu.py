@@ -176,7 +176,8 @@ def _find(root: Path, name: str) -> Path:
     raise FileNotFoundError(
         f"no {name} of the official DTU evaluation data; sought {', '.join(map(str, sought))}; {root} "
         + (f"holds {there or 'nothing'}" if root.is_dir() else "does not exist")
-        + ". SampleSet.zip has ObsMask/, Points.zip has Points/stl/ (docs/evaluation.md); give the folder of both"
+        + ". SampleSet.zip has ObsMask/, Points.zip has Points/stl/ (docs/evaluation.md); give the folder of both, or "
+        "download it: python scripts/data.py get dtu-official"
     )
 
 

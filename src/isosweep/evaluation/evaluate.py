@@ -11,7 +11,7 @@ import numpy as np
 
 from isosweep.config.settings import EvalSettings
 from isosweep.errors import InputError
-from isosweep.evaluation import dtu, image_metrics, surface_metrics
+from isosweep.evaluation import dtu, image_metrics, surface_metrics, tanks_and_temples
 from isosweep.evaluation.image_metrics import Score
 from isosweep.evaluation.scoreboard import Board, ViewScorer
 from isosweep.evaluation.sharing import ALONE, Sharing, my_views
@@ -162,13 +162,16 @@ def _score_mesh(
 ) -> dict[str, object]:
     """Put every geometry score that the scene allows on the board; returns the settings for the record."""
     official = dtu.preset_of(settings.protocol) is not None
-    if scene.truth is None and not official:
+    temples = settings.protocol == tanks_and_temples.PROTOCOL
+    if scene.truth is None and not official and not temples:
         why = f"{scene.dataset} scene {scene.name} comes without a ground-truth surface"
         board.put(({"geometry/chamfer": None}, {"geometry/chamfer": why}))
     if mesh is None:
         names = ["geometry/genus", "geometry/components"]
         if official:
             names += dtu.NAMES
+        elif temples:
+            names += tanks_and_temples.NAMES
         elif scene.truth is not None:
             names += [f"geometry/{n}" for n in surface_metrics.NAMES]
         if scene.reference_points is not None:
@@ -186,6 +189,8 @@ def _score_mesh(
     notes: dict[str, object] = {}
     if official:
         notes = _score_dtu(board, scene, settings, mesh)
+    elif temples:
+        notes = _score_temples(board, scene, mesh, cameras.c2w[:, :, 3].double().cpu().numpy())
     elif scene.truth is not None:
         truth = read_mesh(scene.truth)
         board.put(surface_metrics.surface_scores(mesh, truth, settings, observers, DILATION))
@@ -226,12 +231,16 @@ def _score_mesh(
 def require_official(scene: Scene, settings: EvalSettings) -> tuple[str, int, Path] | None:
     """What the protocol dtu-<preset> needs: (preset, number of the scan, folder of the official data).
 
-    None for any other protocol. Only the existence of the files is checked; they are not read.
+    None for any other protocol; for tanks_and_temples, its files are looked for too. Only the existence of the files is
+    checked; they are not read.
 
     Raises:
         FileNotFoundError: the official data is not where the scene says.
         InputError: there is no such preset, the scene is not a DTU scan in mm, or it has no official data or no masks.
     """
+    if settings.protocol == tanks_and_temples.PROTOCOL:
+        tanks_and_temples.official_files(_temples_folder(scene), scene.name)
+        return None
     preset = dtu.preset_of(settings.protocol)
     if preset is None:
         return None
@@ -265,6 +274,30 @@ def _score_dtu(board: Board, scene: Scene, settings: EvalSettings, mesh: Mesh) -
     values, reasons, notes = dtu.dtu_scores(mesh, truth, dtu.DtuSettings(preset, settings.seed), observers)
     board.put((values, reasons))
     return notes
+
+
+def _temples_folder(scene: Scene) -> Path:
+    """The folder of the authors' ground truth of a scene of Tanks and Temples.
+
+    Raises:
+        InputError: the scene has none.
+    """
+    if scene.official is None:
+        raise InputError(
+            f"eval.protocol={tanks_and_temples.PROTOCOL} scores against the authors' scan, and {scene.dataset} scene "
+            f"{scene.name} has none: set dataset=tanks_and_temples dataset.official=<folder with <Scene>.ply, .json "
+            "and _trans.txt>, or eval=standard"
+        )
+    return scene.official
+
+
+def _score_temples(board: Board, scene: Scene, mesh: Mesh, centres: np.ndarray) -> dict[str, object]:
+    """Put the scores of the protocol of Tanks and Temples on the board; returns the settings for the record."""
+    official = tanks_and_temples.read_official(_temples_folder(scene), scene.name)
+    T, aligned = tanks_and_temples.first_alignment(official, scene.names, centres)
+    values, reasons, notes = tanks_and_temples.scores(mesh, official, T)
+    board.put((values, reasons))
+    return notes | aligned
 
 
 def _foreground(scene: Scene, view: int) -> np.ndarray | None:
