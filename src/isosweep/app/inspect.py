@@ -15,6 +15,7 @@ from isosweep.app.debug import scene_lines
 from isosweep.config.errors import explain
 from isosweep.config.schema import CONF
 from isosweep.data import blender, colmap, llff, nerfstudio, neus
+from isosweep.data.checks import unseen_lines
 from isosweep.errors import InputError
 from isosweep.prepare.contact_sheet import draw
 from isosweep.prepare.messages import quoted
@@ -51,7 +52,7 @@ def inspect(target: list[str], out: Path | None) -> list[str]:
     name = re.sub(r"[^\w.-]+", "-", f"{scene.dataset}-{scene.name}")
     path = out or Path("results/inspect") / f"{name}.png"
     shown = scene_view(scene)
-    lines = scene_lines(scene)
+    lines = [*scene_lines(scene), *(f"WARNING: {line}" for line in unseen_lines(scene))]
     facts = draw(shown, lines, path)
     return [*notes, *lines, f"points: {shown.points_are}", *facts, f"contact sheet: {path}"]
 

@@ -6,6 +6,7 @@ Source: Mildenhall et al., NeRF, load_blender.py.
 
 import json
 import math
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,10 @@ from isosweep.data.decode import Header, Source, read_header
 from isosweep.data.folders import find_scene
 from isosweep.data.image_store import load_images
 from isosweep.data.loading import ViewOptions
-from isosweep.data.normalization import read_extension
+from isosweep.data.mask_choice import choose_masks, reads_masks, with_fitting_masks, without_ignored_views
+from isosweep.data.normalization import read_extension, with_axes
 from isosweep.data.splits import choose, hold_out, thinned
+from isosweep.data.truth import truth_file
 from isosweep.errors import InputError
 from isosweep.geometry import opengl_to_opencv
 from isosweep.types import Cameras, Scene
@@ -59,18 +62,24 @@ def load(views: ViewOptions) -> Scene:
             chosen = replace(chosen, val=tuple(groups["val"]))
     kept = [listed[i] for i in chosen.kept]
     splits, held_out = chosen.renumbered()
-    sources = [Source(_image_path(folder, frame, file), None, file) for _, frame, _, file in kept]
+    files = [_image_path(folder, frame, file) for _, frame, _, file in kept]
+    masks = choose_masks(views, folder, files, names=[os.path.relpath(file, folder) for file in files])
+    sources = [
+        Source(image, mask, file, meaning=masks.meaning)
+        for image, mask, (_, _, _, file) in zip(files, masks.files, kept, strict=True)
+    ]
+    sources = with_fitting_masks(views, sources)
     poses = [read_pose(frame, file) for _, frame, _, file in kept]
     focals = [_focal(meta, frame, file) for _, frame, meta, file in kept]
     store = load_images(sources, views.factor, views.cache)
     K = np.stack([_intrinsics(f, read_header(s), views.factor) for f, s in zip(focals, sources, strict=True)])
-    composite = store.is_alpha or (views.masks and store.has_masks)
+    composite = store.is_alpha or reads_masks(views, store)
     to_world, unit = read_extension(listed[0][2], listed[0][3]) or (np.eye(4), "unit")
-    return Scene(
+    scene = Scene(
         name=views.scene,
         dataset=views.name,
         cameras=Cameras(
-            torch.tensor(opengl_to_opencv(np.stack(poses)), dtype=torch.float32),
+            torch.tensor(with_axes(opengl_to_opencv(np.stack(poses)), views.axes), dtype=torch.float32),
             torch.tensor(K, dtype=torch.float32),
             store.hw.clone(),
             0.5,
@@ -85,8 +94,11 @@ def load(views: ViewOptions) -> Scene:
         near_far=(0.05, 1e3),
         background=backdrop(views.background, "white", composite, store, splits["train"]),
         composite=composite,
-        use_masks=views.masks and store.has_masks,
+        use_masks=reads_masks(views, store),
+        mask_meaning=masks.meaning,
+        truth=truth_file(views, folder),
     )
+    return without_ignored_views(scene)
 
 
 def is_scene(folder: Path) -> bool:

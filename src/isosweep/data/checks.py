@@ -10,6 +10,7 @@ import torch
 
 from isosweep.data.uniform import uniform_pixels
 from isosweep.errors import InputError
+from isosweep.geometry import box_hit, pixel_rays
 from isosweep.types import Scene
 
 log = logging.getLogger("isosweep")
@@ -62,6 +63,56 @@ def check_poses(scene: Scene) -> None:
         )
     if bool((c2w[:, :, 3] == c2w[0, :, 3]).all()):
         log.warning("%s were taken from one place: turning alone shows no depth", what)
+
+
+def unseen_lines(scene: Scene) -> list[str]:
+    """Warnings about training cameras that see nothing of the box, or have its centre behind them.
+
+    A camera sees the box if a pixel's ray on a 9 x 9 grid meets it, or one of 9^3 points of it lies in the image. Rays in
+    normalised device coordinates fill their box by construction.
+    """
+    if scene.cameras.ndc is not None:
+        return []
+    train = scene.splits["train"]
+    unseen = [v for v in train if not _sees_box(scene, v)]
+    c2w = scene.cameras.c2w[list(train)].cpu()
+    away = (c2w[:, :, 2] * c2w[:, :, 3]).sum(-1) > 0
+    # cameras near the centre look outwards in a capture of a room
+    behind = int((away & (c2w[:, :, 3].norm(dim=-1) > 0.7 * scene.radius)).sum())
+    if not unseen and 2 * behind <= len(train):
+        return []
+    names = ", ".join(scene.names[v] for v in unseen[:5]) + (" ..." if len(unseen) > 5 else "")
+    line = (
+        f"{len(unseen)} of {len(train)} training cameras of {scene.dataset} scene {scene.name} see nothing of the box"
+        + (f" ({names})" if unseen else "")
+    )
+    if 2 * behind > len(train):
+        return [
+            f"{line}: its centre lies behind {behind} of them. Are the poses written in other axes than the format has? "
+            "dataset.axes=opencv (or opengl) says so for blender, nerfstudio and llff; or move the box with "
+            "dataset.centre and dataset.scale"
+        ]
+    return [
+        f"{line}: what they show cannot be learned. Move the box (dataset.centre, dataset.scale) or enlarge it "
+        "(dataset.radius), or leave these views out (dataset.image_ids)"
+    ]
+
+
+def _sees_box(scene: Scene, view: int) -> bool:
+    cameras, r = scene.cameras.to("cpu"), scene.radius
+    h, w = cameras.hw[view].tolist()
+    row, col = torch.meshgrid(torch.linspace(0, h - 1, 9).long(), torch.linspace(0, w - 1, 9).long(), indexing="ij")
+    places = torch.full((81,), view), row.reshape(-1), col.reshape(-1)
+    rays = pixel_rays(cameras, *places, torch.zeros(3))
+    near, far = box_hit(rays, r)
+    if bool((far > near.clamp_min(0)).any()):
+        return True
+    axis = torch.linspace(-r, r, 9)
+    points = torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij"), -1).reshape(-1, 3)
+    c2w = cameras.c2w[view]
+    seen = (points - c2w[:, 3]) @ c2w[:, :3] @ cameras.K[view].T
+    xy = seen[:, :2] / seen[:, 2:].clamp_min(1e-9) + cameras.pixel_centre - 0.5
+    return bool(((seen[:, 2] > 0) & (xy > -0.5).all(1) & (xy[:, 0] < w - 0.5) & (xy[:, 1] < h - 0.5)).any())
 
 
 def _has_foreground(scene: Scene, view: int) -> bool:

@@ -1,7 +1,7 @@
 """Reads COLMAP's sparse models, binary and text, of any version, with numpy alone.
 
 A model is a folder with cameras, images and points3D as .bin or .txt files. Versions since 3.12 also write rigs and
-frames, which are not read: the file of images still has the pose of every registered image.
+frames (.bin or .txt), which are not read: the file of images still has the pose of every registered image.
 A number of records in a file is compared with the bytes that are left before memory is allocated for them.
 
 Axes: C cameras, V images, P points, O observations.
@@ -22,6 +22,8 @@ from jaxtyping import Float, Int, UInt8
 from isosweep.data.lens import MODELS, NAMES, UNSUPPORTED_IDS, Lens, make_lens
 from isosweep.errors import InputError
 
+_PLACES = ("sparse/*", "sparse", "colmap/sparse/*", "sparse_txt", "distorted/sparse/*", "bin", "txt")
+"""Where a model may lie below the scene's folder, in the order in which they are tried."""
 PARTS = ("cameras", "images", "points3D")
 _T = TypeVar("_T")
 
@@ -68,19 +70,60 @@ class SparseModel:
 
 
 def find_model(scene: Path) -> Path | None:
-    """The folder of a scene's model: the scene itself, sparse/0, sparse/, or the largest of sparse/*.
+    """The folder of a scene's model: the scene itself, the largest of sparse/*, or sparse/.
 
     After these, colmap/sparse/* (nerfstudio's layout), sparse_txt/, distorted/sparse/* (3DGS before undistortion),
-    bin/ and txt/ are tried. None where no folder has a model.
+    bin/ and txt/ are tried. The mapper numbers its models in the order in which they began, so sparse/0 may be a
+    fragment; the largest is the one that registers most images, the first of equal ones. None where no folder has a
+    model.
     """
-    for base in (scene, scene / "sparse" / "0", scene / "sparse"):
-        if ending(base) is not None:
-            return base
-    for pattern in ("sparse/*", "colmap/sparse/*", "sparse_txt", "distorted/sparse/*", "bin", "txt"):
+    if ending(scene) is not None:
+        return scene
+    for pattern in _PLACES:
         found = [p for p in sorted(scene.glob(pattern)) if ending(p) is not None]
         if found:
-            return max(found, key=lambda p: (p / f"images{ending(p)}").stat().st_size)
+            return max(found, key=n_registered)
     return None
+
+
+def other_models(model: Path, scene: Path) -> list[Path]:
+    """The models beside the one that was found: those of the same pattern of folders."""
+    for pattern in _PLACES:
+        found = [p for p in sorted(scene.glob(pattern)) if ending(p) is not None]
+        if model in found:
+            return [p for p in found if p != model]
+    return []
+
+
+def n_registered(model: Path) -> int:
+    """The number of images that a model registers, without reading all of it; 0 where that cannot be told."""
+    suffix = ending(model)
+    file = model / f"images{suffix}"
+    if suffix == ".bin":
+        with file.open("rb") as opened:
+            head = opened.read(8)
+        return struct.unpack("<Q", head)[0] if len(head) == 8 else 0
+    count = 0
+    with file.open(encoding="utf-8", errors="replace") as lines:
+        for line in lines:
+            count += not line.startswith("#") and _is_image_line(line)
+    return count
+
+
+def _is_image_line(line: str) -> bool:
+    """Whether a line of images.txt is the first of an image: nine numbers, then a name that is none."""
+    fields = line.split(None, 9)
+    if len(fields) < 10:
+        return False
+    try:
+        [float(field) for field in fields[:9]]
+    except ValueError:
+        return False
+    try:
+        float(fields[9].split()[0])
+    except ValueError:
+        return True
+    return len(line.split()) == 10  # a name may be a number, and features come in threes
 
 
 def ending(folder: Path) -> str | None:
@@ -297,7 +340,14 @@ def text_images(lines: Sequence[str], file: Path) -> list[Registered]:
         *first, name = line.split(None, 9)
         ident, camera = _numbers([first[0], first[8]], int, number, file)
         pose = _numbers(first[1:8], float, number, file)
-        seen = lines[at].split() if at < len(lines) else []
+        following = lines[at] if at < len(lines) else ""
+        if _is_image_line(following):
+            raise InputError(
+                f"{file}, line {at + 1}: each image takes two lines, and the second may be empty; after that of "
+                f"{name.strip()} stands the next image's ({following.split(None, 9)[9].strip()}). The lines of features "
+                "were removed: put an empty line after each image, or export the model again"
+            )
+        seen = following.split()
         at += 1
         if len(seen) % 3:
             raise InputError(

@@ -7,6 +7,7 @@ Source: nerfstudio's data conventions and nerfstudio_dataparser.py; instant-ngp'
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,11 @@ import numpy as np
 from isosweep.data import capture, normalization
 from isosweep.data.blender import SPLITS, check_angle, read_frames, read_number, read_pose
 from isosweep.data.capture import Landmarks, Photo
-from isosweep.data.decode import read_size
+from isosweep.data.decode import IGNORE, OBJECT, read_size
 from isosweep.data.folders import find_scene
 from isosweep.data.lens import Lens, make_lens
 from isosweep.data.loading import ViewOptions
+from isosweep.data.mask_choice import Masks, choose_masks
 from isosweep.data.normalization import FrameChoice
 from isosweep.data.splits import choose, hold_out, thinned
 from isosweep.errors import InputError
@@ -65,6 +67,8 @@ def load(
     file = files[0]
     to_user = json_to_user(meta, file)
     photos = [_photo(folder, entry, own, source, to_user, images) for entry, own, source in listed]
+    photos = [replace(photo, c2w=normalization.with_axes(photo.c2w, views.axes)) for photo in photos]
+    photos = capture.with_masks(photos, _masks(views, folder, meta, listed, photos, images))
     names = [photo.name for photo in photos]
     chosen = choose(names, views.image_ids, file)
     splits = _splits(meta, listed, of_split, chosen, file)
@@ -124,12 +128,37 @@ def _photo(
     c2w = np.concatenate(
         [to_user[:3, :3] / scale @ pose[:, :3], to_user[:3, :3] @ pose[:, 3:] + to_user[:3, 3:]], 1
     )
-    mask = None
-    if frame.get("mask_path") is not None:
-        if not isinstance(frame["mask_path"], str):
-            raise InputError(f"{file}: mask_path of {frame['file_path']} is no path: {frame['mask_path']!r}")
-        mask = _file(folder, frame["mask_path"], images and images.replace("images", "masks"), "masks")
-    return Photo(_plain(frame["file_path"]), image, _lens(frame, meta, image, original, file), c2w, mask)
+    return Photo(_plain(frame["file_path"]), image, _lens(frame, meta, image, original, file), c2w)
+
+
+def _masks(
+    views: ViewOptions,
+    folder: Path,
+    meta: Json,
+    listed: Sequence[tuple[Json, Json, Path]],
+    photos: Sequence[Photo],
+    images: str | None,
+) -> Masks:
+    """The masks that ``mask_path`` of the frames names, of which nerfstudio ignores the black pixels.
+
+    Our own preparation writes masks of the object, and says so in the field 'isosweep'.
+    """
+    paths: list[Path | None] = []
+    for frame, _, file in listed:
+        given = frame.get("mask_path")
+        if given is not None and not isinstance(given, str):
+            raise InputError(f"{file}: mask_path of {frame['file_path']} is no path: {given!r}")
+        if given is None or views.masks is False:
+            paths.append(None)
+        elif views.mask_folder is not None:
+            paths.append(folder / _plain(given))
+        else:
+            paths.append(_file(folder, given, images and images.replace("images", "masks"), "masks"))
+    own = meta.get(normalization.EXTENSION)
+    custom = (
+        IGNORE if own is None else str(own.get("mask_meaning", OBJECT)) if isinstance(own, dict) else OBJECT
+    )
+    return choose_masks(views, folder, [photo.image for photo in photos], None, paths, custom)
 
 
 def _file(folder: Path, given: str, instead: str | None, usual: str = "images") -> Path:

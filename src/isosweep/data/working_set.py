@@ -17,6 +17,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from isosweep.data.image_store import ImageStore
+from isosweep.data.kept import ROUNDS, spare_places
 from isosweep.errors import InputError
 from isosweep.types import Scene
 
@@ -92,16 +93,44 @@ class WorkingSet:
             self._held[start : start + self._new] = pieces
 
     def draw(self, n: int, generator: torch.Generator) -> Pixels:
-        """``n`` pixels: a random piece of the set for each, and a random pixel within the piece."""
+        """``n`` pixels: a random piece of the set for each, and a random pixel within the piece.
+
+        Pixels to ignore are drawn again, as in data/kept.py.
+        """
+        drawn = self._draw(n, generator)
+        if not self._images.ignores:
+            return drawn
+        view, row, col, rgb, kept = drawn
+        for _ in range(ROUNDS):
+            assert kept is not None, "images with pixels to ignore have a fourth byte"
+            if kept.device.type == "cpu" and bool((kept == 1).all()):
+                break
+            other = self._draw(n, generator)
+            bad = kept < 1
+            view, row, col, kept = (
+                torch.where(bad, new, old)
+                for new, old in zip((*other[:3], other[4]), (view, row, col, kept), strict=True)
+            )
+            rgb = torch.where(bad[:, None], other[3], rgb)
+        bad = kept < 1
+        if bool(bad.any()):
+            row, col = spare_places(self._images, view, row, col, bad, generator)
+            rgb = torch.where(bad[:, None], self._images.gather(view, row, col)[0], rgb)
+        return view, row, col, rgb, None
+
+    def _draw(self, n: int, generator: torch.Generator) -> Pixels:
         slot = torch.randint(len(self._pieces), (n,), generator=generator, device=self._device)
         view, row, first, count = self._pieces[slot].unbind(-1)
         place = torch.rand(n, generator=generator, device=self._device)
         within = torch.minimum((place * count).long(), count - 1)
         col = first + within
         if self._held is None:
+            if self._images.ignores:
+                kept = self._images.kept(view, row, col).float()
+                return view, row, col, self._images.gather(view, row, col)[0], kept
             return view, row, col, *self._images.gather(view, row, col)
         picked = self._held[slot.cpu(), within.cpu()].to(self._device).float() / 255
-        return view, row, col, picked[:, :3], picked[:, 3] if self._images.has_masks else None
+        return view, row, col, picked[:, :3], picked[:, 3] if picked.shape[1] == 4 else None
 
     def _random_pieces(self, step: int) -> Int[Tensor, "new 4"]:
         """The pieces that a step adds, random by seed and step.
