@@ -68,8 +68,8 @@ def check_poses(scene: Scene) -> None:
 def unseen_lines(scene: Scene) -> list[str]:
     """Warnings about training cameras that see nothing of the box, or have its centre behind them.
 
-    A camera sees the box if a pixel's ray on a 9 x 9 grid meets it, or one of 9^3 points of it lies in the image. Rays in
-    normalised device coordinates fill their box by construction.
+    A camera sees the box if a pixel's ray on a 9 x 9 grid meets it, or one of 9^3 points of it lies in the image. Rays
+    in normalised device coordinates fill their box by construction.
     """
     if scene.cameras.ndc is not None:
         return []
@@ -88,8 +88,8 @@ def unseen_lines(scene: Scene) -> list[str]:
     )
     if 2 * behind > len(train):
         return [
-            f"{line}: its centre lies behind {behind} of them. Are the poses written in other axes than the format has? "
-            "dataset.axes=opencv (or opengl) says so for blender, nerfstudio and llff; or move the box with "
+            f"{line}, and its centre lies behind {behind} of them. Are the poses written in other axes than the format "
+            "has? dataset.axes=opencv (or opengl) says so for blender, nerfstudio and llff; or move the box with "
             "dataset.centre and dataset.scale"
         ]
     return [
@@ -101,7 +101,9 @@ def unseen_lines(scene: Scene) -> list[str]:
 def _sees_box(scene: Scene, view: int) -> bool:
     cameras, r = scene.cameras.to("cpu"), scene.radius
     h, w = cameras.hw[view].tolist()
-    row, col = torch.meshgrid(torch.linspace(0, h - 1, 9).long(), torch.linspace(0, w - 1, 9).long(), indexing="ij")
+    row, col = torch.meshgrid(
+        torch.linspace(0, h - 1, 9).long(), torch.linspace(0, w - 1, 9).long(), indexing="ij"
+    )
     places = torch.full((81,), view), row.reshape(-1), col.reshape(-1)
     rays = pixel_rays(cameras, *places, torch.zeros(3))
     near, far = box_hit(rays, r)

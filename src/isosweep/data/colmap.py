@@ -89,7 +89,8 @@ def _model_folder(scene: Path, model: str | None) -> Path:
         assert found is not None, "find_scene called is_scene"
         if others := other_models(found, scene):
             every = ", ".join(
-                f"{path.relative_to(scene)} ({n_registered(path)} images)" for path in sorted([found, *others])
+                f"{path.relative_to(scene)} ({n_registered(path)} images)"
+                for path in sorted([found, *others])
             )
             log.info(
                 "%s has %d models, %s: taking the largest, %s; dataset.model= takes another",
@@ -122,7 +123,9 @@ def _with_files(images: Sequence[Registered], image_dir: Path, listed: Path) -> 
         )  # fmt: skip
     used = {file for _, file in present}
     extra = [
-        p.name for p in sorted(image_dir.rglob("*")) if p.suffix.lower() in IMAGE_ENDINGS and p not in used and not is_dynamic_mask(p)
+        p.name
+        for p in sorted(image_dir.rglob("*"))
+        if p.suffix.lower() in IMAGE_ENDINGS and p not in used and not is_dynamic_mask(p)
     ]
     if extra:
         log.info(

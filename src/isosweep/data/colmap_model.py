@@ -344,8 +344,8 @@ def text_images(lines: Sequence[str], file: Path) -> list[Registered]:
         if _is_image_line(following):
             raise InputError(
                 f"{file}, line {at + 1}: each image takes two lines, and the second may be empty; after that of "
-                f"{name.strip()} stands the next image's ({following.split(None, 9)[9].strip()}). The lines of features "
-                "were removed: put an empty line after each image, or export the model again"
+                f"{name.strip()} stands the next image's ({following.split(None, 9)[9].strip()}). The lines of "
+                "features were removed: put an empty line after each image, or export the model again"
             )
         seen = following.split()
         at += 1

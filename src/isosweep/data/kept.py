@@ -32,7 +32,9 @@ def kept_places(
         bad = ~images.kept(view, row, col)
         if bad.device.type == "cpu" and not bool(bad.any()):
             return view, row, col
-        view, row, col = (torch.where(bad, new, old) for new, old in zip(again(), (view, row, col), strict=True))
+        view, row, col = (
+            torch.where(bad, new, old) for new, old in zip(again(), (view, row, col), strict=True)
+        )
     bad = ~images.kept(view, row, col)
     return view, *spare_places(images, view, row, col, bad, generator)
 

@@ -131,7 +131,9 @@ def _image_files(scene: Path, folder: Path) -> list[Path]:
     Raises:
         FileNotFoundError: an image of the list is not in the folder.
     """
-    files = sorted(p for p in folder.iterdir() if p.suffix.lower() in IMAGE_ENDINGS and not is_dynamic_mask(p))
+    files = sorted(
+        p for p in folder.iterdir() if p.suffix.lower() in IMAGE_ENDINGS and not is_dynamic_mask(p)
+    )
     listed_in = scene / VIEWS
     if not listed_in.is_file():
         return files
@@ -155,16 +157,13 @@ def _image_files(scene: Path, folder: Path) -> list[Path]:
 def trusted_bounds(bounds: np.ndarray, names: Sequence[str], file: Path) -> np.ndarray:
     """The depths with those replaced that no surface can have, each with a warning that names the view.
 
-    A single triangulated point at the wrong place gives a view a nearest depth of almost nothing, and the smallest of all
-    views sets NDC, the unit and the box. A nearest (farthest) depth is replaced by the smallest (largest) trusted one
-    where its logarithm is below (above) the median by more than `FAR_OFF` robust standard deviations and the factor
-    `FACTOR`; for a farthest depth that is so large there may be sky.
+    A single triangulated point at the wrong place gives a view a nearest depth of almost nothing, and the smallest of
+    all views sets NDC, the unit and the box. A nearest (farthest) depth is replaced by the smallest (largest) trusted
+    one where its logarithm is below (above) the median by more than `FAR_OFF` robust standard deviations and the factor
+    `FACTOR`.
 
     Args:
-        bounds: [V, 2] nearest and farthest depth.
-
-    Raises:
-        InputError: fewer than half of the depths can be trusted.
+        bounds: [V, 2] nearest and farthest depth, above 0.
     """
     bounds = bounds.copy()
     for column, what, sign in ((0, "nearest", -1), (1, "farthest", 1)):
@@ -176,11 +175,11 @@ def trusted_bounds(bounds: np.ndarray, names: Sequence[str], file: Path) -> np.n
             continue
         good = np.delete(bounds[:, column], bad)
         instead = float(good.min() if sign < 0 else good.max())
+        found = ", ".join(f"{bounds[i, column]:.3g} ({names[i]})" for i in bad[:5].tolist())
         log.warning(
-            "%s: the %s depth of %s is %s, while the median of %d views is %.3g: taking %.3g instead. A wrong point "
-            "of the reconstruction does this; make the poses again, or leave the view out (dataset.image_ids)",
-            file, what, ", ".join(names[i] for i in bad[:5]), ", ".join(f"{bounds[i, column]:.3g}" for i in bad[:5]),
-            len(bounds), float(np.median(bounds[:, column])), instead,
+            "%s: a %s depth of %s, while the median of %d views is %.3g: taking %.3g instead. A wrong point of the "
+            "reconstruction does this; make the poses again, or leave the view out (dataset.image_ids)",
+            file, what, found, len(bounds), float(np.median(bounds[:, column])), instead,
         )  # fmt: skip
         bounds[bad, column] = instead
     return bounds
@@ -212,8 +211,8 @@ def read_poses(
         folder = images[0].parent if images else "the folder of images"
         raise InputError(
             f"{file} has {len(rows)} poses and {folder} {len(images)} images, which belong together by the "
-            f"sorted names: take out the images without a pose (COLMAP did not register them), name those that have one in "
-            f"{VIEWS}, or make the poses again"
+            f"sorted names: take out the images without a pose (COLMAP did not register them), name those that have "
+            f"one in {VIEWS}, or make the poses again"
         )
     rows = rows.astype(np.float64)
     bad = np.flatnonzero(~np.isfinite(rows).all(1))

@@ -84,8 +84,8 @@ class ViewOptions:
             raise InputError(f"dataset.masks is true, false or auto, found {self.masks!r}")
         if self.axes not in AXES:
             raise InputError(
-                f"dataset.axes is one of {', '.join(AXES)}, found {self.axes!r}: opengl is x right, y up, z back; opencv "
-                "is x right, y down, z forward"
+                f"dataset.axes is one of {', '.join(AXES)}, found {self.axes!r}: opengl is x right, y up, z back; "
+                "opencv is x right, y down, z forward"
             )
         if self.mask_meaning not in MEANINGS:
             raise InputError(

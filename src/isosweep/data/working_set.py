@@ -97,26 +97,20 @@ class WorkingSet:
 
         Pixels to ignore are drawn again, as in data/kept.py.
         """
-        drawn = self._draw(n, generator)
-        if not self._images.ignores:
-            return drawn
-        view, row, col, rgb, kept = drawn
+        view, row, col, rgb, kept = self._draw(n, generator)
+        if not self._images.ignores or kept is None:
+            return view, row, col, rgb, kept
         for _ in range(ROUNDS):
-            assert kept is not None, "images with pixels to ignore have a fourth byte"
-            if kept.device.type == "cpu" and bool((kept == 1).all()):
-                break
-            other = self._draw(n, generator)
             bad = kept < 1
-            view, row, col, kept = (
-                torch.where(bad, new, old)
-                for new, old in zip((*other[:3], other[4]), (view, row, col, kept), strict=True)
-            )
-            rgb = torch.where(bad[:, None], other[3], rgb)
+            if bad.device.type == "cpu" and not bool(bad.any()):
+                return view, row, col, rgb, None
+            *places, new_rgb, new_kept = self._draw(n, generator)
+            assert new_kept is not None, "the images have a fourth byte"
+            view, row, col = (torch.where(bad, b, a) for a, b in zip((view, row, col), places, strict=True))
+            rgb, kept = torch.where(bad[:, None], new_rgb, rgb), torch.where(bad, new_kept, kept)
         bad = kept < 1
-        if bool(bad.any()):
-            row, col = spare_places(self._images, view, row, col, bad, generator)
-            rgb = torch.where(bad[:, None], self._images.gather(view, row, col)[0], rgb)
-        return view, row, col, rgb, None
+        row, col = spare_places(self._images, view, row, col, bad, generator)
+        return view, row, col, torch.where(bad[:, None], self._images.gather(view, row, col)[0], rgb), None
 
     def _draw(self, n: int, generator: torch.Generator) -> Pixels:
         slot = torch.randint(len(self._pieces), (n,), generator=generator, device=self._device)

@@ -36,8 +36,8 @@ DILATION = 1
 IGNORING = "-ignoring"
 """Added to the protocol's name where masks say which pixels to ignore."""
 IGNORED = (
-    "left out: PSNR over the kept pixels; SSIM and LPIPS with the photograph's own pixels in place of ignored ones, their "
-    "maps averaged over the kept pixels"
+    "left out: PSNR over the kept pixels; SSIM and LPIPS with the photograph's own pixels in place of ignored ones, "
+    "their maps averaged over the kept pixels"
 )
 
 OnView = Callable[[int, Views], None]

@@ -135,7 +135,8 @@ def _points(scene: Scene) -> tuple[np.ndarray, str]:
     import trimesh
 
     files = [file] if file.is_file() else parts(file)
-    vertices = np.concatenate([np.asarray(trimesh.load(f, process=False).vertices, np.float64) for f in files])  # pyright: ignore[reportAttributeAccessIssue] - meshes and clouds have them
+    loaded = [trimesh.load(f, process=False) for f in files]
+    vertices = np.concatenate([np.asarray(one.vertices, np.float64) for one in loaded])  # pyright: ignore[reportAttributeAccessIssue] - meshes and clouds have them
     kind = "reference points" if scene.reference_points else "vertices of the true surface"
     return from_world(vertices, scene.to_world), f"{len(vertices)} {kind} ({file.name})"
 
