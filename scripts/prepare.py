@@ -108,7 +108,7 @@ def prepare(arguments: list[str]) -> list[str]:
     given = vars(args)
     quiet, reset = given.pop("quiet"), given.pop("reset")
     given["layouts"] = tuple(dict.fromkeys(n.strip() for n in args.layouts.split(",") if n.strip()))
-    given |= {name: tuple(given[name]) for name in ("box", "sphere") if name in given}
+    given |= {name: tuple(given[name]) for name in ("box", "sphere", "mask_point") if name in given}
     if "lens" in given:
         given["lens"] = given["lens"].lower()
     merged, remembered = merge_options(given, {} if reset else last_options(args.out))

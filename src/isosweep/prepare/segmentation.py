@@ -25,8 +25,8 @@ _SAM = re.compile(r"vit_([bhl])")
 _SAM2 = re.compile(r"sam2(\.\d)?_hiera_(tiny|small|base_plus|large)")
 _SIZES = {"tiny": "t", "small": "s", "base_plus": "b+", "large": "l"}
 HOW = (
-    "--masks sam:FILE takes weights of Segment Anything, and their package: sam_vit_b_01ec64.pth (or vit_l, vit_h) with "
-    "pip install git+https://github.com/facebookresearch/segment-anything.git, or sam2.1_hiera_small.pt (tiny, "
+    "--masks sam:FILE takes weights of Segment Anything, and their package: sam_vit_b_01ec64.pth (or vit_l, vit_h) "
+    "with pip install git+https://github.com/facebookresearch/segment-anything.git, or sam2.1_hiera_small.pt (tiny, "
     "base_plus, large) with pip install sam2"
 )
 

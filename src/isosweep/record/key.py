@@ -132,7 +132,7 @@ def matters(path: str, one: Any, other: Any) -> bool:
         return one.split(":")[0] != other.split(":")[0]
     if last == "_target_" and ABSENT not in (one, other):
         return kind_of(str(one)) != kind_of(str(other))
-    if _older_name(path, one) == _older_name(path, other):
+    if any(path == where and {one, other} == {new, old} for where, new, old in SAME_AS):
         return False
     return not all(value == ABSENT or _as_before(path, value) for value in (one, other))
 
