@@ -157,6 +157,17 @@ def test_a_folder_of_masks_for_other_images_is_refused(tmp_path: Path) -> None:
         load_scene("colmap", "mug", path=str(folder), mask_folder="anon")
 
 
+def test_a_mask_of_two_images_is_refused(tmp_path: Path) -> None:
+    folder = tiny_blender(tmp_path)
+    (folder / "flat").mkdir()
+    for image in (folder / "train").glob("r_*.png"):
+        left_white().save(folder / "flat" / image.name)
+    with pytest.raises(
+        ValueError, match=r"mask .*r_0\.png may be of train/r_0\.png or of val/r_0\.png: put the masks"
+    ):
+        load_scene("blender", "mug", path=str(folder), mask_folder="flat")
+
+
 @pytest.mark.parametrize(
     "name",
     ["a/IMG_0007.jpg.png", "IMG_0007.jpg.png", "a/IMG_0007.png", "mask_IMG_0007.png", "IMG_0007_mask.PNG",

@@ -10,8 +10,7 @@ import torch
 
 from isosweep.data.uniform import uniform_pixels
 from isosweep.errors import InputError
-from isosweep.geometry import box_hit, pixel_rays
-from isosweep.types import Scene
+from isosweep.types import Cameras, Scene
 
 log = logging.getLogger("isosweep")
 N_PIXELS = 4096
@@ -74,8 +73,9 @@ def unseen_lines(scene: Scene) -> list[str]:
     if scene.cameras.ndc is not None:
         return []
     train = scene.splits["train"]
-    unseen = [v for v in train if not _sees_box(scene, v)]
-    c2w = scene.cameras.c2w[list(train)].cpu()
+    cameras = scene.cameras.to("cpu")
+    unseen = [v for v in train if not _sees_box(cameras, v, scene.radius)]
+    c2w = cameras.c2w[list(train)]
     away = (c2w[:, :, 2] * c2w[:, :, 3]).sum(-1) > 0
     # cameras near the centre look outwards in a capture of a room
     behind = int((away & (c2w[:, :, 3].norm(dim=-1) > 0.7 * scene.radius)).sum())
@@ -98,22 +98,23 @@ def unseen_lines(scene: Scene) -> list[str]:
     ]
 
 
-def _sees_box(scene: Scene, view: int) -> bool:
-    cameras, r = scene.cameras.to("cpu"), scene.radius
+def _sees_box(cameras: Cameras, view: int, r: float) -> bool:
+    """Whether a camera sees the box [-r, r]^3; in plain torch, since ``cameras`` are on the CPU whatever trains."""
     h, w = cameras.hw[view].tolist()
-    row, col = torch.meshgrid(
-        torch.linspace(0, h - 1, 9).long(), torch.linspace(0, w - 1, 9).long(), indexing="ij"
-    )
-    places = torch.full((81,), view), row.reshape(-1), col.reshape(-1)
-    rays = pixel_rays(cameras, *places, torch.zeros(3))
-    near, far = box_hit(rays, r)
+    c2w, K, shift = cameras.c2w[view], cameras.K[view], cameras.pixel_centre
+    axes = torch.linspace(0, h - 1, 9) + shift, torch.linspace(0, w - 1, 9) + shift
+    v, u = torch.meshgrid(*axes, indexing="ij")
+    pixels = torch.stack([u, v, torch.ones_like(u)], -1).reshape(-1, 3)
+    d = torch.linalg.solve(K, pixels.T).T @ c2w[:, :3].T
+    d = torch.where(d.abs() < 1e-9, 1e-9, d)
+    one, other = (-r - c2w[:, 3]) / d, (r - c2w[:, 3]) / d
+    near, far = torch.minimum(one, other).amax(-1), torch.maximum(one, other).amin(-1)
     if bool((far > near.clamp_min(0)).any()):
         return True
     axis = torch.linspace(-r, r, 9)
     points = torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij"), -1).reshape(-1, 3)
-    c2w = cameras.c2w[view]
-    seen = (points - c2w[:, 3]) @ c2w[:, :3] @ cameras.K[view].T
-    xy = seen[:, :2] / seen[:, 2:].clamp_min(1e-9) + cameras.pixel_centre - 0.5
+    seen = (points - c2w[:, 3]) @ c2w[:, :3] @ K.T
+    xy = seen[:, :2] / seen[:, 2:].clamp_min(1e-9) - shift
     return bool(((seen[:, 2] > 0) & (xy > -0.5).all(1) & (xy[:, 0] < w - 0.5) & (xy[:, 1] < h - 0.5)).any())
 
 

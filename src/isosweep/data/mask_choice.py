@@ -65,6 +65,7 @@ def choose_masks(
 
     Raises:
         FileNotFoundError: there is no folder ``dataset.mask_folder``, or none of its files belongs to an image.
+        InputError: a file may be the mask of two images.
     """
     nothing = Masks((None,) * len(images))
     if views.masks is False:
@@ -93,6 +94,8 @@ def choose_masks(
         found = [dynamic_mask(image) for image in images]
     if not any(found):
         return nothing
+    if listed is None:
+        _check_own(names, found)
     meaning = views.mask_meaning
     if meaning == "auto":
         dynamic = all(file is None or file.name.startswith(DYNAMIC) for file in found)
@@ -105,6 +108,17 @@ def choose_masks(
             "counts as foreground" if meaning == OBJECT else "is used",
         )  # fmt: skip
     return Masks(tuple(found), meaning)
+
+
+def _check_own(names: Sequence[str], found: Sequence[Path | None]) -> None:
+    """Refuse one file as the mask of two images, whose names differ in their folders alone; a format may list that."""
+    owner: dict[Path, str] = {}
+    for name, file in zip(names, found, strict=True):
+        if file is not None and (first := owner.setdefault(file, name)) != name:
+            raise InputError(
+                f"the mask {file} may be of {first} or of {name}: put the masks into folders named like the images' "
+                f"({Path(first).parent}/{file.name})"
+            )
 
 
 def given_folder(name: str, scene: Path) -> Path:

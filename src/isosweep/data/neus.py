@@ -175,11 +175,11 @@ def _masks(views: ViewOptions, folder: Path, images: list[Path]) -> Masks:
             raise
         log.warning("scores do without masks, which training does not need: %s", error)
         return nothing
-    return (
-        Masks(tuple(found), OBJECT if views.mask_meaning == "auto" else views.mask_meaning)
-        if found
-        else nothing
-    )
+    if not found:
+        if views.mask_folder is not None:
+            raise FileNotFoundError(f"no .png or .jpg in {beside} (dataset.mask_folder={views.mask_folder})")
+        return nothing
+    return Masks(tuple(found), OBJECT if views.mask_meaning == "auto" else views.mask_meaning)
 
 
 def _by_place(folder: Path, images: list[Path], beside: Path) -> list[Path]:
