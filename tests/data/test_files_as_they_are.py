@@ -60,7 +60,7 @@ def test_one_tiny_nearest_depth_changes_nothing(
     assert good.near_far == pytest.approx(bad.near_far)
     assert good.cameras.ndc == bad.cameras.ndc
     assert (
-        f"a nearest depth of {tiny:.3g} (4.png), while the median of 6 views is 3.84: taking 3.2 instead"
+        f"a nearest depth of {tiny:.3g} (4.png), while the median of 6 views is 3.68: taking 3.2 instead"
         in caplog.text
     )
 

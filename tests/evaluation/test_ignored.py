@@ -109,7 +109,9 @@ def test_a_view_that_is_ignored_whole_has_no_score_and_says_why() -> None:
 
 
 def test_validation_leaves_them_out() -> None:
-    assert evaluate.validate(SphereModel(0.5), ignoring(left_half()), KNOBS, 0) == 100.0
+    kept = evaluate.validate(SphereModel(0.5), ignoring(left_half()), KNOBS, 0)
+    assert kept is not None
+    assert kept > 55, "the photographs have 8 bits, and renders of validation are not rounded"
     damaged = ignoring(left_half())
     assert isinstance(damaged.images, ImageStore)
     plain = replace(damaged, images=ImageStore(damaged.images._pixels[:, :3], damaged.images.hw, False))

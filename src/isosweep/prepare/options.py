@@ -92,7 +92,7 @@ class PrepareOptions:
     @property
     def mask_sam(self) -> Path | None:
         """The weights of Segment Anything that ``masks`` names; None if it names something else."""
-        return Path(self.masks.removeprefix("sam:")) if self.masks.startswith("sam:") else None
+        return Path(self.masks[4:]) if self.masks.startswith("sam:") and self.masks != "sam:" else None
 
     def non_defaults(self) -> dict[str, Any]:
         """The options that differ from their defaults, as JSON values. The manifest keeps them for later calls."""
