@@ -10,7 +10,8 @@ import trimesh
 from PIL import Image
 
 from isosweep.data.checks import unseen_lines
-from isosweep.data.colmap_model import find_model, n_registered, read_model
+from isosweep.data.colmap_model import read_model
+from isosweep.data.colmap_places import find_model, n_registered
 from isosweep.data.neus import unit_of
 from tests.data.test_ndc import FAR, NEAR, forward
 from tests.support.captures import (

@@ -52,6 +52,10 @@ def build_scene(node: DictConfig) -> Scene:
     any other loader gets every key of the node as a keyword.
     """
     if not takes_views(get_method(node._target_)):
+        if node.get("masks") == "auto":
+            # masks that serve scores alone are none for a loader that does not know of the difference
+            node = node.copy()
+            node.masks = False
         return build(node, named=False)
     views, own = split_settings(OmegaConf.to_container(node, resolve=True))  # pyright: ignore[reportArgumentType]
     return build(OmegaConf.create(own), named=False, arguments=(views,))

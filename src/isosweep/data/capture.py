@@ -224,7 +224,7 @@ def with_masks(photos: Sequence[Photo], masks: Masks) -> list[Photo]:
 def masks_beside(views: ViewOptions, scene: Path, images: Path, photos: Sequence[Photo]) -> Masks:
     """The masks of photographs in the folder ``images``: those of `mask_folder`, or as `choose_masks` finds them."""
     usual = None
-    if views.masks is not False and views.mask_folder is None:
+    if views.wants_masks and views.mask_folder is None:
         usual = mask_folder(scene, images)
     return choose_masks(views, scene, [p.image for p in photos], usual, names=[p.name for p in photos])
 

@@ -8,15 +8,8 @@ import numpy as np
 
 from isosweep.data import capture, normalization
 from isosweep.data.capture import IMAGE_ENDINGS, Landmarks, Photo
-from isosweep.data.colmap_model import (
-    Registered,
-    SparseModel,
-    ending,
-    find_model,
-    n_registered,
-    other_models,
-    read_model,
-)
+from isosweep.data.colmap_model import Registered, SparseModel, read_model
+from isosweep.data.colmap_places import ending, find_model, n_registered, other_models
 from isosweep.data.folders import find_scene
 from isosweep.data.loading import ViewOptions
 from isosweep.data.mask_choice import is_dynamic_mask

@@ -47,9 +47,13 @@ class ViewOptions:
     """Side of the square of image pixels that one pixel of the scene is the mean of; a whole number."""
     background: str = "auto"
     """Colour behind masks and rays that meet nothing: 'white', 'black', or 'auto', see `isosweep.data.backdrop`."""
-    masks: bool | str = True
-    """Whether masks are used. True: photographs are composited over the background, and training sees the masks. False:
-    no mask file is looked for. 'auto': masks of the object serve scores alone, masks of pixels to ignore are used."""
+    masks: bool = True
+    """Whether masks are used: photographs are composited over the background, and training sees the masks."""
+    score_masks: bool = False
+    """Whether masks that training does not see are loaded: those of the object for scores, those of pixels to
+    ignore to ignore them. ``dataset.masks=auto`` is ``masks=False, score_masks=True``. With both False no mask file
+    is looked for.
+    """
     mask_folder: str | None = None
     """The folder of the masks, below the scene's or absolute. None takes the format's own."""
     mask_meaning: str = "auto"
@@ -80,8 +84,6 @@ class ViewOptions:
             raise InputError(
                 f"dataset.background is one of {', '.join(BACKGROUNDS)}, found {self.background!r}"
             )
-        if self.masks not in (True, False, "auto"):
-            raise InputError(f"dataset.masks is true, false or auto, found {self.masks!r}")
         if self.axes not in AXES:
             raise InputError(
                 f"dataset.axes is one of {', '.join(AXES)}, found {self.axes!r}: opengl is x right, y up, z back; "
@@ -106,6 +108,11 @@ class ViewOptions:
         """``downscale`` as an integer."""
         return int(self.downscale)
 
+    @property
+    def wants_masks(self) -> bool:
+        """Whether mask files are looked for."""
+        return self.masks or self.score_masks
+
     def named(self, default: str) -> "ViewOptions":
         """The same options; their ``name`` is ``default`` where none was given."""
         return self if self.name else replace(self, name=default)
@@ -121,7 +128,13 @@ def split_settings(node: Mapping[str, Any]) -> tuple[ViewOptions, dict[str, Any]
         ValueError: a value that `ViewOptions` refuses.
     """
     shared = {field.name for field in fields(ViewOptions)}
-    views = ViewOptions(**{key: value for key, value in node.items() if key in shared})
+    given = {key: value for key, value in node.items() if key in shared}
+    masks = given.get("masks", True)
+    if masks not in (True, False, "auto"):
+        raise InputError(f"dataset.masks is true, false or auto, found {masks!r}")
+    if masks == "auto":
+        given |= {"masks": False, "score_masks": True}
+    views = ViewOptions(**given)
     return views, {key: value for key, value in node.items() if key not in shared}
 
 

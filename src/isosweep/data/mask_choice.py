@@ -68,7 +68,7 @@ def choose_masks(
         InputError: a file may be the mask of two images.
     """
     nothing = Masks((None,) * len(images))
-    if views.masks is False:
+    if not views.wants_masks:
         return nothing
     names = names or [image.name for image in images]
     if views.mask_folder is not None:
@@ -187,7 +187,7 @@ def with_fitting_masks(views: ViewOptions, sources: Sequence[Source]) -> list[So
 
     Training does not need them, so one that is absent or of another size is a warning and no error.
     """
-    if views.masks != "auto" or not any(s.mask is not None and s.meaning == OBJECT for s in sources):
+    if not views.score_masks or not any(s.mask is not None and s.meaning == OBJECT for s in sources):
         return list(sources)
     try:
         for source in sources:
@@ -203,7 +203,7 @@ def with_fitting_masks(views: ViewOptions, sources: Sequence[Source]) -> list[So
 
 def reads_masks(views: ViewOptions, store: ImageStore) -> bool:
     """Whether images are composited by their masks, and training sees these."""
-    return views.masks is True and store.has_masks
+    return views.masks and store.has_masks
 
 
 def without_ignored_views(scene: Scene) -> Scene:

@@ -148,7 +148,7 @@ def _masks(
         given = frame.get("mask_path")
         if given is not None and not isinstance(given, str):
             raise InputError(f"{file}: mask_path of {frame['file_path']} is no path: {given!r}")
-        if given is None or views.masks is False:
+        if given is None or not views.wants_masks:
             paths.append(None)
         elif views.mask_folder is not None:
             paths.append(folder / _plain(given))

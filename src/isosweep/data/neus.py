@@ -158,7 +158,7 @@ def _images(folder: Path) -> list[Path]:
 def _masks(views: ViewOptions, folder: Path, images: list[Path]) -> Masks:
     """The masks of mask/ by their place in the sorted list, or as `choose_masks` finds them."""
     nothing = Masks((None,) * len(images))
-    if views.masks is False:
+    if not views.wants_masks:
         return nothing
     if views.mask_folder is not None and not any(
         mask_of(image.name, given_folder(views.mask_folder, folder)) for image in images
@@ -171,7 +171,7 @@ def _masks(views: ViewOptions, folder: Path, images: list[Path]) -> Masks:
     try:
         found = _by_place(folder, images, beside)
     except InputError as error:
-        if views.masks != "auto":
+        if not views.score_masks:
             raise
         log.warning("scores do without masks, which training does not need: %s", error)
         return nothing
