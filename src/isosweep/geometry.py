@@ -7,6 +7,8 @@ Frames: points are in normalised scene units unless a function says otherwise. C
 (x right, y down, z forward); OpenGL cameras (Blender, nerfstudio) have y up and look along -z.
 """
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 from jaxtyping import Float, Int
@@ -71,7 +73,7 @@ def ndc_rays(rays: Rays, ndc: Ndc) -> Rays:
     forward = torch.nn.functional.normalize(end - start, dim=-1)
     ahead, back = d[:, 2:] > 1e-6, forward.new_tensor([0.0, 0.0, -1.0])
     origins = torch.where(ahead, start - forward, start + back)
-    return Rays(origins=origins, dirs=torch.where(ahead, forward, back), background=rays.background)
+    return replace(rays, origins=origins, dirs=torch.where(ahead, forward, back), closed=ndc.closed)
 
 
 def to_ndc(points: Float[Tensor, "p 3"], ndc: Ndc) -> Float[Tensor, "p 3"]:

@@ -32,6 +32,8 @@ class Ndc:
     scale_y: float
     near: float
     """Of the frame that the cameras' poses are in."""
+    closed: bool = False
+    """Whether every ray meets something, as those of whole photographs do: see ``Rays.closed``."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,8 @@ class Rays:
     dirs: Float[Tensor, "r 3"]
     background: Float[Tensor, "r 3"]
     """Composited where the model's opacity is below one (also behind a learned background)."""
+    closed: bool = False
+    """Whether each ray meets something in the box for certain, so that its last section lets no light through."""
 
     def __len__(self) -> int:
         return len(self.origins)

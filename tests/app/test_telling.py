@@ -109,7 +109,7 @@ def test_every_part_between_the_last_step_and_the_end_tells_how_far_it_is(tmp_pa
     with progress.heard_by(heard.append):
         mesh = extract.export_mesh(model, scene, KNOBS, small)
         evaluate.evaluate(model, scene, KNOBS, EvalSettings(lpips=None, samples=2000), mesh)
-        video.export_video(model, scene, KNOBS, small, tmp_path / "video.mp4")
+        video.export_video(model, scene, KNOBS, small, tmp_path)
     parts = {what: [p for p in heard if p.what == what] for what in dict.fromkeys(p.what for p in heard)}
     assert list(parts) == [
         "searching for the surface", "extracting the mesh", "colouring the mesh", "scoring views",

@@ -1,18 +1,24 @@
 """dataset=llff with dataset.ndc: the rays' cube holds what the photographs show, and does not change with n_images."""
 
+import logging
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from hydra import compose, initialize_config_dir
 from PIL import Image
 
+import isosweep.config.schema  # noqa: F401 - registers the schema of the plain nodes
+from isosweep.app.build import build_scene
+from isosweep.errors import InputError
 from isosweep.geometry import box_hit, pixel_rays, project, to_ndc
 from tests.support.captures import tiny_llff
 from tests.support.loading import load_scene
 
 NEAR, FAR, FOCAL, SIZE = 4.0, 30.0, 40.0, (48, 32)
 """Nearest and farthest depth in the world's units; pixels; width and height."""
+CONF = Path(__file__).resolve().parents[2] / "conf"
 TURN = np.array([[0.8, 0.0, 0.6], [0.0, 1.0, 0.0], [-0.6, 0.0, 0.8]])
 """The cameras look along the third column."""
 POSES = [
@@ -108,3 +114,46 @@ def test_what_ndc_cannot_show_is_an_error(tmp_path: Path) -> None:
     turned = [*POSES, np.column_stack([TURN @ aside, POSES[0][:, 3]])]
     with pytest.raises(ValueError, match="sees past the horizon of the mean camera"):
         load_scene("llff", "s", path=forward(tmp_path / "turned", poses=turned), ndc=True)
+
+
+def test_auto_is_for_cameras_that_look_one_way_and_says_so(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "isosweep")
+    folder = forward(tmp_path / "forward")
+    there = load_scene("llff", "s", path=folder, ndc="auto")
+    assert there.cameras.ndc == load_scene("llff", "s", path=folder, ndc=True).cameras.ndc
+    assert there.cameras.ndc.closed
+    (said,) = [r.message for r in caplog.records if "normalised device coordinates" in r.message]
+    assert "look in one direction" in said
+    assert "dataset.ndc=false: a box in the world" in said
+    around = load_scene("llff", "mug", path=str(tiny_llff(tmp_path / "around")), ndc="auto")
+    assert around.cameras.ndc is None
+    for other in ({"radius": 2.0}, {"scale": 2.0}, {"centre": [0.0, 0.0, 1.0]}):
+        assert load_scene("llff", "s", path=folder, ndc="auto", **other).cameras.ndc is None
+    caplog.clear()
+    aside = np.array([[0.26, 0.0, 0.966], [0.0, 1.0, 0.0], [-0.966, 0.0, 0.26]])
+    wide = forward(tmp_path / "wide", poses=[*POSES * 4, np.column_stack([TURN @ aside, POSES[0][:, 3]])])
+    assert load_scene("llff", "s", path=wide, ndc="auto").cameras.ndc is None
+    assert any("rays are not in normalised device coordinates: " in r.message for r in caplog.records)
+    with pytest.raises(InputError, match=r"dataset\.ndc is one of true, false, auto; found 'yes'"):
+        load_scene("llff", "s", path=folder, ndc="yes")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        (["model=nerf"], True),
+        (["model=nerf_original"], True),
+        (["model=nerf", "dataset.ndc=false"], False),
+        (["model=nerf_bg"], False),
+        (["model=neus"], False),
+        (["model=neus_bg"], False),
+    ],
+)
+def test_the_default_follows_the_model(tmp_path: Path, overrides: list[str], expected: bool) -> None:
+    where = ["dataset=llff", "scene=s", f"dataset.path={forward(tmp_path)}"]
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        cfg = compose("config", [*where, *overrides])
+    assert (build_scene(cfg.dataset, cfg.model).cameras.ndc is not None) == expected
+    assert (build_scene(cfg.dataset).cameras.ndc is not None) == (cfg.dataset.ndc is True)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from isosweep.config.settings import VIDEO_PATHS
 from isosweep.rendering import camera_paths, video
 from isosweep.types import Cameras, Ndc, Scene
 from tests.support.analytic import SphereModel, orbit, sphere_scene
@@ -121,7 +122,7 @@ def forward_scene(ndc: Ndc | None = None) -> Scene:
 
 
 def test_cameras_that_look_one_way_get_a_spiral() -> None:
-    path = camera_paths.camera_path(forward_scene(), "auto", 40, 64)
+    path = camera_paths.camera_path(forward_scene(), "spiral", 40, 64)
     centre = path.c2w[:, :, 3]
     assert centre[:, 0].abs().max() == pytest.approx(1.0, abs=0.02)
     assert centre[:, 1].abs().max() == pytest.approx(0.5, abs=0.02)
@@ -137,8 +138,18 @@ def test_cameras_that_look_one_way_get_a_spiral() -> None:
     assert turned.c2w[:, :, 3].norm(dim=1).std() < 1e-4
 
 
+def test_the_kind_of_path_follows_the_cameras_unless_it_is_named() -> None:
+    around = sphere_scene(SphereModel())
+    assert camera_paths.path_kind(forward_scene(), "auto") == "spiral"
+    assert camera_paths.path_kind(around, "auto") == "turntable"
+    assert camera_paths.path_kind(forward_scene(), "turntable") == "turntable"
+    assert camera_paths.path_kind(around, "spiral") == "spiral"
+
+
 def test_normalised_device_coordinates_have_a_spiral_only() -> None:
     ndc = Ndc(0.8, 0.8, 1.0)
-    path = camera_paths.camera_path(forward_scene(ndc), "turntable", 12, 64)
+    kinds = {choice: camera_paths.path_kind(forward_scene(ndc), choice) for choice in VIDEO_PATHS}
+    assert set(kinds.values()) == {"spiral"}
+    path = camera_paths.camera_path(forward_scene(ndc), "spiral", 12, 64)
     assert path.ndc == ndc
     assert path.c2w[:, 2, 2].min() > 0.9

@@ -81,12 +81,13 @@ def test_sizes_are_few():
 
 
 def test_the_ray_count_is_held_while_it_is_about_right():
-    assert held_ray_count(1000, 100, 1000, 9999) == 100
-    assert held_ray_count(1120, 100, 1000, 9999) == 100  # 89 would be ideal
-    assert held_ray_count(1300, 100, 1000, 9999) == 76
-    assert held_ray_count(100, 100, 1000, 500) == 500
-    assert held_ray_count(0, 100, 1000, 500) == 100
-    assert held_ray_count(10, 100, 0, 500) == 100
+    assert held_ray_count(1000, 100, 1000, (16, 9999)) == 100
+    assert held_ray_count(1120, 100, 1000, (16, 9999)) == 100  # 89 would be ideal
+    assert held_ray_count(1300, 100, 1000, (16, 9999)) == 76
+    assert held_ray_count(100, 100, 1000, (16, 500)) == 500
+    assert held_ray_count(9000, 100, 1000, (64, 500)) == 64
+    assert held_ray_count(0, 100, 1000, (16, 500)) == 100
+    assert held_ray_count(10, 100, 0, (16, 500)) == 100
 
 
 def test_inputs_are_copied_into_memory_of_the_recordings_own():

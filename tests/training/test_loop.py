@@ -208,6 +208,8 @@ def test_the_ray_count_follows_the_samples_met(tmp_path):
     settings = TrainSettings(target_samples=2 * len(out.samples), ray_ema=0.5, max_rays=10_000)
     assert next_ray_count(out.n_samples, 64, settings) == 96
     assert next_ray_count(out.n_samples, 64, replace(settings, max_rays=70)) == 70
+    assert next_ray_count(1000 * out.n_samples, 64, replace(settings, ray_ema=0.0)) == 16
+    assert next_ray_count(1000 * out.n_samples, 64, replace(settings, ray_ema=0.0, min_rays=48)) == 48
     assert next_ray_count(out.n_samples, 64, replace(settings, target_samples=0)) == 64
 
 

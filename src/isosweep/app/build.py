@@ -45,9 +45,10 @@ def build(node: DictConfig, named: bool = True, arguments: Sequence[Any] = ()) -
         raise ConfigError(f"{key}: {error.__cause__}") from error
 
 
-def build_scene(node: DictConfig) -> Scene:
+def build_scene(node: DictConfig, model: DictConfig | None = None) -> Scene:
     """Load the scene of a dataset node.
 
+    ``ndc=auto`` of a loader is false unless ``model``, the node of the run's model, is one that takes such rays.
     A loader with a parameter ``views`` gets the settings that all loaders have in common as one `ViewOptions`;
     any other loader gets every key of the node as a keyword.
     """
@@ -57,8 +58,18 @@ def build_scene(node: DictConfig) -> Scene:
             node = node.copy()
             node.masks = False
         return build(node, named=False)
-    views, own = split_settings(OmegaConf.to_container(node, resolve=True))  # pyright: ignore[reportArgumentType]
+    settings: dict[str, Any] = OmegaConf.to_container(node, resolve=True)  # pyright: ignore[reportAssignmentType]
+    if settings.get("ndc") == "auto" and not (model is not None and _takes_ndc(model)):
+        settings["ndc"] = False
+    views, own = split_settings(settings)
     return build(OmegaConf.create(own), named=False, arguments=(views,))
+
+
+def _takes_ndc(model: DictConfig) -> bool:
+    kind = get_method(model._target_)
+    return (
+        isinstance(kind, type) and issubclass(kind, Model) and kind.takes_ndc and not model.get("background")
+    )
 
 
 def build_model(cfg: DictConfig, device: torch.device) -> Model:

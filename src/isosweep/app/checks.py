@@ -13,6 +13,7 @@ from isosweep.data.folders import places
 from isosweep.errors import InputError
 from isosweep.evaluation import evaluate
 from isosweep.losses.total import TotalLoss
+from isosweep.meshes import cleaning
 from isosweep.models.base import Model
 from isosweep.types import Scene
 
@@ -57,6 +58,7 @@ def check_scene(cfg: DictConfig, scene: Scene, loss: TotalLoss, model: Model, na
             f"to ignore (dataset.mask_meaning, here {scene.mask_meaning}): set dataset.mask_meaning=object if they are "
             f"white on the object, or loss.terms.{masked[0]}.weight=0"
         )
+    cleaning.require(scene, cfg.export.clean)
     loss.check(name, model.provides, has_masks=scene.use_masks, has_points=has_points(scene))
     if scene.cameras.ndc is not None and model.background is not None:
         raise ConfigError(

@@ -138,5 +138,4 @@ def render(
         view_files.export_renders(model, scene, knobs, settings, record.path("renders"))
         outputs.artifacts["renders"] = record.path("renders")
     if settings.video:
-        path = video.export_video(model, scene, knobs, settings, record.path("turntable.mp4"))
-        outputs.artifacts["video"] = path
+        outputs.artifacts["video"] = video.export_video(model, scene, knobs, settings, record.folder)

@@ -268,6 +268,6 @@ def load_trained(job: Job) -> Knobs:
 
 def load_scene(cfg: DictConfig, device: torch.device) -> Scene:
     """The scene, with its cameras on ``device``, and its images as well if they fit there."""
-    scene = build_scene(cfg.dataset)
+    scene = build_scene(cfg.dataset, cfg.model)
     images = scene.images.to(device) if isinstance(scene.images, ImageStore) else scene.images
     return replace(scene, cameras=scene.cameras.to(device), images=images)

@@ -108,7 +108,7 @@ def demo_training(
         if OmegaConf.select(cfg, key) is not None:
             OmegaConf.update(cfg, key, value)
     torch.manual_seed(cfg.seed)
-    scene = build_scene(cfg.dataset)
+    scene = build_scene(cfg.dataset, cfg.model)
     model = instantiate(cfg.model, _convert_="all").to(device)
     loss = instantiate(cfg.loss, _convert_="all")
     train = TrainSettings(**{**settings_values(cfg.train), "checkpoint_every": 0, **settings})

@@ -14,6 +14,7 @@ from isosweep.record import CHECKPOINTS
 SPLITS = ("train", "val", "test")
 LPIPS_NETS = ("vgg", "alex")
 MESH_FORMATS = ("ply", "obj", "stl", "glb")
+CLEANING = ("sphere", "masks", "unseen")
 VIDEO_PATHS = ("auto", "turntable", "spiral")
 DEBUG_PARTS = ("dataset", "model", "eval")
 
@@ -39,7 +40,8 @@ class TrainSettings:
 
     max_steps: int = at_least(2000, 1)
     rays: int = at_least(512, 1)  # of the first batch
-    max_rays: int = at_least(8192, 1)  # upper bound of the dynamic ray count
+    min_rays: int = at_least(16, 1)  # bounds of the dynamic ray count
+    max_rays: int = at_least(8192, 1)
     target_samples: int = 8192  # samples a batch aims at; 0 keeps the ray count fixed
     # parts that a batch is computed in, one after another, to save memory; the result is the same
     micro_batches: int = at_least(1, 1)
@@ -112,6 +114,8 @@ class ExportSettings:
     block: int = at_least(64, 1)  # cells along a block, which bounds the memory
     level: Any = None  # iso value; None takes the model's own
     colors: bool = True
+    # what is taken off the mesh, in this order (meshes/cleaning.py); then all but its largest part
+    clean: list[str] = each_of([], *CLEANING)  # noqa: RUF009 - it makes a field
     largest_component: bool = False
     formats: list[str] = each_of(["ply"], *MESH_FORMATS)  # noqa: RUF009 - it makes a field
     renders: int = 8  # test views written as rgb, depth, normal; -1 writes all

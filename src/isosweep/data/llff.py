@@ -39,7 +39,7 @@ def load(
     *,
     images: str | None = None,
     world_unit: str = "unit",
-    ndc: bool = False,
+    ndc: bool | str = False,
     recenter: bool = True,
     bd_factor: float | None = 0.75,
     spherify: bool | None = None,
@@ -56,7 +56,8 @@ def load(
         views: the background 'auto' is white behind masks.
         images: the folder with the images; None takes images/, else the first of images_2, images_4 ...
         world_unit: the unit of length of the file.
-        ndc: whether rays are in normalised device coordinates.
+        ndc: whether rays are in normalised device coordinates; 'auto': if the cameras look in one direction and the
+            frame is left to the loader.
         recenter: whether the z axis of NDC is the viewing direction of the mean camera; else it is the file's.
         bd_factor: sets the unit of NDC: the nearest depth is 1 / bd_factor, and the near plane 1. None keeps the
             file's unit, with the near plane at 0.9 of the nearest depth.
@@ -71,11 +72,13 @@ def load(
     """
     views, frame = views.named("llff"), FrameChoice(centre, scale, orientation)
     normalization.check_choice(frame)
-    if ndc and not frame.is_auto:
+    if ndc not in (True, False, "auto"):
+        raise InputError(f"dataset.ndc is one of true, false, auto; found {ndc!r}")
+    if ndc is True and not frame.is_auto:
         raise InputError(
             "dataset.ndc=true has a frame of its own: leave dataset.centre, scale and orientation at auto"
         )
-    if ndc and views.radius != 1:
+    if ndc is True and views.radius != 1:
         raise InputError(
             f"dataset.ndc=true fills the box of radius 1: set dataset.radius=1, found {views.radius:g}"
         )
@@ -96,12 +99,27 @@ def load(
     names = [photo.name for photo in photos]
     splits = hold_out(choose(names, views.image_ids, file), views, file)
     c2w, bounds = c2w[list(splits.chosen)], bounds[list(splits.chosen)]
-    if ndc:
-        known = ndc_frame(c2w, bounds, recenter, bd_factor), world_unit
-        near = 1.0 if bd_factor else 0.9 * float(bounds.min())
-        cube = ndc_of([photos[i] for i in splits.chosen], known[0], near, file)
-        made = capture.build(views, photos, splits, frame, world_unit, file, known=known)
+    forward = normalization.forward_facing(c2w) if spherify is None else not spherify
+    cube = None
+    if ndc is True or (ndc == "auto" and forward and frame.is_auto and views.radius == 1):
+        try:
+            matrix = ndc_frame(c2w, bounds, recenter, bd_factor)
+            near = 1.0 if bd_factor else 0.9 * float(bounds.min())
+            cube = ndc_of([photos[i] for i in splits.chosen], matrix, near, file)
+        except InputError as error:
+            if ndc is True:
+                raise
+            log.info("rays are not in normalised device coordinates: %s", error)
+    if cube is not None:
+        if ndc == "auto":
+            log.info(
+                "the cameras of %s look in one direction: rays are in normalised device coordinates, so that the box "
+                "reaches to infinity and there is no mesh (dataset.ndc=false: a box in the world)",
+                folder,
+            )
+        made = capture.build(views, photos, splits, frame, world_unit, file, known=(matrix, world_unit))
         unit = similarity_scale(made.to_world)
+        cube = replace(cube, closed=not made.composite)  # nothing is behind infinity
         return replace(
             made,
             cameras=replace(made.cameras, ndc=cube),
@@ -109,9 +127,6 @@ def load(
             points=None,
             sightings=None,
         )
-    forward = normalization.forward_facing(c2w) if spherify is None else not spherify
-    if forward and spherify is None:
-        log.info("the cameras of %s look in one direction: for model=nerf, dataset.ndc=true is usual", folder)
     known = normalization.read_extension_file(folder) if frame.is_auto else None
     if known is None:
         frame = frame_choice(frame, c2w, bounds, forward)

@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from isosweep.config.settings import ExportSettings
+from isosweep.meshes.cleaning import clean
 from isosweep.meshes.marching_cubes import extract as extract_mesh
 from isosweep.meshes.topology import largest_component, vertex_normals
 from isosweep.runtime import progress
@@ -43,7 +44,7 @@ def export_mesh(
             None takes 0, the model's own surface.
 
     Raises:
-        InputError: the level set is empty, or the field is not finite.
+        InputError: the level set is empty, the field is not finite, or cleaning leaves nothing.
         RunPreempted, RunTimeout: a signal asked the run to stop.
     """
     device = knobs.device
@@ -56,6 +57,7 @@ def export_mesh(
         chunk=settings.chunk,
         device=device,
     )
+    mesh = clean(mesh, scene, settings.clean)
     if settings.largest_component:
         mesh = largest_component(mesh)
     normals = vertex_normals(mesh)

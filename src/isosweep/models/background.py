@@ -13,7 +13,7 @@ from isosweep.encodings.base import Encoding
 from isosweep.fields.color import ColorField
 from isosweep.fields.density import DensityField
 from isosweep.geometry import contract
-from isosweep.models.compositing import composite
+from isosweep.models.compositing import closed_end, composite
 from isosweep.samplers.base import density_alpha, pack, sample_points, uniform
 from isosweep.types import Level, Randomness, Rays, Samples
 
@@ -101,9 +101,8 @@ class Background(nn.Module):
         density, feature = self.density(u, window)
         rgb = self.color_field(feature, dirs).rgb
         alpha = density_alpha(density, samples)
-        if self.opaque and len(samples):
-            # A ray without samples repeats the end of the ray before it; the first of all wraps to the last.
-            alpha = alpha.index_fill(0, samples.offsets[1:] - 1, 1.0)
+        if self.opaque:
+            alpha = closed_end(alpha, samples)
         sums = composite(samples, alpha, rgb)
         color = sums.rgb + (1 - sums.opacity)[:, None] * rays.background
         return Level(samples, sums.weights, color, sums.opacity, sums.depth)

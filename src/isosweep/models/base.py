@@ -6,6 +6,7 @@ Shapes: R rays, S packed samples, P points.
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float
@@ -29,6 +30,9 @@ class Model(nn.Module, ABC):
     parameters are to stand in a checkpoint.
     """
 
+    takes_ndc: ClassVar[bool] = False
+    """Whether ``dataset.ndc=auto`` may give the model rays in normalised device coordinates, where no length is one of
+    the world. A model with a background never gets them."""
     provides: frozenset[str]
     """RenderOut fields this model can return; what a loss term may read."""
     radius: float

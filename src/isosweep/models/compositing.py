@@ -53,6 +53,18 @@ def composite(
     return Composited(weights, color, opacity, depth, normal)
 
 
+def closed_end(alpha: Float[Tensor, " s"], samples: Samples) -> Float[Tensor, " s"]:
+    """The opacities [S], with 1 for the last section of each ray, as if that had no end.
+
+    Source: the code of Mildenhall et al. 2020, whose last section has a length of 1e10.
+    """
+    last = samples.offsets[1:] - 1
+    if samples.count is not None:  # the last ray owns the padding as well
+        last = torch.cat([last[:-1], samples.count.reshape(1).to(last) - 1])
+    # A ray without samples repeats the end of the ray before it; the first of all wraps to the last.
+    return alpha.index_fill(0, last, 1.0) if len(alpha) else alpha
+
+
 def density_level(density: Float[Tensor, " p"], surface_density: float) -> Float[Tensor, " p"]:
     """log(surface_density) - log(density) [P], without a unit: the level function of a model of volume density.
 

@@ -1,6 +1,6 @@
 """Radiance field with volume density (Mildenhall et al. 2020), inside a box."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float
@@ -19,8 +19,8 @@ from isosweep.models.base import (
     require_probe,
     scale_near,
 )
-from isosweep.models.compositing import composite, density_level
-from isosweep.samplers.base import Probe, Sampler, density_alpha, sample_points
+from isosweep.models.compositing import closed_end, composite, density_level
+from isosweep.samplers.base import Probe, Sampler, density_alpha, sample_points, with_ends
 from isosweep.types import Knobs, Randomness, Rays, RenderOut, Sampled
 
 
@@ -36,6 +36,7 @@ class NeRFKnobs(Knobs):
 
 class NeRF(Model):
     """C = sum_i T_i alpha_i c_i + T B, alpha_i = 1 - exp(-sigma_i dt_i), T_i = prod_{j<i} (1 - alpha_j).
+    Closed rays have alpha = 1 in a last section at the end of the box.
 
     Source: Mildenhall et al. 2020, equation 3, with one network for density and feature and one for colour as in
     Instant-NGP (Mueller et al. 2022). B is the background, learned or the rays' own.
@@ -50,6 +51,8 @@ class NeRF(Model):
         surface_density: the density taken as the surface when a mesh is extracted, in 1 / normalised unit.
         near_scaling: scale the gradients of samples by min(1, t^2) (``scale_near``).
     """
+
+    takes_ndc = True
 
     def __init__(
         self,
@@ -82,7 +85,10 @@ class NeRF(Model):
     def sample(self, rays: Rays, knobs: NeRFKnobs, generator: Randomness | None = None) -> Sampled:
         t_near, t_far = box_interval(rays, self.radius, self.near)
         probe = Probe(density=lambda points: self._density(points, knobs))
-        return self.sampler.sample(rays, t_near, t_far, self.step_size, probe, generator)
+        sampled = self.sampler.sample(rays, t_near, t_far, self.step_size, probe, generator)
+        if not rays.closed:
+            return sampled
+        return replace(sampled, samples=with_ends(sampled.samples, t_far, self.step_size))
 
     def render(
         self,
@@ -99,6 +105,8 @@ class NeRF(Model):
         alpha, rgb = density_alpha(density, samples), shade.rgb
         if self.near_scaling:
             alpha, rgb = scale_near(alpha, samples), scale_near(rgb, samples)
+        if rays.closed:
+            alpha = closed_end(alpha, samples)
         sums = composite(samples, alpha, rgb)
         color, behind = self.over_background(rays, sums.rgb, sums.opacity, knobs.behind, generator)
         return RenderOut(

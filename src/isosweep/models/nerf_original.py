@@ -20,7 +20,7 @@ from isosweep.models.base import (
     fixed_step,
     provided,
 )
-from isosweep.models.compositing import composite, density_level
+from isosweep.models.compositing import closed_end, composite, density_level
 from isosweep.samplers.base import Probe, Sampler, density_alpha, sample_points
 from isosweep.types import Knobs, Level, Randomness, Rays, RenderOut, Sampled, Samples
 
@@ -52,6 +52,8 @@ class NeRFOriginal(Model):
             (the paper's appendix A: 1 for real scenes, 0 for synthetic ones).
         surface_density: the density taken as the surface when a mesh is extracted, in 1 / normalised unit.
     """
+
+    takes_ndc = True
 
     def __init__(
         self,
@@ -105,7 +107,8 @@ class NeRFOriginal(Model):
             )
         density, feature = field.density(self.unit(points), window, noise)
         rgb = field.color(feature, rays.dirs, samples.ray_index)
-        sums = composite(samples, density_alpha(density, samples), rgb)
+        alpha = density_alpha(density, samples)
+        sums = composite(samples, closed_end(alpha, samples) if rays.closed else alpha, rgb)
         return Level(samples, sums.weights, sums.rgb, sums.opacity, sums.depth)
 
     def sample(self, rays: Rays, knobs: TwoNetworkKnobs, generator: Randomness | None = None) -> Sampled:

@@ -64,12 +64,14 @@ AS_BEFORE: tuple[tuple[str, Any], ...] = (
     ("*sampler.cone", 0.0),
     ("*sampler.early_stop", 0.0),
     ("*sampler.samples_per_probe", 2.0),
+    ("train.min_rays", 16),
     ("train.batch_from", "all"),
     ("train.replacement", True),
     ("train.cuda_graphs", False),
     ("dataset.mask_meaning", "auto"),
     ("dataset.mask_folder", None),
     ("dataset.axes", "auto"),
+    ("export.clean", []),
 )
 """(dotted path of an option added later, a value with which a run is what it was before the option).
 

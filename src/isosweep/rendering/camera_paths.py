@@ -17,22 +17,36 @@ FORWARD = 0.95
 """If the mean of the unit viewing directions is longer than this, the cameras look one way: 'forward-facing'."""
 
 
+def path_kind(scene: Scene, choice: str) -> str:
+    """'turntable' or 'spiral'.
+
+    Args:
+        choice: one of ``VIDEO_PATHS``; 'auto' is a spiral if the cameras look one way, else a turntable. A scene in
+            normalised device coordinates always gets a spiral, because it can be seen from one side only.
+    """
+    if scene.cameras.ndc is not None:
+        return "spiral"
+    if choice != "auto":
+        return choice
+    views = scene.splits["train"]
+    ahead = scene.cameras.c2w[list(views)].double().cpu().numpy()[:, :, 2]
+    one_way = float(np.linalg.norm(ahead.mean(axis=0))) > FORWARD and len(views) > 1
+    return "spiral" if one_way else "turntable"
+
+
 def camera_path(scene: Scene, kind: str, frames: int, size: int) -> Cameras:
     """The cameras of a video.
 
     Args:
-        kind: one of ``VIDEO_PATHS``; 'auto' is a spiral if the cameras look one way, else a turntable. A scene in
-            normalised device coordinates always gets a spiral, because it can be seen from one side only.
+        kind: of ``path_kind``.
         frames: number of cameras.
         size: pixels along the longer side.
     """
     cameras, views = scene.cameras, scene.splits["train"]
-    poses = cameras.c2w[list(views)].double().cpu().numpy()
-    one_way = float(np.linalg.norm(poses[:, :, 2].mean(axis=0))) > FORWARD and len(views) > 1
-    if cameras.ndc is None and (kind == "turntable" or (kind == "auto" and not one_way)):
+    if kind == "turntable":
         return turntable(cameras, views, frames, size)
     near, far = scene.near_far
-    centre = poses[:, :, 3].mean(axis=0)
+    centre = cameras.c2w[list(views)].double().cpu().numpy()[:, :, 3].mean(axis=0)
     focus = float(np.linalg.norm(centre)) if cameras.ndc is None else 1 / (0.25 / near + 0.75 / (5 * far))
     return spiral(cameras, views, frames, size, focus)
 

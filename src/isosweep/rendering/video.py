@@ -69,15 +69,16 @@ def export_video(
     scene: Scene,
     knobs: Knobs,
     settings: ExportSettings,
-    path: Path,
+    folder: Path,
 ) -> Path:
-    """Render the cameras of ``camera_paths.camera_path`` and write them as an mp4 file.
+    """Render the cameras of a path and write them to ``folder``, as turntable.mp4 or spiral.mp4.
 
     Raises:
         InputError: the settings ask for no frames.
         RunPreempted, RunTimeout: a signal asked the run to stop.
     """
-    cameras = camera_paths.camera_path(scene, settings.video_path, settings.video_frames, settings.video_size)
+    kind = camera_paths.path_kind(scene, settings.video_path)
+    cameras = camera_paths.camera_path(scene, kind, settings.video_frames, settings.video_size)
     chunk = max(1, settings.chunk // RAYS_PER_POINT)
 
     def frames():
@@ -85,4 +86,4 @@ def export_video(
             out = render_view(model, cameras, i, knobs, scene.background, chunk)
             yield files.to_bytes(out["rgb"].numpy())
 
-    return write_video(path, frames(), settings.video_fps)
+    return write_video(folder / f"{kind}.mp4", frames(), settings.video_fps)

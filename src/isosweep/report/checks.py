@@ -29,7 +29,9 @@ IMAGES_ONLY = (
 GEOMETRY_ONLY = ("world_unit", "samples", "sample_seed", "fscore_at", "visibility", "visual_hull")
 ONE_SCORE_ONLY = {"ssim": "ssim", "lpips_weights": "lpips", "lpips": "lpips", "psnr_cap_db": "psnr"}
 """Score setting -> the only score that it concerns."""
-GEOMETRY_CONFIG = ("export.resolution", "export.level", "export.largest_component", "dataset.truth")
+GEOMETRY_CONFIG = (
+    "export.resolution", "export.level", "export.clean", "export.largest_component", "dataset.truth",
+)  # fmt: skip
 """Config keys outside the run key that change a mesh, or the surface it is compared with."""
 MOST_SHOWN = 8
 

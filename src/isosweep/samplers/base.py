@@ -114,6 +114,30 @@ def pack(edges: Float[Tensor, "r n1"], valid: Tensor) -> Samples:
     return Samples(ray_index, (kept[:, :-1] + 0.5 * dt).reshape(-1), dt.reshape(-1), offsets)
 
 
+def with_ends(samples: Samples, t_far: Float[Tensor, " r"], step: float) -> Samples:
+    """The samples, and behind those of each ray one more section, the last ``step`` before ``t_far``.
+
+    A ray that is certain to meet something ends there at the latest, also where the sampler has skipped the place.
+
+    Args:
+        t_far: distance [R] at which each ray leaves the box, normalised units.
+    """
+    n = len(t_far)
+    ray = torch.arange(n, device=t_far.device)
+    offsets = samples.offsets + torch.arange(n + 1, device=t_far.device)
+    ops.mark_sound(offsets, len(samples) + n)
+    place = torch.arange(len(samples), device=t_far.device) + samples.ray_index
+
+    def joined(values: Tensor, ends: Tensor) -> Tensor:
+        out = values.new_empty(len(values) + n)
+        out[place], out[offsets[1:] - 1] = values, ends.to(values)
+        return out
+
+    t = joined(samples.t, (t_far - 0.5 * step).clamp_min(0.5 * step))
+    dt = joined(samples.dt, torch.full_like(t_far, step))
+    return Samples(joined(samples.ray_index, ray), t, dt, offsets)
+
+
 def sample_points(rays: Rays, samples: Samples) -> tuple[Float[Tensor, "s 3"], Float[Tensor, "s 3"]]:
     """Mid-points o + t d [S, 3] of the sections in normalised units, and their rays' unit directions [S, 3]."""
     return ops.sample_points(rays.origins, rays.dirs, samples.t, samples.ray_index)

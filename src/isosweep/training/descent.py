@@ -53,7 +53,8 @@ class Descent:
         """The number of rays of the next batch after one of ``samples`` samples of all rounds."""
         if self._records:
             settings = self._settings
-            return graphs.held_ray_count(samples, rays, settings.target_samples, settings.max_rays)
+            bounds = settings.min_rays, settings.max_rays
+            return graphs.held_ray_count(samples, rays, settings.target_samples, bounds)
         return next_ray_count(samples, rays, self._settings)
 
     @property
@@ -110,7 +111,7 @@ class Descent:
 def next_ray_count(samples: int, rays: int, settings: TrainSettings) -> int:
     """The number of rays of the next batch, so that it has about ``target_samples`` samples (as in Instant-NGP).
 
-      next = clip(e rays + (1 - e) rays target_samples / samples, 16, max_rays), with e = ``ray_ema``.
+      next = clip(e rays + (1 - e) rays target_samples / samples, min_rays, max_rays), with e = ``ray_ema``.
     A batch without samples keeps the number of rays, and so does ``target_samples`` = 0.
 
     Args:
@@ -120,7 +121,7 @@ def next_ray_count(samples: int, rays: int, settings: TrainSettings) -> int:
         return rays
     ideal = rays * settings.target_samples / samples
     mixed = settings.ray_ema * rays + (1 - settings.ray_ema) * ideal
-    return int(min(max(mixed, 16), settings.max_rays))
+    return int(min(max(mixed, settings.min_rays), settings.max_rays))
 
 
 def autocast_dtype(settings: TrainSettings, device: torch.device) -> torch.dtype | None:

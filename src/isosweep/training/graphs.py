@@ -45,11 +45,11 @@ def hindrance(model: Model, loss: TotalLoss) -> str | None:
     return None
 
 
-def held_ray_count(samples: int, rays: int, target: int, most: int) -> int:
+def held_ray_count(samples: int, rays: int, target: int, bounds: tuple[int, int]) -> int:
     """Like ``next_ray_count``, but in few steps: the same number of rays as long as it is about right."""
     if target == 0 or samples == 0:
         return rays
-    ideal = min(max(rays * target / samples, 16), most)
+    ideal = min(max(rays * target / samples, bounds[0]), bounds[1])
     return rays if abs(ideal - rays) <= HELD * rays else int(ideal)
 
 

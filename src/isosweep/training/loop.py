@@ -26,6 +26,7 @@ from isosweep.models.base import Model
 from isosweep.runtime import interrupts
 from isosweep.runtime.progress import TRAINING, Progress, clock, tell
 from isosweep.training import checkpoint
+from isosweep.training.coverage import Coverage
 from isosweep.training.descent import Descent, autocast_dtype
 from isosweep.training.optimizer import make_optimizer, rate_factor
 from isosweep.training.step import Moment, Outcome
@@ -37,6 +38,9 @@ log = logging.getLogger("isosweep")
 FINITE_EVERY = 16
 """Steps between two looks at the loss on a card, which would wait for each. A loss that is not finite leaves parameters
 that are not, so that the following losses are not either, and a checkpoint is refused."""
+
+MEASURED_AFTER = 0.05
+"""Fraction of a schedule after which its ray count tells how many pixels it will see."""
 
 
 @runtime_checkable
@@ -174,6 +178,7 @@ def train(
     if not settings.replacement:
         hw, views = scene.cameras.hw, scene.splits["train"]
         shuffled = ShuffledPixels(hw, views, state.generator.initial_seed())
+    coverage = Coverage(scene.cameras.hw, scene.splits["train"], settings.replacement)
     descent = Descent(model, loss, state.optimizer, state.scaler, state.generator, settings, device, team)
     team.follow(model)
     model.train()
@@ -223,6 +228,9 @@ def train(
         if logged:
             record.check()
             scalars = _scalars(outcome, factor, model)
+            scalars["train/pixels_seen"] = coverage.share(state.drawn)
+            if step >= settings.max_steps * MEASURED_AFTER:
+                coverage.foretell(state.drawn, state.rays, state.step, settings.max_steps)
             record.log(state.step, scalars)
             log.info(pace.line(state.step, scalars))
             tell(pace.progress(state.step))

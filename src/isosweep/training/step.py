@@ -15,7 +15,7 @@ from torch import Tensor
 from isosweep.losses.total import TotalLoss
 from isosweep.models.base import Model
 from isosweep.training.team import ALONE, Team
-from isosweep.types import Batch, Knobs, Randomness, Rays, RenderOut, RowsOf, Sampled
+from isosweep.types import Batch, Knobs, Randomness, RenderOut, RowsOf, Sampled
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,10 @@ def gradient(
 
 def part_of(batch: Batch, rows: slice, points: slice) -> Batch:
     """Some rows of a batch, and some of its points."""
-    rays = Rays(batch.rays.origins[rows], batch.rays.dirs[rows], batch.rays.background[rows])
+    whole = batch.rays
+    rays = replace(
+        whole, origins=whole.origins[rows], dirs=whole.dirs[rows], background=whole.background[rows]
+    )
     return Batch(
         rays=rays,
         rgb=batch.rgb[rows],

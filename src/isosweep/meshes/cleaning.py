@@ -1,0 +1,97 @@
+"""Parts of a mesh that papers leave out before they score or show it, each by name (``export.clean``).
+
+Axes: N vertices, F faces, V views.
+"""
+
+import logging
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from jaxtyping import Bool
+
+from isosweep.errors import InputError
+from isosweep.meshes.raycast import Caster, in_hull, visible_points, world_cameras
+from isosweep.types import Cameras, Mesh, Scene
+
+log = logging.getLogger("isosweep")
+
+MASK_MARGIN = 1 / 64
+"""By how much masks are dilated, as a fraction of the image's width. NeuS dilates DTU's by 25 of 1600 pixels."""
+
+
+def clean(mesh: Mesh, scene: Scene, steps: Sequence[str]) -> Mesh:
+    """The mesh without what ``steps`` name; each step sees what the ones before it left.
+
+    - ``sphere``: vertices outside the sphere of the scene's radius, as the released meshes of NeuS are bounded;
+    - ``masks``: vertices off the dilated mask of any training view that has one, as NeuS and instant-nsr-pl clean DTU's
+      meshes before scoring;
+    - ``unseen``: faces of which no training view sees a corner, because all of them are outside its frame or behind the
+      mesh (Neuralangelo and MonoSDF cull by visibility).
+
+    Args:
+        mesh: in normalised units.
+        steps: names of ``STEPS``; they are taken in its order, whatever theirs is.
+
+    Raises:
+        InputError: ``masks`` for a scene without masks, or nothing is left.
+        RunPreempted, RunTimeout: a signal asked the run to stop.
+    """
+    cameras = world_cameras(scene.cameras, np.eye(4))
+    for name, step in STEPS.items():
+        if name not in steps:
+            continue
+        before = len(mesh.faces)
+        mesh = _keep(mesh, step(mesh, scene, cameras))
+        log.info("cleaning the mesh, %s: %d of %d faces stay", name, len(mesh.faces), before)
+        if len(mesh.faces) == 0:
+            raise InputError(
+                f"export.clean={name} left nothing of the mesh's {before} faces: leave it out, or look at the mesh "
+                "as it is"
+            )
+    return mesh
+
+
+def require(scene: Scene, steps: Sequence[str]) -> None:
+    """Check before training that a scene has what the steps read.
+
+    Raises:
+        InputError: ``masks`` for a scene without masks.
+    """
+    if "masks" in steps and not scene.images.has_masks:
+        raise InputError(
+            f"export.clean=[masks] reads masks, and scene {scene.name} has none (or dataset.masks=false leaves them "
+            "out): give it masks, or clean by sphere or unseen"
+        )
+
+
+def _in_sphere(mesh: Mesh, scene: Scene, cameras: Cameras) -> Bool[np.ndarray, " f"]:
+    near = np.linalg.norm(mesh.vertices, axis=1) <= scene.radius
+    return near[mesh.faces].all(1)
+
+
+def _on_masks(mesh: Mesh, scene: Scene, cameras: Cameras) -> Bool[np.ndarray, " f"]:
+    require(scene, ("masks",))
+    views = scene.splits["train"]
+    found = [scene.images.image(view)[1] for view in views]
+    masks = [None if mask is None else mask.numpy() > 0.5 for mask in found]
+    width = max(cameras.hw[view, 1].item() for view in views)
+    inside = in_hull(cameras, masks, mesh.vertices, views, dilation=max(1, round(MASK_MARGIN * width)))
+    return inside[mesh.faces].all(1)
+
+
+def _seen(mesh: Mesh, scene: Scene, cameras: Cameras) -> Bool[np.ndarray, " f"]:
+    seen = visible_points(Caster(mesh), cameras, mesh.vertices, scene.splits["train"])
+    return seen[mesh.faces].any(1)
+
+
+STEPS: dict[str, Callable[[Mesh, Scene, Cameras], Bool[np.ndarray, " f"]]] = {
+    "sphere": _in_sphere,
+    "masks": _on_masks,
+    "unseen": _seen,
+}
+"""Name -> which faces of a mesh stay."""
+
+
+def _keep(mesh: Mesh, faces: Bool[np.ndarray, " f"]) -> Mesh:
+    used, back = np.unique(mesh.faces[faces], return_inverse=True)
+    return Mesh(mesh.vertices[used], back.reshape(-1, 3))
