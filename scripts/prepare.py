@@ -53,7 +53,15 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("--features", type=int, help="the most features of an image (4096)")
     options.add_argument(
         "--masks",
-        help="auto (alpha, if half of the images have it), none, alpha, a folder, color:RRGGBB or model:FILE.pt",
+        help="auto (alpha, if half of the images have it), none, alpha, a folder, color:RRGGBB, model:FILE.pt, or "
+        "sam:FILE (weights of Segment Anything, with its package installed)",
+    )
+    options.add_argument(
+        "--mask-point",
+        type=float,
+        nargs=2,
+        metavar=("X", "Y"),
+        help="sam: a place on the object in every image, as shares of width and height (0.5 0.5)",
     )
     options.add_argument(
         "--mask-features",
@@ -100,7 +108,7 @@ def prepare(arguments: list[str]) -> list[str]:
     given = vars(args)
     quiet, reset = given.pop("quiet"), given.pop("reset")
     given["layouts"] = tuple(dict.fromkeys(n.strip() for n in args.layouts.split(",") if n.strip()))
-    given |= {name: tuple(given[name]) for name in ("box", "sphere") if name in given}
+    given |= {name: tuple(given[name]) for name in ("box", "sphere", "mask_point") if name in given}
     if "lens" in given:
         given["lens"] = given["lens"].lower()
     merged, remembered = merge_options(given, {} if reset else last_options(args.out))

@@ -188,7 +188,7 @@ def test_without_a_ground_truth_the_scores_say_so(tmp_path: Path) -> None:
     assert record.dataset == "own"
     assert record.scores is not None
     assert record.scores.values["geometry/chamfer"] is None
-    why = "own scene mug comes without a ground-truth surface"
+    why = "own scene mug comes without a ground-truth surface: dataset.truth= names one"
     assert record.scores.reasons["geometry/chamfer"] == why
     assert f"geometry/chamfer             none ({why})" in done.stdout
 

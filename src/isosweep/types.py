@@ -268,7 +268,10 @@ class Scene:
     use_masks: bool
     """True where the training batch carries the mask."""
     truth: Path | None = None
-    """Ground-truth surface in world units: a ply with faces (mesh) or without (points)."""
+    """Ground-truth surface in world units: a file with faces (mesh) or without (points), or a folder of its parts."""
+    mask_meaning: str = "object"
+    """'object': masks are white on the object. 'ignore', 'ignore_white': they marked pixels that loss and scores leave
+    out (`isosweep.data.image_store.ImageStore.ignores`); the images then have no masks."""
     official: Path | None = None
     """Folder of the authors' evaluation data, for the protocols dtu-<preset> and tanks_and_temples."""
     reference_points: Path | None = None

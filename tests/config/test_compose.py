@@ -54,7 +54,7 @@ def test_every_two_options_compose(model: str, encoding: str, dataset: str, loss
     check(cfg)
     plain = OmegaConf.to_container(cfg, resolve=True)
     assert isinstance(plain, dict)
-    assert plain["dataset"]["masks"] == plain["loss"]["masks"]
+    assert plain["dataset"]["masks"] == (plain["loss"]["masks"] or "auto")
     assert plain["model"]["radius"] == plain["dataset"]["radius"]
 
 
@@ -95,13 +95,13 @@ def test_published_recipes_hold_the_published_values() -> None:
     assert weights == {"rgb_mse": 10.0, "mask": 0.1, "eikonal": 0.1}
     assert (cfg.dataset.radius, cfg.sampler.threshold, cfg.optim.lr_sharpness) == (1.5, 0.001, 0.001)
     cfg = composed("experiment=neus-dtu", "scene=scan24")
-    assert (cfg.dataset.downscale, cfg.dataset.masks, cfg.model.background.n_samples) == (2.0, False, 64)
+    assert (cfg.dataset.downscale, cfg.dataset.masks, cfg.model.background.n_samples) == (2.0, "auto", 64)
     assert cfg.model.background.encoding.log2_size == 19
     assert (cfg.optim.schedule.begin, cfg.optim.warmup) == (0.25, 0.0)
     cfg = composed("experiment=neus-dtu-wmask", "scene=scan24")
     weights = {name: term.weight for name, term in cfg.loss.terms.items() if term.weight}
     assert weights == {"rgb_l1": 1.0, "mask": 0.1, "eikonal": 0.1}
-    assert cfg.dataset.masks
+    assert cfg.dataset.masks is True
     cfg = composed("experiment=neuralangelo-like", "scene=scan24")
     assert (cfg.model.gradient, cfg.encoding.start_level, cfg.encoding.grow_until) == (
         "finite_difference",

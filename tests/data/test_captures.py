@@ -450,8 +450,9 @@ def test_endings_intrinsics_a_frame_masks_and_points(tmp_path: Path) -> None:
         meta["ply_file_path"] = "p.ply"
 
     scene = load_scene(
-        "nerfstudio", "mug", path=rewrite(folder, edit), scale=1.0, orientation="none", centre=[0, 0, 0]
-    )
+        "nerfstudio", "mug", path=rewrite(folder, edit), scale=1.0, orientation="none", centre=[0, 0, 0],
+        mask_meaning="object",
+    )  # fmt: skip
     assert scene.names[0] == "images/view_0"
     assert scene.use_masks
     assert scene.cameras.K[1, 0].tolist() == [50, 0, 10]

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from isosweep.data.colmap_model import PARTS, SparseModel, find_model, read_model
+from isosweep.data.colmap_model import SparseModel, read_model
+from isosweep.data.colmap_places import PARTS, find_model
 from isosweep.data.lens import Lens
 from tests.support.captures import tiny_colmap, write_model
 

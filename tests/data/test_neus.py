@@ -123,8 +123,8 @@ def test_photographs_stand_before_their_mean_colour_and_masked_ones_before_black
 
 
 def test_masks_may_be_missing_or_unused(tmp_path: Path) -> None:
-    unused = load(tiny_neus(tmp_path / "a"), masks=False)
-    assert unused.images.has_masks
+    unused = load(tiny_neus(tmp_path / "a"), masks="auto")
+    assert unused.images.has_masks, "for scores"
     assert not unused.use_masks
     assert not unused.composite
     missing = load(tiny_neus(tmp_path / "b", masks=False))

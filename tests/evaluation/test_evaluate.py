@@ -157,7 +157,9 @@ def test_images_without_masks_have_no_masked_scores_and_are_not_composited() -> 
     given = {"nvs/psnr", "nvs/ssim", "geometry/genus", "geometry/components"}
     assert {k for k, v in scores.values.items() if v is not None} == given
     assert set(scores.values) - given == {"geometry/chamfer"}
-    assert scores.reasons["geometry/chamfer"].endswith("scene ball comes without a ground-truth surface")
+    assert scores.reasons["geometry/chamfer"].endswith(
+        "scene ball comes without a ground-truth surface: dataset.truth= names one"
+    )
     assert scores.settings["visual_hull"] is None
     broken = sphere_scene(model, images=plain)
     with pytest.raises(

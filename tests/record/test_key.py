@@ -142,6 +142,27 @@ def test_the_options_added_later_are_named_by_a_path_of_the_config():
         assert "." in pattern, "a whole group is no option"
 
 
+def test_two_names_of_one_result_have_one_key():
+    """Masks for scores alone were dataset.masks=false; dataset=dtu said mm."""
+    for path, new, old in (("dataset.masks", "auto", False), ("dataset.world_unit", "auto", "mm")):
+        assert run_key(changed(path, new)) == run_key(changed(path, old))
+        assert run_key(changed(path, new)) != run_key(changed(path, True))
+        assert not matters(path, new, old)
+        assert not matters(path, old, new)
+        assert matters(path, new, "other")
+    assert matters("optim.n", 1, True)
+
+
+def test_options_of_masks_and_axes_at_their_defaults_are_no_part_of_a_key():
+    for path, before, other in (
+        ("dataset.mask_meaning", "auto", "ignore"),
+        ("dataset.mask_folder", None, "anon"),
+        ("dataset.axes", "auto", "opencv"),
+    ):
+        assert run_key(changed(path, before)) == run_key(CONFIG)
+        assert run_key(changed(path, other)) != run_key(CONFIG)
+
+
 def test_no_rates_are_no_rates_however_a_version_wrote_them():
     keys = {
         run_key(changed("optim", {"name": "adam", **rates})) for rates in ({}, {"rates": {}}, {"rates": None})

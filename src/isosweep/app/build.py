@@ -53,6 +53,10 @@ def build_scene(node: DictConfig, model: DictConfig | None = None) -> Scene:
     any other loader gets every key of the node as a keyword.
     """
     if not takes_views(get_method(node._target_)):
+        if node.get("masks") == "auto":
+            # masks that serve scores alone are none for a loader that does not know of the difference
+            node = node.copy()
+            node.masks = False
         return build(node, named=False)
     settings: dict[str, Any] = OmegaConf.to_container(node, resolve=True)  # pyright: ignore[reportAssignmentType]
     if settings.get("ndc") == "auto" and not (model is not None and _takes_ndc(model)):

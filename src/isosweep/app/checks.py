@@ -52,6 +52,12 @@ def check_scene(cfg: DictConfig, scene: Scene, loss: TotalLoss, model: Model, na
         )
     if cfg.eval.geometry:
         evaluate.require_official(scene, OmegaConf.to_object(cfg.eval))  # pyright: ignore[reportArgumentType]
+    if (masked := loss.reading_masks) and evaluate.ignores_pixels(scene):
+        raise InputError(
+            f"loss term '{masked[0]}' reads masks of the object, and the masks of scene {scene.name} say which pixels "
+            f"to ignore (dataset.mask_meaning, here {scene.mask_meaning}): set dataset.mask_meaning=object if they are "
+            f"white on the object, or loss.terms.{masked[0]}.weight=0"
+        )
     cleaning.require(scene, cfg.export.clean)
     loss.check(name, model.provides, has_masks=scene.use_masks, has_points=has_points(scene))
     if scene.cameras.ndc is not None and model.background is not None:

@@ -17,6 +17,8 @@ from isosweep.app.recording import score_lines
 from isosweep.app.run import load_scene
 from isosweep.config.names import label
 from isosweep.config.settings import OptimSettings
+from isosweep.data.checks import unseen_lines
+from isosweep.data.mask_choice import mask_line
 from isosweep.evaluation import evaluate
 from isosweep.models.base import Model
 from isosweep.record import CHECKPOINTS
@@ -38,13 +40,11 @@ def scene_lines(scene: Scene) -> list[str]:
     shown = ", ".join(f"{w}x{h}" for w, h in sizes[:4]) + (" ..." if len(sizes) > 4 else "")
     scale = float(np.cbrt(np.linalg.det(np.asarray(scene.to_world, dtype=np.float64)[:3, :3])))
     splits = ", ".join(f"{name} {len(views)}" for name, views in scene.splits.items())
-    masks = "none" if not scene.images.has_masks else ("alpha" if scene.images.is_alpha else "files")
     return [
         f"{scene.dataset}/{scene.name}: {len(scene.cameras)} views of {shown}; splits {splits}"
         + ("" if scene.held_out else " (test views are training views)")
         + ("" if scene.bare is None else f"; {len(scene.bare.names)} cameras without images"),
-        f"masks: {masks}, {'in' if scene.use_masks else 'not in'} the training batch; images are "
-        + ("composited" if scene.composite else "whole photographs"),
+        mask_line(scene),
         f"box: half side {scene.radius:g}; one normalised unit is {scale:g} {scene.world_unit}; "
         f"rays from {scene.near_far[0]:g} to {scene.near_far[1]:g}; "
         f"pixel centre {scene.cameras.pixel_centre:g}",
@@ -116,6 +116,8 @@ def draw_dataset(scene: Scene, path: Path) -> None:
         if mask is not None:
             shade = scene.background.cpu() if scene.composite else rgb * 0.35
             rgb = rgb * mask[..., None] + shade * (1 - mask[..., None])
+        if (kept := evaluate.kept_pixels(scene, int(view))) is not None:
+            rgb = torch.where(kept[..., None], rgb, 0.35 * rgb)
         place.imshow(rgb.clamp(0, 1).numpy())
         place.set_title(scene.names[int(view)], fontsize=7)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -182,6 +184,8 @@ def debug_dataset(plan: RunPlan) -> None:
     scene = load_scene(plan.cfg, torch.device("cpu"))
     for line in scene_lines(scene):
         log.info("%s", line)
+    for line in unseen_lines(scene):
+        log.warning("%s", line)
     path = picture_folder(plan) / f"{plan.identity.names['dataset']}-{plan.cfg.scene}.png"
     draw_dataset(scene, path)
     log.info("picture  %s", path)

@@ -40,7 +40,8 @@ def wrong_parts(resolved: Mapping[str, Any], model_name: str) -> str | None:
     there = present(split_settings(data)[0]) if is_ours(data) else []
     kind = str(data.get("_target_", "")).removeprefix("isosweep.data.").removesuffix(".load")
     parts = {"model": resolved["model"], "loss": resolved["loss"]}
-    return _rehearsed(msgspec.json.encode(parts).decode(), model_name, kind, there[0] if there else None)
+    scene = there[0] if there and data.get("mask_folder") is None else None
+    return _rehearsed(msgspec.json.encode(parts).decode(), model_name, kind, scene)
 
 
 @lru_cache(maxsize=4096)

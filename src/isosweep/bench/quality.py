@@ -19,7 +19,6 @@ from isosweep.config.settings import EvalSettings, ExportSettings, OptimSettings
 from isosweep.evaluation import evaluate, surface_metrics
 from isosweep.losses.total import TotalLoss
 from isosweep.meshes import extract
-from isosweep.meshes.files import read_mesh
 from isosweep.models.base import Model
 from isosweep.training import loop
 from isosweep.types import Knobs, Scene
@@ -130,7 +129,7 @@ def time_to_quality(
     ops.use("auto", device)
     job = demo_training(conf, device, overrides, val_every=every, log_every=every)
     model, scene, state, settings = job.model, job.scene, job.state, job.settings
-    truth = None if scene.truth is None else read_mesh(scene.truth)
+    truth = None if scene.truth is None else evaluate.read_truth(scene.truth)
     curve = QualityCurve(f"{scene.name}, {' '.join(overrides)}", settings.max_steps)
 
     def score() -> float:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
-from omegaconf import MISSING
+from omegaconf import MISSING, OmegaConf
 
 from isosweep.config import settings
 
@@ -41,4 +41,10 @@ class Config:
     debug: settings.DebugSettings = field(default_factory=settings.DebugSettings)
 
 
+def _masks(loss_masks: Any) -> bool | str:
+    """``dataset.masks`` where it follows ``loss.masks``: what training must not see still serves scores ('auto')."""
+    return bool(loss_masks) or "auto"
+
+
+OmegaConf.register_new_resolver("masks", _masks, replace=True)
 ConfigStore.instance().store(name="schema", node=Config)

@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from isosweep.data.image_store import ImageStore
 from isosweep.data.uniform import uniform_pixels
 from isosweep.types import Images
 
@@ -36,4 +37,9 @@ def backdrop(
 
 def _mean_color(images: Images, views: Sequence[int]) -> Float[Tensor, "3"]:
     generator = torch.Generator().manual_seed(0)
-    return images.gather(*uniform_pixels(images.hw, views, N_PIXELS, generator))[0].mean(0)
+    places = uniform_pixels(images.hw, views, N_PIXELS, generator)
+    colors = images.gather(*places)[0]
+    if isinstance(images, ImageStore) and images.ignores:
+        kept = images.kept(*places)
+        colors = colors[kept] if bool(kept.any()) else colors
+    return colors.mean(0)

@@ -1,5 +1,7 @@
 """Training batches: random pixels of the training views, as rays with their colours."""
 
+from collections.abc import Sequence
+from functools import partial
 from typing import final
 
 import torch
@@ -8,6 +10,8 @@ from torch import Tensor
 
 from isosweep import ops
 from isosweep.data.backdrop import COLORS
+from isosweep.data.image_store import ImageStore
+from isosweep.data.kept import kept_places
 from isosweep.data.shuffled import ShuffledPixels
 from isosweep.data.uniform import Places, on_device, uniform_pixels
 from isosweep.data.working_set import WorkingSet
@@ -32,6 +36,8 @@ def draw(
 ) -> Batch:
     """A batch of ``n`` random pixels, uniform over the training views and within each view.
 
+    Pixels that masks say to ignore are never drawn: others are drawn in their place (data/kept.py).
+
     Args:
         scene: its cameras are on ``device``.
         background: what masked pixels are composited over. 'random' is another colour for each ray where training
@@ -52,7 +58,12 @@ def draw(
     if working is not None and crop == 0 and not one_image and shuffled is None:
         view, row, col, rgb, mask = working.draw(n, generator)
     else:
-        view, row, col = _places(scene, n, crop, generator, one_image, shuffled, drawn)
+        places, views = _places(scene, n, crop, generator, one_image, shuffled, drawn)
+        if isinstance(scene.images, ImageStore) and scene.images.ignores:
+            hw = scene.cameras.hw
+            again = partial(uniform_pixels, hw, views, len(places[0]), generator, crop)
+            places = kept_places(scene.images, places, again, generator)
+        view, row, col = places
         n = len(view)
         rgb, mask = scene.images.gather(view, row, col)
     behind = _behind(scene, n, background, generator, device)
@@ -71,21 +82,24 @@ def _places(
     one_image: bool,
     shuffled: ShuffledPixels | None,
     drawn: int,
-) -> Places:
-    """View, row and column of each pixel; of fewer than ``n`` where one image without replacement has no more."""
+) -> tuple[Places, Sequence[int] | Tensor]:
+    """View, row and column of each pixel, and the views they were drawn from.
+
+    Of fewer than ``n`` pixels where one image without replacement has no more.
+    """
     hw, views = scene.cameras.hw, scene.splits["train"]
     if shuffled is not None and crop == 0 and not one_image:
-        return shuffled.draw(drawn, n)
+        return shuffled.draw(drawn, n), views
     if one_image:
         chosen = torch.randint(len(views), (1,), generator=generator, device=hw.device)
         if shuffled is not None and crop == 0:
             view = views[int(chosen)]
             height, width = hw[view].tolist()
             order = torch.randperm(height * width, generator=generator, device=hw.device)[:n]
-            return torch.full_like(order, view), order // width, order % width
+            return (torch.full_like(order, view), order // width, order % width), (view,)
         # the card alone knows the view: the host need not wait for it
         views = on_device(tuple(views), hw.device)[chosen]
-    return uniform_pixels(hw, views, n, generator, crop)
+    return uniform_pixels(hw, views, n, generator, crop), views
 
 
 @final

@@ -18,6 +18,7 @@ from isosweep.data.loading import ViewOptions
 from isosweep.data.normalization import FrameChoice, read_extension
 from isosweep.data.splits import Splits, choose, hold_out, thinned
 from isosweep.data.transforms import Entry, json_to_user, read_entries, split_files
+from isosweep.data.transforms_masks import with_masks
 from isosweep.data.transforms_photos import Photos, split_off_bare
 from isosweep.data.transforms_splits import Groups, given_splits
 from isosweep.types import Scene
@@ -45,11 +46,11 @@ def load(views: ViewOptions) -> Scene:
     views = views.named("blender")
     folder = find_scene(views, "transforms_train.json", is_scene)
     every = read_entries(split_files(folder))
-    photos = Photos(folder)
+    photos = Photos(folder, axes=views.axes)
     entries, bare = split_off_bare(every, photos)
     chosen = _splits(entries, views, folder)
     kept = [entries[i] for i in chosen.kept]
-    made = photos.make(kept, [_name(entry) for entry in kept])
+    made = with_masks(views, folder, kept, photos.make(kept, [_name(entry) for entry in kept]), photos)
     first = made[0].lens
     extra = photos.without_images(bare, [_name(entry) for entry in bare], first.width, first.height)
     scene = capture.build(

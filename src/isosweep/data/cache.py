@@ -45,6 +45,8 @@ def cache_key(sources: Sequence[Source], downscale: int, channels: int) -> str:
             digest.update(f"{path and path.resolve()}|{stat and (stat.st_mtime_ns, stat.st_size)}\n".encode())
         if source.warp is not None or source.turn:
             digest.update(f"{source.warp}|{source.turn}\n".encode())
+        if source.ignores:
+            digest.update(f"{source.meaning}\n".encode())
     return digest.hexdigest()[:20]
 
 

@@ -17,13 +17,21 @@ import torch
 
 from isosweep.data import normalization, undistort
 from isosweep.data.backdrop import backdrop
-from isosweep.data.decode import Source, read_size
+from isosweep.data.decode import OBJECT, Source, read_size
 from isosweep.data.image_store import load_images
 from isosweep.data.lens import Lens
 from isosweep.data.loading import ViewOptions
+from isosweep.data.mask_choice import (
+    Masks,
+    choose_masks,
+    reads_masks,
+    with_fitting_masks,
+    without_ignored_views,
+)
 from isosweep.data.near import near_of
 from isosweep.data.normalization import FrameChoice
 from isosweep.data.splits import Splits
+from isosweep.data.truth import truth_file
 from isosweep.errors import InputError
 from isosweep.geometry import from_world
 from isosweep.types import BareViews, Cameras, Scene, Sightings
@@ -44,9 +52,11 @@ class Photo:
     c2w: np.ndarray
     """[3, 4] OpenCV camera-to-world in world units."""
     mask: Path | None = None
-    """An image of the size of ``image``, white where the object is."""
+    """An image of the size of ``image``; None for none."""
     listed_in: Path | None = None
     """The file that names the image, for errors, where a data set has several."""
+    mask_meaning: str = OBJECT
+    """What the masks of the data set say, see data/mask_choice.py."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +98,7 @@ def build(
     chosen = [photos[i] for i in splits.chosen]
     photos = [photos[i] for i in splits.kept]
     sources, K = zip(*(_source(photo, photo.listed_in or listed_in) for photo in photos), strict=True)
+    sources = with_fitting_masks(views, sources)
     store = load_images(sources, views.factor, views.cache)
     K = np.stack(K)
     K[:, :2] /= views.factor
@@ -102,10 +113,10 @@ def build(
             None if landmarks is None else landmarks.xyz,
         )
     named, held_out = splits.renumbered()
-    composite = store.is_alpha or (views.masks and store.has_masks)
+    composite = store.is_alpha or reads_masks(views, store)
     found, sightings = _points(landmarks, to_world, splits.kept)
     poses = normalization.normalize_poses(c2w, to_world)
-    return Scene(
+    scene = Scene(
         name=views.scene,
         dataset=views.name,
         cameras=Cameras(
@@ -125,11 +136,14 @@ def build(
         near_far=(0.05, 1e3),
         background=backdrop(views.background, "white", composite, store, named["train"]),
         composite=composite,
-        use_masks=views.masks and store.has_masks,
+        use_masks=reads_masks(views, store),
+        mask_meaning=photos[0].mask_meaning,
+        truth=truth_file(views, listed_in.parent),
         points=found,
         sightings=sightings,
         bare=_bare(bare, to_world, views.factor),
     )
+    return without_ignored_views(scene)
 
 
 def _bare(photos: Sequence[Photo], to_world: np.ndarray, factor: int) -> BareViews | None:
@@ -177,7 +191,7 @@ def _source(photo: Photo, listed_in: Path) -> tuple[Source, np.ndarray]:
     # None: for a square image, or a half turn, the camera's size does not say whether the EXIF orientation counts
     turn = None if turned == 1 or turned < 5 or (stored and shown) else shown
     lens = photo.lens.resized(*((height, width) if turn else (width, height)))
-    source = Source(photo.image, photo.mask, listed_in, turn=turn)
+    source = Source(photo.image, photo.mask, listed_in, turn=turn, meaning=photo.mask_meaning)
     if lens.is_pinhole:
         return source, lens.K
     how = _undistortion(photo, lens, listed_in)
@@ -236,6 +250,22 @@ def image_folder(scene: Path, images: str | None, names: Sequence[str] = ("image
     )
 
 
+def with_masks(photos: Sequence[Photo], masks: Masks) -> list[Photo]:
+    """The photographs, each with its mask."""
+    return [
+        replace(photo, mask=mask, mask_meaning=masks.meaning)
+        for photo, mask in zip(photos, masks.files, strict=True)
+    ]
+
+
+def masks_beside(views: ViewOptions, scene: Path, images: Path, photos: Sequence[Photo]) -> Masks:
+    """The masks of photographs in the folder ``images``: those of `mask_folder`, or as `choose_masks` finds them."""
+    usual = None
+    if views.wants_masks and views.mask_folder is None:
+        usual = mask_folder(scene, images)
+    return choose_masks(views, scene, [p.image for p in photos], usual, names=[p.name for p in photos])
+
+
 def mask_folder(scene: Path, images: Path) -> Path | None:
     """The folder with the masks of an image folder: masks/ for images/, masks_4/ for images_4/ (or mask/, mask_4/).
 
@@ -255,34 +285,7 @@ def mask_folder(scene: Path, images: Path) -> Path | None:
     return None
 
 
-def mask_of(image: str, folder: Path | None) -> Path | None:
-    """The mask file of an image: <image>.png as in COLMAP (IMG_1.jpg.png), or the image's name with any ending."""
-    if folder is None:
-        return None
-    for candidate in (folder / f"{image}.png", folder / image):
-        if candidate.is_file():
-            return candidate
-    return same_stem(folder / image)
-
-
 def same_stem(path: Path) -> Path | None:
     """An image file with this path and any of `IMAGE_ENDINGS`; None if there is none."""
     found = (path.with_suffix(e) for ending in IMAGE_ENDINGS for e in (ending, ending.upper()))
     return next((p for p in found if p.is_file()), None)
-
-
-def warn_missing_masks(photos: Sequence[Photo], folder: Path | None) -> None:
-    """Warn where some photographs have no mask in ``folder``: every pixel of them counts as foreground."""
-    without = [photo.name for photo in photos if photo.mask is None]
-    if folder is None or not without:
-        return
-    if len(without) == len(photos):
-        log.warning("no file in %s is named like an image (%s): training without masks", folder, without[0])
-        return
-    log.warning(
-        "%d of %d views have no mask in %s (%s): every pixel of them counts as foreground",
-        len(without),
-        len(photos),
-        folder,
-        ", ".join(without[:5]),
-    )

@@ -10,7 +10,7 @@ import torch
 
 from isosweep.data.uniform import uniform_pixels
 from isosweep.errors import InputError
-from isosweep.types import Scene
+from isosweep.types import Cameras, Scene
 
 log = logging.getLogger("isosweep")
 N_PIXELS = 4096
@@ -62,6 +62,60 @@ def check_poses(scene: Scene) -> None:
         )
     if bool((c2w[:, :, 3] == c2w[0, :, 3]).all()):
         log.warning("%s were taken from one place: turning alone shows no depth", what)
+
+
+def unseen_lines(scene: Scene) -> list[str]:
+    """Warnings about training cameras that see nothing of the box, or have its centre behind them.
+
+    A camera sees the box if a pixel's ray on a 9 x 9 grid meets it, or one of 9^3 points of it lies in the image. Rays
+    in normalised device coordinates fill their box by construction.
+    """
+    if scene.cameras.ndc is not None:
+        return []
+    train = scene.splits["train"]
+    cameras = scene.cameras.to("cpu")
+    unseen = [v for v in train if not _sees_box(cameras, v, scene.radius)]
+    c2w = cameras.c2w[list(train)]
+    away = (c2w[:, :, 2] * c2w[:, :, 3]).sum(-1) > 0
+    # cameras near the centre look outwards in a capture of a room
+    behind = int((away & (c2w[:, :, 3].norm(dim=-1) > 0.7 * scene.radius)).sum())
+    if not unseen and 2 * behind <= len(train):
+        return []
+    names = ", ".join(scene.names[v] for v in unseen[:5]) + (" ..." if len(unseen) > 5 else "")
+    line = (
+        f"{len(unseen)} of {len(train)} training cameras of {scene.dataset} scene {scene.name} see nothing of the box"
+        + (f" ({names})" if unseen else "")
+    )
+    if 2 * behind > len(train):
+        return [
+            f"{line}, and its centre lies behind {behind} of them. Are the poses written in other axes than the format "
+            "has? dataset.axes=opencv (or opengl) says so for blender, nerfstudio and llff; or move the box with "
+            "dataset.centre and dataset.scale"
+        ]
+    return [
+        f"{line}: what they show cannot be learned. Move the box (dataset.centre, dataset.scale) or enlarge it "
+        "(dataset.radius), or leave these views out (dataset.image_ids)"
+    ]
+
+
+def _sees_box(cameras: Cameras, view: int, r: float) -> bool:
+    """Whether a camera sees the box [-r, r]^3; in plain torch, since ``cameras`` are on the CPU whatever trains."""
+    h, w = cameras.hw[view].tolist()
+    c2w, K, shift = cameras.c2w[view], cameras.K[view], cameras.pixel_centre
+    axes = torch.linspace(0, h - 1, 9) + shift, torch.linspace(0, w - 1, 9) + shift
+    v, u = torch.meshgrid(*axes, indexing="ij")
+    pixels = torch.stack([u, v, torch.ones_like(u)], -1).reshape(-1, 3)
+    d = torch.linalg.solve(K, pixels.T).T @ c2w[:, :3].T
+    d = torch.where(d.abs() < 1e-9, 1e-9, d)
+    one, other = (-r - c2w[:, 3]) / d, (r - c2w[:, 3]) / d
+    near, far = torch.minimum(one, other).amax(-1), torch.maximum(one, other).amin(-1)
+    if bool((far > near.clamp_min(0)).any()):
+        return True
+    axis = torch.linspace(-r, r, 9)
+    points = torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij"), -1).reshape(-1, 3)
+    seen = (points - c2w[:, 3]) @ c2w[:, :3] @ K.T
+    xy = seen[:, :2] / seen[:, 2:].clamp_min(1e-9) - shift
+    return bool(((seen[:, 2] > 0) & (xy > -0.5).all(1) & (xy[:, 0] < w - 0.5) & (xy[:, 1] < h - 0.5)).any())
 
 
 def _has_foreground(scene: Scene, view: int) -> bool:

@@ -8,9 +8,11 @@ import numpy as np
 
 from isosweep.data import capture, normalization
 from isosweep.data.capture import IMAGE_ENDINGS, Landmarks, Photo
-from isosweep.data.colmap_model import Registered, SparseModel, ending, find_model, read_model
+from isosweep.data.colmap_model import Registered, SparseModel, read_model
+from isosweep.data.colmap_places import ending, find_model, n_registered, other_models
 from isosweep.data.folders import find_scene
 from isosweep.data.loading import ViewOptions
+from isosweep.data.mask_choice import is_dynamic_mask
 from isosweep.data.normalization import FrameChoice
 from isosweep.data.splits import choose, hold_out
 from isosweep.types import Scene
@@ -58,10 +60,9 @@ def load(
     listed = sparse / f"images{ending(sparse)}"
     image_dir = capture.image_folder(folder, images)
     registered = _with_files(found.images, image_dir, listed)
-    mask_dir = capture.mask_folder(folder, image_dir)
-    photos = [_photo(image, file, found, mask_dir) for image, file in registered]
-    capture.warn_missing_masks(photos, mask_dir if views.masks else None)
+    photos = [_photo(image, file, found) for image, file in registered]
     names = [photo.name for photo in photos]
+    photos = capture.with_masks(photos, capture.masks_beside(views, folder, image_dir, photos))
     splits = hold_out(choose(names, views.image_ids, listed), views, listed)
     points = landmarks(found, [image for image, _ in registered])
     known = normalization.read_extension_file(folder)
@@ -79,6 +80,15 @@ def _model_folder(scene: Path, model: str | None) -> Path:
     if model is None:
         found = find_model(scene)
         assert found is not None, "find_scene called is_scene"
+        if others := other_models(found, scene):
+            every = ", ".join(
+                f"{path.relative_to(scene)} ({n_registered(path)} images)"
+                for path in sorted([found, *others])
+            )
+            log.info(
+                "%s has %d models, %s: taking the largest, %s; dataset.model= takes another",
+                scene, 1 + len(others), every, found.relative_to(scene),
+            )  # fmt: skip
         return found
     if ending(scene / model) is None:
         raise FileNotFoundError(
@@ -106,7 +116,9 @@ def _with_files(images: Sequence[Registered], image_dir: Path, listed: Path) -> 
         )  # fmt: skip
     used = {file for _, file in present}
     extra = [
-        p.name for p in sorted(image_dir.rglob("*")) if p.suffix.lower() in IMAGE_ENDINGS and p not in used
+        p.name
+        for p in sorted(image_dir.rglob("*"))
+        if p.suffix.lower() in IMAGE_ENDINGS and p not in used and not is_dynamic_mask(p)
     ]
     if extra:
         log.info(
@@ -126,10 +138,10 @@ def image_file(folder: Path, name: str) -> Path | None:
     return path if path.is_file() else capture.same_stem(path)
 
 
-def _photo(image: Registered, file: Path, found: SparseModel, masks: Path | None) -> Photo:
+def _photo(image: Registered, file: Path, found: SparseModel) -> Photo:
     R, t = image.w2c[:, :3], image.w2c[:, 3]
     c2w = np.concatenate([R.T, (-R.T @ t)[:, None]], 1)
-    return Photo(image.name, file, found.cameras[image.camera_id], c2w, capture.mask_of(image.name, masks))
+    return Photo(image.name, file, found.cameras[image.camera_id], c2w)
 
 
 def landmarks(found: SparseModel, images: Sequence[Registered]) -> Landmarks:

@@ -1,7 +1,7 @@
 """Reads COLMAP's sparse models, binary and text, of any version, with numpy alone.
 
 A model is a folder with cameras, images and points3D as .bin or .txt files. Versions since 3.12 also write rigs and
-frames, which are not read: the file of images still has the pose of every registered image.
+frames (.bin or .txt), which are not read: the file of images still has the pose of every registered image.
 A number of records in a file is compared with the bytes that are left before memory is allocated for them.
 
 Axes: C cameras, V images, P points, O observations.
@@ -19,10 +19,10 @@ from typing import TypeVar
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 
+from isosweep.data.colmap_places import PARTS, ending, is_image_line
 from isosweep.data.lens import MODELS, NAMES, UNSUPPORTED_IDS, Lens, make_lens
 from isosweep.errors import InputError
 
-PARTS = ("cameras", "images", "points3D")
 _T = TypeVar("_T")
 
 
@@ -65,33 +65,6 @@ class SparseModel:
     cameras: dict[int, Lens]
     images: tuple[Registered, ...]
     points: Points
-
-
-def find_model(scene: Path) -> Path | None:
-    """The folder of a scene's model: the scene itself, sparse/0, sparse/, or the largest of sparse/*.
-
-    After these, colmap/sparse/* (nerfstudio's layout), sparse_txt/, distorted/sparse/* (3DGS before undistortion),
-    bin/ and txt/ are tried. None where no folder has a model.
-    """
-    for base in (scene, scene / "sparse" / "0", scene / "sparse"):
-        if ending(base) is not None:
-            return base
-    for pattern in ("sparse/*", "colmap/sparse/*", "sparse_txt", "distorted/sparse/*", "bin", "txt"):
-        found = [p for p in sorted(scene.glob(pattern)) if ending(p) is not None]
-        if found:
-            return max(found, key=lambda p: (p / f"images{ending(p)}").stat().st_size)
-    return None
-
-
-def ending(folder: Path) -> str | None:
-    """'.bin' or '.txt': the ending that all three files of a model have in ``folder``, binary first as in COLMAP.
-
-    None where the folder has no model.
-    """
-    for suffix in (".bin", ".txt"):
-        if all((folder / f"{part}{suffix}").is_file() for part in PARTS):
-            return suffix
-    return None
 
 
 def read_model(folder: Path) -> SparseModel:
@@ -297,7 +270,14 @@ def text_images(lines: Sequence[str], file: Path) -> list[Registered]:
         *first, name = line.split(None, 9)
         ident, camera = _numbers([first[0], first[8]], int, number, file)
         pose = _numbers(first[1:8], float, number, file)
-        seen = lines[at].split() if at < len(lines) else []
+        following = lines[at] if at < len(lines) else ""
+        if is_image_line(following):
+            raise InputError(
+                f"{file}, line {at + 1}: each image takes two lines, and the second may be empty; after that of "
+                f"{name.strip()} stands the next image's ({following.split(None, 9)[9].strip()}). The lines of "
+                "features were removed: put an empty line after each image, or export the model again"
+            )
+        seen = following.split()
         at += 1
         if len(seen) % 3:
             raise InputError(

@@ -12,6 +12,8 @@ from isosweep.data import undistort
 from isosweep.data.undistort import Undistortion
 from isosweep.errors import InputError
 
+OBJECT, IGNORE, IGNORE_WHITE = "object", "ignore", "ignore_white"
+"""What a mask says: white is the object; black pixels are to be ignored; white pixels are to be ignored."""
 _COLOUR_MODES = ("RGB", "RGBA", "L", "LA", "P", "PA", "1", "I", "I;16", "I;16B", "I;16L")
 _ORIENTATION = 0x0112
 _UNREADABLE = (OSError, SyntaxError, EOFError, struct.error, ValueError, Image.DecompressionBombError)
@@ -24,13 +26,20 @@ class Source:
 
     image: Path
     mask: Path | None = None
-    """White where the object is; None where there is no mask file."""
+    """The mask file, None where there is none; ``meaning`` says what it shows."""
     listed_in: Path | None = None
     """The file that names the image, for the error message where the image is missing."""
     warp: Undistortion | None = None
     """The distortion that is removed from image and mask; None for a pin-hole image."""
     turn: bool | None = None
     """Whether to apply an EXIF orientation other than upright. None refuses such an image as ambiguous."""
+    meaning: str = OBJECT
+    """What the masks of the scene say: `OBJECT`, `IGNORE` or `IGNORE_WHITE`. Beside the last two, alpha is no mask."""
+
+    @property
+    def ignores(self) -> bool:
+        """Whether there is a mask, and it says which pixels to ignore."""
+        return self.mask is not None and self.meaning != OBJECT
 
 
 @dataclass(frozen=True)
@@ -66,11 +75,12 @@ def read_header(source: Source) -> Header:
         size = (image.width, image.height)[:: -1 if turned >= 5 and source.turn else 1]
         header = Header(size[1], size[0], _has_alpha(image))
     if source.mask is not None:
-        with _open(source.mask, None) as mask:
+        with _open(source.mask, None, "mask") as mask:
             if (mask.height, mask.width) != (header.height, header.width):
                 raise InputError(
                     f"mask {source.mask} is {mask.width}x{mask.height}, its image {source.image} is "
-                    f"{header.width}x{header.height}: masks and images must have one size"
+                    f"{header.width}x{header.height}: masks and images must have one size "
+                    "(dataset.masks=false does without masks)"
                 )
     if source.warp is None:
         return header
@@ -107,13 +117,14 @@ def decode(source: Source, with_mask: bool, downscale: int) -> UInt8[np.ndarray,
     The mask is the mask file, else the alpha, else 255 everywhere. Of 16 bits the high byte is kept. A pixel of the
     result is the mean of ``downscale`` x ``downscale`` pixels; rows and columns left over at the bottom and the
     right are dropped. Colours with alpha are averaged premultiplied, so that invisible pixels do not bleed in.
-    With a mask file the photograph is visible everywhere, and its colours are averaged as they are.
+    With a mask file the photograph is visible everywhere, and its colours are averaged as they are. Of a mask of
+    pixels to ignore, 255 means that none of the pixels that made this one is to be ignored, else it is 0.
 
     Raises:
         FileNotFoundError: there is no such image or mask.
         ValueError: the image or mask is damaged.
     """
-    alpha_is_mask = with_mask and source.mask is None
+    alpha_is_mask = with_mask and source.mask is None and source.meaning == OBJECT
     image = _pixels(source.image)
     colour, alpha = _colour(ImageOps.exif_transpose(image) if source.turn else image)
     if not with_mask:
@@ -121,8 +132,25 @@ def decode(source: Source, with_mask: bool, downscale: int) -> UInt8[np.ndarray,
     mask = alpha if alpha_is_mask else _mask(_pixels(source.mask)) if source.mask else None
     if mask is None:
         mask = np.full(colour.shape[:2], 255, np.uint8)
+    if source.ignores:
+        return _with_kept(np.dstack([colour, _kept(mask, source.meaning)]), source, downscale)
     pixels = _straight(np.dstack([colour, mask]), source, alpha_is_mask)
     return shrink(pixels, downscale, premultiply=alpha_is_mask)
+
+
+def _kept(mask: UInt8[np.ndarray, "h w"], meaning: str) -> UInt8[np.ndarray, "h w"]:
+    """255 where a pixel is kept, 0 where it is to be ignored; grey counts by its half."""
+    return np.where((mask > 127) == (meaning == IGNORE), np.uint8(255), np.uint8(0))
+
+
+def _with_kept(pixels: UInt8[np.ndarray, "h w 4"], source: Source, downscale: int) -> np.ndarray:
+    """Undistorted and shrunk colours; a pixel is kept if all of those are that it is made of."""
+    pixels = _straight(pixels, source, False)
+    kept = np.where(pixels[..., 3] == 255, np.uint8(255), np.uint8(0))
+    small = shrink(pixels[..., :3], downscale)
+    h, w = small.shape[:2]
+    boxes = kept[: h * downscale, : w * downscale].reshape(h, downscale, w, downscale)
+    return np.dstack([small, boxes.min((1, 3))])
 
 
 def _straight(pixels: UInt8[np.ndarray, "h w c"], source: Source, premultiply: bool) -> np.ndarray:
@@ -155,10 +183,13 @@ def shrink(
     return np.rint(np.concatenate([colour, total / factor**2], -1)).astype(np.uint8)
 
 
-def _open(path: Path, listed_in: Path | None) -> Image.Image:
+def _open(path: Path, listed_in: Path | None, what: str = "image") -> Image.Image:
     if not path.is_file():
         listed = f", which {listed_in} lists" if listed_in is not None else ""
-        raise FileNotFoundError(f"no image {path}{listed}: the data set is incomplete or its paths are wrong")
+        without = ". dataset.masks=false does without masks" if what == "mask" else ""
+        raise FileNotFoundError(
+            f"no {what} {path}{listed}: the data set is incomplete or its paths are wrong{without}"
+        )
     try:
         return Image.open(path)
     except _UNREADABLE as error:

@@ -12,7 +12,7 @@ from typing import final
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
 from isosweep import ops
@@ -22,6 +22,8 @@ from isosweep.errors import InputError
 
 log = logging.getLogger(__name__)
 _GIB = 2**30
+SPARE = 256
+"""Kept pixels of each view that are known beforehand, where some are to be ignored."""
 _COPIED_AT_ONCE = 2**27
 """Bytes that are copied to a device at a time."""
 
@@ -36,6 +38,7 @@ class ImageStore:
         hw: Int[Tensor, "v 2"],
         is_alpha: bool,
         file: FilePixels | None = None,
+        ignores: bool = False,
     ) -> None:
         """Take over the pixels of all views.
 
@@ -44,6 +47,7 @@ class ImageStore:
             hw: height and width of each view.
             is_alpha: whether the masks are the images' own alpha channel.
             file: the file that ``pixels`` is a memory map of; pixels are then read from the file.
+            ignores: whether the fourth byte is no mask but says whether the pixel is kept (255) or to be ignored (0).
 
         Raises:
             ValueError: the number of pixels is not that of the views, or a pixel has neither 3 nor 4 bytes.
@@ -59,6 +63,9 @@ class ImageStore:
         self._offsets = (counts.cumsum(0) - counts).to(pixels.device)
         self._size = hw.to(pixels.device)
         self._file = file
+        self._ignores = ignores and pixels.shape[1] == 4
+        self._shares: list[float] | None = None
+        self._spare: Int[Tensor, "v s 2"] | None = None
 
     @property
     def hw(self) -> Int[Tensor, "v 2"]:
@@ -66,7 +73,12 @@ class ImageStore:
 
     @property
     def has_masks(self) -> bool:
-        return self._pixels.shape[1] == 4
+        return self._pixels.shape[1] == 4 and not self._ignores
+
+    @property
+    def ignores(self) -> bool:
+        """Whether some pixels are to be ignored: no ray is drawn from them, and no score counts them."""
+        return self._ignores
 
     @property
     def is_alpha(self) -> bool:
@@ -97,10 +109,53 @@ class ImageStore:
         target, store = view.device, self._pixels.device
         view, row, col = view.to(store), row.to(store), col.to(store)
         if self._file is None and store == target:
-            return ops.gather_pixels(self._pixels, self._offsets, self._size, view, row, col)
+            rgb, mask = ops.gather_pixels(self._pixels, self._offsets, self._size, view, row, col)
+            return rgb, None if self._ignores else mask
         if store.type == "cpu":
             ops.check_places(self._size, view, row, col)
-        return ops.as_colors(self._picked(self._places(view, row, col)).to(target))
+        rgb, mask = ops.as_colors(self._picked(self._places(view, row, col)).to(target))
+        return rgb, None if self._ignores else mask
+
+    def kept(
+        self, view: Int[Tensor, " r"], row: Int[Tensor, " r"], col: Int[Tensor, " r"]
+    ) -> Bool[Tensor, " r"]:
+        """Whether single pixels are kept, on the device of ``view``; only of images with pixels to ignore."""
+        target, store = view.device, self._pixels.device
+        picked = self._picked(self._places(view.to(store), row.to(store), col.to(store)))
+        return (picked[:, 3] == 255).to(target)
+
+    def kept_image(self, view: int) -> Bool[Tensor, "h w"] | None:
+        """Which pixels of one view are kept, on the CPU; None where no image has pixels to ignore."""
+        if not self._ignores:
+            return None
+        h, w = self._hw[view].tolist()
+        return (self._span(int(self._offsets[view]), h * w)[:, 3].cpu() == 255).view(h, w)
+
+    @property
+    def kept_shares(self) -> list[float]:
+        """The share of pixels of each view that are kept."""
+        self._count_kept()
+        return self._shares or []
+
+    @property
+    def spare(self) -> Int[Tensor, "v s 2"]:
+        """Row and column of `SPARE` kept pixels of each view, evenly spaced among them; 0 for a view without any."""
+        self._count_kept()
+        assert self._spare is not None, "counted above"
+        return self._spare
+
+    def _count_kept(self) -> None:
+        """Pass over all pixels once, at the first use."""
+        if self._shares is not None:
+            return
+        self._shares, spare = [], torch.zeros(len(self._hw), SPARE, 2, dtype=torch.long)
+        for view in range(len(self._hw)):
+            kept = self.kept_image(view)
+            places = torch.ones(*self._hw[view].tolist()).nonzero() if kept is None else kept.nonzero()
+            self._shares.append(len(places) / int(self._hw[view].prod()))
+            if len(places):
+                spare[view] = places[torch.linspace(0, len(places) - 1, SPARE, dtype=torch.float64).long()]
+        self._spare = spare.to(self._pixels.device)
 
     def image(self, view: int) -> tuple[Float[Tensor, "h w 3"], Float[Tensor, "h w"] | None]:
         """Straight (not premultiplied) colour and mask in [0, 1] of one whole view, on the CPU."""
@@ -154,7 +209,7 @@ class ImageStore:
         rows = _COPIED_AT_ONCE // self._pixels.shape[1]
         for start in range(0, len(moved), rows):
             moved[start : start + rows] = self._span(start, min(rows, len(moved) - start)).to(device)
-        return ImageStore(moved, self._hw, self._is_alpha)
+        return ImageStore(moved, self._hw, self._is_alpha, ignores=self._ignores)
 
     def _picked(self, flat: Int[Tensor, " r"]) -> UInt8[Tensor, "r c"]:
         return self._pixels[flat] if self._file is None else torch.from_numpy(self._file.rows(flat.numpy()))
@@ -202,6 +257,12 @@ def load_images(
     files = any(s.mask is not None for s in sources)
     alpha = not files and any(h.alpha for h in headers)
     shape = (int(hw.prod(1).sum()), 4 if files or alpha else 3)
+    ignores = any(s.ignores for s in sources)
+    if ignores and any(h.alpha for h in headers):
+        log.warning(
+            "some images have alpha, and masks say which pixels to ignore: the alpha is left out, and every pixel that "
+            "is not ignored counts (dataset.masks=false takes the alpha instead)"
+        )
     file = None
     large = shape[0] * shape[1] > memory * _GIB
     if cache and (large or any(s.warp is not None for s in sources)):
@@ -216,7 +277,7 @@ def load_images(
             flat = view.reshape(-1, shape[1])
             pixels[start : start + len(flat)] = flat
             start += len(flat)
-    return ImageStore(as_tensor(pixels), torch.from_numpy(hw), alpha, file)
+    return ImageStore(as_tensor(pixels), torch.from_numpy(hw), alpha, file, ignores)
 
 
 def as_tensor(pixels: UInt8[np.ndarray, "n c"]) -> UInt8[Tensor, "n c"]:

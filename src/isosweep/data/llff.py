@@ -19,6 +19,7 @@ from isosweep.data.capture import IMAGE_ENDINGS, Photo
 from isosweep.data.folders import find_scene
 from isosweep.data.lens import make_lens
 from isosweep.data.loading import ViewOptions
+from isosweep.data.mask_choice import is_dynamic_mask
 from isosweep.data.normalization import FrameChoice
 from isosweep.data.splits import choose, hold_out
 from isosweep.errors import InputError
@@ -27,6 +28,9 @@ from isosweep.types import Ndc, Scene
 
 log = logging.getLogger("isosweep")
 FILE = "poses_bounds.npy"
+VIEWS = "view_imgs.txt"
+FAR_OFF, FACTOR = 6.0, 8.0
+"""A depth is not trusted if it is off by more than so many robust standard deviations, and by more than this factor."""
 MARKER = f"{FILE} and images/, images_4/ or images_8/"
 
 
@@ -81,17 +85,17 @@ def load(
     folder = find_scene(views, MARKER, is_scene)
     file = folder / FILE
     image_dir = capture.image_folder(folder, images)
-    files = sorted(p for p in image_dir.iterdir() if p.suffix.lower() in IMAGE_ENDINGS)
-    c2w, hwf, bounds = read_poses(file, files)
-    mask_dir = capture.mask_folder(folder, image_dir)
+    files = _image_files(folder, image_dir)
+    c2w, hwf, bounds = read_poses(file, files, views.axes)
+    bounds = trusted_bounds(bounds, [image.name for image in files], file)
     photos = []
     for i, image in enumerate(files):
         h, w, f = hwf[i]
         lens = make_lens(
             "SIMPLE_PINHOLE", round(w), round(h), (f, w / 2, h / 2), f"row {i} of {file} ({image.name})"
         )
-        photos.append(Photo(image.name, image, lens, c2w[i], capture.mask_of(image.name, mask_dir)))
-    capture.warn_missing_masks(photos, mask_dir if views.masks else None)
+        photos.append(Photo(image.name, image, lens, c2w[i]))
+    photos = capture.with_masks(photos, capture.masks_beside(views, folder, image_dir, photos))
     names = [photo.name for photo in photos]
     splits = hold_out(choose(names, views.image_ids, file), views, file)
     c2w, bounds = c2w[list(splits.chosen)], bounds[list(splits.chosen)]
@@ -134,8 +138,76 @@ def is_scene(folder: Path) -> bool:
     return (folder / FILE).is_file()
 
 
-def read_poses(file: Path, images: Sequence[Path]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _image_files(scene: Path, folder: Path) -> list[Path]:
+    """The images that belong to the rows of the file: those that view_imgs.txt lists, else all; sorted by name.
+
+    LLFF writes view_imgs.txt where COLMAP has not registered every image.
+
+    Raises:
+        FileNotFoundError: an image of the list is not in the folder.
+    """
+    files = sorted(
+        p for p in folder.iterdir() if p.suffix.lower() in IMAGE_ENDINGS and not is_dynamic_mask(p)
+    )
+    listed_in = scene / VIEWS
+    if not listed_in.is_file():
+        return files
+    listed = [line.strip() for line in listed_in.read_text(encoding="utf-8-sig").splitlines()]
+    by_name = {p.name: p for p in files}
+    by_stem = {p.stem: p for p in files}  # images_4 is often .png
+    found, absent = [], []
+    for name in sorted({Path(name.replace("\\", "/")).name for name in listed if name}):
+        file = by_name.get(name) or by_stem.get(Path(name).stem)
+        (absent if file is None else found).append(file or name)
+    if absent:
+        raise FileNotFoundError(
+            f"{len(absent)} of the {len(absent) + len(found)} images that {listed_in} lists are not in {folder} "
+            f"({', '.join(map(str, absent[:5]))}): restore them, or remove {VIEWS} where every image has its pose"
+        )
+    if left := len(files) - len(found):
+        log.info("%d of %d images in %s have no pose: %s does not list them", left, len(files), folder, VIEWS)
+    return [file for file in found if isinstance(file, Path)]
+
+
+def trusted_bounds(bounds: np.ndarray, names: Sequence[str], file: Path) -> np.ndarray:
+    """The depths with those replaced that no surface can have, each with a warning that names the view.
+
+    A single triangulated point at the wrong place gives a view a nearest depth of almost nothing, and the smallest of
+    all views sets NDC, the unit and the box. A nearest (farthest) depth is replaced by the smallest (largest) trusted
+    one where its logarithm is below (above) the median by more than `FAR_OFF` robust standard deviations and the factor
+    `FACTOR`.
+
+    Args:
+        bounds: [V, 2] nearest and farthest depth, above 0.
+    """
+    bounds = bounds.copy()
+    for column, what, sign in ((0, "nearest", -1), (1, "farthest", 1)):
+        logs = sign * np.log(bounds[:, column])
+        middle = np.median(logs)
+        spread = 1.4826 * np.median(np.abs(logs - middle))
+        bad = np.flatnonzero(logs > middle + max(FAR_OFF * spread, np.log(FACTOR)))
+        if not len(bad):
+            continue
+        good = np.delete(bounds[:, column], bad)
+        instead = float(good.min() if sign < 0 else good.max())
+        found = ", ".join(f"{bounds[i, column]:.3g} ({names[i]})" for i in bad[:5].tolist())
+        log.warning(
+            "%s: a %s depth of %s, while the median of %d views is %.3g: taking %.3g instead. A wrong point of the "
+            "reconstruction does this; make the poses again, or leave the view out (dataset.image_ids)",
+            file, what, found, len(bounds), float(np.median(bounds[:, column])), instead,
+        )  # fmt: skip
+        bounds[bad, column] = instead
+    return bounds
+
+
+def read_poses(
+    file: Path, images: Sequence[Path], axes: str = "auto"
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Read a poses_bounds.npy.
+
+    Args:
+        images: the image of each row.
+        axes: 'auto' reads the columns as LLFF's: down, right, back; else as OpenGL's or OpenCV's axes.
 
     Returns:
         OpenCV camera-to-world [V, 3, 4], (height, width, focal length) in pixels [V, 3], and the nearest and
@@ -154,7 +226,8 @@ def read_poses(file: Path, images: Sequence[Path]) -> tuple[np.ndarray, np.ndarr
         folder = images[0].parent if images else "the folder of images"
         raise InputError(
             f"{file} has {len(rows)} poses and {folder} {len(images)} images, which belong together by the "
-            "sorted names: take out the images without a pose (COLMAP did not register them), or make the poses again"
+            f"sorted names: take out the images without a pose (COLMAP did not register them), name those that have "
+            f"one in {VIEWS}, or make the poses again"
         )
     rows = rows.astype(np.float64)
     bad = np.flatnonzero(~np.isfinite(rows).all(1))
@@ -164,8 +237,13 @@ def read_poses(file: Path, images: Sequence[Path]) -> tuple[np.ndarray, np.ndarr
             "the image and its row out, or make the poses again"
         )
     matrix = rows[:, :15].reshape(-1, 3, 5)
-    down, right, back, place = (matrix[:, :, i] for i in range(4))
-    c2w = np.stack([right, down, -back, place], 2)
+    first, second, third, place = (matrix[:, :, i] for i in range(4))
+    columns = {
+        "auto": [second, first, -third, place],  # down, right, back
+        "opengl": [first, -second, -third, place],
+        "opencv": [first, second, third, place],
+    }
+    c2w = np.stack(columns[axes], 2)
     turned = c2w[:, :, :3]
     off = np.abs(turned.transpose(0, 2, 1) @ turned - np.eye(3)).max((1, 2))
     bad = np.flatnonzero((off > 1e-2) | (np.linalg.det(turned) < 0))

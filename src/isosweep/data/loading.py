@@ -15,6 +15,10 @@ from isosweep.errors import InputError
 Ids = Sequence[int | str] | str | None
 """The values of ``dataset.image_ids``: indices or names, '0:40:2', the path of a file of names, None for all."""
 BACKGROUNDS = ("auto", "white", "black")
+AXES = ("auto", "opengl", "opencv")
+"""The values of ``dataset.axes``."""
+MEANINGS = ("auto", "object", "ignore", "ignore_white")
+"""The values of ``dataset.mask_meaning``."""
 _COUNTS = dict.fromkeys(("n_images", "n_test"), "take 1 or more views, or null for all") | dict.fromkeys(
     ("test_every", "val_every"), "hold out every n-th view with 2 or more, or null for none"
 )
@@ -45,6 +49,21 @@ class ViewOptions:
     """Colour behind masks and rays that meet nothing: 'white', 'black', or 'auto', see `isosweep.data.backdrop`."""
     masks: bool = True
     """Whether masks are used: photographs are composited over the background, and training sees the masks."""
+    score_masks: bool = False
+    """Whether masks that training does not see are loaded: those of the object for scores, those of pixels to
+    ignore to ignore them. ``dataset.masks=auto`` is ``masks=False, score_masks=True``. With both False no mask file
+    is looked for.
+    """
+    mask_folder: str | None = None
+    """The folder of the masks, below the scene's or absolute. None takes the format's own."""
+    mask_meaning: str = "auto"
+    """What mask files say. 'object': white is the object. 'ignore': black pixels leave loss and scores. 'ignore_white':
+    white pixels do. 'auto': the custom of the format, see `isosweep.data.mask_choice`."""
+    axes: str = "auto"
+    """The axes of the cameras in a file whose format has others than OpenCV's: 'auto' those of the format, 'opengl' (x
+    right, y up, z back), 'opencv' (x right, y down, z forward). For blender, nerfstudio and llff."""
+    truth: str | None = None
+    """The true surface in world units, for Chamfer: a mesh or cloud, or a folder of meshes that are its parts."""
     radius: float = 1.0
     """Half the side of the scene's box [-radius, radius]^3, in normalised units."""
     image_ids: Ids = None
@@ -65,6 +84,16 @@ class ViewOptions:
             raise InputError(
                 f"dataset.background is one of {', '.join(BACKGROUNDS)}, found {self.background!r}"
             )
+        if self.axes not in AXES:
+            raise InputError(
+                f"dataset.axes is one of {', '.join(AXES)}, found {self.axes!r}: opengl is x right, y up, z back; "
+                "opencv is x right, y down, z forward"
+            )
+        if self.mask_meaning not in MEANINGS:
+            raise InputError(
+                f"dataset.mask_meaning is one of {', '.join(MEANINGS)}, found {self.mask_meaning!r}: object (white is "
+                "the object), ignore (black pixels leave loss and scores), ignore_white (white pixels do)"
+            )
         if self.downscale < 1 or self.downscale != int(self.downscale):
             raise InputError(
                 f"dataset.downscale is a whole number of pixels a side (1, 2, 4), found {self.downscale:g}"
@@ -78,6 +107,11 @@ class ViewOptions:
     def factor(self) -> int:
         """``downscale`` as an integer."""
         return int(self.downscale)
+
+    @property
+    def wants_masks(self) -> bool:
+        """Whether mask files are looked for."""
+        return self.masks or self.score_masks
 
     def named(self, default: str) -> "ViewOptions":
         """The same options; their ``name`` is ``default`` where none was given."""
@@ -94,7 +128,13 @@ def split_settings(node: Mapping[str, Any]) -> tuple[ViewOptions, dict[str, Any]
         ValueError: a value that `ViewOptions` refuses.
     """
     shared = {field.name for field in fields(ViewOptions)}
-    views = ViewOptions(**{key: value for key, value in node.items() if key in shared})
+    given = {key: value for key, value in node.items() if key in shared}
+    masks = given.get("masks", True)
+    if masks not in (True, False, "auto"):
+        raise InputError(f"dataset.masks is true, false or auto, found {masks!r}")
+    if masks == "auto":
+        given |= {"masks": False, "score_masks": True}
+    views = ViewOptions(**given)
     return views, {key: value for key, value in node.items() if key not in shared}
 
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from isosweep.data import capture, normalization
 from isosweep.data.capture import Landmarks
+from isosweep.data.decode import IGNORE
 from isosweep.data.folders import find_scene
 from isosweep.data.loading import ViewOptions
 from isosweep.data.normalization import FrameChoice
@@ -28,6 +29,7 @@ from isosweep.data.transforms import (
     split_files,
     unit_cube,
 )
+from isosweep.data.transforms_masks import with_masks
 from isosweep.data.transforms_photos import Photos, split_off_bare
 from isosweep.data.transforms_splits import given_splits
 from isosweep.errors import InputError
@@ -70,10 +72,11 @@ def load(
     refuse_twice(every)
     meta, file = every[0].meta, every[0].file
     to_user = json_to_user(every)
-    photos = Photos(folder, to_user, images)
+    photos = Photos(folder, to_user, images, views.axes)
     entries, bare = split_off_bare(every, photos)
     entries.sort(key=lambda entry: entry.given)
     made = photos.make(entries, [entry.path for entry in entries])
+    made = with_masks(views, folder, entries, made, photos, custom=IGNORE)
     first = made[0].lens
     extra = photos.without_images(bare, [entry.path for entry in bare], first.width, first.height)
     chosen = choose([photo.name for photo in made], views.image_ids, file)

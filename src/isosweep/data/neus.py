@@ -5,6 +5,7 @@ scale_mat_i maps the normalised unit sphere to world units.
 Source: Yariv et al., IDR; Wang et al., NeuS, models/dataset.py.
 """
 
+import logging
 import re
 from pathlib import Path
 
@@ -12,17 +13,30 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
+from isosweep.data import normalization
 from isosweep.data.arrays import read_npz
 from isosweep.data.backdrop import backdrop
-from isosweep.data.decode import Source, read_header
+from isosweep.data.decode import OBJECT, Source, read_header
 from isosweep.data.folders import find_scene
 from isosweep.data.image_store import load_images
 from isosweep.data.loading import ViewOptions
+from isosweep.data.mask_choice import (
+    Masks,
+    choose_masks,
+    given_folder,
+    is_dynamic_mask,
+    mask_of,
+    reads_masks,
+    with_fitting_masks,
+    without_ignored_views,
+)
 from isosweep.data.splits import choose, hold_out
+from isosweep.data.truth import truth_file
 from isosweep.errors import InputError
 from isosweep.geometry import decompose_projection, similarity_scale
 from isosweep.types import Cameras, Scene
 
+log = logging.getLogger("isosweep")
 CAMERA_FILES = ("cameras_sphere.npz", "cameras.npz")
 IMAGE_ENDINGS = {".png", ".jpg", ".jpeg"}
 
@@ -30,8 +44,7 @@ IMAGE_ENDINGS = {".png", ".jpg", ".jpeg"}
 def load(
     views: ViewOptions,
     *,
-    world_unit: str = "unit",
-    truth: str | None = None,
+    world_unit: str = "auto",
     official: str | None = None,
 ) -> Scene:
     """Load one scan.
@@ -41,29 +54,30 @@ def load(
     the sorted list is held out. ``val_every`` takes validation views from the rest.
 
     Args:
-        views: the background 'auto' is black behind masks.
-        world_unit: the unit of length of the world that scale_mat maps to: 'mm' for DTU.
-        truth: a ply in world units, such as DTU's official stl*_total.ply. None takes the plys in the folder gt/.
+        views: the background 'auto' is black behind masks; without ``truth`` the plys in the folder gt/ are taken.
+        world_unit: the unit of length of the world that scale_mat maps to; 'auto' as in `unit_of`.
         official: the folder of DTU's authors with Points/ and ObsMask/ (docs/evaluation.md).
 
     Raises:
-        FileNotFoundError: the scene, its images or ``truth`` are missing.
+        FileNotFoundError: the scene, its images or the ground truth are missing.
         ValueError: counts, poses, intrinsics or masks do not fit; the message says which.
     """
     views = views.named("neus")
     folder = find_scene(views, "image/ and cameras_sphere.npz or cameras.npz", is_scene)
-    images, mask_files = _files(folder)
+    images = _images(folder)
+    masks = _masks(views, folder, images)
     world, scale = _matrices(folder, images)
     wanted = choose([p.name for p in images], views.image_ids, folder / "image")
     held = hold_out(wanted, views, folder)
     chosen, (splits, held_out) = held.kept, held.renumbered()
-    sources = [Source(images[i], mask_files[i] if mask_files else None) for i in chosen]
+    sources = [Source(images[i], masks.files[i], meaning=masks.meaning) for i in chosen]
+    sources = with_fitting_masks(views, sources)
     store = load_images(sources, views.factor, views.cache)
     K, c2w = zip(*(_camera(world[i] @ scale[0], images[i].name, folder) for i in chosen), strict=True)
     cameras = _cameras(np.stack(K), np.stack(c2w), store.hw, views.factor, folder)
-    composite = store.is_alpha or (views.masks and store.has_masks)
-    truth_file, reference = _ground_truth(folder, truth)
-    return Scene(
+    composite = store.is_alpha or reads_masks(views, store)
+    surface, reference = _ground_truth(folder, views)
+    scene = Scene(
         name=views.scene,
         dataset=views.name,
         cameras=cameras,
@@ -72,16 +86,18 @@ def load(
         splits=splits,
         held_out=held_out,
         to_world=scale[0],
-        world_unit=world_unit,
+        world_unit=unit_of(world_unit, folder, views.scene, scale[0], official is not None),
         radius=views.radius,
         near_far=(0.05, 1e3),
         background=backdrop(views.background, "black", composite, store, splits["train"]),
         composite=composite,
-        use_masks=views.masks and store.has_masks,
-        truth=truth_file,
+        use_masks=reads_masks(views, store),
+        mask_meaning=masks.meaning,
+        truth=surface,
         reference_points=reference,
         official=None if official is None else Path(official),
     )
+    return without_ignored_views(scene)
 
 
 def is_scene(folder: Path) -> bool:
@@ -104,7 +120,8 @@ def read_cameras(folder: Path) -> tuple[Cameras, Float[np.ndarray, "4 4"], list[
             f"{folder} is no scene in NeuS' layout: expected image/ and {' or '.join(CAMERA_FILES)}, found "
             f"{there or 'nothing'}"
         )
-    images, masks = _files(folder)
+    images = _images(folder)
+    masks = _by_place(folder, images, folder / "mask")
     world, scale = _matrices(folder, images)
     headers = [read_header(Source(image)) for image in images]
     K, c2w = zip(
@@ -114,17 +131,66 @@ def read_cameras(folder: Path) -> tuple[Cameras, Float[np.ndarray, "4 4"], list[
     return _cameras(np.stack(K), np.stack(c2w), hw, 1, folder), scale[0], masks
 
 
-def _files(folder: Path) -> tuple[list[Path], list[Path]]:
-    images = _sorted(folder / "image")
+def unit_of(
+    given: str, folder: Path, scene: str, scale: Float[np.ndarray, "4 4"], official: bool = False
+) -> str:
+    """The name of the unit of length of a world.
+
+    'auto' is what isosweep.json in the scene's folder says. Without it, it is mm for a scan of DTU, which is known by
+    the name of the scene (scan24) and a sphere of 50 to 1000, or by the authors' data (``official``); else 'unit',
+    since nothing else in this layout says how long a unit is.
+    """
+    if given != "auto":
+        return given
+    if (told := normalization.read_extension_file(folder)) is not None:
+        return told[1]
+    is_scan = re.fullmatch(r"(?:dtu_)?scan\d{1,3}", scene) is not None
+    return "mm" if official or (is_scan and 50 <= similarity_scale(scale) <= 1000) else "unit"
+
+
+def _images(folder: Path) -> list[Path]:
+    images = [file for file in _sorted(folder / "image") if not is_dynamic_mask(file)]
     if not images:
         raise FileNotFoundError(f"no .png or .jpg in {folder / 'image'}: the scene is incomplete")
-    masks = _sorted(folder / "mask")
+    return images
+
+
+def _masks(views: ViewOptions, folder: Path, images: list[Path]) -> Masks:
+    """The masks of mask/ by their place in the sorted list, or as `choose_masks` finds them."""
+    nothing = Masks((None,) * len(images))
+    if not views.wants_masks:
+        return nothing
+    if views.mask_folder is not None and not any(
+        mask_of(image.name, given_folder(views.mask_folder, folder)) for image in images
+    ):
+        beside = given_folder(views.mask_folder, folder)
+    else:
+        beside = folder / "mask"
+        if views.mask_folder is not None or not _sorted(beside):
+            return choose_masks(views, folder, images)
+    try:
+        found = _by_place(folder, images, beside)
+    except InputError as error:
+        if not views.score_masks:
+            raise
+        log.warning("scores do without masks, which training does not need: %s", error)
+        return nothing
+    if not found:
+        if views.mask_folder is not None:
+            raise FileNotFoundError(f"no .png or .jpg in {beside} (dataset.mask_folder={views.mask_folder})")
+        return nothing
+    return Masks(tuple(found), OBJECT if views.mask_meaning == "auto" else views.mask_meaning)
+
+
+def _by_place(folder: Path, images: list[Path], beside: Path) -> list[Path]:
+    masks = _sorted(beside)
     if masks and len(masks) != len(images):
         raise InputError(
             f"{folder} has {len(images)} images and {len(masks)} masks, which are matched by their place in "
-            "the sorted list: add the missing ones, or move mask/ away to train without"
+            "the sorted list: add the missing ones, or train without (dataset.masks=false, or move "
+            f"{beside.name}/ away)"
         )
-    return images, masks
+    return masks
 
 
 def _sorted(folder: Path) -> list[Path]:
@@ -235,17 +301,14 @@ def _check_intrinsics(K: np.ndarray, size: np.ndarray, folder: Path) -> None:
     )
 
 
-def _ground_truth(folder: Path, truth: str | None) -> tuple[Path | None, Path | None]:
+def _ground_truth(folder: Path, views: ViewOptions) -> tuple[Path | None, Path | None]:
     """The ground-truth surface and reference points, each a ply or None.
 
-    ``truth`` is a surface if given. Else the plys of gt/ are taken: one with faces is a surface, one without is
+    ``dataset.truth`` is a surface if given. Else the plys of gt/ are taken: one with faces is a surface, one without is
     points.
     """
-    if truth is not None:
-        file = Path(truth)
-        if not file.is_file():
-            raise FileNotFoundError(f"no ground truth at {file} (dataset.truth): give a ply, or null")
-        return file, None
+    if (given := truth_file(views, folder)) is not None:
+        return given, None
     surface = reference = None
     for file in sorted((folder / "gt").glob("*.ply")):
         if has_faces(file):

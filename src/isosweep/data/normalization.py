@@ -215,6 +215,11 @@ def normalize_poses(c2w: Poses, to_world: Float[np.ndarray, "4 4"]) -> Poses:
     return np.concatenate([rotation.T @ c2w[:, :, :3], centre[:, :, None]], 2)
 
 
+def with_axes(c2w: Float[np.ndarray, "*v 3 4"], axes: str) -> Float[np.ndarray, "*v 3 4"]:
+    """Poses that were read as OpenGL's, as ``dataset.axes`` says: y and z are turned back where they are OpenCV's."""
+    return c2w * np.array([1.0, -1, -1, 1]) if axes == "opencv" else c2w
+
+
 def read_extension(meta: Mapping[str, Any], file: Path) -> tuple[Float[np.ndarray, "4 4"], str] | None:
     """``to_world`` and the world unit from the field 'isosweep' of a json (docs/data.md); None without that field.
 

@@ -11,6 +11,7 @@ from jaxtyping import Float
 from isosweep.data.capture import Photo
 from isosweep.data.decode import read_size
 from isosweep.data.image_files import ImageFinder
+from isosweep.data.normalization import with_axes
 from isosweep.data.problems import Problems
 from isosweep.data.transforms import Entry, plain, read_pose
 from isosweep.data.transforms_camera import Camera, disagreement, read_camera
@@ -27,13 +28,18 @@ class Photos:
         folder: the scene's folder, which paths are relative to.
         to_user: the similarity from the jsons' coordinates to those of the photographs' poses; None leaves
             the poses in the json's.
+        axes: ``dataset.axes``.
         images: a folder that replaces images/ in file_paths, and with 'masks' for 'images' masks/ in mask_paths.
     """
 
     def __init__(
-        self, folder: Path, to_user: Float[np.ndarray, "4 4"] | None = None, images: str | None = None
+        self,
+        folder: Path,
+        to_user: Float[np.ndarray, "4 4"] | None = None,
+        images: str | None = None,
+        axes: str = "auto",
     ) -> None:
-        self.folder, self.to_user, self.images = folder, to_user, images
+        self.folder, self.to_user, self.images, self.axes = folder, to_user, images, axes
         self._finder = ImageFinder()
 
     def make(self, entries: Sequence[Entry], names: Sequence[str]) -> list[Photo]:
@@ -63,7 +69,7 @@ class Photos:
         image = self.image(entry)
         _refuse_rays(entry, image)
         width, height = (0, 0) if camera.has_size else self._size(entry, image)
-        return Photo(name, image, camera.lens(width, height), pose, self._mask(entry), entry.file)
+        return Photo(name, image, camera.lens(width, height), pose, None, entry.file)
 
     def without_images(
         self, entries: Sequence[Entry], names: Sequence[str], width: int, height: int
@@ -92,7 +98,7 @@ class Photos:
 
     def _pose(self, entry: Entry, problems: Problems) -> np.ndarray:
         """OpenCV camera-to-world [3, 4] in the user's coordinates."""
-        pose, to_user = opengl_to_opencv(read_pose(entry, problems)), self.to_user
+        pose, to_user = with_axes(opengl_to_opencv(read_pose(entry, problems)), self.axes), self.to_user
         if to_user is None:
             return pose
         turn = to_user[:3, :3] / similarity_scale(to_user)
@@ -112,12 +118,22 @@ class Photos:
             )
         return width, height
 
-    def _mask(self, entry: Entry) -> Path | None:
+    def mask(self, entry: Entry, as_written: bool = False) -> Path | None:
+        """The file that an entry's mask_path means; None without one.
+
+        Args:
+            as_written: whether the path stays as it stands in the json; else it is sought, as images are.
+
+        Raises:
+            InputError: mask_path is no path.
+        """
         given = entry.frame.get("mask_path")
         if given is None:
             return None
         if not isinstance(given, str):
             raise InputError(f"{entry.file}: mask_path of {entry.given} is no path: {given!r}")
+        if as_written:
+            return self.folder / plain(given)
         return self._file(given, self.images and self.images.replace("images", "masks"), "masks")
 
     def _file(self, given: str, instead: str | None, usual: str = "images") -> Path:

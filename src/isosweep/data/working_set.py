@@ -17,6 +17,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from isosweep.data.image_store import ImageStore
+from isosweep.data.kept import ROUNDS, spare_places
 from isosweep.errors import InputError
 from isosweep.types import Scene
 
@@ -92,16 +93,38 @@ class WorkingSet:
             self._held[start : start + self._new] = pieces
 
     def draw(self, n: int, generator: torch.Generator) -> Pixels:
-        """``n`` pixels: a random piece of the set for each, and a random pixel within the piece."""
+        """``n`` pixels: a random piece of the set for each, and a random pixel within the piece.
+
+        Pixels to ignore are drawn again, as in data/kept.py.
+        """
+        view, row, col, rgb, kept = self._draw(n, generator)
+        if not self._images.ignores or kept is None:
+            return view, row, col, rgb, kept
+        for _ in range(ROUNDS):
+            bad = kept < 1
+            if bad.device.type == "cpu" and not bool(bad.any()):
+                return view, row, col, rgb, None
+            *places, new_rgb, new_kept = self._draw(n, generator)
+            assert new_kept is not None, "the images have a fourth byte"
+            view, row, col = (torch.where(bad, b, a) for a, b in zip((view, row, col), places, strict=True))
+            rgb, kept = torch.where(bad[:, None], new_rgb, rgb), torch.where(bad, new_kept, kept)
+        bad = kept < 1
+        row, col = spare_places(self._images, view, row, col, bad, generator)
+        return view, row, col, torch.where(bad[:, None], self._images.gather(view, row, col)[0], rgb), None
+
+    def _draw(self, n: int, generator: torch.Generator) -> Pixels:
         slot = torch.randint(len(self._pieces), (n,), generator=generator, device=self._device)
         view, row, first, count = self._pieces[slot].unbind(-1)
         place = torch.rand(n, generator=generator, device=self._device)
         within = torch.minimum((place * count).long(), count - 1)
         col = first + within
         if self._held is None:
+            if self._images.ignores:
+                kept = self._images.kept(view, row, col).float()
+                return view, row, col, self._images.gather(view, row, col)[0], kept
             return view, row, col, *self._images.gather(view, row, col)
         picked = self._held[slot.cpu(), within.cpu()].to(self._device).float() / 255
-        return view, row, col, picked[:, :3], picked[:, 3] if self._images.has_masks else None
+        return view, row, col, picked[:, :3], picked[:, 3] if picked.shape[1] == 4 else None
 
     def _random_pieces(self, step: int) -> Int[Tensor, "new 4"]:
         """The pieces that a step adds, random by seed and step.

@@ -8,8 +8,12 @@ from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Bool
+from torch import Tensor
 
 from isosweep.config.settings import EvalSettings
+from isosweep.data.image_store import ImageStore
+from isosweep.data.truth import parts
 from isosweep.errors import InputError
 from isosweep.evaluation import dtu, image_metrics, surface_metrics, tanks_and_temples
 from isosweep.evaluation.image_metrics import Score
@@ -28,6 +32,13 @@ HULL_SAMPLES = 200_000
 """Largest number of points on the mesh that are compared with the visual hull."""
 DILATION = 1
 """Pixels by which masks are dilated before surface counts as outside of them."""
+
+IGNORING = "-ignoring"
+"""Added to the protocol's name where masks say which pixels to ignore."""
+IGNORED = (
+    "left out: PSNR over the kept pixels; SSIM and LPIPS with the photograph's own pixels in place of ignored ones, "
+    "their maps averaged over the kept pixels"
+)
 
 OnView = Callable[[int, Views], None]
 """Called with a view's index and its render."""
@@ -62,9 +73,12 @@ def validate(
     mine = {}
     for view in my_views(views, team):
         out, chunk = render_chunked(model, scene.cameras, view, knobs, scene.background, chunk)
-        mine[view] = image_metrics.psnr(out["rgb"], truth_image(scene, view)[0]).value
+        kept = kept_pixels(scene, view)
+        if kept is None or bool(kept.any()):
+            within = None if kept is None else kept.float()
+            mine[view] = image_metrics.psnr(out["rgb"], truth_image(scene, view)[0], within).value
     values = {view: value for part in team.gather(mine) for view, value in part.items()}
-    return float(np.mean([values[view] for view in views])) if values else None
+    return float(np.mean([values[view] for view in views if view in values])) if values else None
 
 
 def evaluate(
@@ -80,6 +94,9 @@ def evaluate(
     drawn: Collection[int] = frozenset(),
 ) -> Scores:
     """Score a model under ``settings.protocol``; docs/evaluation.md defines the scores.
+
+    Pixels that masks say to ignore leave all image scores (`scoreboard.ViewScorer`), and ``-ignoring`` is then added
+    to the protocol's name.
 
     Image scores begin with nvs/ for held-out views, train_view/ for views that were trained on, and val/ for the
     validation split: psnr (dB), ssim, lpips_<net>; with masks psnr_masked (dB) and ssim_masked as well. A score is the
@@ -119,7 +136,7 @@ def evaluate(
         out, chunk = render_chunked(model, scene.cameras, view, knobs, scene.background, chunk)
         pred = image_metrics.quantised(out["rgb"]) if settings.quantise else out["rgb"]
         truth, mask = truth_image(scene, view)
-        mine[view] = scorer(pred, truth, mask if settings.masked else None)
+        mine[view] = scorer(pred, truth, mask if settings.masked else None, kept_pixels(scene, view))
         if on_view is not None:
             on_view(view, out)
     every = {view: scores for part in team.gather(mine) for view, scores in part.items()}
@@ -138,9 +155,14 @@ def evaluate(
         "checkpoint": settings.checkpoint,
         "step": knobs.step,
     } | scorer.notes()
+    protocol = settings.protocol
+    if ignores_pixels(scene):
+        # another protocol by name: these scores are of other pixels than those without masks
+        protocol += IGNORING
+        notes["ignored_pixels"] = IGNORED
     if settings.geometry:
         notes |= _score_mesh(board, scene, settings, mesh, no_mesh, views)
-    return Scores(settings.protocol, *board.result(), notes, board.reasons)
+    return Scores(protocol, *board.result(), notes, board.reasons)
 
 
 def _views(scene: Scene, settings: EvalSettings) -> tuple[int, ...]:
@@ -164,7 +186,7 @@ def _score_mesh(
     official = dtu.preset_of(settings.protocol) is not None
     temples = settings.protocol == tanks_and_temples.PROTOCOL
     if scene.truth is None and not official and not temples:
-        why = f"{scene.dataset} scene {scene.name} comes without a ground-truth surface"
+        why = f"{scene.dataset} scene {scene.name} comes without a ground-truth surface: dataset.truth= names one"
         board.put(({"geometry/chamfer": None}, {"geometry/chamfer": why}))
     if mesh is None:
         names = ["geometry/genus", "geometry/components"]
@@ -192,7 +214,7 @@ def _score_mesh(
     elif temples:
         notes = _score_temples(board, scene, mesh, cameras.c2w[:, :, 3].double().cpu().numpy())
     elif scene.truth is not None:
-        truth = read_mesh(scene.truth)
+        truth = read_truth(scene.truth)
         board.put(surface_metrics.surface_scores(mesh, truth, settings, observers, DILATION))
         if len(truth.faces):
             real, why = surface_metrics.topology_scores(truth)
@@ -226,6 +248,28 @@ def _score_mesh(
         "visibility": f"ray casting from {len(observing)} of {len(scene.splits['train'])} training views",
         "visual_hull": f"masks of the same views, grown by {DILATION} px" if masked else None,
     }
+
+
+def read_truth(path: Path) -> Mesh:
+    """The true surface: of a file, or of all meshes in a folder, which are its parts (BlendedMVS' textured meshes).
+
+    Raises:
+        FileNotFoundError, InputError: as `isosweep.meshes.files.read_mesh`.
+    """
+    if path.is_file():
+        return read_mesh(path)
+    files = parts(path)
+    meshes = [read_mesh(file) for file in files]
+    if len({len(mesh.faces) > 0 for mesh in meshes}) > 1:
+        raise InputError(
+            f"the ground truth {path} has meshes and clouds ({', '.join(f.name for f in files[:5])}): the parts of one "
+            "surface are one or the other"
+        )
+    starts = np.cumsum([0, *(len(mesh.vertices) for mesh in meshes[:-1])])
+    return Mesh(
+        np.concatenate([mesh.vertices for mesh in meshes]),
+        np.concatenate([mesh.faces + start for mesh, start in zip(meshes, starts, strict=True)]),
+    )
 
 
 def require_official(scene: Scene, settings: EvalSettings) -> tuple[str, int, Path] | None:
@@ -298,6 +342,16 @@ def _score_temples(board: Board, scene: Scene, mesh: Mesh, centres: np.ndarray) 
     values, reasons, notes = tanks_and_temples.scores(mesh, official, T)
     board.put((values, reasons))
     return notes | aligned
+
+
+def ignores_pixels(scene: Scene) -> bool:
+    """Whether masks say which pixels of the scene's images are to be ignored."""
+    return isinstance(scene.images, ImageStore) and scene.images.ignores
+
+
+def kept_pixels(scene: Scene, view: int) -> Bool[Tensor, "h w"] | None:
+    """The pixels of a view that are scored, on the CPU; None where all are."""
+    return scene.images.kept_image(view) if isinstance(scene.images, ImageStore) else None
 
 
 def _foreground(scene: Scene, view: int) -> np.ndarray | None:

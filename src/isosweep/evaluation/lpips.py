@@ -78,8 +78,16 @@ class LPIPS(nn.Module):
         self.requires_grad_(False)
 
     @torch.no_grad()
-    def forward(self, a: Float[Tensor, "h w 3"], b: Float[Tensor, "h w 3"]) -> float:
-        """The distance (>= 0) of two images with colours in [0, 1], scaled to [-1, 1] here; on their device."""
+    def forward(
+        self,
+        a: Float[Tensor, "h w 3"],
+        b: Float[Tensor, "h w 3"],
+        within: Float[Tensor, "h w"] | None = None,
+    ) -> float:
+        """The distance (>= 0) of two images with colours in [0, 1], scaled to [-1, 1] here; on their device.
+
+        With ``within``, each layer's distances are averaged with these weights, reduced to the layer's size by area.
+        """
         shift, scale = self.get_buffer("shift"), self.get_buffer("scale")
         x, y = ((2 * v.permute(2, 0, 1)[None] - 1 - shift) / scale for v in (a, b))
         total, conv, tap = 0.0, -1, 0
@@ -89,15 +97,23 @@ class LPIPS(nn.Module):
                 conv += 1
                 x, y = x.relu_(), y.relu_()
                 if conv == _TAPS[self.net][tap]:
-                    total += _distance(x, y, self.get_buffer(f"lin{tap}"))
+                    total += _distance(x, y, self.get_buffer(f"lin{tap}"), within)
                     tap += 1
                     if tap == len(_TAPS[self.net]):
                         break
         return total
 
 
-def measure(module: LPIPS, pred: Float[Tensor, "h w 3"], truth: Float[Tensor, "h w 3"]) -> Score:
+def measure(
+    module: LPIPS,
+    pred: Float[Tensor, "h w 3"],
+    truth: Float[Tensor, "h w 3"],
+    within: Float[Tensor, "h w"] | None = None,
+) -> Score:
     """LPIPS of a render, as a Score; None if the image is smaller than the network's poolings need.
+
+    Args:
+        within: the weight of each pixel in the mean over the image; None for equal weights.
 
     Raises:
         InputError: the images differ in size, or the render is not finite.
@@ -108,7 +124,7 @@ def measure(module: LPIPS, pred: Float[Tensor, "h w 3"], truth: Float[Tensor, "h
         return Score(
             None, f"the image is {w}x{h}; LPIPS with {module.net} needs {module.min_size} pixels a side"
         )
-    return Score(module(pred, truth))
+    return Score(module(pred, truth, within))
 
 
 def load_lpips(net: str) -> tuple[LPIPS | None, str | None]:
@@ -215,14 +231,27 @@ def _layers(net: str) -> list[nn.Module]:
     return made
 
 
-def _distance(x: Float[Tensor, "1 c h w"], y: Float[Tensor, "1 c h w"], weight: Float[Tensor, " c"]) -> float:
-    """Mean over pixels of sum_c weight_c (x_c / |x| - y_c / |y|)^2, a strip of rows at a time."""
+def _distance(
+    x: Float[Tensor, "1 c h w"],
+    y: Float[Tensor, "1 c h w"],
+    weight: Float[Tensor, " c"],
+    within: Float[Tensor, "image_h image_w"] | None = None,
+) -> float:
+    """Mean over pixels of sum_c weight_c (x_c / |x| - y_c / |y|)^2, a strip of rows at a time.
+
+    Args:
+        within: weights of the mean, of the image's size.
+    """
     _, c, h, w = x.shape
+    share = None if within is None else F.adaptive_avg_pool2d(within[None, None], (h, w))
     rows = max(1, _STRIP // (c * w))
     total = 0.0
     for start in range(0, h, rows):
         p, q = (v[:, :, start : start + rows] for v in (x, y))
         # 1e-10 is added outside the root, as in the authors' code
         p, q = (v / (v.square().sum(1, keepdim=True).sqrt() + 1e-10) for v in (p, q))
-        total += float(F.conv2d((p - q).square(), weight.view(1, -1, 1, 1)).sum(dtype=torch.float64))
-    return total / (h * w)
+        apart = F.conv2d((p - q).square(), weight.view(1, -1, 1, 1))
+        if share is not None:
+            apart = apart * share[:, :, start : start + rows]
+        total += float(apart.sum(dtype=torch.float64))
+    return total / (h * w if share is None else float(share.sum(dtype=torch.float64)))

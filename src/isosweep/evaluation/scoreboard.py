@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from isosweep.evaluation import image_metrics, lpips
@@ -70,23 +70,48 @@ class ViewScorer:
         pred: Float[Tensor, "h w 3"],
         truth: Float[Tensor, "h w 3"],
         mask: Float[Tensor, "h w"] | None = None,
+        kept: Bool[Tensor, "h w"] | None = None,
     ) -> dict[str, Score]:
         """The scores of a render [H, W, 3] against an image, both in [0, 1].
+
+        Args:
+            mask: of the object, for the masked scores.
+            kept: the pixels that are scored; None for all. Windows of SSIM and receptive fields of LPIPS reach into
+                ignored pixels: the render has the photograph's own there, so that they add no difference. The maps of
+                both are averaged over the kept pixels.
 
         Raises:
             InputError: they differ in size, or the render is not finite.
         """
-        scores = {"psnr": image_metrics.psnr(pred, truth), "ssim": image_metrics.ssim(pred, truth)}
+        within = None
+        if kept is not None:
+            image_metrics.check_pair(pred, truth)
+            if not bool(kept.any()):
+                return self._unscored("every pixel is to be ignored")
+            pred, within = torch.where(kept[..., None], pred, truth), kept.float()
+        scores = {
+            "psnr": image_metrics.psnr(pred, truth, within),
+            "ssim": image_metrics.ssim(pred, truth, within),
+        }
         if self.net is not None:
             scores[f"lpips_{self.net}"] = (
                 Score(None, self.why)
                 if self.network is None
-                else lpips.measure(self.network, pred.to(self.device), truth.to(self.device))
+                else lpips.measure(
+                    self.network,
+                    pred.to(self.device),
+                    truth.to(self.device),
+                    None if within is None else within.to(self.device),
+                )
             )
         if mask is not None:
             scores["psnr_masked"] = image_metrics.psnr(pred, truth, mask)
             scores["ssim_masked"] = image_metrics.ssim(pred, truth, mask)
         return scores
+
+    def _unscored(self, why: str) -> dict[str, Score]:
+        names = ["psnr", "ssim", *([f"lpips_{self.net}"] if self.net is not None else [])]
+        return dict.fromkeys(names, Score(None, why))
 
     def notes(self) -> dict[str, object]:
         """The settings that make the numbers comparable, for the record."""

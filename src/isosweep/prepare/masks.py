@@ -14,6 +14,7 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from isosweep.errors import InputError
+from isosweep.prepare import segmentation
 from isosweep.prepare.image_io import read_rgb
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
@@ -30,25 +31,28 @@ class MaskSource:
     """Where masks come from: the parsed value of ``--masks``."""
 
     kind: str
-    """'none', 'alpha', 'color', 'model' or 'folder'."""
+    """'none', 'alpha', 'color', 'model', 'sam' or 'folder'."""
     path: Path | None = None
-    """Of the model or the folder."""
+    """Of the model, the weights or the folder."""
     color: tuple[int, int, int] = (255, 255, 255)
     """Of the background, for 'color': red, green and blue from 0 to 255."""
     tolerance: int = TOLERANCE
     """For 'color': the largest difference of a channel."""
+    point: tuple[float, ...] | None = None
+    """For 'sam': a place on the object, as shares of width and height; None for the middle."""
 
 
-def parse_masks(text: str, with_alpha: int, n: int) -> MaskSource:
+def parse_masks(text: str, with_alpha: int, n: int, point: tuple[float, ...] | None = None) -> MaskSource:
     """Parse the value of ``--masks``.
 
     'auto' means 'alpha' if at least half of the photographs have transparent pixels, else 'none': a single
     picture with a transparent corner does not mask all the others.
 
     Args:
-        text: 'auto', 'none', 'alpha', 'color:RRGGBB[:tolerance]', 'model:FILE.pt', or a folder.
+        text: 'auto', 'none', 'alpha', 'color:RRGGBB[:tolerance]', 'model:FILE.pt', 'sam:FILE', or a folder.
         with_alpha: number of photographs with transparent pixels.
         n: number of all photographs.
+        point: for 'sam', see `MaskSource`.
 
     Raises:
         ValueError: 'alpha', but no photograph has transparent pixels; or a colour of another form.
@@ -80,10 +84,13 @@ def parse_masks(text: str, with_alpha: int, n: int) -> MaskSource:
                 "[1, 3, 512, 512] to foreground logits [1, 1, H, W]"
             )
         return MaskSource("model", file)
+    if text == "sam" or text.startswith("sam:"):
+        segmentation.require(text)
+        return MaskSource("sam", Path(text.removeprefix("sam:")), point=point)
     folder = Path(text)
     if not folder.is_dir():
         raise FileNotFoundError(
-            f"--masks {text}: no such folder, and none of auto, none, alpha, color:RRGGBB, model:FILE.pt"
+            f"--masks {text}: no such folder, and none of auto, none, alpha, color:RRGGBB, model:FILE.pt, sam:FILE"
         )
     return MaskSource("folder", folder)
 
@@ -131,6 +138,8 @@ def make_masks(
     """
     out.mkdir(parents=True, exist_ok=True)
     model = _load_model(masks.path) if masks.kind == "model" and masks.path else None
+    if masks.kind == "sam":
+        model = segmentation.load_sam(f"sam:{masks.path}", masks.point)
 
     def write_mask(photo: tuple[str, str]) -> tuple[float, bool]:
         """The share of foreground pixels, and whether the photograph has a mask."""

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from isosweep.errors import InputError
+from isosweep.prepare import segmentation
 
 LAYOUTS = ("neus", "blender", "nerfstudio", "colmap")
 MATCHING = ("auto", "exhaustive", "sequential")
@@ -52,7 +53,9 @@ class PrepareOptions:
     features: int = 4096
     """The most features of an image."""
     masks: str = "auto"
-    """'auto', 'none', 'alpha', 'color:RRGGBB[:tolerance]', 'model:FILE.pt', or a folder."""
+    """'auto', 'none', 'alpha', 'color:RRGGBB[:tolerance]', 'model:FILE.pt', 'sam:FILE', or a folder."""
+    mask_point: tuple[float, ...] | None = None
+    """For 'sam': a place on the object, as shares of width and height; None for the middle."""
     mask_features: bool = False
     """Take features only inside the masks, for an object that turns in front of a fixed camera."""
     box: tuple[float, ...] | None = None
@@ -69,20 +72,27 @@ class PrepareOptions:
 
     def __post_init__(self) -> None:
         # the option is stored for later calls, which may come from another working directory
-        for prefix, path in (("", self.mask_folder), ("model:", self.mask_model)):
+        for prefix, path in (("", self.mask_folder), ("model:", self.mask_model), ("sam:", self.mask_sam)):
             if path is not None and path.exists():
                 object.__setattr__(self, "masks", f"{prefix}{path.resolve()}")
 
     @property
     def mask_folder(self) -> Path | None:
         """The folder that ``masks`` names, whether it exists or not; None if it names something else."""
-        is_keyword = self.masks in ("auto", "none", "alpha") or self.masks.startswith(("color:", "model:"))
+        is_keyword = self.masks in ("auto", "none", "alpha", "sam") or self.masks.startswith(
+            ("color:", "model:", "sam:")
+        )
         return None if is_keyword else Path(self.masks)
 
     @property
     def mask_model(self) -> Path | None:
         """The segmentation network that ``masks`` names; None if it names something else."""
         return Path(self.masks.removeprefix("model:")) if self.masks.startswith("model:") else None
+
+    @property
+    def mask_sam(self) -> Path | None:
+        """The weights of Segment Anything that ``masks`` names; None if it names something else."""
+        return Path(self.masks[4:]) if self.masks.startswith("sam:") and self.masks != "sam:" else None
 
     def non_defaults(self) -> dict[str, Any]:
         """The options that differ from their defaults, as JSON values. The manifest keeps them for later calls."""
@@ -129,6 +139,12 @@ class PrepareOptions:
         if not 1.0 <= self.margin <= 10:
             raise InputError(
                 f"--margin is the sphere's radius divided by the region's, from 1 to 10; found {self.margin:g}"
+            )
+        if self.masks == "sam" or self.masks.startswith("sam:"):
+            segmentation.require(self.masks)
+        if self.mask_point is not None and not all(0 <= share <= 1 for share in self.mask_point):
+            raise InputError(
+                f"--mask-point takes x y as shares of width and height, from 0 to 1; found {list(self.mask_point)}"
             )
         if self.box is not None and self.sphere is not None:
             raise InputError("give --box or --sphere, not both")

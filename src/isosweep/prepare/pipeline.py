@@ -120,9 +120,13 @@ class Preparation:
             stages.append(Stage(layout, settings, ("region",), lambda layout=layout: self._layout(layout)))
         return stages
 
-    def _mask_input(self) -> dict[str, str]:
+    def _mask_input(self) -> dict[str, Any]:
         """A fingerprint of the masks' folder or of the segmentation model, so that a change is noticed."""
-        model, folder = self.options.mask_model, self.options.mask_folder
+        model, folder, sam = self.options.mask_model, self.options.mask_folder, self.options.mask_sam
+        if sam is not None:
+            # weights have gigabytes: their name and size are told apart quickly
+            size = sam.stat().st_size if sam.is_file() else 0
+            return {"input": f"{sam.name} {size}", "point": self.options.mask_point}
         if model is not None and model.is_file():
             return {"input": fingerprint([model])}
         if folder is not None and folder.is_dir():
@@ -188,7 +192,9 @@ class Preparation:
         out = self.work / "masks"
         shutil.rmtree(out, ignore_errors=True)
         transparent = [p["source"] for p in self._photos if p["alpha"]]
-        source = masks.parse_masks(self.options.masks, len(transparent), len(self._photos))
+        source = masks.parse_masks(
+            self.options.masks, len(transparent), len(self._photos), self.options.mask_point
+        )
         if source.kind == "none":
             if transparent and self.options.masks == "auto":
                 log.warning(
@@ -247,7 +253,7 @@ class Preparation:
         """Copies of the masks under the names that COLMAP expects, <image>.png."""
         if self.manifest.facts("masks")["kind"] == "none":
             raise InputError(
-                "--mask-features needs masks: give --masks a folder, color:RRGGBB or model:FILE.pt"
+                "--mask-features needs masks: give --masks a folder, color:RRGGBB, model:FILE.pt or sam:FILE"
             )
         out = self.work / "feature-masks"
         shutil.rmtree(out, ignore_errors=True)

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt8
 from PIL import Image
 
+from isosweep.data.truth import parts
 from isosweep.geometry import from_world
 from isosweep.prepare.image_io import read_grey, read_rgb
 from isosweep.prepare.reconstruction import Reconstruction
@@ -133,7 +134,9 @@ def _points(scene: Scene) -> tuple[np.ndarray, str]:
         return np.zeros((0, 3)), "no points"
     import trimesh
 
-    vertices = np.asarray(trimesh.load(file, process=False).vertices, np.float64)  # pyright: ignore[reportAttributeAccessIssue] - meshes and clouds have them
+    files = [file] if file.is_file() else parts(file)
+    loaded = [trimesh.load(f, process=False) for f in files]
+    vertices = np.concatenate([np.asarray(one.vertices, np.float64) for one in loaded])  # pyright: ignore[reportAttributeAccessIssue] - meshes and clouds have them
     kind = "reference points" if scene.reference_points else "vertices of the true surface"
     return from_world(vertices, scene.to_world), f"{len(vertices)} {kind} ({file.name})"
 

@@ -267,7 +267,7 @@ def write_points(path: Path, recon: Reconstruction, to_world: np.ndarray) -> Non
 
 def _isosweep_field(to_world: np.ndarray) -> dict[str, Any]:
     """The normalisation, as our own loaders read it."""
-    return {"to_world": to_world.tolist(), "world_unit": UNIT}
+    return {"to_world": to_world.tolist(), "world_unit": UNIT, "mask_meaning": "object"}
 
 
 WRITERS: dict[str, Callable[..., list[Path]]] = {

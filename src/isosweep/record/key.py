@@ -68,6 +68,9 @@ AS_BEFORE: tuple[tuple[str, Any], ...] = (
     ("train.batch_from", "all"),
     ("train.replacement", True),
     ("train.cuda_graphs", False),
+    ("dataset.mask_meaning", "auto"),
+    ("dataset.mask_folder", None),
+    ("dataset.axes", "auto"),
     ("export.clean", []),
 )
 """(dotted path of an option added later, a value with which a run is what it was before the option).
@@ -76,6 +79,12 @@ With that value the option is no part of a key, so a run that was finished befor
 found by the same command. ``*`` in a path stands for anything. Paths below ``eval`` and ``export`` serve the
 score key. An entry stays for ever, also when the option's default changes.
 """
+
+SAME_AS: tuple[tuple[str, Any, Any], ...] = (
+    ("dataset.masks", "auto", False),  # masks that serve scores alone
+    ("dataset.world_unit", "auto", "mm"),  # of dataset=dtu: a name in records
+)
+"""(dotted path, a value, the value that stands for it in a key): two names of one result, the second the older one."""
 
 MECHANICS = ("_partial_", "_convert_", "_recursive_")
 """How Hydra calls a target; no part of what it is."""
@@ -125,6 +134,8 @@ def matters(path: str, one: Any, other: Any) -> bool:
         return one.split(":")[0] != other.split(":")[0]
     if last == "_target_" and ABSENT not in (one, other):
         return kind_of(str(one)) != kind_of(str(other))
+    if any(path == where and {one, other} == {new, old} for where, new, old in SAME_AS):
+        return False
     return not all(value == ABSENT or _as_before(path, value) for value in (one, other))
 
 
@@ -209,7 +220,11 @@ def _visible(value: Any, path: str = "") -> Any:
         return kept
     if isinstance(value, Sequence) and not isinstance(value, str | bytes | bytearray):
         return [_visible(item, f"{path}.{i}") for i, item in enumerate(value)]
-    return value
+    return _older_name(path, value)
+
+
+def _older_name(path: str, value: Any) -> Any:
+    return next((old for where, new, old in SAME_AS if path == where and value == new), value)
 
 
 def _as_before(path: str, value: Any) -> bool:
