@@ -77,6 +77,10 @@ def test_every_data_set_sets_what_its_loader_takes(dataset: str) -> None:
         "colmap": {"axes"},
         "dtu": {"axes"},
         "bmvs": {"axes"},
+        **{
+            key: {"axes"}
+            for key in ("nsvf", "deepvoxels", "linemod", "scannet", "scannetpp", "tanks_and_temples")
+        },
     }
     needed = {f.name for f in fields(ViewOptions)} - {"score_masks"} - no_meaning.get(dataset, set())
     assert needed <= given

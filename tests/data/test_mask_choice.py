@@ -1,5 +1,6 @@
 """Masks: which files are opened, what they say, and that ignored pixels are never drawn."""
 
+import importlib
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -360,3 +361,47 @@ def test_the_mean_colour_is_that_of_the_kept_pixels(tmp_path: Path) -> None:
 def test_misspelt_values_are_named(option: str, value: str, text: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=text):
         load_scene("colmap", "mug", path=str(tmp_path), **{option: value})
+
+
+def other_format(dataset: str, tmp_path: Path) -> tuple[Path, list[Path]]:
+    """A tiny scene of a format that lists no masks, and its images."""
+    folder = tmp_path / dataset
+    importlib.import_module(f"tests.data.test_{dataset}").tiny(folder)
+    return folder, [p for p in folder.rglob("*") if p.suffix.lower() in (".png", ".jpg")]
+
+
+@pytest.mark.parametrize("dataset", ["nsvf", "deepvoxels", "linemod", "scannet", "scannetpp"])
+def test_formats_without_masks_of_their_own_take_a_folder(dataset: str, tmp_path: Path) -> None:
+    folder, images = other_format(dataset, tmp_path)
+    base = folder / "dslr" if dataset == "scannetpp" else folder
+    for image in images:
+        file = tmp_path / "people" / image.relative_to(base).with_suffix(".png")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with Image.open(image) as picture:
+            left_white(picture.size).save(file)
+    options = {"path": str(folder), "mask_folder": str(tmp_path / "people"), "mask_meaning": "ignore"}
+    scene = load_scene(dataset, "tiny", **options)
+    assert scene.mask_meaning == "ignore"
+    assert not scene.use_masks
+    store = scene.images
+    assert isinstance(store, ImageStore)
+    kept = store.kept_image(0)
+    assert kept is not None
+    assert kept[:, : kept.shape[1] // 2].all()
+    assert not kept[:, kept.shape[1] // 2 :].any()
+    assert load_scene(dataset, "tiny", path=str(folder)).mask_meaning == "object"
+    with pytest.raises(FileNotFoundError, match="no folder of masks"):
+        load_scene(dataset, "tiny", path=str(folder), mask_folder="nowhere")
+    assert len(load_scene(dataset, "tiny", path=str(folder), mask_folder="nowhere", masks=False).names) > 3
+
+
+def test_what_scannetpp_made_unrecognisable_is_ignored_by_itself(tmp_path: Path) -> None:
+    folder, images = other_format("scannetpp", tmp_path)
+    masks = folder / "dslr" / "resized_anon_masks"
+    masks.mkdir()
+    for image in images:
+        with Image.open(image) as picture:
+            left_white(picture.size).save(masks / f"{image.stem}.png")
+    scene = load_scene("scannetpp", "tiny", path=str(folder))
+    assert scene.mask_meaning == "ignore"
+    assert not scene.composite

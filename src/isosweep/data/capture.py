@@ -8,6 +8,7 @@ Frames: poses of photographs are OpenCV camera-to-world (x right, y down, z forw
 """
 
 import logging
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -256,6 +257,15 @@ def with_masks(photos: Sequence[Photo], masks: Masks) -> list[Photo]:
         replace(photo, mask=mask, mask_meaning=masks.meaning)
         for photo, mask in zip(photos, masks.files, strict=True)
     ]
+
+
+def masked(
+    views: ViewOptions, scene: Path, photos: Sequence[Photo], usual: Path | None = None, custom: str = OBJECT
+) -> list[Photo]:
+    """The photographs of a format that lists no masks, each with its mask as `choose_masks` finds it."""
+    images = [photo.image for photo in photos]
+    names = [os.path.relpath(image, scene) for image in images]
+    return with_masks(photos, choose_masks(views, scene, images, usual, custom=custom, names=names))
 
 
 def masks_beside(views: ViewOptions, scene: Path, images: Path, photos: Sequence[Photo]) -> Masks:

@@ -59,6 +59,7 @@ def load(
     problems.check()
     source = folder / "transforms_train.json"
     splits = take_splits([photo.name for photo in photos], groups, views, source)
+    photos = capture.masked(views, folder, photos)
     return capture.build(views, photos, splits, frame, world_unit, source)
 
 

@@ -5,7 +5,6 @@ two), 1_ is the test split. The first pixel's centre is 0.5, as in the programs 
 Source: Liu et al., Neural Sparse Voxel Fields, README; the splits as in TensoRF and Plenoxels.
 """
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +12,6 @@ import numpy as np
 from isosweep.data import capture, normalization
 from isosweep.data.capture import Photo
 from isosweep.data.folders import find_scene
-from isosweep.data.ground_truth import ground_truth
 from isosweep.data.loading import ViewOptions
 from isosweep.data.normalization import FrameChoice
 from isosweep.data.pose_text import paired, read_box, read_intrinsics, read_pose
@@ -32,7 +30,6 @@ def load(
     centre: str | list[float] = "auto",
     scale: str | float = "auto",
     orientation: str = "auto",
-    truth: str | None = None,
 ) -> Scene:
     """Load one scene. ``to_world`` maps to the frame of the poses.
 
@@ -44,10 +41,9 @@ def load(
         images: the folder with the images, below the scene's; None takes rgb/.
         world_unit: the unit of length of the poses.
         centre, scale, orientation: see `isosweep.data.normalization.FrameChoice`.
-        truth: a ply in world units, for Chamfer.
 
     Raises:
-        FileNotFoundError: the scene, its intrinsics, its images or ``truth`` are missing.
+        FileNotFoundError: the scene, its intrinsics, its images or the ground truth are missing.
         ValueError: a pose, the intrinsics, the box or an image cannot be used; the message names it.
     """
     views, frame = views.named("nsvf"), FrameChoice(centre, scale, orientation)
@@ -69,8 +65,8 @@ def load(
     splits = _splits([photo.name for photo in photos], views, image_dir)
     box = folder / "bbox.txt"
     known = (box_frame(*read_box(box), views.radius), world_unit) if box.is_file() else None
-    scene = capture.build(views, photos, splits, frame, world_unit, file, known=known)
-    return replace(scene, truth=ground_truth(truth))
+    photos = capture.masked(views, folder, photos)
+    return capture.build(views, photos, splits, frame, world_unit, file, known=known)
 
 
 def is_scene(folder: Path) -> bool:

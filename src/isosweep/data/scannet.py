@@ -18,7 +18,6 @@ from PIL import Image
 from isosweep.data import capture, normalization
 from isosweep.data.capture import Landmarks, Photo
 from isosweep.data.folders import find_scene
-from isosweep.data.ground_truth import ground_truth
 from isosweep.data.loading import ViewOptions
 from isosweep.data.normalization import FrameChoice
 from isosweep.data.pose_text import Intrinsics, is_lost, paired, read_intrinsics, read_pose
@@ -46,7 +45,6 @@ def load(
     centre: str | list[float] = "auto",
     scale: str | float = "auto",
     orientation: str = "auto",
-    truth: str | None = None,
 ) -> Scene:
     """Load one scan. Frames without a pose are left out. ``to_world`` maps to ScanNet's frame.
 
@@ -57,10 +55,9 @@ def load(
             the images' size.
         world_unit: the unit of length of the poses.
         centre, scale, orientation: see `isosweep.data.normalization.FrameChoice`; points are those of the depth images.
-        truth: a ply in world units; None takes <scene>_vh_clean_2.ply or <scene>_vh_clean.ply, where it is there.
 
     Raises:
-        FileNotFoundError: the scene, its intrinsics, its images or ``truth`` are missing.
+        FileNotFoundError: the scene, its intrinsics, its images or the ground truth are missing.
         ValueError: a pose, the intrinsics or an image cannot be used; the message names it.
     """
     views, frame = views.named("scannet"), FrameChoice(centre, scale, orientation)
@@ -88,8 +85,9 @@ def load(
     splits = hold_out(choose([p.name for p in photos], views.image_ids, image_dir), views, image_dir)
     points = depth_points(folder, [photos[i] for i in splits.chosen])
     landmarks = None if points is None else Landmarks(points, None)
+    photos = capture.masked(views, folder, photos)
     scene = capture.build(views, photos, splits, frame, world_unit, file, landmarks)
-    return replace(scene, truth=ground_truth(truth) if truth is not None else _mesh(folder))
+    return replace(scene, truth=scene.truth or _mesh(folder))
 
 
 def is_scene(folder: Path) -> bool:

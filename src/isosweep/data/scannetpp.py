@@ -15,8 +15,8 @@ import numpy as np
 
 from isosweep.data import capture, colmap, normalization
 from isosweep.data.colmap_model import Registered, ending, read_model
+from isosweep.data.decode import IGNORE
 from isosweep.data.folders import find_scene
-from isosweep.data.ground_truth import ground_truth
 from isosweep.data.lens import Lens, make_lens
 from isosweep.data.loading import ViewOptions
 from isosweep.data.normalization import FrameChoice
@@ -27,6 +27,8 @@ from isosweep.types import Scene
 
 MARKER = "dslr/colmap/ and dslr/resized_images/ or dslr/resized_undistorted_images/"
 DISTORTED, STRAIGHT = "resized_images", "resized_undistorted_images"
+ANONYMOUS = "resized_anon_masks"
+"""Masks beside the images, black where faces and screens were made unrecognisable."""
 MESH = "scans/mesh_aligned_0.05.ply"
 
 
@@ -38,7 +40,6 @@ def load(
     centre: str | list[float] = "auto",
     scale: str | float = "auto",
     orientation: str = "auto",
-    truth: str | None = None,
 ) -> Scene:
     """Load one scene. ``to_world`` maps to the frame of the scan.
 
@@ -47,10 +48,9 @@ def load(
         images: resized_images (fisheye) or resized_undistorted_images; None takes the first that is there.
         world_unit: the unit of length of the scan.
         centre, scale, orientation: see `isosweep.data.normalization.FrameChoice`.
-        truth: a ply in world units; None takes scans/mesh_aligned_0.05.ply, where it is there.
 
     Raises:
-        FileNotFoundError: the scene, its model, its images or ``truth`` are missing.
+        FileNotFoundError: the scene, its model, its images or the ground truth are missing.
         ValueError: a file of the model, a split or an image cannot be used; the message names it.
     """
     views, frame = views.named("scannetpp"), FrameChoice(centre, scale, orientation)
@@ -74,11 +74,11 @@ def load(
     ]
     splits = _splits([photo.name for photo in photos], dslr / "train_test_lists.json", views, listed)
     points = colmap.landmarks(model, [one for one, _ in there])
+    anonymous = dslr / ANONYMOUS
+    photos = capture.masked(views, dslr, photos, anonymous if anonymous.is_dir() else None, IGNORE)
     built = capture.build(views, photos, splits, frame, world_unit, listed, points)
     mesh = dslr.parent / MESH
-    return replace(
-        built, truth=ground_truth(truth) if truth is not None else mesh if mesh.is_file() else None
-    )
+    return replace(built, truth=built.truth or (mesh if mesh.is_file() else None))
 
 
 def is_scene(folder: Path) -> bool:

@@ -13,7 +13,6 @@ from pathlib import Path
 from isosweep.data import capture, normalization
 from isosweep.data.capture import Photo
 from isosweep.data.folders import find_scene
-from isosweep.data.ground_truth import ground_truth
 from isosweep.data.loading import ViewOptions
 from isosweep.data.normalization import FrameChoice
 from isosweep.data.pose_text import paired, read_intrinsics, read_pose
@@ -32,7 +31,6 @@ def load(
     centre: str | list[float] = "auto",
     scale: str | float = "auto",
     orientation: str = "auto",
-    truth: str | None = None,
 ) -> Scene:
     """Load one scene. ``to_world`` maps to the frame of the poses.
 
@@ -42,10 +40,9 @@ def load(
         views: ``image_ids`` takes training views.
         world_unit: the unit of length of the poses.
         centre, scale, orientation: see `isosweep.data.normalization.FrameChoice`.
-        truth: a ply in world units, for Chamfer.
 
     Raises:
-        FileNotFoundError: the scene, its intrinsics, its images or ``truth`` are missing.
+        FileNotFoundError: the scene, its intrinsics, its images or the ground truth are missing.
         ValueError: a pose, the intrinsics or an image cannot be used; the message names it.
     """
     views, frame = views.named("deepvoxels"), FrameChoice(centre, scale, orientation)
@@ -59,8 +56,8 @@ def load(
         photos += found
     source = folders["train"].parent
     splits = take_splits([photo.name for photo in photos], groups, views, source)
-    scene = capture.build(views, photos, splits, frame, world_unit, source)
-    return replace(scene, truth=ground_truth(truth))
+    photos = capture.masked(views, source, photos)
+    return capture.build(views, photos, splits, frame, world_unit, source)
 
 
 def is_scene(folder: Path) -> bool:

@@ -109,6 +109,7 @@ def _from_log(
         lens = make_lens("SIMPLE_PINHOLE", width, height, (focal, width / 2, height / 2), "dataset.focal")
         photos.append(Photo(image.name, image, lens, c2w))
     splits = hold_out(choose([p.name for p in photos], views.image_ids, file), views, file)
+    photos = capture.masked(views, folder, photos)
     return capture.build(views, photos, splits, frame, world_unit, file)
 
 

@@ -34,12 +34,14 @@ def with_masks(
     listed: list[Path | None] = [None] * len(entries)
     if views.wants_masks:
         listed = [photos.mask(entry, as_written=views.mask_folder is not None) for entry in entries]
+    is_listed = any(listed)
     if custom is None:
-        custom = IGNORE if any(listed) else OBJECT
+        custom = IGNORE if is_listed else OBJECT
     images = [photo.image for photo in made]
     # NeRF-synthetic's train/r_0.png and test/r_0.png have one name
     names = [os.path.relpath(image, folder) for image in images]
-    masks = choose_masks(views, folder, images, None, listed, _told(entries[0].meta, custom), names)
+    meaning = _told(entries[0].meta, custom)
+    masks = choose_masks(views, folder, images, None, listed if is_listed else None, meaning, names)
     return capture.with_masks(made, masks)
 
 
