@@ -18,7 +18,11 @@ from tests.support.here import main_here
 from tests.support.scenes import tiny_blender, tiny_neus
 
 ROOT = Path(__file__).resolve().parents[1]
-SMALL = ("debug=tiny", "backend=torch", "encoding.log2_size=12", "export=none", "eval.geometry=false")
+SMALL = (
+    "debug=tiny", "backend=torch", "encoding.n_levels=4", "encoding.log2_size=12", "model.n_steps=64",
+    "sampler.resolution=16", "train.max_steps=6", "train.val_every=6", "train.checkpoint_every=3",
+    "export=none", "export.renders=0", "eval.n_views=1", "eval.geometry=false",
+)  # fmt: skip
 
 
 def main(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
@@ -26,7 +30,9 @@ def main(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     return main_here(*SMALL, *arguments, cwd=cwd)
 
 
-def main_alone(*arguments: str, cwd: Path, largest_file: int | None = None) -> subprocess.CompletedProcess[str]:
+def main_alone(
+    *arguments: str, cwd: Path, largest_file: int | None = None
+) -> subprocess.CompletedProcess[str]:
     """The same in a process of its own, where no file may grow past ``largest_file`` bytes."""
 
     def limit() -> None:
@@ -175,7 +181,7 @@ def test_a_disk_that_fills_up_ends_the_run_and_keeps_what_was_whole(tmp_path: Pa
     """A limit on the size of a file stops the first checkpoint as a full disk would."""
     tiny_blender(tmp_path / "data")
     command = ("dataset=blender", "scene=mug")
-    refused(main_alone(*command, cwd=tmp_path, largest_file=60_000), "cannot write", ".pt", "free space")
+    refused(main_alone(*command, cwd=tmp_path, largest_file=30_000), "cannot write", ".pt", "free space")
     left_clean(tmp_path)
     again = main(*command, cwd=tmp_path)
     assert again.returncode == 0, again.stderr
