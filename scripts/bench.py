@@ -54,17 +54,18 @@ def main() -> int:
     parts = args.only or PARTS
     points, samples, n_rays = (1000, 1024, 64) if args.quick else (100_000, 16_384, 2048)
     sizes = ((4, 12),) if args.quick else ((12, 15), (16, 15), (16, 19))
+    few = ("sampler.resolution=16",) if args.quick else ()
     conf = ROOT / "conf"
     sources = {
         "encoding": lambda: encoding_cases(device, points, sizes),
         "field": lambda: field_cases(device, samples, sizes),
         "rays": lambda: ray_cases(device, n_rays),
-        "step": lambda: step_cases(conf, device, samples, sizes),
-        "scaling": lambda: scaling_cases(conf, device, samples, ends=args.quick),
+        "step": lambda: step_cases(conf, device, samples, sizes, few),
+        "scaling": lambda: scaling_cases(conf, device, samples, args.quick, few),
         "export": lambda: export_cases(conf, device, (32,) if args.quick else (256, 512)),
         "chamfer": lambda: chamfer_cases(1000 if args.quick else 1_000_000),
     }
-    limits = measure_limits(device)
+    limits = measure_limits(device, args.quick)
     print(limits, flush=True)
     rows: list[Measurement] = []
     for part in PARTS:
@@ -79,7 +80,7 @@ def main() -> int:
             print(f"{case.name}, {case.size}: {summary}", flush=True)
     curves: list[QualityCurve] = []
     if "quality" in parts:
-        small = ["train=tiny", "train.max_steps=10"] if args.quick else []
+        small = ["dataset.downscale=4", "train=tiny", "train.max_steps=5", *few] if args.quick else []
         for scene in ("mug",) if args.quick else ("mug", "rings"):
             curve = time_to_quality(
                 conf, device, ["model=neus", f"scene={scene}", *small], 5 if args.quick else 100

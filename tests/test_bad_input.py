@@ -14,14 +14,26 @@ import torch
 from PIL import Image
 
 from isosweep.record import find_runs, read_record
+from tests.support.here import main_here
 from tests.support.scenes import tiny_blender, tiny_neus
 
 ROOT = Path(__file__).resolve().parents[1]
-SMALL = ("debug=tiny", "backend=torch", "encoding.log2_size=12", "export=none", "eval.geometry=false")
+SMALL = (
+    "debug=tiny", "backend=torch", "encoding.n_levels=4", "encoding.log2_size=12", "model.n_steps=64",
+    "sampler.resolution=16", "train.max_steps=6", "train.val_every=6", "train.checkpoint_every=3",
+    "export=none", "export.renders=0", "eval.n_views=1", "eval.geometry=false",
+)  # fmt: skip
 
 
-def main(*arguments: str, cwd: Path, largest_file: int | None = None) -> subprocess.CompletedProcess[str]:
-    """Run the command line in ``cwd``; no file may grow past ``largest_file`` bytes."""
+def main(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """Run the command line in ``cwd``, in this process."""
+    return main_here(*SMALL, *arguments, cwd=cwd)
+
+
+def main_alone(
+    *arguments: str, cwd: Path, largest_file: int | None = None
+) -> subprocess.CompletedProcess[str]:
+    """The same in a process of its own, where no file may grow past ``largest_file`` bytes."""
 
     def limit() -> None:
         if largest_file is not None:
@@ -160,7 +172,8 @@ def test_a_broken_scene_is_refused_by_name(dataset: str, name: str, tmp_path: Pa
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     tiny_blender(tmp_path / "data")
     (tmp_path / "taken").write_text("a file where the folder should be")
-    refused(main("dataset=blender", "scene=mug", "run.root=taken/runs", cwd=tmp_path), "taken", "run.root")
+    done = main_alone("dataset=blender", "scene=mug", "run.root=taken/runs", cwd=tmp_path)
+    refused(done, "taken", "run.root")
     assert (tmp_path / "taken").read_text() == "a file where the folder should be"
 
 
@@ -168,7 +181,7 @@ def test_a_disk_that_fills_up_ends_the_run_and_keeps_what_was_whole(tmp_path: Pa
     """A limit on the size of a file stops the first checkpoint as a full disk would."""
     tiny_blender(tmp_path / "data")
     command = ("dataset=blender", "scene=mug")
-    refused(main(*command, cwd=tmp_path, largest_file=60_000), "cannot write", ".pt", "free space")
+    refused(main_alone(*command, cwd=tmp_path, largest_file=30_000), "cannot write", ".pt", "free space")
     left_clean(tmp_path)
     again = main(*command, cwd=tmp_path)
     assert again.returncode == 0, again.stderr

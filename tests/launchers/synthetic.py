@@ -9,6 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from omegaconf import DictConfig
 
 from isosweep.config.schema import CONF
 from isosweep.launchers import local, planning
@@ -80,13 +82,22 @@ class Machine:
 def installed(root: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
     """A machine that stands behind ``hydra/launcher=local`` of this process."""
     made = Machine(root, lambda values, seed: 0.0)
-    original = planning.identify
+    original, load = planning.identify, ConfigLoaderImpl.load_sweep_config
+    composed: dict[tuple[str, ...], DictConfig] = {}
 
     def identify(*arguments, **options):
         found = original(*arguments, **options)
         made.configs[found.key] = found.config
         return found
 
+    def load_once(self, master_config, sweep_overrides):
+        """Every round of a sweep composes its jobs anew, to the same configs."""
+        key = (*master_config.hydra.overrides.task, "", *sweep_overrides)
+        if key not in composed:
+            composed[key] = load(self, master_config, sweep_overrides)
+        return composed[key]
+
+    monkeypatch.setattr(ConfigLoaderImpl, "load_sweep_config", load_once)
     monkeypatch.setattr(planning, "identify", identify)
     monkeypatch.setattr(planning, "code_hash", lambda: CODE)
     monkeypatch.setattr(local, "launch_here", made.launch_here)

@@ -29,11 +29,15 @@ class MachineLimits:
         )
 
 
-def measure_limits(device: torch.device) -> MachineLimits:
-    """Measure each rate five times and take the best. It takes some seconds."""
-    n = 2048
+def measure_limits(device: torch.device, quick: bool = False) -> MachineLimits:
+    """Measure each rate five times and take the best. It takes some seconds.
+
+    Args:
+        quick: multiply and copy little, which takes no time; caches make the rates too high then.
+    """
+    n = 256 if quick else 2048
     a, b = torch.rand(2, n, n, device=device)
-    source = torch.rand(1 << 26, device=device)
+    source = torch.rand(1 << (20 if quick else 26), device=device)
     target = torch.empty_like(source)
     copy_s = _best(lambda: target.copy_(source), device)
     return MachineLimits(

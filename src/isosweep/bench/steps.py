@@ -84,16 +84,21 @@ def matrix_flops(steps: Callable[[], None], turns: int = 1) -> float:
 
 
 def step_cases(
-    conf: Path, device: torch.device, samples: int, sizes: Sequence[tuple[int, int]]
+    conf: Path, device: torch.device, samples: int, sizes: Sequence[tuple[int, int]], more: Sequence[str] = ()
 ) -> Iterator[Case]:
     """Steps of NeuS (with analytic normals and the eikonal term) and of NeRF, beside the ways of others.
 
-    ``sizes`` are pairs of levels and log2 of the table's size.
+    ``sizes`` are pairs of levels and log2 of the table's size; ``more`` are overrides of all models.
     """
     backend = ops.choose("auto", device).name
     for model in ("neus", "nerf"):
         for n_levels, log2_size in sizes:
-            grid = (f"model={model}", f"encoding.n_levels={n_levels}", f"encoding.log2_size={log2_size}")
+            grid = (
+                f"model={model}",
+                f"encoding.n_levels={n_levels}",
+                f"encoding.log2_size={log2_size}",
+                *more,
+            )
             ours = training_steps(conf, device, samples, grid)
             reference = training_steps(conf, device, samples, grid)
             ways = {
@@ -114,13 +119,18 @@ def step_cases(
             )
 
 
-def scaling_cases(conf: Path, device: torch.device, samples: int, ends: bool = False) -> Iterator[Case]:
-    """Time and memory of our NeuS step over samples, levels and table size; ``ends`` takes two of these cases only."""
+def scaling_cases(
+    conf: Path, device: torch.device, samples: int, quick: bool = False, more: Sequence[str] = ()
+) -> Iterator[Case]:
+    """Time and memory of our NeuS step over samples, levels and table size; ``quick`` takes two of these cases only.
+
+    ``more`` are overrides of all of them.
+    """
     backend = ops.choose("auto", device).name
     sizes = [(n, 12, 15) for n in (samples // 4, samples // 2, samples, 2 * samples)]
     sizes += [(samples, levels, 15) for levels in (8, 16)] + [(samples, 12, log2) for log2 in (17, 19)]
-    for n, n_levels, log2_size in (sizes[0], sizes[-1]) if ends else sizes:
-        grid = ("model=neus", f"encoding.n_levels={n_levels}", f"encoding.log2_size={log2_size}")
+    for n, n_levels, log2_size in sizes[:2] if quick else sizes:
+        grid = ("model=neus", f"encoding.n_levels={n_levels}", f"encoding.log2_size={log2_size}", *more)
         step = training_steps(conf, device, n, grid)
         size = f"{n / 1000:.3g}k samples, {n_levels} levels x 2, tables 2^{log2_size}"
         ways = {f"isosweep ({backend})": with_backend(backend, device, step)}
