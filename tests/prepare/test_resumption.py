@@ -48,8 +48,8 @@ def test_stages_keep_their_names_and_digests(tmp_path: Path, options: dict, dige
         (Reconstruction, "names hw K c2w camera xyz rgb error seen_view seen_point seen_xy"),
         (
             PrepareOptions,
-            "source out layouts frames start end size matching camera lens focal features masks mask_features box "
-            "sphere margin test_every threads seed",
+            "source out layouts frames start end size matching camera lens focal features masks mask_point "
+            "mask_features box sphere margin test_every threads seed",
         ),
     ],
 )

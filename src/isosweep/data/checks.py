@@ -13,6 +13,12 @@ from isosweep.errors import InputError
 from isosweep.types import Cameras, Scene
 
 log = logging.getLogger("isosweep")
+FEW_POINTS = 0.3
+"""A box that holds a smaller share of the structure-from-motion points is worth a warning."""
+ODD_PIXELS, ODD_CENTRE = 0.1, 0.25
+"""By which fraction fx and fy may differ, and of the image's side by which the principal point may leave its middle."""
+FIELDS_OF_VIEW = 5.0, 150.0
+"""Degrees along the longer side, outside which a camera is taken for wrong."""
 N_PIXELS = 4096
 """Pixels of the masks that are read, drawn with a fixed seed."""
 
@@ -95,6 +101,56 @@ def unseen_lines(scene: Scene) -> list[str]:
     return [
         f"{line}: what they show cannot be learned. Move the box (dataset.centre, dataset.scale) or enlarge it "
         "(dataset.radius), or leave these views out (dataset.image_ids)"
+    ]
+
+
+def region_lines(scene: Scene) -> list[str]:
+    """Warnings about a box that does not fit its cameras or points, and about cameras that no lens has.
+
+    Cameras inside the box are usual in a room; around an object they mean that the box is too large. Rays in normalised
+    device coordinates have a box of their own.
+    """
+    lines = _odd_cameras(scene)
+    if scene.cameras.ndc is not None:
+        return lines
+    train = list(scene.splits["train"])
+    what = f"{scene.dataset} scene {scene.name}"
+    inside = scene.cameras.c2w[train, :, 3].abs().amax(-1) < scene.radius
+    if bool(inside.any()):
+        lines.append(
+            f"{int(inside.sum())} of {len(train)} training cameras of {what} stand inside the box, where surfaces grow "
+            "in front of them: if this is no room, make the box smaller (dataset.scale, or prepare.py --sphere)"
+        )
+    if scene.points is not None and len(scene.points):
+        share = float((scene.points.abs().amax(-1) < scene.radius).float().mean())
+        if share < FEW_POINTS:
+            lines.append(
+                f"the box of {what} holds {share:.0%} of the structure-from-motion points: what lies outside is "
+                "background without a surface. If the scene is larger, raise dataset.scale (or dataset.radius)"
+            )
+    return lines
+
+
+def _odd_cameras(scene: Scene) -> list[str]:
+    cameras, train = scene.cameras, list(scene.splits["train"])
+    K, hw = cameras.K[train].double().cpu(), cameras.hw[train].double().cpu()
+    focal, size = torch.stack([K[:, 0, 0], K[:, 1, 1]], -1), hw.flip(-1)
+    off = ((K[:, :2, 2] + 0.5 - cameras.pixel_centre) / size - 0.5).abs().amax(-1)
+    angle = torch.rad2deg(2 * torch.atan(size.amax(-1) / (2 * focal.amax(-1))))
+    found = {
+        "focal lengths along x and y that differ by more than a tenth": (focal[:, 0] / focal[:, 1] - 1).abs()
+        > ODD_PIXELS,
+        "a principal point far from the middle of the image": off > ODD_CENTRE,
+        "a field of view below 5 or above 150 degrees": (angle < FIELDS_OF_VIEW[0])
+        | (angle > FIELDS_OF_VIEW[1]),
+    }
+    told = [f"{int(odd.sum())} have {text}" for text, odd in found.items() if bool(odd.any())]
+    if not told:
+        return []
+    return [
+        f"the intrinsics of {scene.dataset} scene {scene.name} look wrong: of {len(train)} training cameras "
+        f"{', '.join(told)}. Are they of images of another size, or cropped? Correct them in the data set's file, or "
+        "find them anew (scripts/prepare.py --focal)"
     ]
 
 
