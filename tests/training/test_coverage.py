@@ -47,6 +47,8 @@ def test_a_schedule_that_sees_less_than_half_is_told_once(caplog: pytest.LogCapt
         in record.message
     )
     caplog.clear()
+    Coverage(torch.tensor([[1000, 1000]] * 3), range(3), True).foretell(640, 64, 10, max_steps=20)
+    assert not caplog.records, "twenty steps are a trial"
     enough = Coverage(torch.tensor([[1000, 1000]] * 3), range(3), replacement=True)
     enough.foretell(drawn=50_000, rays=600, step=100, max_steps=4000)
     assert not caplog.records

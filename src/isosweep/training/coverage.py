@@ -11,6 +11,8 @@ log = logging.getLogger("isosweep")
 
 LITTLE = 0.5
 """A schedule that sees a smaller share of the pixels than this is worth a warning."""
+TRIAL = 500
+"""A schedule of fewer steps shows that the parts fit together, and nobody expects it to see the scene."""
 
 
 class Coverage:
@@ -51,7 +53,7 @@ class Coverage:
             drawn: pixels so far.
             rays: of the next batch, taken for those of all that follow.
         """
-        if self._told:
+        if self._told or max_steps < TRIAL:
             return
         self._told = True
         share = self.share(drawn + rays * (max_steps - step))
