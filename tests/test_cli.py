@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from isosweep.record import find_runs, read_record
+from tests.support.here import main_here
 
 ROOT = Path(__file__).resolve().parents[1]
-LOADER = "dataset._target_=tests.app.test_run.load_ball"
+LOADER = "dataset._target_=tests.support.ball.load_ball"
 
 
 def main(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -128,7 +129,7 @@ def test_shell_completion_offers_options(tmp_path: Path) -> None:
 def test_mistakes_end_with_one_line_and_exit_code_one(
     arguments: list[str], start: str, tmp_path: Path
 ) -> None:
-    done = main(*arguments, cwd=tmp_path, HYDRA_FULL_ERROR="0")
+    done = main_here(*arguments, cwd=tmp_path, HYDRA_FULL_ERROR="0")
     assert done.returncode == 1
     assert done.stderr.startswith(start), done.stderr
     assert done.stderr.count("\n") == 1, done.stderr

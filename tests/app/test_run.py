@@ -19,19 +19,7 @@ from isosweep.config.settings import DEBUG_PARTS
 from isosweep.ops import Choice
 from isosweep.record import Record, find_runs, read_record
 from isosweep.training import loop
-from isosweep.types import Scene
-from tests.support.analytic import SphereModel, sphere_scene
-
-
-def load_ball(scene: str, radius: float = 1.0, masks: bool = True, **others: object) -> Scene:
-    """A ball; scene=photographs: nothing is composited; scene=unmasked: and there are no masks."""
-    if scene == "ball":
-        return sphere_scene(SphereModel(), radius=radius, use_masks=masks)
-    made = sphere_scene(SphereModel(), radius=radius, composite=False, use_masks=False)
-    made.images.is_alpha = False  # type: ignore[misc]
-    if scene == "unmasked":
-        made.images.masks = None  # type: ignore[attr-defined]
-    return made
+from tests.support.ball import load_ball
 
 
 def config(root: Path, *overrides: str) -> DictConfig:
@@ -39,7 +27,7 @@ def config(root: Path, *overrides: str) -> DictConfig:
         return compose(
             "config",
             [
-                "dataset._target_=tests.app.test_run.load_ball",
+                "dataset._target_=tests.support.ball.load_ball",
                 "scene=ball",
                 "debug=tiny",
                 "backend=torch",
@@ -201,7 +189,7 @@ def test_settings_are_checked_before_images_load(
         entry.run(config(tmp_path, *overrides))  # the last step validates whatever val_every says
         assert record_of(tmp_path)[1].scores_of == "best"
         return
-    monkeypatch.setattr("tests.app.test_run.load_ball", lambda **k: pytest.fail("images were loaded"))
+    monkeypatch.setattr("tests.support.ball.load_ball", lambda **k: pytest.fail("images were loaded"))
     with pytest.raises(ValueError, match=message):
         entry.run(config(tmp_path, *overrides))
     assert not list(tmp_path.iterdir())

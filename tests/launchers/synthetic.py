@@ -3,17 +3,17 @@
 import hashlib
 import runpy
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from omegaconf import DictConfig
 
 from isosweep.config.schema import CONF
-from isosweep.launchers import local, planning
+from isosweep.launchers import launch_folder, local, planning
 from isosweep.launchers.launch_folder import outcome_without_process
 from isosweep.record import Record, ScoreRecord
 from isosweep.record.outcome import JobOutcome
@@ -82,22 +82,28 @@ class Machine:
 def installed(root: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
     """A machine that stands behind ``hydra/launcher=local`` of this process."""
     made = Machine(root, lambda values, seed: 0.0)
-    original, load = planning.identify, ConfigLoaderImpl.load_sweep_config
-    composed: dict[tuple[str, ...], DictConfig] = {}
+    original, plan_one, judged = planning.identify, planning._plan_one, planning._judged
+    composed: dict[tuple[str, ...], tuple[planning.Planned, DictConfig, Mapping[str, Any]]] = {}
 
     def identify(*arguments, **options):
         found = original(*arguments, **options)
         made.configs[found.key] = found.config
         return found
 
-    def load_once(self, master_config, sweep_overrides):
-        """Every round of a sweep composes its jobs anew, to the same configs."""
-        key = (*master_config.hydra.overrides.task, "", *sweep_overrides)
-        if key not in composed:
-            composed[key] = load(self, master_config, sweep_overrides)
-        return composed[key]
+    def judged_and_kept(planned, cfg, config, code):
+        composed.setdefault(tuple(planned.overrides), (planned, cfg, config))
+        return judged(planned, cfg, config, code)
 
-    monkeypatch.setattr(ConfigLoaderImpl, "load_sweep_config", load_once)
+    def planned_once(number, overrides, *others):
+        """Every round of a sweep composes its earlier jobs anew, to the same configs; here it only judges them anew."""
+        if tuple(overrides) not in composed:
+            return plan_one(number, overrides, *others)
+        planned, *known = composed[tuple(overrides)]
+        return judged(replace(planned, number=number), *known, CODE)
+
+    monkeypatch.setattr(planning, "_judged", judged_and_kept)
+    monkeypatch.setattr(planning, "_plan_one", planned_once)
+    monkeypatch.setattr(launch_folder, "code_hash", lambda: CODE)
     monkeypatch.setattr(planning, "identify", identify)
     monkeypatch.setattr(planning, "code_hash", lambda: CODE)
     monkeypatch.setattr(local, "launch_here", made.launch_here)

@@ -1,4 +1,9 @@
-"""A data set whose scenes misbehave in the ways that runs do on a Friday night."""
+"""A data set whose scenes misbehave in the ways that runs do on a Friday night.
+
+Torch is imported by its functions only: launchers and plans, which see none, import this module to check arguments.
+"""
+
+from __future__ import annotations
 
 import os
 import signal
@@ -6,14 +11,12 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
+from tests.support.ball import load_ball
 
-from isosweep.data import batches
-from isosweep.training import loop
-from isosweep.types import Batch, Scene
-from tests.app.test_run import load_ball
+if TYPE_CHECKING:
+    from isosweep.types import Batch, Scene
 
 HURRY = Path("hurry")
 """As soon as there is such a file in the folder where a sweep was started, its slow scenes are slow no more."""
@@ -21,6 +24,8 @@ HURRY = Path("hurry")
 
 def slowly(*arguments: Any, **named: Any) -> Batch:
     """A batch that takes its time and leaves the cores to others."""
+    from isosweep.data import batches
+
     if not HURRY.exists():
         time.sleep(0.08)
     return batches.draw(*arguments, **named)
@@ -28,6 +33,10 @@ def slowly(*arguments: Any, **named: Any) -> Batch:
 
 def load(scene: str, **options: Any) -> Scene:
     """raises, killed, exits, blind, hangs and slow do what they are called; every other scene is fine."""
+    import torch
+
+    from isosweep.training import loop
+
     ball = load_ball("ball", **options)
     if scene.startswith("raises"):
         raise RuntimeError("the disk with the photographs is gone")
