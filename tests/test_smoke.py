@@ -1,5 +1,6 @@
 """Every model, encoding and data set composes and trains: all that is in the config groups, found by listing them."""
 
+import functools
 import importlib
 from pathlib import Path
 
@@ -30,7 +31,7 @@ CAPTURES = {"colmap": tiny_colmap, "llff": tiny_llff, "nerfstudio": tiny_nerfstu
 MODELS, ENCODINGS, DATASETS = options("model"), options("encoding"), options("dataset")
 SMALL = [
     "train=tiny",
-    "train.max_steps=20",
+    "train.max_steps=12",
     "train.rays=48",
     "train.target_samples=1500",
     "train.val_every=0",
@@ -76,7 +77,8 @@ def config(scenes: Path, model: str, encoding: str, dataset: str, *more: str):
         return compose("config", [*names, *SMALL, *small_sizes(*names[:2]), *more])
 
 
-def small_sizes(*choices: str) -> list[str]:
+@functools.cache
+def small_sizes(*choices: str) -> tuple[str, ...]:
     """Overrides that make encoding, model and sampler small, by the keys that they have; call it within Hydra."""
     cfg = compose("config", list(choices))
     sizes = small_encoding(cfg.encoding, "encoding")
@@ -84,7 +86,8 @@ def small_sizes(*choices: str) -> list[str]:
     sizes += ["sampler.n_coarse=8", "sampler.n_fine=8"] if "n_coarse" in cfg.sampler else []
     sizes += ["model.coarse.hidden_dim=32", "model.coarse.color_dim=16"] if "coarse" in cfg.model else []
     behind = cfg.model.get("background")
-    return sizes + ([] if behind is None else small_encoding(behind.encoding, "model.background.encoding"))
+    sizes += [] if behind is None else small_encoding(behind.encoding, "model.background.encoding")
+    return tuple(sizes)
 
 
 class Watch:

@@ -16,7 +16,7 @@ from isosweep.runtime.interrupts import PARENT
 ROOT = Path(__file__).resolve().parents[2]
 TINY = [
     "debug=tiny", "dataset._target_=tests.support.trouble.load", "backend=torch", "device=cpu", "train.threads=1",
-    "encoding.n_levels=4", "encoding.log2_size=10", "sampler.resolution=16", "eval.geometry=false",
+    "encoding.n_levels=4", "encoding.log2_size=10", "sampler.resolution=16", "model.n_steps=64", "eval.geometry=false",
     "export.mesh=false", "export.video=false", "export.renders=0", "eval.n_views=4", "train.val_views=2",
 ]  # fmt: skip
 

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -16,8 +17,9 @@ from isosweep.record.metrics import objective
 ROOT = Path(__file__).resolve().parents[2]
 PYTHONPATH = os.pathsep.join([str(ROOT / "src"), str(ROOT)])  # this checkout, whatever is installed
 TINY = [
-    "debug=tiny", "dataset._target_=tests.support.trouble.load", "backend=torch",
-    "sampler.resolution=16", "eval.geometry=false", "export.mesh=false", "export.video=false", "export.renders=0",
+    "debug=tiny", "dataset._target_=tests.support.trouble.load", "backend=torch", "encoding.n_levels=4",
+    "encoding.log2_size=10", "model.n_steps=64", "sampler.resolution=16", "eval.n_views=1", "eval.geometry=false",
+    "export.mesh=false", "export.video=false", "export.renders=0",
 ]  # fmt: skip
 
 
@@ -60,55 +62,90 @@ def alive(pid: int) -> bool:
         return False
 
 
-def test_four_of_eight_fail_and_four_are_tried_again(tmp_path: Path) -> None:
-    scenes = "[ball-1,raises,ball-2,killed,ball-3,exits,ball-4,nan]"
-    weights = "[0.1,0.1,0.1,0.1,0.1,0.1,0.1,1e300]"
-    rows = f"hydra.sweeper.zip={{scene:{scenes},loss.terms.eikonal.weight:{weights}}}"
-    done = run("main.py", "-m", *TINY, rows, "run.name=friday", "hydra.launcher.slots=2", cwd=tmp_path)
+WEIGHT = "loss.terms.eikonal.weight"
+BALLS = [*TINY, f"{WEIGHT}=0.1", "scene=ball-1,ball-2"]
+BALL = [*TINY, f"{WEIGHT}=0.1", "scene=ball-1"]
+CAUSES = {
+    "raises": ("RuntimeError", "the disk with the photographs is gone"),
+    "killed": ("SIGKILL", "the process was ended by SIGKILL"),
+    "exits": ("SystemExit", "3"),
+    "nan": ("NonFiniteLoss", "non-finite"),
+}
+
+
+@dataclass
+class Friday:
+    """A folder where one run was trained by itself, and then was part of the sweep ``friday`` of six."""
+
+    cwd: Path
+    plan: subprocess.CompletedProcess[str]
+    """Of the run that had finished, beside one that had not."""
+    after_plan: dict[str, Record]
+    swept: subprocess.CompletedProcess[str]
+    records: dict[str, Record]
+
+
+@pytest.fixture(scope="module")
+def friday(tmp_path_factory: pytest.TempPathFactory) -> Friday:
+    cwd = tmp_path_factory.mktemp("friday")
+    alone = run("main.py", *BALL, cwd=cwd)
+    assert alone.returncode == 0, alone.stderr
+    plan = run("scripts/runs.py", "plan", *TINY, f"{WEIGHT}=0.1", "scene=ball-1,ball-2,ball-2", cwd=cwd)
+    after_plan = records(cwd)
+    scenes, weights = "[ball-1,raises,killed,exits,nan,ball-2]", "[0.1,0.1,0.1,0.1,1e300,0.1]"
+    rows = f"hydra.sweeper.zip={{scene:{scenes},{WEIGHT}:{weights}}}"
+    swept = run("main.py", "-m", *TINY, rows, "run.name=friday", "hydra.launcher.slots=2", cwd=cwd)
+    return Friday(cwd, plan, after_plan, swept, records(cwd))
+
+
+def test_plan_knows_what_is_finished_and_how_long_the_rest_takes(friday: Friday) -> None:
+    assert friday.plan.returncode == 0, friday.plan.stderr
+    assert "3 runs: 1 skip, 1 train, 1 double" in friday.plan.stdout
+    assert "1 runs to start: about" in friday.plan.stdout
+    assert len(friday.after_plan) == 1, "a plan starts nothing"
+
+
+def test_runs_that_fail_leave_the_others_alone(friday: Friday) -> None:
+    done, found = friday.swept, friday.records
     assert done.returncode == 1, done.stderr
-    found = records(tmp_path)
     assert {s: r.status for s, r in found.items()} == {
-        **{f"ball-{i}": "finished" for i in range(1, 5)},
-        **dict.fromkeys(("raises", "killed", "exits", "nan"), "failed"),
-    }
-    causes = {
-        "raises": ("RuntimeError", "the disk with the photographs is gone"),
-        "killed": ("SIGKILL", "the process was ended by SIGKILL"),
-        "exits": ("SystemExit", "3"),
-        "nan": ("NonFiniteLoss", "non-finite"),
-    }
-    for scene, (kind, words) in causes.items():
+        "ball-1": "finished", "ball-2": "finished", **dict.fromkeys(CAUSES, "failed"),
+    }  # fmt: skip
+    for scene, (kind, words) in CAUSES.items():
         error = found[scene].error
         assert error is not None
         assert (error.type, words in error.message) == (kind, True), error
         assert f"{kind}: " in done.stderr, "the failure table names every one"
-    assert "4 of 8 runs did not finish" in done.stderr
+    assert "4 of 6 runs did not finish" in done.stderr
     assert "runs.py retry friday" in done.stderr
-    table = status(tmp_path, "friday")
-    assert {s: e["state"] for s, e in table.items()} == {s: r.status for s, r in found.items()}
+    assert {len(r.attempts) for r in found.values()} == {1}, "nor is a finished run trained again"
+
+
+def test_a_finished_sweep_starts_nothing_and_says_so(friday: Friday) -> None:
+    again = run("main.py", "-m", *BALLS, cwd=friday.cwd)
+    assert again.returncode == 0
+    assert "2 runs, 2 of them finished already" in again.stdout
+    assert {s: len(records(friday.cwd)[s].attempts) for s in ("ball-1", "ball-2")} == {
+        "ball-1": 1,
+        "ball-2": 1,
+    }
+
+
+def test_runs_that_failed_and_only_these_are_tried_again(friday: Friday) -> None:
+    table = status(friday.cwd, "friday")
+    assert {s: e["state"] for s, e in table.items()} == {s: r.status for s, r in friday.records.items()}
     assert "disk with the photographs" in table["raises"]["cause"]
 
-    wrong = run(
-        "scripts/runs.py", "retry", "friday", "train.max_steps=5", "hydra.launcher.slots=1", cwd=tmp_path
-    )
+    changed = ("train.max_steps=5", "hydra.launcher.slots=1")
+    wrong = run("scripts/runs.py", "retry", "friday", *changed, cwd=friday.cwd)
     assert wrong.returncode == 1
     assert "cannot set train.max_steps=5: give settings of the launcher only" in wrong.stderr
 
-    again = run("scripts/runs.py", "retry", "friday", cwd=tmp_path)
+    again = run("scripts/runs.py", "retry", "friday", cwd=friday.cwd)
     assert again.returncode == 1
-    assert again.stdout.splitlines()[0] == "friday: 4 of 8 runs again"
-    after = records(tmp_path)
-    attempts = {s: len(r.attempts) for s, r in after.items()}
-    assert attempts == {s: 2 if s in causes else 1 for s in after}
-
-
-def test_a_finished_sweep_starts_nothing_and_says_so(tmp_path: Path) -> None:
-    command = ["-m", *TINY, "scene=ball-1,ball-2"]
-    assert run("main.py", *command, cwd=tmp_path).returncode == 0
-    again = run("main.py", *command, cwd=tmp_path)
-    assert again.returncode == 0
-    assert "2 runs, 2 of them finished already" in again.stdout
-    assert {s: len(r.attempts) for s, r in records(tmp_path).items()} == {"ball-1": 1, "ball-2": 1}
+    assert again.stdout.splitlines()[0] == "friday: 4 of 6 runs again"
+    attempts = {s: len(r.attempts) for s, r in records(friday.cwd).items()}
+    assert attempts == {s: 2 if s in CAUSES else 1 for s in friday.records}
 
 
 @pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
@@ -141,9 +178,10 @@ def test_stopping_the_launcher_leaves_everything_resumable(tmp_path: Path, endin
     states = sorted(e["state"] for e in status(tmp_path, "long").values())
     assert states == sorted(["not started", how, how])
     if ending == signal.SIGINT:
-        others = [a for a in command if not a.startswith("scene=")]
-        done = run("main.py", *others, "scene=ball-1", "train.max_steps=20", cwd=tmp_path)
-        assert done.returncode == 0, "other settings are other runs"
+        plan = ["scripts/runs.py", "plan", *command[1:]]
+        assert "3 runs: 2 resume, 1 train" in run(*plan, cwd=tmp_path).stdout
+        others = run(*plan, "train.max_steps=20", cwd=tmp_path)
+        assert "3 runs: 3 train" in others.stdout, "other settings are other runs"
 
 
 def lines(cwd: Path, record: Record) -> int:
@@ -216,15 +254,6 @@ def test_rows_that_belong_together_make_no_product(tmp_path: Path) -> None:
     )
     assert wrong.returncode == 1
     assert "scene has 2, seed has 3" in wrong.stderr
-
-
-def test_plan_knows_what_is_finished_and_how_long_the_rest_takes(tmp_path: Path) -> None:
-    assert run("main.py", *TINY, "scene=ball-1", cwd=tmp_path).returncode == 0
-    done = run("scripts/runs.py", "plan", *TINY, "scene=ball-1,ball-2,ball-2", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert "3 runs: 1 skip, 1 train, 1 double" in done.stdout
-    assert "1 runs to start: about" in done.stdout
-    assert len(records(tmp_path)) == 1, "a plan starts nothing"
 
 
 def test_optuna_gets_the_validation_score(tmp_path: Path) -> None:

@@ -11,7 +11,8 @@ from filelock import FileLock
 ROOT = Path(__file__).resolve().parents[2]
 TINY = (
     "debug=tiny", "dataset._target_=tests.support.trouble.load", "backend=torch", "train.max_steps=12",
-    "eval.samples=500", "export.renders=2", "export.video=false", "hydra/launcher=basic", "run.name=small",
+    "model.n_steps=64", "sampler.resolution=16", "eval.samples=500", "eval.n_views=1", "export.renders=2",
+    "export.video=false", "hydra/launcher=basic", "run.name=small",
 )  # fmt: skip
 
 

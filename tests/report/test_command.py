@@ -48,8 +48,8 @@ def swept(tmp_path_factory: pytest.TempPathFactory) -> Path:
     sweep = ["model=nerf,neus", "encoding=freq,hashgrid", "scene=ball_1,ball_2", "seed=0,1", "run.name=small"]
     tiny = [
         "debug=tiny", "dataset._target_=tests.report.balls.load", "backend=torch", "train.max_steps=2",
-        "train.val_every=2", "train.checkpoint_every=2", "sampler.resolution=16", "eval.geometry=false",
-        "eval.n_views=2", "export.mesh=false", "export.video=false", "export.renders=0",
+        "train.val_every=2", "train.checkpoint_every=2", "sampler.resolution=16", "model.n_steps=64",
+        "eval.geometry=false", "eval.n_views=2", "export.mesh=false", "export.video=false", "export.renders=0",
     ]  # fmt: skip
     done = subprocess.run(
         [sys.executable, str(ROOT / "main.py"), "-m", "hydra/launcher=basic", *tiny, *sweep],

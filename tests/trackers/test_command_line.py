@@ -4,6 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.support.here import main_here
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -25,9 +27,14 @@ def test_a_tag_that_wandb_refuses_is_told_before_data_is_looked_for(tmp_path):
 
 
 def test_tiny_says_that_it_tracks_nothing(tmp_path):
-    done = main(
-        "debug=tiny", f"run.root={tmp_path}", "train.max_steps=2", "export.mesh=false", "export.video=false"
+    ball = (
+        "dataset._target_=tests.support.trouble.load",
+        "scene=ball",
+        "backend=torch",
+        "sampler.resolution=16",
     )
+    small = ("train.max_steps=2", "eval.geometry=false", "export.mesh=false", "export.video=false")
+    done = main_here("debug=tiny", *ball, *small, f"run.root={tmp_path}", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     line = "debug=tiny: no tracker gets this run; tracker=wandb (or another) beside it tracks it\n"
     assert done.stdout.count(line) == 1

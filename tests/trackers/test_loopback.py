@@ -14,19 +14,27 @@ import pytest
 from isosweep.record import Record, read_metrics, read_record
 from isosweep.trackers.segments import find_segments, last_step
 from isosweep.trackers.sync import sync_runs
+from tests.support.trouble import HURRY
 from tests.support.wandb_server import SeenRun, WandbServer
 
 ROOT = Path(__file__).resolve().parents[2]
-LAST, CHECKPOINT, EVERY = 600, 300, 10
+LAST, CHECKPOINT, EVERY = 60, 30, 2
 ALL_STEPS = list(range(EVERY, LAST + 1, EVERY))
 SIZES = [
     "debug=tiny",
     "tracker=wandb",
+    "dataset._target_=tests.support.trouble.load",
+    "scene=slow",  # time for what happens in the middle of a run; what is left runs in a hurry
+    "backend=torch",
     "sampler.resolution=16",
+    "encoding.n_levels=4",
+    "encoding.log2_size=10",
+    "model.n_steps=64",
+    "eval.n_views=1",
     f"train.max_steps={LAST}",
     f"train.checkpoint_every={CHECKPOINT}",
     f"train.log_every={EVERY}",
-    "train.val_every=300",
+    f"train.val_every={CHECKPOINT}",
     "run.name=study",
     "tracker.tags=[loopback]",
     "export.video=false",
@@ -34,13 +42,15 @@ SIZES = [
 
 
 def begin(runs: Path, environment: dict[str, str], *more: str) -> subprocess.Popen:
-    command = [sys.executable, "main.py", *SIZES, f"run.root={runs}", *more]
+    command = [sys.executable, str(ROOT / "main.py"), *SIZES, f"run.root={runs}", *more]
     return subprocess.Popen(
-        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        command, cwd=runs.parent, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
 
 
-def complete(process: subprocess.Popen) -> str:
+def complete(process: subprocess.Popen, runs: Path) -> str:
+    """The output of a run of which the rest is trained as fast as it goes."""
+    (runs.parent / HURRY).touch()
     text, _ = process.communicate(timeout=300)
     assert process.returncode == 0, text
     return text
@@ -123,7 +133,8 @@ def the_run(server: WandbServer, record: Record) -> SeenRun:
     assert {k: seen.summary.get(k) for k in scores} == pytest.approx(scores)
     assert (seen.group, seen.job_type) == ("study", "train")
     assert seen.tags == ["neus", "hashgrid", "demo", "loopback"]
-    assert seen.name == "mug · neus · sampler.resolution=16 · max_steps=600 · train.val_every=300 · s0"
+    own = "_target_=tests.support.trouble.l… · backend=torch · sampler.resolution=16 · … +5"
+    assert seen.name == f"slow · neus · {own} · s0"
     assert seen.config["seed"] == 0
     assert seen.config["train"]["max_steps"] == LAST
     assert seen.exit_codes[-1] == 0
@@ -135,7 +146,9 @@ def test_online_run_killed_and_started_again_is_one_run(arrived, server, environ
     runs = tmp_path / "runs"
     names = ["wandb", *(["tensorboard"] if importlib.util.find_spec("tensorboard") else [])]
     both = f"tracker.name=[{','.join(names)}]"
-    process = begin(runs, environment, both)
+    # wandb's process sends what it has every 15 s; here the lines that should arrive are not waited for so long
+    often = {"WANDB_X_FILE_STREAM_TRANSMIT_INTERVAL": "1"} if arrived else {}
+    process = begin(runs, environment | often, both)
     wait_for(lambda: "W&B run: " in log_of(runs), process)
     cores = core_of(process.pid)
     assert len(cores) == 1
@@ -143,7 +156,7 @@ def test_online_run_killed_and_started_again_is_one_run(arrived, server, environ
         os.kill(cores[0], signal.SIGSTOP)
     wait_for(lambda: logged(runs) > CHECKPOINT + 2 * EVERY, process)
     process.send_signal(signal.SIGSTOP)
-    if arrived:  # wandb's process, which is not stopped, sends what it has every 15 s
+    if arrived:  # wandb's process, which is not stopped
         wait_for(lambda: max(steps_seen(server), default=0) > CHECKPOINT, process)
     for pid in (process.pid, *cores):
         os.kill(pid, signal.SIGKILL)
@@ -152,7 +165,7 @@ def test_online_run_killed_and_started_again_is_one_run(arrived, server, environ
     _, record = only_run(runs)
     assert (record.status, record.trained) == ("running", False)
 
-    text = complete(begin(runs, environment, both))
+    text = complete(begin(runs, environment, both), runs)
     folder, record = only_run(runs)
     assert f"goes on from step {CHECKPOINT}" in text
     assert (record.status, len(record.attempts)) == ("finished", 2)
@@ -178,7 +191,7 @@ def test_offline_run_resumed_offline_and_synced_is_one_run(server, environment, 
     process.communicate()
     assert [s.needs_upload for s in find_segments(only_run(runs)[0])] == [True]
 
-    text = complete(begin(runs, offline))
+    text = complete(begin(runs, offline), runs)
     folder, record = only_run(runs)
     assert text.count("offline-run-") == 2, "the hint names both segments, in order"
     assert server.runs == {}
@@ -207,7 +220,7 @@ def test_preempted_run_is_preempted_for_wandb_too(server, environment, tmp_path)
     seen = server.runs[record.run_key]
     assert (seen.preemptions, seen.exit_codes) == (1, [1])
 
-    complete(begin(runs, environment))
+    complete(begin(runs, environment), runs)
     _, record = only_run(runs)
     assert the_run(server, record).preemptions == 1
 
@@ -218,7 +231,7 @@ def test_killed_core_does_not_stop_the_run_and_is_recorded(server, environment, 
     wait_for(lambda: "W&B run: " in log_of(runs) and logged(runs) > 0, process)
     (core,) = core_of(process.pid)
     os.kill(core, signal.SIGKILL)
-    text = complete(process)
+    text = complete(process, runs)
     _, record = only_run(runs)
     assert record.status == "finished"
     assert logged(runs) == LAST
@@ -233,7 +246,7 @@ def test_killed_core_does_not_stop_the_run_and_is_recorded(server, environment, 
 def test_server_that_takes_nothing_is_no_upload(server, environment, tmp_path, monkeypatch):
     """A failure is told a run, the segment stays unmarked, and the next run has its turn."""
     runs = tmp_path / "runs"
-    complete(begin(runs, environment | {"WANDB_MODE": "offline"}, "train.max_steps=20"))
+    complete(begin(runs, environment | {"WANDB_MODE": "offline"}, "train.max_steps=4"), runs)
     folder, record = only_run(runs)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
@@ -245,4 +258,4 @@ def test_server_that_takes_nothing_is_no_upload(server, environment, tmp_path, m
     assert not any(s.synced for s in find_segments(folder))
     server.refuse = False
     assert [r.action for r in sync_runs([folder])] == ["synced"]
-    assert server.runs[record.run_key].steps == [10, 20]
+    assert server.runs[record.run_key].steps == [2, 4]

@@ -23,11 +23,16 @@ command:
   - ${args_no_hyphens}
   - debug=tiny
   - tracker=wandb
+  - dataset._target_=tests.support.trouble.load
+  - backend=torch
+  - sampler.resolution=16
+  - train.max_steps=6
+  - train.val_every=6
   - export.video=false
   - run.root=RUNS
 parameters:
   loss.terms.eikonal.weight: {values: [0.05, 0.2]}
-  scene: {value: mug}
+  scene: {value: ball}
 """
 
 
@@ -80,6 +85,7 @@ def test_agent_of_a_wandb_sweep_drives_main(server, environment, tmp_path):
         assert tracker.url == f"{server.url}/lab/search/runs/{seen.id}"
         assert tracker.degraded is None
         assert (seen.project, seen.sweep, seen.exit_codes) == ("search", SWEEP_ID, [0])
-        assert seen.name == f"mug · neus · eikonal.weight={weight} · s0"
+        own = "_target_=tests.support.trouble.l… · backend=torch · … +3"
+        assert seen.name == f"ball · neus · eikonal.weight={weight} · {own} · s0"
         assert seen.summary["val/psnr"] > 0
         assert text.count(f"wandb: this is the run lab/search/{seen.id} of the W&B sweep {SWEEP_ID}") == 1
