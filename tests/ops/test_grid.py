@@ -94,18 +94,8 @@ def test_normals_without_double_backward(kernels: ModuleType, spec: GridSpec) ->
     torch.testing.assert_close(torch.autograd.grad(explicit, table)[0], expected)
 
 
-def all_counts(backend: str) -> tuple[int | None, ...]:
-    """Numbers of points: none, one, around those that a kernel takes at once, and all of the worst."""
-    # a program of the card takes 256, more than the worst points are: fewer only leave more of it empty
-    return (0, 1, None) if backend == "cuda" else (0, 1, 63, 64, 65, None)
-
-
 @pytest.mark.parametrize("dtype", [F64, torch.float32])
-@pytest.mark.parametrize(
-    ("kernels", "count"),
-    [(backend, count) for backend in ("torch", "cpu", "cuda") for count in all_counts(backend)],
-    indirect=["kernels"],
-)
+@pytest.mark.parametrize("count", [0, 1, 63, 64, 65, None])
 def test_values_and_gradients(
     kernels: ModuleType, spec: GridSpec, dtype: torch.dtype, count: int | None
 ) -> None:
