@@ -56,6 +56,12 @@ def test_excluded_paths_do_not_change_it(path):
     assert run_key(changed(path, "something else")) == run_key(CONFIG)
 
 
+@pytest.mark.parametrize("path", ["train.micro_batches", "train.threads", "train.log_every", "run.root"])
+def test_how_a_run_is_computed_and_kept_is_no_part_of_it(path):
+    """Named here: a path that is no longer excluded would not be missed by the test above."""
+    assert run_key(changed(path, 2)) == run_key(CONFIG)
+
+
 @pytest.mark.parametrize(
     ("path", "value"),
     [

@@ -8,6 +8,7 @@ import torch
 
 from isosweep.bench.step_memory import PeakMemory, StepMemory, measure_step
 from isosweep.training import memory
+from isosweep.training.team import Team
 from tests.training.test_steps import CPU, SMALL, Five, run
 
 CONF = Path(__file__).parents[2] / "conf"
@@ -93,3 +94,17 @@ def test_where_not_one_ray_fits_the_error_is_the_cards(tmp_path):
 
     with pytest.raises(torch.OutOfMemoryError):
         run(tmp_path, SMALL, net=Full())
+
+
+@pytest.mark.parametrize(("size", "looked"), [(1, 1), (2, 0)])
+def test_a_team_does_not_count_its_parts_by_the_memory_of_one(size, looked, monkeypatch, tmp_path):
+    """Each process would find another number of parts, and so take other rows of the batch."""
+
+    class Many(Team):
+        pass
+
+    Many.size = size
+    seen: list[memory.Parts] = []
+    monkeypatch.setattr(memory.Parts, "limit", lambda parts: seen.append(parts))  # noqa: PLW0108 - a method
+    run(tmp_path, SMALL, team=Many())
+    assert len(seen) == looked

@@ -26,11 +26,14 @@ def training(*overrides: str, **settings: int) -> Training:
     )
 
 
-def descend(job: Training, micro_batches: int) -> tuple[Outcome, dict[str, Tensor]]:
+def descend(job: Training, micro_batches: int, aside: int = 0) -> tuple[Outcome, dict[str, Tensor]]:
+    """The gradient of 96 rays, of which the first ``aside`` look away from the box."""
     generator = torch.Generator().manual_seed(4)
     batch = draw(job.scene, 96, "random", 0.0, generator, torch.device("cpu"))
+    rays = type(batch.rays)(*(getattr(batch.rays, k).double() for k in ("origins", "dirs", "background")))
+    rays.dirs[:aside] *= -1
     batch = type(batch)(
-        rays=type(batch.rays)(*(getattr(batch.rays, k).double() for k in ("origins", "dirs", "background"))),
+        rays=rays,
         rgb=batch.rgb.double(),
         mask=None if batch.mask is None else batch.mask.double(),
     )
@@ -58,10 +61,20 @@ def descend(job: Training, micro_batches: int) -> tuple[Outcome, dict[str, Tenso
     ids=lambda given: " ".join(given) if isinstance(given, tuple) else str(given),
 )
 def test_the_gradient_of_the_parts_is_that_of_the_batch(overrides, micro_batches):
-    job = training(*overrides)
+    compare(training(*overrides), micro_batches)
+
+
+def test_a_background_is_a_mean_over_the_rays_that_have_one():
+    """All rays of the first part miss the box, and they have a background like the others."""
+    terms = ("loss.terms.background_distortion.weight=1.0", "loss.terms.distortion.weight=0.0")
+    job = training("model=nerf_bg", "loss=nerf_bg", "model.background.n_samples=4", *terms)
+    compare(job, 2, aside=48)
+
+
+def compare(job: Training, micro_batches: int, aside: int = 0) -> None:
     job.model.double().train()
-    whole, expected = descend(job, 1)
-    parts, found = descend(job, micro_batches)
+    whole, expected = descend(job, 1, aside)
+    parts, found = descend(job, micro_batches, aside)
     assert found.keys() == expected.keys()
     for name, value in expected.items():
         assert (found[name] - value).norm() <= 1e-9 * value.norm(), name

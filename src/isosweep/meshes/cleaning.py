@@ -11,6 +11,7 @@ from jaxtyping import Bool
 
 from isosweep.errors import InputError
 from isosweep.meshes.raycast import Caster, in_hull, visible_points, world_cameras
+from isosweep.meshes.topology import with_faces
 from isosweep.types import Cameras, Mesh, Scene
 
 log = logging.getLogger("isosweep")
@@ -41,7 +42,7 @@ def clean(mesh: Mesh, scene: Scene, steps: Sequence[str]) -> Mesh:
         if name not in steps:
             continue
         before = len(mesh.faces)
-        mesh = _keep(mesh, step(mesh, scene, cameras))
+        mesh = with_faces(mesh, step(mesh, scene, cameras))
         log.info("cleaning the mesh, %s: %d of %d faces stay", name, len(mesh.faces), before)
         if len(mesh.faces) == 0:
             raise InputError(
@@ -90,8 +91,3 @@ STEPS: dict[str, Callable[[Mesh, Scene, Cameras], Bool[np.ndarray, " f"]]] = {
     "unseen": _seen,
 }
 """Name -> which faces of a mesh stay."""
-
-
-def _keep(mesh: Mesh, faces: Bool[np.ndarray, " f"]) -> Mesh:
-    used, back = np.unique(mesh.faces[faces], return_inverse=True)
-    return Mesh(mesh.vertices[used], back.reshape(-1, 3))

@@ -4,7 +4,7 @@ Axes: N vertices, F faces.
 """
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from isosweep.types import Mesh
 
@@ -13,8 +13,12 @@ def largest_component(mesh: Mesh) -> Mesh:
     """The connected part with the largest area; two parts share no vertex."""
     label = face_components(mesh)
     areas = np.bincount(label, weights=face_areas(mesh))
-    faces = mesh.faces[label == int(np.argmax(areas))]
-    used, back = np.unique(faces, return_inverse=True)
+    return with_faces(mesh, label == int(np.argmax(areas)))
+
+
+def with_faces(mesh: Mesh, keep: Bool[np.ndarray, " f"]) -> Mesh:
+    """The faces that are marked, with their vertices; without colours and normals."""
+    used, back = np.unique(mesh.faces[keep], return_inverse=True)
     return Mesh(mesh.vertices[used], back.reshape(-1, 3))
 
 

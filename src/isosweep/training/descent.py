@@ -68,10 +68,9 @@ class Descent:
 
     def _in_parts(self, batch: Batch, moment: Moment) -> Outcome:
         n_rays, before = len(batch.rays), self._generator.get_state()
-        # In a team each process would count another number of parts, and so take other rows.
-        if (
-            self._team.size == 1 and not self._measured and self._optimizer.state
-        ):  # the optimiser has made its means
+        # Alone: in a team each process would count another number of parts, and so take other rows. The state is what a
+        # step leaves in memory, so the first step has to be over.
+        if self._team.size == 1 and self._optimizer.state and not self._measured:
             self._parts.limit()
             self._measured = True
         while True:
