@@ -105,6 +105,6 @@ def test_a_team_does_not_count_its_parts_by_the_memory_of_one(size, looked, monk
 
     Many.size = size
     seen: list[memory.Parts] = []
-    monkeypatch.setattr(memory.Parts, "limit", lambda parts: seen.append(parts))  # noqa: PLW0108 - a method
+    monkeypatch.setattr(memory.Parts, "limit", lambda parts: seen.append(parts))
     run(tmp_path, SMALL, team=Many())
     assert len(seen) == looked
