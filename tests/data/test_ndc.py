@@ -13,6 +13,7 @@ import isosweep.config.schema  # noqa: F401 - registers the schema of the plain 
 from isosweep.app.build import build_scene
 from isosweep.errors import InputError
 from isosweep.geometry import box_hit, pixel_rays, project, to_ndc
+from isosweep.types import Cameras, Ndc
 from tests.support.captures import tiny_llff
 from tests.support.loading import load_scene
 
@@ -157,3 +158,14 @@ def test_the_default_follows_the_model(tmp_path: Path, overrides: list[str], exp
         cfg = compose("config", [*where, *overrides])
     assert (build_scene(cfg.dataset, cfg.model).cameras.ndc is not None) == expected
     assert (build_scene(cfg.dataset).cameras.ndc is not None) == (cfg.dataset.ndc is True)
+
+
+def test_rays_of_whole_photographs_are_closed_and_those_of_composited_ones_are_not() -> None:
+    pose = torch.eye(4)[:3][None]
+    K = torch.tensor([[[40.0, 0, 24], [0, 40, 16], [0, 0, 1]]])
+    zero = torch.zeros(1, dtype=torch.long)
+    for closed in (True, False):
+        cameras = Cameras(pose, K, torch.tensor([[32, 48]]), 0.5, Ndc(0.5, 0.5, 1.0, closed))
+        assert pixel_rays(cameras, zero, zero, zero, torch.zeros(3)).closed == closed
+    plain = Cameras(pose, K, torch.tensor([[32, 48]]), 0.5)
+    assert not pixel_rays(plain, zero, zero, zero, torch.zeros(3)).closed

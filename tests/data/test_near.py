@@ -97,3 +97,10 @@ def test_a_reconstruction_tells_it(tmp_path) -> None:
         away = (seen - scene.cameras.c2w[view, :, 3]).norm(dim=1)
         assert float(scene.cameras.near[view]) < float(away.min())
         assert float(scene.cameras.near[view]) > 0.3 * float(away.min())
+
+
+def test_cameras_take_it_along_to_another_device() -> None:
+    moved = cameras(torch.tensor([2.5, 0.2])).to("meta")
+    assert moved.near is not None
+    assert moved.near.device.type == "meta"
+    assert cameras(None).to("meta").near is None

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -258,3 +259,12 @@ def test_only_a_model_with_a_background_says_that_it_has_one():
 def test_every_ray_costs_the_number_of_samples_asked_for(seed):
     edges = sections(make_background(n_samples=7), [0.5, 1.0, 3.0], seed=seed)
     assert edges.shape == (3, 8)
+
+
+def test_a_background_begins_where_its_ray_may_meet_something_at_the_earliest():
+    """The first ray misses the box, and the second leaves it before its own near distance."""
+    x = torch.tensor([[5.0, 0.0, -2.0], [0.9, 0.0, -2.0], [0.9, 0.0, -2.0]])
+    rays = replace(Rays(x, along_z(3).dirs, BLUE.repeat(3, 1)), near=torch.tensor([6.0, 12.0, 0.5]))
+    out = render(make_neus(make_background(n_samples=1, far=24.0)), rays)
+    found = out.levels["background"].samples
+    assert (found.t - found.dt / 2).tolist() == pytest.approx([6.0, 12.0, 3.0])

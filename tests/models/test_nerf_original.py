@@ -1,5 +1,6 @@
 """NeRF as published, against the transcription of the paper in tests/support/nerf_paper.py."""
 
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -245,3 +246,20 @@ def test_a_sampler_without_a_coarse_round_is_refused() -> None:
         ValueError, match=r"sampler 'Uniform' makes no coarse round: use sampler=hierarchical"
     ):
         make(sampler=Uniform(8))
+
+
+def test_closed_rays_let_no_light_through_in_either_network() -> None:
+    """The code of the paper gives the last section of each round a length of 1e10."""
+    model, batch = make(coarse=12, fine=12), rays(24)
+    behind = batch.background.clone().fill_(0.5)
+    open_rays = replace(batch, background=behind)
+    for given, expected in ((replace(open_rays, closed=True), 1.0), (open_rays, None)):
+        out = model(given, model.knobs(0, 1), LOSS.wants, torch.Generator().manual_seed(1))
+        for level in (out, out.levels["coarse"]):
+            assert level.opacity is not None
+            last = level.weights[level.samples.offsets[1:] - 1]
+            if expected is None:
+                assert float(level.opacity.min()) < 0.99
+            else:
+                torch.testing.assert_close(level.opacity, torch.full_like(level.opacity, expected))
+                assert float(last.min()) > 0

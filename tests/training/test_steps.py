@@ -18,8 +18,8 @@ from isosweep.losses.total import NonFiniteLoss, TotalLoss
 from isosweep.models.base import Model
 from isosweep.runtime import interrupts
 from isosweep.runtime.interrupts import RunPreempted
-from isosweep.training import checkpoint
-from isosweep.training.descent import autocast_dtype, next_ray_count
+from isosweep.training import checkpoint, coverage
+from isosweep.training.descent import Descent, autocast_dtype, next_ray_count
 from isosweep.training.loop import TrainState, make_optimizer, rate_factor, start, train
 from isosweep.training.step import Outcome
 from isosweep.types import Level, RenderOut, Sampled, Samples, Scene
@@ -28,6 +28,7 @@ from tests.support.analytic import KNOBS, SphereModel, StoredImages, sphere_scen
 CPU = torch.device("cpu")
 LOOP = inspect.getmodule(train)
 """The module with the loop, whatever it is called."""
+LOSS = TotalLoss({"rgb_mse": {"weight": 1.0, "fn": terms.rgb_mse}})
 PLAIN = OptimSettings(warmup=0.0)
 SMALL = TrainSettings(
     max_steps=6, rays=32, target_samples=0, log_every=1, val_every=0, checkpoint_every=0, background="black"
@@ -466,3 +467,39 @@ def test_the_progress_line_by_hand(monkeypatch):
     line = progress.line(210, {"train/loss": 1.0, "train/psnr": 3.0})
     # ten steps in five seconds, 790 left
     assert line == "step 210/1000  1.0k rays/s  loss 1.0000  PSNR 3.00 dB  ETA 6:35"
+
+
+def test_the_share_of_the_pixels_that_was_drawn_is_logged(tmp_path):
+    settings = replace(SMALL, max_steps=3, rays=96)
+    _, state, record = run(tmp_path, settings)
+    total = 4 * 32 * 40  # training views
+    seen = [line["train/pixels_seen"] for _, line in record.lines if "train/pixels_seen" in line]
+    assert state.drawn == 3 * 96
+    assert seen == pytest.approx([1 - (1 - 1 / total) ** (96 * k) for k in (1, 2, 3)], rel=1e-6)
+    _, _, record = run(tmp_path, replace(settings, replacement=False))
+    shares = [line["train/pixels_seen"] for _, line in record.lines if "train/pixels_seen" in line]
+    assert shares == pytest.approx([96 * k / total for k in (1, 2, 3)])
+
+
+def test_a_long_schedule_that_will_see_few_pixels_is_told_once_it_knows_its_rays(
+    tmp_path, caplog, monkeypatch
+):
+    monkeypatch.setattr(coverage, "TRIAL", 40)
+    run(tmp_path, replace(SMALL, max_steps=40, rays=8))
+    # 8 rays a step from the third step on, a twentieth of the schedule: 320 of 5,120 pixels
+    (told,) = [r.message for r in caplog.records if "training pixels" in r.message]
+    assert told.startswith(
+        "with 8 rays a step, 40 steps will see about 6 % of the 0.0 million training pixels"
+    )
+
+
+@pytest.mark.parametrize("recorded", [False, True], ids=["as it is", "recorded"])
+def test_the_ray_count_keeps_its_bounds_however_steps_are_computed(recorded, monkeypatch):
+    settings = replace(SMALL, target_samples=1000, min_rays=70, max_rays=200, ray_ema=0.0)
+    net = Five()
+    state = start(net, settings, PLAIN, 3, CPU)
+    descent = Descent(net, LOSS, state.optimizer, state.scaler, state.generator, settings, CPU)
+    if recorded:
+        monkeypatch.setattr(descent, "_graphs", SimpleNamespace(failed=False))
+    assert descent.next_ray_count(100_000, 400) == 70
+    assert descent.next_ray_count(10, 80) == 200
