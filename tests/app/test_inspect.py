@@ -14,7 +14,7 @@ from PIL import Image
 from isosweep.app.inspect import inspect, overrides_of
 from isosweep.prepare import writers
 from isosweep.prepare.contact_sheet import draw, sphere_outline
-from isosweep.prepare.views import scene_view
+from isosweep.prepare.views import fit_warnings, scene_view
 from tests.support.loading import load_scene
 from tests.support.scenes import tiny_blender, tiny_neus
 from tests.support.solved_scene import matrix, solved_demo, write_images
@@ -61,10 +61,12 @@ def test_a_sphere_that_cuts_the_object_is_a_warning(tmp_path: Path) -> None:
     assert "100.0% of it in the sphere" not in text
 
 
-def test_cameras_inside_the_sphere_are_a_warning(tmp_path: Path) -> None:
+def test_cameras_inside_the_box_are_a_warning_of_a_preparation(tmp_path: Path) -> None:
     scene = load_scene("dtu", "mug", path=str(tiny_neus(tmp_path)))
-    text = "\n".join(draw(scene_view(replace(scene, radius=4.0)), [], tmp_path / "s.png"))
-    assert "WARNING: 8 cameras stand inside the sphere" in text
+    (line,) = fit_warnings(scene_view(replace(scene, radius=4.0)))
+    assert line.startswith("WARNING: 8 of 8 cameras of ")
+    assert "prepare.py --sphere" in line
+    assert fit_warnings(scene_view(scene)) == []
 
 
 def test_a_folder_of_several_layouts_names_the_others(tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ def test_cameras_inside_the_box_are_counted() -> None:
     c2w[1, :, 3] = torch.tensor([0.2, 0.9, -0.9])
     c2w[5, :, 3] = 0.0  # a test view
     (line,) = region_lines(replace(made, cameras=replace(made.cameras, c2w=c2w)))
-    assert line.startswith("1 of 4 training cameras of analytic scene ball stand inside the box")
+    assert line.startswith("1 of 4 cameras of analytic scene ball stand inside the box")
     assert "dataset.scale" in line
 
 

@@ -3,11 +3,15 @@
 import itertools
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
+from hydra import compose, initialize_config_dir
 from torch import nn
 
+import isosweep.config.schema  # noqa: F401 - registers the schema of the plain nodes
+from isosweep.app.build import build_model
 from isosweep.encodings.frequency import Frequency
 from isosweep.fields.color import ColorField
 from isosweep.fields.density import DensityField
@@ -15,9 +19,11 @@ from isosweep.fields.shading import Shade
 from isosweep.fields.surface import SurfaceField
 from isosweep.models.background import Background
 from isosweep.models.neus import NeuS
+from isosweep.samplers.cells import Cells
 from isosweep.samplers.uniform import Uniform
 from isosweep.types import Rays
 
+CONF = Path(__file__).resolve().parents[2] / "conf"
 GREEN = torch.tensor([0.0, 1.0, 0.0])
 BLUE = torch.tensor([0.0, 0.0, 1.0])
 
@@ -268,3 +274,60 @@ def test_a_background_begins_where_its_ray_may_meet_something_at_the_earliest():
     out = render(make_neus(make_background(n_samples=1, far=24.0)), rays)
     found = out.levels["background"].samples
     assert (found.t - found.dt / 2).tolist() == pytest.approx([6.0, 12.0, 3.0])
+
+
+def test_sections_in_empty_cells_are_dropped_and_the_last_of_a_ray_never():
+    """The sections of a ray along z have their middles at 1.5, 3, 6, 12; contracted, 1.33, 1.67, 1.83, 1.92."""
+    background = make_background(n_samples=4, far=16.0, cells=Cells(resolution=16), opaque=True)
+    assert background.cells is not None
+    background.cells.occupied[:] = False
+    background.cells.occupied[14, 8, 8] = True  # contracted z from 1.5 to 1.75
+    rays = Rays(torch.zeros(2, 3), along_z(2).dirs, BLUE.repeat(2, 1))
+    _, samples, weights = behind(background, rays, [1.0, 1.0], [0.0, 1.0])
+    assert samples.ray_index.tolist() == [0, 0]
+    assert samples.offsets.tolist() == [0, 2, 2]
+    assert samples.t.tolist() == pytest.approx([3.0, 12.0])
+    assert samples.dt.tolist() == pytest.approx([2.0, 8.0])
+    assert weights.tolist() == pytest.approx([1 - math.exp(-2), math.exp(-2)])
+    _, samples, _ = behind(background, rays, [1.0, 1.0], [1.0, 1.0])
+    assert len(samples) == 0  # nothing is seen of it
+
+
+def test_its_cells_learn_the_opacity_of_a_section_at_their_place():
+    """Of a section from r to 2 r, with sigma = 0.5: 1 - exp(-r / 2), at r = 1 / (2 - |c|)."""
+    background = make_background(sigma=0.5, n_samples=4, far=16.0, cells=Cells(resolution=8, threshold=0.35))
+    assert background.cells is not None
+    background.update(0, None, torch.Generator().manual_seed(0))
+    value = background.cells.values.reshape(8, 8, 8)
+    for index in ((4, 4, 7), (7, 4, 4), (4, 0, 3)):
+        corners = [2 * (2 * (i + k) / 8 - 1) for i in index for k in (0, 1)]
+        near = min(abs(c) for c in corners[:2]), min(map(abs, corners[2:4])), min(map(abs, corners[4:]))
+        far = max(abs(c) for c in corners[:2]), max(map(abs, corners[2:4])), max(map(abs, corners[4:]))
+        low, high = math.hypot(*near), min(math.hypot(*far), 2 - 1 / 16)
+        place = tuple(index)
+        assert 1 - math.exp(-0.5 / (2 - low)) <= float(value[place]) <= 1 - math.exp(-0.5 / (2 - high))
+    assert float(value[4, 4, 4]) == 0.0  # in the box
+    assert float(value[0, 0, 0]) == 0.0  # beyond infinity
+    assert bool(background.cells.occupied[7, 4, 4])
+    assert not bool(background.cells.occupied[4, 4, 4])
+    make_background().update(0, None, torch.Generator())  # without cells: nothing to learn
+
+
+@pytest.mark.parametrize("kind", ["nerf", "neus", "nerf_original"])
+def test_every_model_tells_its_backgrounds_cells(kind: str):
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        cfg = compose(
+            "config",
+            [
+                f"model={kind}",
+                f"sampler={'hierarchical' if kind == 'nerf_original' else 'occgrid'}",
+                "+background@model.background=contracted_cells",
+                "+encoding@model.background.encoding=freq",
+                "model.background.cells.resolution=8",
+            ],
+        )
+    model = build_model(cfg, torch.device("cpu"))
+    assert model.background is not None
+    assert model.background.cells is not None
+    model.update(model.knobs(0, 10), torch.Generator().manual_seed(0))
+    assert float(model.background.cells.values.max()) > 0

@@ -17,7 +17,7 @@ from isosweep.app.recording import score_lines
 from isosweep.app.run import load_scene
 from isosweep.config.names import label
 from isosweep.config.settings import OptimSettings
-from isosweep.data.checks import region_lines, unseen_lines
+from isosweep.data.checks import warning_lines
 from isosweep.data.mask_choice import mask_line
 from isosweep.evaluation import evaluate
 from isosweep.models.base import Model
@@ -184,7 +184,7 @@ def debug_dataset(plan: RunPlan) -> None:
     scene = load_scene(plan.cfg, torch.device("cpu"))
     for line in scene_lines(scene):
         log.info("%s", line)
-    for line in (*unseen_lines(scene), *region_lines(scene)):
+    for line in warning_lines(scene):
         log.warning("%s", line)
     path = picture_folder(plan) / f"{plan.identity.names['dataset']}-{plan.cfg.scene}.png"
     draw_dataset(scene, path)

@@ -27,7 +27,7 @@ from isosweep.data import (
     split_folders,
     tanks_and_temples,
 )
-from isosweep.data.checks import region_lines, unseen_lines
+from isosweep.data.checks import warning_lines
 from isosweep.errors import InputError
 from isosweep.prepare.contact_sheet import draw
 from isosweep.prepare.messages import quoted
@@ -72,7 +72,7 @@ def inspect(target: list[str], out: Path | None) -> list[str]:
     shown = scene_view(scene)
     lines = [
         *scene_lines(scene),
-        *(f"WARNING: {line}" for line in (*unseen_lines(scene), *region_lines(scene))),
+        *(f"WARNING: {line}" for line in warning_lines(scene)),
     ]
     facts = draw(shown, lines, path)
     return [*notes, *lines, f"points: {shown.points_are}", *facts, f"contact sheet: {path}"]

@@ -25,7 +25,7 @@ from isosweep.config.check import ConfigError
 from isosweep.config.names import tracker_switched_off_by
 from isosweep.config.settings import TrainSettings
 from isosweep.config.titles import run_title
-from isosweep.data.checks import check_masks, check_poses, region_lines, unseen_lines
+from isosweep.data.checks import check_masks, check_poses, warning_lines
 from isosweep.data.image_store import ImageStore
 from isosweep.data.mask_choice import mask_line
 from isosweep.evaluation import evaluate
@@ -152,7 +152,7 @@ def work(job: Job) -> None:
     check_scene(cfg, scene, job.loss, model, job.plan.model_name)
     if isinstance(record, RunRecord):
         log.info("%s", mask_line(scene))
-        for line in (*unseen_lines(scene), *region_lines(scene)):
+        for line in warning_lines(scene):
             log.warning("%s", line)
     if not scene.splits.get(settings.eval.split):
         has = ", ".join(name for name, views in scene.splits.items() if views)

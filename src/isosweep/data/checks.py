@@ -5,8 +5,11 @@ surface, and the loss would not show why.
 """
 
 import logging
+from dataclasses import replace
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from isosweep.data.uniform import uniform_pixels
 from isosweep.errors import InputError
@@ -70,6 +73,11 @@ def check_poses(scene: Scene) -> None:
         log.warning("%s were taken from one place: turning alone shows no depth", what)
 
 
+def warning_lines(scene: Scene) -> list[str]:
+    """What is odd about a scene, before anything is trained on it: its box, its cameras."""
+    return [*unseen_lines(scene), *region_lines(scene)]
+
+
 def unseen_lines(scene: Scene) -> list[str]:
     """Warnings about training cameras that see nothing of the box, or have its centre behind them.
 
@@ -105,24 +113,34 @@ def unseen_lines(scene: Scene) -> list[str]:
 
 
 def region_lines(scene: Scene) -> list[str]:
+    """``fit_lines`` of the training cameras."""
+    cameras, train = scene.cameras, list(scene.splits["train"])
+    seen = replace(cameras, c2w=cameras.c2w[train], K=cameras.K[train], hw=cameras.hw[train], near=None)
+    return fit_lines(f"{scene.dataset} scene {scene.name}", seen, scene.points, scene.radius)
+
+
+def fit_lines(what: str, cameras: Cameras, points: Float[Tensor, "p 3"] | None, radius: float) -> list[str]:
     """Warnings about a box that does not fit its cameras or points, and about cameras that no lens has.
 
     Cameras inside the box are usual in a room; around an object they mean that the box is too large. Rays in normalised
     device coordinates have a box of their own.
+
+    Args:
+        what: the scene, in words.
+        points: of the structure from motion.
+        radius: half the side of the box, in the unit of the cameras and points.
     """
-    lines = _odd_cameras(scene)
-    if scene.cameras.ndc is not None:
+    lines = _odd_cameras(what, cameras)
+    if cameras.ndc is not None:
         return lines
-    train = list(scene.splits["train"])
-    what = f"{scene.dataset} scene {scene.name}"
-    inside = scene.cameras.c2w[train, :, 3].abs().amax(-1) < scene.radius
+    inside = cameras.c2w[:, :, 3].abs().amax(-1) < radius
     if bool(inside.any()):
         lines.append(
-            f"{int(inside.sum())} of {len(train)} training cameras of {what} stand inside the box, where surfaces grow "
+            f"{int(inside.sum())} of {len(inside)} cameras of {what} stand inside the box, where surfaces grow "
             "in front of them: if this is no room, make the box smaller (dataset.scale, or prepare.py --sphere)"
         )
-    if scene.points is not None and len(scene.points):
-        share = float((scene.points.abs().amax(-1) < scene.radius).float().mean())
+    if points is not None and len(points):
+        share = float((points.abs().amax(-1) < radius).float().mean())
         if share < FEW_POINTS:
             lines.append(
                 f"the box of {what} holds {share:.0%} of the structure-from-motion points: what lies outside is "
@@ -131,9 +149,8 @@ def region_lines(scene: Scene) -> list[str]:
     return lines
 
 
-def _odd_cameras(scene: Scene) -> list[str]:
-    cameras, train = scene.cameras, list(scene.splits["train"])
-    K, hw = cameras.K[train].double().cpu(), cameras.hw[train].double().cpu()
+def _odd_cameras(what: str, cameras: Cameras) -> list[str]:
+    K, hw = cameras.K.double().cpu(), cameras.hw.double().cpu()
     focal, size = torch.stack([K[:, 0, 0], K[:, 1, 1]], -1), hw.flip(-1)
     off = ((K[:, :2, 2] + 0.5 - cameras.pixel_centre) / size - 0.5).abs().amax(-1)
     angle = torch.rad2deg(2 * torch.atan(size.amax(-1) / (2 * focal.amax(-1))))
@@ -148,9 +165,8 @@ def _odd_cameras(scene: Scene) -> list[str]:
     if not told:
         return []
     return [
-        f"the intrinsics of {scene.dataset} scene {scene.name} look wrong: of {len(train)} training cameras "
-        f"{', '.join(told)}. Are they of images of another size, or cropped? Correct them in the data set's file, or "
-        "find them anew (scripts/prepare.py --focal)"
+        f"the intrinsics of {what} look wrong: of {len(K)} cameras {', '.join(told)}. Are they of images of another "
+        "size, or cropped? Correct them in the data set's file, or find them anew (scripts/prepare.py --focal)"
     ]
 
 

@@ -14,7 +14,8 @@ from isosweep.fields.color import ColorField
 from isosweep.fields.density import DensityField
 from isosweep.geometry import contract
 from isosweep.models.compositing import closed_end, composite
-from isosweep.samplers.base import density_alpha, pack, sample_points, uniform
+from isosweep.samplers.base import density_alpha, kept_samples, pack, sample_points, uniform
+from isosweep.samplers.cells import Cells
 from isosweep.types import Level, Randomness, Rays, Samples
 
 
@@ -36,6 +37,8 @@ class Background(nn.Module):
         opaque: the last section of a ray lets no light through, as if it had no end (the code of Mildenhall et
             al. 2020; mip-NeRF 360). Every ray then ends on something the model has learned, and none on
             ``rays.background``.
+        cells: of contracted space; a section in an empty one is dropped, but for the last of a ray. Then many short
+            sections cost no more than few long ones. None keeps all.
     """
 
     def __init__(
@@ -48,11 +51,34 @@ class Background(nn.Module):
         near: float = 0.1,
         far: float = 1e3,
         opaque: bool = False,
+        cells: Cells | None = None,
     ) -> None:
         super().__init__()
         self.density, self.color_field = density(encoding), color
         self.radius, self.n_samples, self.near, self.far = radius, n_samples, near, far
         self.opaque = opaque
+        self.cells = cells
+
+    def update(self, step: int, window: Tensor | None, generator: torch.Generator, samples: int = 0) -> None:
+        """Tell the cells the opacity of a section that has its length there; nothing without cells.
+
+        A section at the distance r from the origin is about r ((far / radius)^(1 / n) - 1) long.
+
+        Args:
+            window: weight [D] of each feature of the encoding; None weighs all with 1.
+            generator, samples: as in ``Cells.refresh``.
+        """
+        if self.cells is None:
+            return
+        growth = (self.far / self.radius) ** (1 / self.n_samples) - 1
+
+        def opacity(points: Float[Tensor, "p 3"]) -> Float[Tensor, " p"]:
+            norm = 2 * points.norm(dim=-1)  # of contracted points: 1 on the sphere, 2 at infinity
+            density, _ = self.density(points / 2 + 0.5, window)
+            length = growth * self.radius / (2 - norm).clamp_min(self.radius / self.far)
+            return -torch.expm1(-density * length) * ((norm > 1) & (norm < 2))
+
+        self.cells.refresh(step, opacity, generator, samples)
 
     def sample(self, start: Float[Tensor, " r"], active: Tensor, generator: Randomness | None) -> Samples:
         """``n_samples`` packed sections, from ``start`` to ``far``, for each ray that is ``active``.
@@ -100,6 +126,10 @@ class Background(nn.Module):
         samples = self.sample(start, opacity.detach() < 1 - 1e-4, generator)
         points, dirs = sample_points(rays, samples)
         u = contract(points, self.radius) / 4 + 0.5
+        if self.cells is not None and len(samples):
+            kept = self.cells.holds(2 * u - 1)
+            kept[samples.offsets[1:] - 1] = True  # the end of each ray
+            samples, u, dirs = kept_samples(samples, kept), u[kept], dirs[kept]
         density, feature = self.density(u, window)
         rgb = self.color_field(feature, dirs).rgb
         alpha = density_alpha(density, samples)

@@ -127,6 +127,13 @@ class Model(nn.Module, ABC):
         behind = self.background
         return None if behind is None else behind.density.encoding.window(step, max_steps)
 
+    def update_background(
+        self, knobs: Knobs, window: Tensor | None, generator: torch.Generator, samples: int
+    ) -> None:
+        """Refresh what the background remembers, as ``update`` does of the box."""
+        if self.background is not None:
+            self.background.update(knobs.step, window, generator, samples)
+
     def over_background(
         self,
         rays: Rays,

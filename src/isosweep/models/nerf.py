@@ -136,3 +136,4 @@ class NeRF(Model):
             return -torch.expm1(-self._density(points, knobs) * self.step_size)
 
         self.sampler.update(knobs.step, occupancy, generator, samples)
+        self.update_background(knobs, knobs.behind, generator, samples)

@@ -157,6 +157,10 @@ class NeRFOriginal(Model):
     def _fine_density(self, points: Tensor, knobs: TwoNetworkKnobs) -> Float[Tensor, " p"]:
         return self.fine.density(self.unit(points), knobs.fine)[0]
 
+    def update(self, knobs: TwoNetworkKnobs, generator: torch.Generator, samples: int = 0) -> None:
+        """Its samplers remember nothing; a background may."""
+        self.update_background(knobs, knobs.behind, generator, samples)
+
     def level(self, points: Float[Tensor, "p 3"], knobs: TwoNetworkKnobs) -> Float[Tensor, " p"]:
         """``density_level`` [P] of the fine network at points in normalised units."""
         return density_level(self._fine_density(points, knobs), self.surface_density)

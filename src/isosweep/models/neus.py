@@ -257,6 +257,7 @@ class NeuS(Model):
             return opacity.crossing_opacity(f + half, f - half, self.sharpness(knobs).detach())
 
         self.sampler.update(knobs.step, occupancy, generator, samples)
+        self.update_background(knobs, knobs.behind, generator, samples)
 
     def stats(self) -> dict[str, float]:
         """The learned sharpness s, in 1 / normalised unit, without its cap."""

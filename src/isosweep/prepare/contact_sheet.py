@@ -74,17 +74,11 @@ def measure(shown: SheetContent, look_at: Float[np.ndarray, "3"]) -> list[str]:
     """Lines about where cameras, points and the look-at point lie relative to the sphere, with warnings."""
     recon, r = shown.recon, shown.radius
     distance = np.linalg.norm(recon.c2w[:, :, 3], axis=1) / r
-    inside = int((distance < 1).sum())
     with_centre = int(sum(recon.in_image(v, np.zeros((1, 3)))[0] for v in range(len(recon))))
     facts = [
         f"{len(recon)} cameras, {distance.min():.2f} to {distance.max():.2f} radii from the centre (median "
         f"{np.median(distance):.2f}); {with_centre} of them have the centre in the picture"
     ]
-    if inside:
-        facts.append(
-            f"WARNING: {inside} cameras stand inside the sphere: a model that starts its rays at the sphere loses "
-            "what they see; make the sphere smaller"
-        )
     if with_centre < 0.5 * len(recon):
         facts.append(
             "WARNING: most cameras do not have the sphere's centre in the picture: does the normalisation belong to "

@@ -35,7 +35,7 @@ from isosweep.prepare.progress import Progress
 from isosweep.prepare.reconstruction import Reconstruction
 from isosweep.prepare.region import Region
 from isosweep.prepare.stages import Manifest, Stage, claim_folder, fingerprint, locked
-from isosweep.prepare.views import prepared_view, small_mask, small_masks
+from isosweep.prepare.views import fit_warnings, prepared_view, small_mask, small_masks
 from isosweep.runtime.cores import usable_cores
 
 log = logging.getLogger("isosweep")
@@ -367,7 +367,9 @@ class Preparation:
     def _sheet(self) -> Result:
         """The contact sheet."""
         content = prepared_view(self.out, self._reconstruction(), self.region(), self._masked)
-        lines = contact_sheet.draw(content, messages.summary(self.manifest), self.out / SHEET)
+        warnings = fit_warnings(content)
+        facts = contact_sheet.draw(content, [*messages.summary(self.manifest), *warnings], self.out / SHEET)
+        lines = [*warnings, *facts]
         for line in lines:
             log.info("sheet     %s", line)
         return {"lines": lines}, [self.out / SHEET]

@@ -5,16 +5,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import torch
 from jaxtyping import Bool, Float, UInt8
 from PIL import Image
 
+from isosweep.data.checks import fit_lines
 from isosweep.data.truth import parts
 from isosweep.geometry import from_world
 from isosweep.prepare.image_io import read_grey, read_rgb
 from isosweep.prepare.reconstruction import Reconstruction
 from isosweep.prepare.region import Region
 from isosweep.prepare.writers import mask_name, normalised
-from isosweep.types import Scene
+from isosweep.types import Cameras, Scene
 
 MOST_POINTS = 20_000
 """Points of a loaded scene beyond this number are thinned out at random."""
@@ -74,6 +76,16 @@ def prepared_view(out: Path, recon: Reconstruction, region: Region, masked: bool
         mask=mask,
         splits={},
     )
+
+
+def fit_warnings(shown: SheetContent) -> list[str]:
+    """What is odd about a preparation's box and cameras, as a run on it would say."""
+    recon = shown.recon
+    cameras = Cameras(*(torch.from_numpy(x) for x in (recon.c2w, recon.K, recon.hw)), pixel_centre=0.5)
+    return [
+        f"WARNING: {line}"
+        for line in fit_lines(shown.title, cameras, torch.from_numpy(recon.xyz), shown.radius)
+    ]
 
 
 def scene_view(scene: Scene) -> SheetContent:

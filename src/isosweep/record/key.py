@@ -59,6 +59,7 @@ AS_BEFORE: tuple[tuple[str, Any], ...] = (
     ("optim.rates", {}),  # what the option's first version wrote
     ("model.background", None),
     ("model.background.opaque", False),
+    ("model.background.cells", None),
     ("*sampler.spacing", "linear"),  # the sampler stands in the config twice: the model reads it as its own
     ("*sampler.jitter", True),
     ("*sampler.cone", 0.0),

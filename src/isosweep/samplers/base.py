@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from isosweep import ops
@@ -136,6 +136,12 @@ def with_ends(samples: Samples, t_far: Float[Tensor, " r"], step: float) -> Samp
     t = joined(samples.t, (t_far - 0.5 * step).clamp_min(0.5 * step))
     dt = joined(samples.dt, torch.full_like(t_far, step))
     return Samples(joined(samples.ray_index, ray), t, dt, offsets)
+
+
+def kept_samples(samples: Samples, kept: Bool[Tensor, " s"]) -> Samples:
+    """The samples that are ``kept``, in the same order."""
+    before = torch.cat([kept.new_zeros(1, dtype=torch.long), kept.long().cumsum(0)])
+    return Samples(samples.ray_index[kept], samples.t[kept], samples.dt[kept], before[samples.offsets])
 
 
 def sample_points(rays: Rays, samples: Samples) -> tuple[Float[Tensor, "s 3"], Float[Tensor, "s 3"]]:

@@ -13,32 +13,24 @@ from isosweep.samplers.base import (
     Sampler,
     density_alpha,
     jitter,
+    kept_samples,
     sample_points,
 )
+from isosweep.samplers.cells import Cells
 from isosweep.types import Randomness, Rays, Sampled, Samples
 
 FIRST_WINDOW = 8
 """Samples of a ray whose density is asked first on a CPU; every later round asks for twice as many."""
 
 
-class OccupancyGrid(Sampler):
-    """Fixed steps through the box, kept where the cell's remembered opacity passes a threshold.
+class OccupancyGrid(Cells, Sampler):
+    """Fixed steps through the box, kept where the cell is occupied (``Cells``).
 
-    Every ``update_every`` steps cells are probed at a random point inside and remember
-    max(decay * old, new); during the first ``warmup`` steps all of them. Later ``share`` of them are drawn, and no
-    more than one cell for ``samples_per_probe`` samples that the training evaluates, so that the grid never costs
-    more than a fixed part of a step. Half of the draws are among all cells, half among the occupied ones, where rays
-    still pay for a cell that has become empty (Instant-NGP, E.2).
-    A cell is occupied where its value exceeds min(mean over cells, ``threshold``). If no ray meets
-    an occupied cell, the batch is sampled uniformly instead, so that a run cannot starve.
+    If no ray meets an occupied cell, the batch is sampled uniformly instead, so that a run cannot starve.
 
     Args:
         radius: half the side of the box, normalised units.
-        resolution: cells along an axis.
-        update_every: steps between two updates.
-        decay, share, samples_per_probe: of an update, see above.
-        threshold: opacity of a section, in [0, 1].
-        warmup: steps, absolute on purpose: it bounds what a random start may miss.
+        resolution, update_every, warmup, decay, threshold, share, samples_per_probe: see ``Cells``.
         max_samples: most samples of one ray.
         rescue_samples: sections a ray of the uniform fallback.
         cone: sections are at least ``cone`` times as long as their distance from the camera (Instant-NGP, E.1: 1/256
@@ -47,9 +39,6 @@ class OccupancyGrid(Sampler):
             dropped, for which the density is asked once more, without gradient. 0 keeps them, and so does a model
             without a density.
     """
-
-    values: Tensor
-    occupied: Tensor
 
     def __init__(
         self,
@@ -66,45 +55,13 @@ class OccupancyGrid(Sampler):
         cone: float = 0.0,
         early_stop: float = 0.0,
     ) -> None:
-        super().__init__()
-        self.radius, self.resolution = radius, resolution
-        self.update_every, self.warmup, self.decay = update_every, warmup, decay
-        self.threshold, self.share, self.samples_per_probe = threshold, share, samples_per_probe
-        self.max_samples, self.rescue_samples = max_samples, rescue_samples
+        super().__init__(resolution, update_every, warmup, decay, threshold, share, samples_per_probe)
+        self.radius, self.max_samples, self.rescue_samples = radius, max_samples, rescue_samples
         self.cone, self.early_stop = cone, early_stop
-        self.register_buffer("values", torch.zeros(resolution**3))
-        self.register_buffer("occupied", torch.ones((resolution,) * 3, dtype=torch.bool))
 
-    @torch.no_grad()
     def update(self, step: int, occupancy: OccupancyFn, generator: torch.Generator, samples: int = 0) -> None:
-        if step % self.update_every:
-            return
-        cells = self._cells(step, samples, generator)
-        r = self.resolution
-        corner = torch.stack([cells % r, cells // r % r, cells // (r * r)], dim=-1)
-        shift = torch.rand(len(cells), 3, generator=generator, device=cells.device)
-        points = ((corner + shift) * (2 / r) - 1) * self.radius
-        new = torch.cat([occupancy(chunk, 2 * self.radius / r) for chunk in points.split(65536)])
-        # A cell may be drawn twice: both draws write the same decayed value, and amax keeps the larger new one.
-        self.values[cells] = self.values[cells] * self.decay
-        self.values.scatter_reduce_(0, cells, new.float(), "amax")
-        bound = self.values.mean().clamp(max=self.threshold)
-        self.occupied = (self.values > bound).reshape(r, r, r)
-
-    def _cells(self, step: int, samples: int, generator: torch.Generator) -> Int64[Tensor, " p"]:
-        """The cells that an update probes; some may be drawn twice."""
-        n, device = self.resolution**3, self.values.device
-        if step < self.warmup:
-            return torch.arange(n, device=device)
-        count = max(1, int(self.share * n))
-        if samples:
-            count = min(count, max(1, int(self.update_every * samples / self.samples_per_probe)))
-        anywhere = torch.randint(n, (count - count // 2,), generator=generator, device=device)
-        # The k-th occupied cell is the first with k + 1 occupied ones up to it; no size depends on how many there are.
-        so_far = self.occupied.reshape(-1).cumsum(0, dtype=torch.int32)
-        draw = torch.rand(count // 2, generator=generator, device=device, dtype=torch.float64)
-        rank = (draw * so_far[-1]).int() + 1
-        return torch.cat([anywhere, torch.searchsorted(so_far, rank).clamp(max=n - 1)])
+        side = 2 * self.radius / self.resolution
+        self.refresh(step, lambda points: occupancy(points * self.radius, side), generator, samples)
 
     def sample(
         self,
@@ -137,9 +94,7 @@ class OccupancyGrid(Sampler):
         if not rays.origins.is_cuda:
             return _first(samples, self._visible_ahead(rays, samples, density))
         alpha = density_alpha(density(sample_points(rays, samples)[0]), samples)
-        kept = ops.visible(alpha, samples.offsets, self.early_stop)
-        before = torch.cat([kept.new_zeros(1, dtype=torch.long), kept.long().cumsum(0)])
-        return Samples(samples.ray_index[kept], samples.t[kept], samples.dt[kept], before[samples.offsets])
+        return kept_samples(samples, ops.visible(alpha, samples.offsets, self.early_stop))
 
     def _visible_ahead(self, rays: Rays, samples: Samples, density: PointFn) -> Int64[Tensor, " r"]:
         """How many samples [R] of each ray are visible, asked window by window. They are its first ones."""
