@@ -17,6 +17,10 @@ TRAIN = {
     "nerfstudio": "dataset=nerfstudio",
 }
 """Name of a layout -> the overrides by which main.py reads it."""
+WITH_POINTS = {"colmap": "", "nerfstudio": " dataset=nerfstudio"}
+"""Name of a layout with the points of the reconstruction -> what makes `RECIPES` read it."""
+RECIPES = ("neus-bg-colmap", "nerf-bg-colmap")
+"""Of conf/experiment, for whole photographs: a mesh, and new views."""
 
 
 def summary(manifest: Manifest) -> list[str]:
@@ -56,13 +60,25 @@ def final_report(manifest: Manifest, layouts: tuple[str, ...]) -> list[str]:
 
 
 def train_commands(out: Path, layouts: tuple[str, ...], masked: bool) -> list[str]:
-    """The command that trains on each layout: NeuS with masks as supervision, or with a learned background."""
-    model = "model=neus loss=mask" if masked else "model=neus_bg"
+    """The commands that train on each layout.
+
+    With masks, NeuS takes them as supervision. Whole photographs get a learned background; a layout that holds the
+    points of the reconstruction has two recipes, one for a mesh through the points, and one for new views.
+    """
     name, path = (
         shlex.quote(f"{key}={quoted(value)}")
         for key, value in (("scene", out.resolve().name), ("dataset.path", str(out)))
     )
-    return [f"python main.py {model} {TRAIN[layout]} {name} {path}" for layout in layouts]
+    commands = []
+    for layout in layouts:
+        if masked:
+            methods = [f"model=neus loss=mask {TRAIN[layout]}"]
+        elif layout in WITH_POINTS:
+            methods = [f"experiment={recipe}{WITH_POINTS[layout]}" for recipe in RECIPES]
+        else:
+            methods = [f"model=neus_bg {TRAIN[layout]}"]
+        commands += [f"python main.py {method} {name} {path}" for method in methods]
+    return commands
 
 
 def quoted(value: str) -> str:
