@@ -85,7 +85,11 @@ def parser() -> argparse.ArgumentParser:
     )
     options.add_argument("--margin", type=float, help="radius of the sphere divided by the region's (1.1)")
     options.add_argument("--test-every", type=int, help="hold out every n-th view (blender, nerfstudio)")
-    options.add_argument("--threads", type=int, help="number of threads; 0 for the cores it may use (0)")
+    options.add_argument(
+        "--threads",
+        type=int,
+        help="number of threads; 0 for the cores it may use, and one for the poses, which are then always the same (0)",
+    )
     options.add_argument("--seed", type=int, help="of all random choices (0)")
     options.add_argument(
         "--reset",

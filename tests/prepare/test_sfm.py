@@ -3,11 +3,16 @@
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from isosweep.prepare import mapper, sfm
 from isosweep.prepare.focal import Group
 from isosweep.prepare.mapper import InitialCameras, SfmAttempt, reconstruct
+from isosweep.prepare.options import PrepareOptions
+from isosweep.prepare.pipeline import Preparation
+from isosweep.prepare.progress import Progress
 
 
 def solved(
@@ -144,3 +149,28 @@ def test_pairs_are_matched_on_one_thread(monkeypatch: pytest.MonkeyPatch, tmp_pa
     )
     assert sfm.match_pairs(tmp_path / "d.db", ["a", "b"], [(0, 1)], 0, lambda _: None) == []
     assert seen == [1]
+
+
+@pytest.mark.parametrize(("threads", "expected"), [(0, 1), (3, 3)])
+def test_poses_take_one_thread_unless_more_are_asked_for(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, threads: int, expected: int
+) -> None:
+    pytest.importorskip("pycolmap", reason="poses need the extra 'prepare' (pycolmap)")
+    (tmp_path / "photos").mkdir()
+    for k in range(3):
+        Image.fromarray(np.full((8, 8, 3), 40 * k, np.uint8)).save(tmp_path / "photos" / f"{k}.png")
+    made = Preparation(
+        PrepareOptions(tmp_path / "photos", tmp_path / "scene", threads=threads), Progress(False)
+    )
+    seen: list[int] = []
+
+    def reconstruct(database, images, n, groups, lens, threads, *rest):
+        seen.append(threads)
+        raise InterruptedError
+
+    monkeypatch.setattr(mapper, "reconstruct", reconstruct)
+    monkeypatch.setattr(Preparation, "_groups", lambda self: ([], []))
+    monkeypatch.setattr(Preparation, "_names", property(lambda self: ["0.png"]))
+    with pytest.raises(InterruptedError):
+        made._poses()
+    assert seen == [expected]

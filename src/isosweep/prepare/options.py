@@ -67,7 +67,7 @@ class PrepareOptions:
     test_every: int = 0
     """Hold out every n-th view in the layouts that name splits; 0 holds out none."""
     threads: int = 0
-    """0 for the cores that the process may use."""
+    """0 for the cores that the process may use, and one for the poses, which are then the same in each call."""
     seed: int = 0
 
     def __post_init__(self) -> None:

@@ -44,6 +44,11 @@ Result = tuple[dict[str, Any], list[Path]]
 """What a stage returns: its facts, and the files that it made."""
 
 
+POSE_THREADS = 1
+"""Of COLMAP's mapper, where ``threads`` is not given: with several, its sums have another order in each call, and its
+poses differ in their last digits or in whole images."""
+
+
 class Preparation:
     """The preparation of one folder.
 
@@ -282,8 +287,9 @@ class Preparation:
         names = self._names
         with self.progress.bar("poses", len(names)) as bar, sfm.explained_errors(self.database):
             best, attempts = mapper.reconstruct(
-                self.database, self.work / "images", len(names), groups, self.options.lens, self.threads,
-                self.options.seed, lambda line: log.info("poses     %s", line), bar.set_done,
+                self.database, self.work / "images", len(names), groups, self.options.lens,
+                self.options.threads or POSE_THREADS, self.options.seed,
+                lambda line: log.info("poses     %s", line), bar.set_done,
             )  # fmt: skip
         if best.registered < FEWEST_IMAGES:
             problem = "no reconstruction of three or more images was found"
