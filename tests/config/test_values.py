@@ -66,7 +66,7 @@ def test_fields_name_their_choices_once() -> None:
         "eval.split": ("train", "val", "test"),
         "eval.checkpoint": tuple(CHECKPOINTS),
         "eval.lpips": ("vgg", "alex", None),
-        "export.clean": ("sphere", "masks", "unseen"),
+        "export.clean": ("near", "sphere", "masks", "unseen"),
         "export.formats": ("ply", "obj", "stl", "glb"),
         "export.video_path": ("auto", "turntable", "spiral"),
         "debug.part": ("dataset", "model", "eval"),

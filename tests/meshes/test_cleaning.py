@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from isosweep.errors import InputError
 from isosweep.meshes import cleaning, extract
@@ -68,6 +69,23 @@ def test_what_no_training_view_sees_is_dropped() -> None:
     assert found["beside"] > 0.3 * FACES["beside"], "it is in sight"
 
 
+def test_what_a_training_view_has_before_its_near_distance_is_dropped() -> None:
+    """The first camera looks along its axis at the ball; one small ball is before it, another behind its back."""
+    scene = sphere_scene(SphereModel(0.5))
+    pose = scene.cameras.c2w[0].numpy()
+    centre, ahead = pose[:, 3], pose[:, 2]
+    before, back = (moved(sphere(0.05, 2), *(centre + far * ahead)) for far in (0.5, -0.5))
+    near = torch.full((len(scene.cameras),), 0.1)
+    near[0] = 0.8
+    known = replace(scene, cameras=replace(scene.cameras, near=near))
+    mesh = joined(joined(BALL, before), back)
+    assert len(cleaning.clean(mesh, known, ["near"]).faces) == len(BALL.faces) + len(back.faces)
+    held_out = replace(known, splits={**known.splits, "train": (1, 2, 3)})
+    assert len(cleaning.clean(mesh, held_out, ["near"]).faces) == len(mesh.faces)
+    with pytest.raises(InputError, match=r"export\.clean=\[near\].*has none"):
+        cleaning.require(scene, ["near"])
+
+
 def test_views_that_are_held_out_do_not_count_as_seeing() -> None:
     scene = sphere_scene(SphereModel(0.5))
     one = replace(scene, splits={**scene.splits, "train": (0,)})
@@ -79,7 +97,10 @@ def test_steps_are_taken_in_one_order_and_told(caplog: pytest.LogCaptureFixture)
     caplog.set_level(logging.INFO, "isosweep")
     assert left("unseen", "sphere", "masks") == left("masks", "unseen", "sphere")
     said = [record.message for record in caplog.records][:3]
-    assert [text.split(":")[0] for text in said] == [f"cleaning the mesh, {s}" for s in cleaning.STEPS]
+    assert list(cleaning.STEPS) == ["near", "sphere", "masks", "unseen"]
+    assert [text.split(":")[0] for text in said] == [
+        f"cleaning the mesh, {s}" for s in ("sphere", "masks", "unseen")
+    ]
     total = sum(FACES.values())
     assert said[0] == f"cleaning the mesh, sphere: {total - FACES['corner']} of {total} faces stay"
 

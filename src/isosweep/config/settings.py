@@ -14,7 +14,7 @@ from isosweep.record import CHECKPOINTS
 SPLITS = ("train", "val", "test")
 LPIPS_NETS = ("vgg", "alex")
 MESH_FORMATS = ("ply", "obj", "stl", "glb")
-CLEANING = ("sphere", "masks", "unseen")
+CLEANING = ("near", "sphere", "masks", "unseen")
 VIDEO_PATHS = ("auto", "turntable", "spiral")
 DEBUG_PARTS = ("dataset", "model", "eval")
 

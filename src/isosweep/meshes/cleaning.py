@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Bool
 
 from isosweep.errors import InputError
-from isosweep.meshes.raycast import Caster, in_hull, visible_points, world_cameras
+from isosweep.meshes.raycast import Caster, in_hull, project, visible_points, world_cameras
 from isosweep.meshes.topology import with_faces
 from isosweep.types import Cameras, Mesh, Scene
 
@@ -23,6 +23,8 @@ MASK_MARGIN = 1 / 64
 def clean(mesh: Mesh, scene: Scene, steps: Sequence[str]) -> Mesh:
     """The mesh without what ``steps`` name; each step sees what the ones before it left.
 
+    - ``near``: vertices in the frame of a training view and nearer to it than anything can be (``Cameras.near``): rays
+      are not sampled there, so what the field says of that space is chance;
     - ``sphere``: vertices outside the sphere of the scene's radius, as the released meshes of NeuS are bounded;
     - ``masks``: vertices off the dilated mask of any training view that has one, as NeuS and instant-nsr-pl clean DTU's
       meshes before scoring;
@@ -34,7 +36,7 @@ def clean(mesh: Mesh, scene: Scene, steps: Sequence[str]) -> Mesh:
         steps: names of ``STEPS``; they are taken in its order, whatever theirs is.
 
     Raises:
-        InputError: ``masks`` for a scene without masks, or nothing is left.
+        InputError: as ``require``, or nothing is left.
         RunPreempted, RunTimeout: a signal asked the run to stop.
     """
     cameras = world_cameras(scene.cameras, np.eye(4))
@@ -56,13 +58,30 @@ def require(scene: Scene, steps: Sequence[str]) -> None:
     """Check before training that a scene has what the steps read.
 
     Raises:
-        InputError: ``masks`` for a scene without masks.
+        InputError: ``masks`` for a scene without masks, ``near`` for one without near distances.
     """
     if "masks" in steps and not scene.images.has_masks:
         raise InputError(
             f"export.clean=[masks] reads masks, and scene {scene.name} has none (or dataset.masks=false leaves them "
             "out): give it masks, or clean by sphere or unseen"
         )
+    if "near" in steps and scene.cameras.near is None:
+        raise InputError(
+            "export.clean=[near] reads how near to each camera the points of the structure from motion begin, and "
+            f"scene {scene.name} has none: take dataset=colmap or nerfstudio with points, or leave it out"
+        )
+
+
+def _far_enough(mesh: Mesh, scene: Scene, cameras: Cameras) -> Bool[np.ndarray, " f"]:
+    require(scene, ("near",))
+    assert scene.cameras.near is not None
+    near = scene.cameras.near.cpu().numpy()
+    keep = np.ones(len(mesh.vertices), dtype=bool)
+    for view in scene.splits["train"]:
+        centre = cameras.c2w[view, :, 3].numpy()
+        close = np.flatnonzero(np.square(mesh.vertices - centre).sum(axis=1) < near[view] ** 2)
+        keep[close[project(cameras, view, mesh.vertices[close])[2]]] = False
+    return np.asarray(keep[mesh.faces].all(axis=1))
 
 
 def _in_sphere(mesh: Mesh, scene: Scene, cameras: Cameras) -> Bool[np.ndarray, " f"]:
@@ -86,6 +105,7 @@ def _seen(mesh: Mesh, scene: Scene, cameras: Cameras) -> Bool[np.ndarray, " f"]:
 
 
 STEPS: dict[str, Callable[[Mesh, Scene, Cameras], Bool[np.ndarray, " f"]]] = {
+    "near": _far_enough,
     "sphere": _in_sphere,
     "masks": _on_masks,
     "unseen": _seen,
