@@ -17,10 +17,11 @@ LONGEST_SCENE = 40
 SEPARATOR = " · "
 
 AMBIGUOUS = frozenset({
-    "activation", "at", "background", "begin", "bias", "chunk", "degree", "encoding", "end",
+    "activation", "at", "background", "begin", "bias", "chunk", "decay", "degree", "encoding", "end",
     "factor", "feature_dim", "fn", "hidden_dim", "kind", "level", "masks", "mode", "n_frequencies",
-    "n_hidden", "n_samples", "name", "near", "opaque", "radius", "resolution", "scale", "schedule",
-    "skips", "start", "until", "val_every", "value", "warmup", "weight",
+    "n_hidden", "n_samples", "name", "near", "opaque", "radius", "resolution", "samples_per_probe",
+    "scale", "schedule", "share", "skips", "start", "threshold", "until", "update_every", "val_every",
+    "value", "warmup", "weight",
 })  # fmt: skip
 """Last parts of keys that say nothing alone, or that several groups have."""
 
