@@ -76,6 +76,11 @@ class Rays:
         return len(self.origins)
 
 
+DISTANCE = "distance"
+"""Name in ``Batch.ray_extras`` of the distance [R] at which a ray meets a point of the reconstruction, 0 where none is
+known."""
+
+
 @dataclass(frozen=True)
 class Batch:
     """What a render is compared with. ``rgb`` is already composited over ``rays.background``."""

@@ -95,6 +95,7 @@ READS = {
     "sparsity": {"sdf"},
     "curvature": {"laplacian"},
     "sfm": {"point_level", "batch.points"},
+    "point_distance": {"weights", "samples", "opacity", "batch.ray_extras.distance"},
     "distortion": {"weights", "samples"},
     "background_distortion": {"levels.background.weights", "levels.background.samples"},
 }
@@ -155,6 +156,14 @@ def test_at_least_one_point_is_drawn():
     with pytest.raises(ValueError, match=r"loss.points=0: draw at least one"):
         TotalLoss({"rgb_l1": {"weight": 1.0, "fn": terms.rgb_l1}}, points=0)
     assert TotalLoss({"sfm": {"weight": 1.0, "fn": terms.sfm}}, points=1).points == 1
+
+
+def test_a_share_of_point_rays_is_above_0():
+    term = {"point_distance": {"weight": 1.0, "fn": terms.point_distance}}
+    with pytest.raises(ValueError, match=r"loss.point_rays=0: give a number above 0"):
+        TotalLoss(term, point_rays=0)
+    assert TotalLoss(term, point_rays=0.5).point_rays == 0.5
+    assert TotalLoss({"rgb_l1": {"weight": 1.0, "fn": terms.rgb_l1}}, point_rays=0.5).point_rays == 0
 
 
 def test_data_that_is_not_known_yet_is_not_asked_for():

@@ -1,5 +1,6 @@
 """Loss terms against hand-worked numbers and a naive double sum; checks and their words."""
 
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -97,6 +98,26 @@ def test_sfm_is_the_mean_distance_at_the_points():
     o = out(point_level=torch.tensor([0.5, -0.25, 0.0, 0.25]))
     assert float(terms.sfm(o, batch())) == pytest.approx(0.25)
     assert float(terms.sfm(out(point_level=torch.zeros(0)), batch())) == 0
+
+
+def test_point_distance_is_what_it_costs_to_move_the_weights():
+    """Two rays of two samples: d = 2 with weights 0.25 at 1 and 0.5 at 3, a quarter passes; the other has no point."""
+    t, index = torch.tensor([1.0, 3.0, 1.0, 2.0]), torch.tensor([0, 0, 1, 1])
+    packed = Samples(index, t, torch.ones(4), torch.tensor([0, 2, 4]))
+    weights = torch.tensor([0.25, 0.5, 0.9, 0.0], requires_grad=True)
+    o = out(samples=packed, weights=weights, opacity=torch.tensor([0.75, 0.9]))
+    b = replace(batch(), ray_extras={"distance": torch.tensor([2.0, 0.0])})
+    value = terms.point_distance(o, b)
+    assert float(value) == pytest.approx(0.25 * 0.5 + 0.5 * 0.5 + 0.25)
+    value.backward()
+    assert weights.grad is not None
+    assert weights.grad.tolist() == pytest.approx([0.5, 0.5, 0.0, 0.0])
+    nothing = replace(b, ray_extras={"distance": torch.zeros(2)})
+    assert float(terms.point_distance(o, nothing)) == 0
+    total = TotalLoss({"point_distance": {"weight": 1.0, "fn": terms.point_distance}})
+    assert total.counts(b, None).tolist() == [1.0]
+    with pytest.raises(ValueError, match=r"'point_distance' reads how far away .*dataset=colmap"):
+        total.check("nerf", frozenset({"weights", "samples", "opacity"}), has_sightings=False)
 
 
 def test_points_are_drawn_only_where_a_term_reads_them():

@@ -10,6 +10,7 @@ from isosweep.app.scene_folder import is_ours, wrong_scene
 from isosweep.config.check import ConfigError
 from isosweep.data.batches import has_points
 from isosweep.data.folders import places
+from isosweep.data.point_rays import observations
 from isosweep.errors import InputError
 from isosweep.evaluation import evaluate
 from isosweep.losses.total import TotalLoss
@@ -59,7 +60,13 @@ def check_scene(cfg: DictConfig, scene: Scene, loss: TotalLoss, model: Model, na
             f"white on the object, or loss.terms.{masked[0]}.weight=0"
         )
     cleaning.require(scene, cfg.export.clean)
-    loss.check(name, model.provides, has_masks=scene.use_masks, has_points=has_points(scene))
+    loss.check(
+        name,
+        model.provides,
+        has_masks=scene.use_masks,
+        has_points=has_points(scene),
+        has_sightings=observations(scene) is not None,
+    )
     if scene.cameras.ndc is not None and model.background is not None:
         raise ConfigError(
             "dataset.ndc=true maps everything up to infinity into the box, so nothing is left for the background of "

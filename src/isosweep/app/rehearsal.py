@@ -66,6 +66,7 @@ def _rehearsed(parts: str, model_name: str, kind: str, scene: Path | None) -> st
             model.provides,
             has_masks=False if no_masks else None,
             has_points=False if kind in _WITHOUT_POINTS else None,
+            has_sightings=False if kind in _WITHOUT_POINTS else None,
         )
     except UserError as error:
         return str(error)

@@ -1,6 +1,7 @@
 """Training batches: random pixels of the training views, as rays with their colours."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from typing import final
 
@@ -12,6 +13,7 @@ from isosweep import ops
 from isosweep.data.backdrop import COLORS
 from isosweep.data.image_store import ImageStore
 from isosweep.data.kept import kept_places
+from isosweep.data.point_rays import PointRays, joined
 from isosweep.data.shuffled import ShuffledPixels
 from isosweep.data.uniform import Places, on_device, uniform_pixels
 from isosweep.data.working_set import WorkingSet
@@ -64,14 +66,46 @@ def draw(
             again = partial(uniform_pixels, hw, views, len(places[0]), generator, crop)
             places = kept_places(scene.images, places, again, generator)
         view, row, col = places
-        n = len(view)
         rgb, mask = scene.images.gather(view, row, col)
-    behind = _behind(scene, n, background, generator, device)
+    batch = _batch(scene, (view, row, col), rgb, mask, background, generator, device)
+    return batch if points is None else replace(batch, points=points.draw(view, n_points, generator))
+
+
+def add_point_rays(
+    batch: Batch,
+    scene: Scene,
+    known: PointRays,
+    share: float,
+    background: str,
+    generator: torch.Generator,
+    device: torch.device,
+) -> Batch:
+    """The batch, and ``share`` times as many rays whose distance is known, as ``Batch.ray_extras[DISTANCE]``.
+
+    Args:
+        scene, background, generator, device: as in ``draw``.
+    """
+    *places, distance = known.draw(max(1, round(share * len(batch.rays))), generator)
+    rgb, mask = scene.images.gather(*places)
+    return joined(batch, _batch(scene, places, rgb, mask, background, generator, device), distance)
+
+
+def _batch(
+    scene: Scene,
+    places: Sequence[Int[Tensor, " r"]],
+    rgb: Float[Tensor, "r 3"],
+    mask: Float[Tensor, " r"] | None,
+    background: str,
+    generator: torch.Generator,
+    device: torch.device,
+) -> Batch:
+    """What a batch is of pixels: their rays, and their colours over what lies behind them."""
+    view, row, col = places
+    behind = _behind(scene, len(view), background, generator, device)
     if scene.composite and mask is not None:
         rgb = ops.over(rgb, mask, behind)
     rays = pixel_rays(scene.cameras, view, row, col, behind)
-    targets = None if points is None else points.draw(view, n_points, generator)
-    return Batch(rays=rays, rgb=rgb, mask=mask if scene.use_masks else None, points=targets)
+    return Batch(rays=rays, rgb=rgb, mask=mask if scene.use_masks else None)
 
 
 def _places(

@@ -15,14 +15,14 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from isosweep.types import Batch, Level, RenderOut, Samples
+from isosweep.types import DISTANCE, Batch, Level, RenderOut, Samples
 
 Term = Callable[..., Tensor]
 _T = TypeVar("_T")
 
 
-OVER = ("rays", "samples", "points", "hit rays")
-"""What a term is the mean over; rays with at least one sample are 'hit'."""
+OVER = ("rays", "samples", "points", "hit rays", "point rays")
+"""What a term is the mean over; rays with at least one sample are 'hit', 'point rays' lead to a known point."""
 
 
 def needs(*fields: str, over: str = "rays", level: str | None = None) -> Callable[[Term], Term]:
@@ -142,6 +142,23 @@ def sfm(out: RenderOut, batch: Batch) -> Tensor:
     The surface passes through what was triangulated; f is 0 there. 0 where no point lies in the box.
     """
     return _mean(_required(out.point_level).abs())
+
+
+@needs("weights", "samples", "opacity", f"batch.ray_extras.{DISTANCE}", over="point rays")
+def point_distance(out: RenderOut, batch: Batch) -> Tensor:
+    """Mean over rays with a known distance d of sum_i w_i |t_i - d| / d + (1 - O), without a unit.
+
+    This is what it costs to move the ray's weights to d (the Wasserstein distance of order 1 to a point mass), in units
+    of d; light that leaves the box counts as moved by d. So space before a point that was triangulated is emptied, and
+    the point becomes opaque. Rays to points supervise depth in DS-NeRF (Deng et al. 2022, section 3), by another
+    distance between the two distributions. 0 where no ray has one.
+    """
+    distance, samples = batch.ray_extras[DISTANCE], out.samples
+    known = distance > 0
+    d = distance.clamp_min(1e-6)
+    away = (samples.t - d[samples.ray_index]).abs() / d[samples.ray_index]
+    moved = (1 - out.opacity).index_add(0, samples.ray_index, out.weights * away)
+    return (moved * known).sum() / known.sum().clamp_min(1)
 
 
 @needs("weights", "samples", over="hit rays")

@@ -10,9 +10,10 @@ from torch import Tensor
 
 from isosweep.config import schedules
 from isosweep.errors import InputError, NumericalError
-from isosweep.types import Batch, RenderOut, Sampled
+from isosweep.types import DISTANCE, Batch, RenderOut, Sampled
 
 POINTS = "batch.points"
+SEEN = f"batch.ray_extras.{DISTANCE}"
 
 
 class NonFiniteLoss(NumericalError):
@@ -27,13 +28,23 @@ class TotalLoss:
             None or whose weight is the number 0 is off.
         masks: whether training sees the data set's masks (read by the dataset group).
         points: structure-from-motion points drawn a batch where a term reads them.
+        point_rays: where a term reads how far away such points are, so many rays that lead to one are added to each
+            ray of the batch.
     """
 
     def __init__(
-        self, terms: Mapping[str, Mapping[str, Any] | None], masks: bool = True, points: int = 1024
+        self,
+        terms: Mapping[str, Mapping[str, Any] | None],
+        masks: bool = True,
+        points: int = 1024,
+        point_rays: float = 0.25,
     ) -> None:
         if points < 1:
             raise InputError(f"loss.points={points}: draw at least one, or set the weight of sfm to 0")
+        if point_rays <= 0:
+            raise InputError(
+                f"loss.point_rays={point_rays}: give a number above 0, or set the weight of point_distance to 0"
+            )
         self.masks = masks
         self.terms: dict[str, tuple[Any, Callable[[RenderOut, Batch], Tensor]]] = {}
         for name, term in terms.items():
@@ -43,6 +54,7 @@ class TotalLoss:
             if term["weight"] != 0:
                 self.terms[name] = (term["weight"], term["fn"])
         self.points = points if any(POINTS in self.needs(name) for name in self.terms) else 0
+        self.point_rays = point_rays if any(SEEN in self.needs(name) for name in self.terms) else 0.0
         if not self.terms:
             raise InputError(
                 f"the loss has no active term (of {', '.join(terms) or 'none'}): give one a weight above 0"
@@ -74,6 +86,7 @@ class TotalLoss:
         provides: frozenset[str],
         has_masks: bool | None = None,
         has_points: bool | None = None,
+        has_sightings: bool | None = None,
     ) -> None:
         """Check that every active term finds what it reads.
 
@@ -81,6 +94,7 @@ class TotalLoss:
             model: its name, for the message.
             provides: RenderOut fields that the model can return.
             has_masks, has_points: whether the training batch has them; None while the scene is not known.
+            has_sightings: whether training views are known to see points in the box; None likewise.
 
         Raises:
             InputError: a term reads what is not there.
@@ -105,6 +119,12 @@ class TotalLoss:
                     "use dataset=colmap, dataset=nerfstudio with ply_file_path, or set "
                     f"loss.terms.{name}.weight=0"
                 )
+            if SEEN in fields and has_sightings is False:
+                raise InputError(
+                    f"loss term '{name}' reads how far away the points are that a view sees, and of no training view "
+                    "of this scene is it known that it sees a structure-from-motion point inside the box: use "
+                    f"dataset=colmap, or set loss.terms.{name}.weight=0"
+                )
 
     def weights(self, step: int, max_steps: int) -> tuple[float, ...]:
         """The weight of each active term at a step, in their order."""
@@ -122,8 +142,8 @@ class TotalLoss:
 
     @property
     def counts_rays_only(self) -> bool:
-        """Whether `counts` can be had before samples are chosen: each term is a mean over rays or points."""
-        return all(self._over(name)[0] in ("rays", "points") for name in self.terms)
+        """Whether `counts` can be had before samples are chosen: each term is a mean over rays or over points."""
+        return all(self._over(name)[0] in ("rays", "points", "point rays") for name in self.terms)
 
     def counts(self, batch: Batch, found: Sampled | RenderOut | None) -> Float[Tensor, " t"]:
         """What each active term is a mean over, in their order: the number [T] of rays, samples or points, float64.
@@ -139,6 +159,8 @@ class TotalLoss:
             over, level = self._over(name)
             if over in ("rays", "points"):
                 count = torch.tensor(n_rays if over == "rays" else n_points, device=batch.rgb.device)
+            elif over == "point rays":
+                count = (batch.ray_extras[DISTANCE] > 0).sum()
             else:
                 assert found is not None
                 samples = found.samples if level is None else found.levels[level].samples

@@ -21,6 +21,8 @@ WITH_POINTS = {"colmap": "", "nerfstudio": " dataset=nerfstudio"}
 """Name of a layout with the points of the reconstruction -> what makes `RECIPES` read it."""
 RECIPES = ("neus-bg-colmap", "nerf-bg-colmap")
 """Of conf/experiment, for whole photographs: a mesh, and new views."""
+BLIND = {("nerfstudio", "nerf-bg-colmap"): " loss.terms.point_distance.weight=0"}
+"""Layout and recipe -> what a layout needs that does not say which view saw which point."""
 
 
 def summary(manifest: Manifest) -> list[str]:
@@ -74,7 +76,10 @@ def train_commands(out: Path, layouts: tuple[str, ...], masked: bool) -> list[st
         if masked:
             methods = [f"model=neus loss=mask {TRAIN[layout]}"]
         elif layout in WITH_POINTS:
-            methods = [f"experiment={recipe}{WITH_POINTS[layout]}" for recipe in RECIPES]
+            methods = [
+                f"experiment={recipe}{WITH_POINTS[layout]}{BLIND.get((layout, recipe), '')}"
+                for recipe in RECIPES
+            ]
         else:
             methods = [f"model=neus_bg {TRAIN[layout]}"]
         commands += [f"python main.py {method} {name} {path}" for method in methods]

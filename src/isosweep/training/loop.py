@@ -17,7 +17,8 @@ from torch import nn
 
 from isosweep import ops
 from isosweep.config.settings import CHECKPOINTS, OptimSettings, TrainSettings
-from isosweep.data.batches import Targets, draw
+from isosweep.data.batches import Targets, add_point_rays, draw
+from isosweep.data.point_rays import PointRays
 from isosweep.data.shuffled import ShuffledPixels
 from isosweep.data.working_set import WorkingSet, is_large, new_pieces
 from isosweep.errors import NumericalError
@@ -170,6 +171,7 @@ def train(
     signals = interrupts.current()
     pace = _Pace(settings.max_steps, state.step)
     targets = Targets(scene, device) if loss.points else None
+    known = PointRays(scene) if loss.point_rays else None
     working = None
     if is_large(scene):
         new = new_pieces(settings.rays, settings.target_samples)
@@ -208,6 +210,9 @@ def train(
             drawn=state.drawn,
         )
         state.drawn += len(batch.rays)
+        if known is not None:
+            share, behind = loss.point_rays, settings.background
+            batch = add_point_rays(batch, scene, known, share, behind, state.generator, device)
         done = step + 1 == settings.max_steps
         logged = done or (step + 1) % settings.log_every == 0
         moment = Moment(step, settings.max_steps, knobs, logged)
