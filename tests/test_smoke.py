@@ -167,6 +167,15 @@ def test_points_are_a_loss_where_the_data_has_them(model, scenes, tmp_path):
         fit(config(scenes, model, "hashgrid", "llff", *more), tmp_path)
 
 
+@pytest.mark.parametrize("model", ["nerf_bg", "neus"])
+def test_rays_lead_to_points_where_the_data_has_them(model, scenes, tmp_path):
+    more = ["loss.terms.point_distance.weight=0.1", "train.max_steps=6"]
+    _, _, watch = fit(config(scenes, model, "hashgrid", "colmap", *more), tmp_path)
+    assert len(watch.losses) == 6
+    with pytest.raises(ValueError, match="no view that is known to see a point inside its box"):
+        fit(config(scenes, model, "hashgrid", "llff", *more), tmp_path)
+
+
 @pytest.mark.parametrize(
     ("model", "more"),
     [

@@ -9,6 +9,7 @@ from torch import Tensor
 from isosweep.bench.quality import Training, demo_training
 from isosweep.data.batches import draw
 from isosweep.training.step import Moment, Outcome, gradient
+from isosweep.types import DISTANCE
 
 CONF = Path(__file__).parents[2] / "conf"
 SMALL = ("encoding=hashgrid", "encoding.n_levels=4", "encoding.log2_size=10", "train.rays=96")
@@ -26,8 +27,10 @@ def training(*overrides: str, **settings: int) -> Training:
     )
 
 
-def descend(job: Training, micro_batches: int, aside: int = 0) -> tuple[Outcome, dict[str, Tensor]]:
-    """The gradient of 96 rays, of which the first ``aside`` look away from the box."""
+def descend(
+    job: Training, micro_batches: int, aside: int = 0, known: int = 0
+) -> tuple[Outcome, dict[str, Tensor]]:
+    """The gradient of 96 rays, of which the first ``aside`` look away and the last ``known`` have a distance."""
     generator = torch.Generator().manual_seed(4)
     batch = draw(job.scene, 96, "random", 0.0, generator, torch.device("cpu"))
     rays = type(batch.rays)(*(getattr(batch.rays, k).double() for k in ("origins", "dirs", "background")))
@@ -36,6 +39,7 @@ def descend(job: Training, micro_batches: int, aside: int = 0) -> tuple[Outcome,
         rays=rays,
         rgb=batch.rgb.double(),
         mask=None if batch.mask is None else batch.mask.double(),
+        ray_extras={DISTANCE: (torch.arange(96) >= 96 - known) * 2.0},
     )
     job.model.zero_grad()
     moment = Moment(1, 10, job.model.knobs(1, 10), logged=True)
@@ -71,10 +75,18 @@ def test_a_background_is_a_mean_over_the_rays_that_have_one():
     compare(job, 2, aside=48)
 
 
-def compare(job: Training, micro_batches: int, aside: int = 0) -> None:
+def test_a_known_distance_is_a_mean_over_the_rays_that_have_one():
+    """They are the last rows of the batch, so that the first part has none."""
+    terms = ("loss.terms.point_distance.weight=1.0", "loss.terms.distortion.weight=0.0")
+    job = training("model=nerf", *terms)
+    compare(job, 2, known=12)
+    assert float(descend(job, 1, known=12)[0].terms["point_distance"]) > 0
+
+
+def compare(job: Training, micro_batches: int, aside: int = 0, known: int = 0) -> None:
     job.model.double().train()
-    whole, expected = descend(job, 1, aside)
-    parts, found = descend(job, micro_batches, aside)
+    whole, expected = descend(job, 1, aside, known)
+    parts, found = descend(job, micro_batches, aside, known)
     assert found.keys() == expected.keys()
     for name, value in expected.items():
         assert (found[name] - value).norm() <= 1e-9 * value.norm(), name
