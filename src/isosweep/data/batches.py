@@ -17,7 +17,7 @@ from isosweep.data.uniform import Places, on_device, uniform_pixels
 from isosweep.data.working_set import WorkingSet
 from isosweep.errors import InputError
 from isosweep.geometry import pixel_rays
-from isosweep.types import Batch, Scene
+from isosweep.types import Batch, Photos, Scene
 
 
 def draw(
@@ -29,6 +29,8 @@ def draw(
     device: torch.device,
     points: "Targets | None" = None,
     n_points: int = 0,
+    photos: Photos | None = None,
+    n_patches: int = 0,
     working: WorkingSet | None = None,
     one_image: bool = False,
     shuffled: ShuffledPixels | None = None,
@@ -47,6 +49,8 @@ def draw(
         generator: on ``device``.
         points: the scene's structure-from-motion points, if a loss term reads them; ``n_points`` random ones become
             ``Batch.points``.
+        photos: the training images as grey pixels, if a loss term compares them; the first ``n_patches`` rays (of those
+            on the object, where training sees masks) are to have a patch.
         working: the working set of a large scene. It is not used with ``crop``, ``one_image`` or ``shuffled``.
         one_image: all pixels are of one random training view; without replacement if ``shuffled`` is given.
         shuffled: the order in which pixels are drawn without replacement; not used with ``crop``.
@@ -71,7 +75,12 @@ def draw(
         rgb = ops.over(rgb, mask, behind)
     rays = pixel_rays(scene.cameras, view, row, col, behind)
     targets = None if points is None else points.draw(view, n_points, generator)
-    return Batch(rays=rays, rgb=rgb, mask=mask if scene.use_masks else None, points=targets)
+    seen = mask if scene.use_masks else None
+    extras = {}
+    if photos is not None:
+        fit = torch.ones_like(view, dtype=torch.bool) if seen is None else seen > 0.5
+        extras = {"view": view, "row": row, "col": col, "patch": fit & (fit.cumsum(0) <= n_patches)}
+    return Batch(rays=rays, rgb=rgb, mask=seen, points=targets, ray_extras=extras, photos=photos)
 
 
 def _places(

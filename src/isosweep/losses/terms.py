@@ -21,8 +21,9 @@ Term = Callable[..., Tensor]
 _T = TypeVar("_T")
 
 
-OVER = ("rays", "samples", "points", "hit rays")
-"""What a term is the mean over; rays with at least one sample are 'hit'."""
+OVER = ("rays", "samples", "points", "hit rays", "patches")
+"""What a term is the mean over; rays with at least one sample are 'hit'; 'patches' are the
+rays of ``Batch.ray_extras["patch"]``."""
 
 
 def needs(*fields: str, over: str = "rays", level: str | None = None) -> Callable[[Term], Term]:
@@ -142,6 +143,15 @@ def sfm(out: RenderOut, batch: Batch) -> Tensor:
     The surface passes through what was triangulated; f is 0 there. 0 where no point lies in the box.
     """
     return _mean(_required(out.point_level).abs())
+
+
+@needs("ray_extras.occlusion_error")
+def occlusion(out: RenderOut, batch: Batch) -> Tensor:
+    """Mean |s - s*| over rays: the learned probability that the reflected ray meets the surface, and whether it does.
+
+    Source: L_occ of NeRO, Liu et al. 2023, section 3.2. The model takes the mean over the rays that it follows.
+    """
+    return _mean(out.ray_extras["occlusion_error"])
 
 
 @needs("weights", "samples", over="hit rays")

@@ -13,6 +13,7 @@ from isosweep.errors import InputError, NumericalError
 from isosweep.types import Batch, RenderOut, Sampled
 
 POINTS = "batch.points"
+PHOTOS = "batch.photos"
 
 
 class NonFiniteLoss(NumericalError):
@@ -27,13 +28,20 @@ class TotalLoss:
             None or whose weight is the number 0 is off.
         masks: whether training sees the data set's masks (read by the dataset group).
         points: structure-from-motion points drawn a batch where a term reads them.
+        patches: rays of a batch around which a term may compare patches of images.
     """
 
     def __init__(
-        self, terms: Mapping[str, Mapping[str, Any] | None], masks: bool = True, points: int = 1024
+        self,
+        terms: Mapping[str, Mapping[str, Any] | None],
+        masks: bool = True,
+        points: int = 1024,
+        patches: int = 64,
     ) -> None:
         if points < 1:
             raise InputError(f"loss.points={points}: draw at least one, or set the weight of sfm to 0")
+        if patches < 1:
+            raise InputError(f"loss.patches={patches}: take at least one, or set the weight of photo to 0")
         self.masks = masks
         self.terms: dict[str, tuple[Any, Callable[[RenderOut, Batch], Tensor]]] = {}
         for name, term in terms.items():
@@ -43,6 +51,7 @@ class TotalLoss:
             if term["weight"] != 0:
                 self.terms[name] = (term["weight"], term["fn"])
         self.points = points if any(POINTS in self.needs(name) for name in self.terms) else 0
+        self.patches = patches if any(PHOTOS in self.needs(name) for name in self.terms) else 0
         if not self.terms:
             raise InputError(
                 f"the loss has no active term (of {', '.join(terms) or 'none'}): give one a weight above 0"
@@ -122,8 +131,8 @@ class TotalLoss:
 
     @property
     def counts_rays_only(self) -> bool:
-        """Whether `counts` can be had before samples are chosen: each term is a mean over rays or points."""
-        return all(self._over(name)[0] in ("rays", "points") for name in self.terms)
+        """Whether `counts` can be had before samples are chosen: each term is a mean over rays, points or patches."""
+        return all(self._over(name)[0] in ("rays", "points", "patches") for name in self.terms)
 
     def counts(self, batch: Batch, found: Sampled | RenderOut | None) -> Float[Tensor, " t"]:
         """What each active term is a mean over, in their order: the number [T] of rays, samples or points, float64.
@@ -137,7 +146,9 @@ class TotalLoss:
         counts: list[Tensor] = []
         for name in self.terms:
             over, level = self._over(name)
-            if over in ("rays", "points"):
+            if over == "patches":
+                count = batch.ray_extras["patch"].sum()
+            elif over in ("rays", "points"):
                 count = torch.tensor(n_rays if over == "rays" else n_points, device=batch.rgb.device)
             else:
                 assert found is not None
