@@ -158,9 +158,11 @@ def test_every_surface_loss_trains(loss, dataset, scenes, tmp_path):
     assert len(watch.losses) == 6
 
 
-@pytest.mark.parametrize("model", ["neus", "neus_bg"])
-def test_points_are_a_loss_where_the_data_has_them(model, scenes, tmp_path):
-    more = ["loss=sfm", "loss.points=64", "train.max_steps=6"]
+@pytest.mark.parametrize(
+    ("model", "loss"), [("neus", "sfm"), ("neus_bg", "sfm"), ("neus_bg", "geo_neus_sfm")]
+)
+def test_points_are_a_loss_where_the_data_has_them(model, loss, scenes, tmp_path):
+    more = [f"loss={loss}", "loss.points=64", "train.max_steps=6"]
     _, _, watch = fit(config(scenes, model, "hashgrid", "colmap", *more), tmp_path)
     assert len(watch.losses) == 6
     with pytest.raises(ValueError, match="loss term 'sfm' reads structure-from-motion points inside the box"):
@@ -189,6 +191,8 @@ def test_rays_lead_to_points_where_the_data_has_them(model, scenes, tmp_path):
         ("neus", ["model.sharpness_cap=[0.0,20.0,200.0,1.0]", "model.occupancy=solid", "model.n_steps=128"]),
         ("neus_bg", ["loss.terms.distortion.weight=0.01", "loss.terms.background_distortion.weight=0.01"]),
         ("neus_bg", ["encoding@model.background.encoding=freq"]),
+        ("neus", ["loss=geo_neus", "loss.patches=8", "loss.terms.photo.fn.side=3"]),
+        ("nero", ["model.color.n_bands=2", "model.every=1", "sampler=uniform", "sampler.n_samples=16"]),
         ("nerf_bg", ["loss.terms.background_distortion.weight=0.01"]),
         ("nerf_original", ["sampler.spacing=disparity", "sampler.jitter=false", "model.raw_noise_std=1"]),
         (

@@ -82,6 +82,23 @@ known."""
 
 
 @dataclass(frozen=True)
+class Photos:
+    """The training images as grey pixels, for terms that compare views with one another."""
+
+    grey: Float[Tensor, " n"]
+    """Of all views, one after another, row by row; in [0, 1], half precision."""
+    offsets: Int[Tensor, " v"]
+    """Where each view's pixels begin."""
+    cameras: Cameras
+    sources: Int[Tensor, "v k"]
+    """For each view the views to compare it with, the best first; -1 where there are no more."""
+
+    def eyes(self, view: Int[Tensor, " r"]) -> Float[Tensor, "r k 3"]:
+        """Where the cameras are that the views are compared with."""
+        return self.cameras.c2w[self.sources[view].clamp_min(0), :, 3]
+
+
+@dataclass(frozen=True)
 class Batch:
     """What a render is compared with. ``rgb`` is already composited over ``rays.background``."""
 
@@ -92,7 +109,9 @@ class Batch:
     points: Float[Tensor, "p 3"] | None = None
     """Structure-from-motion points seen in the batch's views; None where no loss term reads them."""
     ray_extras: Mapping[str, Tensor] = field(default_factory=dict)
-    """What else is known of each ray; first axis R."""
+    """What else is known of each ray; first axis R. With ``photos``: its view, row and col, and patch (whether)."""
+    photos: Photos | None = None
+    """The training images; None where no loss term compares them."""
 
 
 @dataclass(frozen=True)

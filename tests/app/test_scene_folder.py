@@ -57,7 +57,7 @@ def test_scenes_of_the_demo_need_no_folder(tmp_path: Path) -> None:
     demo = "isosweep.data.demo.load"
     assert wrong_scene(cfg(tmp_path, "rings", demo)) is None
     assert wrong_scene(cfg(tmp_path, "rigns", demo)) == (
-        "no demo scene 'rigns'; did you mean 'rings'? The demo has: mug, rings"
+        "no demo scene 'rigns'; did you mean 'rings'? The demo has: chrome, mug, rings"
     )
 
 

@@ -12,8 +12,9 @@ import yaml
 from isosweep.data.demo import loader
 from isosweep.data.demo import make as demo_make
 from isosweep.data.demo.make import Demo, exact_mesh, make
-from isosweep.data.demo.render import REACH, render_views, trace
+from isosweep.data.demo.render import render_views
 from isosweep.data.demo.scenes import SOLIDS, normals
+from isosweep.data.demo.tracing import REACH, trace
 from isosweep.data.folders import DEMO_SCENES
 from isosweep.geometry import from_world, pixel_rays, similarity_scale
 from isosweep.types import Cameras
@@ -289,7 +290,7 @@ def test_a_read_only_root_falls_back_to_the_cache_folder(
 
 def test_wrong_names_and_wrong_folders(tmp_path: Path) -> None:
     with pytest.raises(
-        ValueError, match=r"no demo scene 'ring'; did you mean 'rings'\? The demo has: mug, rings"
+        ValueError, match=r"no demo scene 'ring'; did you mean 'rings'\? The demo has: chrome, mug, rings"
     ):
         load_scene("demo", "ring", root=str(tmp_path))
     folder = tiny_blender(tmp_path)

@@ -1,5 +1,6 @@
 """A batch in parts has the gradient of the batch in one piece, whatever the means of its loss are taken over."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ from torch import Tensor
 
 from isosweep.bench.quality import Training, demo_training
 from isosweep.data.batches import draw
+from isosweep.data.photos import make_photos
 from isosweep.training.step import Moment, Outcome, gradient
 from isosweep.types import DISTANCE
 
@@ -32,11 +34,19 @@ def descend(
 ) -> tuple[Outcome, dict[str, Tensor]]:
     """The gradient of 96 rays, of which the first ``aside`` look away and the last ``known`` have a distance."""
     generator = torch.Generator().manual_seed(4)
-    batch = draw(job.scene, 96, "random", 0.0, generator, torch.device("cpu"))
+    device = torch.device("cpu")
+    photos = make_photos(job.scene, device) if job.loss.patches else None
+    marks = {"photos": photos, "n_patches": job.loss.patches}
+    batch = draw(job.scene, 96, "random", 0.0, generator, device, **marks)
     rays = type(batch.rays)(*(getattr(batch.rays, k).double() for k in ("origins", "dirs", "background")))
     rays.dirs[:aside] *= -1
+    if photos is not None:
+        views = photos.cameras
+        photos = replace(photos, cameras=replace(views, c2w=views.c2w.double(), K=views.K.double()))
     batch = type(batch)(
         rays=rays,
+        ray_extras=batch.ray_extras,
+        photos=photos,
         rgb=batch.rgb.double(),
         mask=None if batch.mask is None else batch.mask.double(),
         ray_extras={DISTANCE: (torch.arange(96) >= 96 - known) * 2.0},
@@ -57,6 +67,8 @@ def descend(
     "overrides",
     [
         ("model=neus", "loss=mask"),
+        ("model=nero", "loss=nero", "model.every=3"),
+        ("model=neus", "loss=geo_neus", "loss.patches=40", "loss.terms.photo.fn.side=3"),
         ("model=neus", "loss=neus", "loss.terms.curvature.weight=0.1", "loss.terms.sparsity.weight=0.1"),
         ("model=neus", "sampler=upsample", "sampler.n_coarse=8", "sampler.n_fine=8"),
         ("model=nerf_bg", "loss=nerf_bg", "model.background.n_samples=4"),

@@ -19,7 +19,7 @@ from isosweep.data.uniform import Places, on_device, uniform_pixels
 from isosweep.data.working_set import WorkingSet
 from isosweep.errors import InputError
 from isosweep.geometry import pixel_rays
-from isosweep.types import Batch, Scene
+from isosweep.types import Batch, Photos, Scene
 
 
 def draw(
@@ -31,6 +31,8 @@ def draw(
     device: torch.device,
     points: "Targets | None" = None,
     n_points: int = 0,
+    photos: Photos | None = None,
+    n_patches: int = 0,
     working: WorkingSet | None = None,
     one_image: bool = False,
     shuffled: ShuffledPixels | None = None,
@@ -49,6 +51,8 @@ def draw(
         generator: on ``device``.
         points: the scene's structure-from-motion points, if a loss term reads them; ``n_points`` random ones become
             ``Batch.points``.
+        photos: the training images as grey pixels, if a loss term compares them; the first ``n_patches`` rays (of those
+            on the object, where training sees masks) are to have a patch.
         working: the working set of a large scene. It is not used with ``crop``, ``one_image`` or ``shuffled``.
         one_image: all pixels are of one random training view; without replacement if ``shuffled`` is given.
         shuffled: the order in which pixels are drawn without replacement; not used with ``crop``.
@@ -68,6 +72,8 @@ def draw(
         view, row, col = places
         rgb, mask = scene.images.gather(view, row, col)
     batch = _batch(scene, (view, row, col), rgb, mask, background, generator, device)
+    if photos is not None:
+        batch = _with_patches(batch, (view, row, col), photos, n_patches)
     return batch if points is None else replace(batch, points=points.draw(view, n_points, generator))
 
 
@@ -106,6 +112,14 @@ def _batch(
         rgb = ops.over(rgb, mask, behind)
     rays = pixel_rays(scene.cameras, view, row, col, behind)
     return Batch(rays=rays, rgb=rgb, mask=mask if scene.use_masks else None)
+
+
+def _with_patches(batch: Batch, places: Sequence[Int[Tensor, " r"]], photos: Photos, n: int) -> Batch:
+    """The batch, whose first ``n`` rays (of those on the object, where training sees masks) have a patch."""
+    view, row, col = places
+    fit = torch.ones_like(view, dtype=torch.bool) if batch.mask is None else batch.mask > 0.5
+    extras = {"view": view, "row": row, "col": col, "patch": fit & (fit.cumsum(0) <= n)}
+    return replace(batch, ray_extras=extras, photos=photos)
 
 
 def _places(

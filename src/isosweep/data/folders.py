@@ -7,7 +7,7 @@ from pathlib import Path
 from isosweep.data.loading import ViewOptions
 from isosweep.download.sources import command_for
 
-DEMO_SCENES = ("mug", "rings")
+DEMO_SCENES = ("chrome", "mug", "rings")
 """Names of the scenes of the data set ``demo``, which need no folder."""
 
 

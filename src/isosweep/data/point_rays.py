@@ -1,6 +1,6 @@
 """Rays whose distance is known: those through pixels at which the reconstruction saw one of its points."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import final
 
 import torch
@@ -80,24 +80,20 @@ def observations(scene: Scene) -> tuple[Tensor, ...] | None:
 def joined(first: Batch, more: Batch, distance: Tensor) -> Batch:
     """The rows of two batches of the same scene; ``distance`` [N] is that of the second's rays, 0 that of the first's.
 
-    The first has no extras; its structure-from-motion points are kept.
+    The first's points, photographs and extras are kept; its extras are 0 for the second's rays.
     """
-    both = (first.rays, more.rays)
-    near = None if first.rays.near is None else torch.cat([_near(rays) for rays in both])
-    rays = replace(
-        first.rays,
-        origins=torch.cat([rays.origins for rays in both]),
-        dirs=torch.cat([rays.dirs for rays in both]),
-        background=torch.cat([rays.background for rays in both]),
-        near=near,
-    )
+    names = [f.name for f in fields(Rays) if isinstance(getattr(first.rays, f.name), Tensor)]
+    values = {name: torch.cat([getattr(b.rays, name) for b in (first, more)]) for name in names}
     mask = None if first.mask is None or more.mask is None else torch.cat([first.mask, more.mask])
-    known = torch.cat([distance.new_zeros(len(first.rays)), distance])
+    extras = {
+        name: torch.cat([value, value.new_zeros(len(more.rays), *value.shape[1:])])
+        for name, value in first.ray_extras.items()
+    }
+    extras[DISTANCE] = torch.cat([distance.new_zeros(len(first.rays)), distance])
     return replace(
-        first, rays=rays, rgb=torch.cat([first.rgb, more.rgb]), mask=mask, ray_extras={DISTANCE: known}
+        first,
+        rays=replace(first.rays, **values),
+        rgb=torch.cat([first.rgb, more.rgb]),
+        mask=mask,
+        ray_extras=extras,
     )
-
-
-def _near(rays: Rays) -> Tensor:
-    assert rays.near is not None, "of the same cameras"
-    return rays.near

@@ -21,8 +21,9 @@ Term = Callable[..., Tensor]
 _T = TypeVar("_T")
 
 
-OVER = ("rays", "samples", "points", "hit rays", "point rays")
-"""What a term is the mean over; rays with at least one sample are 'hit', 'point rays' lead to a known point."""
+OVER = ("rays", "samples", "points", "hit rays", "point rays", "patches")
+"""What a term is the mean over; rays with at least one sample are 'hit', 'point rays' lead to a known point, 'patches'
+are the rays of ``Batch.ray_extras["patch"]``."""
 
 
 def needs(*fields: str, over: str = "rays", level: str | None = None) -> Callable[[Term], Term]:
@@ -159,6 +160,15 @@ def point_distance(out: RenderOut, batch: Batch) -> Tensor:
     away = (samples.t - d[samples.ray_index]).abs() / d[samples.ray_index]
     moved = (1 - out.opacity).index_add(0, samples.ray_index, out.weights * away)
     return (moved * known).sum() / known.sum().clamp_min(1)
+
+
+@needs("ray_extras.occlusion_error")
+def occlusion(out: RenderOut, batch: Batch) -> Tensor:
+    """Mean |s - s*| over rays: the learned probability that the reflected ray meets the surface, and whether it does.
+
+    Source: L_occ of NeRO, Liu et al. 2023, section 3.2. The model takes the mean over the rays that it follows.
+    """
+    return _mean(out.ray_extras["occlusion_error"])
 
 
 @needs("weights", "samples", over="hit rays")

@@ -14,6 +14,7 @@ from isosweep.types import DISTANCE, Batch, RenderOut, Sampled
 
 POINTS = "batch.points"
 SEEN = f"batch.ray_extras.{DISTANCE}"
+PHOTOS = "batch.photos"
 
 
 class NonFiniteLoss(NumericalError):
@@ -30,6 +31,7 @@ class TotalLoss:
         points: structure-from-motion points drawn a batch where a term reads them.
         point_rays: where a term reads how far away such points are, so many rays that lead to one are added to each
             ray of the batch.
+        patches: rays of a batch around which a term may compare patches of images.
     """
 
     def __init__(
@@ -38,6 +40,7 @@ class TotalLoss:
         masks: bool = True,
         points: int = 1024,
         point_rays: float = 0.25,
+        patches: int = 64,
     ) -> None:
         if points < 1:
             raise InputError(f"loss.points={points}: draw at least one, or set the weight of sfm to 0")
@@ -45,6 +48,8 @@ class TotalLoss:
             raise InputError(
                 f"loss.point_rays={point_rays}: give a number above 0, or set the weight of point_distance to 0"
             )
+        if patches < 1:
+            raise InputError(f"loss.patches={patches}: take at least one, or set the weight of photo to 0")
         self.masks = masks
         self.terms: dict[str, tuple[Any, Callable[[RenderOut, Batch], Tensor]]] = {}
         for name, term in terms.items():
@@ -55,6 +60,7 @@ class TotalLoss:
                 self.terms[name] = (term["weight"], term["fn"])
         self.points = points if any(POINTS in self.needs(name) for name in self.terms) else 0
         self.point_rays = point_rays if any(SEEN in self.needs(name) for name in self.terms) else 0.0
+        self.patches = patches if any(PHOTOS in self.needs(name) for name in self.terms) else 0
         if not self.terms:
             raise InputError(
                 f"the loss has no active term (of {', '.join(terms) or 'none'}): give one a weight above 0"
@@ -142,8 +148,8 @@ class TotalLoss:
 
     @property
     def counts_rays_only(self) -> bool:
-        """Whether `counts` can be had before samples are chosen: each term is a mean over rays or over points."""
-        return all(self._over(name)[0] in ("rays", "points", "point rays") for name in self.terms)
+        """Whether `counts` can be had before samples are chosen: each term is a mean over rays, points or patches."""
+        return all(self._over(name)[0] in ("rays", "points", "point rays", "patches") for name in self.terms)
 
     def counts(self, batch: Batch, found: Sampled | RenderOut | None) -> Float[Tensor, " t"]:
         """What each active term is a mean over, in their order: the number [T] of rays, samples or points, float64.
@@ -157,7 +163,9 @@ class TotalLoss:
         counts: list[Tensor] = []
         for name in self.terms:
             over, level = self._over(name)
-            if over in ("rays", "points"):
+            if over == "patches":
+                count = batch.ray_extras["patch"].sum()
+            elif over in ("rays", "points"):
                 count = torch.tensor(n_rays if over == "rays" else n_points, device=batch.rgb.device)
             elif over == "point rays":
                 count = (batch.ray_extras[DISTANCE] > 0).sum()

@@ -16,7 +16,7 @@ from isosweep import ops
 from isosweep.config import schedules
 from isosweep.errors import InputError
 from isosweep.fields import finite_difference
-from isosweep.fields.color import ColorField
+from isosweep.fields.shading import ShadingHead
 from isosweep.fields.surface import SurfaceField
 from isosweep.models.background import Background
 from isosweep.models.base import (
@@ -31,9 +31,13 @@ from isosweep.models.base import (
     scale_near,
 )
 from isosweep.models.compositing import composite
+from isosweep.models.crossing import first_crossing
 from isosweep.ops import opacity
 from isosweep.samplers.base import Probe, Sampler, sample_points
 from isosweep.types import Knobs, Randomness, Rays, RenderOut, Sampled
+
+SURFACE = frozenset({"ray_extras.surface_met", "ray_extras.surface_t", "ray_extras.surface_normal"})
+"""Where each ray first meets the surface (crossing.py): whether [R], at what distance [R], and the normal [R, 3]."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +63,7 @@ class NeuS(Model):
     (Wang et al. 2021, equations 11 to 13).
 
     Args:
-        field, color: the surface and the colour field.
+        field, color: the surface and the colour head.
         sampler: where rays are evaluated.
         background: learned radiance outside the box; None composites over the rays' background.
         radius: half the side of the box, normalised units.
@@ -80,7 +84,7 @@ class NeuS(Model):
     def __init__(
         self,
         field: SurfaceField,
-        color: ColorField,
+        color: ShadingHead,
         sampler: Sampler,
         background: Background | None = None,
         radius: float = 1.0,
@@ -116,7 +120,18 @@ class NeuS(Model):
         self.occupancy = occupancy
         self._uploads = Uploads()
         self.log_sharpness = nn.Parameter(torch.tensor(float(init_sharpness)))
-        own = ("rgb", "opacity", "depth", "weights", "samples", "normal", "sdf", "sdf_grad", "laplacian")
+        own = (
+            *SURFACE,
+            "rgb",
+            "opacity",
+            "depth",
+            "weights",
+            "samples",
+            "normal",
+            "sdf",
+            "sdf_grad",
+            "laplacian",
+        )
         behind = {} if background is None else BACKGROUND_LEVEL
         self.provides = provided([*own, "point_level"], behind)  # its level is a signed distance
 
@@ -219,6 +234,10 @@ class NeuS(Model):
             alpha, rgb = scale_near(alpha, samples), scale_near(rgb, samples)
         sums = composite(samples, alpha, rgb, normals if "normal" in want else None)
         color, behind = self.over_background(rays, sums.rgb, sums.opacity, knobs.behind, generator)
+        surface: dict[str, Tensor] = {}
+        if want & SURFACE:
+            met = first_crossing(samples, sdf, grad)
+            surface = {"surface_met": met.met, "surface_t": met.t, "surface_normal": met.normal}
         return RenderOut(
             rgb=color,
             opacity=sums.opacity,
@@ -230,6 +249,7 @@ class NeuS(Model):
             sdf_grad=grad,
             laplacian=laplacian,
             levels={**sampled.levels, **behind},
+            ray_extras=surface,
             sample_extras=shade.extras,
         )
 

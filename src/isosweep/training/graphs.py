@@ -40,6 +40,8 @@ def hindrance(model: Model, loss: TotalLoss) -> str | None:
         return f"sampler {type(model.sampler).__name__} renders a round of samples itself"
     if loss.points:
         return "the number of structure-from-motion points differs from batch to batch"
+    if loss.patches:
+        return "the number of patches that are compared differs from batch to batch"
     if not loss.counts_padded:
         return "a term of the loss reads whole rays of samples (distortion)"
     return None

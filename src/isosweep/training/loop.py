@@ -18,6 +18,7 @@ from torch import nn
 from isosweep import ops
 from isosweep.config.settings import CHECKPOINTS, OptimSettings, TrainSettings
 from isosweep.data.batches import Targets, add_point_rays, draw
+from isosweep.data.photos import make_photos
 from isosweep.data.point_rays import PointRays
 from isosweep.data.shuffled import ShuffledPixels
 from isosweep.data.working_set import WorkingSet, is_large, new_pieces
@@ -172,6 +173,7 @@ def train(
     pace = _Pace(settings.max_steps, state.step)
     targets = Targets(scene, device) if loss.points else None
     known = PointRays(scene) if loss.point_rays else None
+    photos = make_photos(scene, device) if loss.patches else None
     working = None
     if is_large(scene):
         new = new_pieces(settings.rays, settings.target_samples)
@@ -204,6 +206,8 @@ def train(
             device,
             points=targets,
             n_points=loss.points,
+            photos=photos,
+            n_patches=loss.patches,
             working=working,
             one_image=settings.batch_from == "one_image",
             shuffled=shuffled,

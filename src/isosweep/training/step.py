@@ -9,13 +9,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from isosweep.losses.total import TotalLoss
 from isosweep.models.base import Model
+from isosweep.models.crossing import blocked
 from isosweep.training.team import ALONE, Team
-from isosweep.types import Batch, Knobs, Randomness, RenderOut, RowsOf, Sampled
+from isosweep.types import Batch, Knobs, Photos, Randomness, RenderOut, RowsOf, Sampled
+
+CLEAR = 0.02
+"""How far from the surface, in radii of the box, a line of sight begins: the surface is not exact yet."""
+N_MARCH = 16
+"""Places at which a line of sight is looked at."""
 
 
 @dataclass(frozen=True)
@@ -95,6 +101,7 @@ def part_of(batch: Batch, rows: slice, points: slice) -> Batch:
         mask=None if batch.mask is None else batch.mask[rows],
         points=None if batch.points is None else batch.points[points],
         ray_extras={name: value[rows] for name, value in batch.ray_extras.items()},
+        photos=batch.photos,
     )
 
 
@@ -120,9 +127,36 @@ class Step:
     def render(self, batch: Batch, sampled: Sampled, source: Randomness | None) -> RenderOut:
         with self._autocast(batch):
             out = self.model.render(batch.rays, sampled, self.moment.knobs, self.loss.wants, source)
+            if batch.photos is not None:
+                hidden = self._hidden(batch, batch.photos, out)
+                out = replace(out, ray_extras={**out.ray_extras, "hidden": hidden})
             if batch.points is None:
                 return out
             return replace(out, point_level=self.model.level(batch.points, self.moment.knobs))
+
+    def _hidden(self, batch: Batch, photos: Photos, out: RenderOut) -> Bool[Tensor, "r k"]:
+        """Whether the surface hides each ray's surface point from the cameras that it is to be compared with.
+
+        Looked at where the batch has patches.
+        """
+        view, marked = batch.ray_extras["view"], batch.ray_extras["patch"]
+        hidden = torch.zeros(len(view), photos.sources.shape[1], dtype=torch.bool, device=view.device)
+        with torch.no_grad():
+            rows = (marked & out.ray_extras["surface_met"]).nonzero()[:, 0]
+            if len(rows) == 0:
+                return hidden
+            normal = out.ray_extras["surface_normal"][rows]
+            t = out.ray_extras["surface_t"][rows, None]
+            points = batch.rays.origins[rows] + t * batch.rays.dirs[rows] + CLEAR * self.model.radius * normal
+            eyes = photos.eyes(view[rows])
+            start = points[:, None].expand_as(eyes).reshape(-1, 3)
+
+            def level(p: Tensor) -> Tensor:
+                return self.model.level(p, self.moment.knobs)
+
+            met = blocked(level, start, eyes.reshape(-1, 3) - start, self.model.radius, N_MARCH)
+            hidden[rows] = met.view(len(rows), -1)
+        return hidden
 
     def descend(
         self,

@@ -12,8 +12,9 @@ import numpy as np
 import torch
 from PIL import Image
 
-from isosweep.data.demo.render import REACH, render_views, single_threaded
+from isosweep.data.demo.render import render_views
 from isosweep.data.demo.scenes import SOLIDS, Solid, normals
+from isosweep.data.demo.tracing import REACH, single_threaded
 from isosweep.geometry import look_at, opencv_to_opengl
 from isosweep.types import Cameras
 

@@ -22,6 +22,8 @@ class Solid:
     """Colour without light: x, y, z [P] -> [P, 3] in [0, 1]."""
     genus: int
     """Number of holes through it."""
+    mirror: bool = False
+    """Polished metal, which shows its surroundings (mirror.py); its albedo is what it reflects at normal incidence."""
 
 
 def mug(x: Tensor, y: Tensor, z: Tensor) -> Tensor:
@@ -42,6 +44,15 @@ def rings(x: Tensor, y: Tensor, z: Tensor) -> Tensor:
     ball = _ball(x + 0.42, y, z - 0.08, 0.24)
     dimple = _ball(x + 0.48, y, z - 0.36, 0.17)
     return _without(_union(_union(big, small, 0.05), ball, 0.08), dimple, 0.04)
+
+
+def chrome(x: Tensor, y: Tensor, z: Tensor) -> Tensor:
+    """Signed distance of two balls grown together, with a wide dimple in the larger one and a ring on the smaller."""
+    big = _ball(x + 0.2, y, z + 0.12, 0.42)
+    small = _ball(x - 0.34, y - 0.05, z - 0.2, 0.22)
+    ring = _torus(x - 0.5, z - 0.34, y - 0.05, 0.14, 0.05)
+    dimple = _ball(x + 0.36, y + 0.3, z - 0.42, 0.44)
+    return _without(_union(_union(big, small, 0.16), ring, 0.05), dimple, 0.08)
 
 
 def _cylinder(rho: Tensor, z: Tensor, radius: float, half_height: float, rounding: float) -> Tensor:
@@ -90,12 +101,18 @@ def rings_albedo(x: Tensor, y: Tensor, z: Tensor) -> Tensor:
     return base + (base.new_tensor((0.16, 0.68, 0.70)) - base) * (vein**6)[:, None]
 
 
+def chrome_albedo(x: Tensor, y: Tensor, z: Tensor) -> Tensor:
+    """What the polished metal reflects: bright, a little warm, the same everywhere."""
+    return x.new_tensor((0.86, 0.83, 0.78)).expand(len(x), 3)
+
+
 def _mix(a: tuple[float, ...], b: tuple[float, ...], weight: Tensor) -> Tensor:
     low, high = weight.new_tensor(a), weight.new_tensor(b)
     return low + (high - low) * weight[:, None]
 
 
 SOLIDS = {
+    "chrome": Solid(chrome, chrome_albedo, genus=1, mirror=True),
     "mug": Solid(mug, mug_albedo, genus=1),
     "rings": Solid(rings, rings_albedo, genus=2),
 }
