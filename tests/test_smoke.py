@@ -85,6 +85,8 @@ def small_sizes(*choices: str) -> tuple[str, ...]:
     sizes += ["sampler.resolution=16", "sampler.warmup=8"] if "resolution" in cfg.sampler else []
     sizes += ["sampler.n_coarse=8", "sampler.n_fine=8"] if "n_coarse" in cfg.sampler else []
     sizes += ["model.coarse.hidden_dim=32", "model.coarse.color_dim=16"] if "coarse" in cfg.model else []
+    one = "color_dim" in cfg.model.get("field", {})
+    sizes += ["model.field.hidden_dim=32", "model.field.color_dim=16"] if one else []
     behind = cfg.model.get("background")
     sizes += [] if behind is None else small_encoding(behind.encoding, "model.background.encoding")
     return tuple(sizes)

@@ -33,6 +33,7 @@ def draw(
     one_image: bool = False,
     shuffled: ShuffledPixels | None = None,
     drawn: int = 0,
+    cones: bool = False,
 ) -> Batch:
     """A batch of ``n`` random pixels, uniform over the training views and within each view.
 
@@ -51,6 +52,7 @@ def draw(
         one_image: all pixels are of one random training view; without replacement if ``shuffled`` is given.
         shuffled: the order in which pixels are drawn without replacement; not used with ``crop``.
         drawn: pixels that earlier batches took from it.
+        cones: whether rays get the radius of their pixels' cones.
 
     Raises:
         ValueError: ``background`` is none of these.
@@ -69,7 +71,7 @@ def draw(
     behind = _behind(scene, n, background, generator, device)
     if scene.composite and mask is not None:
         rgb = ops.over(rgb, mask, behind)
-    rays = pixel_rays(scene.cameras, view, row, col, behind)
+    rays = pixel_rays(scene.cameras, view, row, col, behind, cones)
     targets = None if points is None else points.draw(view, n_points, generator)
     return Batch(rays=rays, rgb=rgb, mask=mask if scene.use_masks else None, points=targets)
 
