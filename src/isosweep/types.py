@@ -287,6 +287,9 @@ class Scene:
     """Which of them each view sees; None where that is not known."""
     bare: BareViews | None = None
     """Views of which the data set has the cameras only."""
+    sizes: tuple[int, ...] | None = None
+    """One a view, where images of several sizes are used together (``dataset.downscale=[1,2,4]``): the side of the
+    square of image pixels that one pixel of the view is the mean of."""
 
     @property
     def score_prefix(self) -> str:

@@ -39,6 +39,10 @@ def draw(
 
     Pixels that masks say to ignore are never drawn: others are drawn in their place (data/kept.py).
 
+    Where images have several sizes, each size is to have the same say in the loss. Where a view is drawn first, each
+    has as many pixels of a batch as any other. Drawn from the list of all pixels, the larger images have more of them,
+    and ``ray_extras['area']`` tells the area of each pixel, by which loss terms may weigh it.
+
     Args:
         scene: its cameras are on ``device``.
         background: what masked pixels are composited over. 'random' is another colour for each ray where training
@@ -73,7 +77,17 @@ def draw(
         rgb = ops.over(rgb, mask, behind)
     rays = pixel_rays(scene.cameras, view, row, col, behind, cones)
     targets = None if points is None else points.draw(view, n_points, generator)
-    return Batch(rays=rays, rgb=rgb, mask=mask if scene.use_masks else None, points=targets)
+    extras = {}
+    if scene.sizes is not None and _from_one_list(shuffled, crop, one_image):
+        extras["area"] = on_device(tuple(float(size**2) for size in scene.sizes), view.device)[view]
+    return Batch(
+        rays=rays, rgb=rgb, mask=mask if scene.use_masks else None, points=targets, ray_extras=extras
+    )
+
+
+def _from_one_list(shuffled: ShuffledPixels | None, crop: float, one_image: bool) -> bool:
+    """Whether pixels are drawn from the list of all of them, and not a view first."""
+    return shuffled is not None and crop == 0 and not one_image
 
 
 def _places(
@@ -90,7 +104,7 @@ def _places(
     Of fewer than ``n`` pixels where one image without replacement has no more.
     """
     hw, views = scene.cameras.hw, scene.splits["train"]
-    if shuffled is not None and crop == 0 and not one_image:
+    if shuffled is not None and _from_one_list(shuffled, crop, one_image):
         return shuffled.draw(drawn, n), views
     if one_image:
         chosen = torch.randint(len(views), (1,), generator=generator, device=hw.device)
