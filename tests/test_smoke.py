@@ -188,6 +188,8 @@ def test_points_are_a_loss_where_the_data_has_them(model, scenes, tmp_path):
             "nerf_original",
             ["train.batch_from=one_image", "train.replacement=false", "model.coarse.direction=null"],
         ),
+        ("mip_nerf", ["encoding.covariance=isotropic", "model.raw_noise_std=1", "sampler.spacing=disparity"]),
+        ("mip_nerf", ["dataset.downscale=[1,2,4]", "train.replacement=false", "optim.warmup_shape=sine"]),
         ("nerf", ["train.replacement=false", "optim.rates={*table:1e-2}"]),
         (
             "nerf",

@@ -1,6 +1,8 @@
 """Mip-NeRF against the transcription of the paper in tests/support/mip_nerf_paper.py, and what else it promises."""
 
 import logging
+from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 
@@ -8,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from isosweep.config.settings import OptimSettings, TrainSettings
 from isosweep.encodings.directions import DirectionFrequency
 from isosweep.encodings.frequency import Frequency
 from isosweep.encodings.integrated import IntegratedFrequency
@@ -22,9 +25,12 @@ from isosweep.models.mip_nerf import MipNeRF
 from isosweep.samplers.hierarchical import Hierarchical
 from isosweep.samplers.resampled import Resampled
 from isosweep.samplers.uniform import Uniform
+from isosweep.training import checkpoint
+from isosweep.training.loop import start, train
 from isosweep.training.step import part_of
 from isosweep.types import Batch, Rays, RowsOf, Samples
 from tests.support import mip_nerf_paper as paper
+from tests.support.analytic import SphereModel, sphere_scene
 
 RADIUS, N = 1.5, 6
 F64 = torch.float64
@@ -245,3 +251,52 @@ def test_parts_of_a_batch_have_the_gradient_of_the_whole() -> None:
     assert joined == pytest.approx(float(total.detach()))
     for p, q in zip(model.parameters(), whole_model.parameters(), strict=True):
         torch.testing.assert_close(p.grad, q.grad)
+
+
+def test_a_run_that_was_cut_goes_on_bit_for_bit(tmp_path) -> None:
+    scene = sphere_scene(SphereModel(), views=4, hw=(8, 10))
+    settings = TrainSettings(
+        max_steps=4, rays=16, max_rays=16, target_samples=0, val_every=0, checkpoint_every=2
+    )
+    found = []
+    for folder, cut in ((tmp_path / "whole", False), (tmp_path / "cut", True)):
+        folder.mkdir()
+        for resume in (False, True) if cut else (False,):
+            net = make(width=8, coarse=4, fine=4).float()
+            state = start(net, settings, OptimSettings(), 0, torch.device("cpu"))
+            if resume:
+                path = folder / "last.pt"
+                state.restore(checkpoint.load(path, torch.device("cpu"), "k"), net, path)
+                assert state.step == 2
+            record = _Record(until=2 if cut and not resume else None)
+            with pytest.raises(_Cut) if record.until else nullcontext():
+                train(
+                    net, LOSS, scene, state, replace(settings, log_every=1), OptimSettings(),
+                    folder=folder, run_key="k", record=record, device=torch.device("cpu"),
+                )  # fmt: skip
+        found.append(net.state_dict())
+    assert all(torch.equal(found[0][name], found[1][name]) for name in found[0])
+
+
+class _Cut(Exception):
+    pass
+
+
+class _Record:
+    """Ends the run in the step after ``until``."""
+
+    def __init__(self, until: int | None) -> None:
+        self.until = until
+
+    def log(self, step: int, scalars: Mapping[str, float]) -> None:
+        if self.until is not None and step > self.until:
+            raise _Cut
+
+    def check(self) -> None:
+        pass
+
+    def checkpointed(self, step: int) -> None:
+        pass
+
+    def may_be_killed(self) -> None:
+        raise AssertionError("nobody sent a signal")
