@@ -85,6 +85,8 @@ def small_sizes(*choices: str) -> tuple[str, ...]:
     sizes += ["sampler.resolution=16", "sampler.warmup=8"] if "resolution" in cfg.sampler else []
     sizes += ["sampler.n_coarse=8", "sampler.n_fine=8"] if "n_coarse" in cfg.sampler else []
     sizes += ["model.coarse.hidden_dim=32", "model.coarse.color_dim=16"] if "coarse" in cfg.model else []
+    one = "color_dim" in cfg.model.get("field", {})
+    sizes += ["model.field.hidden_dim=32", "model.field.color_dim=16"] if one else []
     behind = cfg.model.get("background")
     sizes += [] if behind is None else small_encoding(behind.encoding, "model.background.encoding")
     return tuple(sizes)
@@ -199,6 +201,8 @@ def test_rays_lead_to_points_where_the_data_has_them(model, scenes, tmp_path):
             "nerf_original",
             ["train.batch_from=one_image", "train.replacement=false", "model.coarse.direction=null"],
         ),
+        ("mip_nerf", ["encoding.covariance=isotropic", "model.raw_noise_std=1", "sampler.spacing=disparity"]),
+        ("mip_nerf", ["dataset.downscale=[1,2,4]", "train.replacement=false", "optim.warmup_shape=sine"]),
         ("nerf", ["train.replacement=false", "optim.rates={*table:1e-2}"]),
         (
             "nerf",

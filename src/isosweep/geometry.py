@@ -7,6 +7,7 @@ Frames: points are in normalised scene units unless a function says otherwise. C
 (x right, y down, z forward); OpenGL cameras (Blender, nerfstudio) have y up and look along -z.
 """
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -18,6 +19,9 @@ from isosweep import ops
 from isosweep.errors import InputError
 from isosweep.types import Cameras, Ndc, Rays
 
+DISC = 2 / math.sqrt(12)
+"""Radius of the disc whose variance along each axis is that of a square of side 1 (Barron et al. 2021, section 3.1)."""
+
 
 def pixel_rays(
     cameras: Cameras,
@@ -25,6 +29,7 @@ def pixel_rays(
     row: Int[Tensor, " r"] | Float[Tensor, " r"],
     col: Int[Tensor, " r"] | Float[Tensor, " r"],
     background: Float[Tensor, "r 3"] | Float[Tensor, "3"],
+    cones: bool = False,
 ) -> Rays:
     """The rays through the centres of pixels (row, col) of the given views, with unit directions.
 
@@ -34,12 +39,54 @@ def pixel_rays(
 
     Args:
         background: the colour behind the scene, one for all rays or one for each ray.
+        cones: whether the rays get the ``radius`` of their pixels' cones, in normalised device coordinates cylinders.
     """
     origins, dirs = ops.pixel_rays(cameras.K, cameras.c2w, view, row, col, cameras.pixel_centre)
     rays = Rays(origins=origins, dirs=dirs, background=background.expand(len(dirs), 3))
     if cameras.ndc is not None:
-        return ndc_rays(rays, cameras.ndc)
+        moved = ndc_rays(rays, cameras.ndc)
+        if not cones:
+            return moved
+        return replace(
+            moved, radius=_cylinder_radius(cameras, cameras.ndc, view, row, col, rays), cylinder=True
+        )
+    if cones:
+        rays = replace(rays, radius=_cone_radius(cameras, view, dirs))
     return rays if cameras.near is None else replace(rays, near=cameras.near[view])
+
+
+def _cone_radius(
+    cameras: Cameras, view: Int[Tensor, " r"], dirs: Float[Tensor, "r 3"]
+) -> Float[Tensor, " r"]:
+    """The cones' radius at distance 1 along unit directions; a pixel's width is the mean over columns and rows.
+
+    K^-1 takes a step of one pixel to (1 / fx, 0, 0) or (-skew / (fx fy), 1 / fy, 0) in the plane z = 1, which a ray
+    reaches at the distance 1 / (d . forward).
+    """
+    fx, skew, fy = cameras.K[:, 0, 0], cameras.K[:, 0, 1], cameras.K[:, 1, 1]
+    width = 0.5 * (1 / fx.abs() + torch.hypot(skew / fx, torch.ones_like(fx)) / fy.abs())
+    forward = cameras.c2w[:, :, 2]
+    return DISC * width[view] * (dirs * forward[view]).sum(-1)
+
+
+def _cylinder_radius(
+    cameras: Cameras,
+    ndc: Ndc,
+    view: Int[Tensor, " r"],
+    row: Int[Tensor, " r"] | Float[Tensor, " r"],
+    col: Int[Tensor, " r"] | Float[Tensor, " r"],
+    rays: Rays,
+) -> Float[Tensor, " r"]:
+    """The radius in normalised device coordinates, from where the rays of neighbouring pixels cross the near plane.
+
+    ``rays`` are those of the pixels before the change of coordinates. Source: the code of Barron et al. 2021.
+    """
+    at = _on_near_plane(rays.origins, rays.dirs, ndc)
+    widths = []
+    for down, right in ((0, 1), (1, 0)):
+        beside = ops.pixel_rays(cameras.K, cameras.c2w, view, row + down, col + right, cameras.pixel_centre)
+        widths.append((_on_near_plane(*beside, ndc) - at).square().sum(-1).sqrt())
+    return DISC * 0.5 * (widths[0] + widths[1])
 
 
 def project(
@@ -66,16 +113,24 @@ def ndc_rays(rays: Rays, ndc: Ndc) -> Rays:
     A ray crosses the near plane (z' = -1) one unit after its origin and reaches infinity at z' = 1; directions have
     unit length. A ray that points away from the near plane meets nothing, so it is made to lead away from the box.
     """
-    o, d = rays.origins, rays.dirs
+    d = rays.dirs
     dz = d[:, 2:].clamp_min(1e-6)
-    at = o + (ndc.near - o[:, 2:]) / dz * d
-    scale = at.new_tensor([ndc.scale_x, ndc.scale_y])
-    start = torch.cat([scale * at[:, :2] / ndc.near, -torch.ones_like(dz)], 1)
+    scale = d.new_tensor([ndc.scale_x, ndc.scale_y])
+    start = torch.cat([_on_near_plane(rays.origins, d, ndc), -torch.ones_like(dz)], 1)
     end = torch.cat([scale * d[:, :2] / dz, torch.ones_like(dz)], 1)
     forward = torch.nn.functional.normalize(end - start, dim=-1)
     ahead, back = d[:, 2:] > 1e-6, forward.new_tensor([0.0, 0.0, -1.0])
     origins = torch.where(ahead, start - forward, start + back)
     return replace(rays, origins=origins, dirs=torch.where(ahead, forward, back), closed=ndc.closed)
+
+
+def _on_near_plane(
+    origins: Float[Tensor, "r 3"], dirs: Float[Tensor, "r 3"], ndc: Ndc
+) -> Float[Tensor, "r 2"]:
+    """x' and y' of the points at which rays of the poses' frame cross the near plane, z' = -1."""
+    dz = dirs[:, 2:].clamp_min(1e-6)
+    at = origins + (ndc.near - origins[:, 2:]) / dz * dirs
+    return at.new_tensor([ndc.scale_x, ndc.scale_y]) * at[:, :2] / ndc.near
 
 
 def to_ndc(points: Float[Tensor, "p 3"], ndc: Ndc) -> Float[Tensor, "p 3"]:

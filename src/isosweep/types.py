@@ -71,6 +71,11 @@ class Rays:
     """Whether each ray meets something in the box for certain, so that its last section lets no light through."""
     near: Float[Tensor, " r"] | None = None
     """Distance before which each ray meets nothing; None where nothing tells it."""
+    radius: Float[Tensor, " r"] | None = None
+    """Radius of each pixel's cone at distance 1: pixel width there times 2 / sqrt(12), so that the disc has the
+    variance of the pixel (Barron et al. 2021, mip-NeRF, section 3.1). None where the model asks for no cones."""
+    cylinder: bool = False
+    """Whether ``radius`` is that of a cylinder, the same at all distances, as in normalised device coordinates."""
 
     def __len__(self) -> int:
         return len(self.origins)
@@ -306,6 +311,9 @@ class Scene:
     """Which of them each view sees; None where that is not known."""
     bare: BareViews | None = None
     """Views of which the data set has the cameras only."""
+    sizes: tuple[int, ...] | None = None
+    """One a view, where images of several sizes are used together (``dataset.downscale=[1,2,4]``): the side of the
+    square of image pixels that one pixel of the view is the mean of."""
 
     @property
     def score_prefix(self) -> str:

@@ -110,6 +110,42 @@ def test_published_recipes_hold_the_published_values() -> None:
     )
 
 
+def test_the_recipes_of_mip_nerf_hold_the_published_values() -> None:
+    for name in ("mip-nerf-blender", "mip-nerf-multiscale-blender", "mip-nerf-llff"):
+        cfg = composed(f"experiment={name}", "scene=chair")
+        field = cfg.model.field
+        assert (field.n_hidden, field.hidden_dim, field.color_dim, list(field.skips)) == (8, 256, 128, [5])
+        assert (field.density_activation, field.density_bias, field.color_padding) == (
+            "softplus",
+            -1.0,
+            0.001,
+        )
+        assert (cfg.encoding.n_frequencies, field.direction.n_frequencies) == (16, 4)
+        assert (cfg.sampler.n_coarse, cfg.sampler.n_fine, cfg.sampler.padding) == (128, 128, 0.01)
+        weights = {term: node.weight for term, node in cfg.loss.terms.items() if node.weight}
+        assert weights == {"rgb_mse_area": 1.0, "rgb_mse_area_coarse": 0.1}
+        assert (cfg.train.max_steps, cfg.train.rays, cfg.train.max_rays, cfg.train.target_samples) == (
+            10**6,
+            4096,
+            4096,
+            0,
+        )
+        assert (cfg.optim.lr_networks, cfg.optim.schedule.end, cfg.optim.schedule.kind) == (
+            5e-4,
+            0.01,
+            "exponential",
+        )
+        assert cfg.optim.warmup * cfg.train.max_steps == 2500
+        assert (cfg.optim.warmup_start, cfg.optim.warmup_shape) == (0.01, "sine")
+        assert cfg.model.raw_noise_std == (1.0 if name == "mip-nerf-llff" else 0.0)
+    assert list(composed("experiment=mip-nerf-multiscale-blender", "scene=chair").dataset.downscale) == [
+        1,
+        2,
+        4,
+        8,
+    ]
+
+
 @pytest.mark.parametrize("sweep", options("sweep"))
 def test_every_sweep_composes_and_every_value_of_it_too(sweep: str) -> None:
     with initialize_config_dir(str(CONF), version_base="1.3"):

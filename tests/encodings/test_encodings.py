@@ -9,6 +9,7 @@ from isosweep.encodings.base import Encoding
 from isosweep.encodings.directions import DirectionFrequency, SphericalHarmonics
 from isosweep.encodings.frequency import Frequency
 from isosweep.encodings.hashgrid import HashGrid
+from isosweep.encodings.integrated import IntegratedFrequency
 
 
 def encodings():
@@ -17,6 +18,7 @@ def encodings():
     return {
         "freq": Frequency(4),
         "freq_pi_annealed": Frequency(4, anneal_until=0.5, scale_pi=True),
+        "integrated": IntegratedFrequency(4, anneal_until=0.5),
         "hashgrid": HashGrid(**small),
         "progressive": HashGrid(**small, start_level=1, grow_until=0.5),
         "progressive_blend": HashGrid(**small, start_level=1, grow_until=0.5, blend=True),

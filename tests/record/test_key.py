@@ -169,6 +169,20 @@ def test_options_of_masks_and_axes_at_their_defaults_are_no_part_of_a_key():
         assert run_key(changed(path, other)) != run_key(CONFIG)
 
 
+def test_the_options_that_mip_nerf_brought_are_no_part_of_an_older_models_key():
+    for path, before, other in (
+        ("model.coarse.density_activation", "relu", "softplus"),
+        ("model.coarse.density_bias", 0.0, -1.0),
+        ("model.fine.color_padding", 0.0, 0.001),
+        ("optim.warmup_shape", "linear", "sine"),
+    ):
+        node = path.rpartition(".")[0]
+        without = run_key(changed(node, {}))
+        name = path.rpartition(".")[2]
+        assert run_key(changed(node, {name: before})) == without
+        assert run_key(changed(node, {name: other})) != without
+
+
 def test_no_rates_are_no_rates_however_a_version_wrote_them():
     keys = {
         run_key(changed("optim", {"name": "adam", **rates})) for rates in ({}, {"rates": {}}, {"rates": None})

@@ -44,6 +44,15 @@ def test_short_names() -> None:
     assert name_matches("lpips", "nvs/lpips_vgg")
     assert name_matches("psnr", "train_view/psnr")
     assert not name_matches("psnr", "nvs/psnr_masked")
+    assert not name_matches("psnr", "nvs/psnr@4")
+    assert not name_matches("lpips", "nvs/lpips_vgg@4")
+    assert name_matches("psnr@4", "nvs/psnr@4")
+    assert [base_name(n) for n in ("nvs/psnr_masked@4", "nvs/lpips_vgg@2", "ssim@1")] == [
+        "psnr",
+        "lpips",
+        "ssim",
+    ]
+    assert Metric("psnr@4", ("nvs/psnr@4",), "up", "dB").title == "nvs/PSNR@4, dB ↑"
     assert not name_matches("chamfer", "geometry/chamfer_sq")
     assert [base_name(n) for n in ("nvs/psnr_masked", "nvs/lpips_vgg", "geometry/chamfer_sq")] == [
         "psnr",

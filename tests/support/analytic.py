@@ -108,6 +108,7 @@ class SphereModel:
     error: float = 0.0
     """Added to red."""
     provides: frozenset[str] = frozenset({"rgb", "opacity", "depth", "normal", "sdf"})
+    takes_cones: bool = False
     calls: list[int] = field(default_factory=list)
 
     def __call__(

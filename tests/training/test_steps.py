@@ -172,6 +172,12 @@ def test_warm_up_rises_from_its_start_to_one():
     assert found == pytest.approx([0.2, 0.65, 1.1, 1.91, 2.0, 2.0])
 
 
+def test_a_sine_warms_up_as_a_quarter_of_a_wave():
+    settings = OptimSettings(warmup=0.2, warmup_start=0.1, warmup_shape="sine", schedule=2.0)
+    found = [rate_factor(settings, step, 100) for step in (0, 10, 20, 60)]
+    assert found == pytest.approx([0.2, 2 * (0.1 + 0.9 * math.sqrt(0.5)), 2.0, 2.0])
+
+
 def out(samples: int, background: int | None = None) -> RenderOut:
     def packed(n: int) -> Samples:
         return Samples(torch.zeros(n, dtype=torch.long), torch.ones(n), torch.ones(n), torch.tensor([0, n]))

@@ -2,7 +2,7 @@
 
 import random
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,8 @@ from hydra.utils import get_method, instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from isosweep.config.check import ConfigError
-from isosweep.data.loading import split_settings, takes_views
+from isosweep.data.loading import sizes_of, split_settings, takes_views
+from isosweep.data.sizes import joined
 from isosweep.errors import InputError
 from isosweep.losses.total import TotalLoss
 from isosweep.models.base import Model
@@ -50,7 +51,7 @@ def build_scene(node: DictConfig, model: DictConfig | None = None) -> Scene:
 
     ``ndc=auto`` of a loader is false unless ``model``, the node of the run's model, is one that takes such rays.
     A loader with a parameter ``views`` gets the settings that all loaders have in common as one `ViewOptions`;
-    any other loader gets every key of the node as a keyword.
+    any other loader gets every key of the node as a keyword. A list ``downscale`` loads the scene at each of its sizes.
     """
     if not takes_views(get_method(node._target_)):
         if node.get("masks") == "auto":
@@ -61,6 +62,13 @@ def build_scene(node: DictConfig, model: DictConfig | None = None) -> Scene:
     settings: dict[str, Any] = OmegaConf.to_container(node, resolve=True)  # pyright: ignore[reportAssignmentType]
     if settings.get("ndc") == "auto" and not (model is not None and _takes_ndc(model)):
         settings["ndc"] = False
+    sizes = sizes_of(settings.get("downscale"))
+    if sizes is None:
+        return _loaded(settings)
+    return joined([_loaded({**settings, "downscale": size}) for size in sizes], sizes)
+
+
+def _loaded(settings: Mapping[str, Any]) -> Scene:
     views, own = split_settings(settings)
     return build(OmegaConf.create(own), named=False, arguments=(views,))
 

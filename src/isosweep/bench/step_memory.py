@@ -74,7 +74,7 @@ def measure_step(conf: Path, overrides: Sequence[str], rays: tuple[int, int] = (
     found: list[tuple[int, int]] = []
     for n in rays:
         generator = torch.Generator().manual_seed(1)
-        batch = draw(job.scene, n, "random", 0.0, generator, device)
+        batch = draw(job.scene, n, "random", 0.0, generator, device, cones=job.model.takes_cones)
         scaler = torch.amp.GradScaler("cpu", enabled=False)
         moment = Moment(1, 10, job.model.knobs(1, 10))
         with PeakMemory() as followed:

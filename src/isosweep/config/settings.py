@@ -84,6 +84,9 @@ class OptimSettings:
     schedule: Any = 1.0  # factor on every rate: a number or a schedule
     warmup: float = 0.02  # fraction of max_steps
     warmup_start: float = 0.01  # factor at step 0
+    warmup_shape: str = one_of(
+        "linear", "linear", "sine"
+    )  # of its rise; sine: a quarter of a wave, steep at first
 
 
 @dataclass

@@ -37,10 +37,15 @@ def draw(
     one_image: bool = False,
     shuffled: ShuffledPixels | None = None,
     drawn: int = 0,
+    cones: bool = False,
 ) -> Batch:
     """A batch of ``n`` random pixels, uniform over the training views and within each view.
 
     Pixels that masks say to ignore are never drawn: others are drawn in their place (data/kept.py).
+
+    Where images have several sizes, each size is to have the same say in the loss. Where a view is drawn first, each
+    has as many pixels of a batch as any other. Drawn from the list of all pixels, the larger images have more of them,
+    and ``ray_extras['area']`` tells the area of each pixel, by which loss terms may weigh it.
 
     Args:
         scene: its cameras are on ``device``.
@@ -57,6 +62,7 @@ def draw(
         one_image: all pixels are of one random training view; without replacement if ``shuffled`` is given.
         shuffled: the order in which pixels are drawn without replacement; not used with ``crop``.
         drawn: pixels that earlier batches took from it.
+        cones: whether rays get the radius of their pixels' cones.
 
     Raises:
         ValueError: ``background`` is none of these.
@@ -71,7 +77,10 @@ def draw(
             places = kept_places(scene.images, places, again, generator)
         view, row, col = places
         rgb, mask = scene.images.gather(view, row, col)
-    batch = _batch(scene, (view, row, col), rgb, mask, background, generator, device)
+    batch = _batch(scene, (view, row, col), rgb, mask, background, generator, device, cones)
+    if scene.sizes is not None and _from_one_list(shuffled, crop, one_image):
+        area = on_device(tuple(float(size**2) for size in scene.sizes), view.device)[view]
+        batch = replace(batch, ray_extras={"area": area})
     if photos is not None:
         batch = _with_patches(batch, (view, row, col), photos, n_patches)
     return batch if points is None else replace(batch, points=points.draw(view, n_points, generator))
@@ -85,15 +94,16 @@ def add_point_rays(
     background: str,
     generator: torch.Generator,
     device: torch.device,
+    cones: bool = False,
 ) -> Batch:
     """The batch, and ``share`` times as many rays whose distance is known, as ``Batch.ray_extras[DISTANCE]``.
 
     Args:
-        scene, background, generator, device: as in ``draw``.
+        scene, background, generator, device, cones: as in ``draw``.
     """
     *places, distance = known.draw(max(1, round(share * len(batch.rays))), generator)
     rgb, mask = scene.images.gather(*places)
-    return joined(batch, _batch(scene, places, rgb, mask, background, generator, device), distance)
+    return joined(batch, _batch(scene, places, rgb, mask, background, generator, device, cones), distance)
 
 
 def _batch(
@@ -104,13 +114,14 @@ def _batch(
     background: str,
     generator: torch.Generator,
     device: torch.device,
+    cones: bool,
 ) -> Batch:
     """What a batch is of pixels: their rays, and their colours over what lies behind them."""
     view, row, col = places
     behind = _behind(scene, len(view), background, generator, device)
     if scene.composite and mask is not None:
         rgb = ops.over(rgb, mask, behind)
-    rays = pixel_rays(scene.cameras, view, row, col, behind)
+    rays = pixel_rays(scene.cameras, view, row, col, behind, cones)
     return Batch(rays=rays, rgb=rgb, mask=mask if scene.use_masks else None)
 
 
@@ -119,7 +130,12 @@ def _with_patches(batch: Batch, places: Sequence[Int[Tensor, " r"]], photos: Pho
     view, row, col = places
     fit = torch.ones_like(view, dtype=torch.bool) if batch.mask is None else batch.mask > 0.5
     extras = {"view": view, "row": row, "col": col, "patch": fit & (fit.cumsum(0) <= n)}
-    return replace(batch, ray_extras=extras, photos=photos)
+    return replace(batch, ray_extras={**batch.ray_extras, **extras}, photos=photos)
+
+
+def _from_one_list(shuffled: ShuffledPixels | None, crop: float, one_image: bool) -> bool:
+    """Whether pixels are drawn from the list of all of them, and not a view first."""
+    return shuffled is not None and crop == 0 and not one_image
 
 
 def _places(
@@ -136,7 +152,7 @@ def _places(
     Of fewer than ``n`` pixels where one image without replacement has no more.
     """
     hw, views = scene.cameras.hw, scene.splits["train"]
-    if shuffled is not None and crop == 0 and not one_image:
+    if shuffled is not None and _from_one_list(shuffled, crop, one_image):
         return shuffled.draw(drawn, n), views
     if one_image:
         chosen = torch.randint(len(views), (1,), generator=generator, device=hw.device)

@@ -191,6 +191,14 @@ class ImageStore:
         """
         self._in_file().prefetch(self._places(view, row, col).numpy(), length)
 
+    @staticmethod
+    def joined(stores: "Sequence[ImageStore]") -> "ImageStore":
+        """One store of the views of several, in memory; they hold the same images at several sizes."""
+        counts = [int(store.hw.prod(-1).sum()) for store in stores]
+        pixels = torch.cat([store._span(0, n) for store, n in zip(stores, counts, strict=True)])
+        hw = torch.cat([store.hw for store in stores])
+        return ImageStore(pixels, hw, stores[0].is_alpha, ignores=stores[0].ignores)
+
     def to(self, device: torch.device | str) -> "ImageStore":
         """The same images on ``device``; this store where they need more than half of the free memory there."""
         device = torch.device(device)

@@ -118,10 +118,29 @@ class ViewOptions:
         return self if self.name else replace(self, name=default)
 
 
+def sizes_of(downscale: Any) -> tuple[int, ...] | None:
+    """The factors of a list ``dataset.downscale``, in its order; None where it is one number.
+
+    Raises:
+        InputError: it is no list of different whole numbers.
+    """
+    if isinstance(downscale, str) or not isinstance(downscale, Sequence):
+        return None
+    wrong = [
+        x for x in downscale if isinstance(x, bool) or not isinstance(x, int | float) or x < 1 or x != int(x)
+    ]
+    if wrong or not downscale or len(set(downscale)) < len(downscale):
+        raise InputError(
+            "dataset.downscale is one whole number of pixels a side, or a list of different ones for images of several "
+            f"sizes together ([1,2,4]); found {list(downscale)}"
+        )
+    return tuple(int(x) for x in downscale)
+
+
 def split_settings(node: Mapping[str, Any]) -> tuple[ViewOptions, dict[str, Any]]:
     """Split the flat settings of a dataset node into `ViewOptions` and the loader's own settings.
 
-    Keys of Hydra such as ``_target_`` stay with the loader's own.
+    Keys of Hydra such as ``_target_`` stay with the loader's own. Of several sizes (`sizes_of`) it is the first.
 
     Raises:
         TypeError: ``scene`` is missing.
@@ -134,6 +153,8 @@ def split_settings(node: Mapping[str, Any]) -> tuple[ViewOptions, dict[str, Any]
         raise InputError(f"dataset.masks is true, false or auto, found {masks!r}")
     if masks == "auto":
         given |= {"masks": False, "score_masks": True}
+    if (sizes := sizes_of(given.get("downscale"))) is not None:
+        given["downscale"] = sizes[0]
     views = ViewOptions(**given)
     return views, {key: value for key, value in node.items() if key not in shared}
 

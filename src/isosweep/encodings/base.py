@@ -8,6 +8,7 @@ Axes: S points, D features.
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float
@@ -27,6 +28,8 @@ class Encoding(nn.Module, ABC):
 
     out_dim: int
     """D."""
+    integrates: ClassVar[bool] = False
+    """Whether ``of_gaussians`` depends on the variance."""
 
     def window(self, step: int, max_steps: int) -> Float[Tensor, " d"] | None:
         """The weight [D] in [0, 1] of each feature at a step, for encodings that grow; None if all are 1."""
@@ -48,6 +51,20 @@ class Encoding(nn.Module, ABC):
         self, u: Float[Tensor, "s 3"], window: Float[Tensor, " d"] | None = None
     ) -> Float[Tensor, "s d"]:
         """Features [S, D] of points u [S, 3] in [0, 1]^3, multiplied by ``window`` [D] if there is one."""
+
+    def of_gaussians(
+        self,
+        u: Float[Tensor, "s 3"],
+        variance: Float[Tensor, "s 3"],
+        window: Float[Tensor, " d"] | None = None,
+    ) -> Float[Tensor, "s d"]:
+        """The mean features [S, D] of Gaussians; here, of an encoding that knows no integral, those of their centres.
+
+        Args:
+            u: centres in [0, 1]^3.
+            variance: along each axis, in units of u^2.
+        """
+        return self(u, window)
 
     def with_pullback(
         self, u: Float[Tensor, "s 3"], window: Float[Tensor, " d"] | None = None

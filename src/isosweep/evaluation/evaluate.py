@@ -40,6 +40,9 @@ IGNORED = (
     "their maps averaged over the kept pixels"
 )
 
+SIZES = "-sizes"
+"""Added to the protocol's name where images of several sizes are scored together; the note ``sizes`` says which."""
+
 OnView = Callable[[int, Views], None]
 """Called with a view's index and its render."""
 
@@ -98,6 +101,9 @@ def evaluate(
     Pixels that masks say to ignore leave all image scores (`scoreboard.ViewScorer`), and ``-ignoring`` is then added
     to the protocol's name.
 
+    Where images have several sizes, each image score has another one for each size, such as nvs/psnr@4 for images with
+    a quarter of the sides, and ``-sizes`` is added to the protocol's name.
+
     Image scores begin with nvs/ for held-out views, train_view/ for views that were trained on, and val/ for the
     validation split: psnr (dB), ssim, lpips_<net>; with masks psnr_masked (dB) and ssim_masked as well. A score is the
     mean over the views that have it. Geometry scores begin with geometry/: see ``surface_metrics`` and, for protocols
@@ -143,6 +149,8 @@ def evaluate(
     for view in views:
         for name, score in every[view].items():
             board.add(f"{prefix}/{name}", scene.names[view], score)
+            if scene.sizes is not None:
+                board.add(f"{prefix}/{name}@{scene.sizes[view]}", scene.names[view], score)
     notes: dict[str, object] = {
         "split": settings.split,
         "held_out": scene.held_out,
@@ -160,6 +168,9 @@ def evaluate(
         # another protocol by name: these scores are of other pixels than those without masks
         protocol += IGNORING
         notes["ignored_pixels"] = IGNORED
+    if scene.sizes is not None:
+        protocol += SIZES
+        notes["sizes"] = [int(size) for size in dict.fromkeys(scene.sizes)]
     if settings.geometry:
         notes |= _score_mesh(board, scene, settings, mesh, no_mesh, views)
     return Scores(protocol, *board.result(), notes, board.reasons)

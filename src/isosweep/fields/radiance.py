@@ -1,4 +1,4 @@
-"""The radiance field of the NeRF paper: one deep network for density and colour.
+"""The radiance field of the NeRF paper, and of mip-NeRF: one deep network for density and colour.
 
 Shapes: S samples, R rays, E features of an encoded point, F width of the feature.
 """
@@ -8,15 +8,21 @@ from collections.abc import Sequence
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from isosweep.encodings.base import Encoding
+from isosweep.errors import InputError
 from isosweep.fields.mlp import MLP, at_least_float32
+
+ACTIVATIONS = {"relu": torch.relu, "softplus": F.softplus}
 
 
 class RadianceField(nn.Module):
     """Density and colour of a point seen along a direction (Mildenhall et al. 2020, appendix A, figure 7).
 
     h = trunk(gamma(x)), sigma = relu(w h + noise), c = sigmoid(MLP([W h, gamma(d)])), one hidden layer in the last.
+    Mip-NeRF has sigma = softplus(w h + noise - 1) and c padded to [-e, 1 + e], e = 0.001, so that the density always
+    has a slope and a white or black colour needs no infinite logit (Barron et al. 2021, supplement).
     Without ``direction`` the colour is a linear output of the trunk, as in the official code. Weights start uniform
     within sqrt(6 / (in + out)) (Glorot & Bengio 2010), biases at 0.
 
@@ -27,6 +33,12 @@ class RadianceField(nn.Module):
         skips: hidden layers (0-based) whose input is [previous output, encoded point]. The paper joins the
             encoded point to the fifth layer's output, which is the input of layer 5.
         color_dim: width of the layer that reads the direction (128).
+        density_activation: 'relu' or 'softplus'.
+        density_bias: added before it.
+        color_padding: e; the colour is (1 + 2 e) c - e.
+
+    Raises:
+        InputError: there is no such activation.
     """
 
     def __init__(
@@ -37,8 +49,17 @@ class RadianceField(nn.Module):
         n_hidden: int = 8,
         skips: Sequence[int] = (5,),
         color_dim: int = 128,
+        density_activation: str = "relu",
+        density_bias: float = 0.0,
+        color_padding: float = 0.0,
     ) -> None:
         super().__init__()
+        if density_activation not in ACTIVATIONS:
+            raise InputError(
+                f"density_activation is one of {', '.join(ACTIVATIONS)}, found {density_activation!r}"
+            )
+        self.activation, self.bias = ACTIVATIONS[density_activation], density_bias
+        self.color_padding = color_padding
         self.encoding, self.direction = encoding, direction
         after = 3 if direction is None else hidden_dim
         self.trunk = MLP(encoding.out_dim, 1 + after, hidden_dim, n_hidden, skips)
@@ -57,16 +78,20 @@ class RadianceField(nn.Module):
         u: Float[Tensor, "s 3"],
         window: Float[Tensor, " d"] | None = None,
         noise: Float[Tensor, " s"] | None = None,
+        variance: Float[Tensor, "s 3"] | None = None,
     ) -> tuple[Float[Tensor, " s"], Float[Tensor, "s f"]]:
         """sigma >= 0 per unit of normalised length, and the feature that ``color`` reads.
 
         Args:
             u: points in [0, 1]^3.
-            noise: added before the relu, so that a field that starts as nothing still learns.
+            noise: added before the activation, so that a field that starts as nothing still learns.
+            variance: along each axis in units of u^2, of the Gaussians whose means are ``u``; None for points.
         """
-        out = self.trunk(self.encoding(u, window))
+        gamma = self.encoding
+        out = self.trunk(gamma(u, window) if variance is None else gamma.of_gaussians(u, variance, window))
         raw = at_least_float32(out[:, 0])
-        return torch.relu(raw if noise is None else raw + noise), out[:, 1:]
+        raw = raw + self.bias if self.bias else raw
+        return self.activation(raw if noise is None else raw + noise), out[:, 1:]
 
     def color(
         self,
@@ -74,9 +99,11 @@ class RadianceField(nn.Module):
         dirs: Float[Tensor, "r 3"],
         ray_index: Int64[Tensor, " s"] | None = None,
     ) -> Float[Tensor, "s 3"]:
-        """Linear-response RGB in [0, 1]. ``dirs`` are unit, one a sample, or with ``ray_index`` one a ray."""
+        """RGB in [0, 1], beyond it by the padding. ``dirs`` are unit, one a sample, or with ``ray_index`` one a ray."""
         raw = feature
         if self.direction is not None and self.head is not None:
             seen = self.direction(dirs)
             raw = self.head(torch.cat([feature, seen if ray_index is None else seen[ray_index]], dim=-1))
-        return torch.sigmoid(at_least_float32(raw))
+        color = torch.sigmoid(at_least_float32(raw))
+        pad = self.color_padding
+        return (1 + 2 * pad) * color - pad if pad else color

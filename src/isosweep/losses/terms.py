@@ -21,9 +21,9 @@ Term = Callable[..., Tensor]
 _T = TypeVar("_T")
 
 
-OVER = ("rays", "samples", "points", "hit rays", "point rays", "patches")
+OVER = ("rays", "samples", "points", "hit rays", "point rays", "patches", "pixel area")
 """What a term is the mean over; rays with at least one sample are 'hit', 'point rays' lead to a known point, 'patches'
-are the rays of ``Batch.ray_extras["patch"]``."""
+are the rays of ``Batch.ray_extras["patch"]``, and 'pixel area' weighs rays by ``areas``."""
 
 
 def needs(*fields: str, over: str = "rays", level: str | None = None) -> Callable[[Term], Term]:
@@ -52,6 +52,22 @@ def rgb_l1(out: RenderOut, batch: Batch, level: str | None = None) -> Tensor:
 def rgb_mse(out: RenderOut, batch: Batch, level: str | None = None) -> Tensor:
     """Mean (C - C*)^2 over rays and channels, colours in [0, 1] (NeRF, Mildenhall et al. 2020, equation 6)."""
     return F.mse_loss(_rgb(out, level), batch.rgb)
+
+
+@needs("rgb", over="pixel area")
+def rgb_mse_area(out: RenderOut, batch: Batch, level: str | None = None) -> Tensor:
+    """Mean over rays and channels of (C - C*)^2, rays weighed by ``areas``: ``rgb_mse`` where all images have one size.
+
+    Source: the multi-scale loss of mip-NeRF (Barron et al. 2021, section 4).
+    """
+    weight = areas(batch)
+    return (weight * (_rgb(out, level) - batch.rgb).square().mean(-1)).sum() / weight.sum()
+
+
+def areas(batch: Batch) -> Float[Tensor, " r"]:
+    """The weight of each ray by the area of its pixel, ``ray_extras['area']``; 1 where the batch does not have it."""
+    known = batch.ray_extras.get("area")
+    return torch.ones_like(batch.rgb[:, 0]) if known is None else known
 
 
 @needs("rgb")

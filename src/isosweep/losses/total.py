@@ -10,6 +10,7 @@ from torch import Tensor
 
 from isosweep.config import schedules
 from isosweep.errors import InputError, NumericalError
+from isosweep.losses.terms import areas
 from isosweep.types import DISTANCE, Batch, RenderOut, Sampled
 
 POINTS = "batch.points"
@@ -149,10 +150,12 @@ class TotalLoss:
     @property
     def counts_rays_only(self) -> bool:
         """Whether `counts` can be had before samples are chosen: each term is a mean over rays, points or patches."""
-        return all(self._over(name)[0] in ("rays", "points", "point rays", "patches") for name in self.terms)
+        known = ("rays", "points", "point rays", "patches", "pixel area")
+        return all(self._over(name)[0] in known for name in self.terms)
 
     def counts(self, batch: Batch, found: Sampled | RenderOut | None) -> Float[Tensor, " t"]:
-        """What each active term is a mean over, in their order: the number [T] of rays, samples or points, float64.
+        """What each active term is a mean over, in their order: the number [T] of rays, samples or points, or the area
+        of the rays' pixels, float64.
 
         The value of a term on a joined batch is sum over its parts of value * count / (sum of counts).
 
@@ -165,6 +168,8 @@ class TotalLoss:
             over, level = self._over(name)
             if over == "patches":
                 count = batch.ray_extras["patch"].sum()
+            elif over == "pixel area":
+                count = areas(batch).sum()
             elif over in ("rays", "points"):
                 count = torch.tensor(n_rays if over == "rays" else n_points, device=batch.rgb.device)
             elif over == "point rays":

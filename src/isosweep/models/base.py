@@ -33,6 +33,8 @@ class Model(nn.Module, ABC):
     takes_ndc: ClassVar[bool] = False
     """Whether ``dataset.ndc=auto`` may give the model rays in normalised device coordinates, where no length is one of
     the world. A model with a background never gets them."""
+    takes_cones: bool = False
+    """Whether its rays are to have the ``radius`` of their pixels' cones."""
     provides: frozenset[str]
     """RenderOut fields this model can return; what a loss term may read."""
     radius: float

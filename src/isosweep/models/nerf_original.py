@@ -21,10 +21,9 @@ from isosweep.models.base import (
     provided,
 )
 from isosweep.models.compositing import closed_end, composite, density_level
+from isosweep.models.rounds import COARSE, density_noise, over_background
 from isosweep.samplers.base import Probe, Sampler, density_alpha, sample_points
 from isosweep.types import Knobs, Level, Randomness, Rays, RenderOut, Sampled, Samples
-
-COARSE = "coarse"
 
 
 @dataclass(frozen=True)
@@ -98,13 +97,7 @@ class NeRFOriginal(Model):
     ) -> Level:
         """One network at the mid-points of sections; ``rgb`` is without background."""
         points, _ = sample_points(rays, samples)
-        noise = None
-        if self.raw_noise_std > 0 and generator is not None:
-            # it is drawn for each sample, so that a batch in parts has other noise than in one piece
-            source = generator if isinstance(generator, torch.Generator) else generator.generator
-            noise = self.raw_noise_std * torch.randn(
-                len(samples), generator=source, device=points.device, dtype=points.dtype
-            )
+        noise = density_noise(self.raw_noise_std, samples, generator)
         density, feature = field.density(self.unit(points), window, noise)
         rgb = field.color(feature, rays.dirs, samples.ray_index)
         alpha = density_alpha(density, samples)
@@ -134,7 +127,7 @@ class NeRFOriginal(Model):
         assert fine.opacity is not None
         assert fine.depth is not None
         color, behind = self.over_background(rays, fine.rgb, fine.opacity, knobs.behind, generator)
-        levels = {name: self._over(level, rays, behind) for name, level in sampled.levels.items()}
+        levels = {name: over_background(level, rays, behind) for name, level in sampled.levels.items()}
         return RenderOut(
             rgb=color,
             opacity=fine.opacity,
@@ -143,16 +136,6 @@ class NeRFOriginal(Model):
             weights=fine.weights,
             levels={**levels, **behind},
         )
-
-    @staticmethod
-    def _over(level: Level, rays: Rays, behind: dict[str, Level]) -> Level:
-        """A level's colour over the rays' background, or over the learned one, which the fine round has sampled."""
-        assert level.rgb is not None
-        assert level.opacity is not None
-        learned = behind["background"].rgb if behind else None
-        back = rays.background if learned is None else learned
-        rgb = level.rgb + (1 - level.opacity)[:, None] * back
-        return Level(level.samples, level.weights, rgb, level.opacity, level.depth)
 
     def _fine_density(self, points: Tensor, knobs: TwoNetworkKnobs) -> Float[Tensor, " p"]:
         return self.fine.density(self.unit(points), knobs.fine)[0]

@@ -57,6 +57,10 @@ AS_BEFORE: tuple[tuple[str, Any], ...] = (
     ("optim.weight_decay_tables", 0.0),
     ("optim.rates", None),
     ("optim.rates", {}),  # what the option's first version wrote
+    ("optim.warmup_shape", "linear"),
+    ("model.*.density_activation", "relu"),
+    ("model.*.density_bias", 0.0),
+    ("model.*.color_padding", 0.0),
     ("model.background", None),
     ("model.background.opaque", False),
     ("model.background.cells", None),

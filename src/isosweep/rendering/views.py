@@ -25,6 +25,11 @@ class Renderable(Protocol):
 
     provides: frozenset[str]
 
+    @property
+    def takes_cones(self) -> bool:
+        """Whether rays are to have the ``radius`` of their pixels' cones."""
+        ...
+
     def __call__(
         self, rays: Rays, knobs: Knobs, want: frozenset[str], generator: torch.Generator | None
     ) -> RenderOut: ...
@@ -79,7 +84,8 @@ def render_chunked(
     start = 0
     while start < h * w:
         pixel = torch.arange(start, min(start + chunk, h * w), device=device)
-        rays = geometry.pixel_rays(cameras, torch.full_like(pixel, view), pixel // w, pixel % w, behind)
+        views = torch.full_like(pixel, view)
+        rays = geometry.pixel_rays(cameras, views, pixel // w, pixel % w, behind, model.takes_cones)
         try:
             with torch.no_grad():
                 out = model(rays, knobs, want=want, generator=None)

@@ -24,7 +24,7 @@ NOT_COMPARED = (
 """Score settings that describe the result, not the scoring: with checkpoint=best each seed has its own ``step``."""
 IMAGES_ONLY = (
     "split", "held_out", "n_views", "views_of_split", "background", "composite", "quantise", "pixel_centre",
-    "data_range", "psnr_cap_db", "ssim", "lpips_weights", "lpips", "views", "crop", "ignored_pixels",
+    "data_range", "psnr_cap_db", "ssim", "lpips_weights", "lpips", "views", "crop", "ignored_pixels", "sizes",
 )  # fmt: skip
 GEOMETRY_ONLY = ("world_unit", "samples", "sample_seed", "fscore_at", "visibility", "visual_hull")
 ONE_SCORE_ONLY = {"ssim": "ssim", "lpips_weights": "lpips", "lpips": "lpips", "psnr_cap_db": "psnr"}

@@ -63,7 +63,7 @@ class Metric:
         if len(self.names) > 1:  # tolerated by --allow
             prefix = "+".join(dict.fromkeys(n.rpartition("/")[0] for n in self.names))
             last = "+".join(dict.fromkeys(n.rpartition("/")[2] for n in self.names))
-        kind = last.partition("_")[0]
+        kind = last.partition("@")[0].partition("_")[0]
         own = _TITLES.get(last) or (
             last.replace(kind, _TITLES[kind], 1) if kind in ("psnr", "ssim", "lpips") else last
         )
@@ -109,8 +109,8 @@ def _cost(run: Run, name: str) -> tuple[float | None, str]:
 
 
 def base_name(name: str) -> str:
-    """The kind of score: 'nvs/psnr_masked' -> 'psnr', 'nvs/lpips_vgg' -> 'lpips'."""
-    last = name.rpartition("/")[2].removesuffix("_masked")
+    """The kind of score: 'nvs/psnr_masked' -> 'psnr', 'nvs/lpips_vgg' -> 'lpips', 'nvs/psnr@4' -> 'psnr'."""
+    last = name.rpartition("/")[2].partition("@")[0].removesuffix("_masked")
     return "lpips" if last.startswith("lpips") else last
 
 
@@ -122,7 +122,9 @@ def is_image(name: str) -> bool:
 def name_matches(short: str, full: str) -> bool:
     """Whether a short name means a record's full name; 'lpips' means LPIPS with any backbone."""
     last = full.rpartition("/")[2]
-    return short == full or last == short or (short == "lpips" and last.startswith("lpips_"))
+    return (
+        short == full or last == short or (short == "lpips" and last.startswith("lpips_") and "@" not in last)
+    )
 
 
 def choose_metrics(

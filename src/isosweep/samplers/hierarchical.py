@@ -4,7 +4,7 @@ Shapes: R rays, N sections, N1 = N + 1 edges.
 """
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from isosweep.errors import InputError
@@ -30,20 +30,33 @@ def invert_cdf(
         edges: sorted distances [R, N + 1], normalised units.
         weights: [R, N], at least 0; they need not add up to 1.
     """
-    pdf = weights + 1e-5
-    cdf = torch.cat([torch.zeros_like(pdf[:, :1]), pdf.cumsum(-1)], dim=-1)
-    cdf = cdf / cdf[:, -1:]
     k = torch.arange(n, device=edges.device, dtype=edges.dtype)
     if generator is None:
         shift = torch.full((len(edges), n), 0.5, device=edges.device)
     else:
         shift = uniform(len(edges), (n,), generator, edges.device)
-    u = ((k + shift) / n).clamp(max=1 - 1e-6)
+    return quantiles(edges, weights, (k + shift) / n)
+
+
+def quantiles(
+    edges: Float[Tensor, "r n1"], weights: Float[Tensor, "r n"], share: Float[Tensor, "r m"]
+) -> Float[Tensor, "r m"]:
+    """The positions F^-1(share) [R, M], with the distribution function F of the piecewise-constant weights + 1e-5.
+
+    Args:
+        edges: sorted distances [R, N + 1], normalised units.
+        weights: [R, N], at least 0; they need not add up to 1.
+        share: in [0, 1].
+    """
+    pdf = weights + 1e-5
+    cdf = torch.cat([torch.zeros_like(pdf[:, :1]), pdf.cumsum(-1)], dim=-1)
+    cdf = cdf / cdf[:, -1:]
+    u = share.clamp(max=1 - 1e-6)
     right = torch.searchsorted(cdf, u, right=True).clamp(1, edges.shape[1] - 1)
     lo, hi = cdf.gather(1, right - 1), cdf.gather(1, right)
-    share = (u - lo) / (hi - lo).clamp_min(1e-9)
+    within = (u - lo) / (hi - lo).clamp_min(1e-9)
     left = edges.gather(1, right - 1)
-    return left + share * (edges.gather(1, right) - left)
+    return left + within * (edges.gather(1, right) - left)
 
 
 def _weights(alpha: Tensor) -> Tensor:
@@ -54,6 +67,27 @@ def _weights(alpha: Tensor) -> Tensor:
 def _evaluate(fn: PointFn, rays: Rays, t: Float[Tensor, "r n"]) -> Float[Tensor, "r n"]:
     points = rays.origins[:, None] + t[..., None] * rays.dirs[:, None]
     return fn(points.reshape(-1, 3)).reshape(t.shape)
+
+
+def coarse_round(
+    rays: Rays, edges: Float[Tensor, "r n1"], valid: Bool[Tensor, " r"], probe: Probe
+) -> tuple[Float[Tensor, "r n"], dict[str, Level]]:
+    """The weights of a first round without gradients, 0 for rays that are not ``valid``, and the level that it is.
+
+    The model's coarse network renders the round, with gradients, where it has one. Else the model's density gives
+    the weights, and there is no level.
+    """
+    n = edges.shape[1] - 1
+    if probe.coarse is not None:
+        level = probe.coarse(pack(edges, valid))
+        weights = edges.new_zeros(len(edges), n)
+        weights[valid] = level.weights.detach().reshape(-1, n)
+        return weights, {"coarse": level}
+    assert probe.density is not None, "checked by the model's constructor"
+    with torch.no_grad():
+        dt = edges.diff(dim=-1)
+        density = _evaluate(probe.density, rays, edges[:, :-1] + 0.5 * dt)
+        return _weights(-torch.expm1(-density * dt)), {}
 
 
 class Hierarchical(Sampler):
@@ -91,17 +125,7 @@ class Hierarchical(Sampler):
         moved = generator if self.jitter else None
         edges = stratified_edges(t_near, t_far, self.n_coarse, moved, self.spacing)
         valid = t_far > t_near
-        levels: dict[str, Level] = {}
-        if probe.coarse is not None:
-            levels["coarse"] = probe.coarse(pack(edges, valid))
-            weights = edges.new_zeros(len(edges), self.n_coarse)
-            weights[valid] = levels["coarse"].weights.detach().reshape(-1, self.n_coarse)
-        else:
-            assert probe.density is not None, "checked by the model's constructor"
-            with torch.no_grad():
-                dt = edges.diff(dim=-1)
-                density = _evaluate(probe.density, rays, edges[:, :-1] + 0.5 * dt)
-                weights = _weights(-torch.expm1(-density * dt))
+        weights, levels = coarse_round(rays, edges, valid, probe)
         fine = invert_cdf(edges, weights, self.n_fine, moved)
         return Sampled(pack(torch.cat([edges, fine], dim=-1).sort(-1).values, valid), levels)
 

@@ -43,7 +43,7 @@ def hindrance(model: Model, loss: TotalLoss) -> str | None:
     if loss.patches:
         return "the number of patches that are compared differs from batch to batch"
     if not loss.counts_padded:
-        return "a term of the loss reads whole rays of samples (distortion)"
+        return "a term of the loss reads whole rays of samples (distortion), or the area of pixels (rgb_mse_area)"
     return None
 
 

@@ -212,11 +212,12 @@ def train(
             one_image=settings.batch_from == "one_image",
             shuffled=shuffled,
             drawn=state.drawn,
+            cones=model.takes_cones,
         )
         state.drawn += len(batch.rays)
         if known is not None:
-            share, behind = loss.point_rays, settings.background
-            batch = add_point_rays(batch, scene, known, share, behind, state.generator, device)
+            share, behind, cones = loss.point_rays, settings.background, model.takes_cones
+            batch = add_point_rays(batch, scene, known, share, behind, state.generator, device, cones)
         done = step + 1 == settings.max_steps
         logged = done or (step + 1) % settings.log_every == 0
         moment = Moment(step, settings.max_steps, knobs, logged)

@@ -1,6 +1,7 @@
 """Adam with a learning rate for each kind of parameter; the kind follows from the parameter's name."""
 
 import difflib
+import math
 from fnmatch import fnmatchcase
 
 import torch
@@ -92,10 +93,14 @@ def make_optimizer(model: nn.Module, settings: OptimSettings) -> torch.optim.Opt
 def rate_factor(settings: OptimSettings, step: int, max_steps: int) -> float:
     """The factor on every learning rate at a step: schedule times warm-up.
 
-    The warm-up rises linearly from ``warmup_start`` to 1 over the first ``warmup`` max_steps steps.
+    The warm-up rises from ``warmup_start`` to 1 over the first ``warmup`` max_steps steps: linearly, or as the first
+    quarter of a sine (the code of Barron et al. 2021, mip-NeRF).
     """
     factor = schedules.value(settings.schedule, step, max_steps)
     warm = settings.warmup * max_steps
     if step < warm:
-        factor *= settings.warmup_start + (1 - settings.warmup_start) * step / warm
+        risen = step / warm
+        if settings.warmup_shape == "sine":
+            risen = math.sin(0.5 * math.pi * risen)
+        factor *= settings.warmup_start + (1 - settings.warmup_start) * risen
     return factor

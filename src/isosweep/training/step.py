@@ -94,6 +94,7 @@ def part_of(batch: Batch, rows: slice, points: slice) -> Batch:
         dirs=whole.dirs[rows],
         background=whole.background[rows],
         near=None if whole.near is None else whole.near[rows],
+        radius=None if whole.radius is None else whole.radius[rows],
     )
     return Batch(
         rays=rays,

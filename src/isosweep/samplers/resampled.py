@@ -1,0 +1,83 @@
+"""Mip-NeRF's sampling: a second round in place of the first one, from its blurred weights.
+
+Shapes: R rays, N sections, N1 = N + 1 edges.
+"""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from isosweep.errors import InputError
+from isosweep.samplers.base import Length, Probe, Sampler, pack, uniform
+from isosweep.samplers.hierarchical import coarse_round, quantiles
+from isosweep.samplers.uniform import check_spacing, stratified_edges
+from isosweep.types import Randomness, Rays, Sampled
+
+
+def blurred(weights: Float[Tensor, "r n"], padding: float) -> Float[Tensor, "r n"]:
+    """The upper envelope of the weights, smoothed: (max(w_k-1, w_k) + max(w_k, w_k+1)) / 2 + padding.
+
+    A section beside a heavy one is sampled as well, since the surface may begin in it; the first and the last section
+    are their own neighbours. Source: Barron et al. 2021, mip-NeRF, equation 18.
+    """
+    framed = torch.cat([weights[:, :1], weights, weights[:, -1:]], dim=-1)
+    larger = torch.maximum(framed[:, :-1], framed[:, 1:])
+    return 0.5 * (larger[:, :-1] + larger[:, 1:]) + padding
+
+
+class Resampled(Sampler):
+    """Coarse sections, then ``n_fine`` sections whose edges are drawn from the blurred coarse weights (``blurred``).
+
+    The coarse round is rendered as by ``Hierarchical``; its sections are no part of the final ones. Edge k of N + 1 is
+    at F^-1((k + e_k) / (N + 1)), with e_k uniform in [0, 1); in evaluation they are at F^-1(k / N).
+
+    Args:
+        n_coarse, n_fine: sections a ray of the two rounds.
+        spacing: of the coarse sections, 'linear' or 'disparity'.
+        jitter: move edges at random in training.
+        padding: added to each weight, so that sections are drawn where nothing is known to be.
+
+    Raises:
+        InputError: there are no sections in a round, ``padding`` is negative, or there is no such spacing.
+    """
+
+    needs = "density"
+    asks_for = frozenset({"coarse"})
+
+    def __init__(
+        self,
+        n_coarse: int = 128,
+        n_fine: int = 128,
+        spacing: str = "linear",
+        jitter: bool = True,
+        padding: float = 0.01,
+    ) -> None:
+        super().__init__()
+        if n_coarse < 1 or n_fine < 1 or padding < 0:
+            raise InputError(
+                "sampler=resampled has at least one section in each round, and a padding of 0 or more; found "
+                f"n_coarse={n_coarse}, n_fine={n_fine}, padding={padding:g}"
+            )
+        self.n_coarse, self.n_fine, self.padding = n_coarse, n_fine, padding
+        self.spacing, self.jitter = check_spacing(spacing), jitter
+
+    def sample(
+        self,
+        rays: Rays,
+        t_near: Float[Tensor, " r"],
+        t_far: Float[Tensor, " r"],
+        step: Length,
+        probe: Probe,
+        generator: Randomness | None,
+    ) -> Sampled:
+        moved = generator if self.jitter else None
+        edges = stratified_edges(t_near, t_far, self.n_coarse, moved, self.spacing)
+        valid = t_far > t_near
+        weights, levels = coarse_round(rays, edges, valid, probe)
+        k = torch.arange(self.n_fine + 1, device=edges.device, dtype=edges.dtype)
+        if moved is None:
+            share = (k / self.n_fine).expand(len(edges), -1)
+        else:
+            shift = uniform(len(edges), (self.n_fine + 1,), moved, edges.device)
+            share = (k + shift) / (self.n_fine + 1)
+        return Sampled(pack(quantiles(edges, blurred(weights, self.padding), share), valid), levels)
