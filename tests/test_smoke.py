@@ -175,6 +175,13 @@ def test_points_are_a_loss_where_the_data_has_them(model, scenes, tmp_path):
         ("neus", ["sampler=uniform", "sampler.n_samples=16"]),
         ("neus", ["sampler=upsample", "sampler.n_coarse=8", "sampler.n_fine=8", "sampler.rounds=2"]),
         ("neus", ["model.gradient=finite_difference", "loss.terms.curvature.weight=1e-4"]),
+        (
+            "neus",
+            ["encoding=progressive", "model.gradient=finite_difference", "model.taps=4", "loss=neuralangelo"],
+        ),
+        ("neus", ["model.color.appearance_dim=2", "model.interval=sphere", "model.color.weight_norm=true"]),
+        ("nerf", ["model.color.appearance_dim=2", "model.color.appearance_unseen=zero"]),
+        ("neus_bg", ["model.background.color.appearance_dim=2", "model.interval=nearest", "encoding=freq"]),
         ("neus", ["loss.terms.sparsity.weight=0.01", "loss.terms.opacity_entropy.weight=0.01"]),
         ("neus", ["model.color.direction=null", "model.near_scaling=true", "model.cos_from=normal"]),
         ("neus", ["model.sharpness_cap=[0.0,20.0,200.0,1.0]", "model.occupancy=solid", "model.n_steps=128"]),

@@ -71,6 +71,8 @@ class Rays:
     """Whether each ray meets something in the box for certain, so that its last section lets no light through."""
     near: Float[Tensor, " r"] | None = None
     """Distance before which each ray meets nothing; None where nothing tells it."""
+    view: Int[Tensor, " r"] | None = None
+    """The scene's view that each ray comes from, in training, where the model has codes of views; else None."""
 
     def __len__(self) -> int:
         return len(self.origins)
@@ -166,6 +168,8 @@ class RenderOut:
     sdf: Float[Tensor, " s"] | None = None
     sdf_grad: Float[Tensor, "s 3"] | None = None
     laplacian: Float[Tensor, " s"] | None = None
+    detail: Float[Tensor, ""] | None = None
+    """Side of the finest cell that the encoding's schedule has reached, over that of its coarsest level."""
     point_level: Float[Tensor, " p"] | None = None
     """The model's level function at ``Batch.points``."""
     levels: Mapping[str, Level] = field(default_factory=dict)

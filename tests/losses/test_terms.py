@@ -1,5 +1,6 @@
 """Loss terms against hand-worked numbers and a naive double sum; checks and their words."""
 
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -91,6 +92,7 @@ def test_sparsity_and_curvature_by_hand():
     o = out(sdf=torch.tensor([0.0, 1.0]), laplacian=torch.tensor([-2.0, 4.0]))
     assert float(terms.sparsity(o, batch(), scale=1.0)) == pytest.approx((1 + 0.36788) / 2, abs=1e-4)
     assert float(terms.curvature(o, batch())) == 3.0
+    assert float(terms.curvature_by_level(replace(o, detail=torch.tensor(0.25)), batch())) == 0.75
 
 
 def test_sfm_is_the_mean_distance_at_the_points():

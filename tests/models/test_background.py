@@ -48,7 +48,7 @@ class Flat(nn.Module):
         super().__init__()
         self.color, self.dirs = color, torch.zeros(0)
 
-    def forward(self, feature, dirs, unit_points=None, normals=None, ray_index=None):
+    def forward(self, feature, dirs, unit_points=None, normals=None, ray_index=None, views=None):
         self.dirs = dirs
         return Shade(self.color.expand(len(feature), 3))
 

@@ -1,5 +1,6 @@
 """A batch in parts has the gradient of the batch in one piece, whatever the means of its loss are taken over."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -29,9 +30,11 @@ def training(*overrides: str, **settings: int) -> Training:
 def descend(job: Training, micro_batches: int, aside: int = 0) -> tuple[Outcome, dict[str, Tensor]]:
     """The gradient of 96 rays, of which the first ``aside`` look away from the box."""
     generator = torch.Generator().manual_seed(4)
-    batch = draw(job.scene, 96, "random", 0.0, generator, torch.device("cpu"))
+    views = job.model.most_views is not None
+    batch = draw(job.scene, 96, "random", 0.0, generator, torch.device("cpu"), with_views=views)
     rays = type(batch.rays)(*(getattr(batch.rays, k).double() for k in ("origins", "dirs", "background")))
     rays.dirs[:aside] *= -1
+    rays = replace(rays, view=batch.rays.view)
     batch = type(batch)(
         rays=rays,
         rgb=batch.rgb.double(),
@@ -55,6 +58,7 @@ def descend(job: Training, micro_batches: int, aside: int = 0) -> tuple[Outcome,
         ("model=neus", "loss=mask"),
         ("model=neus", "loss=neus", "loss.terms.curvature.weight=0.1", "loss.terms.sparsity.weight=0.1"),
         ("model=neus", "sampler=upsample", "sampler.n_coarse=8", "sampler.n_fine=8"),
+        ("model=neus", "model.color.appearance_dim=2", "loss.terms.curvature_by_level.weight=0.1"),
         ("model=nerf_bg", "loss=nerf_bg", "model.background.n_samples=4"),
         ("model=nerf_original", "loss=nerf_original", "sampler=hierarchical", "sampler.n_coarse=4"),
     ],

@@ -1,6 +1,7 @@
 """Training batches: random pixels of the training views, as rays with their colours."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from typing import final
 
@@ -33,6 +34,7 @@ def draw(
     one_image: bool = False,
     shuffled: ShuffledPixels | None = None,
     drawn: int = 0,
+    with_views: bool = False,
 ) -> Batch:
     """A batch of ``n`` random pixels, uniform over the training views and within each view.
 
@@ -51,6 +53,7 @@ def draw(
         one_image: all pixels are of one random training view; without replacement if ``shuffled`` is given.
         shuffled: the order in which pixels are drawn without replacement; not used with ``crop``.
         drawn: pixels that earlier batches took from it.
+        with_views: whether the rays say which view they come from, for a model that has codes of views.
 
     Raises:
         ValueError: ``background`` is none of these.
@@ -70,6 +73,8 @@ def draw(
     if scene.composite and mask is not None:
         rgb = ops.over(rgb, mask, behind)
     rays = pixel_rays(scene.cameras, view, row, col, behind)
+    if with_views:
+        rays = replace(rays, view=view)
     targets = None if points is None else points.draw(view, n_points, generator)
     return Batch(rays=rays, rgb=rgb, mask=mask if scene.use_masks else None, points=targets)
 

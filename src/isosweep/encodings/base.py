@@ -36,6 +36,10 @@ class Encoding(nn.Module, ABC):
         """Side of the finest grid cell that is on at a step, in units of u; None if the encoding has no cells."""
         return None
 
+    def coarsest_cell(self) -> float | None:
+        """Side of the coarsest grid cell, in units of u; None if the encoding has no cells."""
+        return None
+
     def grid(self) -> tuple[Tensor, GridSpec] | None:
         """Table and layout of the hash grid, if the encoding is the point and this grid's features and nothing else.
 

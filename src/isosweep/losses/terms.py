@@ -133,6 +133,16 @@ def curvature(out: RenderOut, batch: Batch) -> Tensor:
     return _sample_mean(_required(out.laplacian).abs(), out.samples)
 
 
+@needs("laplacian", "detail", over="samples")
+def curvature_by_level(out: RenderOut, batch: Batch) -> Tensor:
+    """``curvature`` times the side of the finest active cell over that of the coarsest: growth^-(level - 1).
+
+    As the cells get finer the term fades, so that the surface may have their detail. Source: Neuralangelo, Li et al.
+    2023, section 3.3, and its code.
+    """
+    return curvature(out, batch) * _required(out.detail)
+
+
 @needs("point_level", "batch.points", over="points")
 def sfm(out: RenderOut, batch: Batch) -> Tensor:
     """Mean |f(p)|, in normalised units, over structure-from-motion points seen in the batch's views.

@@ -131,7 +131,8 @@ class Background(nn.Module):
             kept[samples.offsets[1:] - 1] = True  # the end of each ray
             samples, u, dirs = kept_samples(samples, kept), u[kept], dirs[kept]
         density, feature = self.density(u, window)
-        rgb = self.color_field(feature, dirs).rgb
+        views = None if rays.view is None else rays.view[samples.ray_index]
+        rgb = self.color_field(feature, dirs, views=views).rgb
         alpha = density_alpha(density, samples)
         if self.opaque:
             alpha = closed_end(alpha, samples)

@@ -72,6 +72,18 @@ AS_BEFORE: tuple[tuple[str, Any], ...] = (
     ("dataset.mask_meaning", "auto"),
     ("dataset.mask_folder", None),
     ("dataset.axes", "auto"),
+    ("*encoding.grow_after", 0.0),
+    ("*encoding.count_from", None),
+    ("*color.weight_norm", False),
+    ("*color.appearance_dim", 0),
+    ("*color.appearance_views", 512),
+    ("*color.appearance_unseen", "mean"),
+    ("model.field.distance_feature", True),
+    ("model.field.narrow", False),
+    ("model.fd_scale", 1.0),
+    ("model.taps", 6),
+    ("model.shading_normal", "unit"),
+    ("model.interval", "box"),
     ("export.clean", []),
 )
 """(dotted path of an option added later, a value with which a run is what it was before the option).

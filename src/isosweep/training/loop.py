@@ -206,6 +206,7 @@ def train(
             one_image=settings.batch_from == "one_image",
             shuffled=shuffled,
             drawn=state.drawn,
+            with_views=model.most_views is not None,
         )
         state.drawn += len(batch.rays)
         done = step + 1 == settings.max_steps

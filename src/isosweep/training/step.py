@@ -88,6 +88,7 @@ def part_of(batch: Batch, rows: slice, points: slice) -> Batch:
         dirs=whole.dirs[rows],
         background=whole.background[rows],
         near=None if whole.near is None else whole.near[rows],
+        view=None if whole.view is None else whole.view[rows],
     )
     return Batch(
         rays=rays,
