@@ -85,6 +85,9 @@ def small_sizes(*choices: str) -> tuple[str, ...]:
     sizes += ["sampler.resolution=16", "sampler.warmup=8"] if "resolution" in cfg.sampler else []
     sizes += ["sampler.n_coarse=8", "sampler.n_fine=8"] if "n_coarse" in cfg.sampler else []
     sizes += ["model.coarse.hidden_dim=32", "model.coarse.color_dim=16"] if "coarse" in cfg.model else []
+    if "neus_original" in choices[0]:
+        sizes += ["model.field.hidden_dim=64", "model.field.feature_dim=17", "model.color.feature_dim=16"]
+        sizes += ["model.color.hidden_dim=32"]
     behind = cfg.model.get("background")
     sizes += [] if behind is None else small_encoding(behind.encoding, "model.background.encoding")
     return tuple(sizes)
@@ -181,6 +184,10 @@ def test_points_are_a_loss_where_the_data_has_them(model, scenes, tmp_path):
         ),
         ("neus", ["model.color.appearance_dim=2", "model.interval=sphere", "model.color.weight_norm=true"]),
         ("nerf", ["model.color.appearance_dim=2", "model.color.appearance_unseen=zero"]),
+        (
+            "neus_original",
+            ["sampler.perturb=ray", "sampler=upsample", "loss.terms.rgb_l1_masked.weight=1", "loss=mask"],
+        ),
         ("neus_bg", ["model.background.color.appearance_dim=2", "model.interval=nearest", "encoding=freq"]),
         ("neus", ["loss.terms.sparsity.weight=0.01", "loss.terms.opacity_entropy.weight=0.01"]),
         ("neus", ["model.color.direction=null", "model.near_scaling=true", "model.cos_from=normal"]),

@@ -49,6 +49,15 @@ def test_photometric_terms_by_hand():
     assert float(terms.rgb_smooth_l1(o, b)) == pytest.approx(0.625 / 6)
 
 
+def test_colour_on_the_mask_alone_by_hand():
+    o = out(rgb=torch.tensor([[0.5, 0.0, 0.1], [0.0, 0.0, 1.0]]))
+    value = {
+        m: float(terms.rgb_l1_masked(o, batch(mask=torch.tensor(m))))
+        for m in ((0.6, 0.5), (1.0, 1.0), (0.0, 0.0))
+    }
+    assert value == pytest.approx({(0.6, 0.5): 0.2, (1.0, 1.0): 1.6 / 6, (0.0, 0.0): 0.0})
+
+
 def test_eikonal_is_zero_on_unit_gradients_and_finite_at_zero():
     unit = torch.nn.functional.normalize(torch.randn(20, 3), dim=-1)
     assert float(terms.eikonal(out(sdf_grad=unit), batch())) < 1e-10

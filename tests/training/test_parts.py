@@ -58,6 +58,7 @@ def descend(job: Training, micro_batches: int, aside: int = 0) -> tuple[Outcome,
         ("model=neus", "loss=mask"),
         ("model=neus", "loss=neus", "loss.terms.curvature.weight=0.1", "loss.terms.sparsity.weight=0.1"),
         ("model=neus", "sampler=upsample", "sampler.n_coarse=8", "sampler.n_fine=8"),
+        ("model=neus", "loss=mask", "loss.terms.rgb_l1_masked.weight=1.0", "loss.terms.rgb_l1.weight=0.0"),
         ("model=neus", "model.color.appearance_dim=2", "loss.terms.curvature_by_level.weight=0.1"),
         ("model=nerf_bg", "loss=nerf_bg", "model.background.n_samples=4"),
         ("model=nerf_original", "loss=nerf_original", "sampler=hierarchical", "sampler.n_coarse=4"),
@@ -87,6 +88,7 @@ def compare(job: Training, micro_batches: int, aside: int = 0) -> None:
     for name, value in whole.terms.items():
         torch.testing.assert_close(parts.terms[name], value, msg=name)
     torch.testing.assert_close(parts.mse, whole.mse)
+    torch.testing.assert_close(parts.empty, whole.empty)
     assert (parts.n_rays, parts.n_samples, parts.cost) == (whole.n_rays, whole.n_samples, whole.cost)
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
@@ -21,8 +21,8 @@ Term = Callable[..., Tensor]
 _T = TypeVar("_T")
 
 
-OVER = ("rays", "samples", "points", "hit rays")
-"""What a term is the mean over; rays with at least one sample are 'hit'."""
+OVER = ("rays", "samples", "points", "hit rays", "masked rays")
+"""What a term is the mean over; rays with at least one sample are 'hit', those ``on_object`` are 'masked'."""
 
 
 def needs(*fields: str, over: str = "rays", level: str | None = None) -> Callable[[Term], Term]:
@@ -45,6 +45,23 @@ def needs(*fields: str, over: str = "rays", level: str | None = None) -> Callabl
 def rgb_l1(out: RenderOut, batch: Batch, level: str | None = None) -> Tensor:
     """Mean |C - C*| over rays and channels, colours in [0, 1] (NeuS, Wang et al. 2021, equation 15)."""
     return (_rgb(out, level) - batch.rgb).abs().mean()
+
+
+@needs("rgb", "batch.mask", over="masked rays")
+def rgb_l1_masked(out: RenderOut, batch: Batch, level: str | None = None) -> Tensor:
+    """``rgb_l1`` of the rays that the mask says meet the object; 0 where there are none.
+
+    Source: the code of NeuS (Wang et al. 2021) with masks, where the other rays have the mask's term alone. There it is
+    a sum over channels, three times this mean.
+    """
+    on = on_object(batch)
+    error = (_rgb(out, level) - batch.rgb).abs().mean(-1)
+    return (error * on).sum() / on.sum().clamp_min(1)
+
+
+def on_object(batch: Batch) -> Bool[Tensor, " r"]:
+    """Whether each ray meets the object: the mask covers more than half of its pixel."""
+    return _required(batch.mask) > 0.5
 
 
 @needs("rgb")

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from isosweep.config import schedules
 from isosweep.errors import InputError, NumericalError
+from isosweep.losses.terms import on_object
 from isosweep.types import Batch, RenderOut, Sampled
 
 POINTS = "batch.points"
@@ -122,8 +123,8 @@ class TotalLoss:
 
     @property
     def counts_rays_only(self) -> bool:
-        """Whether `counts` can be had before samples are chosen: each term is a mean over rays or points."""
-        return all(self._over(name)[0] in ("rays", "points") for name in self.terms)
+        """Whether `counts` can be had before samples are chosen: each term is a mean over rays or over points."""
+        return all(self._over(name)[0] in ("rays", "points", "masked rays") for name in self.terms)
 
     def counts(self, batch: Batch, found: Sampled | RenderOut | None) -> Float[Tensor, " t"]:
         """What each active term is a mean over, in their order: the number [T] of rays, samples or points, float64.
@@ -137,7 +138,9 @@ class TotalLoss:
         counts: list[Tensor] = []
         for name in self.terms:
             over, level = self._over(name)
-            if over in ("rays", "points"):
+            if over == "masked rays":
+                count = on_object(batch).sum()
+            elif over in ("rays", "points"):
                 count = torch.tensor(n_rays if over == "rays" else n_points, device=batch.rgb.device)
             else:
                 assert found is not None

@@ -34,6 +34,8 @@ class Model(nn.Module, ABC):
     takes_ndc: ClassVar[bool] = False
     """Whether ``dataset.ndc=auto`` may give the model rays in normalised device coordinates, where no length is one of
     the world. A model with a background never gets them."""
+    against_death: ClassVar[str | None] = None
+    """What to do where no ray meets anything in training any more, of a model that does not recover from it."""
     provides: frozenset[str]
     """RenderOut fields this model can return; what a loss term may read."""
     radius: float

@@ -62,6 +62,7 @@ AS_BEFORE: tuple[tuple[str, Any], ...] = (
     ("model.background.cells", None),
     ("*sampler.spacing", "linear"),  # the sampler stands in the config twice: the model reads it as its own
     ("*sampler.jitter", True),
+    ("*sampler.perturb", "edges"),
     ("*sampler.cone", 0.0),
     ("*sampler.early_stop", 0.0),
     ("*sampler.samples_per_probe", 2.0),

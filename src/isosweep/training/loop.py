@@ -27,6 +27,7 @@ from isosweep.runtime import interrupts
 from isosweep.runtime.progress import TRAINING, Progress, clock, tell
 from isosweep.training import checkpoint
 from isosweep.training.coverage import Coverage
+from isosweep.training.deaths import Deaths
 from isosweep.training.descent import Descent, autocast_dtype
 from isosweep.training.optimizer import make_optimizer, rate_factor
 from isosweep.training.step import Moment, Outcome
@@ -179,6 +180,7 @@ def train(
         hw, views = scene.cameras.hw, scene.splits["train"]
         shuffled = ShuffledPixels(hw, views, state.generator.initial_seed())
     coverage = Coverage(scene.cameras.hw, scene.splits["train"], settings.replacement)
+    deaths = Deaths(model.against_death)
     descent = Descent(model, loss, state.optimizer, state.scaler, state.generator, settings, device, team)
     team.follow(model)
     model.train()
@@ -232,6 +234,7 @@ def train(
             scalars["train/pixels_seen"] = coverage.share(state.drawn)
             if step >= settings.max_steps * MEASURED_AFTER:
                 coverage.foretell(state.drawn, state.rays, state.step, settings.max_steps)
+            deaths.note(state.step, scalars["train/empty_rays"])
             record.log(state.step, scalars)
             log.info(pace.line(state.step, scalars))
             tell(pace.progress(state.step))
@@ -287,6 +290,7 @@ def _scalars(outcome: Outcome, factor: float, model: Model) -> dict[str, float]:
         **{f"loss/{name}": float(value) for name, value in outcome.terms.items()},
         "train/rays": float(outcome.n_rays),
         "train/samples": float(outcome.n_samples),
+        "train/empty_rays": float(outcome.empty),  # pyright: ignore[reportArgumentType]
         "train/lr_factor": factor,
         **{f"train/{name}": value for name, value in model.stats().items()},
     }
