@@ -152,6 +152,20 @@ def test_each_model_learns_a_tiny_scene(model, scenes, tmp_path):
     assert last < 0.5 * first
 
 
+@pytest.mark.parametrize("background", options("background"))
+def test_every_background_trains_every_parameter(background, scenes, tmp_path):
+    """Behind either kind of box; half of them behind each in one run of the tests."""
+    model = ("nerf_bg", "neus_bg")[options("background").index(background) % 2]
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        behind = f"background@model.background={background}"
+        sizes = small_sizes(f"model={model}", behind)
+        where = ["dataset=blender", "scene=tiny", f"dataset.root={scenes}", f"model={model}", behind]
+        narrow = ["model.background.density.hidden_dim=32", "model.background.n_samples=8"]
+        cfg = compose("config", [*where, *SMALL, *sizes, *narrow])
+    net, _, watch = fit(cfg, tmp_path)
+    assert watch.moved == {name for name, _ in net.named_parameters()}
+
+
 @pytest.mark.parametrize("loss", ["neus", "mask", "nomask", "eikonal_heavy"])
 @pytest.mark.parametrize("dataset", ["blender", "dtu"])
 def test_every_surface_loss_trains(loss, dataset, scenes, tmp_path):

@@ -60,6 +60,8 @@ AS_BEFORE: tuple[tuple[str, Any], ...] = (
     ("model.background", None),
     ("model.background.opaque", False),
     ("model.background.cells", None),
+    ("model.background.space", None),
+    ("model.background.spacing", "geometric"),
     ("*sampler.spacing", "linear"),  # the sampler stands in the config twice: the model reads it as its own
     ("*sampler.jitter", True),
     ("*sampler.perturb", "edges"),

@@ -10,7 +10,8 @@ from torch import Tensor
 from isosweep.errors import InputError
 from isosweep.ops.opacity import crossing_opacity
 from isosweep.samplers.base import Length, PointFn, Probe, Sampler, pack, uniform
-from isosweep.samplers.uniform import check_spacing, stratified_edges
+from isosweep.samplers.spacing import check_spacing
+from isosweep.samplers.uniform import stratified_edges
 from isosweep.types import Level, Randomness, Rays, Sampled
 
 
@@ -65,7 +66,7 @@ class Hierarchical(Sampler):
 
     Args:
         n_coarse, n_fine: sections a ray of the first round, and added by the second.
-        spacing: of the coarse sections, 'linear' or 'disparity'.
+        spacing: of the coarse sections, one of ``spacing.SPACINGS``.
         jitter: move coarse edges and fine positions at random in training.
     """
 
