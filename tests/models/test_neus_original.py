@@ -10,9 +10,11 @@ from omegaconf import OmegaConf
 from torch import Tensor
 
 import isosweep.config.schema  # noqa: F401 - registers the schema of the plain nodes
+from isosweep.config import schedules
 from isosweep.config.settings import OptimSettings
 from isosweep.encodings.directions import DirectionFrequency
 from isosweep.encodings.frequency import Frequency
+from isosweep.encodings.hashgrid import HashGrid
 from isosweep.fields.color import ColorField
 from isosweep.fields.surface import SurfaceField
 from isosweep.losses import terms
@@ -173,6 +175,50 @@ def test_in_training_one_number_moves_the_inner_edges_of_a_ray() -> None:
         UpSample(perturb="none")
 
 
+def test_the_published_neuralangelo_recipe_holds_its_values() -> None:
+    """base.yaml and dtu.yaml of the authors' program; its grid spans [-2, 2], so that ours has half as many cells."""
+    cfg = composed("neuralangelo-dtu")
+    grid, field, optim = cfg.encoding, cfg.model.field, cfg.optim
+    assert (grid.n_levels, grid.n_features, grid.log2_size, 2 * grid.base_resolution) == (16, 8, 22, 32)
+    assert 2 * grid.base_resolution * grid.per_level_scale**15 == pytest.approx(2048, rel=1e-6)
+    assert (grid.start_level, grid.count_from, grid.grow_after, grid.grow_every) == (4, 0, 5000, 5000)
+    assert (field.hidden_dim, field.n_hidden, cfg.model.color.hidden_dim, cfg.model.color.n_hidden) == (
+        256,
+        1,
+        256,
+        4,
+    )
+    assert (cfg.model.gradient, cfg.model.taps, cfg.model.interval) == ("finite_difference", 4, "sphere")
+    built = HashGrid(**{k: v for k, v in grid.items() if k != "_target_"} | {"log2_size": 4})
+    eps = [cfg.model.fd_scale * 2 * built.cell_size(step, 500_000) for step in (0, 500_000)]
+    assert eps == pytest.approx([1 / 32, 1 / 2048], rel=0.07)  # a grid of n points has n - 1 cells
+    assert 10 * cfg.model.init_sharpness == pytest.approx(1.4)
+    settings = OptimSettings(**OmegaConf.to_container(optim))
+    rates = {0: 0.0, 2_500: 0.5, 5_000: 1.0, 299_000: 1.0, 301_000: 0.1, 401_000: 0.01}
+    assert {s: rate_factor(settings, s, 500_000) for s in rates} == pytest.approx(rates)
+    assert (optim.name, optim.lr_tables, optim.lr_networks, optim.weight_decay_tables) == (
+        "adamw",
+        1e-3,
+        1e-3,
+        0.01,
+    )
+    curvature = cfg.loss.terms.curvature_by_level.weight
+    found = [
+        schedules.value(OmegaConf.to_container(curvature), s, 500_000) for s in (0, 2_500, 5_000, 400_000)
+    ]
+    assert found == pytest.approx([0, 2.5e-4, 5e-4, 5e-4])
+    assert (cfg.loss.terms.rgb_l1.weight, cfg.loss.terms.eikonal.weight, cfg.train.max_steps) == (
+        3,
+        0.1,
+        500_000,
+    )
+    assert (cfg.model.background.n_samples, cfg.model.background.density.n_hidden, cfg.train.rays) == (
+        32,
+        8,
+        512,
+    )
+
+
 def composed(name: str):
     with initialize_config_dir(str(CONF), version_base="1.3"):
         return compose("config", [f"experiment={name}", "scene=scan24"])
@@ -217,5 +263,13 @@ def test_the_recipe_holds_every_value_of_the_published_configs(masked: bool) -> 
     else:
         assert active == {"rgb_l1": 3.0, "eikonal": 0.1}
         assert cfg.dataset.masks == "auto"
-        assert (behind.n_samples, behind.density.hidden_dim, behind.density.n_hidden) == (32, 256, 8)
-        assert behind.encoding.n_frequencies == 10
+        density, seen = behind.density, behind.color
+        assert (behind.n_samples, behind.spacing, density.activation) == (32, "disparity", "softplus")
+        assert (density.hidden_dim, density.n_hidden, list(density.skips), density.feature_dim) == (
+            256,
+            8,
+            [5],
+            257,
+        )
+        assert (behind.encoding.in_dim, behind.encoding.n_frequencies) == (4, 10)
+        assert (seen.direction.n_frequencies, seen.hidden_dim, seen.n_hidden) == (4, 128, 1)
