@@ -87,6 +87,9 @@ def small_sizes(*choices: str) -> tuple[str, ...]:
     sizes += ["model.coarse.hidden_dim=32", "model.coarse.color_dim=16"] if "coarse" in cfg.model else []
     one = "color_dim" in cfg.model.get("field", {})
     sizes += ["model.field.hidden_dim=32", "model.field.color_dim=16"] if one else []
+    if "neus_original" in choices[0]:
+        sizes += ["model.field.hidden_dim=64", "model.field.feature_dim=17", "model.color.feature_dim=16"]
+        sizes += ["model.color.hidden_dim=32"]
     behind = cfg.model.get("background")
     sizes += [] if behind is None else small_encoding(behind.encoding, "model.background.encoding")
     return tuple(sizes)
@@ -151,6 +154,20 @@ def test_each_model_learns_a_tiny_scene(model, scenes, tmp_path):
     assert last < 0.5 * first
 
 
+@pytest.mark.parametrize("background", options("background"))
+def test_every_background_trains_every_parameter(background, scenes, tmp_path):
+    """Behind either kind of box; half of them behind each in one run of the tests."""
+    model = ("nerf_bg", "neus_bg")[options("background").index(background) % 2]
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        behind = f"background@model.background={background}"
+        sizes = small_sizes(f"model={model}", behind)
+        where = ["dataset=blender", "scene=tiny", f"dataset.root={scenes}", f"model={model}", behind]
+        narrow = ["model.background.density.hidden_dim=32", "model.background.n_samples=8"]
+        cfg = compose("config", [*where, *SMALL, *sizes, *narrow])
+    net, _, watch = fit(cfg, tmp_path)
+    assert watch.moved == {name for name, _ in net.named_parameters()}
+
+
 @pytest.mark.parametrize("loss", ["neus", "mask", "nomask", "eikonal_heavy"])
 @pytest.mark.parametrize("dataset", ["blender", "dtu"])
 def test_every_surface_loss_trains(loss, dataset, scenes, tmp_path):
@@ -188,6 +205,17 @@ def test_rays_lead_to_points_where_the_data_has_them(model, scenes, tmp_path):
         ("neus", ["sampler=uniform", "sampler.n_samples=16"]),
         ("neus", ["sampler=upsample", "sampler.n_coarse=8", "sampler.n_fine=8", "sampler.rounds=2"]),
         ("neus", ["model.gradient=finite_difference", "loss.terms.curvature.weight=1e-4"]),
+        (
+            "neus",
+            ["encoding=progressive", "model.gradient=finite_difference", "model.taps=4", "loss=neuralangelo"],
+        ),
+        ("neus", ["model.color.appearance_dim=2", "model.interval=sphere", "model.color.weight_norm=true"]),
+        ("nerf", ["model.color.appearance_dim=2", "model.color.appearance_unseen=zero"]),
+        (
+            "neus_original",
+            ["sampler.perturb=ray", "sampler=upsample", "loss.terms.rgb_l1_masked.weight=1", "loss=mask"],
+        ),
+        ("neus_bg", ["model.background.color.appearance_dim=2", "model.interval=nearest", "encoding=freq"]),
         ("neus", ["loss.terms.sparsity.weight=0.01", "loss.terms.opacity_entropy.weight=0.01"]),
         ("neus", ["model.color.direction=null", "model.near_scaling=true", "model.cos_from=normal"]),
         ("neus", ["model.sharpness_cap=[0.0,20.0,200.0,1.0]", "model.occupancy=solid", "model.n_steps=128"]),

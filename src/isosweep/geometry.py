@@ -181,6 +181,17 @@ def contract(points: Float[Tensor, "*p 3"], radius: float = 1.0) -> Float[Tensor
     return x * (2.0 - 1.0 / norm) / norm
 
 
+def contract_cube(points: Float[Tensor, "*p 3"], radius: float = 1.0) -> Float[Tensor, "*p 3"]:
+    """Contract all of space into the cube [-2, 2]^3, in units of ``radius``: ``contract`` by the largest coordinate.
+
+    With x = points / radius and n = max |x_k|: x where n <= 1, and (2 - 1 / n) x / n elsewhere. The box of that radius
+    stays as it is.
+    """
+    x = points / radius
+    largest = x.abs().amax(-1, keepdim=True).clamp_min(1.0)
+    return x * (2.0 - 1.0 / largest) / largest
+
+
 def to_world(points: Float[np.ndarray, "p 3"], matrix: Float[np.ndarray, "4 4"]) -> Float[np.ndarray, "p 3"]:
     """Points in normalised scene units to world units, in float64; ``matrix`` is a scene's ``to_world``."""
     return points.astype(np.float64) @ matrix[:3, :3].T + matrix[:3, 3]

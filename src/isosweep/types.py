@@ -76,6 +76,8 @@ class Rays:
     variance of the pixel (Barron et al. 2021, mip-NeRF, section 3.1). None where the model asks for no cones."""
     cylinder: bool = False
     """Whether ``radius`` is that of a cylinder, the same at all distances, as in normalised device coordinates."""
+    view: Int[Tensor, " r"] | None = None
+    """The scene's view that each ray comes from, in training, where the model has codes of views; else None."""
 
     def __len__(self) -> int:
         return len(self.origins)
@@ -195,6 +197,8 @@ class RenderOut:
     sdf: Float[Tensor, " s"] | None = None
     sdf_grad: Float[Tensor, "s 3"] | None = None
     laplacian: Float[Tensor, " s"] | None = None
+    detail: Float[Tensor, ""] | None = None
+    """Side of the finest cell that the encoding's schedule has reached, over that of its coarsest level."""
     point_level: Float[Tensor, " p"] | None = None
     """The model's level function at ``Batch.points``."""
     levels: Mapping[str, Level] = field(default_factory=dict)

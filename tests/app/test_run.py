@@ -195,6 +195,22 @@ def test_settings_are_checked_before_images_load(
     assert not list(tmp_path.iterdir())
 
 
+def test_a_scene_with_more_views_than_codes_of_appearance_is_refused(tmp_path: Path) -> None:
+    scene = load_ball("ball")
+    n = len(scene.cameras)
+    for views in (n, n - 1):
+        settings = ["model.color.appearance_dim=2", f"model.color.appearance_views={views}"]
+        cfg = config(tmp_path, "model=neus", *settings)
+        model = build.build_model(cfg, torch.device("cpu"))
+        loss = build.build_loss(cfg, model, "neus")
+        if views == n:
+            checks.check_scene(cfg, scene, loss, model, "neus")
+            continue
+        message = rf"has {n} views, .* codes of appearance for {n - 1}: set model.color.appearance_views={n}"
+        with pytest.raises(ValueError, match=message):
+            checks.check_scene(cfg, scene, loss, model, "neus")
+
+
 def test_a_background_that_nothing_models_is_warned_about(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -58,6 +58,14 @@ def test_every_two_options_compose(model: str, encoding: str, dataset: str, loss
     assert plain["model"]["radius"] == plain["dataset"]["radius"]
 
 
+@pytest.mark.parametrize("background", options("background"))
+@pytest.mark.parametrize("model", [model for model in MODELS if model.endswith("_bg")])
+def test_every_background_composes(model: str, background: str) -> None:
+    cfg = composed(f"model={model}", f"background@model.background={background}", "scene=x")
+    check(cfg)
+    OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
+
+
 @pytest.mark.parametrize("model", MODELS)
 def test_loss_follows_the_model_unless_chosen(model: str) -> None:
     with initialize_config_dir(str(CONF), version_base="1.3"):

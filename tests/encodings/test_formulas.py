@@ -124,6 +124,45 @@ def test_growth_by_steps_and_its_smallest_interval():
     assert make_grid(start_level=2, grow_until=0.0).active_levels(1, 100) == 4
 
 
+def test_the_count_may_begin_below_the_levels_that_are_on():
+    """Neuralangelo: count = max(1, (step - 5000) // 5000), on = max(4, count)."""
+    grid = HashGrid(8, 2, 6, 4, 1.3, start_level=4, count_from=0, grow_after=5000, grow_every=5000)
+    steps = (0, 9_999, 10_000, 14_999, 15_000, 29_999, 30_000, 44_999, 45_000, 90_000)
+    assert [grid.counted_levels(s, 500_000) for s in steps] == [1, 1, 1, 1, 2, 4, 5, 7, 8, 8]
+    assert [grid.active_levels(s, 500_000) for s in steps] == [4, 4, 4, 4, 4, 4, 5, 7, 8, 8]
+    assert grid.cell_size(0, 500_000) == grid.coarsest_cell() == grid.spec.cell_size(0)
+    assert grid.cell_size(15_000, 500_000) == grid.spec.cell_size(1)
+    window = grid.window(0, 500_000)
+    assert window is not None
+    assert window.tolist() == [1.0] * (3 + 8) + [0.0] * 8
+
+
+def test_growth_by_fractions_begins_after_a_while():
+    grid = make_grid(start_level=2, count_from=1, grow_after=0.2, grow_until=0.8)
+    steps = (0, 20, 39, 40, 60, 79, 80)
+    assert [grid.counted_levels(s, 100) for s in steps] == [1, 1, 1, 2, 3, 3, 4]
+    assert [grid.active_levels(s, 100) for s in steps] == [2, 2, 2, 2, 3, 3, 4]
+
+
+def test_all_levels_may_be_on_while_the_count_grows():
+    grid = make_grid(start_level=4, count_from=1, grow_until=0.6)
+    assert grid.window(0, 100) is None
+    assert [grid.cell_size(s, 100) for s in (0, 20)] == [grid.spec.cell_size(0), grid.spec.cell_size(1)]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"start_level": 2, "count_from": 3}, r"count_from must lie in \[0, start_level=2\], found 3"),
+        ({"grow_after": 0.6, "grow_until": 0.6}, r"grow_after must lie in \[0, grow_until=0.6\), found 0.6"),
+        ({"grow_after": -1, "grow_every": 5}, "found -1; with grow_every it is a number of steps"),
+    ],
+)
+def test_growth_that_cannot_be_is_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        make_grid(**settings)
+
+
 @pytest.mark.parametrize("start", [0, 4])
 def test_a_grid_that_does_not_grow_has_no_window(start):
     encoding = make_grid(start_level=start, grow_until=1.0)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from isosweep.fields.finite_difference import taps
+from isosweep.fields.finite_difference import CORNERS, four_taps, taps
 
 EPS = torch.tensor(0.01, dtype=torch.float64)
 
@@ -55,3 +55,39 @@ def test_outside_the_box_both_taps_meet_and_the_slope_is_zero_not_nan() -> None:
     assert gradient.isfinite().all()
     assert laplacian.isfinite().all()
     assert float(gradient[0, 0]) == 0.0
+
+
+def test_four_taps_of_a_quadratic_have_its_laplacian_and_a_gradient_without_its_own_error() -> None:
+    p = torch.tensor([(0.2, -0.3, 0.5), (0.0, 0.1, 0.0)], dtype=torch.float64)
+    gradient, laplacian = four_taps(field, p, field(p), EPS, 1.0)
+    # the third derivatives are 0; of the second ones, the mixed 3 x y is left in the slope along z:
+    # sum_k k_z 3 e^2 k_x k_y / (4 e) = 3 e, with k_x k_y k_z = 1 at every corner
+    e = float(EPS) / 3**0.5
+    expected = torch.tensor([(-0.5, -0.6, -1.0 + 3 * e), (0.3, 0.4, -1.0 + 3 * e)], dtype=torch.float64)
+    torch.testing.assert_close(gradient, expected, rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(laplacian, torch.tensor([6.0, 6.0], dtype=torch.float64), rtol=1e-6, atol=1e-6)
+
+
+def test_the_corners_are_those_of_a_tetrahedron() -> None:
+    k = torch.tensor(CORNERS)
+    assert k.sum(0).tolist() == [0, 0, 0]
+    assert torch.equal(k.T @ k, 4 * torch.eye(3))
+
+
+def test_four_taps_lie_at_the_distance_eps_and_inside_the_box() -> None:
+    asked = []
+
+    def spy(points: torch.Tensor) -> torch.Tensor:
+        asked.append(points)
+        return field(points)
+
+    p = torch.tensor([(0.2, -0.3, 0.5), (0.999, 0.0, -1.0)], dtype=torch.float64)
+    gradient, laplacian = four_taps(spy, p, field(p), EPS, 1.0)
+    found = asked[0].reshape(2, 4, 3)
+    torch.testing.assert_close((found[0] - p[0]).norm(dim=-1), EPS.expand(4))
+    assert float(found.abs().max()) <= 1.0
+    e = float(EPS) / 3**0.5
+    moved = (1 - e, 0.0, -1 + e)
+    assert float(gradient[1, 0]) == pytest.approx(2 * moved[0], rel=1e-9)
+    assert laplacian[1] == 0
+    assert float(laplacian[0]) == pytest.approx(6.0, rel=1e-6)

@@ -49,6 +49,15 @@ def test_photometric_terms_by_hand():
     assert float(terms.rgb_smooth_l1(o, b)) == pytest.approx(0.625 / 6)
 
 
+def test_colour_on_the_mask_alone_by_hand():
+    o = out(rgb=torch.tensor([[0.5, 0.0, 0.1], [0.0, 0.0, 1.0]]))
+    value = {
+        m: float(terms.rgb_l1_masked(o, batch(mask=torch.tensor(m))))
+        for m in ((0.6, 0.5), (1.0, 1.0), (0.0, 0.0))
+    }
+    assert value == pytest.approx({(0.6, 0.5): 0.2, (1.0, 1.0): 1.6 / 6, (0.0, 0.0): 0.0})
+
+
 def test_eikonal_is_zero_on_unit_gradients_and_finite_at_zero():
     unit = torch.nn.functional.normalize(torch.randn(20, 3), dim=-1)
     assert float(terms.eikonal(out(sdf_grad=unit), batch())) < 1e-10
@@ -92,6 +101,7 @@ def test_sparsity_and_curvature_by_hand():
     o = out(sdf=torch.tensor([0.0, 1.0]), laplacian=torch.tensor([-2.0, 4.0]))
     assert float(terms.sparsity(o, batch(), scale=1.0)) == pytest.approx((1 + 0.36788) / 2, abs=1e-4)
     assert float(terms.curvature(o, batch())) == 3.0
+    assert float(terms.curvature_by_level(replace(o, detail=torch.tensor(0.25)), batch())) == 0.75
 
 
 def test_sfm_is_the_mean_distance_at_the_points():

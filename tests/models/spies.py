@@ -64,7 +64,7 @@ class Paint(nn.Module):
         super().__init__()
         self.rgb = nn.Parameter(torch.tensor([0.2, 0.4, 0.6]))
 
-    def forward(self, feature, dirs, unit_points=None, normals=None, ray_index=None):
+    def forward(self, feature, dirs, unit_points=None, normals=None, ray_index=None, views=None):
         self.feature, self.dirs, self.points, self.normals, self.index = (
             feature,
             dirs,

@@ -48,7 +48,7 @@ class Flat(nn.Module):
         super().__init__()
         self.color, self.dirs = color, torch.zeros(0)
 
-    def forward(self, feature, dirs, unit_points=None, normals=None, ray_index=None):
+    def forward(self, feature, dirs, unit_points=None, normals=None, ray_index=None, views=None):
         self.dirs = dirs
         return Shade(self.color.expand(len(feature), 3))
 
@@ -69,7 +69,7 @@ def sections(background: Background, start: list[float], active: list[bool] | No
     """Edges [n_rays, n_samples + 1] of the sections of each active ray."""
     generator = None if seed is None else torch.Generator().manual_seed(seed)
     on = torch.ones(len(start), dtype=torch.bool) if active is None else torch.tensor(active)
-    made = background.sample(torch.tensor(start), on, generator)
+    made = background.sample(along_z(len(start)), torch.tensor(start), on, generator)
     low, high = (made.t - made.dt / 2), (made.t + made.dt / 2)
     n = background.n_samples
     return torch.cat([low.reshape(-1, n), high.reshape(-1, n)[:, -1:]], -1)

@@ -31,7 +31,7 @@ class Slab(DensityField):
 
 
 class Red(nn.Module):
-    def forward(self, feature, dirs, unit_points=None, normals=None, ray_index=None):
+    def forward(self, feature, dirs, unit_points=None, normals=None, ray_index=None, views=None):
         return Shade(torch.tensor([1.0, 0.0, 0.0]).expand(len(feature), 3))
 
 

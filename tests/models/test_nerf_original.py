@@ -2,11 +2,16 @@
 
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import pytest
 import torch
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
 from torch import Tensor
 
+import isosweep.config.schema  # noqa: F401 - registers the schema of the plain nodes
+from isosweep.config.settings import OptimSettings
 from isosweep.encodings.directions import DirectionFrequency
 from isosweep.encodings.frequency import Frequency
 from isosweep.fields.color import ColorField
@@ -18,10 +23,12 @@ from isosweep.models.background import Background
 from isosweep.models.nerf_original import NeRFOriginal
 from isosweep.samplers.hierarchical import Hierarchical
 from isosweep.samplers.uniform import Uniform
+from isosweep.training.optimizer import rate_factor
 from isosweep.types import Batch, Rays, Samples
 from tests.support import nerf_paper as paper
 from tests.support.nerf_paper_network import Network, grouped_order
 
+CONF = Path(__file__).parents[2] / "conf"
 RADIUS = 1.5
 LOSS = TotalLoss(
     {
@@ -263,3 +270,34 @@ def test_closed_rays_let_no_light_through_in_either_network() -> None:
             else:
                 torch.testing.assert_close(level.opacity, torch.full_like(level.opacity, expected))
                 assert float(last.min()) > 0
+
+
+@pytest.mark.parametrize("scenes", ["blender", "llff"])
+def test_the_recipe_holds_the_published_values(scenes: str) -> None:
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        cfg = compose("config", [f"experiment=nerf-original-{scenes}", "scene=x"])
+    steps = {"blender": 500_000, "llff": 250_000}[scenes]
+    coarse, train, settings = cfg.model.coarse, cfg.train, OptimSettings(**OmegaConf.to_container(cfg.optim))
+    assert (coarse.hidden_dim, coarse.n_hidden, list(coarse.skips), coarse.color_dim) == (256, 8, [5], 128)
+    assert cfg.model.fine == coarse
+    assert (coarse.encoding.n_frequencies, coarse.direction.n_frequencies) == (10, 4)
+    assert (train.rays, train.max_rays, train.target_samples, train.max_steps) == (1024, 1024, 0, steps)
+    for step in (0, 1000, 125_000, 250_000):
+        rate = settings.lr_networks * rate_factor(settings, step, steps)
+        assert rate == pytest.approx(paper.learning_rate(step, decay_steps=steps))
+    active = {name: term.weight for name, term in cfg.loss.terms.items() if term.weight}
+    assert active == {"rgb_mse": 1.0, "rgb_mse_coarse": 1.0}
+    counts = (cfg.model.sampler.n_coarse, cfg.model.sampler.n_fine, cfg.model.raw_noise_std)
+    if scenes == "blender":
+        assert counts == (64, 128, 0.0)
+        assert (train.background, train.batch_from, train.precrop) == ("white", "one_image", 0.5)
+        assert train.precrop_until * steps == 500
+    else:
+        assert counts == (64, 64, 1.0)
+        assert (train.batch_from, train.precrop, cfg.dataset.downscale, cfg.dataset.ndc) == (
+            "all",
+            0,
+            8,
+            "auto",
+        )
+        assert cfg.dataset.test_every == 8

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from isosweep.models.neus import NeuS
-from tests.models.spies import Ramp, forward, make_neus, ray, refresh
+from isosweep.types import Level, Rays
+from tests.models.spies import Ramp, forward, make_neus, ray, refresh, samples
 
 
 def crossing(before: float, after: float, s: float) -> float:
@@ -125,6 +126,51 @@ def test_a_progressive_stencil_is_the_side_of_the_finest_active_cell():
     field = Ramp(0.3)
     field.encoding.cell_size = lambda step, max_steps: 0.25 if (step, max_steps) == (3, 8) else 9.0
     assert float(make_neus(field, radius=1.5).knobs(3, 8).fd_eps) == pytest.approx(2 * 1.5 * 0.25)
+
+
+def test_the_stencil_is_scaled_and_its_detail_is_in_units_of_the_coarsest_cell():
+    field = Ramp(0.3)
+    field.encoding.cell_size, field.encoding.coarsest_cell = lambda step, max_steps: 0.25, lambda: 0.5
+    knobs = make_neus(field, radius=1.5, fd_scale=0.5).knobs(3, 8)
+    assert (float(knobs.fd_eps), float(knobs.detail)) == pytest.approx((1.5 * 0.25, 0.5))
+    assert float(make_neus(Ramp(0.3), fd_eps=0.2, fd_scale=0.5).knobs(0, 1).fd_eps) == pytest.approx(0.1)
+    assert float(make_neus(Ramp(0.3)).knobs(0, 1).detail) == 1.0
+    out = make_neus(field)
+    assert float(out(ray(-0.5), out.knobs(3, 8), frozenset()).detail) == pytest.approx(0.5)
+
+
+def test_four_taps_are_those_of_a_tetrahedron():
+    model = make_neus(Ramp(0.3), gradient="finite_difference", fd_eps=0.2, taps=4)
+    model._surface(torch.zeros(1, 3), model.knobs(0, 1), False)
+    assert model.field.points.shape == (4, 3)
+    with pytest.raises(ValueError, match=r"model\.taps is one of 6, 4, found 5"):
+        make_neus(Ramp(0.3), taps=5)
+
+
+@pytest.mark.parametrize(("shading_normal", "length"), [("unit", 1.0), ("gradient", 2.0)])
+def test_the_colour_reads_the_unit_normal_or_the_gradient_as_it_is(shading_normal, length):
+    model = make_neus(Ramp(0.3, 2.0), shading_normal=shading_normal)
+    forward(model, ray(-0.5))
+    assert model.color_field.normals.tolist() == [[0.0, 0.0, -length]]
+    model.color(torch.zeros(1, 3), torch.ones(1, 3), model.knobs(0, 1))
+    assert model.color_field.normals.tolist() == [[0.0, 0.0, -length]]
+
+
+@pytest.mark.parametrize("interval", ["box", "sphere", "nearest"])
+def test_the_sampler_is_given_the_interval_and_the_background_begins_at_its_end(interval):
+    class Behind(torch.nn.Module):
+        def forward(self, rays, exit_, opacity, window, generator):
+            self.exit = exit_
+            return Level(samples([], [], [0] * len(rays)), torch.zeros(0), torch.zeros(len(rays), 3))
+
+    model = make_neus(Ramp(0.3), interval=interval)
+    model.background = Behind()
+    model.background.density = type("Field", (torch.nn.Module,), {"encoding": model.field.encoding})()
+    rays = Rays(torch.tensor([[0.6, 0.0, -3.0]]), torch.tensor([[0.0, 0.0, 1.0]]), torch.zeros(1, 3))
+    forward(model, rays)
+    near, far = {"box": (2.0, 4.0), "sphere": (2.2, 3.8), "nearest": (2.0, 4.0)}[interval]
+    assert (float(model.sampler.t_near), float(model.sampler.t_far)) == pytest.approx((near, far))
+    assert float(model.background.exit) == pytest.approx(far)
 
 
 @pytest.mark.parametrize(("v", "expected"), [(0.1, 0.4), (0.5, 3 / math.exp(5)), (0.9, 0.02)])

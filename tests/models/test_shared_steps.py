@@ -1,6 +1,7 @@
 """The steps that all models share, by hand, and NeRF's own: box, sections, compositing, near scaling."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -22,6 +23,29 @@ def test_the_box_is_entered_no_sooner_than_near_and_left_where_it_ends():
     near, far = base.box_interval(rays, 1.0, 0.05)
     torch.testing.assert_close(near, torch.tensor([2.0, 0.05, 0.05]))
     torch.testing.assert_close(far, torch.tensor([4.0, 0.5, 0.0]))
+
+
+@pytest.mark.parametrize(
+    ("interval", "near", "far"),
+    [
+        ("box", [2.0, 2.0, 0.1], [4.0, 4.0, 0.0]),
+        ("sphere", [2.0, 2.2, 0.1], [4.0, 3.8, 0.0]),
+        ("nearest", [2.0, 2.0, 0.1], [4.0, 4.0, 0.0]),
+    ],
+)
+def test_a_ray_is_sampled_in_the_box_the_sphere_or_about_its_nearest_point(interval, near, far):
+    """Along +z from z = -3: through the centre, 0.6 beside it, and away from it."""
+    origins = torch.tensor([[0.0, 0, -3], [0.6, 0, -3], [0.0, 0, -3]])
+    rays = Rays(origins, torch.tensor([[0.0, 0, 1], [0, 0, 1], [0, 0, -1]]), torch.zeros(3, 3))
+    found = base.ray_interval(rays, 1.0, 0.1, interval)
+    torch.testing.assert_close(torch.stack(found), torch.tensor([near, far]))
+    late = replace(rays, near=torch.tensor([3.0, 0, 0]))
+    assert base.ray_interval(late, 1.0, 0.1, interval)[0].tolist() == pytest.approx([3.0, *near[1:]])
+
+
+def test_about_the_nearest_point_rays_are_sampled_that_miss_the_sphere():
+    rays = Rays(torch.tensor([[5.0, 0, -3]]), torch.tensor([[0.0, 0, 1]]), torch.zeros(1, 3))
+    assert [float(t) for t in base.ray_interval(rays, 1.5, 0.1, "nearest")] == [1.5, 4.5]
 
 
 def test_the_fixed_step_is_the_diagonal_over_the_number_of_steps():

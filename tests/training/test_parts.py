@@ -36,20 +36,20 @@ def descend(
     generator = torch.Generator().manual_seed(4)
     device = torch.device("cpu")
     photos = make_photos(job.scene, device) if job.loss.patches else None
-    marks = {"photos": photos, "n_patches": job.loss.patches}
+    marks = {"photos": photos, "n_patches": job.loss.patches, "with_views": job.model.most_views is not None}
     batch = draw(job.scene, 96, "random", 0.0, generator, device, **marks)
     rays = type(batch.rays)(*(getattr(batch.rays, k).double() for k in ("origins", "dirs", "background")))
     rays.dirs[:aside] *= -1
+    rays = replace(rays, view=batch.rays.view)
     if photos is not None:
         views = photos.cameras
         photos = replace(photos, cameras=replace(views, c2w=views.c2w.double(), K=views.K.double()))
     batch = type(batch)(
         rays=rays,
-        ray_extras=batch.ray_extras,
+        ray_extras={**batch.ray_extras, DISTANCE: (torch.arange(96) >= 96 - known) * 2.0},
         photos=photos,
         rgb=batch.rgb.double(),
         mask=None if batch.mask is None else batch.mask.double(),
-        ray_extras={DISTANCE: (torch.arange(96) >= 96 - known) * 2.0},
     )
     job.model.zero_grad()
     moment = Moment(1, 10, job.model.knobs(1, 10), logged=True)
@@ -71,6 +71,8 @@ def descend(
         ("model=neus", "loss=geo_neus", "loss.patches=40", "loss.terms.photo.fn.side=3"),
         ("model=neus", "loss=neus", "loss.terms.curvature.weight=0.1", "loss.terms.sparsity.weight=0.1"),
         ("model=neus", "sampler=upsample", "sampler.n_coarse=8", "sampler.n_fine=8"),
+        ("model=neus", "loss=mask", "loss.terms.rgb_l1_masked.weight=1.0", "loss.terms.rgb_l1.weight=0.0"),
+        ("model=neus", "model.color.appearance_dim=2", "loss.terms.curvature_by_level.weight=0.1"),
         ("model=nerf_bg", "loss=nerf_bg", "model.background.n_samples=4"),
         ("model=nerf_original", "loss=nerf_original", "sampler=hierarchical", "sampler.n_coarse=4"),
     ],
@@ -107,6 +109,7 @@ def compare(job: Training, micro_batches: int, aside: int = 0, known: int = 0) -
     for name, value in whole.terms.items():
         torch.testing.assert_close(parts.terms[name], value, msg=name)
     torch.testing.assert_close(parts.mse, whole.mse)
+    torch.testing.assert_close(parts.empty, whole.empty)
     assert (parts.n_rays, parts.n_samples, parts.cost) == (whole.n_rays, whole.n_samples, whole.cost)
 
 

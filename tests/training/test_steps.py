@@ -315,7 +315,9 @@ def test_a_line_says_loss_psnr_terms_and_what_the_model_tells(tmp_path):
 
 
 def test_a_perfect_batch_has_a_finite_psnr():
-    scalars = LOOP._scalars(Outcome(torch.ones(()), {}, torch.zeros(()), 1, 1, 1), 1.0, Five())
+    scalars = LOOP._scalars(
+        Outcome(torch.ones(()), {}, torch.zeros(()), 1, 1, 1, torch.zeros(())), 1.0, Five()
+    )
     assert scalars["train/psnr"] == pytest.approx(100.0)
 
 

@@ -59,6 +59,12 @@ def check_scene(cfg: DictConfig, scene: Scene, loss: TotalLoss, model: Model, na
             f"to ignore (dataset.mask_meaning, here {scene.mask_meaning}): set dataset.mask_meaning=object if they are "
             f"white on the object, or loss.terms.{masked[0]}.weight=0"
         )
+    if model.most_views is not None and model.most_views < len(scene.cameras):
+        raise InputError(
+            f"scene {scene.name} has {len(scene.cameras)} views, and the colour network has codes of appearance for "
+            f"{model.most_views}: set model.color.appearance_views={len(scene.cameras)}, or "
+            "model.color.appearance_dim=0"
+        )
     cleaning.require(scene, cfg.export.clean)
     loss.check(
         name,

@@ -38,6 +38,7 @@ def draw(
     shuffled: ShuffledPixels | None = None,
     drawn: int = 0,
     cones: bool = False,
+    with_views: bool = False,
 ) -> Batch:
     """A batch of ``n`` random pixels, uniform over the training views and within each view.
 
@@ -63,6 +64,7 @@ def draw(
         shuffled: the order in which pixels are drawn without replacement; not used with ``crop``.
         drawn: pixels that earlier batches took from it.
         cones: whether rays get the radius of their pixels' cones.
+        with_views: whether the rays say which view they come from, for a model that has codes of views.
 
     Raises:
         ValueError: ``background`` is none of these.
@@ -77,7 +79,7 @@ def draw(
             places = kept_places(scene.images, places, again, generator)
         view, row, col = places
         rgb, mask = scene.images.gather(view, row, col)
-    batch = _batch(scene, (view, row, col), rgb, mask, background, generator, device, cones)
+    batch = _batch(scene, (view, row, col), rgb, mask, background, generator, device, cones, with_views)
     if scene.sizes is not None and _from_one_list(shuffled, crop, one_image):
         area = on_device(tuple(float(size**2) for size in scene.sizes), view.device)[view]
         batch = replace(batch, ray_extras={"area": area})
@@ -95,15 +97,18 @@ def add_point_rays(
     generator: torch.Generator,
     device: torch.device,
     cones: bool = False,
+    with_views: bool = False,
 ) -> Batch:
     """The batch, and ``share`` times as many rays whose distance is known, as ``Batch.ray_extras[DISTANCE]``.
 
     Args:
-        scene, background, generator, device, cones: as in ``draw``.
+        scene, background, generator, device, cones, with_views: as in ``draw``.
     """
     *places, distance = known.draw(max(1, round(share * len(batch.rays))), generator)
     rgb, mask = scene.images.gather(*places)
-    return joined(batch, _batch(scene, places, rgb, mask, background, generator, device, cones), distance)
+    return joined(
+        batch, _batch(scene, places, rgb, mask, background, generator, device, cones, with_views), distance
+    )
 
 
 def _batch(
@@ -115,6 +120,7 @@ def _batch(
     generator: torch.Generator,
     device: torch.device,
     cones: bool,
+    with_views: bool,
 ) -> Batch:
     """What a batch is of pixels: their rays, and their colours over what lies behind them."""
     view, row, col = places
@@ -122,6 +128,8 @@ def _batch(
     if scene.composite and mask is not None:
         rgb = ops.over(rgb, mask, behind)
     rays = pixel_rays(scene.cameras, view, row, col, behind, cones)
+    if with_views:
+        rays = replace(rays, view=view)
     return Batch(rays=rays, rgb=rgb, mask=mask if scene.use_masks else None)
 
 

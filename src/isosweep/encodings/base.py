@@ -3,7 +3,7 @@
 The pullback turns a gradient in the features into a gradient in the point. Its result is an ordinary output that can be
 differentiated once, so a loss on normals needs no second derivative.
 
-Axes: S points, D features.
+Axes: S points, C coordinates of a point, D features.
 """
 
 from abc import ABC, abstractmethod
@@ -16,16 +16,18 @@ from torch import Tensor, nn
 
 from isosweep.ops import GridSpec
 
-Pullback = Callable[[Float[Tensor, "s d"]], Float[Tensor, "s 3"]]
+Pullback = Callable[[Float[Tensor, "s d"]], Float[Tensor, "s c"]]
 
 
 class Encoding(nn.Module, ABC):
-    """The base of encodings: points u in [0, 1]^3, with u = x / (2 r) + 1/2, to D features.
+    """The base of encodings: points u in [0, 1]^C to D features. In the box C is 3, and u = x / (2 r) + 1/2.
 
-    The first three features are the point in [-1, 1]^3, 2 u - 1: the sphere initialisation of a signed-distance field
+    The first C features are the point in [-1, 1]^C, 2 u - 1: the sphere initialisation of a signed-distance field
     needs them.
     """
 
+    in_dim: int = 3
+    """C. Other spaces than the box may have more coordinates (models/space.py)."""
     out_dim: int
     """D."""
     integrates: ClassVar[bool] = False
@@ -39,6 +41,10 @@ class Encoding(nn.Module, ABC):
         """Side of the finest grid cell that is on at a step, in units of u; None if the encoding has no cells."""
         return None
 
+    def coarsest_cell(self) -> float | None:
+        """Side of the coarsest grid cell, in units of u; None if the encoding has no cells."""
+        return None
+
     def grid(self) -> tuple[Tensor, GridSpec] | None:
         """Table and layout of the hash grid, if the encoding is the point and this grid's features and nothing else.
 
@@ -48,9 +54,9 @@ class Encoding(nn.Module, ABC):
 
     @abstractmethod
     def forward(
-        self, u: Float[Tensor, "s 3"], window: Float[Tensor, " d"] | None = None
+        self, u: Float[Tensor, "s c"], window: Float[Tensor, " d"] | None = None
     ) -> Float[Tensor, "s d"]:
-        """Features [S, D] of points u [S, 3] in [0, 1]^3, multiplied by ``window`` [D] if there is one."""
+        """Features [S, D] of points u [S, C] in [0, 1]^C, multiplied by ``window`` [D] if there is one."""
 
     def of_gaussians(
         self,
@@ -67,9 +73,9 @@ class Encoding(nn.Module, ABC):
         return self(u, window)
 
     def with_pullback(
-        self, u: Float[Tensor, "s 3"], window: Float[Tensor, " d"] | None = None
+        self, u: Float[Tensor, "s c"], window: Float[Tensor, " d"] | None = None
     ) -> tuple[Float[Tensor, "s d"], Pullback]:
-        """Features [S, D], and the map g [S, D] -> J^T g [S, 3] with J = d features / du.
+        """Features [S, D], and the map g [S, D] -> J^T g [S, C] with J = d features / du.
 
         The map's result can be differentiated once, in g and in the encoding's parameters. Here autograd makes the map,
         so a loss on normals costs a second backward pass; an encoding that knows its Jacobian overrides this method.
@@ -79,7 +85,7 @@ class Encoding(nn.Module, ABC):
             place = u if u.requires_grad else u.detach().requires_grad_()
             features = self(place, window)
 
-        def pullback(g: Float[Tensor, "s d"]) -> Float[Tensor, "s 3"]:
+        def pullback(g: Float[Tensor, "s d"]) -> Float[Tensor, "s c"]:
             with torch.enable_grad():
                 (found,) = torch.autograd.grad(
                     features, place, g, create_graph=training, retain_graph=True, materialize_grads=True

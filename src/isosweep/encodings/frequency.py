@@ -17,17 +17,20 @@ class Frequency(Encoding):
     n_frequencies (Park et al. 2021, Nerfies, equation 8).
 
     Args:
-        n_frequencies: number of octaves; there are 3 + 6 n_frequencies features.
+        n_frequencies: number of octaves; there are C + 2 C n_frequencies features.
         anneal_until: fraction of max_steps at which all bands are on; 0 switches annealing off.
         scale_pi: multiply the point by pi.
+        in_dim: C, coordinates of a point.
     """
 
     freqs: Tensor
 
-    def __init__(self, n_frequencies: int = 6, anneal_until: float = 0.0, scale_pi: bool = False) -> None:
+    def __init__(
+        self, n_frequencies: int = 6, anneal_until: float = 0.0, scale_pi: bool = False, in_dim: int = 3
+    ) -> None:
         super().__init__()
         self.n_frequencies, self.anneal_until = n_frequencies, anneal_until
-        self.out_dim = 3 + 6 * n_frequencies
+        self.in_dim, self.out_dim = in_dim, in_dim * (1 + 2 * n_frequencies)
         bands = 2.0 ** torch.arange(n_frequencies) * (math.pi if scale_pi else 1.0)
         self.register_buffer("freqs", bands, persistent=False)
 
@@ -38,7 +41,7 @@ class Frequency(Encoding):
         alpha = step / (self.anneal_until * max_steps) * self.n_frequencies
         k = torch.arange(self.n_frequencies, device=self.freqs.device)
         band = (1 - torch.cos(math.pi * (alpha - k).clamp(0, 1))) / 2
-        return torch.cat([band.new_ones(3), band.repeat(6)]).to(self.freqs.dtype)
+        return torch.cat([band.new_ones(self.in_dim), band.repeat(2 * self.in_dim)]).to(self.freqs.dtype)
 
     def _waves(self, u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         point = 2 * u - 1
@@ -46,25 +49,25 @@ class Frequency(Encoding):
         return point, angle.sin(), angle.cos()
 
     def forward(
-        self, u: Float[Tensor, "s 3"], window: Float[Tensor, " d"] | None = None
+        self, u: Float[Tensor, "s c"], window: Float[Tensor, " d"] | None = None
     ) -> Float[Tensor, "s d"]:
-        """gamma [S, D] of points u [S, 3] in [0, 1]^3, multiplied by ``window``."""
+        """gamma [S, D] of points u [S, C] in [0, 1]^C, multiplied by ``window``."""
         features = torch.cat(self._waves(u), dim=-1)
         return features if window is None else features * window
 
     def with_pullback(
-        self, u: Float[Tensor, "s 3"], window: Float[Tensor, " d"] | None = None
+        self, u: Float[Tensor, "s c"], window: Float[Tensor, " d"] | None = None
     ) -> tuple[Float[Tensor, "s d"], Pullback]:
         """gamma [S, D] and g -> J^T g, from the derivatives of sine and cosine."""
         point, sin, cos = self._waves(u)
         features = torch.cat([point, sin, cos], dim=-1)
-        rate = self.freqs.repeat(3)
+        rate = self.freqs.repeat(self.in_dim)
         slope = torch.cat([torch.ones_like(point), cos * rate, -sin * rate], dim=-1)
         if window is not None:
             features, slope = features * window, slope * window
 
         def pullback(g: Tensor) -> Tensor:
-            own, waves = (2 * g * slope).split([3, 6 * self.n_frequencies], dim=-1)
-            return own + waves.unflatten(-1, (2, 3, self.n_frequencies)).sum((1, 3))
+            own, waves = (2 * g * slope).split([self.in_dim, 2 * self.in_dim * self.n_frequencies], dim=-1)
+            return own + waves.unflatten(-1, (2, self.in_dim, self.n_frequencies)).sum((1, 3))
 
         return features, pullback

@@ -5,12 +5,13 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from isosweep.errors import InputError
+from isosweep.fields.appearance import Appearance
 from isosweep.fields.mlp import MLP, at_least_float32
 from isosweep.fields.shading import Shade, ShadingHead
 
 
 class ColorField(ShadingHead):
-    """rgb = sigmoid(MLP([feature, normal, point, encoded direction])); all parts but the feature are optional.
+    """rgb = sigmoid(MLP([feature, normal, point, code, encoded direction])); all parts but the feature are optional.
 
     Sources: NeRF (Mildenhall et al. 2020), section 3, gives the network the feature and the direction; NeuS (Wang et
     al. 2021), supplement, adds the normal and the point, as IDR does (Yariv et al. 2020).
@@ -21,6 +22,9 @@ class ColorField(ShadingHead):
         use_normal: the network reads the unit normal.
         use_point: the network reads the point, in [-1, 1].
         hidden_dim, n_hidden: width and number of the hidden layers.
+        weight_norm: parametrise weights by direction and norm, as NeuS does.
+        appearance_dim: length of a code that each view has for itself (``Appearance``); 0 for none.
+        appearance_views, appearance_unseen: ``n_views`` and ``unseen`` of ``Appearance``.
     """
 
     def __init__(
@@ -31,12 +35,19 @@ class ColorField(ShadingHead):
         use_point: bool = False,
         hidden_dim: int = 64,
         n_hidden: int = 2,
+        weight_norm: bool = False,
+        appearance_dim: int = 0,
+        appearance_views: int = 512,
+        appearance_unseen: str = "mean",
     ) -> None:
         super().__init__()
         self.direction, self.use_normal, self.use_point = direction, use_normal, use_point
         direction_dim = 0 if direction is None else int(direction.out_dim)  # pyright: ignore[reportArgumentType]
-        in_dim = feature_dim + direction_dim + 3 * use_normal + 3 * use_point
-        self.mlp = MLP(in_dim, 3, hidden_dim, n_hidden)
+        in_dim = feature_dim + direction_dim + 3 * use_normal + 3 * use_point + appearance_dim
+        self.mlp = MLP(in_dim, 3, hidden_dim, n_hidden, weight_norm=weight_norm)
+        self.appearance = None
+        if appearance_dim > 0:
+            self.appearance = Appearance(appearance_dim, appearance_views, appearance_unseen)
 
     def forward(
         self,
@@ -45,6 +56,7 @@ class ColorField(ShadingHead):
         unit_points: Float[Tensor, "s 3"] | None = None,
         normals: Float[Tensor, "s 3"] | None = None,
         ray_index: Int64[Tensor, " s"] | None = None,
+        views: Int64[Tensor, " r"] | None = None,
     ) -> Shade:
         """Radiance [S, 3] in [0, 1], float32. The arguments are those of ``ShadingHead.forward``.
 
@@ -58,6 +70,9 @@ class ColorField(ShadingHead):
             parts.append(_required(normals, "normals"))
         if self.use_point:
             parts.append(_required(unit_points, "unit_points"))
+        if self.appearance is not None:
+            code = self.appearance(views, len(dirs))
+            parts.append(code if ray_index is None else code[ray_index])
         if self.direction is not None:
             encoded = self.direction(dirs)
             parts.append(encoded if ray_index is None else encoded[ray_index])

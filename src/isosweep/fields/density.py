@@ -40,7 +40,7 @@ class DensityField(nn.Module):
     All outputs of the network, the first included, are the feature that the colour field reads.
 
     Args:
-        encoding: points in [0, 1]^3 to features.
+        encoding: points in [0, 1]^C to features.
         hidden_dim, n_hidden, skips: the network's size, as in ``MLP``.
         feature_dim: number of the network's outputs (16 in Instant-NGP).
         activation: 'exp' (Instant-NGP, with bias -1) or 'softplus' (mip-NeRF, Barron et al. 2021).
@@ -68,9 +68,9 @@ class DensityField(nn.Module):
         self.mlp = MLP(encoding.out_dim, feature_dim, hidden_dim, n_hidden, skips)
 
     def forward(
-        self, u: Float[Tensor, "s 3"], window: Float[Tensor, " d"] | None = None
+        self, u: Float[Tensor, "s c"], window: Float[Tensor, " d"] | None = None
     ) -> tuple[Float[Tensor, " s"], Float[Tensor, "s f"]]:
-        """Density [S] (>= 0, float32) and feature [S, F] at points ``u`` in [0, 1]^3.
+        """Density [S] (>= 0, float32) and feature [S, F] at points ``u`` [S, C] in [0, 1]^C.
 
         Args:
             window: weight of each feature of the encoding (``Encoding.window``); None weighs all with 1.

@@ -23,10 +23,17 @@ class MLP(nn.Module):
         in_dim, out_dim: number of features of the input and of the output.
         hidden_dim, n_hidden: width and number of the hidden layers.
         skips: hidden layers, counted from 0, whose input is [output of the layer before, input of the network].
+        weight_norm: parametrise weights by direction and norm (Salimans & Kingma 2016).
     """
 
     def __init__(
-        self, in_dim: int, out_dim: int, hidden_dim: int, n_hidden: int, skips: Sequence[int] = ()
+        self,
+        in_dim: int,
+        out_dim: int,
+        hidden_dim: int,
+        n_hidden: int,
+        skips: Sequence[int] = (),
+        weight_norm: bool = False,
     ) -> None:
         super().__init__()
         self.skips = frozenset(skips)
@@ -36,6 +43,9 @@ class MLP(nn.Module):
             for k, width in enumerate(widths[:-1])
         )
         self.head = nn.Linear(widths[-1], out_dim)
+        if weight_norm:
+            for layer in [*self.hidden, self.head]:
+                nn.utils.parametrizations.weight_norm(layer)
 
     def forward(self, x: Float[Tensor, "s i"]) -> Float[Tensor, "s o"]:
         """Outputs [S, out_dim] for inputs [S, in_dim]. Without skips one kernel of ``isosweep.ops`` does all layers."""

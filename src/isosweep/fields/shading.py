@@ -30,6 +30,7 @@ class ShadingHead(nn.Module, ABC):
         unit_points: Float[Tensor, "s 3"] | None = None,
         normals: Float[Tensor, "s 3"] | None = None,
         ray_index: Int64[Tensor, " s"] | None = None,
+        views: Int64[Tensor, " r"] | None = None,
     ) -> Shade:
         """Shade S samples.
 
@@ -40,6 +41,7 @@ class ShadingHead(nn.Module, ABC):
             unit_points: the samples in units of the box, x / radius: in [-1, 1] inside it.
             normals: unit normals, outward, in the scene's frame.
             ray_index: the ray that each sample lies on.
+            views: the training view that each of ``dirs`` comes from; None where they are of none.
 
         Raises:
             InputError: the head reads an argument that was not passed.

@@ -37,9 +37,13 @@ class SurfaceField(nn.Module):
         beta: sharpness of the activation softplus(x) = log(1 + exp(beta x)) / beta.
         weight_norm: parametrise weights by direction and norm (Salimans & Kingma 2016).
         inside_out: f is negative outside the sphere, as for a room that is seen from inside.
+        distance_feature: the colour field reads the distance as well, as in instant-nsr-pl; without it the feature is
+            the other ``feature_dim`` - 1 outputs (NeuS).
+        narrow: the layer before a skip has so many outputs less that the skip's input is as wide as the others (NeuS);
+            otherwise it keeps its width, and the skip's input is wider.
 
     Raises:
-        InputError: ``n_hidden`` is below 1.
+        InputError: ``n_hidden`` is below 1, or ``narrow`` leaves no output.
     """
 
     def __init__(
@@ -54,19 +58,28 @@ class SurfaceField(nn.Module):
         beta: float = 100.0,
         weight_norm: bool = True,
         inside_out: bool = False,
+        distance_feature: bool = True,
+        narrow: bool = False,
     ) -> None:
         super().__init__()
         if n_hidden < 1:
             raise InputError(f"a surface field needs at least one hidden layer, found n_hidden={n_hidden}")
         self.encoding, self.radius, self.beta = encoding, radius, beta
         self.feature_dim, self.skips = feature_dim, frozenset(skips)
+        self.distance_feature = distance_feature
         e_dim = encoding.out_dim
+        if narrow and self.skips and e_dim >= hidden_dim:
+            raise InputError(
+                f"narrow leaves {hidden_dim} - {e_dim} outputs for the layer before a skip: use a hidden_dim above the "
+                f"encoding's {e_dim} features, or narrow=false"
+            )
         self.layers = nn.ModuleList()
+        width = e_dim
         for k in range(n_hidden):
-            in_dim = e_dim if k == 0 else hidden_dim + (e_dim if k in self.skips else 0)
-            # NeuS narrows the layer before a skip; here it keeps its width, and the skip's input is wider
-            self.layers.append(nn.Linear(in_dim, hidden_dim))
-        self.head = nn.Linear(hidden_dim, feature_dim)
+            out_dim = hidden_dim - (e_dim if narrow and k + 1 < n_hidden and k + 1 in self.skips else 0)
+            self.layers.append(nn.Linear(width + (e_dim if k > 0 and k in self.skips else 0), out_dim))
+            width = out_dim
+        self.head = nn.Linear(width, feature_dim)
         self._sphere_init(e_dim, init_radius, -1.0 if inside_out else 1.0)
         if weight_norm:
             for layer in [*self.layers, self.head]:
@@ -114,12 +127,18 @@ class SurfaceField(nn.Module):
     def forward(
         self, points: Float[Tensor, "s 3"], window: Float[Tensor, " d"] | None = None
     ) -> tuple[Float[Tensor, " s"], Float[Tensor, "s f"]]:
-        """f [S] in normalised scene units, and the feature [S, F]. Arguments as in ``level``."""
+        """f [S] in normalised scene units, and the feature [S, F]. Arguments as in ``level``.
+
+        F is ``feature_dim``, one less without ``distance_feature``.
+        """
         with torch.autocast(points.device.type, enabled=False):
             u = self.to_unit(points)
             fused = self._fused(u, window, want_gradient=False)
             out = self.head(self._trunk(self.encoding(u, window))[0]) if fused is None else fused[0]
-        return self.radius * out[:, 0], out
+        return self.radius * out[:, 0], self._feature(out)
+
+    def _feature(self, out: Tensor) -> Tensor:
+        return out if self.distance_feature else out[:, 1:]
 
     def with_gradient(
         self, points: Float[Tensor, "s 3"], window: Float[Tensor, " d"] | None = None
@@ -139,7 +158,7 @@ class SurfaceField(nn.Module):
                 out, gradient = fused
                 assert gradient is not None
             # f = r MLP(u) and du / dx = 1 / (2 r): the radius cancels, and the half remains.
-            return self.radius * out[:, 0], out, 0.5 * gradient
+            return self.radius * out[:, 0], self._feature(out), 0.5 * gradient
 
     def _fused(
         self, u: Tensor, window: Tensor | None, want_gradient: bool

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
@@ -21,9 +21,10 @@ Term = Callable[..., Tensor]
 _T = TypeVar("_T")
 
 
-OVER = ("rays", "samples", "points", "hit rays", "point rays", "patches", "pixel area")
+OVER = ("rays", "samples", "points", "hit rays", "point rays", "patches", "pixel area", "masked rays")
 """What a term is the mean over; rays with at least one sample are 'hit', 'point rays' lead to a known point, 'patches'
-are the rays of ``Batch.ray_extras["patch"]``, and 'pixel area' weighs rays by ``areas``."""
+are the rays of ``Batch.ray_extras["patch"]``, 'pixel area' weighs rays by ``areas``, and those ``on_object`` are
+'masked'."""
 
 
 def needs(*fields: str, over: str = "rays", level: str | None = None) -> Callable[[Term], Term]:
@@ -46,6 +47,23 @@ def needs(*fields: str, over: str = "rays", level: str | None = None) -> Callabl
 def rgb_l1(out: RenderOut, batch: Batch, level: str | None = None) -> Tensor:
     """Mean |C - C*| over rays and channels, colours in [0, 1] (NeuS, Wang et al. 2021, equation 15)."""
     return (_rgb(out, level) - batch.rgb).abs().mean()
+
+
+@needs("rgb", "batch.mask", over="masked rays")
+def rgb_l1_masked(out: RenderOut, batch: Batch, level: str | None = None) -> Tensor:
+    """``rgb_l1`` of the rays that the mask says meet the object; 0 where there are none.
+
+    Source: the code of NeuS (Wang et al. 2021) with masks, where the other rays have the mask's term alone. There it is
+    a sum over channels, three times this mean.
+    """
+    on = on_object(batch)
+    error = (_rgb(out, level) - batch.rgb).abs().mean(-1)
+    return (error * on).sum() / on.sum().clamp_min(1)
+
+
+def on_object(batch: Batch) -> Bool[Tensor, " r"]:
+    """Whether each ray meets the object: the mask covers more than half of its pixel."""
+    return _required(batch.mask) > 0.5
 
 
 @needs("rgb")
@@ -148,6 +166,16 @@ def curvature(out: RenderOut, batch: Batch) -> Tensor:
     It is computed from second differences. Source: Neuralangelo, Li et al. 2023, equation 8.
     """
     return _sample_mean(_required(out.laplacian).abs(), out.samples)
+
+
+@needs("laplacian", "detail", over="samples")
+def curvature_by_level(out: RenderOut, batch: Batch) -> Tensor:
+    """``curvature`` times the side of the finest active cell over that of the coarsest: growth^-(level - 1).
+
+    As the cells get finer the term fades, so that the surface may have their detail. Source: Neuralangelo, Li et al.
+    2023, section 3.3, and its code.
+    """
+    return curvature(out, batch) * _required(out.detail)
 
 
 @needs("point_level", "batch.points", over="points")

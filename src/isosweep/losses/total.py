@@ -10,7 +10,7 @@ from torch import Tensor
 
 from isosweep.config import schedules
 from isosweep.errors import InputError, NumericalError
-from isosweep.losses.terms import areas
+from isosweep.losses.terms import areas, on_object
 from isosweep.types import DISTANCE, Batch, RenderOut, Sampled
 
 POINTS = "batch.points"
@@ -150,7 +150,7 @@ class TotalLoss:
     @property
     def counts_rays_only(self) -> bool:
         """Whether `counts` can be had before samples are chosen: each term is a mean over rays, points or patches."""
-        known = ("rays", "points", "point rays", "patches", "pixel area")
+        known = ("rays", "points", "point rays", "patches", "pixel area", "masked rays")
         return all(self._over(name)[0] in known for name in self.terms)
 
     def counts(self, batch: Batch, found: Sampled | RenderOut | None) -> Float[Tensor, " t"]:
@@ -170,6 +170,8 @@ class TotalLoss:
                 count = batch.ray_extras["patch"].sum()
             elif over == "pixel area":
                 count = areas(batch).sum()
+            elif over == "masked rays":
+                count = on_object(batch).sum()
             elif over in ("rays", "points"):
                 count = torch.tensor(n_rays if over == "rays" else n_points, device=batch.rgb.device)
             elif over == "point rays":

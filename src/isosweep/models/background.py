@@ -1,4 +1,4 @@
-"""Everything outside the foreground box: a density field over contracted space.
+"""Everything outside the foreground box: a density field over all of space.
 
 Shapes: R rays, B packed background samples.
 """
@@ -10,24 +10,30 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from isosweep.encodings.base import Encoding
+from isosweep.errors import InputError
 from isosweep.fields.color import ColorField
 from isosweep.fields.density import DensityField
-from isosweep.geometry import contract
 from isosweep.models.compositing import closed_end, composite
+from isosweep.models.space import ContractedBall, Space
 from isosweep.samplers.base import density_alpha, kept_samples, pack, sample_points, uniform
 from isosweep.samplers.cells import Cells
+from isosweep.samplers.spacing import check_spacing, distances, inverse_radii
 from isosweep.types import Level, Randomness, Rays, Samples
+
+SPACINGS = ("geometric", "disparity", "inverse_radius")
 
 
 class Background(nn.Module):
     """Radiance of the space outside the box, sampled from the box's exit to ``far``.
 
-    Points are contracted by the sphere contraction (Barron et al. 2022, mip-NeRF 360, equation 10, in units of the
-    box's radius), and c / 4 + 1/2 puts all of space into [0, 1]^3. Sections grow geometrically,
-    t_k = t_0 (far / t_0)^(k / n), the closed form of steps proportional to the distance.
+    Its field reads the coordinates of ``space``: by default those of the sphere contraction (Barron et al. 2022,
+    mip-NeRF 360, equation 10, in units of the box's radius). Sections are spaced by ``spacing``: 'geometric', where
+    t_k = t_0 (far / t_0)^(k / n), the closed form of steps proportional to the distance; 'disparity', even in 1 / t
+    (the code of NeuS, Wang et al. 2021); or 'inverse_radius', even in the inverse distance from the scene's middle
+    (NeRF++, Zhang et al. 2020).
 
     Args:
-        encoding: of contracted points, its own and not the foreground's.
+        encoding: of the space's coordinates, its own and not the foreground's.
         density: builds the density field from the encoding.
         color: the colour field.
         radius: half the side of the foreground box.
@@ -39,6 +45,12 @@ class Background(nn.Module):
             ``rays.background``.
         cells: of contracted space; a section in an empty one is dropped, but for the last of a ray. Then many short
             sections cost no more than few long ones. None keeps all.
+        space: from points to the encoding's coordinates; None is ``ContractedBall``.
+        spacing: of the sections, see above.
+
+    Raises:
+        InputError: there is no such spacing, the encoding does not fit the space, or cells are given and the space or
+            the spacing is another than theirs.
     """
 
     def __init__(
@@ -52,8 +64,18 @@ class Background(nn.Module):
         far: float = 1e3,
         opaque: bool = False,
         cells: Cells | None = None,
+        space: Space | None = None,
+        spacing: str = "geometric",
     ) -> None:
         super().__init__()
+        self.space = ContractedBall() if space is None else space
+        self.space.check(encoding)
+        self.spacing = check_spacing(spacing, SPACINGS, "model.background.spacing")
+        if cells is not None and not (isinstance(self.space, ContractedBall) and spacing == "geometric"):
+            raise InputError(
+                "model.background.cells are cells of a contracted ball with geometric sections, found space "
+                f"{type(self.space).__name__} with spacing {spacing}: set model.background.cells=null"
+            )
         self.density, self.color_field = density(encoding), color
         self.radius, self.n_samples, self.near, self.far = radius, n_samples, near, far
         self.opaque = opaque
@@ -80,13 +102,16 @@ class Background(nn.Module):
 
         self.cells.refresh(step, opacity, generator, samples)
 
-    def sample(self, start: Float[Tensor, " r"], active: Tensor, generator: Randomness | None) -> Samples:
+    def sample(
+        self, rays: Rays, start: Float[Tensor, " r"], active: Tensor, generator: Randomness | None
+    ) -> Samples:
         """``n_samples`` packed sections, from ``start`` to ``far``, for each ray that is ``active``.
 
-        Their edges are t_k = start (far / start)^((k + e) / n). In training a ray has one random e in [-1/2, 1/2) for
-        its inner edges, so that sections stay proportional.
+        Their edges lie at the places (k + e) / n of ``spacing``; if it is geometric, t_k = start (far / start)^((k + e)
+        / n). In training a ray has one random e in [-1/2, 1/2) for its inner edges, so that sections stay proportional.
 
         Args:
+            rays: R of them.
             start: distance [R] of the first edge, normalised units, above 0.
             active: bool [R].
             generator: of e; None takes e = 0.
@@ -101,8 +126,10 @@ class Background(nn.Module):
             k < self.n_samples
         )  # the first section begins at the box, the last one ends at far
         place = ((k + shift * inner) / self.n_samples).expand(len(start), -1)
-        start = start[:, None]
-        return pack(start * (self.far / start) ** place, active)
+        end = torch.full_like(start, self.far)
+        if self.spacing == "inverse_radius":
+            return pack(inverse_radii(rays, place, start, end), active)
+        return pack(distances(self.spacing, place, start, end), active)
 
     def forward(
         self,
@@ -123,15 +150,16 @@ class Background(nn.Module):
         start = torch.where(exit_ > 0, exit_, torch.full_like(exit_, self.near))
         if rays.near is not None:
             start = torch.maximum(start, rays.near)
-        samples = self.sample(start, opacity.detach() < 1 - 1e-4, generator)
+        samples = self.sample(rays, start, opacity.detach() < 1 - 1e-4, generator)
         points, dirs = sample_points(rays, samples)
-        u = contract(points, self.radius) / 4 + 0.5
+        u = self.space.coordinates(points / self.radius)
         if self.cells is not None and len(samples):
             kept = self.cells.holds(2 * u - 1)
             kept[samples.offsets[1:] - 1] = True  # the end of each ray
             samples, u, dirs = kept_samples(samples, kept), u[kept], dirs[kept]
         density, feature = self.density(u, window)
-        rgb = self.color_field(feature, dirs).rgb
+        views = None if rays.view is None else rays.view[samples.ray_index]
+        rgb = self.color_field(feature, dirs, views=views).rgb
         alpha = density_alpha(density, samples)
         if self.opaque:
             alpha = closed_end(alpha, samples)

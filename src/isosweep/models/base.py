@@ -5,7 +5,7 @@ Shapes: R rays, S packed samples, P points.
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import ClassVar
 
 import torch
@@ -13,7 +13,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from isosweep.errors import InputError
-from isosweep.geometry import box_hit
+from isosweep.fields.appearance import Appearance
+from isosweep.geometry import box_hit, sphere_hit
 from isosweep.models.background import Background
 from isosweep.samplers.base import Sampler
 from isosweep.types import Knobs, Level, Randomness, Rays, RenderOut, Sampled, Samples
@@ -35,6 +36,8 @@ class Model(nn.Module, ABC):
     the world. A model with a background never gets them."""
     takes_cones: bool = False
     """Whether its rays are to have the ``radius`` of their pixels' cones."""
+    against_death: ClassVar[str | None] = None
+    """What to do where no ray meets anything in training any more, of a model that does not recover from it."""
     provides: frozenset[str]
     """RenderOut fields this model can return; what a loss term may read."""
     radius: float
@@ -116,6 +119,11 @@ class Model(nn.Module, ABC):
         return next(self.parameters()).device
 
     @property
+    def most_views(self) -> int | None:
+        """How many views may have codes of their own; None where no colour head has such codes."""
+        return min((m.n_views for m in self.modules() if isinstance(m, Appearance)), default=None)
+
+    @property
     def is_surface(self) -> bool:
         """Whether ``level`` is a signed distance, so that normals and an eikonal term make sense."""
         return "sdf" in self.provides
@@ -143,6 +151,7 @@ class Model(nn.Module, ABC):
         opacity: Float[Tensor, " r"],
         window: Tensor | None,
         generator: Randomness | None,
+        interval: str = "box",
     ) -> tuple[Float[Tensor, "r 3"], dict[str, Level]]:
         """C + (1 - O) B [R, 3]: the box's colour over what lies behind it; and the background's level, by name.
 
@@ -153,11 +162,12 @@ class Model(nn.Module, ABC):
             color, opacity: C in [0, 1] and O in [0, 1], composited from the samples in the box.
             window: of the background's encoding (``behind_window``).
             generator: as in ``forward``.
+            interval: what of a ray the model samples itself (``ray_interval``); the background begins at its end.
         """
         behind, levels = rays.background, {}
         if self.background is not None:
-            _, box_exit = box_hit(rays, self.radius)
-            level = self.background(rays, box_exit, opacity, window, generator)
+            end = INTERVALS[interval](rays, self.radius)[1]
+            level = self.background(rays, end, opacity, window, generator)
             behind, levels = level.rgb, {"background": level}
         return color + (1 - opacity)[:, None] * behind, levels
 
@@ -205,14 +215,42 @@ def require_probe(sampler: Sampler, has: Iterable[str], model: str) -> None:
         )
 
 
+def nearest_interval(rays: Rays, radius: float) -> tuple[Tensor, Tensor]:
+    """Distances [R] one ``radius`` before and behind the point of each ray that is nearest to the origin.
+
+    Negative ones count as 0, and where both are negative the ray leads away from the scene and has none: (0, 0).
+    Source: the code of NeuS (Wang et al. 2021), which keeps negative ones.
+    """
+    middle = -(rays.origins * rays.dirs).sum(-1)
+    return (middle - radius).clamp_min(0.0), (middle + radius).clamp_min(0.0)
+
+
+INTERVALS: Mapping[str, Callable[[Rays, float], tuple[Tensor, Tensor]]] = {
+    "box": box_hit,
+    "sphere": sphere_hit,
+    "nearest": nearest_interval,
+}
+"""What of a ray a model may sample -> the distances [R], [R] of its ends; (0, 0) where there is nothing of it."""
+
+
+def ray_interval(rays: Rays, radius: float, near: float, interval: str) -> tuple[Tensor, Tensor]:
+    """The distances [R], [R] in normalised units between which rays are sampled; far <= near where they are not.
+
+    Args:
+        near: the first is at least this, and at least the ray's own.
+        interval: a name of ``INTERVALS``.
+    """
+    t_near, t_far = INTERVALS[interval](rays, radius)
+    t_near = t_near.clamp_min(near)
+    return t_near if rays.near is None else torch.maximum(t_near, rays.near), t_far
+
+
 def box_interval(rays: Rays, radius: float, near: float) -> tuple[Tensor, Tensor]:
     """The distances [R], [R] in normalised units between which rays are inside the box [-radius, radius]^3.
 
     The first is at least ``near`` and the ray's own. The interval is empty (far <= near) where a ray misses.
     """
-    t_near, t_far = box_hit(rays, radius)
-    t_near = t_near.clamp_min(near)
-    return t_near if rays.near is None else torch.maximum(t_near, rays.near), t_far
+    return ray_interval(rays, radius, near, "box")
 
 
 def fixed_step(radius: float, n_steps: int) -> float:

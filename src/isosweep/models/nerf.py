@@ -101,7 +101,9 @@ class NeRF(Model):
         samples = sampled.samples
         points, _ = sample_points(rays, samples)
         density, feature = self.density(self.unit(points), knobs.window)
-        shade = self.color_field(feature, rays.dirs, points / self.radius, ray_index=samples.ray_index)
+        shade = self.color_field(
+            feature, rays.dirs, points / self.radius, ray_index=samples.ray_index, views=rays.view
+        )
         alpha, rgb = density_alpha(density, samples), shade.rgb
         if self.near_scaling:
             alpha, rgb = scale_near(alpha, samples), scale_near(rgb, samples)

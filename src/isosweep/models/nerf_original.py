@@ -53,6 +53,10 @@ class NeRFOriginal(Model):
     """
 
     takes_ndc = True
+    against_death = (
+        "start again with train.precrop=0.5 train.precrop_until=0.01, so that the first rays meet the object, or with "
+        "another seed, or with model.raw_noise_std=1"
+    )
 
     def __init__(
         self,

@@ -4,7 +4,7 @@ Shapes: R rays, S packed samples. s is the sharpness, 1 / standard deviation of 
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -21,12 +21,13 @@ from isosweep.fields.surface import SurfaceField
 from isosweep.models.background import Background
 from isosweep.models.base import (
     BACKGROUND_LEVEL,
+    INTERVALS,
     Model,
     Uploads,
     Want,
-    box_interval,
     fixed_step,
     provided,
+    ray_interval,
     require_probe,
     scale_near,
 )
@@ -40,6 +41,10 @@ SURFACE = frozenset({"ray_extras.surface_met", "ray_extras.surface_t", "ray_extr
 """Where each ray first meets the surface (crossing.py): whether [R], at what distance [R], and the normal [R, 3]."""
 
 
+TAPS = {6: finite_difference.taps, 4: finite_difference.four_taps}
+"""Number of taps of a finite difference -> the function."""
+
+
 @dataclass(frozen=True)
 class NeuSKnobs(Knobs):
     """What of NeuS depends on the step."""
@@ -50,6 +55,8 @@ class NeuSKnobs(Knobs):
     """Upper bound of s; inf where it is not modulated."""
     fd_eps: Float[Tensor, ""]
     """Half the finite-difference stencil, normalised units."""
+    detail: Float[Tensor, ""] = field(default_factory=lambda: torch.ones(()))
+    """``RenderOut.detail``."""
     window: Float[Tensor, " d"] | None = None
     """Weight of each feature of the surface's encoding; None where all are one."""
     behind: Float[Tensor, " b"] | None = None
@@ -67,9 +74,11 @@ class NeuS(Model):
         sampler: where rays are evaluated.
         background: learned radiance outside the box; None composites over the rays' background.
         radius: half the side of the box, normalised units.
-        gradient: 'analytic' (first-order output of the field) or 'finite_difference' (six taps).
-        fd_eps: half the stencil in normalised units, or 'progressive': the side of the encoding's
+        gradient: 'analytic' (first-order output of the field) or 'finite_difference'.
+        fd_eps: distance of a tap from its point in normalised units, or 'progressive': the side of the encoding's
             finest active cell (Neuralangelo).
+        fd_scale: factor on ``fd_eps``.
+        taps: of a finite difference, 6 along the axes or 4 at the corners of a tetrahedron (Neuralangelo's code).
         cos_from: 'gradient' (NeuS) or 'normal' (instant-nsr-pl): whether cos uses the raw gradient.
         cos_anneal_until: fraction of max_steps after which cos is exact; 0 for exact from the start.
         init_sharpness: v at step 0.
@@ -79,6 +88,10 @@ class NeuS(Model):
         occupancy: 'hollow' marks cells near the surface only, 'solid' the inside as well (peers').
         near: nothing is sampled closer to the camera.
         near_scaling: scale sample gradients by min(1, t^2).
+        shading_normal: what the colour network reads as the normal: 'unit', or 'gradient' as it is (the code of NeuS).
+        interval: where along a ray samples lie: in the 'box'; in the 'sphere' of the radius, behind which a background
+            then begins; or 'nearest', one radius before and behind the ray's point nearest to the origin, so that every
+            ray has samples (the code of NeuS).
     """
 
     def __init__(
@@ -101,11 +114,19 @@ class NeuS(Model):
         occupancy: str = "hollow",
         near: float = 0.05,
         near_scaling: bool = False,
+        fd_scale: float = 1.0,
+        taps: int = 6,
+        shading_normal: str = "unit",
+        interval: str = "box",
     ) -> None:
         super().__init__()
         _one_of("gradient", gradient, ("analytic", "finite_difference"))
         _one_of("cos_from", cos_from, ("gradient", "normal"))
         _one_of("occupancy", occupancy, ("hollow", "solid"))
+        _one_of("shading_normal", shading_normal, ("unit", "gradient"))
+        _one_of("interval", interval, tuple(INTERVALS))
+        if taps not in TAPS:
+            raise InputError(f"model.taps is one of {', '.join(map(str, TAPS))}, found {taps!r}")
         if isinstance(fd_eps, str):
             _one_of("fd_eps", fd_eps, ("progressive",))
         if sharpness_cap is not None:
@@ -118,6 +139,8 @@ class NeuS(Model):
         self.n_steps, self.step_scale = n_steps, step_scale
         self.step_min, self.step_max = step_min * radius, step_max * radius
         self.occupancy = occupancy
+        self.fd_scale, self.taps = fd_scale, TAPS[taps]
+        self.shading_normal, self.interval = shading_normal, interval
         self._uploads = Uploads()
         self.log_sharpness = nn.Parameter(torch.tensor(float(init_sharpness)))
         own = (
@@ -131,6 +154,7 @@ class NeuS(Model):
             "sdf",
             "sdf_grad",
             "laplacian",
+            "detail",
         )
         behind = {} if background is None else BACKGROUND_LEVEL
         self.provides = provided([*own, "point_level"], behind)  # its level is a signed distance
@@ -141,23 +165,30 @@ class NeuS(Model):
         whole = self.cos_anneal_until * max_steps
         cap = math.inf if self.cap_schedule is None else schedules.value(self.cap_schedule, step, max_steps)
         anneal = 1.0 if whole <= 0 else min(1.0, step / whole)
-        numbers = self._uploads.tensor((anneal, cap, self._fd_eps(step, max_steps)), device)
+        eps, detail = self._fd_eps(step, max_steps), self._detail(step, max_steps)
+        numbers = self._uploads.tensor((anneal, cap, eps, detail), device)
         return NeuSKnobs(
             step=step,
             device=device,
             cos_anneal=numbers[0],
             sharpness_cap=numbers[1],
             fd_eps=numbers[2],
+            detail=numbers[3],
             window=self.field.encoding.window(step, max_steps),
             behind=self.behind_window(step, max_steps),
         )
 
     def _fd_eps(self, step: int, max_steps: int) -> float:
         if not isinstance(self.fd_eps, str):
-            return self.fd_eps
+            return self.fd_scale * self.fd_eps
         cell = self.field.encoding.cell_size(step, max_steps)
         # An encoding without cells (frequencies) has no finest scale to follow: 1/1024 of the box.
-        return 2 * self.radius * (1 / 1024 if cell is None else cell)
+        return self.fd_scale * 2 * self.radius * (1 / 1024 if cell is None else cell)
+
+    def _detail(self, step: int, max_steps: int) -> float:
+        encoding = self.field.encoding
+        cell, coarsest = encoding.cell_size(step, max_steps), encoding.coarsest_cell()
+        return 1.0 if cell is None or coarsest is None else cell / coarsest
 
     def sharpness(self, knobs: NeuSKnobs) -> Float[Tensor, ""]:
         """s = exp(10 v) in [1e-6, 1e6], in 1 / normalised unit, and no more than ``sharpness_cap`` (NeuS, its code)."""
@@ -194,14 +225,14 @@ class NeuS(Model):
             sdf, feature, grad = self.field.with_gradient(points, knobs.window)
             laplacian = None
             if want_laplacian:
-                laplacian = finite_difference.taps(level, points, sdf, knobs.fd_eps, self.radius)[1]
+                laplacian = self.taps(level, points, sdf, knobs.fd_eps, self.radius)[1]
             return sdf, feature, grad, laplacian
         sdf, feature = self.field(points, knobs.window)
-        grad, laplacian = finite_difference.taps(level, points, sdf, knobs.fd_eps, self.radius)
+        grad, laplacian = self.taps(level, points, sdf, knobs.fd_eps, self.radius)
         return sdf, feature, grad, laplacian if want_laplacian else None
 
     def sample(self, rays: Rays, knobs: NeuSKnobs, generator: Randomness | None = None) -> Sampled:
-        t_near, t_far = box_interval(rays, self.radius, self.near)
+        t_near, t_far = ray_interval(rays, self.radius, self.near, self.interval)
         probe = Probe(level=lambda points: self.field.level(points, knobs.window))
         return self.sampler.sample(rays, t_near, t_far, self.step_size(knobs), probe, generator)
 
@@ -228,12 +259,17 @@ class NeuS(Model):
         )
         if samples.count is not None:
             alpha = alpha * (samples.dt > 0)  # padding is a section of length 0, which is empty
-        shade = self.color_field(feature, rays.dirs, points / self.radius, normals, samples.ray_index)
+        facing = normals if self.shading_normal == "unit" else grad
+        shade = self.color_field(
+            feature, rays.dirs, points / self.radius, facing, samples.ray_index, views=rays.view
+        )
         rgb = shade.rgb
         if self.near_scaling:
             alpha, rgb = scale_near(alpha, samples), scale_near(rgb, samples)
         sums = composite(samples, alpha, rgb, normals if "normal" in want else None)
-        color, behind = self.over_background(rays, sums.rgb, sums.opacity, knobs.behind, generator)
+        color, behind = self.over_background(
+            rays, sums.rgb, sums.opacity, knobs.behind, generator, self.interval
+        )
         surface: dict[str, Tensor] = {}
         if want & SURFACE:
             met = first_crossing(samples, sdf, grad)
@@ -248,6 +284,7 @@ class NeuS(Model):
             sdf=sdf,
             sdf_grad=grad,
             laplacian=laplacian,
+            detail=knobs.detail,
             levels={**sampled.levels, **behind},
             ray_extras=surface,
             sample_extras=shade.extras,
@@ -260,8 +297,9 @@ class NeuS(Model):
         self, points: Float[Tensor, "p 3"], dirs: Float[Tensor, "p 3"], knobs: NeuSKnobs
     ) -> Float[Tensor, "p 3"]:
         _, feature, grad, _ = self._surface(points, knobs, want_laplacian=False)
-        normals = F.normalize(grad, dim=-1, eps=opacity.NORMAL_EPS)
-        return self.color_field(feature, dirs, points / self.radius, normals).rgb
+        if self.shading_normal == "unit":
+            grad = F.normalize(grad, dim=-1, eps=opacity.NORMAL_EPS)
+        return self.color_field(feature, dirs, points / self.radius, grad).rgb
 
     def update(self, knobs: NeuSKnobs, generator: torch.Generator, samples: int = 0) -> None:
         def occupancy(points: Tensor, cell: float) -> Tensor:

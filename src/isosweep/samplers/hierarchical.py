@@ -10,7 +10,8 @@ from torch import Tensor
 from isosweep.errors import InputError
 from isosweep.ops.opacity import crossing_opacity
 from isosweep.samplers.base import Length, PointFn, Probe, Sampler, pack, uniform
-from isosweep.samplers.uniform import check_spacing, stratified_edges
+from isosweep.samplers.spacing import check_spacing
+from isosweep.samplers.uniform import stratified_edges
 from isosweep.types import Level, Randomness, Rays, Sampled
 
 
@@ -99,7 +100,7 @@ class Hierarchical(Sampler):
 
     Args:
         n_coarse, n_fine: sections a ray of the first round, and added by the second.
-        spacing: of the coarse sections, 'linear' or 'disparity'.
+        spacing: of the coarse sections, one of ``spacing.SPACINGS``.
         jitter: move coarse edges and fine positions at random in training.
     """
 
@@ -130,6 +131,9 @@ class Hierarchical(Sampler):
         return Sampled(pack(torch.cat([edges, fine], dim=-1).sort(-1).values, valid), levels)
 
 
+PERTURBED = ("edges", "ray")
+
+
 class UpSample(Sampler):
     """NeuS' up-sampling: rounds of importance sampling with the fixed sharpness 64 * 2^i in round i.
 
@@ -141,17 +145,28 @@ class UpSample(Sampler):
         n_fine: sections added by all rounds together; a multiple of ``rounds``.
         rounds: of up-sampling.
         sharpness: of the first round, 1 / normalised unit.
+        perturb: what is random in training: 'edges', each inner edge and each new one for itself; or 'ray', one number
+            a ray, which moves all inner edges by as much as half a section, and nothing else (the code of NeuS, which
+            moves the ends as well).
 
     Raises:
-        InputError: ``n_fine`` is no multiple of ``rounds``.
+        InputError: ``n_fine`` is no multiple of ``rounds``, or there is no such ``perturb``.
     """
 
     needs = "level"
 
     def __init__(
-        self, n_coarse: int = 64, n_fine: int = 64, rounds: int = 4, sharpness: float = 64.0
+        self,
+        n_coarse: int = 64,
+        n_fine: int = 64,
+        rounds: int = 4,
+        sharpness: float = 64.0,
+        perturb: str = "edges",
     ) -> None:
         super().__init__()
+        if perturb not in PERTURBED:
+            raise InputError(f"sampler.perturb is one of {', '.join(PERTURBED)}, found {perturb!r}")
+        self.perturb = perturb
         if n_fine % rounds:
             raise InputError(f"n_fine={n_fine} must be a multiple of rounds={rounds}")
         self.n_coarse, self.n_fine, self.rounds, self.sharpness = n_coarse, n_fine, rounds, sharpness
@@ -167,7 +182,10 @@ class UpSample(Sampler):
         generator: Randomness | None,
     ) -> Sampled:
         assert probe.level is not None, "checked by the model's constructor"
-        edges = stratified_edges(t_near, t_far, self.n_coarse, generator)
+        if self.perturb == "edges" or generator is None:
+            edges = stratified_edges(t_near, t_far, self.n_coarse, generator)
+        else:
+            edges, generator = self._shifted(t_near, t_far, generator), None
         level = _evaluate(probe.level, rays, edges)
         for i in range(self.rounds):
             weights = _weights(self._alpha(edges, level, self.sharpness * 2**i))
@@ -176,6 +194,15 @@ class UpSample(Sampler):
             if i + 1 < self.rounds:
                 level = torch.cat([level, _evaluate(probe.level, rays, new)], dim=-1).gather(-1, order)
         return Sampled(pack(edges, t_far > t_near))
+
+    def _shifted(
+        self, t_near: Float[Tensor, " r"], t_far: Float[Tensor, " r"], generator: Randomness
+    ) -> Float[Tensor, "r n1"]:
+        """Even edges, of which the inner ones of a ray are moved by one number in [-1/2, 1/2) sections."""
+        edges = stratified_edges(t_near, t_far, self.n_coarse, None)
+        section = (t_far - t_near).clamp_min(0.0) / self.n_coarse
+        shift = (uniform(len(t_near), (), generator, t_near.device) - 0.5) * section
+        return torch.cat([edges[:, :1], edges[:, 1:-1] + shift[:, None], edges[:, -1:]], dim=-1)
 
     @staticmethod
     def _alpha(edges: Tensor, level: Tensor, sharpness: float) -> Tensor:

@@ -29,6 +29,7 @@ from isosweep.runtime import interrupts
 from isosweep.runtime.progress import TRAINING, Progress, clock, tell
 from isosweep.training import checkpoint
 from isosweep.training.coverage import Coverage
+from isosweep.training.deaths import Deaths
 from isosweep.training.descent import Descent, autocast_dtype
 from isosweep.training.optimizer import make_optimizer, rate_factor
 from isosweep.training.step import Moment, Outcome
@@ -183,6 +184,7 @@ def train(
         hw, views = scene.cameras.hw, scene.splits["train"]
         shuffled = ShuffledPixels(hw, views, state.generator.initial_seed())
     coverage = Coverage(scene.cameras.hw, scene.splits["train"], settings.replacement)
+    deaths = Deaths(model.against_death)
     descent = Descent(model, loss, state.optimizer, state.scaler, state.generator, settings, device, team)
     team.follow(model)
     model.train()
@@ -213,11 +215,21 @@ def train(
             shuffled=shuffled,
             drawn=state.drawn,
             cones=model.takes_cones,
+            with_views=model.most_views is not None,
         )
         state.drawn += len(batch.rays)
         if known is not None:
-            share, behind, cones = loss.point_rays, settings.background, model.takes_cones
-            batch = add_point_rays(batch, scene, known, share, behind, state.generator, device, cones)
+            batch = add_point_rays(
+                batch,
+                scene,
+                known,
+                loss.point_rays,
+                settings.background,
+                state.generator,
+                device,
+                cones=model.takes_cones,
+                with_views=model.most_views is not None,
+            )
         done = step + 1 == settings.max_steps
         logged = done or (step + 1) % settings.log_every == 0
         moment = Moment(step, settings.max_steps, knobs, logged)
@@ -241,6 +253,7 @@ def train(
             scalars["train/pixels_seen"] = coverage.share(state.drawn)
             if step >= settings.max_steps * MEASURED_AFTER:
                 coverage.foretell(state.drawn, state.rays, state.step, settings.max_steps)
+            deaths.note(state.step, scalars["train/empty_rays"])
             record.log(state.step, scalars)
             log.info(pace.line(state.step, scalars))
             tell(pace.progress(state.step))
@@ -296,6 +309,7 @@ def _scalars(outcome: Outcome, factor: float, model: Model) -> dict[str, float]:
         **{f"loss/{name}": float(value) for name, value in outcome.terms.items()},
         "train/rays": float(outcome.n_rays),
         "train/samples": float(outcome.n_samples),
+        "train/empty_rays": float(outcome.empty),  # pyright: ignore[reportArgumentType]
         "train/lr_factor": factor,
         **{f"train/{name}": value for name, value in model.stats().items()},
     }

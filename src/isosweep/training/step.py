@@ -50,6 +50,8 @@ class Outcome:
     """Of the final round."""
     cost: int
     """Samples of all rounds, from which the next number of rays follows."""
+    empty: Tensor | None = None
+    """Share of rays [] in which a network sees nothing at all (``empty_rays``); None in a step that is not logged."""
 
 
 def gradient(
@@ -95,6 +97,7 @@ def part_of(batch: Batch, rows: slice, points: slice) -> Batch:
         background=whole.background[rows],
         near=None if whole.near is None else whole.near[rows],
         radius=None if whole.radius is None else whole.radius[rows],
+        view=None if whole.view is None else whole.view[rows],
     )
     return Batch(
         rays=rays,
@@ -175,7 +178,10 @@ class Step:
         """
         total, terms = self.loss(out, batch, self.moment.step, self.moment.max_steps, share, weights)
         self.scaler.scale(total).backward()
-        mse = (out.rgb - batch.rgb).detach().square().mean() * part if self.moment.logged else None
+        mse = empty = None
+        if self.moment.logged:
+            mse = (out.rgb - batch.rgb).detach().square().mean() * part
+            empty = empty_rays(out).to(mse.dtype).mean() * part
         return Outcome(
             total=total.detach(),
             terms={name: value.detach() for name, value in terms.items()},
@@ -183,6 +189,7 @@ class Step:
             n_rays=len(batch.rays),
             n_samples=len(out.samples),
             cost=out.n_samples,
+            empty=empty,
         )
 
     def _autocast(self, batch: Batch) -> torch.autocast:
@@ -229,15 +236,28 @@ def _counts(
         return step.loss.counts(part, step.render(part, sampled, source))
 
 
+def empty_rays(out: RenderOut) -> Bool[Tensor, " r"]:
+    """Whether the opacity of each ray is exactly 0, in the final round or in another one of the box.
+
+    A relu density that is 0 along a ray passes no gradient back from it.
+    """
+    rounds = [level.opacity for name, level in out.levels.items() if name != "background"]
+    found = [out.opacity, *(opacity for opacity in rounds if opacity is not None)]
+    return torch.stack([opacity.detach() <= 0 for opacity in found]).any(0)
+
+
 def _joined(parts: Sequence[Outcome], team: Team) -> Outcome:
     logged = parts[0].mse is not None
     values = [torch.stack(_scalars(part)) for part in parts]
     numbers = zip(*((part.n_rays, part.n_samples, part.cost) for part in parts), strict=True)
     total, *terms = team.sum(torch.stack(values).sum(0))
+    empty = terms.pop() if logged else None
     mse = terms.pop() if logged else None
     n_rays, n_samples, cost = team.count([sum(of_parts) for of_parts in numbers])
-    return Outcome(total, dict(zip(parts[0].terms, terms, strict=True)), mse, n_rays, n_samples, cost)
+    named = dict(zip(parts[0].terms, terms, strict=True))
+    return Outcome(total, named, mse, n_rays, n_samples, cost, empty)
 
 
 def _scalars(part: Outcome) -> list[Tensor]:
-    return [part.total, *part.terms.values(), *([] if part.mse is None else [part.mse])]
+    logged = [value for value in (part.mse, part.empty) if value is not None]
+    return [part.total, *part.terms.values(), *logged]
