@@ -85,6 +85,10 @@ def small_sizes(*choices: str) -> tuple[str, ...]:
     sizes += ["sampler.resolution=16", "sampler.warmup=8"] if "resolution" in cfg.sampler else []
     sizes += ["sampler.n_coarse=8", "sampler.n_fine=8"] if "n_coarse" in cfg.sampler else []
     sizes += ["model.coarse.hidden_dim=32", "model.coarse.color_dim=16"] if "coarse" in cfg.model else []
+    for name, part in (cfg.sampler.get("rounds") or {}).items():
+        sizes += (
+            small_encoding(part.density.encoding, f"sampler.rounds.{name}.density.encoding") if part else []
+        )
     behind = cfg.model.get("background")
     sizes += [] if behind is None else small_encoding(behind.encoding, "model.background.encoding")
     return tuple(sizes)
@@ -158,7 +162,11 @@ def test_every_background_trains_every_parameter(background, scenes, tmp_path):
         sizes = small_sizes(f"model={model}", behind)
         where = ["dataset=blender", "scene=tiny", f"dataset.root={scenes}", f"model={model}", behind]
         narrow = ["model.background.density.hidden_dim=32", "model.background.n_samples=8"]
-        cfg = compose("config", [*where, *SMALL, *sizes, *narrow])
+        found = compose("config", [*where, *SMALL, *sizes, *narrow])
+        learns = "loss.terms.background_interlevel.weight=1"
+        cfg = compose(
+            "config", [*where, *SMALL, *sizes, *narrow, *([learns] if found.model.background.sampler else [])]
+        )
     net, _, watch = fit(cfg, tmp_path)
     assert watch.moved == {name for name, _ in net.named_parameters()}
 
@@ -185,6 +193,9 @@ def test_points_are_a_loss_where_the_data_has_them(model, scenes, tmp_path):
     ("model", "more"),
     [
         ("nerf", ["sampler=uniform", "sampler.n_samples=16"]),
+        ("nerf", ["sampler=proposal", "loss.terms.interlevel.weight=1", "loss.terms.distortion.weight=0.01"]),
+        ("nerf", ["sampler=proposal_large", "loss.terms.interlevel.weight=1"]),
+        ("neus", ["sampler=proposal", "loss.terms.interlevel.weight=1", "sampler.spacing=disparity"]),
         ("nerf", ["sampler=hierarchical", "sampler.n_coarse=8", "sampler.n_fine=8"]),
         ("neus", ["sampler=uniform", "sampler.n_samples=16"]),
         ("neus", ["sampler=upsample", "sampler.n_coarse=8", "sampler.n_fine=8", "sampler.rounds=2"]),

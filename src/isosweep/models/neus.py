@@ -20,12 +20,14 @@ from isosweep.fields.color import ColorField
 from isosweep.fields.surface import SurfaceField
 from isosweep.models.background import Background
 from isosweep.models.base import (
-    BACKGROUND_LEVEL,
+    AT_THE_END,
     Model,
+    Sampling,
     Uploads,
     Want,
     box_interval,
     fixed_step,
+    levels_of,
     provided,
     require_probe,
     scale_near,
@@ -50,6 +52,8 @@ class NeuSKnobs(Knobs):
     """Weight of each feature of the surface's encoding; None where all are one."""
     behind: Float[Tensor, " b"] | None = None
     """Likewise of the background's."""
+    sampling: Sampling = AT_THE_END
+    """Of the samplers."""
 
 
 class NeuS(Model):
@@ -117,8 +121,8 @@ class NeuS(Model):
         self._uploads = Uploads()
         self.log_sharpness = nn.Parameter(torch.tensor(float(init_sharpness)))
         own = ("rgb", "opacity", "depth", "weights", "samples", "normal", "sdf", "sdf_grad", "laplacian")
-        behind = {} if background is None else BACKGROUND_LEVEL
-        self.provides = provided([*own, "point_level"], behind)  # its level is a signed distance
+        levels = levels_of(sampler, background)
+        self.provides = provided([*own, "point_level"], levels)  # its level is a signed distance
 
     def knobs(self, step: int, max_steps: int) -> NeuSKnobs:
         device = self.log_sharpness.device
@@ -135,6 +139,7 @@ class NeuS(Model):
             fd_eps=numbers[2],
             window=self.field.encoding.window(step, max_steps),
             behind=self.behind_window(step, max_steps),
+            sampling=self.sampling(step, max_steps),
         )
 
     def _fd_eps(self, step: int, max_steps: int) -> float:
@@ -187,7 +192,11 @@ class NeuS(Model):
 
     def sample(self, rays: Rays, knobs: NeuSKnobs, generator: Randomness | None = None) -> Sampled:
         t_near, t_far = box_interval(rays, self.radius, self.near)
-        probe = Probe(level=lambda points: self.field.level(points, knobs.window))
+        probe = Probe(
+            level=lambda points: self.field.level(points, knobs.window),
+            unit=self.unit,
+            knobs=knobs.sampling.box,
+        )
         return self.sampler.sample(rays, t_near, t_far, self.step_size(knobs), probe, generator)
 
     def render(
@@ -218,7 +227,9 @@ class NeuS(Model):
         if self.near_scaling:
             alpha, rgb = scale_near(alpha, samples), scale_near(rgb, samples)
         sums = composite(samples, alpha, rgb, normals if "normal" in want else None)
-        color, behind = self.over_background(rays, sums.rgb, sums.opacity, knobs.behind, generator)
+        color, behind = self.over_background(
+            rays, sums.rgb, sums.opacity, knobs.behind, generator, knobs.sampling
+        )
         return RenderOut(
             rgb=color,
             opacity=sums.opacity,
