@@ -16,6 +16,11 @@ from isosweep.types import DISTANCE, Batch, RenderOut, Sampled
 POINTS = "batch.points"
 SEEN = f"batch.ray_extras.{DISTANCE}"
 PHOTOS = "batch.photos"
+LEARNS_FROM = {
+    "levels.proposal_0.weights": "interlevel",
+    "levels.background_proposal_0.weights": "background_interlevel",
+}
+"""What a model returns that has parts which learn from one term alone -> that term."""
 
 
 class NonFiniteLoss(NumericalError):
@@ -106,6 +111,12 @@ class TotalLoss:
         Raises:
             InputError: a term reads what is not there.
         """
+        for field, term in LEARNS_FROM.items():
+            if field in provides and field not in self.wants:
+                raise InputError(
+                    f"model '{model}' has a sampler with proposal networks, which learn from loss term '{term}' "
+                    f"and from nothing else: set loss.terms.{term}.weight=1, or use another sampler"
+                )
         for name in self.terms:
             fields = self.needs(name)
             missing = sorted(f for f in fields if not f.startswith("batch.") and f not in provides)
