@@ -33,6 +33,8 @@ class Model(nn.Module, ABC):
     takes_ndc: ClassVar[bool] = False
     """Whether ``dataset.ndc=auto`` may give the model rays in normalised device coordinates, where no length is one of
     the world. A model with a background never gets them."""
+    fills_views: ClassVar[bool] = False
+    """Whether the model ends every ray that meets its box, so that whole photographs need no background."""
     provides: frozenset[str]
     """RenderOut fields this model can return; what a loss term may read."""
     radius: float
