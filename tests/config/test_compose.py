@@ -180,7 +180,7 @@ def test_debug_wins_over_a_sweep_which_wins_over_an_experiment(tmp_path: Path) -
     assert composed(found, "sweep=long", "debug=tiny", "train.max_steps=7").train.max_steps == 7
 
 
-def test_the_demo_has_a_scene_of_its_own_and_other_datasets_do_not() -> None:
-    assert composed().scene
-    assert all(composed(f"dataset={d}").scene is None for d in DATASETS if d != "demo")
+def test_data_sets_that_need_no_file_have_a_scene_of_their_own_and_others_do_not() -> None:
+    made = {"demo", "picture"}
+    assert {d for d in DATASETS if composed(f"dataset={d}").scene is not None} == made
     assert composed("scene=other").dataset.scene == "other"

@@ -86,7 +86,7 @@ def check_scene(cfg: DictConfig, scene: Scene, loss: TotalLoss, model: Model, na
         )
     opaque = not scene.composite and not scene.images.is_alpha
     behind = model.background is not None
-    if opaque and not behind and scene.cameras.ndc is None:
+    if opaque and not behind and not model.fills_views and scene.cameras.ndc is None:
         log.warning(
             "nothing models the background of these photographs: model '%s' has to build it inside its box, "
             "which ruins the surface. Use model=neus_bg, or masks (loss=mask) where the data has them%s",

@@ -11,8 +11,9 @@ from hydra.plugins.completion_plugin import CompletionPlugin
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from isosweep.app.scene_folder import is_demo, is_ours
+from isosweep.app.scene_folder import is_demo, is_ours, is_picture
 from isosweep.data.folders import DEMO_SCENES, neighbours
+from isosweep.data.picture_files import pictures
 
 _WORD = "scene="
 
@@ -54,5 +55,7 @@ def scenes(dataset: DictConfig) -> list[str]:
     name, root, path = dataset.name, Path(dataset.root), dataset.path
     if path is not None:
         return [Path(path).name]
+    if is_picture(dataset):
+        return pictures(root)
     own = [p.name.removeprefix(f"{name}_") for p in root.glob(f"{name}_*") if p.is_dir()]
     return sorted(own) or neighbours(root, name, lambda folder: not folder.name.startswith("."))

@@ -10,6 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from isosweep.data.folders import data_folder, unknown_demo, unknown_folder
 from isosweep.data.loading import split_settings
+from isosweep.data.picture_files import unknown_picture
 from isosweep.errors import InputError
 
 
@@ -21,6 +22,11 @@ def is_ours(dataset: Mapping[Any, Any]) -> bool:
 def is_demo(dataset: Mapping[Any, Any]) -> bool:
     """Whether a dataset node is the demo, whose scenes are made and need no folder."""
     return dataset.get("_target_") == "isosweep.data.demo.load"
+
+
+def is_picture(dataset: Mapping[Any, Any]) -> bool:
+    """Whether a dataset node is a single picture, whose scene is a file."""
+    return dataset.get("_target_") == "isosweep.data.picture.load"
 
 
 def wrong_scene(cfg: DictConfig, elsewhere: bool = False) -> str | None:
@@ -39,6 +45,8 @@ def wrong_scene(cfg: DictConfig, elsewhere: bool = False) -> str | None:
         return str(error)
     if is_demo(cfg.dataset):
         return unknown_demo(views.scene) if views.path is None else None
+    if is_picture(cfg.dataset):
+        return None if elsewhere else unknown_picture(views)
     if elsewhere and not data_folder(views).is_dir():
         return None
     return unknown_folder(views)

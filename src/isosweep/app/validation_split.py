@@ -4,7 +4,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
-from isosweep.app.scene_folder import is_demo, is_ours
+from isosweep.app.scene_folder import is_demo, is_ours, is_picture
 from isosweep.data.folders import data_folder, present
 from isosweep.data.loading import split_settings
 from isosweep.record.reading import Unreadable, json_values
@@ -22,7 +22,7 @@ def no_objective(cfg: DictConfig, elsewhere: bool = False) -> str | None:
     if cfg.debug.part is not None:
         return f"debug={cfg.debug.part} trains nothing, so there is no validation PSNR to choose by"
     dataset = cfg.dataset
-    if not is_ours(dataset) or is_demo(dataset) or dataset.get("val_every"):
+    if not is_ours(dataset) or is_demo(dataset) or is_picture(dataset) or dataset.get("val_every"):
         return None
     if dataset._target_ in GIVEN and _given(dataset, elsewhere):
         return None

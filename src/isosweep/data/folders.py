@@ -15,7 +15,7 @@ def unknown_demo(scene: str) -> str | None:
     """The error for a scene that the demo does not have; None for one that it has."""
     if scene in DEMO_SCENES:
         return None
-    return f"no demo scene '{scene}'{_hint(scene, DEMO_SCENES)} The demo has: {', '.join(DEMO_SCENES)}"
+    return f"no demo scene '{scene}'{hint(scene, DEMO_SCENES)} The demo has: {', '.join(DEMO_SCENES)}"
 
 
 def unknown_folder(views: ViewOptions) -> str | None:
@@ -65,9 +65,9 @@ def _missing(views: ViewOptions, marker: str, is_scene: Callable[[Path], bool]) 
             + f" (a {views.name} scene holds {marker}): set dataset.root=, dataset.path= or ISOSWEEP_DATA"
             + _download(views, ", or ")
         )
-    hint = _hint(views.scene, there)
+    near = hint(views.scene, there)
     return (
-        f"no {views.name} scene '{views.scene}' at {sought}{hint} {folder} has: {', '.join(there)}"
+        f"no {views.name} scene '{views.scene}' at {sought}{near} {folder} has: {', '.join(there)}"
         + _download(views, "; ")
     )
 
@@ -78,7 +78,8 @@ def _download(views: ViewOptions, before: str) -> str:
     return f"{before}download it: {command}" if command else ""
 
 
-def _hint(scene: str, there: Sequence[str]) -> str:
+def hint(scene: str, there: Sequence[str]) -> str:
+    """The nearest of the names that are there, as a question; a full stop if none is near."""
     near = difflib.get_close_matches(scene, there, n=1)
     return f"; did you mean '{near[0]}'?" if near else "."
 

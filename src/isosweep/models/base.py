@@ -51,6 +51,8 @@ class Model(nn.Module, ABC):
     """Whether its rays are to have the ``radius`` of their pixels' cones."""
     against_death: ClassVar[str | None] = None
     """What to do where no ray meets anything in training any more, of a model that does not recover from it."""
+    fills_views: ClassVar[bool] = False
+    """Whether the model ends every ray that meets its box, so that whole photographs need no background."""
     provides: frozenset[str]
     """RenderOut fields this model can return; what a loss term may read."""
     radius: float
