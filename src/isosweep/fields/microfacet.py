@@ -58,10 +58,11 @@ class Microfacet(ShadingHead):
         unit_points: Float[Tensor, "s 3"] | None = None,
         normals: Float[Tensor, "s 3"] | None = None,
         ray_index: Int64[Tensor, " s"] | None = None,
+        views: Int64[Tensor, " r"] | None = None,
     ) -> Shade:
         """Radiance [S, 3] in [0, 1] as sRGB, and the extras albedo [S, 3], metallic, roughness and occlusion s [S].
 
-        The arguments are those of ``ShadingHead.forward``.
+        The arguments are those of ``ShadingHead.forward``; light and materials are the same in all ``views``.
 
         Raises:
             InputError: the model passed no normals or no points.
