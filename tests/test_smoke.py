@@ -90,7 +90,8 @@ def small_sizes(*choices: str) -> tuple[str, ...]:
     if "neus_original" in choices[0]:
         sizes += ["model.field.hidden_dim=64", "model.field.feature_dim=17", "model.color.feature_dim=16"]
         sizes += ["model.color.hidden_dim=32"]
-    for name, part in (cfg.sampler.get("rounds") or {}).items():
+    rounds = cfg.sampler.get("rounds")  # of proposals; elsewhere a number
+    for name, part in rounds.items() if isinstance(rounds, DictConfig) else ():
         sizes += (
             small_encoding(part.density.encoding, f"sampler.rounds.{name}.density.encoding") if part else []
         )
