@@ -67,7 +67,7 @@ def test_help_has_five_examples_and_every_scalar(tmp_path: Path) -> None:
 
 
 def test_shell_completion_offers_options(tmp_path: Path) -> None:
-    done = main("-sc", "query=bash", cwd=tmp_path, COMP_LINE="main.py model=neus_", COMP_POINT="19")
+    done = main("-sc", "query=bash", cwd=tmp_path, COMP_LINE="main.py model=neus_b", COMP_POINT="20")
     assert done.stdout.split() == ["model=neus_bg"]
 
 

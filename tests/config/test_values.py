@@ -63,6 +63,7 @@ def test_fields_name_their_choices_once() -> None:
         "train.background": ("random", "white", "black", "dataset"),
         "train.precision": ("auto", "float32", "float16", "bfloat16"),
         "optim.name": ("adam", "adamw"),
+        "optim.warmup_shape": ("linear", "sine"),
         "eval.split": ("train", "val", "test"),
         "eval.checkpoint": tuple(CHECKPOINTS),
         "eval.lpips": ("vgg", "alex", None),
