@@ -159,9 +159,12 @@ def test_the_colour_reads_the_unit_normal_or_the_gradient_as_it_is(shading_norma
 @pytest.mark.parametrize("interval", ["box", "sphere", "nearest"])
 def test_the_sampler_is_given_the_interval_and_the_background_begins_at_its_end(interval):
     class Behind(torch.nn.Module):
-        def forward(self, rays, exit_, opacity, window, generator):
+        sampler = None
+
+        def levels(self, rays, exit_, opacity, window, generator, knobs):
             self.exit = exit_
-            return Level(samples([], [], [0] * len(rays)), torch.zeros(0), torch.zeros(len(rays), 3))
+            nothing = samples([], [], [0] * len(rays))
+            return {"background": Level(nothing, torch.zeros(0), torch.zeros(len(rays), 3))}
 
     model = make_neus(Ramp(0.3), interval=interval)
     model.background = Behind()
