@@ -154,9 +154,11 @@ def test_every_two_options_train_every_parameter_together(model, encoding, datas
 def test_each_model_learns_a_tiny_scene(model, scenes, tmp_path):
     dataset = "dtu" if model.endswith("_bg") else "picture" if model == "image" else "blender"
     more = ["train.max_steps=100", "train.target_samples=2000", "optim.warmup=0.05"]
+    if "neus_original" in model:  # nine layers do not bear the rates of one
+        more += ["optim.lr_networks=3e-3"]
     _, _, watch = fit(config(scenes, model, "hashgrid", dataset, *more), tmp_path)
     first, last = sum(watch.losses[:10]), sum(watch.losses[-10:])
-    assert last < 0.5 * first
+    assert last < 0.5 * first, (first, last)
 
 
 @pytest.mark.parametrize("background", options("background"))

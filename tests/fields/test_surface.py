@@ -128,3 +128,27 @@ def test_taps_at_the_face_itself_leave_that_axis_out():
     )
     assert torch.isfinite(grad).all()
     torch.testing.assert_close(laplacian, torch.tensor([4.0]).double())
+
+
+def test_the_layer_before_a_skip_is_narrower_as_in_neus():
+    f = SurfaceField(Frequency(6), hidden_dim=256, n_hidden=8, skips=[4], feature_dim=257, narrow=True)
+    shapes = [(layer.in_features, layer.out_features) for layer in [*f.layers, f.head]]
+    assert shapes == [(39, 256), *[(256, 256)] * 2, (256, 217), *[(256, 256)] * 4, (256, 257)]
+    wide = SurfaceField(Frequency(6), hidden_dim=64, n_hidden=3, skips=[2, 3])
+    assert [(layer.in_features, layer.out_features) for layer in wide.layers] == [
+        (39, 64),
+        (64, 64),
+        (103, 64),
+    ]
+    last = SurfaceField(Frequency(1), hidden_dim=16, n_hidden=2, skips=[2], narrow=True)
+    assert last.head.in_features == 16  # a skip behind the last layer is none
+    with pytest.raises(ValueError, match="narrow leaves 32 - 39 outputs for the layer before a skip"):
+        SurfaceField(Frequency(6), hidden_dim=32, n_hidden=8, skips=[4], narrow=True)
+
+
+def test_the_feature_leaves_out_the_distance_where_asked():
+    whole, rest = (field("freq", distance_feature=given) for given in (True, False))
+    x = torch.rand(5, 3)
+    torch.testing.assert_close(rest(x)[1], whole(x)[1][:, 1:])
+    torch.testing.assert_close(rest.with_gradient(x)[1], whole.with_gradient(x)[1][:, 1:])
+    torch.testing.assert_close(rest(x)[0], whole(x)[0])

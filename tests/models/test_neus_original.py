@@ -171,6 +171,11 @@ def test_in_training_one_number_moves_the_inner_edges_of_a_ray() -> None:
     torch.testing.assert_close(inner, inner[:, :1].expand_as(inner))
     assert 0.02 < float(inner.abs().max()) <= 0.125
     assert len(inner[:, 0].unique()) == 6
+    model.sampler = UpSample(8, 8, 2, perturb="ray")
+    generator, other = torch.Generator().manual_seed(1), torch.Generator().manual_seed(1)
+    model.sample(batch, model.knobs(0, 1), generator)
+    torch.rand(6, generator=other)
+    assert torch.equal(generator.get_state(), other.get_state())  # nothing else is drawn
     with pytest.raises(ValueError, match=r"sampler\.perturb is one of edges, ray, found 'none'"):
         UpSample(perturb="none")
 
