@@ -21,12 +21,14 @@ Pullback = Callable[[Float[Tensor, "s d"]], Float[Tensor, "s 3"]]
 class Encoding(nn.Module, ABC):
     """The base of encodings: points u in [0, 1]^3, with u = x / (2 r) + 1/2, to D features.
 
-    The first three features are the point in [-1, 1]^3, 2 u - 1: the sphere initialisation of a signed-distance field
-    needs them.
+    The first three features are the point in [-1, 1]^3, 2 u - 1, unless ``include_xyz`` is false: the sphere
+    initialisation of a signed-distance field needs them.
     """
 
     out_dim: int
     """D."""
+    include_xyz: bool = True
+    """Whether the first three features are the point."""
 
     def window(self, step: int, max_steps: int) -> Float[Tensor, " d"] | None:
         """The weight [D] in [0, 1] of each feature at a step, for encodings that grow; None if all are 1."""

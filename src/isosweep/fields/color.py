@@ -5,12 +5,13 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from isosweep.errors import InputError
+from isosweep.fields.activations import activation as named
 from isosweep.fields.mlp import MLP, at_least_float32
 from isosweep.fields.shading import Shade, ShadingHead
 
 
 class ColorField(ShadingHead):
-    """rgb = sigmoid(MLP([feature, normal, point, encoded direction])); all parts but the feature are optional.
+    """rgb = activation(MLP([feature, normal, point, encoded direction])); all parts but the feature are optional.
 
     Sources: NeRF (Mildenhall et al. 2020), section 3, gives the network the feature and the direction; NeuS (Wang et
     al. 2021), supplement, adds the normal and the point, as IDR does (Yariv et al. 2020).
@@ -21,6 +22,11 @@ class ColorField(ShadingHead):
         use_normal: the network reads the unit normal.
         use_point: the network reads the point, in [-1, 1].
         hidden_dim, n_hidden: width and number of the hidden layers.
+        activation: of the output, a name of `isosweep.fields.activations`. What it returns is the radiance, so others
+            than 'sigmoid' and 'lin2srgb' at the end need not be in [0, 1].
+
+    Raises:
+        InputError: there is no such activation.
     """
 
     def __init__(
@@ -31,12 +37,14 @@ class ColorField(ShadingHead):
         use_point: bool = False,
         hidden_dim: int = 64,
         n_hidden: int = 2,
+        activation: str = "sigmoid",
     ) -> None:
         super().__init__()
         self.direction, self.use_normal, self.use_point = direction, use_normal, use_point
         direction_dim = 0 if direction is None else int(direction.out_dim)  # pyright: ignore[reportArgumentType]
         in_dim = feature_dim + direction_dim + 3 * use_normal + 3 * use_point
         self.mlp = MLP(in_dim, 3, hidden_dim, n_hidden)
+        self.activation = named(activation)
 
     def forward(
         self,
@@ -46,7 +54,7 @@ class ColorField(ShadingHead):
         normals: Float[Tensor, "s 3"] | None = None,
         ray_index: Int64[Tensor, " s"] | None = None,
     ) -> Shade:
-        """Radiance [S, 3] in [0, 1], float32. The arguments are those of ``ShadingHead.forward``.
+        """Radiance [S, 3], float32, in the range of the activation. The arguments are those of ``ShadingHead.forward``.
 
         A ray's direction is encoded once and then copied to its samples.
 
@@ -61,7 +69,7 @@ class ColorField(ShadingHead):
         if self.direction is not None:
             encoded = self.direction(dirs)
             parts.append(encoded if ray_index is None else encoded[ray_index])
-        return Shade(torch.sigmoid(at_least_float32(self.mlp(torch.cat(parts, dim=-1)))))
+        return Shade(self.activation(at_least_float32(self.mlp(torch.cat(parts, dim=-1)))))
 
 
 def _required(value: Tensor | None, name: str) -> Tensor:

@@ -10,6 +10,8 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from isosweep.encodings.base import Encoding
+from isosweep.fields.activations import activation as named
+from isosweep.fields.activations import density_activation as named_density
 from isosweep.fields.mlp import MLP, at_least_float32
 
 
@@ -27,6 +29,10 @@ class RadianceField(nn.Module):
         skips: hidden layers (0-based) whose input is [previous output, encoded point]. The paper joins the
             encoded point to the fifth layer's output, which is the input of layer 5.
         color_dim: width of the layer that reads the direction (128).
+        density_activation, color_activation: names of `isosweep.fields.activations`; the paper's are relu and sigmoid.
+
+    Raises:
+        InputError: there is no such activation, or the density's may be negative.
     """
 
     def __init__(
@@ -37,9 +43,12 @@ class RadianceField(nn.Module):
         n_hidden: int = 8,
         skips: Sequence[int] = (5,),
         color_dim: int = 128,
+        density_activation: str = "relu",
+        color_activation: str = "sigmoid",
     ) -> None:
         super().__init__()
         self.encoding, self.direction = encoding, direction
+        self.of_density, self.of_color = named_density(density_activation), named(color_activation)
         after = 3 if direction is None else hidden_dim
         self.trunk = MLP(encoding.out_dim, 1 + after, hidden_dim, n_hidden, skips)
         self.head = None
@@ -66,7 +75,7 @@ class RadianceField(nn.Module):
         """
         out = self.trunk(self.encoding(u, window))
         raw = at_least_float32(out[:, 0])
-        return torch.relu(raw if noise is None else raw + noise), out[:, 1:]
+        return self.of_density(raw if noise is None else raw + noise), out[:, 1:]
 
     def color(
         self,
@@ -79,4 +88,4 @@ class RadianceField(nn.Module):
         if self.direction is not None and self.head is not None:
             seen = self.direction(dirs)
             raw = self.head(torch.cat([feature, seen if ray_index is None else seen[ray_index]], dim=-1))
-        return torch.sigmoid(at_least_float32(raw))
+        return self.of_color(at_least_float32(raw))

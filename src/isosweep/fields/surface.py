@@ -39,7 +39,7 @@ class SurfaceField(nn.Module):
         inside_out: f is negative outside the sphere, as for a room that is seen from inside.
 
     Raises:
-        InputError: ``n_hidden`` is below 1.
+        InputError: ``n_hidden`` is below 1, or the encoding leaves the point out.
     """
 
     def __init__(
@@ -58,6 +58,11 @@ class SurfaceField(nn.Module):
         super().__init__()
         if n_hidden < 1:
             raise InputError(f"a surface field needs at least one hidden layer, found n_hidden={n_hidden}")
+        if not encoding.include_xyz:
+            raise InputError(
+                "a surface field starts as a sphere, for which its encoding needs the point: set "
+                "encoding.include_xyz=true, or train a density (model=nerf)"
+            )
         self.encoding, self.radius, self.beta = encoding, radius, beta
         self.feature_dim, self.skips = feature_dim, frozenset(skips)
         e_dim = encoding.out_dim
