@@ -146,7 +146,7 @@ def test_every_two_options_train_every_parameter_together(model, encoding, datas
 
 @pytest.mark.parametrize("model", MODELS)
 def test_each_model_learns_a_tiny_scene(model, scenes, tmp_path):
-    dataset = "dtu" if model.endswith("_bg") else "blender"
+    dataset = "dtu" if model.endswith(("_bg", "_unbounded")) else "blender"
     more = ["train.max_steps=100", "train.target_samples=2000", "optim.warmup=0.05"]
     _, _, watch = fit(config(scenes, model, "hashgrid", dataset, *more), tmp_path)
     first, last = sum(watch.losses[:10]), sum(watch.losses[-10:])

@@ -81,7 +81,7 @@ def test_without_annealing_weights_place_nothing_at_first():
 
 
 def test_what_depends_on_the_step():
-    sampler = Proposal({"first": Round(Slab(), 4)}, anneal_until=0.1, update_every=5, grow_until=0.5)
+    sampler = Proposal({"first": Round(Slab(), 4)}, anneal_weights_until=0.1, update_every=5, rarer_until=0.5)
     assert [sampler.knobs(step, 1000).exponent for step in (0, 50, 100, 1000)] == pytest.approx(
         [0.0, 5 / 5.5, 1.0, 1.0]
     )
@@ -89,7 +89,7 @@ def test_what_depends_on_the_step():
     assert learns[:126] == [*range(125), 126]  # n = 1 until (5 - 1) step / 500 reaches 1
     assert [b - a for a, b in itertools.pairwise(learns)][-5:] == [5] * 5
     assert learns[-1] == 995
-    at_once = Proposal({"first": Round(Slab(), 4)}, anneal_until=0.0, update_every=1, grow_until=0.0)
+    at_once = Proposal({"first": Round(Slab(), 4)}, anneal_weights_until=0.0, update_every=1, rarer_until=0.0)
     assert at_once.knobs(0, 10) == ProposalKnobs(1.0, True)
 
 

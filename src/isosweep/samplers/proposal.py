@@ -68,9 +68,9 @@ class Proposal(Sampler):
         rounds: name -> proposal, in their order; those that are None are left out.
         n_samples: sections a ray of the final round, 2 or more.
         spacing: what even places are, in which all rounds are drawn (``spacing.SPACINGS``).
-        anneal_until: fraction of max_steps over which the exponent of the weights rises from 0 to 1.
+        anneal_weights_until: fraction of max_steps over which the exponent of the weights rises from 0 to 1.
         update_every: steps between two in which the proposals learn, once it has grown to that.
-        grow_until: fraction of max_steps over which that number grows, from 1.
+        rarer_until: fraction of max_steps over which that number grows, from 1.
         jitter: move edges at random in training.
 
     Raises:
@@ -82,9 +82,9 @@ class Proposal(Sampler):
         rounds: Mapping[str, Round | None],
         n_samples: int = 32,
         spacing: str = "linear",
-        anneal_until: float = 0.1,
+        anneal_weights_until: float = 0.1,
         update_every: int = 5,
-        grow_until: float = 0.25,
+        rarer_until: float = 0.25,
         jitter: bool = True,
     ) -> None:
         super().__init__()
@@ -98,7 +98,8 @@ class Proposal(Sampler):
         _at_least("update_every", update_every, 1)
         self.rounds = nn.ModuleDict(found)
         self.n_samples, self.spacing, self.jitter = n_samples, check_spacing(spacing), jitter
-        self.anneal_until, self.update_every, self.grow_until = anneal_until, update_every, grow_until
+        self.anneal_weights_until = anneal_weights_until
+        self.update_every, self.rarer_until = update_every, rarer_until
         self.levels = {f"proposal_{k}": ("samples", "weights") for k in range(len(found))}
 
     def knobs(self, step: int, max_steps: int) -> ProposalKnobs:
@@ -106,8 +107,8 @@ class Proposal(Sampler):
 
         Proposals learn in every n-th step. n grows from 1 to ``update_every``, and is known from the step alone.
         """
-        a = _part(step, self.anneal_until * max_steps)
-        n = 1 + int((self.update_every - 1) * _part(step, self.grow_until * max_steps))
+        a = _part(step, self.anneal_weights_until * max_steps)
+        n = 1 + int((self.update_every - 1) * _part(step, self.rarer_until * max_steps))
         return ProposalKnobs(SLOPE * a / ((SLOPE - 1) * a + 1), step % n == 0)
 
     def sample(
