@@ -88,6 +88,10 @@ def small_sizes(*choices: str) -> tuple[str, ...]:
     if "neus_original" in choices[0]:
         sizes += ["model.field.hidden_dim=64", "model.field.feature_dim=17", "model.color.feature_dim=16"]
         sizes += ["model.color.hidden_dim=32"]
+    for name, part in (cfg.sampler.get("rounds") or {}).items():
+        sizes += (
+            small_encoding(part.density.encoding, f"sampler.rounds.{name}.density.encoding") if part else []
+        )
     behind = cfg.model.get("background")
     sizes += [] if behind is None else small_encoding(behind.encoding, "model.background.encoding")
     return tuple(sizes)
@@ -163,7 +167,11 @@ def test_every_background_trains_every_parameter(background, scenes, tmp_path):
         sizes = small_sizes(f"model={model}", behind)
         where = ["dataset=blender", "scene=tiny", f"dataset.root={scenes}", f"model={model}", behind]
         narrow = ["model.background.density.hidden_dim=32", "model.background.n_samples=8"]
-        cfg = compose("config", [*where, *SMALL, *sizes, *narrow])
+        found = compose("config", [*where, *SMALL, *sizes, *narrow])
+        learns = "loss.terms.background_interlevel.weight=1"
+        cfg = compose(
+            "config", [*where, *SMALL, *sizes, *narrow, *([learns] if found.model.background.sampler else [])]
+        )
     net, _, watch = fit(cfg, tmp_path)
     assert watch.moved == {name for name, _ in net.named_parameters()}
 
@@ -190,6 +198,9 @@ def test_points_are_a_loss_where_the_data_has_them(model, scenes, tmp_path):
     ("model", "more"),
     [
         ("nerf", ["sampler=uniform", "sampler.n_samples=16"]),
+        ("nerf", ["sampler=proposal", "loss.terms.interlevel.weight=1", "loss.terms.distortion.weight=0.01"]),
+        ("nerf", ["sampler=proposal_large", "loss.terms.interlevel.weight=1"]),
+        ("neus", ["sampler=proposal", "loss.terms.interlevel.weight=1", "sampler.spacing=disparity"]),
         ("nerf", ["sampler=hierarchical", "sampler.n_coarse=8", "sampler.n_fine=8"]),
         ("neus", ["sampler=uniform", "sampler.n_samples=16"]),
         ("neus", ["sampler=upsample", "sampler.n_coarse=8", "sampler.n_fine=8", "sampler.rounds=2"]),

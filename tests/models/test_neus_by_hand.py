@@ -5,9 +5,13 @@ import math
 import pytest
 import torch
 
+from isosweep.encodings.frequency import Frequency
+from isosweep.fields.color import ColorField
+from isosweep.fields.density import DensityField
+from isosweep.models.background import Background
 from isosweep.models.neus import NeuS
-from isosweep.types import Level, Rays
-from tests.models.spies import Ramp, forward, make_neus, ray, refresh, samples
+from isosweep.types import Rays
+from tests.models.spies import Ramp, forward, make_neus, ray, refresh
 
 
 def crossing(before: float, after: float, s: float) -> float:
@@ -158,19 +162,13 @@ def test_the_colour_reads_the_unit_normal_or_the_gradient_as_it_is(shading_norma
 
 @pytest.mark.parametrize("interval", ["box", "sphere", "nearest"])
 def test_the_sampler_is_given_the_interval_and_the_background_begins_at_its_end(interval):
-    class Behind(torch.nn.Module):
-        def forward(self, rays, exit_, opacity, window, generator):
-            self.exit = exit_
-            return Level(samples([], [], [0] * len(rays)), torch.zeros(0), torch.zeros(len(rays), 3))
-
-    model = make_neus(Ramp(0.3), interval=interval)
-    model.background = Behind()
-    model.background.density = type("Field", (torch.nn.Module,), {"encoding": model.field.encoding})()
+    behind = Background(Frequency(2), lambda e: DensityField(e, 8), ColorField(16, hidden_dim=8), n_samples=4)
+    model = make_neus(Ramp(0.3), interval=interval, background=behind)
     rays = Rays(torch.tensor([[0.6, 0.0, -3.0]]), torch.tensor([[0.0, 0.0, 1.0]]), torch.zeros(1, 3))
-    forward(model, rays)
+    begun = forward(model, rays).levels["background"].samples
     near, far = {"box": (2.0, 4.0), "sphere": (2.2, 3.8), "nearest": (2.0, 4.0)}[interval]
     assert (float(model.sampler.t_near), float(model.sampler.t_far)) == pytest.approx((near, far))
-    assert float(model.background.exit) == pytest.approx(far)
+    assert float(begun.t[0] - begun.dt[0] / 2) == pytest.approx(far)
 
 
 @pytest.mark.parametrize(("v", "expected"), [(0.1, 0.4), (0.5, 3 / math.exp(5)), (0.9, 0.02)])

@@ -1,4 +1,4 @@
 """Loss terms, each a function of what was rendered and what was photographed, and their weighted sum.
 
-May import: config, errors, types.
+May import: config, errors, samplers, types.
 """

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
+from isosweep.samplers.spacing import warp
 from isosweep.types import Batch, Level, RenderOut, Samples
 
 Term = Callable[..., Tensor]
@@ -172,10 +173,15 @@ def sfm(out: RenderOut, batch: Batch) -> Tensor:
 
 
 @needs("weights", "samples", over="hit rays")
-def distortion(out: RenderOut, batch: Batch, level: str | None = None) -> Tensor:
-    """``ray_distortion`` of the samples in the box, or of a level's (mip-NeRF 360, Barron et al. 2022, equation 15)."""
+def distortion(out: RenderOut, batch: Batch, level: str | None = None, spacing: str = "linear") -> Tensor:
+    """``ray_distortion`` of the samples in the box, or of a level's (mip-NeRF 360, Barron et al. 2022, equation 15).
+
+    Args:
+        spacing: in which distances are measured (``samplers.spacing.warp``); the
+            sampler's own where rays lead far away.
+    """
     found = _at(out, level)
-    return ray_distortion(found.weights, found.samples)
+    return ray_distortion(found.weights, found.samples, spacing)
 
 
 @needs("levels.background.weights", "levels.background.samples", over="hit rays", level="background")
@@ -184,12 +190,14 @@ def background_distortion(out: RenderOut, batch: Batch) -> Tensor:
     return distortion(out, batch, level="background")
 
 
-def ray_distortion(weights: Float[Tensor, " s"], samples: Samples) -> Float[Tensor, ""]:
+def ray_distortion(
+    weights: Float[Tensor, " s"], samples: Samples, spacing: str = "linear"
+) -> Float[Tensor, ""]:
     """sum_ij w_i w_j |m_i - m_j| + 1/3 sum_i w_i^2 d_i per ray, mean over hit rays (Barron et al. 2022, eq. 15).
 
     Mid-points m and lengths d are in the normalised distance s in [0, 1] between the ray's first and
-    last sampled point, so the value does not grow with the extent of a background. Linear in the
-    samples: sorted mid-points turn the double sum into two running sums.
+    last sampled point, measured in ``spacing``, so the value does not grow with the extent of a background.
+    Linear in the samples: sorted mid-points turn the double sum into two running sums.
     """
     n_rays = len(samples.offsets) - 1
     if len(weights) == 0 or n_rays == 0:
@@ -198,10 +206,15 @@ def ray_distortion(weights: Float[Tensor, " s"], samples: Samples) -> Float[Tens
     counts = samples.offsets.diff()
     first = starts.clamp(max=len(weights) - 1)
     last = (samples.offsets[1:] - 1).clamp_min(0)
-    begin = (samples.t - 0.5 * samples.dt)[first]
-    extent = ((samples.t + 0.5 * samples.dt)[last] - begin).clamp_min(1e-9)
-    middle = (samples.t - begin[index]) / extent[index]
-    length = samples.dt / extent[index]
+    if spacing == "linear":
+        centre, size = samples.t, samples.dt
+    else:
+        start, end = (warp(spacing, samples.t + side * samples.dt) for side in (-0.5, 0.5))
+        centre, size = 0.5 * (start + end), end - start
+    begin = (centre - 0.5 * size)[first]
+    extent = ((centre + 0.5 * size)[last] - begin).clamp_min(1e-9)
+    middle = (centre - begin[index]) / extent[index]
+    length = size / extent[index]
 
     def before(values: Tensor) -> Tensor:
         """Sum over the earlier samples of the same ray; float64 keeps a long batch exact."""

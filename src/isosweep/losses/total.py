@@ -14,6 +14,11 @@ from isosweep.losses.terms import on_object
 from isosweep.types import Batch, RenderOut, Sampled
 
 POINTS = "batch.points"
+LEARNS_FROM = {
+    "levels.proposal_0.weights": "interlevel",
+    "levels.background_proposal_0.weights": "background_interlevel",
+}
+"""What a model returns that has parts which learn from one term alone -> that term."""
 
 
 class NonFiniteLoss(NumericalError):
@@ -86,6 +91,12 @@ class TotalLoss:
         Raises:
             InputError: a term reads what is not there.
         """
+        for field, term in LEARNS_FROM.items():
+            if field in provides and field not in self.wants:
+                raise InputError(
+                    f"model '{model}' has a sampler with proposal networks, which learn from loss term '{term}' "
+                    f"and from nothing else: set loss.terms.{term}.weight=1, or use another sampler"
+                )
         for name in self.terms:
             fields = self.needs(name)
             missing = sorted(f for f in fields if not f.startswith("batch.") and f not in provides)

@@ -3,7 +3,7 @@
 Shapes: R rays, B packed background samples.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 from jaxtyping import Float
@@ -15,7 +15,16 @@ from isosweep.fields.color import ColorField
 from isosweep.fields.density import DensityField
 from isosweep.models.compositing import closed_end, composite
 from isosweep.models.space import ContractedBall, Space
-from isosweep.samplers.base import density_alpha, kept_samples, pack, sample_points, uniform
+from isosweep.samplers.base import (
+    Probe,
+    Sampler,
+    SamplerKnobs,
+    density_alpha,
+    kept_samples,
+    pack,
+    sample_points,
+    uniform,
+)
 from isosweep.samplers.cells import Cells
 from isosweep.samplers.spacing import check_spacing, distances, inverse_radii
 from isosweep.types import Level, Randomness, Rays, Samples
@@ -47,10 +56,11 @@ class Background(nn.Module):
             sections cost no more than few long ones. None keeps all.
         space: from points to the encoding's coordinates; None is ``ContractedBall``.
         spacing: of the sections, see above.
+        sampler: places the sections instead, with a spacing of its own (``sampler@model.background.sampler=proposal``).
 
     Raises:
-        InputError: there is no such spacing, the encoding does not fit the space, or cells are given and the space or
-            the spacing is another than theirs.
+        InputError: there is no such spacing, the encoding does not fit the space, cells are given and the space or the
+            spacing is another than theirs, or the sampler needs more than a density, or a box.
     """
 
     def __init__(
@@ -66,16 +76,20 @@ class Background(nn.Module):
         cells: Cells | None = None,
         space: Space | None = None,
         spacing: str = "geometric",
+        sampler: Sampler | None = None,
     ) -> None:
         super().__init__()
         self.space = ContractedBall() if space is None else space
         self.space.check(encoding)
         self.spacing = check_spacing(spacing, SPACINGS, "model.background.spacing")
-        if cells is not None and not (isinstance(self.space, ContractedBall) and spacing == "geometric"):
+        theirs = isinstance(self.space, ContractedBall) and spacing == "geometric" and sampler is None
+        if cells is not None and not theirs:
+            with_ = f"spacing {spacing}" if sampler is None else f"sampler {type(sampler).__name__}"
             raise InputError(
                 "model.background.cells are cells of a contracted ball with geometric sections, found space "
-                f"{type(self.space).__name__} with spacing {spacing}: set model.background.cells=null"
+                f"{type(self.space).__name__} with {with_}: set model.background.cells=null"
             )
+        self.sampler = _fitting(sampler, self.space)
         self.density, self.color_field = density(encoding), color
         self.radius, self.n_samples, self.near, self.far = radius, n_samples, near, far
         self.opaque = opaque
@@ -131,6 +145,11 @@ class Background(nn.Module):
             return pack(inverse_radii(rays, place, start, end), active)
         return pack(distances(self.spacing, place, start, end), active)
 
+    @property
+    def proposals(self) -> dict[str, tuple[str, ...]]:
+        """Fields of the levels that its sampler makes: 'background_proposal_0' and so on."""
+        return {} if self.sampler is None else {f"background_{k}": v for k, v in self.sampler.levels.items()}
+
     def forward(
         self,
         rays: Rays,
@@ -141,16 +160,32 @@ class Background(nn.Module):
     ) -> Level:
         """The radiance [R, 3] behind the foreground, composited over ``rays.background``; with its samples and weights.
 
+        The arguments are those of ``levels``.
+        """
+        return self.levels(rays, exit_, opacity, window, generator)["background"]
+
+    def levels(
+        self,
+        rays: Rays,
+        exit_: Float[Tensor, " r"],
+        opacity: Float[Tensor, " r"],
+        window: Float[Tensor, " d"] | None,
+        generator: Randomness | None,
+        knobs: SamplerKnobs | None = None,
+    ) -> dict[str, Level]:
+        """The level 'background', as ``forward`` returns it, and the rounds of its sampler.
+
         Args:
             exit_: distance [R] in normalised units at which each ray leaves the box, 0 where it misses.
             opacity: [R] in [0, 1], of the foreground; rays that let less than 1e-4 through are not sampled.
             window: weight [D] of each feature of the encoding; None weighs all with 1.
             generator: of the sections' offsets; None for evaluation.
+            knobs: of the sampler.
         """
         start = torch.where(exit_ > 0, exit_, torch.full_like(exit_, self.near))
         if rays.near is not None:
             start = torch.maximum(start, rays.near)
-        samples = self.sample(rays, start, opacity.detach() < 1 - 1e-4, generator)
+        samples, rounds = self._sampled(rays, start, opacity.detach() < 1 - 1e-4, window, generator, knobs)
         points, dirs = sample_points(rays, samples)
         u = self.space.coordinates(points / self.radius)
         if self.cells is not None and len(samples):
@@ -165,4 +200,41 @@ class Background(nn.Module):
             alpha = closed_end(alpha, samples)
         sums = composite(samples, alpha, rgb)
         color = sums.rgb + (1 - sums.opacity)[:, None] * rays.background
-        return Level(samples, sums.weights, color, sums.opacity, sums.depth)
+        return {"background": Level(samples, sums.weights, color, sums.opacity, sums.depth), **rounds}
+
+    def _sampled(
+        self,
+        rays: Rays,
+        start: Tensor,
+        active: Tensor,
+        window: Tensor | None,
+        generator: Randomness | None,
+        knobs: SamplerKnobs | None,
+    ) -> tuple[Samples, Mapping[str, Level]]:
+        """The sections, and the rounds that led to them."""
+        if self.sampler is None:
+            return self.sample(rays, start, active, generator), {}
+
+        def unit(points: Tensor) -> Tensor:
+            return self.space.coordinates(points / self.radius)
+
+        probe = Probe(density=lambda points: self.density(unit(points), window)[0], unit=unit, knobs=knobs)
+        end = torch.where(active, torch.full_like(start, self.far), start)
+        found = self.sampler.sample(rays, start, end, self.far, probe, generator)
+        return found.samples, {f"background_{name}": level for name, level in found.levels.items()}
+
+
+def _fitting(sampler: Sampler | None, space: Space) -> Sampler | None:
+    if sampler is None:
+        return None
+    name = type(sampler).__name__
+    if sampler.needs == "level" or sampler.in_box:
+        raise InputError(
+            f"model.background.sampler={name} looks for a surface, or in a box: use uniform, hierarchical or proposal"
+        )
+    if sampler.levels and space.dim != 3:
+        raise InputError(
+            f"model.background.sampler={name} has fields of 3 coordinates, and space {type(space).__name__} has "
+            f"{space.dim}: use a space that is contracted, or model.background.sampler=null"
+        )
+    return sampler

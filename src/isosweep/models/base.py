@@ -6,6 +6,7 @@ Shapes: R rays, S packed samples, P points.
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
@@ -16,11 +17,23 @@ from isosweep.errors import InputError
 from isosweep.fields.appearance import Appearance
 from isosweep.geometry import box_hit, sphere_hit
 from isosweep.models.background import Background
-from isosweep.samplers.base import Sampler
+from isosweep.samplers.base import Sampler, SamplerKnobs
 from isosweep.types import Knobs, Level, Randomness, Rays, RenderOut, Sampled, Samples
 
 Want = frozenset[str]
 """RenderOut fields beyond rgb, opacity, depth and weights that the caller reads."""
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """What of a model's samplers depends on the step; None for a sampler without such things, or none at all."""
+
+    box: SamplerKnobs | None = None
+    behind: SamplerKnobs | None = None
+
+
+AT_THE_END = Sampling()
+"""Samplers as they are when the training is over."""
 
 
 class Model(nn.Module, ABC):
@@ -41,6 +54,8 @@ class Model(nn.Module, ABC):
     radius: float
     """Half the side of the box, normalised units."""
     sampler: Sampler
+    interval: str = "box"
+    """What of a ray the model samples itself, a name of ``INTERVALS``; a background begins at its end."""
     background: Background | None
     """Learned radiance behind the box; None composites over the rays' own background."""
 
@@ -135,6 +150,12 @@ class Model(nn.Module, ABC):
         behind = self.background
         return None if behind is None else behind.density.encoding.window(step, max_steps)
 
+    def sampling(self, step: int, max_steps: int) -> Sampling:
+        """What of the samplers in the box and behind it depends on the step."""
+        sampler = None if self.background is None else self.background.sampler
+        behind = None if sampler is None else sampler.knobs(step, max_steps)
+        return Sampling(self.sampler.knobs(step, max_steps), behind)
+
     def update_background(
         self, knobs: Knobs, window: Tensor | None, generator: torch.Generator, samples: int
     ) -> None:
@@ -149,9 +170,9 @@ class Model(nn.Module, ABC):
         opacity: Float[Tensor, " r"],
         window: Tensor | None,
         generator: Randomness | None,
-        interval: str = "box",
+        sampling: Sampling = AT_THE_END,
     ) -> tuple[Float[Tensor, "r 3"], dict[str, Level]]:
-        """C + (1 - O) B [R, 3]: the box's colour over what lies behind it; and the background's level, by name.
+        """C + (1 - O) B [R, 3]: the box's colour over what lies behind it; and the background's levels, by name.
 
         Sources: mip-NeRF 360 (Barron et al. 2022), section 3, for a background in contracted space; NeuS (Wang et
         al. 2021), section 4, for a background behind a surface.
@@ -160,13 +181,14 @@ class Model(nn.Module, ABC):
             color, opacity: C in [0, 1] and O in [0, 1], composited from the samples in the box.
             window: of the background's encoding (``behind_window``).
             generator: as in ``forward``.
-            interval: what of a ray the model samples itself (``ray_interval``); the background begins at its end.
+            sampling: what ``sampling`` made for the step.
         """
         behind, levels = rays.background, {}
         if self.background is not None:
-            end = INTERVALS[interval](rays, self.radius)[1]
-            level = self.background(rays, end, opacity, window, generator)
-            behind, levels = level.rgb, {"background": level}
+            _, end = INTERVALS[self.interval](rays, self.radius)
+            levels = self.background.levels(rays, end, opacity, window, generator, sampling.behind)
+            behind = levels["background"].rgb
+            assert behind is not None
         return color + (1 - opacity)[:, None] * behind, levels
 
 
@@ -194,6 +216,14 @@ def provided(fields: Iterable[str], levels: Mapping[str, Iterable[str]]) -> froz
 
 BACKGROUND_LEVEL = {"background": ("samples", "weights", "rgb", "opacity")}
 """What ``over_background`` adds to ``provided`` where there is a background."""
+
+
+def levels_of(sampler: Sampler, background: Background | None) -> dict[str, tuple[str, ...]]:
+    """Fields of the levels that a model's sampler makes, and its background, for ``provided``."""
+    own = dict(sampler.levels)
+    if background is None:
+        return own
+    return own | BACKGROUND_LEVEL | background.proposals
 
 
 def require_probe(sampler: Sampler, has: Iterable[str], model: str) -> None:

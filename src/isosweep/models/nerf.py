@@ -10,11 +10,13 @@ from isosweep.fields.color import ColorField
 from isosweep.fields.density import DensityField
 from isosweep.models.background import Background
 from isosweep.models.base import (
-    BACKGROUND_LEVEL,
+    AT_THE_END,
     Model,
+    Sampling,
     Want,
     box_interval,
     fixed_step,
+    levels_of,
     provided,
     require_probe,
     scale_near,
@@ -32,6 +34,8 @@ class NeRFKnobs(Knobs):
     """Of the field's encoding; None where all are one."""
     behind: Float[Tensor, " b"] | None = None
     """Of the background's."""
+    sampling: Sampling = AT_THE_END
+    """Of the samplers."""
 
 
 class NeRF(Model):
@@ -73,18 +77,21 @@ class NeRF(Model):
         self.step_size = fixed_step(radius, n_steps)
         self.near_scaling = near_scaling
         own = ("rgb", "opacity", "depth", "weights", "samples")
-        self.provides = provided(own, {} if background is None else BACKGROUND_LEVEL)
+        self.provides = provided(own, levels_of(sampler, background))
 
     def knobs(self, step: int, max_steps: int) -> NeRFKnobs:
         window = self.density.encoding.window(step, max_steps)
-        return NeRFKnobs(step, self.device, window, self.behind_window(step, max_steps))
+        behind, sampling = self.behind_window(step, max_steps), self.sampling(step, max_steps)
+        return NeRFKnobs(step, self.device, window, behind, sampling)
 
     def _density(self, points: Tensor, knobs: NeRFKnobs) -> Tensor:
         return self.density(self.unit(points), knobs.window)[0]
 
     def sample(self, rays: Rays, knobs: NeRFKnobs, generator: Randomness | None = None) -> Sampled:
         t_near, t_far = box_interval(rays, self.radius, self.near)
-        probe = Probe(density=lambda points: self._density(points, knobs))
+        probe = Probe(
+            density=lambda points: self._density(points, knobs), unit=self.unit, knobs=knobs.sampling.box
+        )
         sampled = self.sampler.sample(rays, t_near, t_far, self.step_size, probe, generator)
         if not rays.closed:
             return sampled
@@ -110,7 +117,9 @@ class NeRF(Model):
         if rays.closed:
             alpha = closed_end(alpha, samples)
         sums = composite(samples, alpha, rgb)
-        color, behind = self.over_background(rays, sums.rgb, sums.opacity, knobs.behind, generator)
+        color, behind = self.over_background(
+            rays, sums.rgb, sums.opacity, knobs.behind, generator, knobs.sampling
+        )
         return RenderOut(
             rgb=color,
             opacity=sums.opacity,

@@ -13,11 +13,13 @@ from isosweep.errors import InputError
 from isosweep.fields.radiance import RadianceField
 from isosweep.models.background import Background
 from isosweep.models.base import (
-    BACKGROUND_LEVEL,
+    AT_THE_END,
     Model,
+    Sampling,
     Want,
     box_interval,
     fixed_step,
+    levels_of,
     provided,
 )
 from isosweep.models.compositing import closed_end, composite, density_level
@@ -34,6 +36,7 @@ class TwoNetworkKnobs(Knobs):
     coarse: Float[Tensor, " d"] | None = None
     fine: Float[Tensor, " d"] | None = None
     behind: Float[Tensor, " b"] | None = None
+    sampling: Sampling = AT_THE_END
 
 
 class NeRFOriginal(Model):
@@ -80,7 +83,7 @@ class NeRFOriginal(Model):
         self.radius, self.near, self.surface_density = radius, near, surface_density
         self.raw_noise_std = raw_noise_std
         own = ("rgb", "opacity", "depth", "weights", "samples")
-        levels = {COARSE: own} | ({} if background is None else BACKGROUND_LEVEL)
+        levels = {COARSE: own} | levels_of(sampler, background)
         self.provides = provided(own, levels)
 
     def knobs(self, step: int, max_steps: int) -> TwoNetworkKnobs:
@@ -90,6 +93,7 @@ class NeRFOriginal(Model):
             coarse=self.coarse.encoding.window(step, max_steps),
             fine=self.fine.encoding.window(step, max_steps),
             behind=self.behind_window(step, max_steps),
+            sampling=self.sampling(step, max_steps),
         )
 
     def _render(
@@ -137,7 +141,9 @@ class NeRFOriginal(Model):
         assert fine.rgb is not None
         assert fine.opacity is not None
         assert fine.depth is not None
-        color, behind = self.over_background(rays, fine.rgb, fine.opacity, knobs.behind, generator)
+        color, behind = self.over_background(
+            rays, fine.rgb, fine.opacity, knobs.behind, generator, knobs.sampling
+        )
         levels = {name: self._over(level, rays, behind) for name, level in sampled.levels.items()}
         return RenderOut(
             rgb=color,

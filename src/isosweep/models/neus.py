@@ -20,12 +20,14 @@ from isosweep.fields.color import ColorField
 from isosweep.fields.surface import SurfaceField
 from isosweep.models.background import Background
 from isosweep.models.base import (
-    BACKGROUND_LEVEL,
+    AT_THE_END,
     INTERVALS,
     Model,
+    Sampling,
     Uploads,
     Want,
     fixed_step,
+    levels_of,
     provided,
     ray_interval,
     require_probe,
@@ -56,6 +58,8 @@ class NeuSKnobs(Knobs):
     """Weight of each feature of the surface's encoding; None where all are one."""
     behind: Float[Tensor, " b"] | None = None
     """Likewise of the background's."""
+    sampling: Sampling = AT_THE_END
+    """Of the samplers."""
 
 
 class NeuS(Model):
@@ -138,20 +142,9 @@ class NeuS(Model):
         self.shading_normal, self.interval = shading_normal, interval
         self._uploads = Uploads()
         self.log_sharpness = nn.Parameter(torch.tensor(float(init_sharpness)))
-        own = (
-            "rgb",
-            "opacity",
-            "depth",
-            "weights",
-            "samples",
-            "normal",
-            "sdf",
-            "sdf_grad",
-            "laplacian",
-            "detail",
-        )
-        behind = {} if background is None else BACKGROUND_LEVEL
-        self.provides = provided([*own, "point_level"], behind)  # its level is a signed distance
+        own = ("rgb", "opacity", "depth", "weights", "samples", "normal", "sdf", "sdf_grad", "laplacian")
+        levels = levels_of(sampler, background)
+        self.provides = provided([*own, "detail", "point_level"], levels)  # its level is a signed distance
 
     def knobs(self, step: int, max_steps: int) -> NeuSKnobs:
         device = self.log_sharpness.device
@@ -170,6 +163,7 @@ class NeuS(Model):
             detail=numbers[3],
             window=self.field.encoding.window(step, max_steps),
             behind=self.behind_window(step, max_steps),
+            sampling=self.sampling(step, max_steps),
         )
 
     def _fd_eps(self, step: int, max_steps: int) -> float:
@@ -227,7 +221,11 @@ class NeuS(Model):
 
     def sample(self, rays: Rays, knobs: NeuSKnobs, generator: Randomness | None = None) -> Sampled:
         t_near, t_far = ray_interval(rays, self.radius, self.near, self.interval)
-        probe = Probe(level=lambda points: self.field.level(points, knobs.window))
+        probe = Probe(
+            level=lambda points: self.field.level(points, knobs.window),
+            unit=self.unit,
+            knobs=knobs.sampling.box,
+        )
         return self.sampler.sample(rays, t_near, t_far, self.step_size(knobs), probe, generator)
 
     def render(
@@ -262,7 +260,7 @@ class NeuS(Model):
             alpha, rgb = scale_near(alpha, samples), scale_near(rgb, samples)
         sums = composite(samples, alpha, rgb, normals if "normal" in want else None)
         color, behind = self.over_background(
-            rays, sums.rgb, sums.opacity, knobs.behind, generator, self.interval
+            rays, sums.rgb, sums.opacity, knobs.behind, generator, knobs.sampling
         )
         return RenderOut(
             rgb=color,

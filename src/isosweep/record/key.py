@@ -62,6 +62,7 @@ AS_BEFORE: tuple[tuple[str, Any], ...] = (
     ("model.background.cells", None),
     ("model.background.space", None),
     ("model.background.spacing", "geometric"),
+    ("model.background.sampler", None),
     ("*sampler.spacing", "linear"),  # the sampler stands in the config twice: the model reads it as its own
     ("*sampler.jitter", True),
     ("*sampler.perturb", "edges"),

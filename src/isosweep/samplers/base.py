@@ -4,8 +4,10 @@ Shapes: R rays, S packed samples, P points. Distances along rays are in normalis
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
+from typing import ClassVar
 
 import torch
 from jaxtyping import Bool, Float
@@ -26,17 +28,26 @@ RoundFn = Callable[[Samples], Level]
 
 
 @dataclass(frozen=True)
+class SamplerKnobs:
+    """What of a sampler depends on the step. A sampler that has such things makes a class of its own of it."""
+
+
+@dataclass(frozen=True)
 class Probe:
     """The callables through which a sampler sees a field. Points are in normalised units.
 
     ``density``: points [P, 3] -> volume density [P] in 1 / normalised unit; None for a surface model.
     ``level``: points [P, 3] -> signed distance [P] in normalised units; None for a density model.
     ``coarse``: the model's own coarse pass, rendered at samples with gradients; None where it has none.
+    ``unit``: points [P, 3] -> the coordinates [P, 3] in [0, 1] of an encoding, for fields that a sampler has itself.
+    ``knobs``: what the sampler's own ``knobs`` returned for the step; None for a sampler without any.
     """
 
     density: PointFn | None = None
     level: PointFn | None = None
     coarse: RoundFn | None = None
+    unit: PointFn | None = None
+    knobs: SamplerKnobs | None = None
 
 
 class Sampler(nn.Module, ABC):
@@ -46,6 +57,14 @@ class Sampler(nn.Module, ABC):
     """'density' or 'level': the probe without which this sampler cannot work."""
     asks_for: frozenset[str] = frozenset()
     """Rounds that it lets the model render where the model has such a network ('coarse'), and returns as levels."""
+    levels: Mapping[str, tuple[str, ...]] = MappingProxyType({})
+    """Rounds that it makes itself and returns as levels, with the fields that they have."""
+    in_box: ClassVar[bool] = False
+    """Whether it knows a box alone, and no interval that leads out of it."""
+
+    def knobs(self, step: int, max_steps: int) -> SamplerKnobs | None:
+        """What of the sampler depends on the step; the model hands it back in the probe. Nothing by default."""
+        return None
 
     @abstractmethod
     def sample(

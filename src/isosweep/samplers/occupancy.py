@@ -40,6 +40,8 @@ class OccupancyGrid(Cells, Sampler):
             without a density.
     """
 
+    in_box = True
+
     def __init__(
         self,
         radius: float = 1.0,

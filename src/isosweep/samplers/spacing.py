@@ -47,6 +47,15 @@ def distances(
     return torch.where(g < 0.5, 2 * g, 1 / (2 - 2 * g.clamp_min(0.5)))
 
 
+def warp(spacing: str, t: Float[Tensor, " *r"]) -> Float[Tensor, " *r"]:
+    """g(t) of ``distances``, in the sign in which it rises with t; t > 0."""
+    if spacing == "linear":
+        return t
+    if spacing == "disparity":
+        return -1 / t
+    return t.log() if spacing == "geometric" else _piecewise(t)
+
+
 def _piecewise(t: Tensor) -> Tensor:
     return torch.where(t < 1, t / 2, 1 - 1 / (2 * t.clamp_min(1.0)))
 

@@ -20,12 +20,22 @@ def stratified_edges(
 
     Places are even in [0, 1]; ``spacing`` says what distances they are (``spacing.distances``).
     """
+    return distances(spacing, stratified_places(t_near, n, generator), t_near, t_far)
+
+
+def stratified_places(
+    t_near: Float[Tensor, " r"], n: int, generator: Randomness | None
+) -> Float[Tensor, "r n1"]:
+    """n + 1 sorted places a ray [R, n + 1] from 0 to 1, one row for each of ``t_near``.
+
+    Inner ones move by up to half a section.
+    """
     k = torch.arange(n + 1, device=t_near.device, dtype=t_near.dtype)
     place = (k / n).expand(len(t_near), -1).clone()
     if generator is not None and n > 1:
         shift = uniform(len(t_near), (n - 1,), generator, t_near.device) - 0.5
         place[:, 1:-1] += shift / n
-    return distances(spacing, place, t_near, t_far)
+    return place
 
 
 class Uniform(Sampler):

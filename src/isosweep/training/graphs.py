@@ -36,7 +36,7 @@ def hindrance(model: Model, loss: TotalLoss) -> str | None:
     """Why the steps of this run cannot be recorded; None if they can."""
     if model.background is not None:
         return "the samples behind the box depend on what has been rendered in it"
-    if model.sampler.asks_for:
+    if model.sampler.asks_for or model.sampler.levels:
         return f"sampler {type(model.sampler).__name__} renders a round of samples itself"
     if loss.points:
         return "the number of structure-from-motion points differs from batch to batch"
