@@ -32,6 +32,16 @@ def test_a_loss_that_reads_what_the_model_does_not_return() -> None:
     assert "loss term 'eikonal' reads ['sdf_grad']" in (wrong("loss=neus", model="nerf") or "")
 
 
+@pytest.mark.parametrize("model", ["nerf", "nerf_original", "mip_nerf", "neus", "image"])
+def test_proposals_behind_any_model_need_the_term_that_they_learn_from(model: str) -> None:
+    behind = (
+        "+encoding@model.background.encoding=hashgrid",
+        "+background@model.background=contracted_proposal",
+    )
+    assert "background_interlevel" in (wrong(*behind, model=model) or "")
+    assert wrong(*behind, "loss.terms.background_interlevel.weight=1.0", model=model) is None
+
+
 def test_points_that_the_data_set_does_not_have() -> None:
     assert "structure-from-motion points" in (wrong("loss=sfm") or "")
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from isosweep.data.batches import add_point_rays, draw
+from isosweep.data.image_store import ImageStore
 from isosweep.data.point_rays import PointRays, observations
 from isosweep.geometry import pixel_rays
 from isosweep.types import DISTANCE, Ndc, Scene, Sightings
@@ -52,6 +53,20 @@ def test_what_a_view_cannot_see_is_no_observation():
     # the corner of the box from the first camera's side lies beside its picture
     cameras = dataclasses.replace(scene.cameras, hw=torch.ones_like(scene.cameras.hw))
     assert observations(dataclasses.replace(scene, cameras=cameras)) is None
+
+
+def test_a_pixel_to_ignore_leads_to_no_point():
+    scene = scene_with(POINTS, [0, 1], [1])
+    found = observations(scene)
+    assert found is not None
+    view, row, col, *_ = found
+    height, width = scene.cameras.hw[0].tolist()
+    pixels = torch.full((len(scene.cameras), height, width, 4), 255, dtype=torch.uint8)
+    pixels[view[0], row[0], col[0], 3] = 0
+    images = ImageStore(pixels.reshape(-1, 4), scene.cameras.hw.cpu(), False, ignores=True)
+    found = observations(dataclasses.replace(scene, images=images))
+    assert found is not None
+    assert torch.stack(found[:3]).tolist() == torch.stack([view, row, col])[:, 1:].tolist()
 
 
 def test_without_sightings_or_in_ndc_nothing_is_known():

@@ -144,7 +144,8 @@ def test_rays_need_a_radius_and_samplers_a_coarse_round() -> None:
     with pytest.raises(InputError, match=r"these rays have no radius: make them with geometry.pixel_rays"):
         model(replace(rays(4), radius=None), model.knobs(0, 1), frozenset())
     with pytest.raises(
-        InputError, match="model 'mip_nerf' renders a coarse round, and sampler 'Uniform' makes none"
+        InputError,
+        match=r"model 'mip_nerf' renders one, and sampler 'Uniform' makes no coarse round: use sampler=resampled",
     ):
         make(sampler=Uniform(8))
     with pytest.raises(InputError, match=r"model.point_std=-1: a standard deviation is 0 or more"):

@@ -71,7 +71,7 @@ def check_scene(cfg: DictConfig, scene: Scene, loss: TotalLoss, model: Model, na
         model.provides,
         has_masks=scene.use_masks,
         has_points=has_points(scene),
-        has_sightings=observations(scene) is not None,
+        has_sightings=observations(scene) is not None if loss.point_rays else None,
     )
     if scene.cameras.ndc is not None and model.background is not None:
         raise ConfigError(

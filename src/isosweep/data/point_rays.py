@@ -6,6 +6,7 @@ from typing import final
 import torch
 from torch import Tensor
 
+from isosweep.data.image_store import ImageStore
 from isosweep.errors import InputError
 from isosweep.geometry import project
 from isosweep.types import DISTANCE, Batch, Rays, Scene
@@ -52,7 +53,8 @@ def observations(scene: Scene) -> tuple[Tensor, ...] | None:
     """View, row, column and distance [O] of what training views saw inside the box, and first and number [N] by view.
 
     None where nothing is known. The distance is that from the camera to the point, in normalised units; a pixel is the
-    one whose centre lies nearest to the point's image. Views that see nothing are left out of the [N].
+    one whose centre lies nearest to the point's image. Pixels that masks say to ignore are left out, as in every
+    batch. Views that see nothing are left out of the [N].
     """
     if scene.points is None or scene.sightings is None or scene.cameras.ndc is not None:
         return None
@@ -67,6 +69,9 @@ def observations(scene: Scene) -> tuple[Tensor, ...] | None:
         place = image.round().long()
         height, width = cameras.hw[v].tolist()
         there = (depth > 0) & (place >= 0).all(1) & (place[:, 0] < width) & (place[:, 1] < height)
+        kept = scene.images.kept_image(v) if isinstance(scene.images, ImageStore) else None
+        if kept is not None:
+            there &= kept[place[:, 1].clamp(0, height - 1), place[:, 0].clamp(0, width - 1)]
         if bool(there.any()):
             away = (xyz - cameras.c2w[v, :, 3]).norm(dim=1)
             view = torch.full_like(place[:, 0], v)

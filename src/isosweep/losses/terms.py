@@ -10,22 +10,17 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
+from isosweep.losses.counts import OVER, areas, on_object
 from isosweep.samplers.spacing import warp
 from isosweep.types import DISTANCE, Batch, Level, RenderOut, Samples
 
 Term = Callable[..., Tensor]
 _T = TypeVar("_T")
-
-
-OVER = ("rays", "samples", "points", "hit rays", "point rays", "patches", "pixel area", "masked rays")
-"""What a term is the mean over; rays with at least one sample are 'hit', 'point rays' lead to a known point, 'patches'
-are the rays of ``Batch.ray_extras["patch"]``, 'pixel area' weighs rays by ``areas``, and those ``on_object`` are
-'masked'."""
 
 
 def needs(*fields: str, over: str = "rays", level: str | None = None) -> Callable[[Term], Term]:
@@ -62,11 +57,6 @@ def rgb_l1_masked(out: RenderOut, batch: Batch, level: str | None = None) -> Ten
     return (error * on).sum() / on.sum().clamp_min(1)
 
 
-def on_object(batch: Batch) -> Bool[Tensor, " r"]:
-    """Whether each ray meets the object: the mask covers more than half of its pixel."""
-    return _required(batch.mask) > 0.5
-
-
 @needs("rgb")
 def rgb_mse(out: RenderOut, batch: Batch, level: str | None = None) -> Tensor:
     """Mean (C - C*)^2 over rays and channels, colours in [0, 1] (NeRF, Mildenhall et al. 2020, equation 6)."""
@@ -81,12 +71,6 @@ def rgb_mse_area(out: RenderOut, batch: Batch, level: str | None = None) -> Tens
     """
     weight = areas(batch)
     return (weight * (_rgb(out, level) - batch.rgb).square().mean(-1)).sum() / weight.sum()
-
-
-def areas(batch: Batch) -> Float[Tensor, " r"]:
-    """The weight of each ray by the area of its pixel, ``ray_extras['area']``; 1 where the batch does not have it."""
-    known = batch.ray_extras.get("area")
-    return torch.ones_like(batch.rgb[:, 0]) if known is None else known
 
 
 @needs("rgb")

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from isosweep.config import schedules
 from isosweep.errors import InputError, NumericalError
-from isosweep.losses.terms import areas, on_object
+from isosweep.losses.counts import OF_BATCH
 from isosweep.types import DISTANCE, Batch, RenderOut, Sampled
 
 POINTS = "batch.points"
@@ -160,33 +160,23 @@ class TotalLoss:
 
     @property
     def counts_rays_only(self) -> bool:
-        """Whether `counts` can be had before samples are chosen: each term is a mean over rays, points or patches."""
-        known = ("rays", "points", "point rays", "patches", "pixel area", "masked rays")
-        return all(self._over(name)[0] in known for name in self.terms)
+        """Whether `counts` can be had before samples are chosen: each term is a mean over something of the batch."""
+        return all(self._over(name)[0] in OF_BATCH for name in self.terms)
 
     def counts(self, batch: Batch, found: Sampled | RenderOut | None) -> Float[Tensor, " t"]:
         """What each active term is a mean over, in their order: the number [T] of rays, samples or points, or the area
-        of the rays' pixels, float64.
+        of the rays' pixels (counts.py), float64.
 
         The value of a term on a joined batch is sum over its parts of value * count / (sum of counts).
 
         Args:
             found: the samples of the batch, or its render; None will do if ``counts_rays_only``.
         """
-        n_rays, n_points = len(batch.rays), 0 if batch.points is None else len(batch.points)
         counts: list[Tensor] = []
         for name in self.terms:
             over, level = self._over(name)
-            if over == "patches":
-                count = batch.ray_extras["patch"].sum()
-            elif over == "pixel area":
-                count = areas(batch).sum()
-            elif over == "masked rays":
-                count = on_object(batch).sum()
-            elif over in ("rays", "points"):
-                count = torch.tensor(n_rays if over == "rays" else n_points, device=batch.rgb.device)
-            elif over == "point rays":
-                count = (batch.ray_extras[DISTANCE] > 0).sum()
+            if over in OF_BATCH:
+                count = OF_BATCH[over](batch)
             else:
                 assert found is not None
                 samples = found.samples if level is None else found.levels[level].samples

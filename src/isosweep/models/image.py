@@ -9,7 +9,16 @@ from torch import Tensor
 from isosweep.errors import InputError
 from isosweep.fields.picture import PictureField
 from isosweep.models.background import Background
-from isosweep.models.base import BACKGROUND_LEVEL, Model, Want, box_interval, fixed_step, provided
+from isosweep.models.base import (
+    AT_THE_END,
+    Model,
+    Sampling,
+    Want,
+    box_interval,
+    fixed_step,
+    levels_of,
+    provided,
+)
 from isosweep.models.compositing import composite
 from isosweep.samplers.base import Probe, Sampler, sample_points
 from isosweep.samplers.plane import Plane
@@ -24,6 +33,7 @@ class ImageKnobs(Knobs):
     """Of the field's encoding; None where all are one."""
     behind: Float[Tensor, " b"] | None = None
     """Of the background's."""
+    sampling: Sampling = AT_THE_END
 
 
 class Image(Model):
@@ -59,11 +69,12 @@ class Image(Model):
             )
         self.field, self.sampler, self.background, self.radius = field, sampler, background, radius
         own = ("rgb", "opacity", "depth", "weights", "samples")
-        self.provides = provided(own, {} if background is None else BACKGROUND_LEVEL)
+        self.provides = provided(own, levels_of(sampler, background))
 
     def knobs(self, step: int, max_steps: int) -> ImageKnobs:
         window = self.field.encoding.window(step, max_steps)
-        return ImageKnobs(step, self.device, window, self.behind_window(step, max_steps))
+        behind, sampling = self.behind_window(step, max_steps), self.sampling(step, max_steps)
+        return ImageKnobs(step, self.device, window, behind, sampling)
 
     def sample(self, rays: Rays, knobs: ImageKnobs, generator: Randomness | None = None) -> Sampled:
         t_near, t_far = box_interval(rays, self.radius, 0.0)
@@ -82,7 +93,9 @@ class Image(Model):
         rgb = self.field(self.unit(points), knobs.window)
         opaque = (samples.dt > 0).to(rgb)  # all but padding
         sums = composite(samples, opaque, rgb)
-        color, behind = self.over_background(rays, sums.rgb, sums.opacity, knobs.behind, generator)
+        color, behind = self.over_background(
+            rays, sums.rgb, sums.opacity, knobs.behind, generator, knobs.sampling
+        )
         return RenderOut(
             rgb=color,
             opacity=sums.opacity,

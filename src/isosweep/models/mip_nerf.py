@@ -6,39 +6,28 @@ Shapes: R rays, S packed samples, P points.
 import logging
 from dataclasses import dataclass
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from isosweep.errors import InputError
 from isosweep.fields.radiance import RadianceField
 from isosweep.models.background import Background
-from isosweep.models.base import (
-    BACKGROUND_LEVEL,
-    Model,
-    Want,
-    box_interval,
-    fixed_step,
-    provided,
-)
-from isosweep.models.compositing import closed_end, composite, density_level
 from isosweep.models.cones import gaussians
-from isosweep.models.rounds import COARSE, density_noise, over_background
-from isosweep.samplers.base import Probe, Sampler, density_alpha
-from isosweep.types import Knobs, Level, Randomness, Rays, RenderOut, Sampled, Samples
+from isosweep.models.rounds import RoundKnobs, TwoRounds
+from isosweep.samplers.base import Sampler
+from isosweep.types import Rays, Samples
 
 log = logging.getLogger("isosweep")
 
 
 @dataclass(frozen=True)
-class MipKnobs(Knobs):
-    """Weights of the encodings' features at a step; None where all are one."""
+class MipKnobs(RoundKnobs):
+    """Weights of the network's encoding's features at a step; None where all are one."""
 
     field: Float[Tensor, " d"] | None = None
-    behind: Float[Tensor, " b"] | None = None
 
 
-class MipNeRF(Model):
+class MipNeRF(TwoRounds):
     """A pixel is a cone, and a sample the Gaussian of a section of it, whose integrated encoding the network reads.
 
     So the network knows how much of the scene a sample stands for, and one network serves both rounds: it renders the
@@ -61,7 +50,6 @@ class MipNeRF(Model):
         InputError: the sampler makes no coarse round, or ``point_std`` is negative.
     """
 
-    takes_ndc = True
     takes_cones = True
 
     def __init__(
@@ -76,11 +64,6 @@ class MipNeRF(Model):
         surface_density: float = 20.0,
     ) -> None:
         super().__init__()
-        if COARSE not in sampler.asks_for:
-            raise InputError(
-                f"model 'mip_nerf' renders a coarse round, and sampler '{type(sampler).__name__}' makes none: use "
-                "sampler=resampled or sampler=hierarchical, or model=nerf"
-            )
         if point_std < 0:
             raise InputError(f"model.point_std={point_std:g}: a standard deviation is 0 or more")
         if not field.encoding.integrates:
@@ -89,12 +72,9 @@ class MipNeRF(Model):
                 "axes, as if pixels had no width. encoding=integrated is the paper's",
                 type(field.encoding).__name__,
             )
-        self.field, self.sampler, self.background = field, sampler, background
-        self.radius, self.near, self.surface_density = radius, near, surface_density
-        self.raw_noise_std, self.point_std = raw_noise_std, point_std
-        own = ("rgb", "opacity", "depth", "weights", "samples")
-        levels = {COARSE: own} | ({} if background is None else BACKGROUND_LEVEL)
-        self.provides = provided(own, levels)
+        self.field, self.point_std = field, point_std
+        why, use = "model 'mip_nerf' renders one", "sampler=resampled or sampler=hierarchical, or model=nerf"
+        self._set(sampler, background, radius, near, raw_noise_std, surface_density, why, use)
 
     def knobs(self, step: int, max_steps: int) -> MipKnobs:
         return MipKnobs(
@@ -102,51 +82,17 @@ class MipNeRF(Model):
             self.device,
             field=self.field.encoding.window(step, max_steps),
             behind=self.behind_window(step, max_steps),
+            sampling=self.sampling(step, max_steps),
         )
 
-    def _render(self, rays: Rays, samples: Samples, knobs: MipKnobs, generator: Randomness | None) -> Level:
-        """The network at the Gaussians of sections; ``rgb`` is without background."""
+    def _read(
+        self, rays: Rays, samples: Samples, knobs: MipKnobs, noise: Float[Tensor, " s"] | None, coarse: bool
+    ) -> tuple[Float[Tensor, " s"], Float[Tensor, "s 3"]]:
+        """The network at the Gaussians of sections, the same in both rounds."""
         found = gaussians(rays, samples)
-        noise = density_noise(self.raw_noise_std, samples, generator)
         variance = found.variance / (2 * self.radius) ** 2
         density, feature = self.field.density(self.unit(found.mean), knobs.field, noise, variance)
-        rgb = self.field.color(feature, rays.dirs, samples.ray_index)
-        alpha = density_alpha(density, samples)
-        sums = composite(samples, closed_end(alpha, samples) if rays.closed else alpha, rgb)
-        return Level(samples, sums.weights, sums.rgb, sums.opacity, sums.depth)
-
-    def sample(self, rays: Rays, knobs: MipKnobs, generator: Randomness | None = None) -> Sampled:
-        t_near, t_far = box_interval(rays, self.radius, self.near)
-
-        def coarse(samples: Samples) -> Level:
-            return self._render(rays, samples, knobs, generator)
-
-        probe = Probe(density=lambda p: self._at_points(p, knobs)[0], coarse=coarse)
-        step = fixed_step(self.radius, 1)  # of no use to a sampler with rounds
-        return self.sampler.sample(rays, t_near, t_far, step, probe, generator)
-
-    def render(
-        self,
-        rays: Rays,
-        sampled: Sampled,
-        knobs: MipKnobs,
-        want: Want,
-        generator: Randomness | None = None,
-    ) -> RenderOut:
-        fine = self._render(rays, sampled.samples, knobs, generator)
-        assert fine.rgb is not None
-        assert fine.opacity is not None
-        assert fine.depth is not None
-        color, behind = self.over_background(rays, fine.rgb, fine.opacity, knobs.behind, generator)
-        levels = {name: over_background(level, rays, behind) for name, level in sampled.levels.items()}
-        return RenderOut(
-            rgb=color,
-            opacity=fine.opacity,
-            depth=fine.depth,
-            samples=sampled.samples,
-            weights=fine.weights,
-            levels={**levels, **behind},
-        )
+        return density, self.field.color(feature, rays.dirs, samples.ray_index)
 
     def _at_points(
         self, points: Float[Tensor, "p 3"], knobs: MipKnobs
@@ -154,14 +100,6 @@ class MipNeRF(Model):
         """Density and feature of the Gaussians that stand for points."""
         u = self.unit(points)
         return self.field.density(u, knobs.field, None, u.new_full(u.shape, (0.5 * self.point_std) ** 2))
-
-    def update(self, knobs: MipKnobs, generator: torch.Generator, samples: int = 0) -> None:
-        """Its samplers remember nothing; a background may."""
-        self.update_background(knobs, knobs.behind, generator, samples)
-
-    def level(self, points: Float[Tensor, "p 3"], knobs: MipKnobs) -> Float[Tensor, " p"]:
-        """``density_level`` [P] of the network at points in normalised units."""
-        return density_level(self._at_points(points, knobs)[0], self.surface_density)
 
     def color(
         self, points: Float[Tensor, "p 3"], dirs: Float[Tensor, "p 3"], knobs: MipKnobs

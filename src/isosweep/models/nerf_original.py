@@ -5,40 +5,25 @@ Shapes: R rays, S packed samples, P points.
 
 from dataclasses import dataclass
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from isosweep.errors import InputError
 from isosweep.fields.radiance import RadianceField
 from isosweep.models.background import Background
-from isosweep.models.base import (
-    AT_THE_END,
-    Model,
-    Sampling,
-    Want,
-    box_interval,
-    fixed_step,
-    levels_of,
-    provided,
-)
-from isosweep.models.compositing import closed_end, composite, density_level
-from isosweep.models.rounds import COARSE, density_noise, over_background
-from isosweep.samplers.base import Probe, Sampler, density_alpha, sample_points
-from isosweep.types import Knobs, Level, Randomness, Rays, RenderOut, Sampled, Samples
+from isosweep.models.rounds import RoundKnobs, TwoRounds
+from isosweep.samplers.base import Sampler, sample_points
+from isosweep.types import Rays, Samples
 
 
 @dataclass(frozen=True)
-class TwoNetworkKnobs(Knobs):
-    """Weights of the encodings' features at a step; None where all are one."""
+class TwoNetworkKnobs(RoundKnobs):
+    """Weights of the networks' encodings' features at a step; None where all are one."""
 
     coarse: Float[Tensor, " d"] | None = None
     fine: Float[Tensor, " d"] | None = None
-    behind: Float[Tensor, " b"] | None = None
-    sampling: Sampling = AT_THE_END
 
 
-class NeRFOriginal(Model):
+class NeRFOriginal(TwoRounds):
     """The coarse network renders the sampler's first round; its weights place the samples of the fine network.
 
     Both colours are composited over the same background, and ``loss=nerf_original`` compares both with the
@@ -55,7 +40,6 @@ class NeRFOriginal(Model):
         surface_density: the density taken as the surface when a mesh is extracted, in 1 / normalised unit.
     """
 
-    takes_ndc = True
     against_death = (
         "start again with train.precrop=0.5 train.precrop_until=0.01, so that the first rays meet the object, or with "
         "another seed, or with model.raw_noise_std=1"
@@ -73,17 +57,9 @@ class NeRFOriginal(Model):
         surface_density: float = 20.0,
     ) -> None:
         super().__init__()
-        if COARSE not in sampler.asks_for:
-            raise InputError(
-                f"model 'nerf_original' has a coarse network, and sampler '{type(sampler).__name__}' makes no coarse "
-                "round: use sampler=hierarchical, or model=nerf"
-            )
-        self.coarse, self.fine, self.sampler, self.background = coarse, fine, sampler, background
-        self.radius, self.near, self.surface_density = radius, near, surface_density
-        self.raw_noise_std = raw_noise_std
-        own = ("rgb", "opacity", "depth", "weights", "samples")
-        levels = {COARSE: own} | levels_of(sampler, background)
-        self.provides = provided(own, levels)
+        self.coarse, self.fine = coarse, fine
+        why, use = "model 'nerf_original' has a coarse network", "sampler=hierarchical, or model=nerf"
+        self._set(sampler, background, radius, near, raw_noise_std, surface_density, why, use)
 
     def knobs(self, step: int, max_steps: int) -> TwoNetworkKnobs:
         return TwoNetworkKnobs(
@@ -95,71 +71,26 @@ class NeRFOriginal(Model):
             sampling=self.sampling(step, max_steps),
         )
 
-    def _render(
+    def _read(
         self,
-        field: RadianceField,
-        window: Tensor | None,
         rays: Rays,
         samples: Samples,
-        generator: Randomness | None,
-    ) -> Level:
-        """One network at the mid-points of sections; ``rgb`` is without background."""
-        points, _ = sample_points(rays, samples)
-        noise = density_noise(self.raw_noise_std, samples, generator)
-        density, feature = field.density(self.unit(points), window, noise)
-        rgb = field.color(feature, rays.dirs, samples.ray_index)
-        alpha = density_alpha(density, samples)
-        sums = composite(samples, closed_end(alpha, samples) if rays.closed else alpha, rgb)
-        return Level(samples, sums.weights, sums.rgb, sums.opacity, sums.depth)
-
-    def sample(self, rays: Rays, knobs: TwoNetworkKnobs, generator: Randomness | None = None) -> Sampled:
-        t_near, t_far = box_interval(rays, self.radius, self.near)
-
-        def coarse(samples: Samples) -> Level:
-            return self._render(self.coarse, knobs.coarse, rays, samples, generator)
-
-        probe = Probe(density=lambda p: self._fine_density(p, knobs), coarse=coarse)
-        step = fixed_step(self.radius, 1)  # of no use to a sampler with rounds
-        return self.sampler.sample(rays, t_near, t_far, step, probe, generator)
-
-    def render(
-        self,
-        rays: Rays,
-        sampled: Sampled,
         knobs: TwoNetworkKnobs,
-        want: Want,
-        generator: Randomness | None = None,
-    ) -> RenderOut:
-        fine = self._render(self.fine, knobs.fine, rays, sampled.samples, generator)
-        assert fine.rgb is not None
-        assert fine.opacity is not None
-        assert fine.depth is not None
-        color, behind = self.over_background(
-            rays, fine.rgb, fine.opacity, knobs.behind, generator, knobs.sampling
-        )
-        levels = {name: over_background(level, rays, behind) for name, level in sampled.levels.items()}
-        return RenderOut(
-            rgb=color,
-            opacity=fine.opacity,
-            depth=fine.depth,
-            samples=sampled.samples,
-            weights=fine.weights,
-            levels={**levels, **behind},
-        )
+        noise: Float[Tensor, " s"] | None,
+        coarse: bool,
+    ) -> tuple[Float[Tensor, " s"], Float[Tensor, "s 3"]]:
+        """One network at the mid-points of sections."""
+        field, window = (self.coarse, knobs.coarse) if coarse else (self.fine, knobs.fine)
+        points, _ = sample_points(rays, samples)
+        density, feature = field.density(self.unit(points), window, noise)
+        return density, field.color(feature, rays.dirs, samples.ray_index)
 
-    def _fine_density(self, points: Tensor, knobs: TwoNetworkKnobs) -> Float[Tensor, " p"]:
-        return self.fine.density(self.unit(points), knobs.fine)[0]
-
-    def update(self, knobs: TwoNetworkKnobs, generator: torch.Generator, samples: int = 0) -> None:
-        """Its samplers remember nothing; a background may."""
-        self.update_background(knobs, knobs.behind, generator, samples)
-
-    def level(self, points: Float[Tensor, "p 3"], knobs: TwoNetworkKnobs) -> Float[Tensor, " p"]:
-        """``density_level`` [P] of the fine network at points in normalised units."""
-        return density_level(self._fine_density(points, knobs), self.surface_density)
+    def _at_points(
+        self, points: Float[Tensor, "p 3"], knobs: TwoNetworkKnobs
+    ) -> tuple[Float[Tensor, " p"], Float[Tensor, "p f"]]:
+        return self.fine.density(self.unit(points), knobs.fine)
 
     def color(
         self, points: Float[Tensor, "p 3"], dirs: Float[Tensor, "p 3"], knobs: TwoNetworkKnobs
     ) -> Float[Tensor, "p 3"]:
-        _, feature = self.fine.density(self.unit(points), knobs.fine)
-        return self.fine.color(feature, dirs)
+        return self.fine.color(self._at_points(points, knobs)[1], dirs)

@@ -3,6 +3,8 @@
 Shapes: R rays, N sections, N1 = N + 1 edges.
 """
 
+from abc import abstractmethod
+
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
@@ -91,28 +93,26 @@ def coarse_round(
         return _weights(-torch.expm1(-density * dt)), {}
 
 
-class Hierarchical(Sampler):
-    """Coarse sections, then ``n_fine`` more where the coarse weights are (Mildenhall et al. 2020, 5.2).
+class TwoPasses(Sampler):
+    """Coarse sections, whose weights say where the sections of the final round are. A subclass draws these.
 
     A model with a coarse network (``Probe.coarse``) renders the coarse sections itself, with gradients: its weights
     place the fine sections, and its render is the level 'coarse'. Else the one network serves both passes, and
-    its weights at the coarse sections are taken without gradients. All sections together are returned.
-
-    Args:
-        n_coarse, n_fine: sections a ray of the first round, and added by the second.
-        spacing: of the coarse sections, one of ``spacing.SPACINGS``.
-        jitter: move coarse edges and fine positions at random in training.
+    its weights at the coarse sections are taken without gradients.
     """
 
     needs = "density"
     asks_for = frozenset({"coarse"})
 
-    def __init__(
-        self, n_coarse: int = 64, n_fine: int = 128, spacing: str = "linear", jitter: bool = True
-    ) -> None:
+    def __init__(self, n_coarse: int, spacing: str, jitter: bool) -> None:
         super().__init__()
-        self.n_coarse, self.n_fine = n_coarse, n_fine
-        self.spacing, self.jitter = check_spacing(spacing), jitter
+        self.n_coarse, self.spacing, self.jitter = n_coarse, check_spacing(spacing), jitter
+
+    @abstractmethod
+    def _final(
+        self, edges: Float[Tensor, "r n1"], weights: Float[Tensor, "r n"], generator: Randomness | None
+    ) -> Float[Tensor, "r m1"]:
+        """The sorted edges of the final round, from the edges and the weights of the coarse one."""
 
     def sample(
         self,
@@ -127,8 +127,31 @@ class Hierarchical(Sampler):
         edges = stratified_edges(t_near, t_far, self.n_coarse, moved, self.spacing)
         valid = t_far > t_near
         weights, levels = coarse_round(rays, edges, valid, probe)
-        fine = invert_cdf(edges, weights, self.n_fine, moved)
-        return Sampled(pack(torch.cat([edges, fine], dim=-1).sort(-1).values, valid), levels)
+        return Sampled(pack(self._final(edges, weights, moved), valid), levels)
+
+
+class Hierarchical(TwoPasses):
+    """Coarse sections, then ``n_fine`` more where the coarse weights are (Mildenhall et al. 2020, 5.2).
+
+    All sections together are returned.
+
+    Args:
+        n_coarse, n_fine: sections a ray of the first round, and added by the second.
+        spacing: of the coarse sections, one of ``spacing.SPACINGS``.
+        jitter: move coarse edges and fine positions at random in training.
+    """
+
+    def __init__(
+        self, n_coarse: int = 64, n_fine: int = 128, spacing: str = "linear", jitter: bool = True
+    ) -> None:
+        super().__init__(n_coarse, spacing, jitter)
+        self.n_fine = n_fine
+
+    def _final(
+        self, edges: Float[Tensor, "r n1"], weights: Float[Tensor, "r n"], generator: Randomness | None
+    ) -> Float[Tensor, "r m1"]:
+        fine = invert_cdf(edges, weights, self.n_fine, generator)
+        return torch.cat([edges, fine], dim=-1).sort(-1).values
 
 
 PERTURBED = ("edges", "ray")

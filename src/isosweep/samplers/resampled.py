@@ -8,10 +8,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from isosweep.errors import InputError
-from isosweep.samplers.base import Length, Probe, Sampler, pack, uniform
-from isosweep.samplers.hierarchical import coarse_round, quantiles
-from isosweep.samplers.uniform import check_spacing, stratified_edges
-from isosweep.types import Randomness, Rays, Sampled
+from isosweep.samplers.base import uniform
+from isosweep.samplers.hierarchical import TwoPasses, quantiles
+from isosweep.types import Randomness
 
 
 def blurred(weights: Float[Tensor, "r n"], padding: float) -> Float[Tensor, "r n"]:
@@ -25,10 +24,10 @@ def blurred(weights: Float[Tensor, "r n"], padding: float) -> Float[Tensor, "r n
     return 0.5 * (larger[:, :-1] + larger[:, 1:]) + padding
 
 
-class Resampled(Sampler):
+class Resampled(TwoPasses):
     """Coarse sections, then ``n_fine`` sections whose edges are drawn from the blurred coarse weights (``blurred``).
 
-    The coarse round is rendered as by ``Hierarchical``; its sections are no part of the final ones. Edge k of N + 1 is
+    The coarse sections are no part of the final ones. Edge k of N + 1 is
     at F^-1((k + e_k) / (N + 1)), with e_k uniform in [0, 1); in evaluation they are at F^-1(k / N).
 
     Args:
@@ -41,9 +40,6 @@ class Resampled(Sampler):
         InputError: there are no sections in a round, ``padding`` is negative, or there is no such spacing.
     """
 
-    needs = "density"
-    asks_for = frozenset({"coarse"})
-
     def __init__(
         self,
         n_coarse: int = 128,
@@ -52,32 +48,21 @@ class Resampled(Sampler):
         jitter: bool = True,
         padding: float = 0.01,
     ) -> None:
-        super().__init__()
+        super().__init__(n_coarse, spacing, jitter)
         if n_coarse < 1 or n_fine < 1 or padding < 0:
             raise InputError(
                 "sampler=resampled has at least one section in each round, and a padding of 0 or more; found "
                 f"n_coarse={n_coarse}, n_fine={n_fine}, padding={padding:g}"
             )
-        self.n_coarse, self.n_fine, self.padding = n_coarse, n_fine, padding
-        self.spacing, self.jitter = check_spacing(spacing), jitter
+        self.n_fine, self.padding = n_fine, padding
 
-    def sample(
-        self,
-        rays: Rays,
-        t_near: Float[Tensor, " r"],
-        t_far: Float[Tensor, " r"],
-        step: Length,
-        probe: Probe,
-        generator: Randomness | None,
-    ) -> Sampled:
-        moved = generator if self.jitter else None
-        edges = stratified_edges(t_near, t_far, self.n_coarse, moved, self.spacing)
-        valid = t_far > t_near
-        weights, levels = coarse_round(rays, edges, valid, probe)
+    def _final(
+        self, edges: Float[Tensor, "r n1"], weights: Float[Tensor, "r n"], generator: Randomness | None
+    ) -> Float[Tensor, "r m1"]:
         k = torch.arange(self.n_fine + 1, device=edges.device, dtype=edges.dtype)
-        if moved is None:
+        if generator is None:
             share = (k / self.n_fine).expand(len(edges), -1)
         else:
-            shift = uniform(len(edges), (self.n_fine + 1,), moved, edges.device)
+            shift = uniform(len(edges), (self.n_fine + 1,), generator, edges.device)
             share = (k + shift) / (self.n_fine + 1)
-        return Sampled(pack(quantiles(edges, blurred(weights, self.padding), share), valid), levels)
+        return quantiles(edges, blurred(weights, self.padding), share)
