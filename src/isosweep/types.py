@@ -93,7 +93,7 @@ class Photos:
     """The training images as grey pixels, for terms that compare views with one another."""
 
     grey: Float[Tensor, " n"]
-    """Of all views, one after another, row by row; in [0, 1], half precision."""
+    """Of all views, one after another, row by row; in [0, 1], half precision; nan where masks say to ignore a pixel."""
     offsets: Int[Tensor, " v"]
     """Where each view's pixels begin."""
     cameras: Cameras

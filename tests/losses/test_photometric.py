@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from isosweep.data.image_store import ImageStore
 from isosweep.data.photos import make_photos, suits
 from isosweep.geometry import look_at, pixel_rays
 from isosweep.losses.photometric import bilinear, correlation, photo, warp
@@ -161,6 +162,33 @@ def test_what_is_dropped_costs_nothing() -> None:
         value = photo(out, batch)
         assert value.item() == 0, change
         value.backward()
+
+
+def test_a_patch_with_a_pixel_to_ignore_is_dropped() -> None:
+    """In the ray's own image it costs nothing; in a source view, that view does not count. Gradients stay finite."""
+    given = photos()
+    given.grey[2 * SIZE**2 : 3 * SIZE**2] = torch.rand(SIZE**2, generator=torch.Generator().manual_seed(0))
+    given.grey[2 * SIZE**2 : 3 * SIZE**2 : 7] = math.nan
+    out, batch = case(given, [(0, 50, 40)])
+    value = photo(out, batch, best=3)
+    assert value.item() < 1e-3
+    value.backward()
+    slope = out.ray_extras["surface_t"].grad
+    assert slope is not None
+    assert bool(slope.isfinite().all())
+    given.grey[50 * SIZE + 42] = math.nan
+    assert photo(*case(given, [(0, 50, 40)], 0.02)).item() == 0
+
+
+def test_the_grey_of_a_pixel_to_ignore_is_not_known() -> None:
+    scene = sphere_scene(SphereModel())
+    hw = scene.cameras.hw
+    pixels = torch.full((int(hw.prod(-1).sum()), 4), 255, dtype=torch.uint8)
+    pixels[5, 3] = 0
+    store = ImageStore(pixels, hw, False, ignores=True)
+    made = make_photos(replace(scene, images=store, composite=False), torch.device("cpu"))
+    first = made.grey[: int(hw[0].prod())]
+    assert first.isnan().nonzero()[:, 0].tolist() == [5]
 
 
 def test_only_the_best_views_count() -> None:

@@ -10,6 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
+from isosweep.data.image_store import ImageStore
 from isosweep.errors import InputError
 from isosweep.types import Photos, Scene
 
@@ -22,7 +23,8 @@ BEST_ANGLE, NARROW, WIDE = 5.0, 1.0, 10.0
 def make_photos(scene: Scene, device: torch.device) -> Photos:
     """The training images of a scene as ``Photos``; other views are black and have no sources.
 
-    Masked images are composited over the scene's background, as the pixels of a batch are.
+    Masked images are composited over the scene's background, as the pixels of a batch are. Pixels that masks say to
+    ignore are nan.
 
     Raises:
         InputError: the scene is in normalised device coordinates, or has a single training view.
@@ -44,8 +46,12 @@ def make_photos(scene: Scene, device: torch.device) -> Photos:
         rgb, mask = scene.images.image(view)
         if scene.composite and mask is not None:
             rgb = rgb * mask[..., None] + scene.background.cpu() * (1 - mask[..., None])
+        shade = (rgb @ weights).half()
+        kept = scene.images.kept_image(view) if isinstance(scene.images, ImageStore) else None
+        if kept is not None:
+            shade[~kept] = math.nan
         start = int(offsets[view])
-        grey[start : start + int(counts[view])] = (rgb @ weights).reshape(-1).half()
+        grey[start : start + int(counts[view])] = shade.reshape(-1)
     sources = torch.full((len(counts), SOURCES), -1)
     sources[torch.tensor(train)] = _best(_scores(scene), torch.tensor(train))
     return Photos(grey.to(device), offsets.to(device), scene.cameras.to(device), sources.to(device))

@@ -27,8 +27,9 @@ def photo(out: RenderOut, batch: Batch, side: int = 11, best: int = 4) -> Tensor
     """Mean over patches of the mean of 1 - NCC over the ``best`` source views; 0 for rays without a patch to compare.
 
     A patch is the square of ``side`` pixels about a ray's pixel. The plane through the ray's first surface point, with
-    the surface's normal, carries its pixels into the source views. A source view is dropped where a pixel
-    falls outside its image, where the surface hides the point, and where it sees the plane's back or edge.
+    the surface's normal, carries its pixels into the source views. A source view is dropped where a pixel falls outside
+    its image or on one that masks say to ignore, where the surface hides the point, and where it sees the plane's back
+    or edge.
     Source: Fu et al. 2022 (Geo-NeuS), section 3.3, equations 11 to 14.
     """
     photos = batch.photos
@@ -42,9 +43,10 @@ def photo(out: RenderOut, batch: Batch, side: int = 11, best: int = 4) -> Tensor
     rest, inside = _squares(photos, view, row, col, side)
     sources = photos.sources[view]
     there, seen = warp(photos.cameras, view, sources, rest, points, normal)
-    grey = _at(photos, view, rest)
+    grey, clean = _at(photos, view, rest)
     other, within = bilinear(photos, sources.clamp_min(0), there)
-    valid = inside[:, None] & seen & within & (sources >= 0) & ~out.ray_extras["hidden"][rows]
+    whole = (inside & clean)[:, None] & within
+    valid = whole & seen & (sources >= 0) & ~out.ray_extras["hidden"][rows]
     differ = 1 - correlation(grey[:, None], other)
     # the best of the valid ones; fewer where there are no more
     cost = torch.where(valid, differ, 4.0).topk(min(best, differ.shape[1]), dim=-1, largest=False)[0]
@@ -109,9 +111,9 @@ def correlation(a: Float[Tensor, "*n p"], b: Float[Tensor, "*m p"]) -> Float[Ten
 def bilinear(
     photos: Photos, view: Int[Tensor, "n k"], pixels: Float[Tensor, "n k p 2"]
 ) -> tuple[Float[Tensor, "n k p"], Bool[Tensor, "n k"]]:
-    """Grey values at continuous (row, column), and whether all P of a patch lie between pixel centres of its image.
+    """Grey values at continuous (row, column), and whether all P of a patch lie between known pixels of its image.
 
-    Values of pixels outside mean nothing.
+    Values of pixels outside, or beside one that is to be ignored, mean nothing.
     """
     size = photos.cameras.hw[view][..., None, :]
     within = ((pixels >= 0) & (pixels <= size - 1)).all(-1).all(-1)
@@ -121,7 +123,9 @@ def bilinear(
     share = place - corner
     width = size[..., 1].long()
     first = photos.offsets[view][..., None] + corner[..., 0] * width + corner[..., 1]
-    a, b, c, d = (photos.grey[first + step].to(pixels.dtype) for step in (0, 1, width, width + 1))
+    around = torch.stack([photos.grey[first + step].to(pixels.dtype) for step in (0, 1, width, width + 1)])
+    within = within & around.isfinite().all(0).all(-1)
+    a, b, c, d = around.nan_to_num(0.0)  # nan times a gradient of 0 would be nan
     down, right = share[..., 0], share[..., 1]
     return (a + (b - a) * right) * (1 - down) + (c + (d - c) * right) * down, within
 
@@ -138,9 +142,15 @@ def _squares(
     return pixels, ((pixels >= 0) & (pixels < size)).all(-1).all(-1)
 
 
-def _at(photos: Photos, view: Int[Tensor, " n"], pixels: Int[Tensor, "n p 2"]) -> Float[Tensor, "n p"]:
-    """Grey values of pixels; of those outside the image, of the nearest inside."""
+def _at(
+    photos: Photos, view: Int[Tensor, " n"], pixels: Int[Tensor, "n p 2"]
+) -> tuple[Float[Tensor, "n p"], Bool[Tensor, " n"]]:
+    """Grey values of pixels, of those outside the image those of the nearest inside; and whether none is to be ignored.
+
+    Values of pixels to ignore mean nothing.
+    """
     size = photos.cameras.hw[view][:, None].long()
     place = torch.minimum(pixels.clamp_min(0), size - 1)
     index = photos.offsets[view][:, None] + place[..., 0] * size[..., 1] + place[..., 1]
-    return photos.grey[index].float()
+    found = photos.grey[index].float()
+    return found.nan_to_num(0.0), found.isfinite().all(-1)
