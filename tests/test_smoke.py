@@ -1,11 +1,13 @@
 """Every model, encoding and data set composes and trains: all that is in the config groups, found by listing them."""
 
+import copy
 import functools
 import importlib
 from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
@@ -31,7 +33,7 @@ CAPTURES = {"colmap": tiny_colmap, "llff": tiny_llff, "nerfstudio": tiny_nerfstu
 MODELS, ENCODINGS, DATASETS = options("model"), options("encoding"), options("dataset")
 SMALL = [
     "train=tiny",
-    "train.max_steps=12",
+    "train.max_steps=8",
     "train.rays=48",
     "train.target_samples=1500",
     "train.val_every=0",
@@ -68,33 +70,67 @@ def scenes(tmp_path_factory) -> Path:
     return root
 
 
-def config(scenes: Path, model: str, encoding: str, dataset: str, *more: str):
-    where = (
+def place(scenes: Path, dataset: str) -> list[str]:
+    """Where the tiny scene of a data set lies."""
+    return (
         [f"dataset.path={scenes / 'demo'}"] if dataset == "demo" else ["scene=tiny", f"dataset.root={scenes}"]
     )
-    names = [f"model={model}", f"encoding={encoding}", f"dataset={dataset}", *where]
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        return compose("config", [*names, *SMALL, *small_sizes(*names[:2]), *more])
+
+
+def config(scenes: Path, model: str, encoding: str, dataset: str, *more: str):
+    names = [f"model={model}", f"encoding={encoding}", f"dataset={dataset}", *place(scenes, dataset)]
+    return composed(*names, *SMALL, *small_sizes(*names[:2]), *more)
 
 
 @functools.cache
+def composed(*overrides: str) -> DictConfig:
+    """The config of some overrides, which nobody may change."""
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return compose("config", list(overrides))
+
+
+def assembled(scenes: Path, model: str, encoding: str, dataset: str) -> DictConfig:
+    """``config``, of nodes that were each composed once: composing every two options anew took longer than training."""
+    cfg = copy.deepcopy(composed(f"model={model}", *SMALL))
+    names = [f"dataset={dataset}", *place(scenes, dataset)]
+    cfg.scene, cfg.dataset = composed(*names).scene, copy.deepcopy(composed(*names).dataset)
+    cfg.encoding = copy.deepcopy(composed(f"encoding={encoding}").encoding)
+    for override in small_sizes_of(cfg, model):
+        key, _, value = override.partition("=")
+        OmegaConf.update(cfg, key, yaml.safe_load(value))
+    return cfg
+
+
+def test_what_is_assembled_is_what_is_composed(scenes):
+    for trio in [
+        ("nerf_bg", "progressive", "dtu"),
+        ("neus", "freq", "colmap"),
+        ("mip_nerf", "integrated", "demo"),
+    ]:
+        one, other = assembled(scenes, *trio), config(scenes, *trio)
+        assert OmegaConf.to_container(one, resolve=True) == OmegaConf.to_container(other, resolve=True)
+
+
 def small_sizes(*choices: str) -> tuple[str, ...]:
-    """Overrides that make encoding, model and sampler small, by the keys that they have; call it within Hydra."""
-    cfg = compose("config", list(choices))
+    """Overrides that make the parts of a choice of options small; the model is the first of them."""
+    return small_sizes_of(composed(*choices), choices[0].removeprefix("model="))
+
+
+def small_sizes_of(cfg: DictConfig, model: str) -> tuple[str, ...]:
+    """Overrides that make encoding, model and sampler small, by the keys that they have."""
     sizes = small_encoding(cfg.encoding, "encoding")
     sizes += ["sampler.resolution=16", "sampler.warmup=8"] if "resolution" in cfg.sampler else []
     sizes += ["sampler.n_coarse=8", "sampler.n_fine=8"] if "n_coarse" in cfg.sampler else []
     sizes += ["model.coarse.hidden_dim=32", "model.coarse.color_dim=16"] if "coarse" in cfg.model else []
     one = "color_dim" in cfg.model.get("field", {})
     sizes += ["model.field.hidden_dim=32", "model.field.color_dim=16"] if one else []
-    if "neus_original" in choices[0]:
+    if model.startswith("neus_original"):
         sizes += ["model.field.hidden_dim=64", "model.field.feature_dim=17", "model.color.feature_dim=16"]
         sizes += ["model.color.hidden_dim=32"]
     rounds = cfg.sampler.get("rounds")  # of proposals; elsewhere a number
     for name, part in rounds.items() if isinstance(rounds, DictConfig) else ():
-        sizes += (
-            small_encoding(part.density.encoding, f"sampler.rounds.{name}.density.encoding") if part else []
-        )
+        if part:
+            sizes += small_encoding(part.density.encoding, f"sampler.rounds.{name}.density.encoding")
     behind = cfg.model.get("background")
     sizes += [] if behind is None else small_encoding(behind.encoding, "model.background.encoding")
     return tuple(sizes)
@@ -143,7 +179,7 @@ def fit(cfg, folder: Path) -> tuple[torch.nn.Module, dict, Watch]:
 
 @pytest.mark.parametrize(("model", "encoding", "dataset"), covering_pairs(MODELS, ENCODINGS, DATASETS))
 def test_every_two_options_train_every_parameter_together(model, encoding, dataset, scenes, tmp_path):
-    net, before, watch = fit(config(scenes, model, encoding, dataset), tmp_path)
+    net, before, watch = fit(assembled(scenes, model, encoding, dataset), tmp_path)
     for name, p in net.named_parameters():
         assert name in watch.moved, f"{name} never had a gradient"
         assert torch.isfinite(p).all(), name
@@ -165,16 +201,12 @@ def test_each_model_learns_a_tiny_scene(model, scenes, tmp_path):
 def test_every_background_trains_every_parameter(background, scenes, tmp_path):
     """Behind either kind of box; half of them behind each in one run of the tests."""
     model = ("nerf_bg", "neus_bg")[options("background").index(background) % 2]
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        behind = f"background@model.background={background}"
-        sizes = small_sizes(f"model={model}", behind)
-        where = ["dataset=blender", "scene=tiny", f"dataset.root={scenes}", f"model={model}", behind]
-        narrow = ["model.background.density.hidden_dim=32", "model.background.n_samples=8"]
-        found = compose("config", [*where, *SMALL, *sizes, *narrow])
-        learns = "loss.terms.background_interlevel.weight=1"
-        cfg = compose(
-            "config", [*where, *SMALL, *sizes, *narrow, *([learns] if found.model.background.sampler else [])]
-        )
+    behind = f"background@model.background={background}"
+    where = ["dataset=blender", "scene=tiny", f"dataset.root={scenes}", f"model={model}", behind]
+    narrow = ["model.background.density.hidden_dim=32", "model.background.n_samples=8"]
+    sampler = composed(f"model={model}", behind).model.background.sampler
+    learns = ["loss.terms.background_interlevel.weight=1"] if sampler else []
+    cfg = composed(*where, *SMALL, *small_sizes(f"model={model}", behind), *narrow, *learns)
     net, _, watch = fit(cfg, tmp_path)
     assert watch.moved == {name for name, _ in net.named_parameters()}
 
@@ -253,11 +285,10 @@ def test_rays_lead_to_points_where_the_data_has_them(model, scenes, tmp_path):
     ],
 )
 def test_options_train(model, more, scenes, tmp_path):
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        groups = [m for m in more if m.partition("=")[0].partition("@")[0] in ("sampler", "encoding")]
-        where = ["dataset=blender", "scene=tiny", f"dataset.root={scenes}", f"model={model}"]
-        sizes = small_sizes(f"model={model}", *groups)
-        cfg = compose("config", [*where, *SMALL, *sizes, "train.max_steps=6", *more])
+    groups = [m for m in more if m.partition("=")[0].partition("@")[0] in ("sampler", "encoding")]
+    where = ["dataset=blender", "scene=tiny", f"dataset.root={scenes}", f"model={model}"]
+    sizes = small_sizes(f"model={model}", *groups)
+    cfg = composed(*where, *SMALL, *sizes, "train.max_steps=6", *more)
     _, _, watch = fit(cfg, tmp_path)
     assert len(watch.losses) == 6
     assert all(loss == loss for loss in watch.losses)
