@@ -74,6 +74,19 @@ def test_every_data_set_sets_what_its_loader_takes(dataset: str) -> None:
     # score_masks is masks=auto; the demo has its own splits, masks and surface; some formats have one kind of axes
     no_meaning = {
         "demo": {"name", "test_every", "val_every", "mask_folder", "mask_meaning", "truth", "axes"},
+        # one view, whose held-out pixels are chosen by held_out, and which is always in memory
+        "picture": {
+            "axes",
+            "cache",
+            "image_ids",
+            "mask_folder",
+            "mask_meaning",
+            "n_images",
+            "n_test",
+            "test_every",
+            "truth",
+            "val_every",
+        },
         "colmap": {"axes"},
         "dtu": {"axes"},
         "bmvs": {"axes"},

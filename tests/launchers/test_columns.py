@@ -65,7 +65,7 @@ def test_what_is_varied_stands_in_columns_of_its_own() -> None:
 
 def test_scenes_and_models_stand_first_and_seeds_last() -> None:
     runs = [run("seed=1", "encoding.n_levels=8", scene="mug", seed="1"), run(model="nerf")]
-    assert [c.name for c in identity(runs)] == ["scene", "model", "n_levels", "seed"]
+    assert [c.name for c in identity(runs)] == ["scene", "model", "encoding.n_levels", "seed"]
 
 
 def test_one_run_is_named_by_scene_model_and_seed() -> None:

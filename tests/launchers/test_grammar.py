@@ -60,7 +60,7 @@ CASES = {
         [[f"sampler={name}", "sampler.n_fine=32"] for name in ("hierarchical", "upsample")],
     ),
     "a glob": (
-        ["sampler=glob(*,exclude=[occgrid*,uniform])", "sampler.n_fine=32"],
+        ["sampler=glob(*,exclude=[occgrid*,uniform,plane,proposal*,resampled*,*_*])", "sampler.n_fine=32"],
         [[f"sampler={name}", "sampler.n_fine=32"] for name in ("hierarchical", "upsample")],
     ),
     "choices": (
