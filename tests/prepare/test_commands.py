@@ -19,7 +19,7 @@ def test_whole_photographs_with_points_have_a_recipe_for_a_mesh_and_one_for_view
         f"python main.py experiment=nerf-bg-colmap {where}",
         f"python main.py model=neus_bg dataset=dtu dataset.name=prepared dataset.world_unit=unit {where}",
         f"python main.py experiment=neus-bg-colmap dataset=nerfstudio {where}",
-        f"python main.py experiment=nerf-bg-colmap dataset=nerfstudio loss.terms.point_distance.weight=0 {where}",
+        f"python main.py experiment=nerf-bg-colmap dataset=nerfstudio {where}",
     ]
     assert train_commands(tmp_path, ("colmap",), True) == [
         f"python main.py model=neus loss=mask dataset=colmap {where}"

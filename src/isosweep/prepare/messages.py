@@ -21,8 +21,6 @@ WITH_POINTS = {"colmap": "", "nerfstudio": " dataset=nerfstudio"}
 """Name of a layout with the points of the reconstruction -> what makes `RECIPES` read it."""
 RECIPES = ("neus-bg-colmap", "nerf-bg-colmap")
 """Of conf/experiment, for whole photographs: a mesh, and new views."""
-BLIND = {("nerfstudio", "nerf-bg-colmap"): " loss.terms.point_distance.weight=0"}
-"""Layout and recipe -> what a layout needs that does not say which view saw which point."""
 
 
 def summary(manifest: Manifest) -> list[str]:
