@@ -74,10 +74,7 @@ def train_commands(out: Path, layouts: tuple[str, ...], masked: bool) -> list[st
         if masked:
             methods = [f"model=neus loss=mask {TRAIN[layout]}"]
         elif layout in WITH_POINTS:
-            methods = [
-                f"experiment={recipe}{WITH_POINTS[layout]}{BLIND.get((layout, recipe), '')}"
-                for recipe in RECIPES
-            ]
+            methods = [f"experiment={recipe}{WITH_POINTS[layout]}" for recipe in RECIPES]
         else:
             methods = [f"model=neus_bg {TRAIN[layout]}"]
         commands += [f"python main.py {method} {name} {path}" for method in methods]
