@@ -16,6 +16,11 @@ LPIPS_NETS = ("vgg", "alex")
 MESH_FORMATS = ("ply", "obj", "stl", "glb")
 CLEANING = ("near", "sphere", "masks", "unseen")
 VIDEO_PATHS = ("auto", "turntable", "spiral")
+OPTIMIZERS = (
+    "adadelta", "adafactor", "adagrad", "adam", "adamax", "adamw", "asgd", "nadam", "radam", "rmsprop", "rprop", "sgd",
+)  # fmt: skip
+"""The optimisers of torch.optim but LBFGS, which evaluates the loss several times a step, SparseAdam, which takes
+sparse gradients alone, and Muon, which takes matrices alone."""
 DEBUG_PARTS = ("dataset", "model", "eval")
 
 
@@ -69,7 +74,8 @@ class TrainSettings:
 class OptimSettings:
     """The optimiser and its learning rates."""
 
-    name: str = one_of("adam", "adam", "adamw")
+    name: str = one_of("adam", *OPTIMIZERS)
+    args: Any = None  # {argument of that optimiser: value} beside the ones below, e.g. {momentum: 0.9}
     lr_tables: float = 2e-2
     lr_networks: float = 1e-2
     lr_sharpness: float = 8e-3
@@ -77,8 +83,8 @@ class OptimSettings:
     # {pattern of parameter names: rate in place of the ones above}, e.g. {coarse.*: 1e-3}; the last that fits.
     # Any and null, because a command line can add no key to a typed or an empty mapping
     rates: Any = None
-    betas: list[float] = field(default_factory=lambda: [0.9, 0.99])
-    eps: float = 1e-15
+    betas: list[float] = field(default_factory=lambda: [0.9, 0.99])  # where the optimiser has betas
+    eps: float = 1e-15  # where it has an eps
     weight_decay: float = 0.0  # of networks, never of the sharpness
     weight_decay_tables: float = 0.0  # of tables: it clears space that no photograph shows
     schedule: Any = 1.0  # factor on every rate: a number or a schedule
