@@ -67,6 +67,8 @@ def test_fields_name_their_choices_once() -> None:
         "eval.split": ("train", "val", "test"),
         "eval.checkpoint": tuple(CHECKPOINTS),
         "eval.lpips": ("vgg", "alex", None),
+        "export.method": ("field", "tsdf"),
+        "export.marching_cubes": ("skimage", "mcubes", "open3d"),
         "export.clean": ("near", "sphere", "masks", "unseen"),
         "export.formats": ("ply", "obj", "stl", "glb"),
         "export.video_path": ("auto", "turntable", "spiral"),

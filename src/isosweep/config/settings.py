@@ -14,6 +14,8 @@ from isosweep.record import CHECKPOINTS
 SPLITS = ("train", "val", "test")
 LPIPS_NETS = ("vgg", "alex")
 MESH_FORMATS = ("ply", "obj", "stl", "glb")
+MESH_METHODS = ("field", "tsdf")
+TRIANGULATORS = ("skimage", "mcubes", "open3d")
 CLEANING = ("near", "sphere", "masks", "unseen")
 VIDEO_PATHS = ("auto", "turntable", "spiral")
 OPTIMIZERS = (
@@ -119,6 +121,10 @@ class ExportSettings:
     """Which files are made of a trained model."""
 
     mesh: bool = True
+    # of the field's level set, or of the depths of the training views, fused by Open3D (rendering/tsdf.py)
+    method: str = one_of("field", *MESH_METHODS)
+    marching_cubes: str = one_of("skimage", *TRIANGULATORS)  # the package that cuts the cells of method=field
+    clusters: int = at_least(50, 1)  # connected parts that method=tsdf keeps, the largest ones
     resolution: int = at_least(256, 1)  # cells along the box
     block: int = at_least(64, 1)  # cells along a block, which bounds the memory
     level: Any = None  # iso value; None takes the model's own

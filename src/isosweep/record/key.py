@@ -98,6 +98,9 @@ AS_BEFORE: tuple[tuple[str, Any], ...] = (
     ("model.shading_normal", "unit"),
     ("model.interval", "box"),
     ("export.clean", []),
+    ("export.method", "field"),
+    ("export.marching_cubes", "skimage"),
+    ("export.clusters", 50),
 )
 """(dotted path of an option added later, a value with which a run is what it was before the option).
 
