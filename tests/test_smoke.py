@@ -44,7 +44,7 @@ SMALL = [
 
 def small_encoding(node: DictConfig, at: str) -> list[str]:
     """Overrides that make the encoding at ``at`` small, by the keys that it has."""
-    small = {"n_frequencies": 3, "n_levels": 4, "log2_size": 10, "base_resolution": 8}
+    small = {"n_frequencies": 3, "n_levels": 4, "log2_size": 10, "base_resolution": 8, "resolutions": [4, 8]}
     sizes = {key: value for key, value in small.items() if key in node}
     if node.get("start_level"):
         # every level is on before the end, so that every table row's tensor can learn
@@ -278,6 +278,15 @@ def test_rays_lead_to_points_where_the_data_has_them(model, scenes, tmp_path):
         ("mip_nerf", ["encoding.covariance=isotropic", "model.raw_noise_std=1", "sampler.spacing=disparity"]),
         ("mip_nerf", ["dataset.downscale=[1,2,4]", "train.replacement=false", "optim.warmup_shape=sine"]),
         ("nerf", ["train.replacement=false", "optim.rates={*table:1e-2}"]),
+        ("nerf", ["encoding=freq", "encoding.include_xyz=false", "direction@model.color.direction=freq"]),
+        ("nerf", ["encoding.include_xyz=false", "optim.name=rmsprop", "optim.args={momentum:0.9}"]),
+        ("nerf", ["model.density.activation=softplus", "model.color.activation=softplus|lin2srgb"]),
+        ("neus", ["direction@model.color.direction=freq", "model.color.direction.include_xyz=false"]),
+        (
+            "nerf_original",
+            ["model.coarse.density_activation=softplus", "optim.schedule={kind:chained,parts:[1,0.5]}"],
+        ),
+        ("image", ["model.field.activation=scale1", "dataset=picture", "dataset.held_out=0.5"]),
         (
             "nerf",
             ["train.precrop=0.5", "train.precrop_until=0.5", "train.background=black", "train.grad_clip=1"],
@@ -285,7 +294,7 @@ def test_rays_lead_to_points_where_the_data_has_them(model, scenes, tmp_path):
     ],
 )
 def test_options_train(model, more, scenes, tmp_path):
-    groups = [m for m in more if m.partition("=")[0].partition("@")[0] in ("sampler", "encoding")]
+    groups = [m for m in more if m.partition("=")[0].partition("@")[0] in ("sampler", "encoding", "direction")]
     where = ["dataset=blender", "scene=tiny", f"dataset.root={scenes}", f"model={model}"]
     sizes = small_sizes(f"model={model}", *groups)
     cfg = composed(*where, *SMALL, *sizes, "train.max_steps=6", *more)

@@ -25,9 +25,11 @@ def composed(*overrides: str) -> DictConfig:
 
 
 GROUPS = sorted(
-    p.name for p in CONF.iterdir() if p.is_dir() and p.name not in ("experiment", "sweep", "background")
+    p.name
+    for p in CONF.iterdir()
+    if p.is_dir() and p.name not in ("experiment", "sweep", "background", "direction")
 )
-"""Groups with a key at the top; an option of ``background`` is part of a model, and composed with it."""
+"""Groups with a key at the top; options of ``background`` and ``direction`` are parts of a model."""
 
 
 def every_option() -> list[tuple[str, str]]:

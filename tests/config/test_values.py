@@ -62,11 +62,13 @@ def test_fields_name_their_choices_once() -> None:
         "train.batch_from": ("all", "one_image"),
         "train.background": ("random", "white", "black", "dataset"),
         "train.precision": ("auto", "float32", "float16", "bfloat16"),
-        "optim.name": ("adam", "adamw"),
+        "optim.name": settings.OPTIMIZERS,
         "optim.warmup_shape": ("linear", "sine"),
         "eval.split": ("train", "val", "test"),
         "eval.checkpoint": tuple(CHECKPOINTS),
         "eval.lpips": ("vgg", "alex", None),
+        "export.method": ("field", "tsdf"),
+        "export.marching_cubes": ("skimage", "mcubes", "open3d"),
         "export.clean": ("near", "sphere", "masks", "unseen"),
         "export.formats": ("ply", "obj", "stl", "glb"),
         "export.video_path": ("auto", "turntable", "spiral"),
@@ -106,6 +108,10 @@ def test_each_restricted_field_refuses_what_it_does_not_allow(place: str) -> Non
         ),
         ("train.rays=0", "train.rays=0: give 1 or more."),
         ("eval.n_views=-1", "eval.n_views=-1: give 1 or more."),
+        (
+            "optim.args=0.9",
+            "optim.args=0.9: give a mapping from arguments of the optimiser to values, such as",
+        ),
         ("optim.rates=1e-3", "optim.rates=0.001: give a mapping from patterns of parameter names to"),
         ("optim.rates={*table:x}", "optim.rates: the rate of '*table' is x: give a number of 0 or more."),
         ("optim.rates={*table:-1}", "optim.rates: the rate of '*table' is -1: give a number of 0 or more."),
@@ -119,9 +125,9 @@ def test_a_message_names_the_key_the_value_and_the_choices(override: str, messag
 
 def test_all_wrong_values_are_told_at_once() -> None:
     with pytest.raises(
-        ConfigError, match=r"^train\.rays=0: .*\. optim\.name=sgd is none .*\. optim\.rates: .*\.$"
+        ConfigError, match=r"^train\.rays=0: .*\. optim\.name=sgdx is none .* optim\.rates: .*\.$"
     ):
-        checked_settings(composed("train.rays=0", "optim.name=sgd", "optim.rates={a:x}"))
+        checked_settings(composed("train.rays=0", "optim.name=sgdx", "optim.rates={a:x}"))
 
 
 def test_rates_by_pattern_come_from_the_command_line() -> None:

@@ -4,12 +4,18 @@ import math
 
 import pytest
 import torch
+import yaml
 
+from isosweep.config.schema import CONF
 from isosweep.encodings.base import Encoding
 from isosweep.encodings.directions import DirectionFrequency, SphericalHarmonics
 from isosweep.encodings.frequency import Frequency
 from isosweep.encodings.hashgrid import HashGrid
 from isosweep.encodings.integrated import IntegratedFrequency
+from isosweep.encodings.triplane import TriPlane
+from isosweep.errors import InputError
+from isosweep.fields.surface import SurfaceField
+from isosweep.ops import GridSpec
 
 
 def encodings():
@@ -22,6 +28,11 @@ def encodings():
         "hashgrid": HashGrid(**small),
         "progressive": HashGrid(**small, start_level=1, grow_until=0.5),
         "progressive_blend": HashGrid(**small, start_level=1, grow_until=0.5, blend=True),
+        "triplane": TriPlane([3, 5], 2),
+        "triplane_sum": TriPlane([4], 3, "sum"),
+        "freq_alone": Frequency(4, anneal_until=0.5, include_xyz=False),
+        "progressive_alone": HashGrid(**small, start_level=1, grow_until=0.5, include_xyz=False),
+        "triplane_alone": TriPlane([3], 2, include_xyz=False),
     }
 
 
@@ -81,7 +92,73 @@ def test_the_first_three_features_are_the_point(name):
     u = torch.rand(5, 3)
     y = encoding(u, encoding.window(0, 100))
     assert y.shape == (5, encoding.out_dim)
-    torch.testing.assert_close(y[:, :3], 2 * u - 1)
+    if encoding.include_xyz:
+        torch.testing.assert_close(y[:, :3], 2 * u - 1)
+
+
+@pytest.mark.parametrize("name", ["freq", "progressive", "triplane"])
+def test_without_the_point_the_other_features_stay(name):
+    kinds = {
+        "freq": lambda **more: Frequency(3, anneal_until=0.9, **more),
+        "progressive": lambda **more: HashGrid(3, 2, 6, 4, start_level=1, **more),
+        "triplane": lambda **more: TriPlane([3, 4], 2, **more),
+    }
+    torch.manual_seed(0)
+    whole, rest = kinds[name](), kinds[name](include_xyz=False)
+    rest.load_state_dict(whole.state_dict())
+    u = torch.rand(6, 3)
+    assert rest.out_dim == whole.out_dim - 3
+    windows = whole.window(10, 100), rest.window(10, 100)
+    torch.testing.assert_close(rest(u, windows[1]), whole(u, windows[0])[:, 3:])
+    assert rest.grid() is None
+
+
+def test_what_has_no_feature_is_refused():
+    assert Frequency(0)(torch.full((1, 3), 0.75)).tolist() == [[0.5] * 3]
+    for kind in (Frequency, DirectionFrequency):
+        with pytest.raises(InputError, match="leaves no feature"):
+            kind(n_frequencies=0, include_xyz=False)
+    with pytest.raises(InputError, match=r"set encoding\.include_xyz=true"):
+        SurfaceField(Frequency(3, include_xyz=False))
+
+
+def test_the_dense_grid_hashes_nothing():
+    node = yaml.safe_load((CONF / "encoding" / "dense.yaml").read_text())
+    spec = GridSpec(**{k: v for k, v in node.items() if k != "defaults"})
+    assert spec.resolution.tolist() == [16, 32, 64]
+    assert bool(spec.dense.all())
+    assert spec.total == 16**3 + 32**3 + 64**3
+
+
+def test_a_triplane_by_hand():
+    encoding = TriPlane([2], 1, "sum", include_xyz=False)
+    product = TriPlane([2], 1, "product", include_xyz=False)
+    # the planes xy, xz and yz with the values 1 2 3 4, 10 20 30 40, 100 200 300 400 at (0, 0), (0, 1), (1, 0), (1, 1)
+    table = torch.tensor([k * 10.0**p for p in range(3) for k in (1, 2, 3, 4)])[:, None]
+    for one in (encoding, product):
+        one.load_state_dict({"table": table})
+    # at x = 0, y = 1/2, z = 1: xy is between 1 and 2, xz is 20, yz is between 200 and 400
+    u = torch.tensor([[0.0, 0.5, 1.0], [0.0, 0.5, 3.0]])
+    assert encoding(u).tolist() == [[1.5 + 20 + 300]] * 2, "outside, the border counts"
+    assert product(u[:1]).item() == pytest.approx(1.5 * 20 * 300)
+    fine = TriPlane([2, 3], 1, "sum", include_xyz=False)
+    assert fine.table.shape == (12 + 27, 1)
+    assert fine.cell_size(0, 1) == 0.5
+    assert 0.1 <= fine.table.min().item() <= fine.table.max().item() <= 0.5
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"resolutions": [1]}, "numbers of 2 or more"),
+        ({"resolutions": []}, "numbers of 2 or more"),
+        ({"combine": "mean"}, "one of product, sum"),
+        ({"init": [1.0, 0.0]}, "lowest, highest"),
+    ],
+)
+def test_what_a_triplane_refuses(settings, message):
+    with pytest.raises(InputError, match=message):
+        TriPlane(**settings)
 
 
 def test_frequency_by_hand():
@@ -142,5 +219,8 @@ def test_direction_encodings_have_the_size_they_say():
     d = torch.tensor([[0.0, 0.0, 1.0]])
     for encoding in (SphericalHarmonics(1), SphericalHarmonics(3), DirectionFrequency(4)):
         assert encoding(d).shape == (1, encoding.out_dim)
+    waves = DirectionFrequency(1, include_xyz=False)
+    assert waves.out_dim == 6
+    torch.testing.assert_close(waves(d)[0], torch.tensor([0, 0, math.sin(1), 1, 1, math.cos(1)]))
     with pytest.raises(ValueError, match="1 to 4"):
         SphericalHarmonics(5)

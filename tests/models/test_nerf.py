@@ -8,8 +8,9 @@ import torch
 from torch import nn
 
 from isosweep.encodings.frequency import Frequency
+from isosweep.fields.activations import truncated_exp
 from isosweep.fields.color import ColorField
-from isosweep.fields.density import DensityField, truncated_exp
+from isosweep.fields.density import DensityField
 from isosweep.fields.shading import Shade
 from isosweep.models.compositing import closed_end
 from isosweep.models.nerf import NeRF

@@ -1,10 +1,13 @@
 """Which rate and decay each parameter gets, by its name."""
 
+import copy
+
 import pytest
 import torch
 from torch import nn
 
-from isosweep.config.settings import OptimSettings
+from isosweep.config.settings import OPTIMIZERS, OptimSettings
+from isosweep.errors import InputError
 from isosweep.training.optimizer import kind_of, make_optimizer, parameter_groups
 
 RATES = OptimSettings(lr_tables=1.0, lr_networks=2.0, lr_sharpness=3.0, lr_background=4.0, weight_decay=0.5)
@@ -93,3 +96,69 @@ def test_tables_have_a_decay_of_their_own_and_the_sharpness_has_none():
     settings = OptimSettings(weight_decay=0.5, weight_decay_tables=0.25)
     found = {str(g["name"]): g["weight_decay"] for g in parameter_groups(model, settings)}
     assert found == {"tables": 0.25, "sharpness": 0.0, "networks": 0.5}
+
+
+def test_the_names_are_those_of_torch_but_for_three() -> None:
+    kinds = {n.lower() for n, k in vars(torch.optim).items() if isinstance(k, type)}
+    assert set(OPTIMIZERS) == kinds - {"optimizer", "lbfgs", "sparseadam", "muon"}
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_every_optimiser_lowers_a_loss_and_goes_on_from_its_state(name: str) -> None:
+    def made() -> tuple[nn.Module, torch.optim.Optimizer]:
+        torch.manual_seed(0)
+        model = Parts()
+        for parameter in model.parameters():
+            nn.init.ones_(parameter)
+        rate = 1.0 if name == "adadelta" else 0.02
+        return model, make_optimizer(
+            model,
+            OptimSettings(
+                name, lr_tables=rate, lr_networks=rate, lr_sharpness=rate, lr_background=rate, eps=1e-8
+            ),
+        )
+
+    def step(model: nn.Module, optimizer: torch.optim.Optimizer) -> float:
+        optimizer.zero_grad()
+        loss = torch.stack([p.square().sum() for p in model.parameters()]).sum()
+        loss.backward()
+        optimizer.step()
+        return float(loss.detach())
+
+    model, optimizer = made()
+    assert type(optimizer).__name__.lower() == name
+    losses = [step(model, optimizer) for _ in range(4)]
+    assert losses[-1] < losses[0]
+    other, resumed = made()
+    other.load_state_dict(model.state_dict())
+    resumed.load_state_dict(copy.deepcopy(optimizer.state_dict()))
+    assert step(other, resumed) == step(model, optimizer)
+    assert step(other, resumed) == step(model, optimizer)
+
+
+def test_betas_eps_and_arguments_reach_the_optimiser() -> None:
+    adam = make_optimizer(Parts(), OptimSettings("adam", betas=[0.8, 0.9], eps=1e-3))
+    assert (adam.defaults["betas"], adam.defaults["eps"], adam.defaults["fused"]) == ((0.8, 0.9), 1e-3, True)
+    sgd = make_optimizer(Parts(), OptimSettings("sgd", args={"momentum": 0.9, "nesterov": True}))
+    assert (sgd.defaults["momentum"], sgd.defaults["nesterov"]) == (0.9, True)
+    own = make_optimizer(Parts(), OptimSettings("rmsprop", eps=1e-4, args={"alpha": 0.5}))
+    assert (own.defaults["eps"], own.defaults["alpha"]) == (1e-4, 0.5)
+    slow = make_optimizer(Parts(), OptimSettings("adam", args={"fused": False}))
+    assert slow.defaults["fused"] is False
+    assert make_optimizer(Parts(), OptimSettings("adafactor", eps=1e-4)).defaults["eps"] == (None, 1e-3)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (
+            OptimSettings("sgd", args={"momentun": 0.9}),
+            "SGD has no argument 'momentun'; it has momentum, damp",
+        ),
+        (OptimSettings("sgd", args={"lr": 0.9}), "Learning rates and weight decays are optim"),
+        (OptimSettings("sgd", args={"momentum": -1}), "SGD refuses {'momentum': -1}"),
+    ],
+)
+def test_what_an_optimiser_refuses(settings: OptimSettings, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        make_optimizer(Parts(), settings)

@@ -14,8 +14,9 @@ from isosweep.data.point_rays import observations
 from isosweep.errors import InputError
 from isosweep.evaluation import evaluate
 from isosweep.losses.total import TotalLoss
-from isosweep.meshes import cleaning
+from isosweep.meshes import cleaning, triangulators
 from isosweep.models.base import Model
+from isosweep.rendering import tsdf
 from isosweep.types import Scene
 
 log = logging.getLogger("isosweep")
@@ -66,6 +67,10 @@ def check_scene(cfg: DictConfig, scene: Scene, loss: TotalLoss, model: Model, na
             "model.color.appearance_dim=0"
         )
     cleaning.require(scene, cfg.export.clean)
+    if cfg.export.mesh or cfg.eval.geometry or cfg.mode == "export":
+        triangulators.triangulator(cfg.export.marching_cubes)
+        if cfg.export.method == "tsdf":
+            tsdf.require(cfg.export.clean)
     loss.check(
         name,
         model.provides,

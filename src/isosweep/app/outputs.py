@@ -11,7 +11,7 @@ from isosweep.evaluation import evaluate
 from isosweep.meshes import extract, files
 from isosweep.models.base import Model
 from isosweep.record import RunRecord
-from isosweep.rendering import video, view_files, views
+from isosweep.rendering import tsdf, video, view_files, views
 from isosweep.trackers import Tracker
 from isosweep.training.team import Team
 from isosweep.types import Knobs, Mesh, Scene, Scores
@@ -62,7 +62,8 @@ def make_mesh(
         log.info("no mesh: %s", outputs.no_mesh)
         return
     try:
-        outputs.mesh = extract.export_mesh(model, scene, knobs, settings.export)
+        made = tsdf.fuse if settings.export.method == "tsdf" else extract.export_mesh
+        outputs.mesh = made(model, scene, knobs, settings.export)
     except InputError as error:
         if mode == "export":
             raise

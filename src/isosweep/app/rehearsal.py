@@ -17,7 +17,7 @@ from isosweep.data.folders import present
 from isosweep.data.loading import split_settings
 from isosweep.errors import UserError
 
-_CHOOSE_PARTS = ("model", "encoding", "sampler", "background", "loss", "experiment", "sweep")
+_CHOOSE_PARTS = ("model", "encoding", "sampler", "background", "direction", "loss", "experiment", "sweep")
 _WITHOUT_POINTS = ("demo", "blender", "neus", "llff")
 """Formats whose loaders give no structure-from-motion points."""
 

@@ -8,7 +8,13 @@ A schedule is one of
 - ``{kind: linear|exponential|cosine, begin, start, end, until}``: the same with another shape;
 - ``{kind: steps, factor, at: [f1, f2, ...]}``: ``factor`` to the power of the number of
   milestones in ``at`` that the step has reached;
-- any mapping with ``unit: steps``: positions are step numbers, not fractions; for published recipes.
+- ``{kind: sequential, parts: [s1, s2, ...], at: [p1, ...]}``: the schedule s1 before the position p1, from there on s2,
+  and so on. Each counts its steps from where it begins (torch's ``SequentialLR``); fractions remain fractions of
+  ``max_steps``;
+- ``{kind: chained, parts: [s1, s2, ...]}``: the product of all of them (torch's ``ChainedScheduler``);
+- any mapping with ``unit: steps``: positions are step numbers, not fractions; for published recipes. With
+  ``unit: epochs, epoch: 1000`` they are numbers of epochs of 1,000 steps: the number of rays in a batch changes, so
+  an epoch is as long as the recipe says. A part has a unit of its own.
 
 Fractions are the default: with absolute steps, another ``max_steps`` would silently change the shape of the schedule.
 """
@@ -19,12 +25,15 @@ from typing import Any
 
 from isosweep.errors import InputError
 
-KINDS = ("linear", "exponential", "cosine", "steps")
+KINDS = ("linear", "exponential", "cosine", "steps", "sequential", "chained")
+UNITS = ("fraction", "steps", "epochs")
 _KEYS = {
     "linear": {"begin", "start", "end", "until"},
     "exponential": {"begin", "start", "end", "until"},
     "cosine": {"begin", "start", "end", "until"},
     "steps": {"factor", "at"},
+    "sequential": {"parts", "at"},
+    "chained": {"parts"},
 }
 
 
@@ -58,15 +67,26 @@ def check(schedule: Any, name: str = "schedule") -> None:
     kind, unit = form["kind"], form["unit"]
     if kind not in KINDS:
         raise InputError(f"{name}: unknown kind {kind!r}; use one of {', '.join(KINDS)}")
-    if unit not in ("fraction", "steps"):
-        raise InputError(f"{name}: unit is 'fraction' (of max_steps) or 'steps', found {unit!r}")
+    if unit not in UNITS:
+        raise InputError(f"{name}: unit is 'fraction' (of max_steps), 'steps' or 'epochs', found {unit!r}")
     found, wanted = set(form) - {"kind", "unit"}, _KEYS[kind]
+    if unit == "epochs":
+        length = form.get("epoch")
+        if isinstance(length, bool) or not isinstance(length, int) or length < 1:
+            raise InputError(
+                f"{name}: unit 'epochs' needs epoch, the steps of one, a whole number, found {length!r}"
+            )
+        found = found - {"epoch"}
     if found != wanted:
         raise InputError(f"{name}: a {kind} schedule has {sorted(wanted)}, found {sorted(found)}")
-    numbers = [x for key in sorted(wanted) for x in (form[key] if key == "at" else [form[key]])]
+    if kind in ("sequential", "chained"):
+        _check_parts(form, name)
+    numbers = [x for key in sorted(wanted - {"parts"}) for x in (form[key] if key == "at" else [form[key]])]
     if any(isinstance(x, bool) or not isinstance(x, int | float) or not math.isfinite(x) for x in numbers):
         raise InputError(f"{name}: every entry of a schedule is a finite number, found {numbers}")
-    places = list(form["at"]) if kind == "steps" else [form["begin"], form["until"]]
+    if kind == "chained":
+        return
+    places = list(form["at"]) if "at" in wanted else [form["begin"], form["until"]]
     if places != sorted(places):
         raise InputError(f"{name}: positions must not decrease, found {places}")
     if unit == "fraction" and any(not 0 <= p <= 1 for p in places):
@@ -78,12 +98,35 @@ def check(schedule: Any, name: str = "schedule") -> None:
         raise InputError(f"{name}: an exponential schedule needs start > 0 and end > 0")
 
 
+def _check_parts(form: Mapping[str, Any], name: str) -> None:
+    parts = form["parts"]
+    if isinstance(parts, str) or not isinstance(parts, Sequence) or not parts:
+        raise InputError(f"{name}: parts is a list of schedules, found {parts!r}")
+    for i, part in enumerate(parts):
+        check(part, f"{name}.parts[{i}]")
+    at = form.get("at")
+    if form["kind"] == "sequential" and (
+        isinstance(at, str) or not isinstance(at, Sequence) or len(at) != len(parts) - 1
+    ):
+        raise InputError(
+            f"{name}: a sequential schedule of {len(parts)} parts has {len(parts) - 1} positions 'at' which the "
+            f"next one begins, found {at!r}"
+        )
+
+
 def value(schedule: Any, step: int, max_steps: int) -> float:
     """The value of a (checked) schedule at ``step``; the module's docstring has the forms."""
     if isinstance(schedule, int | float):
         return float(schedule)
     form = _normalise(schedule)
-    scale = 1.0 if form["unit"] == "steps" else float(max_steps)
+    scale = {"steps": 1.0, "epochs": float(form.get("epoch", 1))}.get(form["unit"], float(max_steps))
+    if form["kind"] == "chained":
+        return math.prod(value(part, step, max_steps) for part in form["parts"])
+    if form["kind"] == "sequential":
+        # positions lie between steps: a part's first step is the first that has reached its position
+        starts = [0, *(math.ceil(place * scale - 1e-9) for place in form["at"])]
+        current = max(i for i, start in enumerate(starts) if step >= start)
+        return value(form["parts"][current], step - starts[current], max_steps)
     if form["kind"] == "steps":
         return float(form["factor"]) ** sum(step >= place * scale for place in form["at"])
     begin, until = form["begin"] * scale, form["until"] * scale

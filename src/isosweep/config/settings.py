@@ -14,8 +14,15 @@ from isosweep.record import CHECKPOINTS
 SPLITS = ("train", "val", "test")
 LPIPS_NETS = ("vgg", "alex")
 MESH_FORMATS = ("ply", "obj", "stl", "glb")
+MESH_METHODS = ("field", "tsdf")
+TRIANGULATORS = ("skimage", "mcubes", "open3d")
 CLEANING = ("near", "sphere", "masks", "unseen")
 VIDEO_PATHS = ("auto", "turntable", "spiral")
+OPTIMIZERS = (
+    "adadelta", "adafactor", "adagrad", "adam", "adamax", "adamw", "asgd", "nadam", "radam", "rmsprop", "rprop", "sgd",
+)  # fmt: skip
+"""The optimisers of torch.optim but LBFGS, which evaluates the loss several times a step, SparseAdam, which takes
+sparse gradients alone, and Muon, which takes matrices alone."""
 DEBUG_PARTS = ("dataset", "model", "eval")
 
 
@@ -69,7 +76,8 @@ class TrainSettings:
 class OptimSettings:
     """The optimiser and its learning rates."""
 
-    name: str = one_of("adam", "adam", "adamw")
+    name: str = one_of("adam", *OPTIMIZERS)
+    args: Any = None  # {argument of that optimiser: value} beside the ones below, e.g. {momentum: 0.9}
     lr_tables: float = 2e-2
     lr_networks: float = 1e-2
     lr_sharpness: float = 8e-3
@@ -77,8 +85,8 @@ class OptimSettings:
     # {pattern of parameter names: rate in place of the ones above}, e.g. {coarse.*: 1e-3}; the last that fits.
     # Any and null, because a command line can add no key to a typed or an empty mapping
     rates: Any = None
-    betas: list[float] = field(default_factory=lambda: [0.9, 0.99])
-    eps: float = 1e-15
+    betas: list[float] = field(default_factory=lambda: [0.9, 0.99])  # where the optimiser has betas
+    eps: float = 1e-15  # where it has an eps
     weight_decay: float = 0.0  # of networks, never of the sharpness
     weight_decay_tables: float = 0.0  # of tables: it clears space that no photograph shows
     schedule: Any = 1.0  # factor on every rate: a number or a schedule
@@ -113,6 +121,10 @@ class ExportSettings:
     """Which files are made of a trained model."""
 
     mesh: bool = True
+    # of the field's level set, or of the depths of the training views, fused by Open3D (rendering/tsdf.py)
+    method: str = one_of("field", *MESH_METHODS)
+    marching_cubes: str = one_of("skimage", *TRIANGULATORS)  # the package that cuts the cells of method=field
+    clusters: int = at_least(50, 1)  # connected parts that method=tsdf keeps, the largest ones
     resolution: int = at_least(256, 1)  # cells along the box
     block: int = at_least(64, 1)  # cells along a block, which bounds the memory
     level: Any = None  # iso value; None takes the model's own

@@ -59,6 +59,11 @@ def check_settings(settings: Settings) -> None:
         for message in _wrong_values(getattr(settings, group.name), group.name)
     ]
     wrong += _wrong_rates(settings.optim.rates)
+    if settings.optim.args is not None and not isinstance(settings.optim.args, Mapping):
+        wrong.append(
+            f"optim.args={settings.optim.args}: give a mapping from arguments of the optimiser to values, such as "
+            "{momentum: 0.9}."
+        )
     if wrong:
         raise ConfigError(" ".join(wrong))
     schedules.check(settings.optim.schedule, "optim.schedule")

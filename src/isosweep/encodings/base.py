@@ -22,8 +22,8 @@ Pullback = Callable[[Float[Tensor, "s d"]], Float[Tensor, "s c"]]
 class Encoding(nn.Module, ABC):
     """The base of encodings: points u in [0, 1]^C to D features. In the box C is 3, and u = x / (2 r) + 1/2.
 
-    The first C features are the point in [-1, 1]^C, 2 u - 1: the sphere initialisation of a signed-distance field
-    needs them.
+    The first C features are the point in [-1, 1]^C, 2 u - 1, unless ``include_xyz`` is false: the sphere
+    initialisation of a signed-distance field needs them.
     """
 
     in_dim: int = 3
@@ -32,6 +32,8 @@ class Encoding(nn.Module, ABC):
     """D."""
     integrates: ClassVar[bool] = False
     """Whether ``of_gaussians`` depends on the variance."""
+    include_xyz: bool = True
+    """Whether the first three features are the point."""
 
     def window(self, step: int, max_steps: int) -> Float[Tensor, " d"] | None:
         """The weight [D] in [0, 1] of each feature at a step, for encodings that grow; None if all are 1."""

@@ -5,6 +5,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from isosweep import ops
+from isosweep.encodings.frequency import require_features
 from isosweep.errors import InputError
 
 
@@ -39,14 +40,21 @@ class DirectionFrequency(nn.Module):
 
     Args:
         n_frequencies: number of octaves; the output has 3 + 6 n_frequencies features.
+        include_xyz: the first three features are the direction; without it there are 6 n_frequencies.
+
+    Raises:
+        InputError: there is no feature left.
     """
 
-    def __init__(self, n_frequencies: int = 4) -> None:
+    def __init__(self, n_frequencies: int = 4, include_xyz: bool = True) -> None:
         super().__init__()
-        self.n_frequencies, self.out_dim = n_frequencies, 3 + 6 * n_frequencies
+        require_features(n_frequencies, include_xyz)
+        self.n_frequencies, self.include_xyz = n_frequencies, include_xyz
+        self.out_dim = 3 * include_xyz + 6 * n_frequencies
 
     def forward(self, dirs: Float[Tensor, "s 3"]) -> Float[Tensor, "s d"]:
         """Features [S, D] of unit directions [S, 3]."""
         bands = 2.0 ** torch.arange(self.n_frequencies, device=dirs.device)
         angle = (dirs[:, :, None] * bands).flatten(1)
-        return torch.cat([dirs, angle.sin(), angle.cos()], dim=-1)
+        waves = [angle.sin(), angle.cos()]
+        return torch.cat([dirs, *waves] if self.include_xyz else waves, dim=-1)

@@ -7,6 +7,16 @@ from jaxtyping import Float
 from torch import Tensor
 
 from isosweep.encodings.base import Encoding, Pullback
+from isosweep.errors import InputError
+
+
+def require_features(n_frequencies: int, include_xyz: bool) -> None:
+    """Check that an encoding has a feature: a band or the point. Raises InputError."""
+    if n_frequencies < 0 or (n_frequencies == 0 and not include_xyz):
+        raise InputError(
+            f"n_frequencies={n_frequencies} with include_xyz={include_xyz} leaves no feature: take 1 or more bands, or "
+            "0 with the point"
+        )
 
 
 class Frequency(Encoding):
@@ -21,16 +31,27 @@ class Frequency(Encoding):
         anneal_until: fraction of max_steps at which all bands are on; 0 switches annealing off.
         scale_pi: multiply the point by pi.
         in_dim: C, coordinates of a point.
+        include_xyz: the first C features are the point; without it there are 2 C n_frequencies.
+
+    Raises:
+        InputError: there is no feature left.
     """
 
     freqs: Tensor
 
     def __init__(
-        self, n_frequencies: int = 6, anneal_until: float = 0.0, scale_pi: bool = False, in_dim: int = 3
+        self,
+        n_frequencies: int = 6,
+        anneal_until: float = 0.0,
+        scale_pi: bool = False,
+        in_dim: int = 3,
+        include_xyz: bool = True,
     ) -> None:
         super().__init__()
+        require_features(n_frequencies, include_xyz)
+        self.include_xyz, self.first = include_xyz, in_dim if include_xyz else 0
         self.n_frequencies, self.anneal_until = n_frequencies, anneal_until
-        self.in_dim, self.out_dim = in_dim, in_dim * (1 + 2 * n_frequencies)
+        self.in_dim, self.out_dim = in_dim, self.first + 2 * in_dim * n_frequencies
         bands = 2.0 ** torch.arange(n_frequencies) * (math.pi if scale_pi else 1.0)
         self.register_buffer("freqs", bands, persistent=False)
 
@@ -41,12 +62,12 @@ class Frequency(Encoding):
         alpha = step / (self.anneal_until * max_steps) * self.n_frequencies
         k = torch.arange(self.n_frequencies, device=self.freqs.device)
         band = (1 - torch.cos(math.pi * (alpha - k).clamp(0, 1))) / 2
-        return torch.cat([band.new_ones(self.in_dim), band.repeat(2 * self.in_dim)]).to(self.freqs.dtype)
+        return torch.cat([band.new_ones(self.first), band.repeat(2 * self.in_dim)]).to(self.freqs.dtype)
 
     def _waves(self, u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         point = 2 * u - 1
         angle = (point[:, :, None] * self.freqs).flatten(1)
-        return point, angle.sin(), angle.cos()
+        return point[:, : self.first], angle.sin(), angle.cos()
 
     def forward(
         self, u: Float[Tensor, "s c"], window: Float[Tensor, " d"] | None = None
@@ -67,7 +88,8 @@ class Frequency(Encoding):
             features, slope = features * window, slope * window
 
         def pullback(g: Tensor) -> Tensor:
-            own, waves = (2 * g * slope).split([self.in_dim, 2 * self.in_dim * self.n_frequencies], dim=-1)
-            return own + waves.unflatten(-1, (2, self.in_dim, self.n_frequencies)).sum((1, 3))
+            own, waves = (2 * g * slope).split([self.first, 2 * self.in_dim * self.n_frequencies], dim=-1)
+            through = waves.unflatten(-1, (2, self.in_dim, self.n_frequencies)).sum((1, 3))
+            return through + own if self.include_xyz else through
 
         return features, pullback

@@ -30,6 +30,7 @@ class HashGrid(Encoding):
             beyond them that are on at the start wait until the count has come to them.
         init: the table starts uniform in [-init, init].
         blend: fade a new level in linearly over the interval before the next, rather than at once.
+        include_xyz: the first three features are the point.
 
     Raises:
         InputError: ``start_level`` is not in [0, n_levels], ``count_from`` is not in [0, start_level], or
@@ -50,6 +51,7 @@ class HashGrid(Encoding):
         blend: bool = False,
         grow_after: float = 0.0,
         count_from: int | None = None,
+        include_xyz: bool = True,
     ) -> None:
         super().__init__()
         if not 0 <= start_level <= n_levels:
@@ -65,8 +67,8 @@ class HashGrid(Encoding):
         self.count_from = start_level if count_from is None else count_from
         self.spec = ops.GridSpec(n_levels, n_features, log2_size, base_resolution, per_level_scale)
         self.start_level, self.grow_until, self.grow_every = start_level, grow_until, grow_every
-        self.blend = blend
-        self.out_dim = 3 + n_levels * n_features
+        self.blend, self.include_xyz = blend, include_xyz
+        self.out_dim = 3 * include_xyz + n_levels * n_features
         self.table = nn.Parameter(torch.empty(self.spec.total, n_features).uniform_(-init, init))
 
     def counted_levels(self, step: int, max_steps: int) -> float:
@@ -94,7 +96,7 @@ class HashGrid(Encoding):
             return None
         level = torch.arange(self.spec.n_levels, device=self.table.device, dtype=self.table.dtype)
         on = (active - level).clamp(0, 1).repeat_interleave(self.spec.n_features)
-        return torch.cat([on.new_ones(3), on])
+        return torch.cat([on.new_ones(3), on]) if self.include_xyz else on
 
     def cell_size(self, step: int, max_steps: int) -> float | None:
         """Side of a cell of the finest level that is counted, in units of u."""
@@ -105,15 +107,16 @@ class HashGrid(Encoding):
         """Side of a cell of the first level, in units of u."""
         return self.spec.cell_size(0)
 
-    def grid(self) -> tuple[Tensor, ops.GridSpec]:
-        """The table [rows, n_features] and its layout."""
-        return self.table, self.spec
+    def grid(self) -> tuple[Tensor, ops.GridSpec] | None:
+        """The table [rows, n_features] and its layout; None without the point, which the kernels take for granted."""
+        return (self.table, self.spec) if self.include_xyz else None
 
     def forward(
         self, u: Float[Tensor, "s 3"], window: Float[Tensor, " d"] | None = None
     ) -> Float[Tensor, "s d"]:
         """Features [S, D] of points u [S, 3] in [0, 1]^3, multiplied by ``window``."""
-        features = torch.cat([2 * u - 1, ops.grid_encode(u, self.table, self.spec)], dim=-1)
+        y = ops.grid_encode(u, self.table, self.spec)
+        features = torch.cat([2 * u - 1, y], dim=-1) if self.include_xyz else y
         return features if window is None else features * window
 
     def with_pullback(
@@ -121,13 +124,15 @@ class HashGrid(Encoding):
     ) -> tuple[Float[Tensor, "s d"], Pullback]:
         """Features [S, D] and g -> J^T g, from the explicit Jacobian of the interpolation."""
         y, jacobian = ops.grid_encode_jacobian(u, self.table, self.spec)
-        features = torch.cat([2 * u - 1, y], dim=-1)
+        features = torch.cat([2 * u - 1, y], dim=-1) if self.include_xyz else y
         if window is not None:
             features = features * window
 
         def pullback(g: Tensor) -> Tensor:
             if window is not None:
                 g = g * window
+            if not self.include_xyz:
+                return ops.pullback(jacobian, g.contiguous())
             return 2 * g[:, :3] + ops.pullback(jacobian, g[:, 3:].contiguous())
 
         return features, pullback

@@ -18,11 +18,13 @@ class IntegratedFrequency(Encoding):
 
     Source: Barron et al. 2021, mip-NeRF, equations 13 and 14. A wave shorter than the Gaussian is wide vanishes, so the
     network never sees what the pixel cannot resolve. The encoding is along the axes, so of a full covariance the
-    diagonal alone counts. At a point it is ``Frequency``; unlike the paper's it begins with the mean itself.
+    diagonal alone counts. At a point it is ``Frequency``; unlike the paper's it begins with the mean itself, unless
+    ``include_xyz`` is false.
 
     Args:
         n_frequencies, anneal_until, scale_pi: as of ``Frequency`` (the paper: 16, 0, false).
         covariance: 'diagonal' takes the variance along each axis, 'isotropic' the mean of the three for every axis.
+        include_xyz: the first three features are the mean; the paper leaves it out.
 
     Raises:
         InputError: ``covariance`` is neither.
@@ -36,11 +38,13 @@ class IntegratedFrequency(Encoding):
         anneal_until: float = 0.0,
         scale_pi: bool = False,
         covariance: str = "diagonal",
+        include_xyz: bool = True,
     ) -> None:
         super().__init__()
         if covariance not in COVARIANCES:
             raise InputError(f"encoding.covariance is one of {', '.join(COVARIANCES)}, found {covariance!r}")
-        self.waves = Frequency(n_frequencies, anneal_until, scale_pi)
+        self.waves = Frequency(n_frequencies, anneal_until, scale_pi, include_xyz=include_xyz)
+        self.include_xyz = include_xyz
         self.isotropic, self.out_dim = covariance == "isotropic", self.waves.out_dim
 
     def window(self, step: int, max_steps: int) -> Float[Tensor, " d"] | None:
@@ -64,7 +68,9 @@ class IntegratedFrequency(Encoding):
             variance = variance.mean(-1, keepdim=True).expand(-1, 3)
         # p = 2 u - 1 has four times the variance of u
         kept = torch.exp(-0.5 * (4 * variance)[:, :, None] * self.waves.freqs.square()).flatten(1)
-        return self.waves(u, window) * torch.cat([torch.ones_like(u), kept, kept], dim=-1)
+        return self.waves(u, window) * torch.cat(
+            [torch.ones_like(u[:, : self.waves.first]), kept, kept], dim=-1
+        )
 
     def with_pullback(
         self, u: Float[Tensor, "s 3"], window: Float[Tensor, " d"] | None = None

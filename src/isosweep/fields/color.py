@@ -5,13 +5,14 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from isosweep.errors import InputError
+from isosweep.fields.activations import activation as named
 from isosweep.fields.appearance import Appearance
 from isosweep.fields.mlp import MLP, at_least_float32
 from isosweep.fields.shading import Shade, ShadingHead
 
 
 class ColorField(ShadingHead):
-    """rgb = sigmoid(MLP([feature, normal, point, code, encoded direction])); all parts but the feature are optional.
+    """rgb = activation(MLP([feature, normal, point, code, encoded direction])); all parts but the feature are optional.
 
     Sources: NeRF (Mildenhall et al. 2020), section 3, gives the network the feature and the direction; NeuS (Wang et
     al. 2021), supplement, adds the normal and the point, as IDR does (Yariv et al. 2020).
@@ -25,6 +26,11 @@ class ColorField(ShadingHead):
         weight_norm: parametrise weights by direction and norm, as NeuS does.
         appearance_dim: length of a code that each view has for itself (``Appearance``); 0 for none.
         appearance_views, appearance_unseen: ``n_views`` and ``unseen`` of ``Appearance``.
+        activation: of the output, a name of `isosweep.fields.activations`. What it returns is the radiance, so others
+            than 'sigmoid' and 'lin2srgb' at the end need not be in [0, 1].
+
+    Raises:
+        InputError: there is no such activation.
     """
 
     def __init__(
@@ -39,12 +45,14 @@ class ColorField(ShadingHead):
         appearance_dim: int = 0,
         appearance_views: int = 512,
         appearance_unseen: str = "mean",
+        activation: str = "sigmoid",
     ) -> None:
         super().__init__()
         self.direction, self.use_normal, self.use_point = direction, use_normal, use_point
         direction_dim = 0 if direction is None else int(direction.out_dim)  # pyright: ignore[reportArgumentType]
         in_dim = feature_dim + direction_dim + 3 * use_normal + 3 * use_point + appearance_dim
         self.mlp = MLP(in_dim, 3, hidden_dim, n_hidden, weight_norm=weight_norm)
+        self.activation = named(activation)
         self.appearance = None
         if appearance_dim > 0:
             self.appearance = Appearance(appearance_dim, appearance_views, appearance_unseen)
@@ -58,7 +66,7 @@ class ColorField(ShadingHead):
         ray_index: Int64[Tensor, " s"] | None = None,
         views: Int64[Tensor, " r"] | None = None,
     ) -> Shade:
-        """Radiance [S, 3] in [0, 1], float32. The arguments are those of ``ShadingHead.forward``.
+        """Radiance [S, 3], float32, in the range of the activation. The arguments are those of ``ShadingHead.forward``.
 
         A ray's direction is encoded once and then copied to its samples.
 
@@ -76,7 +84,7 @@ class ColorField(ShadingHead):
         if self.direction is not None:
             encoded = self.direction(dirs)
             parts.append(encoded if ray_index is None else encoded[ray_index])
-        return Shade(torch.sigmoid(at_least_float32(self.mlp(torch.cat(parts, dim=-1)))))
+        return Shade(self.activation(at_least_float32(self.mlp(torch.cat(parts, dim=-1)))))
 
 
 def _required(value: Tensor | None, name: str) -> Tensor:

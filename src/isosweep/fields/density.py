@@ -2,36 +2,12 @@
 
 from collections.abc import Sequence
 
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from isosweep.encodings.base import Encoding
-from isosweep.errors import InputError
+from isosweep.fields.activations import density_activation
 from isosweep.fields.mlp import MLP, at_least_float32
-
-
-class _TruncatedExp(torch.autograd.Function):
-    """exp(x) with the derivative exp(min(x, 15)), so that a large input cannot make the gradient overflow."""
-
-    @staticmethod
-    def forward(ctx, x: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
-        ctx.save_for_backward(x)
-        return torch.exp(x)
-
-    @staticmethod
-    def backward(ctx, grad: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
-        (x,) = ctx.saved_tensors
-        return grad * torch.exp(x.clamp(max=15.0))
-
-
-def truncated_exp(x: Tensor) -> Tensor:
-    """exp(x) for any shape, with the derivative exp(min(x, 15)) in the backward pass.
-
-    Source: ``trunc_exp`` of the code of Instant-NGP (Mueller et al. 2022).
-    """
-    return _TruncatedExp.apply(x)  # pyright: ignore[reportReturnType]
 
 
 class DensityField(nn.Module):
@@ -43,11 +19,12 @@ class DensityField(nn.Module):
         encoding: points in [0, 1]^C to features.
         hidden_dim, n_hidden, skips: the network's size, as in ``MLP``.
         feature_dim: number of the network's outputs (16 in Instant-NGP).
-        activation: 'exp' (Instant-NGP, with bias -1) or 'softplus' (mip-NeRF, Barron et al. 2021).
+        activation: 'exp' (Instant-NGP, with bias -1), 'softplus' (mip-NeRF, Barron et al. 2021), or any other name
+            of `isosweep.fields.activations` that is never negative.
         bias: added before the activation.
 
     Raises:
-        InputError: there is no such activation.
+        InputError: there is no such activation, or it may be negative.
     """
 
     def __init__(
@@ -61,10 +38,8 @@ class DensityField(nn.Module):
         bias: float = -1.0,
     ) -> None:
         super().__init__()
-        if activation not in ("exp", "softplus"):
-            raise InputError(f"density activation is 'exp' or 'softplus', found {activation!r}")
         self.encoding, self.feature_dim = encoding, feature_dim
-        self.activation, self.bias = activation, bias
+        self.activation, self.bias = density_activation(activation), bias
         self.mlp = MLP(encoding.out_dim, feature_dim, hidden_dim, n_hidden, skips)
 
     def forward(
@@ -77,4 +52,4 @@ class DensityField(nn.Module):
         """
         feature = self.mlp(self.encoding(u, window))
         raw = at_least_float32(feature[:, 0]) + self.bias
-        return (truncated_exp(raw) if self.activation == "exp" else F.softplus(raw)), feature
+        return self.activation(raw), feature

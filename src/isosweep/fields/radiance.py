@@ -8,13 +8,11 @@ from collections.abc import Sequence
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from isosweep.encodings.base import Encoding
-from isosweep.errors import InputError
+from isosweep.fields.activations import activation as named
+from isosweep.fields.activations import density_activation as named_density
 from isosweep.fields.mlp import MLP, at_least_float32
-
-ACTIVATIONS = {"relu": torch.relu, "softplus": F.softplus}
 
 
 class RadianceField(nn.Module):
@@ -33,12 +31,12 @@ class RadianceField(nn.Module):
         skips: hidden layers (0-based) whose input is [previous output, encoded point]. The paper joins the
             encoded point to the fifth layer's output, which is the input of layer 5.
         color_dim: width of the layer that reads the direction (128).
-        density_activation: 'relu' or 'softplus'.
-        density_bias: added before it.
+        density_activation, color_activation: names of `isosweep.fields.activations`; the paper's are relu and sigmoid.
+        density_bias: added before the density's.
         color_padding: e; the colour is (1 + 2 e) c - e.
 
     Raises:
-        InputError: there is no such activation.
+        InputError: there is no such activation, or the density's may be negative.
     """
 
     def __init__(
@@ -52,15 +50,13 @@ class RadianceField(nn.Module):
         density_activation: str = "relu",
         density_bias: float = 0.0,
         color_padding: float = 0.0,
+        color_activation: str = "sigmoid",
     ) -> None:
         super().__init__()
-        if density_activation not in ACTIVATIONS:
-            raise InputError(
-                f"density_activation is one of {', '.join(ACTIVATIONS)}, found {density_activation!r}"
-            )
-        self.activation, self.bias = ACTIVATIONS[density_activation], density_bias
+        self.bias = density_bias
         self.color_padding = color_padding
         self.encoding, self.direction = encoding, direction
+        self.of_density, self.of_color = named_density(density_activation), named(color_activation)
         after = 3 if direction is None else hidden_dim
         self.trunk = MLP(encoding.out_dim, 1 + after, hidden_dim, n_hidden, skips)
         self.head = None
@@ -91,7 +87,7 @@ class RadianceField(nn.Module):
         out = self.trunk(gamma(u, window) if variance is None else gamma.of_gaussians(u, variance, window))
         raw = at_least_float32(out[:, 0])
         raw = raw + self.bias if self.bias else raw
-        return self.activation(raw if noise is None else raw + noise), out[:, 1:]
+        return self.of_density(raw if noise is None else raw + noise), out[:, 1:]
 
     def color(
         self,
@@ -104,6 +100,6 @@ class RadianceField(nn.Module):
         if self.direction is not None and self.head is not None:
             seen = self.direction(dirs)
             raw = self.head(torch.cat([feature, seen if ray_index is None else seen[ray_index]], dim=-1))
-        color = torch.sigmoid(at_least_float32(raw))
+        color = self.of_color(at_least_float32(raw))
         pad = self.color_padding
         return (1 + 2 * pad) * color - pad if pad else color

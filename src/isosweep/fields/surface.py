@@ -43,7 +43,7 @@ class SurfaceField(nn.Module):
             otherwise it keeps its width, and the skip's input is wider.
 
     Raises:
-        InputError: ``n_hidden`` is below 1, or ``narrow`` leaves no output.
+        InputError: ``n_hidden`` is below 1, ``narrow`` leaves no output, or the encoding leaves the point out.
     """
 
     def __init__(
@@ -64,6 +64,11 @@ class SurfaceField(nn.Module):
         super().__init__()
         if n_hidden < 1:
             raise InputError(f"a surface field needs at least one hidden layer, found n_hidden={n_hidden}")
+        if not encoding.include_xyz:
+            raise InputError(
+                "a surface field starts as a sphere, for which its encoding needs the point: set "
+                "encoding.include_xyz=true, or train a density (model=nerf)"
+            )
         self.encoding, self.radius, self.beta = encoding, radius, beta
         self.feature_dim, self.skips = feature_dim, frozenset(skips)
         self.distance_feature = distance_feature

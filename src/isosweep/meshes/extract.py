@@ -56,6 +56,7 @@ def export_mesh(
         0.0 if settings.level is None else float(settings.level),
         chunk=settings.chunk,
         device=device,
+        marching_cubes=settings.marching_cubes,
     )
     mesh = clean(mesh, scene, settings.clean)
     if settings.largest_component:

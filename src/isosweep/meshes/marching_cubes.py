@@ -24,6 +24,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from isosweep.errors import InputError
+from isosweep.meshes.triangulators import Triangulator, triangulator
 from isosweep.runtime import interrupts, progress
 from isosweep.runtime.progress import Progress
 from isosweep.types import Mesh
@@ -45,6 +46,7 @@ class _Grid:
     field: Callable[[Tensor], Tensor]
     chunk: int
     device: torch.device
+    triangulate: Triangulator
 
     @property
     def tiles(self) -> Triple:
@@ -82,6 +84,7 @@ def extract(
     *,
     chunk: int = 65536,
     device: torch.device | str = "cpu",
+    marching_cubes: str = "skimage",
 ) -> Mesh:
     """The surface on which ``level_fn`` equals ``level``, in the field's coordinates; normals point to higher values.
 
@@ -92,11 +95,12 @@ def extract(
       resolution: cells along the longest side of the box.
       block: cells along a block, rounded up to whole tiles.
       bounds: two corners ((x, y, z), (x, y, z)) of a box to extract instead.
+      marching_cubes: the package that cuts the cells, a name of ``triangulators.TRIANGULATORS``.
 
     Vertices on the same edge of the grid are one vertex, across blocks too. So the mesh is closed, but for places where
-    the surface leaves the box.
+    the surface leaves the box. (The table of PyMCubes leaves holes in ambiguous cells.)
 
-    Source: Lorensen and Cline 1987; the cells are those of Lewiner et al. 2003 (scikit-image).
+    Source: Lorensen and Cline 1987; the cells are those of Lewiner et al. 2003 unless another package is named.
 
     Raises:
         InputError: the field is not finite (the message says where), or the level set is empty (the message gives the
@@ -112,7 +116,16 @@ def extract(
         )
     step = float(side.max()) / resolution
     nx, ny, nz = (max(1, int(np.ceil(s / step - 1e-6))) for s in side)
-    grid = _Grid(box[0], step, (nx, ny, nz), float(level), level_fn, chunk, torch.device(device))
+    grid = _Grid(
+        box[0],
+        step,
+        (nx, ny, nz),
+        float(level),
+        level_fn,
+        chunk,
+        torch.device(device),
+        triangulator(marching_cubes),
+    )
 
     corner = _corners(grid)
     active = _may_hold_surface(corner)
@@ -263,18 +276,16 @@ def _any_node(node: Bool[np.ndarray, "x y z"], pad: list[tuple[int, int]]) -> Bo
 
 
 def _march(grid: _Grid, first: np.ndarray, values: Float[np.ndarray, "x y z"], scale: float) -> _Piece | None:
-    """Marching cubes (Lewiner et al. 2003) of one block whose first node is ``first``; None if it has no surface."""
-    from skimage.measure import marching_cubes
-
+    """Marching cubes of one block whose first node is ``first``; None if it has no surface."""
     below = values < 0
     if below.all() or not below.any():
         return None
-    # scikit-image gives positions, not edges. Squashed values keep every vertex 4% away from the nodes, so that its
+    # the packages give positions, not edges. Squashed values keep every vertex 4% away from the nodes, so that its
     # edge can be found; its true position is interpolated below. The squash is monotone and the same in every block,
     # so both sides of a face cut it in the same way.
     size = np.abs(values) / scale
     squashed = np.where(below, -1, 1) * (0.05 + 0.95 * size / (1 + size))
-    found, faces, _, _ = marching_cubes(squashed.astype(np.float32), 0.0, gradient_direction="descent")
+    found, faces = grid.triangulate(squashed.astype(np.float32))
     node = np.round(found)
     away = np.abs(found - node) > 0.01
     axis = away.argmax(axis=1)

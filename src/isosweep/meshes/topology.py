@@ -16,6 +16,16 @@ def largest_component(mesh: Mesh) -> Mesh:
     return with_faces(mesh, label == int(np.argmax(areas)))
 
 
+def largest_components(mesh: Mesh, count: int) -> Mesh:
+    """The ``count`` connected parts with the largest areas, with the colours of their vertices."""
+    label = face_components(mesh)
+    areas = np.bincount(label, weights=face_areas(mesh))
+    kept = np.isin(label, np.argsort(-areas, kind="stable")[:count])
+    used, back = np.unique(mesh.faces[kept], return_inverse=True)
+    colors = None if mesh.colors is None else mesh.colors[used]
+    return Mesh(mesh.vertices[used], back.reshape(-1, 3), colors)
+
+
 def with_faces(mesh: Mesh, keep: Bool[np.ndarray, " f"]) -> Mesh:
     """The faces that are marked, with their vertices; without colours and normals."""
     used, back = np.unique(mesh.faces[keep], return_inverse=True)

@@ -73,6 +73,11 @@ AS_BEFORE: tuple[tuple[str, Any], ...] = (
     ("*sampler.cone", 0.0),
     ("*sampler.early_stop", 0.0),
     ("*sampler.samples_per_probe", 2.0),
+    ("model.*color.activation", "sigmoid"),
+    ("model.*.color_activation", "sigmoid"),
+    ("*encoding.include_xyz", True),
+    ("*direction.include_xyz", True),
+    ("optim.args", None),
     ("train.min_rays", 16),
     ("train.batch_from", "all"),
     ("train.replacement", True),
@@ -93,6 +98,9 @@ AS_BEFORE: tuple[tuple[str, Any], ...] = (
     ("model.shading_normal", "unit"),
     ("model.interval", "box"),
     ("export.clean", []),
+    ("export.method", "field"),
+    ("export.marching_cubes", "skimage"),
+    ("export.clusters", 50),
 )
 """(dotted path of an option added later, a value with which a run is what it was before the option).
 

@@ -1,7 +1,9 @@
-"""Adam with a learning rate for each kind of parameter; the kind follows from the parameter's name."""
+"""An optimiser with a learning rate for each kind of parameter; the kind follows from the parameter's name."""
 
 import difflib
+import inspect
 import math
+from collections.abc import Callable
 from fnmatch import fnmatchcase
 
 import torch
@@ -78,16 +80,43 @@ def parameter_groups(model: nn.Module, settings: OptimSettings) -> list[dict[str
     return list(groups.values())
 
 
+FUSED = ("Adam", "AdamW")
+"""Optimisers whose step is one kernel for all parameters, on CPU and card. Others do without, also where torch has one
+for some devices only."""
+
+
 def make_optimizer(model: nn.Module, settings: OptimSettings) -> torch.optim.Optimizer:
-    """Adam (Kingma and Ba 2015) or AdamW (Loshchilov and Hutter 2019) over ``parameter_groups``, in one fused kernel.
+    """Adam (Kingma and Ba 2015), AdamW (Loshchilov and Hutter 2019), or another of ``OPTIMIZERS`` (config/settings.py).
+
+    It is over ``parameter_groups``. ``betas`` and ``eps`` are given to optimisers that have such a number,
+    ``settings.args`` to all of them.
 
     Raises:
-        InputError: a pattern of ``settings.rates`` fits no parameter.
+        InputError: the optimiser has no such argument, or refuses a value; a pattern of ``settings.rates`` fits no
+            parameter.
     """
-    kinds = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
-    beta1, beta2 = settings.betas
+    name = next(name for name in vars(torch.optim) if name.lower() == settings.name and name != settings.name)
+    kind: Callable[..., torch.optim.Optimizer] = getattr(torch.optim, name)
     groups = parameter_groups(model, settings)
-    return kinds[settings.name](groups, betas=(beta1, beta2), eps=settings.eps, fused=True)
+    known = inspect.signature(kind).parameters
+    own: dict[str, object] = dict(settings.args or {})
+    arguments: dict[str, object] = {}
+    if "betas" in known:
+        arguments["betas"] = tuple(settings.betas)
+    if "eps" in known and isinstance(known["eps"].default, float):  # Adafactor's are two
+        arguments["eps"] = settings.eps
+    if name in FUSED:
+        arguments["fused"] = True
+    free = [argument for argument in known if argument not in ("params", "lr", "weight_decay")]
+    if unknown := sorted(set(own) - set(free)):
+        raise InputError(
+            f"optim.args: {name} has no argument '{unknown[0]}'; it has {', '.join(free)}. Learning rates and weight "
+            "decays are optim.lr_* and optim.weight_decay*"
+        )
+    try:
+        return kind(groups, **(arguments | own))
+    except (TypeError, ValueError) as error:
+        raise InputError(f"optim: {name} refuses {arguments | own}: {error}") from error
 
 
 def rate_factor(settings: OptimSettings, step: int, max_steps: int) -> float:
