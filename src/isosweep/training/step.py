@@ -241,7 +241,7 @@ def empty_rays(out: RenderOut) -> Bool[Tensor, " r"]:
 
     A relu density that is 0 along a ray passes no gradient back from it.
     """
-    rounds = [level.opacity for name, level in out.levels.items() if name != "background"]
+    rounds = [level.opacity for name, level in out.levels.items() if not name.startswith("background")]
     found = [out.opacity, *(opacity for opacity in rounds if opacity is not None)]
     return torch.stack([opacity.detach() <= 0 for opacity in found]).any(0)
 
