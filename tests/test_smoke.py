@@ -188,7 +188,9 @@ def test_every_two_options_train_every_parameter_together(model, encoding, datas
 
 @pytest.mark.parametrize("model", MODELS)
 def test_each_model_learns_a_tiny_scene(model, scenes, tmp_path):
-    dataset = "dtu" if model.endswith("_bg") else "picture" if model == "image" else "blender"
+    dataset = "picture" if model == "image" else "blender"
+    if model.endswith(("_bg", "_unbounded")):
+        dataset = "dtu"
     more = ["train.max_steps=100", "train.target_samples=2000", "optim.warmup=0.05"]
     if "neus_original" in model:  # nine layers do not bear the rates of one
         more += ["optim.lr_networks=3e-3"]
@@ -294,7 +296,9 @@ def test_rays_lead_to_points_where_the_data_has_them(model, scenes, tmp_path):
     ],
 )
 def test_options_train(model, more, scenes, tmp_path):
-    groups = [m for m in more if m.partition("=")[0].partition("@")[0] in ("sampler", "encoding", "direction")]
+    groups = [
+        m for m in more if m.partition("=")[0].partition("@")[0] in ("sampler", "encoding", "direction")
+    ]
     where = ["dataset=blender", "scene=tiny", f"dataset.root={scenes}", f"model={model}"]
     sizes = small_sizes(f"model={model}", *groups)
     cfg = composed(*where, *SMALL, *sizes, "train.max_steps=6", *more)

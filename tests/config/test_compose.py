@@ -27,9 +27,9 @@ def composed(*overrides: str) -> DictConfig:
 GROUPS = sorted(
     p.name
     for p in CONF.iterdir()
-    if p.is_dir() and p.name not in ("experiment", "sweep", "background", "direction")
+    if p.is_dir() and p.name not in ("experiment", "sweep", "background", "direction", "proposal")
 )
-"""Groups with a key at the top; options of ``background`` and ``direction`` are parts of a model."""
+"""Groups with a key at the top; ``background``, ``direction`` and ``proposal`` are composed with their model."""
 
 
 def every_option() -> list[tuple[str, str]]:

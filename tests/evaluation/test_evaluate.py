@@ -2,6 +2,7 @@
 
 import logging
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +12,10 @@ import torch
 from isosweep.config.settings import EvalSettings
 from isosweep.evaluation import evaluate, lpips
 from isosweep.evaluation.scoreboard import ViewScorer
+from isosweep.geometry import to_world
 from isosweep.rendering import views
 from isosweep.types import Mesh
-from tests.support.analytic import KNOBS, SphereModel, StoredImages, sphere, sphere_scene, torus
+from tests.support.analytic import KNOBS, SphereModel, StoredImages, joined, sphere, sphere_scene, torus
 
 SMALL = EvalSettings(lpips=None, samples=20_000)
 WORLD = np.diag([10.0, 10.0, 10.0, 1.0]) + np.array([[0, 0, 0, 100.0], [0] * 4, [0] * 4, [0] * 4])
@@ -60,6 +62,26 @@ def test_full_memory_halves_the_chunk_and_says_so(caplog: pytest.LogCaptureFixtu
     model.fail_above = 0
     with pytest.raises(torch.cuda.OutOfMemoryError):
         views.render_view(model, scene.cameras, 0, KNOBS, torch.ones(3), chunk=2)
+
+
+def test_parts_of_a_mesh_before_a_camera_are_floaters_where_the_scene_tells_how_near_it_sees(
+    tmp_path: Path,
+) -> None:
+    model = SphereModel(0.5)
+    scene = sphere_scene(model, WORLD)
+    assert (
+        "geometry/floaters"
+        not in evaluate.evaluate(model, scene, KNOBS, EvalSettings(lpips=None), None).values
+    )
+    known = replace(scene, cameras=replace(scene.cameras, near=torch.full((len(scene.cameras),), 0.1)))
+    ball = sphere(5.0, 2, (100.0, 0, 0))
+    pose = scene.cameras.c2w[scene.splits["train"][0]].numpy()
+    at = to_world(pose[None, :, 3] + 0.05 * pose[None, :, 2], scene.to_world)[0]
+    for mesh, count in ((ball, 0.0), (joined(ball, sphere(0.1, 1, tuple(at))), 1.0)):
+        found = evaluate.evaluate(model, known, KNOBS, EvalSettings(samples=100, lpips=None), mesh)
+        assert found.values["geometry/floaters"] == count
+    nothing = evaluate.evaluate(model, known, KNOBS, EvalSettings(lpips=None), None)
+    assert nothing.values["geometry/floaters"] is None
 
 
 def test_perfect_renders_have_perfect_scores(tmp_path: Path) -> None:

@@ -80,7 +80,11 @@ def test_what_a_training_view_has_before_its_near_distance_is_dropped() -> None:
     known = replace(scene, cameras=replace(scene.cameras, near=near))
     mesh = joined(joined(BALL, before), back)
     assert len(cleaning.clean(mesh, known, ["near"]).faces) == len(BALL.faces) + len(back.faces)
+    assert cleaning.n_floaters(mesh, known) == 1
+    other = moved(sphere(0.02, 1), *(centre + 0.3 * ahead))
+    assert cleaning.n_floaters(joined(mesh, other), known) == 2
     held_out = replace(known, splits={**known.splits, "train": (1, 2, 3)})
+    assert cleaning.n_floaters(mesh, held_out) == 0
     assert len(cleaning.clean(mesh, held_out, ["near"]).faces) == len(mesh.faces)
     with pytest.raises(InputError, match=r"export\.clean=\[near\].*has none"):
         cleaning.require(scene, ["near"])

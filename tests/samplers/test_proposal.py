@@ -1,6 +1,7 @@
 """Proposal networks: what places the next round, who learns when, and what is refused."""
 
 import itertools
+import math
 
 import pytest
 import torch
@@ -61,6 +62,16 @@ def test_the_final_samples_lie_where_the_proposal_has_found_something():
     assert sampler.levels == {"proposal_0": ("samples", "weights")}
 
 
+def test_the_last_section_of_a_closed_ray_takes_all_that_is_left():
+    sampler = Proposal({"first": Round(Slab(1.0), 32)}, n_samples=16)
+    probe = Probe(unit=unit, closed=True)
+    found = sampler.sample(along_z(), torch.zeros(1), torch.full((1,), 4.0), 1.0, probe, None)
+    weights = found.levels["proposal_0"].weights.detach()
+    assert float(weights[-1]) == pytest.approx(math.exp(-0.5), abs=1e-5)
+    assert float(weights.sum()) == pytest.approx(1.0, abs=1e-5)
+    assert int((found.samples.t > 3.8).sum()) >= 8
+
+
 def test_a_second_round_is_asked_where_the_first_has_found_something():
     sampler = Proposal(
         {"first": Round(Slab(), 32), "none": None, "second": Round(Slab(3.0), 16)}, n_samples=8
@@ -81,7 +92,7 @@ def test_without_annealing_weights_place_nothing_at_first():
 
 
 def test_what_depends_on_the_step():
-    sampler = Proposal({"first": Round(Slab(), 4)}, anneal_until=0.1, update_every=5, grow_until=0.5)
+    sampler = Proposal({"first": Round(Slab(), 4)}, anneal_weights_until=0.1, update_every=5, rarer_until=0.5)
     assert [sampler.knobs(step, 1000).exponent for step in (0, 50, 100, 1000)] == pytest.approx(
         [0.0, 5 / 5.5, 1.0, 1.0]
     )
@@ -89,7 +100,7 @@ def test_what_depends_on_the_step():
     assert learns[:126] == [*range(125), 126]  # n = 1 until (5 - 1) step / 500 reaches 1
     assert [b - a for a, b in itertools.pairwise(learns)][-5:] == [5] * 5
     assert learns[-1] == 995
-    at_once = Proposal({"first": Round(Slab(), 4)}, anneal_until=0.0, update_every=1, grow_until=0.0)
+    at_once = Proposal({"first": Round(Slab(), 4)}, anneal_weights_until=0.0, update_every=1, rarer_until=0.0)
     assert at_once.knobs(0, 10) == ProposalKnobs(1.0, True)
 
 

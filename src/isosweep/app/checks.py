@@ -78,10 +78,10 @@ def check_scene(cfg: DictConfig, scene: Scene, loss: TotalLoss, model: Model, na
         has_points=has_points(scene),
         has_sightings=observations(scene) is not None if loss.point_rays else None,
     )
-    if scene.cameras.ndc is not None and model.background is not None:
+    if scene.cameras.ndc is not None and (model.background is not None or model.fills_views):
         raise ConfigError(
-            "dataset.ndc=true maps everything up to infinity into the box, so nothing is left for the background of "
-            f"model '{name}': use model=nerf, or dataset.ndc=false"
+            "dataset.ndc=true maps everything up to infinity into the box, so nothing is left for what model "
+            f"'{name}' learns outside: use model=nerf, or dataset.ndc=false"
         )
     if scene.cameras.ndc is not None and model.is_surface:
         log.warning(

@@ -19,7 +19,9 @@ from isosweep.evaluation import dtu, image_metrics, surface_metrics, tanks_and_t
 from isosweep.evaluation.image_metrics import Score
 from isosweep.evaluation.scoreboard import Board, ViewScorer
 from isosweep.evaluation.sharing import ALONE, Sharing, my_views
+from isosweep.geometry import from_world
 from isosweep.meshes import raycast
+from isosweep.meshes.cleaning import n_floaters
 from isosweep.meshes.files import read_mesh
 from isosweep.rendering.views import Renderable, Views, render_chunked, spaced, truth_image
 from isosweep.runtime import progress
@@ -211,6 +213,8 @@ def _score_mesh(
             names += ["geometry/reference_median", "geometry/reference_p90"]
         if scene.images.has_masks:
             names += ["geometry/silhouette_iou", "geometry/inside_hull"]
+        if scene.cameras.near is not None:
+            names.append("geometry/floaters")
         board.put((dict.fromkeys(names), dict.fromkeys(names, no_mesh)))
         return {}
     progress.tell(Progress("scoring the mesh"))
@@ -219,6 +223,9 @@ def _score_mesh(
     observers = surface_metrics.Observers(cameras, observing, [_foreground(scene, v) for v in observing])
     masked = scene.images.has_masks
     board.put(surface_metrics.topology_scores(mesh))
+    if scene.cameras.near is not None:
+        inside = Mesh(from_world(mesh.vertices, scene.to_world), mesh.faces)
+        board.put(({"geometry/floaters": float(n_floaters(inside, scene))}, {}))
     notes: dict[str, object] = {}
     if official:
         notes = _score_dtu(board, scene, settings, mesh)

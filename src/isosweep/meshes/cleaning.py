@@ -11,7 +11,7 @@ from jaxtyping import Bool
 
 from isosweep.errors import InputError
 from isosweep.meshes.raycast import Caster, in_hull, project, visible_points, world_cameras
-from isosweep.meshes.topology import with_faces
+from isosweep.meshes.topology import face_components, with_faces
 from isosweep.types import Cameras, Mesh, Scene
 
 log = logging.getLogger("isosweep")
@@ -70,6 +70,21 @@ def require(scene: Scene, steps: Sequence[str]) -> None:
             "export.clean=[near] reads how near to each camera the points of the structure from motion begin, and "
             f"scene {scene.name} has none: take dataset=colmap or nerfstudio with points, or leave it out"
         )
+
+
+def n_floaters(mesh: Mesh, scene: Scene) -> int:
+    """The number of connected parts of a mesh that reach into the space right before a training view.
+
+    That space is in the view's frame and nearer than anything can be (``Cameras.near``).
+
+    Args:
+        mesh: in normalised units.
+
+    Raises:
+        InputError: nothing tells how near.
+    """
+    close = ~_far_enough(mesh, scene, world_cameras(scene.cameras, np.eye(4)))
+    return len(np.unique(face_components(mesh)[close]))
 
 
 def _far_enough(mesh: Mesh, scene: Scene, cameras: Cameras) -> Bool[np.ndarray, " f"]:

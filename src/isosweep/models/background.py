@@ -218,7 +218,12 @@ class Background(nn.Module):
         def unit(points: Tensor) -> Tensor:
             return self.space.coordinates(points / self.radius)
 
-        probe = Probe(density=lambda points: self.density(unit(points), window)[0], unit=unit, knobs=knobs)
+        probe = Probe(
+            density=lambda points: self.density(unit(points), window)[0],
+            unit=unit,
+            closed=self.opaque,
+            knobs=knobs,
+        )
         end = torch.where(active, torch.full_like(start, self.far), start)
         found = self.sampler.sample(rays, start, end, self.far, probe, generator)
         return found.samples, {f"background_{name}": level for name, level in found.levels.items()}

@@ -90,7 +90,10 @@ class NeRF(Model):
     def sample(self, rays: Rays, knobs: NeRFKnobs, generator: Randomness | None = None) -> Sampled:
         t_near, t_far = box_interval(rays, self.radius, self.near)
         probe = Probe(
-            density=lambda points: self._density(points, knobs), unit=self.unit, knobs=knobs.sampling.box
+            density=lambda points: self._density(points, knobs),
+            unit=self.unit,
+            closed=rays.closed,
+            knobs=knobs.sampling.box,
         )
         sampled = self.sampler.sample(rays, t_near, t_far, self.step_size, probe, generator)
         if not rays.closed:

@@ -40,6 +40,7 @@ class Probe:
     ``level``: points [P, 3] -> signed distance [P] in normalised units; None for a density model.
     ``coarse``: the model's own coarse pass, rendered at samples with gradients; None where it has none.
     ``unit``: points [P, 3] -> the coordinates [P, 3] in [0, 1] of an encoding, for fields that a sampler has itself.
+    ``closed``: whether the last section of a ray lets no light through, whatever the density there.
     ``knobs``: what the sampler's own ``knobs`` returned for the step; None for a sampler without any.
     """
 
@@ -47,6 +48,7 @@ class Probe:
     level: PointFn | None = None
     coarse: RoundFn | None = None
     unit: PointFn | None = None
+    closed: bool = False
     knobs: SamplerKnobs | None = None
 
 

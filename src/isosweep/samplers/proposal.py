@@ -68,9 +68,9 @@ class Proposal(Sampler):
         rounds: name -> proposal, in their order; those that are None are left out.
         n_samples: sections a ray of the final round, 2 or more.
         spacing: what even places are, in which all rounds are drawn (``spacing.SPACINGS``).
-        anneal_until: fraction of max_steps over which the exponent of the weights rises from 0 to 1.
+        anneal_weights_until: fraction of max_steps over which the exponent of the weights rises from 0 to 1.
         update_every: steps between two in which the proposals learn, once it has grown to that.
-        grow_until: fraction of max_steps over which that number grows, from 1.
+        rarer_until: fraction of max_steps over which that number grows, from 1.
         jitter: move edges at random in training.
 
     Raises:
@@ -82,9 +82,9 @@ class Proposal(Sampler):
         rounds: Mapping[str, Round | None],
         n_samples: int = 32,
         spacing: str = "linear",
-        anneal_until: float = 0.1,
+        anneal_weights_until: float = 0.1,
         update_every: int = 5,
-        grow_until: float = 0.25,
+        rarer_until: float = 0.25,
         jitter: bool = True,
     ) -> None:
         super().__init__()
@@ -98,7 +98,8 @@ class Proposal(Sampler):
         _at_least("update_every", update_every, 1)
         self.rounds = nn.ModuleDict(found)
         self.n_samples, self.spacing, self.jitter = n_samples, check_spacing(spacing), jitter
-        self.anneal_until, self.update_every, self.grow_until = anneal_until, update_every, grow_until
+        self.anneal_weights_until = anneal_weights_until
+        self.update_every, self.rarer_until = update_every, rarer_until
         self.levels = {f"proposal_{k}": ("samples", "weights") for k in range(len(found))}
 
     def knobs(self, step: int, max_steps: int) -> ProposalKnobs:
@@ -106,8 +107,8 @@ class Proposal(Sampler):
 
         Proposals learn in every n-th step. n grows from 1 to ``update_every``, and is known from the step alone.
         """
-        a = _part(step, self.anneal_until * max_steps)
-        n = 1 + int((self.update_every - 1) * _part(step, self.grow_until * max_steps))
+        a = _part(step, self.anneal_weights_until * max_steps)
+        n = 1 + int((self.update_every - 1) * _part(step, self.rarer_until * max_steps))
         return ProposalKnobs(SLOPE * a / ((SLOPE - 1) * a + 1), step % n == 0)
 
     def sample(
@@ -128,7 +129,7 @@ class Proposal(Sampler):
         for k, part in enumerate(parts):
             samples = pack(distances(self.spacing, places, t_near, t_far), valid)
             with torch.set_grad_enabled(torch.is_grad_enabled() and knobs.learns):
-                found = _weights(part, rays, samples, probe.unit)
+                found = _weights(part, rays, samples, probe.unit, probe.closed)
             levels[f"proposal_{k}"] = Level(samples, found)
             weights = places.new_zeros(len(places), part.n_samples)
             weights[valid] = found.detach().to(weights).reshape(-1, part.n_samples) ** knobs.exponent
@@ -155,10 +156,15 @@ def drawn_edges(
     return torch.cat([first, inner, last], dim=-1)
 
 
-def _weights(part: Round, rays: Rays, samples: Samples, unit: PointFn) -> Float[Tensor, " s"]:
+def _weights(part: Round, rays: Rays, samples: Samples, unit: PointFn, closed: bool) -> Float[Tensor, " s"]:
+    """Weights of a round. Closed like the rays of the model: else they could not bound its last one."""
     points, _ = sample_points(rays, samples)
     density, _ = part.density(unit(points), None)
-    return ops.render_weights(density_alpha(density, samples).contiguous(), samples.offsets)
+    alpha = density_alpha(density, samples)
+    if closed:
+        of_rays = alpha.reshape(-1, part.n_samples)
+        alpha = torch.cat([of_rays[:, :-1], torch.ones_like(of_rays[:, :1])], dim=1).reshape(-1)
+    return ops.render_weights(alpha.contiguous(), samples.offsets)
 
 
 def _part(step: int, whole: float) -> float:
