@@ -186,3 +186,12 @@ def test_data_sets_that_need_no_file_have_a_scene_of_their_own_and_others_do_not
     made = {"demo", "picture"}
     assert {d for d in DATASETS if composed(f"dataset={d}").scene is not None} == made
     assert composed("scene=other").dataset.scene == "other"
+
+
+@pytest.mark.parametrize("model", sorted(p.stem for p in (CONF / "model").glob("*.yaml")))
+def test_the_network_of_colour_draws_its_weights_last(model):
+    """Modules are built in the order of their keys, so another order would change every run of a seed."""
+    node = composed(f"model={model}").model
+    for part in (node, node.get("background")):
+        if part and "color" in part:
+            assert {"density", "field"} & set(list(part)[: list(part).index("color")])
