@@ -310,10 +310,13 @@ def _cached(sources: Sequence[Source], shape: tuple[int, int], downscale: int) -
 def _decoded(sources: Sequence[Source], with_mask: bool, downscale: int) -> Iterator[np.ndarray]:
     """The decoded views in order. Threads decode a few at a time, so that few of them are in memory."""
     workers = _workers()
-    with ThreadPoolExecutor(workers) as pool:
-        for start in range(0, len(sources), 4 * workers):
-            some = sources[start : start + 4 * workers]
-            yield from pool.map(lambda s: decode(s, with_mask, downscale), some)
+    for start in range(0, len(sources), 4 * workers):
+        some = sources[start : start + 4 * workers]
+        # the threads have ended before a view is given out: the collector may end this generator at any moment, also
+        # where another thread is being made, and waiting for threads there would never end
+        with ThreadPoolExecutor(workers) as pool:
+            views = list(pool.map(lambda s: decode(s, with_mask, downscale), some))
+        yield from views
 
 
 def _workers() -> int:
