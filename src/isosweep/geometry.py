@@ -42,7 +42,8 @@ def pixel_rays(
         cones: whether the rays get the ``radius`` of their pixels' cones, in normalised device coordinates cylinders.
     """
     origins, dirs = ops.pixel_rays(cameras.K, cameras.c2w, view, row, col, cameras.pixel_centre)
-    rays = Rays(origins=origins, dirs=dirs, background=background.expand(len(dirs), 3))
+    stand_in = None if cameras.stand_in is None else cameras.stand_in[view]
+    rays = Rays(origins=origins, dirs=dirs, background=background.expand(len(dirs), 3), view=stand_in)
     if cameras.ndc is not None:
         moved = ndc_rays(rays, cameras.ndc)
         if not cones:

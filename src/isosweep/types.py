@@ -50,13 +50,16 @@ class Cameras:
     """Where set, rays are handed out in these coordinates instead of the poses' own."""
     near: Float[Tensor, " v"] | None = None
     """Distance from each camera before which its rays meet nothing; None where nothing tells it."""
+    stand_in: Int[Tensor, " v"] | None = None
+    """The training view whose code of appearance a view's rays have (``Rays.view``); None where they have none."""
 
     def __len__(self) -> int:
         return len(self.c2w)
 
     def to(self, device: torch.device | str) -> "Cameras":
-        near = None if self.near is None else self.near.to(device)
-        return replace(self, c2w=self.c2w.to(device), K=self.K.to(device), hw=self.hw.to(device), near=near)
+        near, stand_in = (None if x is None else x.to(device) for x in (self.near, self.stand_in))
+        moved = {"c2w": self.c2w.to(device), "K": self.K.to(device), "hw": self.hw.to(device)}
+        return replace(self, near=near, stand_in=stand_in, **moved)
 
 
 @dataclass(frozen=True)
@@ -77,7 +80,7 @@ class Rays:
     cylinder: bool = False
     """Whether ``radius`` is that of a cylinder, the same at all distances, as in normalised device coordinates."""
     view: Int[Tensor, " r"] | None = None
-    """The scene's view that each ray comes from, in training, where the model has codes of views; else None."""
+    """The training view whose code of appearance each ray has, where the model has such codes; None: it has none."""
 
     def __len__(self) -> int:
         return len(self.origins)

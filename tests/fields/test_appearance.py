@@ -3,8 +3,12 @@
 import pytest
 import torch
 
+from isosweep.encodings.frequency import Frequency
 from isosweep.fields.appearance import Appearance
 from isosweep.fields.color import ColorField
+from isosweep.fields.density import DensityField
+from isosweep.models.nerf import NeRF
+from isosweep.samplers.uniform import Uniform
 
 
 def made(unseen: str = "mean") -> Appearance:
@@ -27,11 +31,22 @@ def test_codes_start_at_zero():
 def test_rays_of_no_view_have_the_mean_of_the_views_that_were_trained_or_zero():
     assert made()(None, 2).tolist() == [[2, -1], [2, -1]]
     assert made("zero")(None, 2).tolist() == [[0, 0], [0, 0]]
+    assert made("nearest")(None, 2).tolist() == [[2, -1], [2, -1]]
+
+
+def test_a_model_says_whether_held_out_views_have_the_codes_of_training_views():
+    def wants(**settings) -> bool:
+        color = ColorField(16, hidden_dim=4, **settings)
+        return NeRF(DensityField(Frequency(2), 4), color, Uniform(4)).wants_stand_ins
+
+    assert wants(appearance_dim=2, appearance_unseen="nearest")
+    assert not wants(appearance_dim=2)
+    assert not wants(appearance_unseen="nearest")
 
 
 @pytest.mark.parametrize("settings", [{"unseen": "median"}, {"dim": 0}, {"n_views": 0}])
 def test_settings_that_make_no_sense_are_refused(settings):
-    with pytest.raises(ValueError, match=r"one of mean, zero, found 'median'|at least 1, found"):
+    with pytest.raises(ValueError, match=r"one of mean, zero, nearest, found 'median'|at least 1, found"):
         Appearance(**settings)
 
 

@@ -205,7 +205,7 @@ def debug_eval(plan: RunPlan) -> None:
     cfg, identity, device = plan.cfg, plan.identity, plan.machine.device
     model = build_model(cfg, device)
     loss = build_loss(cfg, model, plan.model_name)
-    scene = load_scene(cfg, device)
+    scene = load_scene(cfg, device, model)
     check_scene(cfg, scene, loss, model, plan.model_name)
     trained = identity.folder / CHECKPOINTS["last"]
     step = 0

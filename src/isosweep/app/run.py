@@ -28,6 +28,7 @@ from isosweep.config.titles import run_title
 from isosweep.data.checks import check_masks, check_poses, warning_lines
 from isosweep.data.image_store import ImageStore
 from isosweep.data.mask_choice import mask_line
+from isosweep.data.stand_ins import with_stand_ins
 from isosweep.evaluation import evaluate
 from isosweep.losses.total import TotalLoss
 from isosweep.models.base import Model
@@ -148,7 +149,7 @@ def work(job: Job) -> None:
     """
     cfg, settings, model, record = job.plan.cfg, job.plan.settings, job.model, job.record
     with record.timed("load_s"), first_then_the_others(job.team):
-        scene = load_scene(cfg, job.plan.machine.device)
+        scene = load_scene(cfg, job.plan.machine.device, model)
     check_scene(cfg, scene, job.loss, model, job.plan.model_name)
     if isinstance(record, RunRecord):
         log.info("%s", mask_line(scene))
@@ -266,8 +267,14 @@ def load_trained(job: Job) -> Knobs:
     return job.model.knobs(saved["step"], plan.settings.train.max_steps)
 
 
-def load_scene(cfg: DictConfig, device: torch.device) -> Scene:
-    """The scene, with its cameras on ``device``, and its images as well if they fit there."""
+def load_scene(cfg: DictConfig, device: torch.device, model: Model | None = None) -> Scene:
+    """The scene with its cameras on ``device``, and its images as well if they fit there.
+
+    Args:
+        model: a model whose rays of held-out views have codes of training views gets them.
+    """
     scene = build_scene(cfg.dataset, cfg.model)
+    if model is not None and model.wants_stand_ins:
+        scene = with_stand_ins(scene)
     images = scene.images.to(device) if isinstance(scene.images, ImageStore) else scene.images
     return replace(scene, cameras=scene.cameras.to(device), images=images)

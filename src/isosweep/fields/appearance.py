@@ -9,23 +9,24 @@ from torch import Tensor, nn
 
 from isosweep.errors import InputError
 
-UNSEEN = ("mean", "zero")
+UNSEEN = ("mean", "zero", "nearest")
 
 
 class Appearance(nn.Module):
     """One learned code [A] a view, which the colour network reads beside the feature (Martin-Brualla et al. 2021, NeRF
     in the Wild, section 4.1; Neuralangelo, Li et al. 2023, for Tanks and Temples).
 
-    Codes start at 0, so a row that is 0 belongs to a view that was not trained on. Where rays are of no view, as in
-    evaluation, the code is the mean of those that were trained, or 0.
+    Codes start at 0, so a row that is 0 belongs to a view that was not trained on. The code of rays of no training view
+    is the mean of those that were trained, or 0. With 'nearest' the rays of a held-out view come with the nearest
+    training view (``data.stand_ins``), as neighbours are exposed alike; points and videos have the mean.
 
     Args:
         dim: A.
         n_views: rows of the table; a scene may have fewer views.
-        unseen: the code of rays of no view, 'mean' or 'zero'.
+        unseen: the code of rays of no view, 'mean', 'zero' or 'nearest'.
 
     Raises:
-        InputError: ``unseen`` is neither, or a size is below 1.
+        InputError: ``unseen`` is none of them, or a size is below 1.
     """
 
     def __init__(self, dim: int = 8, n_views: int = 512, unseen: str = "mean") -> None:

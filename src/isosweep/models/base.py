@@ -139,6 +139,11 @@ class Model(nn.Module, ABC):
         return min((m.n_views for m in self.modules() if isinstance(m, Appearance)), default=None)
 
     @property
+    def wants_stand_ins(self) -> bool:
+        """Whether rays of a held-out view are to have the code of the nearest training view."""
+        return any(m.unseen == "nearest" for m in self.modules() if isinstance(m, Appearance))
+
+    @property
     def is_surface(self) -> bool:
         """Whether ``level`` is a signed distance, so that normals and an eikonal term make sense."""
         return "sdf" in self.provides
