@@ -16,9 +16,12 @@ from tests.ops.inputs import SPECS
 from tests.ops.triton_compile import KERNELS
 
 
-def test_every_kernel_compiles_for_every_card() -> None:
-    """To machine code, from Turing to Blackwell; no card is needed for it."""
-    cards = ["90", "75", "80", "86", "89", "100", "120"]
+def test_every_kernel_compiles_for_the_oldest_the_usual_and_the_newest_card() -> None:
+    """To machine code: Turing, Hopper, Blackwell; no card is needed for it.
+
+    Those between (80, 86, 89, 100) take a minute more: ``TRITON_INTERPRET=0 python -m tests.ops.triton_compile 80 86``.
+    """
+    cards = ["90", "75", "120"]
     done = subprocess.run(
         [sys.executable, "-m", "tests.ops.triton_compile", *cards],
         env=os.environ | {"TRITON_INTERPRET": "0"},
