@@ -247,3 +247,22 @@ def test_the_formula_on_random_weights(net: str) -> None:
         unit_x, unit_y = (v / (np.sqrt((v**2).sum(axis=0, keepdims=True)) + 1e-10) for v in (x, y))
         expected += float(np.einsum("chw,c->hw", (unit_x - unit_y) ** 2, lin.double().numpy()).mean())
     assert got == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize("net", ["vgg", "alex"])
+def test_the_authors_package_gives_the_same_number(net: str) -> None:
+    """With its linear layers and random features, which need no download."""
+    try:
+        theirs = importlib.import_module("lpips")
+    except (ImportError, RuntimeError) as error:  # torchvision of another torch raises a RuntimeError
+        pytest.skip(f"the package lpips cannot be imported: {error}")
+    torch.manual_seed(0)
+    official = theirs.LPIPS(net=net, pnet_rand=True, verbose=False)
+    layers = [m for m in official.net.modules() if isinstance(m, torch.nn.Conv2d)]
+    lins = [lin.model[-1].weight.detach() for lin in official.lins]
+    ours = lpips.LPIPS(net, [(m.weight.detach(), m.bias.detach()) for m in layers], lins, "random")  # type: ignore[union-attr]
+    a, b = image(64, 80, 4), image(64, 80, 5)
+    with torch.no_grad():
+        expected = official(*(2 * x.permute(2, 0, 1)[None] - 1 for x in (a, b)))
+    assert ours(a, b) == pytest.approx(float(expected), rel=1e-4)
+    assert float(expected) > 1e-3

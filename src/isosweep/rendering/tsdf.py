@@ -8,7 +8,6 @@ Axes: H, W pixels of a view, N vertices, F faces.
 
 import importlib
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -26,6 +25,8 @@ TRUNCATION = 5.0
 """Voxels from a surface up to which the volume knows its distance (2DGS)."""
 SEEN = 0.5
 """Least opacity of a ray whose depth counts."""
+BLOCK, BLOCKS = 16, 4096
+"""Voxels along a block of the volume, and blocks that it has room for at first; it grows."""
 MOST_SKEW = 0.01
 """Pixels by which the lower end of an image may be shifted by skew, which Open3D's cameras do not have."""
 
@@ -59,50 +60,53 @@ def fuse(model: Renderable, scene: Scene, knobs: Knobs, settings: ExportSettings
     require(settings.clean)
     o3d = importlib.import_module("open3d")
     voxel = 2 * scene.radius / settings.resolution
-    volume = o3d.pipelines.integration.ScalableTSDFVolume(
-        voxel, TRUNCATION * voxel, o3d.pipelines.integration.TSDFVolumeColorType.RGB8
+    # Open3D's older ScalableTSDFVolume finds nothing in version 0.20
+    kinds = {"tsdf": 1, "weight": 1, "color": 3}
+    volume = o3d.t.geometry.VoxelBlockGrid(
+        tuple(kinds), (o3d.core.float32,) * 3, tuple(kinds.values()), voxel, BLOCK, BLOCKS
     )
-    chunk = settings.chunk
+    chunk, empty = settings.chunk, True
     for view in progress.through(scene.splits["train"], "fusing depths"):
         maps, chunk = render_chunked(model, scene.cameras, view, knobs, scene.background, chunk)
-        pinhole, pose = _camera(o3d, scene.cameras, view, scene.names[view])
+        K, pose = (o3d.core.Tensor(m) for m in _camera(scene.cameras, view, scene.names[view]))
         depth = _depth(scene.cameras, view, maps["depth"][..., 0].numpy(), scene.radius)
         depth[maps["opacity"][..., 0].numpy() < SEEN] = 0.0
-        color = np.rint(255 * maps["rgb"].clamp(0, 1).numpy()).astype(np.uint8)
-        far = float(depth.max()) + voxel
-        image = o3d.geometry.RGBDImage.create_from_color_and_depth(
-            o3d.geometry.Image(np.ascontiguousarray(color)),
-            o3d.geometry.Image(np.ascontiguousarray(depth, dtype=np.float32)),
-            depth_scale=1.0,
-            depth_trunc=far,
-            convert_rgb_to_intensity=False,
-        )
-        volume.integrate(image, pinhole, pose)
-    found = volume.extract_triangle_mesh()
-    mesh = Mesh(np.asarray(found.vertices), np.asarray(found.triangles).astype(np.int64))
-    if len(mesh.faces) == 0:
+        if not depth.any():
+            continue
+        color = maps["rgb"].clamp(0, 1).numpy()
+        images = [
+            o3d.t.geometry.Image(o3d.core.Tensor(np.ascontiguousarray(x, np.float32))) for x in (depth, color)
+        ]
+        limits = (1.0, float(depth.max()) + voxel, TRUNCATION)  # scale and end of depths, width of the band
+        touched = volume.compute_unique_block_coordinates(images[0], K, pose, *limits)
+        volume.integrate(touched, *images, K, pose, *limits)
+        empty = False
+    found = None if empty else volume.extract_triangle_mesh(weight_threshold=0.5)
+    if found is None or len(found.triangle.indices) == 0:
         raise InputError(
             f"no surface in the depths of {len(scene.splits['train'])} views: no ray has an opacity of {SEEN} in the "
             "box. Train longer, or look at the renders"
         )
-    colored = Mesh(mesh.vertices, mesh.faces, np.asarray(found.vertex_colors) if settings.colors else None)
-    return to_world(largest_components(colored, settings.clusters), scene.to_world)
+    colors = found.vertex.colors.numpy().astype(np.float64) if settings.colors else None
+    vertices, faces = found.vertex.positions.numpy(), found.triangle.indices.numpy()
+    mesh = Mesh(vertices.astype(np.float64), faces.astype(np.int64), colors)
+    return to_world(largest_components(mesh, settings.clusters), scene.to_world)
 
 
-def _camera(o3d: Any, cameras: Cameras, view: int, name: str) -> tuple[Any, Float[np.ndarray, "4 4"]]:
-    """Open3D's camera of a view, whose pixels have their centres at whole numbers, and its world-to-camera pose."""
-    K = cameras.K[view].double().cpu().numpy()
-    height, width = cameras.hw[view].tolist()
-    if abs(K[0, 1] / K[1, 1]) * height > MOST_SKEW:
+def _camera(
+    cameras: Cameras, view: int, name: str
+) -> tuple[Float[np.ndarray, "3 3"], Float[np.ndarray, "4 4"]]:
+    """The intrinsics of a view for pixels with their centres at whole numbers, and its world-to-camera pose."""
+    K = cameras.K[view].double().cpu().numpy().copy()
+    if abs(K[0, 1] / K[1, 1]) * int(cameras.hw[view, 0]) > MOST_SKEW:
         raise InputError(
             f"export.method=tsdf: the camera of view '{name}' has skew ({K[0, 1]:g}), which Open3D's have not: use "
             "export.method=field"
         )
-    centre = K[:2, 2] - cameras.pixel_centre
-    pinhole = o3d.camera.PinholeCameraIntrinsic(width, height, K[0, 0], K[1, 1], centre[0], centre[1])
+    K[:2, 2] -= cameras.pixel_centre
     pose = np.eye(4)
     pose[:3] = cameras.c2w[view].double().cpu().numpy()
-    return pinhole, np.linalg.inv(pose)
+    return K, np.linalg.inv(pose)
 
 
 def _depth(
