@@ -15,7 +15,7 @@ from jaxtyping import Float
 
 from isosweep.config.settings import ExportSettings
 from isosweep.errors import InputError
-from isosweep.meshes.extract import to_world
+from isosweep.meshes.extract import finished, to_world
 from isosweep.meshes.topology import largest_components
 from isosweep.meshes.triangulators import require_package
 from isosweep.rendering.views import Renderable, render_chunked
@@ -86,7 +86,8 @@ def fuse(model: Renderable, scene: Scene, knobs: Knobs, settings: ExportSettings
             "box. Train longer, or look at the renders"
         )
     colored = Mesh(mesh.vertices, mesh.faces, np.asarray(found.vertex_colors) if settings.colors else None)
-    return to_world(largest_components(colored, settings.clusters), scene.to_world)
+    mesh = finished(largest_components(colored, settings.clusters), scene, settings)
+    return to_world(mesh, scene.to_world)
 
 
 def _camera(o3d: Any, cameras: Cameras, view: int, name: str) -> tuple[Any, Float[np.ndarray, "4 4"]]:
