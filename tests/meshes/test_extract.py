@@ -97,3 +97,27 @@ def test_areas_by_hand() -> None:
     corners = np.array([[0.0, 0, 0], [3, 0, 0], [0, 4, 0], [0, 0, 2]])
     mesh = Mesh(corners, np.array([[0, 1, 2], [0, 1, 3], [0, 0, 1]]))
     assert topology.face_areas(mesh).tolist() == [6.0, 3.0, 0.0]
+
+
+def test_holes_are_closed_before_faces_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The ball sticks out of the box below z = -0.4: a hole with a loop of 2 pi 0.3 = 1.88. The box's side is 1."""
+    pytest.importorskip("fast_simplification")
+    model = SphereModel(0.5)
+    scene = sphere_scene(model, radius=0.5)
+
+    class Cut(SphereModel):
+        def level(self, points: torch.Tensor, knobs: object) -> torch.Tensor:
+            return super().level(points + torch.tensor([0.0, 0.0, 0.1]), knobs)
+
+    def parts(**changes: object) -> tuple[int, float]:
+        mesh = extract.export_mesh(Cut(0.5), scene, KNOBS, replace(SMALL, resolution=24, **changes))
+        edge = np.sort(np.stack([mesh.faces, np.roll(mesh.faces, -1, axis=1)], -1).reshape(-1, 2), axis=1)
+        assert mesh.colors is not None
+        assert mesh.normals is not None
+        return len(mesh.faces), float((np.unique(edge, axis=0, return_counts=True)[1] == 1).sum())
+
+    assert parts()[1] > 20
+    assert parts(fill_holes=1.8)[1] > 20
+    faces, open_edges = parts(fill_holes=2.2, faces=300)
+    assert open_edges == 0
+    assert faces <= 300

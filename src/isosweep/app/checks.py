@@ -14,7 +14,7 @@ from isosweep.data.point_rays import observations
 from isosweep.errors import InputError
 from isosweep.evaluation import evaluate
 from isosweep.losses.total import TotalLoss
-from isosweep.meshes import cleaning, triangulators
+from isosweep.meshes import cleaning, simplify, triangulators
 from isosweep.models.base import Model
 from isosweep.rendering import tsdf
 from isosweep.types import Scene
@@ -33,6 +33,28 @@ def require_folder(cfg: DictConfig) -> None:
         absent = not any(p.is_dir() for p in places(data.name, str(cfg.scene), data.path, Path(data.root)))
     if absent:
         build_scene(data)
+
+
+def check_export(cfg: DictConfig, scene: Scene) -> None:
+    """Check that the mesh that ``export`` asks for can be made of this scene, on this machine.
+
+    Raises:
+        InputError: a package is not installed, the scene lacks what cleaning reads, or a value is out of its range.
+    """
+    export = cfg.export
+    cleaning.require(scene, export.clean)
+    if export.fill_holes < 0:
+        raise InputError(
+            f"export.fill_holes={export.fill_holes:g}: give the length of the longest hole to close in sides of the "
+            "box, such as 0.1, or 0 to close none"
+        )
+    if not (export.mesh or cfg.eval.geometry or cfg.mode == "export"):
+        return
+    triangulators.triangulator(export.marching_cubes)
+    if export.method == "tsdf":
+        tsdf.require(export.clean)
+    if export.faces is not None:
+        simplify.require()
 
 
 def check_scene(cfg: DictConfig, scene: Scene, loss: TotalLoss, model: Model, name: str) -> None:
@@ -66,11 +88,7 @@ def check_scene(cfg: DictConfig, scene: Scene, loss: TotalLoss, model: Model, na
             f"{model.most_views}: set model.color.appearance_views={len(scene.cameras)}, or "
             "model.color.appearance_dim=0"
         )
-    cleaning.require(scene, cfg.export.clean)
-    if cfg.export.mesh or cfg.eval.geometry or cfg.mode == "export":
-        triangulators.triangulator(cfg.export.marching_cubes)
-        if cfg.export.method == "tsdf":
-            tsdf.require(cfg.export.clean)
+    check_export(cfg, scene)
     loss.check(
         name,
         model.provides,

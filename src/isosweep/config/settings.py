@@ -132,6 +132,9 @@ class ExportSettings:
     # what is taken off the mesh, in this order (meshes/cleaning.py); then all but its largest part
     clean: list[str] = each_of([], *CLEANING)  # noqa: RUF009 - it makes a field
     largest_component: bool = False
+    # longest hole that is closed after that: the length of its edges, in sides of the box; 0 closes none
+    fill_holes: float = 0.0
+    faces: int | None = at_least(None, 1)  # faces that the mesh is then reduced to; None keeps all
     formats: list[str] = each_of(["ply"], *MESH_FORMATS)  # noqa: RUF009 - it makes a field
     renders: int = 8  # test views written as rgb, depth, normal; -1 writes all
     video: bool = True

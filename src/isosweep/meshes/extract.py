@@ -12,7 +12,9 @@ from torch import Tensor
 
 from isosweep.config.settings import ExportSettings
 from isosweep.meshes.cleaning import clean
+from isosweep.meshes.holes import filled
 from isosweep.meshes.marching_cubes import extract as extract_mesh
+from isosweep.meshes.simplify import simplified
 from isosweep.meshes.topology import largest_component, vertex_normals
 from isosweep.runtime import progress
 from isosweep.types import Knobs, Mesh, Scene
@@ -61,6 +63,7 @@ def export_mesh(
     mesh = clean(mesh, scene, settings.clean)
     if settings.largest_component:
         mesh = largest_component(mesh)
+    mesh = finished(mesh, scene, settings)
     normals = vertex_normals(mesh)
     colors = None
     if settings.colors:
@@ -72,6 +75,17 @@ def export_mesh(
             with torch.no_grad():
                 colors[part] = model.color(points, inward, knobs).float().clamp(0, 1).cpu().numpy()
     return to_world(Mesh(mesh.vertices, mesh.faces, colors, normals), scene.to_world)
+
+
+def finished(mesh: Mesh, scene: Scene, settings: ExportSettings) -> Mesh:
+    """The mesh, in normalised units, with its small holes closed and reduced to ``settings.faces``.
+
+    Raises:
+        InputError: as `simplify.require`.
+    """
+    if settings.fill_holes > 0:
+        mesh = filled(mesh, settings.fill_holes * 2 * scene.radius)
+    return mesh if settings.faces is None else simplified(mesh, settings.faces)
 
 
 def to_world(mesh: Mesh, matrix: Float[np.ndarray, "4 4"]) -> Mesh:

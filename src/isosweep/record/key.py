@@ -101,6 +101,8 @@ AS_BEFORE: tuple[tuple[str, Any], ...] = (
     ("export.method", "field"),
     ("export.marching_cubes", "skimage"),
     ("export.clusters", 50),
+    ("export.fill_holes", 0.0),
+    ("export.faces", None),
 )
 """(dotted path of an option added later, a value with which a run is what it was before the option).
 

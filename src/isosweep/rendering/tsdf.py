@@ -14,7 +14,7 @@ from jaxtyping import Float
 
 from isosweep.config.settings import ExportSettings
 from isosweep.errors import InputError
-from isosweep.meshes.extract import to_world
+from isosweep.meshes.extract import finished, to_world
 from isosweep.meshes.topology import largest_components
 from isosweep.meshes.triangulators import require_package
 from isosweep.rendering.views import Renderable, render_chunked
@@ -89,8 +89,9 @@ def fuse(model: Renderable, scene: Scene, knobs: Knobs, settings: ExportSettings
         )
     colors = found.vertex.colors.numpy().astype(np.float64) if settings.colors else None
     vertices, faces = found.vertex.positions.numpy(), found.triangle.indices.numpy()
-    mesh = Mesh(vertices.astype(np.float64), faces.astype(np.int64), colors)
-    return to_world(largest_components(mesh, settings.clusters), scene.to_world)
+    fused = Mesh(vertices.astype(np.float64), faces.astype(np.int64), colors)
+    mesh = finished(largest_components(fused, settings.clusters), scene, settings)
+    return to_world(mesh, scene.to_world)
 
 
 def _camera(

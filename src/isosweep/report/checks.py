@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from isosweep.record.code_version import representative
-from isosweep.record.key import essential, matters, term_is_off
+from isosweep.record.key import AS_BEFORE, essential, matters, term_is_off
 from isosweep.report.cells import Key, Place, TableSpec, keys_text
 from isosweep.report.collect import Run
 from isosweep.report.keys import RECORD_FIELDS, config_differences, is_within, value_text
@@ -30,9 +30,12 @@ GEOMETRY_ONLY = ("world_unit", "samples", "sample_seed", "fscore_at", "visibilit
 ONE_SCORE_ONLY = {"ssim": "ssim", "lpips_weights": "lpips", "lpips": "lpips", "psnr_cap_db": "psnr"}
 """Score setting -> the only score that it concerns."""
 GEOMETRY_CONFIG = (
-    "export.resolution", "export.level", "export.clean", "export.largest_component", "dataset.truth",
+    "export.method", "export.resolution", "export.level", "export.clean", "export.largest_component",
+    "export.fill_holes", "export.faces", "dataset.truth",
 )  # fmt: skip
 """Config keys outside the run key that change a mesh, or the surface it is compared with."""
+_BEFORE = {path: value for path, value in AS_BEFORE if path in GEOMETRY_CONFIG}
+"""What those are of a run that was made before they were options."""
 MOST_SHOWN = 8
 
 
@@ -297,10 +300,11 @@ def _differing_settings(runs: Sequence[Run], metric: Metric) -> dict[str, tuple[
             for path in GEOMETRY_CONFIG:
                 group, _, name = path.partition(".")
                 part = run.record.config.get(group)
-                if isinstance(part, dict) and name in part:
+                if isinstance(part, dict) and (name in part or path in _BEFORE):
+                    value = part.get(name, _BEFORE.get(path))
                     values = kept.setdefault(path, [])
-                    if part[name] not in values:
-                        values.append(part[name])
+                    if value not in values:
+                        values.append(value)
     return {key: tuple(value_text(v) for v in values[:6]) for key, values in kept.items() if len(values) > 1}
 
 
