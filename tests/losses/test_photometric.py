@@ -200,6 +200,8 @@ def test_only_the_best_views_count() -> None:
     assert photo(out, batch, best=3).item() > 0.2
     out.ray_extras["hidden"][0, 1] = True
     assert photo(out, batch, best=3).item() < 1e-3
+    # there are four places for source views, one of them empty
+    torch.testing.assert_close(photo(out, batch, best=9), photo(out, batch, best=4))
 
 
 def test_the_mean_is_over_the_rays_that_are_marked() -> None:
