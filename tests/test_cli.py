@@ -38,7 +38,7 @@ assert not heavy, heavy
     ("arguments", "shown"),
     [
         (["--cfg", "job", "--resolve", "model=nerf", "dataset=bmvs"], "name: bmvs"),
-        (["--help"], "encoding: freq, freq_original, hashgrid"),
+        (["--help"], "encoding: dense, freq, freq_original, hashgrid"),
         (["--info", "defaults"], "Defaults List"),
     ],
 )

@@ -289,7 +289,11 @@ def test_rays_lead_to_points_where_the_data_has_them(model, scenes, tmp_path):
         ("neus", ["direction@model.color.direction=freq", "model.color.direction.include_xyz=false"]),
         (
             "nerf_original",
-            ["model.coarse.density_activation=softplus", "optim.schedule={kind:chained,parts:[1,0.5]}"],
+            [
+                "model.coarse.density_activation=softplus",
+                "optim.schedule=null",  # else it would be merged with the mapping that is there
+                "optim.schedule={kind:chained,parts:[1,0.5]}",
+            ],
         ),
         ("image", ["model.field.activation=scale1", "dataset=picture", "dataset.held_out=0.5"]),
         (

@@ -78,6 +78,10 @@ def complaint(*overrides: str) -> str:
             "optim.schedule=[0,1,1,1]",
             "optim.schedule: it is a mapping here, and a mapping cannot become a list: gi",
         ),
+        (
+            "optim.schedule={kind:chained,parts:[1,0.5]}",
+            "optim.schedule: the mapping that is here has no 'parts', and a mapping that is given only changes it. Clear it",
+        ),
         ("train.rays=[1", "cannot read the argument 'train.rays=[1' (no viable alternative at input '[1')"),
         ("train.rays", "cannot read the argument 'train.rays' (missing EQUAL at '<EOF>')"),
     ],

@@ -188,8 +188,8 @@ def test_a_white_pixel_can_be_reached_and_is_cut_where_it_is_shown() -> None:
     dirs = torch.tensor([[0.0, 0.0, 1.0]], dtype=F64)
     torch.testing.assert_close(model.field.color(feature, dirs), torch.full((1, 3), 1.001, dtype=F64))
     assert float(model.color(feature[:, :3], dirs, model.knobs(0, 1)).max().detach()) == 1.0
-    with pytest.raises(InputError, match="density_activation is one of relu, softplus, found 'exp'"):
-        RadianceField(Frequency(2), density_activation="exp")
+    with pytest.raises(InputError, match="'tanh' may be negative, which no density is"):
+        RadianceField(Frequency(2), density_activation="tanh")
 
 
 def test_noise_is_of_training_alone() -> None:

@@ -175,7 +175,14 @@ def _explain_value(error: Exception) -> str | None:
             reason = str(link).splitlines()[0]
             if reason.startswith("Cannot merge DictConfig with"):
                 reason = (
-                    "it is a mapping here, and a mapping cannot become a list: give a mapping or a number"
+                    "it is a mapping here, and a mapping cannot become a list: give a mapping or a number, or clear it "
+                    f"first: {key}=null '{key}=[...]'"
+                )
+            if re.match(r"Key '[^']*' is not in struct", reason) and "." in key:
+                key, _, name = key.rpartition(".")
+                reason = (
+                    f"the mapping that is here has no '{name}', and a mapping that is given only changes it. Clear it "
+                    f"first: {key}=null '{key}={{...}}'"
                 )
             return f"{key}: {reason}"
     return None
