@@ -80,7 +80,7 @@ def complaint(*overrides: str) -> str:
         ),
         (
             "optim.schedule={kind:chained,parts:[1,0.5]}",
-            "optim.schedule: the mapping that is here has no 'parts', and a mapping that is given only changes it. Clear it",
+            "optim.schedule: the mapping that is here has no 'parts', and a mapping that is given only changes it. Cl",
         ),
         ("train.rays=[1", "cannot read the argument 'train.rays=[1' (no viable alternative at input '[1')"),
         ("train.rays", "cannot read the argument 'train.rays' (missing EQUAL at '<EOF>')"),
