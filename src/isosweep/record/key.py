@@ -22,6 +22,7 @@ EXCLUDED: tuple[str, ...] = (
     "export",
     "tracker",
     "run",  # where and how the run is kept
+    "view",  # who looks at it
     "mode",
     "debug",  # its parts only inspect; the small sizes that a debug config sets are keys of other groups
     "hydra",
@@ -103,6 +104,7 @@ AS_BEFORE: tuple[tuple[str, Any], ...] = (
     ("export.clusters", 50),
     ("export.fill_holes", 0.0),
     ("export.faces", None),
+    ("export.crop", None),
 )
 """(dotted path of an option added later, a value with which a run is what it was before the option).
 
