@@ -12,7 +12,7 @@ from omegaconf import MISSING, OmegaConf
 
 from isosweep.config import settings
 
-MODES = ("train", "eval", "export", "render")
+MODES = ("train", "eval", "export", "render", "view")
 CONF = Path(__file__).resolve().parents[3] / "conf"
 
 

@@ -43,6 +43,8 @@ class Times(msgspec.Struct, frozen=True, kw_only=True):
     total_s: float = 0.0
     load_s: float = 0.0
     train_s: float = 0.0
+    view_s: float = 0.0
+    """What pictures and pauses of a viewer took during the training; no part of ``train_s``."""
     eval_s: float = 0.0
     export_s: float = 0.0
 

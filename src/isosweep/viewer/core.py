@@ -41,6 +41,8 @@ class Window:
 
     canvas: Canvas
     show: Show
+    resting: bool = False
+    """Whether it needs no pictures."""
     served: int = field(default=0)
     """When it had its last piece: it is next who has waited longest."""
 
@@ -95,6 +97,13 @@ class Viewer:
                 self._windows[window].canvas.look(look)
         self._woken.set()
 
+    def rest(self, window: int, on: bool) -> None:
+        """Draw nothing for a window, or go on with it."""
+        with self._lock:
+            if window in self._windows:
+                self._windows[window].resting = on
+        self._woken.set()
+
     def pause(self, on: bool) -> None:
         """Let the training wait, or go on."""
         if on != self.paused:
@@ -119,6 +128,11 @@ class Viewer:
     def watched(self) -> bool:
         """Whether anybody looks."""
         return bool(self._windows)
+
+    @property
+    def has_work(self) -> bool:
+        """Whether a picture or a mesh is to be made."""
+        return self._mesh is not None or bool(self._waiting())
 
     def changed(self, step: int) -> None:
         """Note that the models are at another step."""
@@ -176,8 +190,11 @@ class Viewer:
         with self._lock:
             return list(self._windows.values())
 
+    def _waiting(self) -> list[Window]:
+        return [w for w in self._all() if w.canvas.has_work and not w.resting]
+
     def _draw(self) -> bool:
-        waiting = [window for window in self._all() if window.canvas.has_work]
+        waiting = self._waiting()
         if not waiting:
             return False
         window = min(waiting, key=lambda w: w.served)
