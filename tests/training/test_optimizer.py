@@ -1,6 +1,10 @@
 """Which rate and decay each parameter gets, by its name."""
 
 import copy
+import subprocess
+import sys
+from collections.abc import Callable
+from unittest import mock
 
 import pytest
 import torch
@@ -8,7 +12,8 @@ from torch import nn
 
 from isosweep.config.settings import OPTIMIZERS, OptimSettings
 from isosweep.errors import InputError
-from isosweep.training.optimizer import kind_of, make_optimizer, parameter_groups
+from isosweep.training import optimizer as optimizer_file
+from isosweep.training.optimizer import kind_of, make_optimizer, parameter_groups, without_compiler
 
 RATES = OptimSettings(lr_tables=1.0, lr_networks=2.0, lr_sharpness=3.0, lr_background=4.0, weight_decay=0.5)
 
@@ -84,7 +89,7 @@ def test_a_pattern_that_fits_nothing_is_refused() -> None:
 @pytest.mark.parametrize(("name", "kind"), [("adam", torch.optim.Adam), ("adamw", torch.optim.AdamW)])
 def test_the_optimiser_is_the_one_named(name: str, kind: type) -> None:
     optimizer = make_optimizer(Parts(), OptimSettings(name=name, betas=[0.8, 0.7], eps=1e-9))
-    assert type(optimizer) is kind
+    assert isinstance(optimizer, kind)
     assert optimizer.defaults["betas"] == (0.8, 0.7)
     assert optimizer.defaults["eps"] == 1e-9
     assert all(group["fused"] for group in optimizer.param_groups)
@@ -134,6 +139,38 @@ def test_every_optimiser_lowers_a_loss_and_goes_on_from_its_state(name: str) -> 
     resumed.load_state_dict(copy.deepcopy(optimizer.state_dict()))
     assert step(other, resumed) == step(model, optimizer)
     assert step(other, resumed) == step(model, optimizer)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_a_step_is_that_of_torchs_own_class(name: str) -> None:
+    def trained(wrap: Callable[[type], Callable[..., torch.optim.Optimizer]]) -> list[torch.Tensor]:
+        torch.manual_seed(0)
+        model = Parts()
+        with mock.patch.object(optimizer_file, "without_compiler", wrap):
+            optimizer = make_optimizer(model, OptimSettings(name, eps=1e-8))
+        for _ in range(3):
+            optimizer.zero_grad()
+            torch.stack([(p - 1).square().sum() for p in model.parameters()]).sum().backward()
+            optimizer.step()
+        return [p.detach() for p in model.parameters()]
+
+    ours, theirs = trained(without_compiler), trained(lambda kind: kind)
+    assert all(map(torch.equal, ours, theirs))
+
+
+def test_a_run_loads_no_compiler_and_no_metrics() -> None:
+    """Each would take as long to import as torch, in every run."""
+    code = (
+        "import sys, torch, isosweep.app.run; from isosweep.config.settings import OptimSettings; "
+        "from isosweep.evaluation import image_metrics; from isosweep.training.optimizer import make_optimizer; "
+        "model = torch.nn.Linear(1, 1); optimizer = make_optimizer(model, OptimSettings()); optimizer.zero_grad(); "
+        "model(torch.ones(1, 1)).sum().backward(); torch.amp.GradScaler(enabled=False).step(optimizer); "
+        "optimizer.load_state_dict(optimizer.state_dict()); image = torch.rand(12, 12, 3); "
+        "image_metrics.psnr(image, image); image_metrics.ssim(image, image); "
+        "slow = {'torch._dynamo', 'sympy', 'torchmetrics', 'scipy', 'matplotlib', 'wandb'} & set(sys.modules); "
+        "assert not slow, slow"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_betas_eps_and_arguments_reach_the_optimiser() -> None:

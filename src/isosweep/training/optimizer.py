@@ -85,6 +85,22 @@ FUSED = ("Adam", "AdamW")
 for some devices only."""
 
 
+TOLD_TO_THE_COMPILER = ("add_param_group", "zero_grad", "state_dict", "load_state_dict")
+"""Methods of torch's optimisers whose first call tells torch's compiler to leave them alone."""
+
+
+def without_compiler(kind: type[torch.optim.Optimizer]) -> Callable[..., torch.optim.Optimizer]:
+    """The same optimiser, which does not import torch's compiler.
+
+    torch wraps the methods of its optimisers for ``torch.compile``. The wrappers import ``torch._dynamo``, and with it
+    sympy and triton: that takes as long as the import of torch itself, at the start of every run, and nothing is
+    compiled here. A step has no gradient, as within the wrapper.
+    """
+    bare: dict[str, object] = {name: inspect.unwrap(getattr(kind, name)) for name in TOLD_TO_THE_COMPILER}
+    bare["step"] = torch.no_grad()(inspect.unwrap(kind.step))
+    return type(kind.__name__, (kind,), bare)
+
+
 def make_optimizer(model: nn.Module, settings: OptimSettings) -> torch.optim.Optimizer:
     """Adam (Kingma and Ba 2015), AdamW (Loshchilov and Hutter 2019), or another of ``OPTIMIZERS`` (config/settings.py).
 
@@ -96,7 +112,7 @@ def make_optimizer(model: nn.Module, settings: OptimSettings) -> torch.optim.Opt
             parameter.
     """
     name = next(name for name in vars(torch.optim) if name.lower() == settings.name and name != settings.name)
-    kind: Callable[..., torch.optim.Optimizer] = getattr(torch.optim, name)
+    kind = without_compiler(getattr(torch.optim, name))
     groups = parameter_groups(model, settings)
     known = inspect.signature(kind).parameters
     own: dict[str, object] = dict(settings.args or {})
