@@ -167,6 +167,10 @@ def test_a_run_loads_no_compiler_and_no_metrics() -> None:
         "model(torch.ones(1, 1)).sum().backward(); torch.amp.GradScaler(enabled=False).step(optimizer); "
         "optimizer.load_state_dict(optimizer.state_dict()); image = torch.rand(12, 12, 3); "
         "image_metrics.psnr(image, image); image_metrics.ssim(image, image); "
+        "from hydra import compose, initialize_config_dir; from isosweep.config.schema import CONF; "
+        "from isosweep.config.names import plain_config; from isosweep.app.rehearsal import wrong_parts; "
+        "initialize_config_dir(str(CONF), version_base='1.3'); "
+        "assert wrong_parts(plain_config(compose('config')), 'neus') is None; "
         "slow = {'torch._dynamo', 'sympy', 'torchmetrics', 'scipy', 'matplotlib', 'wandb'} & set(sys.modules); "
         "assert not slow, slow"
     )

@@ -47,9 +47,21 @@ def wrong_parts(resolved: Mapping[str, Any], model_name: str) -> str | None:
 @lru_cache(maxsize=4096)
 def _rehearsed(parts: str, model_name: str, kind: str, scene: Path | None) -> str | None:
     import torch
+    from torch.overrides import TorchFunctionMode
 
     from isosweep.app.build import build, build_loss
     from isosweep.data.mask_files import surely_no_masks
+
+    def norms(weight: torch.Tensor, power: int, dim: int) -> torch.Tensor:
+        return weight.new_empty([n if i == dim % weight.dim() else 1 for i, n in enumerate(weight.shape)])
+
+    shapes = {torch.Tensor.normal_: lambda weight, *_: weight, torch.norm_except_dim: norms}
+
+    class ShapesAlone(TorchFunctionMode):
+        """What torch computes on ``meta`` by way of its compiler, whose import takes as long as torch's own."""
+
+        def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            return shapes.get(func, func)(*args, **(kwargs or {}))
 
     plain = msgspec.json.decode(parts)
     if any(not str(node["_target_"]).startswith("isosweep.") for _, node in targets(plain["model"], "model")):
@@ -57,7 +69,7 @@ def _rehearsed(parts: str, model_name: str, kind: str, scene: Path | None) -> st
     cfg = OmegaConf.create(plain)
     assert isinstance(cfg, DictConfig)
     try:
-        with torch.device("meta"):
+        with torch.device("meta"), ShapesAlone():
             model = build(cfg.model)
         loss = build_loss(cfg, model, model_name)
         no_masks = scene is not None and bool(loss.reading_masks) and surely_no_masks(scene)
