@@ -23,7 +23,7 @@ MOST_LINES = 400
 SEEN_BY: dict[tuple[str, ...], tuple[str, ...]] = {
     ("hydra", "omegaconf"): ("config", "app", "launchers", "bench", "hydra_plugins"),
     ("numba", "llvmlite", "triton", "tinycudann"): ("ops",),
-    ("nerfacc",): ("bench",),
+    ("nerfacc",): ("bench", "samplers.with_nerfacc"),
     ("pycolmap",): ("prepare.sfm",),
 }
 """Libraries -> the rooms, or modules of a room, that may import them: other code goes through those."""

@@ -3,6 +3,7 @@
 import copy
 import functools
 import importlib
+import sys
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,9 @@ from isosweep.app.build import build_scene
 from isosweep.config.settings import OptimSettings, TrainSettings
 from isosweep.data.batches import has_points
 from isosweep.data.demo.make import Demo, make, write_blender, write_neus
+from isosweep.samplers import with_nerfacc
 from isosweep.training.loop import start, train
+from tests.support import nerfacc_kernels
 from tests.support.captures import tiny_colmap, tiny_llff, tiny_nerfstudio
 from tests.support.pairs import covering_pairs
 
@@ -312,3 +315,23 @@ def test_options_train(model, more, scenes, tmp_path):
     _, _, watch = fit(cfg, tmp_path)
     assert len(watch.losses) == 6
     assert all(loss == loss for loss in watch.losses)
+
+
+@pytest.mark.parametrize(
+    ("model", "more"),
+    [
+        ("neus", ["sampler=nerfacc_occgrid"]),
+        ("nerf", ["sampler=nerfacc_proposal", "loss.terms.interlevel.weight=1"]),
+    ],
+)
+def test_the_samplers_of_nerfacc_train(model, more, scenes, tmp_path, monkeypatch):
+    """With a stand-in for the package, which needs a card."""
+    monkeypatch.setitem(sys.modules, "nerfacc", nerfacc_kernels.package())
+    monkeypatch.setattr(with_nerfacc, "nerfacc_module", lambda sampler: sys.modules["nerfacc"])
+    monkeypatch.setattr(with_nerfacc, "require_card", lambda tensor, sampler: None)
+    names = [f"model={model}", "dataset=blender", *place(scenes, "blender"), *more]
+    few = [f"sampler.rounds.{name}.n_samples=8" for name in ("first", "second")] + ["sampler.update_every=1"]
+    few = few if "sampler=nerfacc_proposal" in more else []
+    cfg = composed(*names, *SMALL, *small_sizes(f"model={model}", *more), *few, "train.max_steps=4")
+    net, _, watch = fit(cfg, tmp_path)
+    assert watch.moved == {name for name, _ in net.named_parameters()}

@@ -129,7 +129,7 @@ class Proposal(Sampler):
         for k, part in enumerate(parts):
             samples = pack(distances(self.spacing, places, t_near, t_far), valid)
             with torch.set_grad_enabled(torch.is_grad_enabled() and knobs.learns):
-                found = _weights(part, rays, samples, probe.unit, probe.closed)
+                found = asked(part, rays, samples, probe.unit, probe.closed)[1]
             levels[f"proposal_{k}"] = Level(samples, found)
             weights = places.new_zeros(len(places), part.n_samples)
             weights[valid] = found.detach().to(weights).reshape(-1, part.n_samples) ** knobs.exponent
@@ -156,15 +156,17 @@ def drawn_edges(
     return torch.cat([first, inner, last], dim=-1)
 
 
-def _weights(part: Round, rays: Rays, samples: Samples, unit: PointFn, closed: bool) -> Float[Tensor, " s"]:
-    """Weights of a round. Closed like the rays of the model: else they could not bound its last one."""
+def asked(
+    part: Round, rays: Rays, samples: Samples, unit: PointFn, closed: bool
+) -> tuple[Float[Tensor, " s"], Float[Tensor, " s"]]:
+    """Densities and weights of a round. Closed like the rays of the model: else they could not bound its last one."""
     points, _ = sample_points(rays, samples)
     density, _ = part.density(unit(points), None)
     alpha = density_alpha(density, samples)
     if closed:
         of_rays = alpha.reshape(-1, part.n_samples)
         alpha = torch.cat([of_rays[:, :-1], torch.ones_like(of_rays[:, :1])], dim=1).reshape(-1)
-    return ops.render_weights(alpha.contiguous(), samples.offsets)
+    return density, ops.render_weights(alpha.contiguous(), samples.offsets)
 
 
 def _part(step: int, whole: float) -> float:
