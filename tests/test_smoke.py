@@ -286,6 +286,8 @@ def test_rays_lead_to_points_where_the_data_has_them(model, scenes, tmp_path):
         ("mip_nerf", ["encoding.covariance=isotropic", "model.raw_noise_std=1", "sampler.spacing=disparity"]),
         ("mip_nerf", ["dataset.downscale=[1,2,4]", "train.replacement=false", "optim.warmup_shape=sine"]),
         ("nerf", ["train.replacement=false", "optim.rates={*table:1e-2}"]),
+        ("nerf", ["model.density.network=FullyFusedMLP", "model.color.network=CutlassMLP"]),
+        ("neus", ["model.field.network=FullyFusedMLP"]),
         ("nerf", ["encoding=freq", "encoding.include_xyz=false", "direction@model.color.direction=freq"]),
         ("nerf", ["encoding.include_xyz=false", "optim.name=rmsprop", "optim.args={momentum:0.9}"]),
         ("nerf", ["model.density.activation=softplus", "model.color.activation=softplus|lin2srgb"]),
@@ -321,7 +323,7 @@ def test_options_train(model, more, scenes, tmp_path):
     ("model", "more"),
     [
         ("neus", ["sampler=nerfacc_occgrid"]),
-        ("nerf", ["sampler=nerfacc_proposal", "loss.terms.interlevel.weight=1"]),
+        ("nerf", ["sampler=nerfacc_proposal", "loss.terms.interlevel.weight=1", "sampler.update_every=1"]),
     ],
 )
 def test_the_samplers_of_nerfacc_train(model, more, scenes, tmp_path, monkeypatch):
@@ -330,8 +332,6 @@ def test_the_samplers_of_nerfacc_train(model, more, scenes, tmp_path, monkeypatc
     monkeypatch.setattr(with_nerfacc, "nerfacc_module", lambda sampler: sys.modules["nerfacc"])
     monkeypatch.setattr(with_nerfacc, "require_card", lambda tensor, sampler: None)
     names = [f"model={model}", "dataset=blender", *place(scenes, "blender"), *more]
-    few = [f"sampler.rounds.{name}.n_samples=8" for name in ("first", "second")] + ["sampler.update_every=1"]
-    few = few if "sampler=nerfacc_proposal" in more else []
-    cfg = composed(*names, *SMALL, *small_sizes(f"model={model}", *more), *few, "train.max_steps=4")
+    cfg = composed(*names, *SMALL, *small_sizes(f"model={model}", *more), "train.max_steps=6")
     net, _, watch = fit(cfg, tmp_path)
     assert watch.moved == {name for name, _ in net.named_parameters()}

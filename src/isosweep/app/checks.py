@@ -4,6 +4,7 @@ import logging
 from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
+from torch import nn
 
 from isosweep.app.build import build_scene
 from isosweep.app.scene_folder import is_ours, wrong_scene
@@ -122,3 +123,20 @@ def check_scene(cfg: DictConfig, scene: Scene, loss: TotalLoss, model: Model, na
             "model=neus is enough, or train on whole photographs with loss.masks=false",
             name,
         )
+
+
+def check_networks(model: nn.Module, backend: str) -> None:
+    """Check that a network of tiny-cuda-nn's would be computed by it, before the training.
+
+    In evaluation any backend computes its layers.
+
+    Raises:
+        ConfigError: the backend is another one.
+    """
+    for name, module in model.named_modules():
+        network = getattr(module, "network", "layers")
+        if network != "layers" and backend != "tcnn":
+            raise ConfigError(
+                f"the network '{name}' of this model is a {network}, which tiny-cuda-nn computes, and the backend is "
+                f"{backend}: set backend=tcnn (a CUDA card and the package: docs/install.md), or network=layers"
+            )

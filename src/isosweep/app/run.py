@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 
 from isosweep import trackers
 from isosweep.app.build import build_loss, build_model, build_scene
-from isosweep.app.checks import check_scene, require_folder
+from isosweep.app.checks import check_networks, check_scene, require_folder
 from isosweep.app.device import activate
 from isosweep.app.follower import Follower
 from isosweep.app.outputs import Outputs, make_mesh, render, score, score_share
@@ -96,6 +96,8 @@ def prepared(cfg: DictConfig, plan: RunPlan) -> tuple[RunPlan, Model, TotalLoss]
         plan = with_recorded_settings(plan)
     require_folder(cfg)
     model = build_model(cfg, plan.machine.device)
+    if cfg.mode == "train":
+        check_networks(model, plan.machine.backend.name)
     return plan, model, build_loss(cfg, model, plan.model_name)
 
 

@@ -28,9 +28,10 @@ class ColorField(ShadingHead):
         appearance_views, appearance_unseen: ``n_views`` and ``unseen`` of ``Appearance``.
         activation: of the output, a name of `isosweep.fields.activations`. What it returns is the radiance, so others
             than 'sigmoid' and 'lin2srgb' at the end need not be in [0, 1].
+        network: who computes the network, as in ``MLP``.
 
     Raises:
-        InputError: there is no such activation.
+        InputError: there is no such activation, or no such network.
     """
 
     def __init__(
@@ -46,12 +47,13 @@ class ColorField(ShadingHead):
         appearance_views: int = 512,
         appearance_unseen: str = "mean",
         activation: str = "sigmoid",
+        network: str = "layers",
     ) -> None:
         super().__init__()
         self.direction, self.use_normal, self.use_point = direction, use_normal, use_point
         direction_dim = 0 if direction is None else int(direction.out_dim)  # pyright: ignore[reportArgumentType]
         in_dim = feature_dim + direction_dim + 3 * use_normal + 3 * use_point + appearance_dim
-        self.mlp = MLP(in_dim, 3, hidden_dim, n_hidden, weight_norm=weight_norm)
+        self.mlp = MLP(in_dim, 3, hidden_dim, n_hidden, weight_norm=weight_norm, network=network)
         self.activation = named(activation)
         self.appearance = None
         if appearance_dim > 0:

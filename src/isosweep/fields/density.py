@@ -22,9 +22,10 @@ class DensityField(nn.Module):
         activation: 'exp' (Instant-NGP, with bias -1), 'softplus' (mip-NeRF, Barron et al. 2021), or any other name
             of `isosweep.fields.activations` that is never negative.
         bias: added before the activation.
+        network: who computes the network, as in ``MLP``.
 
     Raises:
-        InputError: there is no such activation, or it may be negative.
+        InputError: there is no such activation, or it may be negative; or no such network.
     """
 
     def __init__(
@@ -36,11 +37,12 @@ class DensityField(nn.Module):
         feature_dim: int = 16,
         activation: str = "exp",
         bias: float = -1.0,
+        network: str = "layers",
     ) -> None:
         super().__init__()
         self.encoding, self.feature_dim = encoding, feature_dim
         self.activation, self.bias = density_activation(activation), bias
-        self.mlp = MLP(encoding.out_dim, feature_dim, hidden_dim, n_hidden, skips)
+        self.mlp = MLP(encoding.out_dim, feature_dim, hidden_dim, n_hidden, skips, network=network)
 
     def forward(
         self, u: Float[Tensor, "s c"], window: Float[Tensor, " d"] | None = None

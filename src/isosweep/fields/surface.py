@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from isosweep import ops
 from isosweep.encodings.base import Encoding
 from isosweep.errors import InputError
+from isosweep.fields.mlp import check_network
 
 
 class SurfaceField(nn.Module):
@@ -41,9 +42,13 @@ class SurfaceField(nn.Module):
             the other ``feature_dim`` - 1 outputs (NeuS).
         narrow: the layer before a skip has so many outputs less that the skip's input is as wide as the others (NeuS);
             otherwise it keeps its width, and the skip's input is wider.
+        network: 'layers', or one of tiny-cuda-nn's networks ('FullyFusedMLP', 'CutlassMLP'). Its hidden layers have no
+            biases; it computes distances without a gradient in training, such as a sampler asks for, in half precision.
+            The gradient, and whatever is asked in evaluation, comes from the same layers in float32.
 
     Raises:
-        InputError: ``n_hidden`` is below 1, ``narrow`` leaves no output, or the encoding leaves the point out.
+        InputError: ``n_hidden`` is below 1, ``narrow`` leaves no output, the encoding leaves the point out, or there is
+            no such network.
     """
 
     def __init__(
@@ -60,6 +65,7 @@ class SurfaceField(nn.Module):
         inside_out: bool = False,
         distance_feature: bool = True,
         narrow: bool = False,
+        network: str = "layers",
     ) -> None:
         super().__init__()
         if n_hidden < 1:
@@ -72,6 +78,7 @@ class SurfaceField(nn.Module):
         self.encoding, self.radius, self.beta = encoding, radius, beta
         self.feature_dim, self.skips = feature_dim, frozenset(skips)
         self.distance_feature = distance_feature
+        self.network = check_network(network, hidden_dim, n_hidden, skips)
         e_dim = encoding.out_dim
         if narrow and self.skips and e_dim >= hidden_dim:
             raise InputError(
@@ -82,7 +89,8 @@ class SurfaceField(nn.Module):
         width = e_dim
         for k in range(n_hidden):
             out_dim = hidden_dim - (e_dim if narrow and k + 1 < n_hidden and k + 1 in self.skips else 0)
-            self.layers.append(nn.Linear(width + (e_dim if k > 0 and k in self.skips else 0), out_dim))
+            in_dim = width + (e_dim if k > 0 and k in self.skips else 0)
+            self.layers.append(nn.Linear(in_dim, out_dim, bias=network == "layers"))
             width = out_dim
         self.head = nn.Linear(width, feature_dim)
         self._sphere_init(e_dim, init_radius, -1.0 if inside_out else 1.0)
@@ -95,7 +103,8 @@ class SurfaceField(nn.Module):
         for k, layer in enumerate(self.layers):
             assert isinstance(layer, nn.Linear)
             layer.weight.normal_(0.0, math.sqrt(2.0 / layer.out_features))
-            layer.bias.zero_()
+            if layer.bias is not None:
+                layer.bias.zero_()
             if k == 0:
                 layer.weight[:, 3:] = 0.0
             elif k in self.skips:
@@ -138,9 +147,19 @@ class SurfaceField(nn.Module):
         """
         with torch.autocast(points.device.type, enabled=False):
             u = self.to_unit(points)
-            fused = self._fused(u, window, want_gradient=False)
-            out = self.head(self._trunk(self.encoding(u, window))[0]) if fused is None else fused[0]
+            out = self._values(u, window)
         return self.radius * out[:, 0], self._feature(out)
+
+    def _values(self, u: Tensor, window: Tensor | None) -> Tensor:
+        """The network's outputs [S, F] alone."""
+        fused = self._fused(u, window, want_gradient=False)
+        if fused is not None:
+            return fused[0]
+        e = self.encoding(u, window)
+        if self.network == "layers" or not self.training:
+            return self.head(self._trunk(e)[0])
+        weights = [layer.weight for layer in (*self.layers, self.head)]
+        return ops.fused_mlp(e, weights, self.network, self.beta) + self.head.bias  # pyright: ignore[reportArgumentType]
 
     def _feature(self, out: Tensor) -> Tensor:
         return out if self.distance_feature else out[:, 1:]
@@ -173,7 +192,7 @@ class SurfaceField(nn.Module):
         None if the kernels of ``isosweep.ops`` do not cover this encoding or network.
         """
         grid = self.encoding.grid()
-        if grid is None or len(self.layers) > 1 or self.skips:
+        if grid is None or len(self.layers) > 1 or self.skips or self.network != "layers":
             return None
         hidden, head = self.layers[0], self.head
         assert isinstance(hidden.weight, Tensor)

@@ -133,6 +133,11 @@ class NeuS(Model):
             raise InputError(f"model.taps is one of {', '.join(map(str, TAPS))}, found {taps!r}")
         if isinstance(fd_eps, str):
             _one_of("fd_eps", fd_eps, ("progressive",))
+        if field.network != "layers" and gradient == "finite_difference":
+            raise InputError(
+                f"model.field.network={field.network} computes distances in half precision, too coarse for differences "
+                "of neighbouring ones: set model.gradient=analytic, or model.field.network=layers"
+            )
         if sharpness_cap is not None:
             schedules.check(sharpness_cap, "model.sharpness_cap")
         require_probe(sampler, ["level"], "neus")
@@ -157,7 +162,9 @@ class NeuS(Model):
             "normal",
             "sdf",
             "sdf_grad",
-            "laplacian",
+            *(
+                ("laplacian",) if field.network == "layers" else ()
+            ),  # half precision has no second differences
             "detail",
         )
         levels = levels_of(sampler, background)

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from jaxtyping import Bool, Float, Int, Int64, UInt8
 from torch import Tensor
 
-from isosweep.ops import softplus
+from isosweep.ops import fused, softplus
 from isosweep.ops.backends import Choice, active, batch_kernels, choose, kernels, on_card, use
 from isosweep.ops.batch import as_colors, check_places
 from isosweep.ops.composed import Layer
@@ -34,6 +34,7 @@ __all__ = [
     "check_places",
     "choose",
     "density_alpha",
+    "fused_mlp",
     "gather_pixels",
     "grid_encode",
     "grid_encode_jacobian",
@@ -119,6 +120,19 @@ def surface_network(
 def mlp(x: Float[Tensor, "s i"], layers: Sequence[Layer]) -> Float[Tensor, "s o"]:
     """Linear layers (weight [J, K], bias [J]) with ReLU between them. Differentiable once in all."""
     return kernels().mlp(x, layers)
+
+
+def fused_mlp(
+    x: Float[Tensor, "s i"], weights: Sequence[Tensor], kind: str, beta: float | None = None
+) -> Float[Tensor, "s o"]:
+    """Linear layers (weight [J, K]) without biases, with ReLU between them, or softplus of sharpness ``beta``.
+
+    Differentiable once in all. Under backend 'tcnn' tiny-cuda-nn computes them, with the network ``kind``, in half
+    precision; with any other backend PyTorch does, in that of ``x``.
+    """
+    if active().name == "tcnn":
+        return fused.with_tcnn(x, weights, kind, beta)
+    return fused.plain(x, weights, beta)
 
 
 def march(

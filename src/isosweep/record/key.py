@@ -74,6 +74,7 @@ AS_BEFORE: tuple[tuple[str, Any], ...] = (
     ("*sampler.early_stop", 0.0),
     ("*sampler.samples_per_probe", 2.0),
     ("model.*color.activation", "sigmoid"),
+    ("*.network", "layers"),
     ("model.*.color_activation", "sigmoid"),
     ("*encoding.include_xyz", True),
     ("*direction.include_xyz", True),
