@@ -71,6 +71,7 @@ def grids(**more: float) -> tuple[NerfaccOccupancy, OccupancyGrid]:
 def test_its_march_finds_what_ours_finds(early_stop: float) -> None:
     theirs, ours = grids(early_stop=early_stop)
     rays, near, far = some_rays()
+    far[0], near[1] = 3.0, 3.4  # in the middle of the ball
     probe = Probe(density=lambda points: 8 * lump(points))
     found, expected = (s.sample(rays, near, far, 0.0473, probe, None).samples for s in (theirs, ours))
     assert len(found) > 10
@@ -156,6 +157,19 @@ def test_updates_come_when_they_should_and_are_drawn_from_our_generator() -> Non
     resumed = NerfaccOccupancy(1.0, 16)
     resumed.load_state_dict(state[0])
     assert torch.equal(resumed.estimator.binaries, grids[0].estimator.binaries)
+
+
+@pretended
+def test_what_a_cell_remembers_and_when_it_is_occupied() -> None:
+    grid = NerfaccOccupancy(1.0, 8, update_every=1, decay=0.5, threshold=0.01)
+    generator = torch.Generator().manual_seed(0)
+    grid.update(0, lambda points, side: torch.full((len(points),), 0.4), generator)
+    grid.update(1, lambda points, side: 0.1 * (points[:, 0] > 0), generator)
+    torch.testing.assert_close(grid.estimator.occs, torch.full((512,), 0.2))
+    for threshold, occupied in ((0.01, 512), (0.5, 256)):
+        grid = NerfaccOccupancy(1.0, 8, threshold=threshold)
+        grid.update(0, lambda points, side: 0.02 + 0.3 * (points[:, 0] > 0), generator)
+        assert int(grid.estimator.binaries.sum()) == occupied
 
 
 @pretended

@@ -258,10 +258,8 @@ class NerfaccProposal(Proposal):
             samples = edges(t_starts, t_ends)
             density, weights = asked(part, rays, samples, probe.unit, probe.closed)
             levels[name] = Level(samples, weights)
-            density = density.float().reshape(t_starts.shape)
-            if not probe.closed:
-                return density
-            return torch.cat([density[:, :-1], torch.full_like(density[:, -1:], torch.inf)], dim=1)
+            # nerfacc gives a round's last section all the light that is left, whether rays are closed or not
+            return density.float().reshape(t_starts.shape)
 
         parts = [part for part in self.rounds.values() if isinstance(part, Round)]
         functions = [partial(sigma, f"proposal_{k}", part) for k, part in enumerate(parts)]
