@@ -60,7 +60,7 @@ def test_the_depths_of_a_ball_are_fused_to_it() -> None:
     model = SphereModel(0.5)
     to_world = np.diag([2.0, 2.0, 2.0, 1.0])
     to_world[:3, 3] = [1.0, 0.0, -3.0]
-    scene = sphere_scene(model, to_world, views=18, hw=(90, 120))
+    scene = sphere_scene(model, to_world, views=26, hw=(90, 120))
     cameras = replace(scene.cameras, K=scene.cameras.K * torch.tensor([3.0, 3.0, 1.0])[:, None])
     cameras.K[:, :2, 2] = torch.tensor([60.0, 45.0])
     mesh = tsdf.fuse(model, replace(scene, cameras=cameras), KNOBS, SETTINGS)
