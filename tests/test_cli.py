@@ -143,7 +143,7 @@ def test_hydra_full_error_shows_the_traceback(tmp_path: Path) -> None:
 
 
 def test_a_failing_job_of_a_multirun_leaves_the_others_alone(tmp_path: Path) -> None:
-    done = main(
+    done = main_here(
         "-m", LOADER, "debug=tiny", "backend=torch", "scene=ball", "export=none", "eval.geometry=false",
         "eval.split=test,nowhere", "train.max_steps=4", "hydra/launcher=basic", cwd=tmp_path,
     )  # fmt: skip

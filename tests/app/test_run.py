@@ -1,7 +1,9 @@
 """Whole runs of the composition root on a tiny analytic scene, in this process."""
 
 import json
+import logging
 import math
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -48,6 +50,24 @@ def record_of(root: Path) -> tuple[Path, Record]:
     return folder, read_record(folder)
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The root of a finished run, for reading only."""
+    root = tmp_path_factory.mktemp("whole")
+    logger = logging.getLogger("isosweep")
+    level, handlers = logger.level, list(logger.handlers)
+    entry.run(config(root))
+    logger.setLevel(level)
+    logger.handlers[:] = handlers
+    return root
+
+
+@pytest.fixture
+def finished(whole: Path, tmp_path: Path) -> Path:
+    """A copy of it, to go on with."""
+    return shutil.copytree(whole, tmp_path / "finished")
+
+
 def test_a_run_trains_scores_exports_and_is_skipped_the_second_time(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -73,38 +93,35 @@ def test_a_run_trains_scores_exports_and_is_skipped_the_second_time(
     assert (folder / "record.json").read_bytes() == before
 
 
-def test_scoring_alone_gives_the_same_numbers_and_export_and_render_alone_work(tmp_path: Path) -> None:
-    entry.run(config(tmp_path))
-    folder, first = record_of(tmp_path)
+def test_scoring_alone_gives_the_same_numbers_and_export_and_render_alone_work(finished: Path) -> None:
+    folder, first = record_of(finished)
     for name in ("mesh.ply", "turntable.mp4"):
         (folder / name).unlink()
-    entry.run(config(tmp_path, "mode=eval"))
-    assert record_of(tmp_path)[1].scores == first.scores
+    entry.run(config(finished, "mode=eval"))
+    assert record_of(finished)[1].scores == first.scores
     assert not (folder / "mesh.ply").exists()
-    entry.run(config(tmp_path, "mode=export", "export.formats=[obj]"))
+    entry.run(config(finished, "mode=export", "export.formats=[obj]"))
     assert (folder / "mesh.obj").is_file()
-    entry.run(config(tmp_path, "mode=render"))
+    entry.run(config(finished, "mode=render"))
     assert (folder / "turntable.mp4").is_file()
-    last = record_of(tmp_path)[1]
+    last = record_of(finished)[1]
     assert last.scores == first.scores
     assert last.config["export"]["formats"] == ["ply"], "one part alone does not claim the others were made"
 
 
 def test_other_eval_settings_score_again_and_do_not_train(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    finished: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    entry.run(config(tmp_path))
     monkeypatch.setattr(loop, "train", lambda *a, **k: pytest.fail("trained again"))
-    entry.run(config(tmp_path, "eval.n_views=1"))
-    _, record = record_of(tmp_path)
+    entry.run(config(finished, "eval.n_views=1"))
+    _, record = record_of(finished)
     assert record.scores is not None
     assert record.scores.settings["n_views"] == 1
 
 
 def test_a_run_that_was_interrupted_ends_like_one_that_was_not(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    entry.run(config(tmp_path / "whole"))
     monkeypatch.setattr(loop.TrainState, "save", _killed_at(8, loop.TrainState.save))
     with pytest.raises(KeyboardInterrupt):
         entry.run(config(tmp_path / "cut"))
@@ -112,9 +129,9 @@ def test_a_run_that_was_interrupted_ends_like_one_that_was_not(
     assert record.status == "interrupted"
     monkeypatch.undo()
     entry.run(config(tmp_path / "cut"))
-    whole, uncut = record_of(tmp_path / "whole")
+    uncut_folder, uncut = record_of(whole)
     assert read_record(folder).scores == uncut.scores
-    ours, theirs = (torch.load(f / "last.pt", weights_only=True)["model"] for f in (folder, whole))
+    ours, theirs = (torch.load(f / "last.pt", weights_only=True)["model"] for f in (folder, uncut_folder))
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
 
 
@@ -127,11 +144,11 @@ def _killed_at(step: int, save):
     return killed
 
 
-def test_two_scenes_in_one_process_share_nothing(tmp_path: Path) -> None:
-    entry.run(config(tmp_path / "alone"))
-    entry.run(config(tmp_path / "other", "seed=7", "encoding=freq"))
+def test_two_scenes_in_one_process_share_nothing(whole: Path, tmp_path: Path) -> None:
+    nothing = ("export.mesh=false", "export.video=false", "eval.geometry=false")
+    entry.run(config(tmp_path / "other", "seed=7", "encoding=freq", *nothing))
     entry.run(config(tmp_path / "after"))
-    assert record_of(tmp_path / "alone")[1].scores == record_of(tmp_path / "after")[1].scores
+    assert record_of(whole)[1].scores == record_of(tmp_path / "after")[1].scores
 
 
 def test_a_failure_is_recorded_and_raised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

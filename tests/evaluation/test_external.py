@@ -22,6 +22,7 @@ from isosweep.rendering import views
 from tests.support import dtu_official
 from tests.support.analytic import KNOBS, SphereModel, sphere, sphere_scene
 from tests.support.dtu_official import StandIn
+from tests.support.here import main_here, script_here
 from tests.support.loading import load_scene
 from tests.support.scenes import tiny_demo, tiny_neus
 
@@ -316,18 +317,9 @@ def test_the_official_protocol_is_checked_before_anything_is_trained(
     with pytest.raises(ValueError, match=r"has official=None, unit mm: set dataset=dtu dataset\.official="):
         evaluate.require_official(scene, asks)
     assert evaluate.require_official(scene, EvalSettings()) is None
-    main = [
-        sys.executable,
-        str(SCRIPT.parents[1] / "main.py"),
-        "dataset=dtu",
-        "scene=scan24",
-        "eval=dtu_official",
-    ]
-    main += ["debug=tiny", "tracker=none", f"dataset.path={stand_in.scene}", f"dataset.official={tmp_path}"]
-    env = os.environ | {"PYTHONPATH": f"{SCRIPT.parents[1] / 'src'}{os.pathsep}{SCRIPT.parents[1]}"}
-    end = subprocess.run(
-        main, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=300, check=False
-    )
+    asked = ("dataset=dtu", "scene=scan24", "eval=dtu_official", "debug=tiny", "tracker=none")
+    where = (f"dataset.path={stand_in.scene}", f"dataset.official={tmp_path}")
+    end = main_here(*asked, *where, cwd=tmp_path)
     assert end.returncode == 1
     assert "no Points/stl/stl024_total.ply of the official DTU evaluation data" in end.stderr
     assert "step" not in end.stdout
@@ -358,7 +350,5 @@ def test_the_command_by_itself(stand_in: StandIn, tmp_path: Path) -> None:
     assert json.loads(file.read_text())["scores"]["values"]["geometry/chamfer"] == pytest.approx(
         0.5, rel=0.02
     )
-    again = subprocess.run(
-        call, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=300, check=False
-    )
+    again = script_here("scripts/evaluate.py", *call[2:], cwd=tmp_path)
     assert (again.returncode, again.stderr.count("\n")) == (1, 1)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from isosweep.config.schema import CONF
 from isosweep.launchers import launch_folder, local, planning
@@ -79,11 +79,28 @@ class Machine:
         return JobOutcome(status="finished", value=score)
 
 
+SET = ("seed", "run.root", "run.name")
+"""Keys whose value is set in a config that was composed for other values of them."""
+_composed: dict[tuple[str, ...], DictConfig] = {}
+
+
+def composed(job: list[str], compose: Callable[[list[str]], DictConfig]) -> DictConfig:
+    """The job's config. Jobs that differ in ``SET`` alone are composed once in all tests of a process."""
+    own = {key: value for key, _, value in (text.partition("=") for text in job) if key in SET}
+    others = tuple(text for text in job if text.partition("=")[0] not in SET)
+    if others not in _composed:
+        _composed[others] = compose(job)
+    cfg = _composed[others].copy()
+    for key, value in own.items():
+        OmegaConf.update(cfg, key, int(value) if key == "seed" else value)
+    return cfg
+
+
 def installed(root: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
     """A machine that stands behind ``hydra/launcher=local`` of this process."""
     made = Machine(root, lambda values, seed: 0.0)
     original, plan_one, judged = planning.identify, planning._plan_one, planning._judged
-    composed: dict[tuple[str, ...], tuple[planning.Planned, DictConfig, Mapping[str, Any]]] = {}
+    known: dict[tuple[str, ...], tuple[planning.Planned, DictConfig, Mapping[str, Any]]] = {}
 
     def identify(*arguments, **options):
         found = original(*arguments, **options)
@@ -91,15 +108,15 @@ def installed(root: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
         return found
 
     def judged_and_kept(planned, cfg, config, code):
-        composed.setdefault(tuple(planned.overrides), (planned, cfg, config))
+        known.setdefault(tuple(planned.overrides), (planned, cfg, config))
         return judged(planned, cfg, config, code)
 
-    def planned_once(number, overrides, *others):
+    def planned_once(number, overrides, compose, *others):
         """Every round of a sweep composes its earlier jobs anew, to the same configs; here it only judges them anew."""
-        if tuple(overrides) not in composed:
-            return plan_one(number, overrides, *others)
-        planned, *known = composed[tuple(overrides)]
-        return judged(replace(planned, number=number), *known, CODE)
+        if tuple(overrides) not in known:
+            return plan_one(number, overrides, lambda job: composed(job, compose), *others)
+        planned, *config = known[tuple(overrides)]
+        return judged(replace(planned, number=number), *config, CODE)
 
     monkeypatch.setattr(planning, "_judged", judged_and_kept)
     monkeypatch.setattr(planning, "_plan_one", planned_once)

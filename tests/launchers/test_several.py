@@ -14,6 +14,7 @@ from isosweep.launchers.launch_folder import MAIN, single_run
 from isosweep.launchers.slots import make_slots
 from isosweep.record import find_runs
 from tests.launchers.test_local import PYTHONPATH, ROOT, TINY, alive, lines, records, run, start, status
+from tests.support.here import script_here
 
 TWO = [
     "-m", *TINY, "device=cpu", "train.threads=1", "encoding.n_levels=4", "encoding.log2_size=10",
@@ -63,7 +64,7 @@ def test_a_sweep_of_runs_in_two_processes(tmp_path: Path) -> None:
     logs = sorted((tmp_path / "results" / "sweeps" / "pairs").glob("*/0000.log"))
     assert "2 processes: " in logs[0].read_text()
 
-    many = run("main.py", *TWO, "scene=ball-2", "hydra.launcher.gpus_per_run=4", cwd=tmp_path)
+    many = script_here("main.py", *TWO, "scene=ball-2", "hydra.launcher.gpus_per_run=4", cwd=tmp_path)
     assert many.returncode == 1
     assert many.stderr.startswith(
         "error: hydra.launcher.gpus_per_run=4: this machine has 2 GPUs for runs (0, 1)"

@@ -94,8 +94,18 @@ def test_normals_without_double_backward(kernels: ModuleType, spec: GridSpec) ->
     torch.testing.assert_close(torch.autograd.grad(explicit, table)[0], expected)
 
 
-@pytest.mark.parametrize("dtype", [F64, torch.float32])
-@pytest.mark.parametrize("count", [0, 1, 63, 64, 65, None])
+@pytest.mark.parametrize(
+    ("count", "dtype"),
+    [
+        (0, F64),
+        (1, torch.float32),
+        (63, F64),
+        (64, torch.float32),
+        (65, F64),
+        (None, F64),
+        (None, torch.float32),
+    ],
+)
 def test_values_and_gradients(
     kernels: ModuleType, spec: GridSpec, dtype: torch.dtype, count: int | None
 ) -> None:

@@ -77,8 +77,15 @@ def assert_near(ours: dict[str, Tensor], truth: dict[str, Tensor], share: float)
         assert worst <= bar, f"{name}: off by {worst:.3g}, largest number {bar / share:.3g}"
 
 
-@pytest.mark.parametrize("hidden", [64, 33, 160])
 @pytest.mark.parametrize("want_gradient", [True, False])
+@pytest.mark.parametrize(
+    ("spec", "hidden"),
+    [
+        *((spec, 64) for spec in SPECS.values()),
+        *((SPECS["dense and hashed"], hidden) for hidden in (33, 160)),
+    ],
+    ids=[*SPECS, "33 wide", "160 wide"],
+)
 def test_surface_network(kernels: ModuleType, spec: GridSpec, hidden: int, want_gradient: bool) -> None:
     """160 is wider than the fused kernel takes; 33 is no multiple of its tile, 130 of no number of points."""
     u = torch.rand(130, 3, generator=torch.Generator().manual_seed(5)).double()

@@ -19,6 +19,7 @@ from isosweep.prepare import mapper, sfm
 from isosweep.prepare.options import PrepareOptions
 from isosweep.prepare.pipeline import Preparation
 from isosweep.prepare.progress import Progress
+from tests.support.here import script_here
 from tests.support.loading import load_scene
 from tests.support.textured import textured_views, write_photos
 
@@ -124,11 +125,10 @@ def test_a_later_command_keeps_what_an_earlier_one_asked_for(
 ) -> None:
     shutil.copytree(made[0].out, tmp_path / "scene")
 
+    script, usual = "scripts/prepare.py", [str(made[0].source), "--out", "scene", "--quiet"]
+
     def command(*more: str) -> subprocess.CompletedProcess[str]:
-        script = [sys.executable, str(ROOT / "scripts/prepare.py"), str(made[0].source), "--out", "scene"]
-        return subprocess.run(
-            [*script, *more, "--quiet"], cwd=tmp_path, capture_output=True, text=True, check=False
-        )
+        return script_here(script, *usual, *more, cwd=tmp_path)
 
     def radius() -> float:
         return json.loads((tmp_path / "scene" / "prepare.json").read_text())["steps"]["region"]["facts"][
@@ -140,7 +140,11 @@ def test_a_later_command_keeps_what_an_earlier_one_asked_for(
     refused = command("--sphere", "900", "0", "0", "1")
     assert refused.returncode == 1
     assert "change --box or --sphere" in refused.stderr
-    later = command("--layout", "blender")
+    # in a process of its own, where the log goes to stderr
+    later = subprocess.run(
+        [sys.executable, str(ROOT / script), *usual, "--layout", "blender"],
+        cwd=tmp_path, capture_output=True, text=True, check=False,
+    )  # fmt: skip
     assert later.returncode == 0, later.stderr
     assert radius() == 1.5
     assert later.stderr.startswith("as in the last call: ")
@@ -282,14 +286,7 @@ def test_images_without_anything_in_common_say_too_few_matches(tmp_path: Path) -
     (tmp_path / "photos").mkdir()
     for i in range(3):
         Image.new("RGB", (96, 96), (40 * i, 90, 90)).save(tmp_path / "photos" / f"{i}.png")
-    command = [
-        sys.executable,
-        str(ROOT / "scripts/prepare.py"),
-        str(tmp_path / "photos"),
-        "--out",
-        str(tmp_path / "s"),
-    ]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+    done = script_here("scripts/prepare.py", "photos", "--out", "s", cwd=tmp_path)
     assert done.returncode == 1
     assert "error: too few matches" in done.stderr
     assert "3 images have fewer than 200 features, such as 0.png" in done.stderr

@@ -31,6 +31,8 @@ SIZES = [
     "encoding.log2_size=10",
     "model.n_steps=64",
     "eval.n_views=1",
+    "eval.geometry=false",
+    "export.mesh=false",
     f"train.max_steps={LAST}",
     f"train.checkpoint_every={CHECKPOINT}",
     f"train.log_every={EVERY}",
@@ -129,7 +131,7 @@ def the_run(server: WandbServer, record: Record) -> SeenRun:
     assert seen.steps == ALL_STEPS
     assert record.scores is not None
     scores = {k: v for k, v in record.scores.values.items() if v is not None}
-    assert len(scores) > 5
+    assert len(scores) > 3
     assert {k: seen.summary.get(k) for k in scores} == pytest.approx(scores)
     assert (seen.group, seen.job_type) == ("study", "train")
     assert seen.tags == ["neus", "hashgrid", "demo", "loopback"]

@@ -28,6 +28,8 @@ command:
   - sampler.resolution=16
   - train.max_steps=6
   - train.val_every=6
+  - eval.geometry=false
+  - export.mesh=false
   - export.video=false
   - run.root=RUNS
 parameters:

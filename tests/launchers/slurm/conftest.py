@@ -1,5 +1,6 @@
 """Two clusters to test on: the one of scripts/slurm_local.sh, and stand-ins that print what it printed once."""
 
+import contextlib
 import os
 import shlex
 import shutil
@@ -67,17 +68,25 @@ def _no_cluster() -> str | None:
     return _why_no_cluster()
 
 
-@pytest.fixture
-def cluster(_no_cluster: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
-    """The real cluster, for tests marked ``slurm``; skipped where none answers. Its jobs are cancelled."""
-    if _no_cluster:
-        pytest.skip(_no_cluster)
-    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
-    real = Cluster(tmp_path)
-    yield real
+@contextlib.contextmanager
+def opened(why_not: str | None, folder: Path) -> Iterator[Cluster]:
+    """The real cluster; the test is skipped where none answers. Its jobs are cancelled at the end."""
+    if why_not:
+        pytest.skip(why_not)
+    real = Cluster(folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("SLURM_JOB_ID", raising=False)
+        yield real
     if real.jobs:
         env = {k: v for k, v in os.environ.items() if not k.startswith(("SCANCEL_", "SLURM_"))}
         subprocess.run(["scancel", *real.jobs], env=env, timeout=60)
+
+
+@pytest.fixture
+def cluster(_no_cluster: str | None, tmp_path: Path) -> Iterator[Cluster]:
+    """The real cluster, for tests marked ``slurm``."""
+    with opened(_no_cluster, tmp_path) as real:
+        yield real
 
 
 class StandIns:

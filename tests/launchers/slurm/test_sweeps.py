@@ -5,14 +5,15 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import torch
 
 from isosweep.record import Record, find_runs, read_record
-from tests.launchers.slurm.conftest import Cluster
+from tests.launchers.slurm.conftest import Cluster, opened
+from tests.support.here import main_here, script_here
 from tests.support.trouble import HURRY
 from tests.support.waiting import until
 
@@ -59,7 +60,7 @@ class Sweep:
 
     def status(self) -> dict[str, dict]:
         """Scene -> entry of runs.py status."""
-        done = self.run("scripts/runs.py", "status", "--json", self.name)
+        done = script_here("scripts/runs.py", "status", "--json", self.name, cwd=self.cwd)
         assert done.returncode == 0, done.stderr
         entries = json.loads(done.stdout)
         scenes = [next(o for o in e["overrides"] if o.startswith("scene="))[6:] for e in entries]
@@ -111,6 +112,17 @@ def resumed(record: Record) -> list[int]:
     return [a.from_step for a in record.attempts[1:]]
 
 
+@pytest.fixture(scope="module")
+def limited(_no_cluster: str | None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sweep]:
+    """A run with a time limit of two minutes, which pass while the first tests run."""
+    with opened(_no_cluster, tmp_path_factory.mktemp("limited")) as real:
+        yield Sweep(
+            real, "timeout", "scene=slow", *LONG, "train.max_steps=1000",
+            "hydra.launcher.timeout_min=2", "hydra.launcher.signal_delay_s=45",
+        )  # fmt: skip
+
+
+@pytest.mark.usefixtures("limited")
 def test_an_ablation_over_two_nodes_finishes(cluster: Cluster) -> None:
     """Six runs on places for four: some wait, on either node."""
     sweep = Sweep(cluster, "ablation", "scene=ball-1,ball-2,ball-3", "seed=0,1")
@@ -162,11 +174,8 @@ def test_requeue_kill_and_failure(cluster: Cluster) -> None:
         assert torch.equal(value, theirs["model"][name]), f"{name} differs from the uninterrupted run"
 
 
-def test_time_limit_saves_requeues_and_goes_on(cluster: Cluster) -> None:
-    sweep = Sweep(
-        cluster, "timeout", "scene=slow", *LONG, "train.max_steps=1000",
-        "hydra.launcher.timeout_min=2", "hydra.launcher.signal_delay_s=45",
-    )  # fmt: skip
+def test_time_limit_saves_requeues_and_goes_on(limited: Sweep) -> None:
+    sweep = limited
     sweep.until(lambda: sweep.stopped("slow", "timeout"), 500)
     sweep.hurry()
     sweep.until(lambda: sweep.finished("slow"), 300)
@@ -245,15 +254,7 @@ def test_wrong_requests_are_refused_before_anything_is_submitted(cluster: Cluste
         ("hydra.launcher.gpus_per_node=9", "has 2 GPUs"),
         ("hydra.launcher.timeout_min=6000", "above the 60 minutes"),
     ):
-        done = subprocess.run(
-            [sys.executable, str(ROOT / "main.py"), "-m", *TINY, "scene=ball-1,ball-2", setting],
-            cwd=cluster.folder,
-            env={**os.environ, "PYTHONPATH": PYTHONPATH},
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
+        done = main_here("-m", *TINY, "scene=ball-1,ball-2", setting, cwd=cluster.folder)
         assert done.returncode == 1
         assert words in done.stderr
         assert "nothing was submitted" in done.stderr
