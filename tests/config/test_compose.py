@@ -1,5 +1,6 @@
 """Every yaml that ships composes, and its targets exist with the arguments it gives."""
 
+import copy
 import functools
 from pathlib import Path
 
@@ -46,16 +47,30 @@ def test_every_option_composes_and_fits_its_target(group: str, option: str) -> N
     OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
 
 
-@pytest.mark.parametrize("group", GROUPS)
-def test_every_group_is_a_top_level_key(group: str) -> None:
-    assert group in composed()
+def test_every_group_is_a_top_level_key() -> None:
+    assert set(GROUPS) <= set(composed())
 
 
-@pytest.mark.parametrize(
-    ("model", "encoding", "dataset", "loss"), covering_pairs(MODELS, ENCODINGS, DATASETS, options("loss"))
-)
-def test_every_two_options_compose(model: str, encoding: str, dataset: str, loss: str) -> None:
+PAIRS = covering_pairs(MODELS, ENCODINGS, DATASETS, options("loss"))
+
+
+def assembled(model: str, encoding: str, dataset: str, loss: str) -> DictConfig:
+    """The config of four options, of nodes that were each composed once."""
+    cfg = copy.deepcopy(composed(f"model={model}", "scene=x"))
+    for group, option in (("encoding", encoding), ("dataset", dataset), ("loss", loss)):
+        cfg[group] = copy.deepcopy(composed(f"{group}={option}", "scene=x")[group])
+    return cfg
+
+
+@pytest.mark.parametrize(("model", "encoding", "dataset", "loss"), PAIRS[::25])
+def test_what_is_assembled_is_what_is_composed(model: str, encoding: str, dataset: str, loss: str) -> None:
     cfg = composed(f"model={model}", f"encoding={encoding}", f"dataset={dataset}", f"loss={loss}", "scene=x")
+    assert assembled(model, encoding, dataset, loss) == cfg
+
+
+@pytest.mark.parametrize(("model", "encoding", "dataset", "loss"), PAIRS)
+def test_every_two_options_compose(model: str, encoding: str, dataset: str, loss: str) -> None:
+    cfg = assembled(model, encoding, dataset, loss)
     check(cfg)
     plain = OmegaConf.to_container(cfg, resolve=True)
     assert isinstance(plain, dict)

@@ -13,10 +13,12 @@ def covering_pairs(*choices: Sequence[str]) -> list[tuple[str, ...]]:
     rows = [(row, pairs_of(row)) for row in itertools.product(*choices)]
     left = set().union(*(pairs for _, pairs in rows))
     chosen = []
-    while left:
-        row, new = max(rows, key=lambda one: len(one[1] & left))
-        chosen.append(row)
-        left -= new
+    # what a row brings never grows: once none brings so many, none will again
+    for most in range(len(rows[0][1]), 0, -1):
+        for row, pairs in rows:
+            if len(pairs & left) == most:
+                chosen.append(row)
+                left -= pairs
     return sorted(chosen)
 
 
