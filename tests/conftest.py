@@ -1,5 +1,6 @@
 """Shared fixtures. Shapes and types of isosweep's signatures are checked while tests run."""
 
+import gc
 import logging
 import os
 import signal
@@ -42,34 +43,41 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 LONGEST = (
+    "test_smoke.py",
     "test_local.py",
     "test_loopback.py",
-    "test_smoke.py",
-    "test_teams.py",
-    "test_preparation.py",
-    "test_page_browser.py",
-    "test_grammar.py",
-    "test_until.py",
-    "test_backends.py",
-    "test_bench.py",
-    "test_networks.py",
-    "test_several.py",
-    "test_grid.py",
-    "test_run.py",
-    "test_bad_input.py",
-    "test_command.py",
-    "test_lock.py",
-    "test_cli.py",
-    "test_rays.py",
-    "test_wandb_agent.py",
-    "test_wandb.py",
-    "test_card.py",
-    "test_check.py",
-    "test_external.py",
-    "test_run_states.py",
     "test_compose.py",
+    "test_teams.py",
+    "test_page_browser.py",
+    "test_run.py",
+    "test_until.py",
+    "test_grammar.py",
+    "test_grid.py",
+    "test_preparation.py",
+    "test_card.py",
+    "test_cli.py",
+    "test_optuna.py",
+    "test_wandb.py",
+    "test_bench.py",
+    "test_several.py",
+    "test_networks.py",
+    "test_graphs.py",
+    "test_parts.py",
+    "test_command.py",
+    "test_bad_input.py",
+    "test_external.py",
+    "test_rays.py",
+    "test_lock.py",
+    "test_launches.py",
+    "test_wandb_agent.py",
+    "test_check.py",
+    "test_processes.py",
+    "test_backends.py",
+    "test_colmap_model.py",
+    "test_loop.py",
+    "test_run_states.py",
 )
-"""Files of minutes: a worker takes one file at a time, and should not begin such a one when the others are done."""
+"""Files of half a minute and more: a worker takes one file at a time, and should not begin such a one at the end."""
 
 install_import_hook("isosweep", "tests.support.typecheck.check")
 
@@ -84,6 +92,12 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
+
+
+def pytest_collection_finish() -> None:
+    """What is there now stays: the collector need not look through all libraries and tests again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

@@ -12,8 +12,8 @@ import pytest
 
 from isosweep.record import Record, find_runs, read_record
 from isosweep.runtime.interrupts import PARENT
+from tests.support.processes import PYTHONPATH, ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 TINY = [
     "debug=tiny", "dataset._target_=tests.support.trouble.load", "backend=torch", "device=cpu", "train.threads=1",
     "encoding.n_levels=4", "encoding.log2_size=10", "sampler.resolution=16", "model.n_steps=64", "eval.geometry=false",
@@ -23,7 +23,7 @@ TINY = [
 
 def start(cwd: Path, *arguments: str, processes: int = 2) -> subprocess.Popen[str]:
     env = {name: value for name, value in os.environ.items() if name != PARENT}
-    env |= {"PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT)]), "OMP_NUM_THREADS": "1"}
+    env |= {"PYTHONPATH": PYTHONPATH, "OMP_NUM_THREADS": "1"}
     several = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
     command = [sys.executable, *(several if processes > 1 else []), str(ROOT / "main.py"), *arguments]
     pipe = subprocess.PIPE

@@ -14,9 +14,8 @@ import pytest
 from isosweep.record import Record, find_runs, read_record
 from isosweep.record.metrics import objective
 from tests.support.here import script_here
+from tests.support.processes import ROOT, WITHOUT_METRICS
 
-ROOT = Path(__file__).resolve().parents[2]
-PYTHONPATH = os.pathsep.join([str(ROOT / "src"), str(ROOT)])  # this checkout, whatever is installed
 TINY = [
     "debug=tiny", "dataset._target_=tests.support.trouble.load", "backend=torch", "encoding.n_levels=4",
     "encoding.log2_size=10", "model.n_steps=64", "sampler.resolution=16", "eval.n_views=1", "eval.geometry=false",
@@ -25,7 +24,7 @@ TINY = [
 
 
 def start(script: str, *arguments: str, cwd: Path, **options) -> subprocess.Popen[str]:
-    env = {**os.environ, "PYTHONPATH": PYTHONPATH, "ISOSWEEP_DATA": str(cwd / "data")}
+    env = {**os.environ, "PYTHONPATH": WITHOUT_METRICS, "ISOSWEEP_DATA": str(cwd / "data")}
     return subprocess.Popen(
         [sys.executable, str(ROOT / script), *arguments],
         cwd=cwd,

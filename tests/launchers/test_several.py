@@ -13,8 +13,9 @@ from isosweep.errors import InputError
 from isosweep.launchers.launch_folder import MAIN, single_run
 from isosweep.launchers.slots import make_slots
 from isosweep.record import find_runs
-from tests.launchers.test_local import PYTHONPATH, ROOT, TINY, alive, lines, records, run, start, status
+from tests.launchers.test_local import TINY, alive, lines, records, run, start, status
 from tests.support.here import script_here
+from tests.support.processes import ROOT, WITHOUT_METRICS
 
 TWO = [
     "-m", *TINY, "device=cpu", "train.threads=1", "encoding.n_levels=4", "encoding.log2_size=10",
@@ -107,7 +108,7 @@ def test_torchrun_does_not_start_a_sweep(tmp_path: Path) -> None:
     env = {**os.environ, **given}
     done = subprocess.run(
         [sys.executable, str(ROOT / "main.py"), "-m", *TINY, "scene=ball-1,ball-2"],
-        cwd=tmp_path, env={**env, "PYTHONPATH": PYTHONPATH}, capture_output=True, text=True, timeout=120,
+        cwd=tmp_path, env={**env, "PYTHONPATH": WITHOUT_METRICS}, capture_output=True, text=True, timeout=120,
     )  # fmt: skip
     assert done.returncode == 1
     assert (

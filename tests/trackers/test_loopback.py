@@ -14,10 +14,10 @@ import pytest
 from isosweep.record import Record, read_metrics, read_record
 from isosweep.trackers.segments import find_segments, last_step
 from isosweep.trackers.sync import sync_runs
+from tests.support.processes import ROOT, WITHOUT_METRICS
 from tests.support.trouble import HURRY
 from tests.support.wandb_server import SeenRun, WandbServer
 
-ROOT = Path(__file__).resolve().parents[2]
 LAST, CHECKPOINT, EVERY = 60, 30, 2
 ALL_STEPS = list(range(EVERY, LAST + 1, EVERY))
 SIZES = [
@@ -46,7 +46,12 @@ SIZES = [
 def begin(runs: Path, environment: dict[str, str], *more: str) -> subprocess.Popen:
     command = [sys.executable, str(ROOT / "main.py"), *SIZES, f"run.root={runs}", *more]
     return subprocess.Popen(
-        command, cwd=runs.parent, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        command,
+        cwd=runs.parent,
+        env=environment | {"PYTHONPATH": WITHOUT_METRICS},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
     )
 
 

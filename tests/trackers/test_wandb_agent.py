@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 
 from isosweep.record import read_record
+from tests.support.processes import ROOT, WITHOUT_METRICS
 from tests.support.wandb_sweeps import SWEEP_ID
-from tests.trackers.test_loopback import ROOT
 
 SWEEP = """
 program: main.py
@@ -52,7 +52,7 @@ def wandb(*arguments: str, variables: dict[str, str]) -> str:
     process = subprocess.Popen(
         [sys.executable, "-m", "wandb", *arguments],
         cwd=ROOT,
-        env=variables | {"PATH": path},
+        env=variables | {"PATH": path, "PYTHONPATH": WITHOUT_METRICS},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

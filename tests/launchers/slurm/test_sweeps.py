@@ -14,11 +14,10 @@ import torch
 from isosweep.record import Record, find_runs, read_record
 from tests.launchers.slurm.conftest import Cluster, opened
 from tests.support.here import main_here, script_here
+from tests.support.processes import ROOT, WITHOUT_METRICS
 from tests.support.trouble import HURRY
 from tests.support.waiting import until
 
-ROOT = Path(__file__).resolve().parents[3]
-PYTHONPATH = os.pathsep.join([str(ROOT / "src"), str(ROOT)])  # this checkout, whatever is installed
 TINY = [
     "debug=tiny", "dataset._target_=tests.support.trouble.load", "backend=torch", "eval.geometry=false",
     "export.mesh=false", "export.video=false", "export.renders=0", "hydra/launcher=slurm",
@@ -47,7 +46,7 @@ class Sweep:
         self.cluster.jobs.extend(sorted({e["job_id"].split("_")[0] for e in self.status().values()}))
 
     def run(self, script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-        env = {**os.environ, "PYTHONPATH": PYTHONPATH}
+        env = {**os.environ, "PYTHONPATH": WITHOUT_METRICS}
         return subprocess.run(
             [sys.executable, str(ROOT / script), *arguments],
             cwd=self.cwd,
@@ -281,7 +280,7 @@ def test_stock_submitit_launcher_works_with_our_records(cluster: Cluster) -> Non
             "scene=ball-1,raises", "run.name=stock",
         ],
         cwd=cluster.folder,
-        env={**os.environ, "PYTHONPATH": PYTHONPATH},
+        env={**os.environ, "PYTHONPATH": WITHOUT_METRICS},
         capture_output=True,
         text=True,
         timeout=300,
