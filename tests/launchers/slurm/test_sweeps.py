@@ -28,7 +28,7 @@ LONG = [
     "train.max_steps=300", "train.checkpoint_every=100000", "train.val_every=0", "train.log_every=5", "train.rays=16",
     "train.max_rays=16", "train.target_samples=128",
 ]  # fmt: skip
-"""Half a minute, with little work, for scenes that are slow; no checkpoint but those that a signal asks for."""
+"""Minutes, with little work, for scenes that are slow; no checkpoint but those that a signal asks for."""
 
 pytestmark = [pytest.mark.slurm, pytest.mark.timeout(900)]
 
