@@ -85,6 +85,13 @@ def test_each_restricted_field_refuses_what_it_does_not_allow(place: str) -> Non
     default = field.default if field.default is not MISSING else field.default_factory()  # pyright: ignore[reportCallIssue]
     for value in [default, *([] if isinstance(default, list) else field.metadata.get("choices", ()))]:
         check_settings(changed(group, name, value))
+    if "below" in field.metadata:
+        for value in (-0.1, 1.0, float("nan")):
+            with pytest.raises(
+                ConfigError, match=rf"^{group}\.{name}={value}: give at least 0, and less than 1\.$"
+            ):
+                check_settings(changed(group, name, value))
+        return
     if "least" in field.metadata:
         check_settings(changed(group, name, field.metadata["least"]))
         with pytest.raises(ConfigError, match=rf"^{group}\.{name}=0: give 1 or more\.$"):

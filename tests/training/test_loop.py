@@ -58,10 +58,17 @@ def loss() -> TotalLoss:
 
 
 def run(
-    folder: Path, settings=SMALL, scene=None, net=None, resume=False, seed=0, **options
+    folder: Path,
+    settings=SMALL,
+    scene=None,
+    net=None,
+    resume=False,
+    seed=0,
+    optim=OptimSettings(),  # noqa: B008 - nothing changes it
+    **options,
 ) -> tuple[NeuS, TrainState, Log]:
     net = net or model(seed)
-    state = start(net, settings, OptimSettings(), seed, CPU)
+    state = start(net, settings, optim, seed, CPU)
     if resume:
         path = folder / "last.pt"
         state.restore(checkpoint.load(path, CPU, "k"), net, path)
@@ -72,7 +79,7 @@ def run(
         scene or sphere_scene(SphereModel()),
         state,
         settings,
-        OptimSettings(),
+        optim,
         folder=folder,
         run_key="k",
         record=record,

@@ -211,7 +211,7 @@ def debug_eval(plan: RunPlan) -> None:
     step = 0
     if trained.is_file():
         saved = checkpoint.load(trained, device, identity.key)
-        checkpoint.load_weights(model, saved["model"], trained)
+        checkpoint.load_weights(model, checkpoint.trained(saved), trained)
         step = saved["step"]
     log.info("weights: %s", trained if step else "untrained (this config has no run yet)")
     model.eval()

@@ -264,7 +264,7 @@ def load_trained(job: Job) -> Knobs:
             "a validation split and train.val_every above 0; use eval.checkpoint=last"
         )
     saved = checkpoint.load(path, plan.machine.device, plan.identity.key)
-    checkpoint.load_weights(job.model, saved["model"], path)
+    checkpoint.load_weights(job.model, checkpoint.trained(saved), path)
     job.model.eval()
     return job.model.knobs(saved["step"], plan.settings.train.max_steps)
 

@@ -41,6 +41,11 @@ def at_least(default: int | None, least: int) -> Any:
     return field(default=default, metadata={"least": least})
 
 
+def fraction(default: float) -> Any:
+    """A field whose value is at least 0 and below 1."""
+    return field(default=default, metadata={"least": 0, "below": 1})
+
+
 @dataclass
 class TrainSettings:
     """How a model is trained."""
@@ -90,6 +95,8 @@ class OptimSettings:
     weight_decay: float = 0.0  # of networks, never of the sharpness
     weight_decay_tables: float = 0.0  # of tables: it clears space that no photograph shows
     schedule: Any = 1.0  # factor on every rate: a number or a schedule
+    # weight of the old in the moving average of the parameters, which is validated and scored; 0 scores the last step
+    average: float = fraction(0.0)
     warmup: float = 0.02  # fraction of max_steps
     warmup_start: float = 0.01  # factor at step 0
     warmup_shape: str = one_of(

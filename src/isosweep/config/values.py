@@ -91,10 +91,13 @@ def _wrong_values(settings: Any, group: str) -> Iterator[str]:
         if value == field.default:
             continue
         choices, least = field.metadata.get("choices"), field.metadata.get("least")
+        below = field.metadata.get("below")
         if choices is not None:
             for one in value if isinstance(value, list) else [value]:
                 if one not in choices:
                     known = ["null" if c is None else c for c in choices]
                     yield f"{key}={one} is none of {', '.join(known)}{did_you_mean(str(one), known)}"
-        if least is not None and value < least:
+        if below is not None and not least <= value < below:
+            yield f"{key}={value}: give at least {least}, and less than {below}."
+        elif least is not None and value < least:
             yield f"{key}={value}: give {least} or more."

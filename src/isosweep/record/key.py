@@ -79,6 +79,7 @@ AS_BEFORE: tuple[tuple[str, Any], ...] = (
     ("*encoding.include_xyz", True),
     ("*direction.include_xyz", True),
     ("optim.args", None),
+    ("optim.average", 0.0),
     ("train.min_rays", 16),
     ("train.batch_from", "all"),
     ("train.replacement", True),

@@ -54,6 +54,12 @@ def load(path: Path, device: torch.device | str, run_key: str | None = None) -> 
     return state
 
 
+def trained(state: Mapping[str, Any]) -> dict[str, torch.Tensor]:
+    """The weights that are scored: the last step's, or the moving averages of parameters where there are any."""
+    average = state.get("average")
+    return {**state["model"], **(average["values"] if average is not None else {})}
+
+
 def load_weights(model: nn.Module, weights: Mapping[str, torch.Tensor], source: Path) -> None:
     """Load all weights of a model. Names and shapes must be the model's; ``source`` names the file in messages.
 

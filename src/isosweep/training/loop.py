@@ -8,6 +8,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -28,6 +29,7 @@ from isosweep.models.base import Model
 from isosweep.runtime import interrupts
 from isosweep.runtime.progress import TRAINING, Progress, clock, tell
 from isosweep.training import checkpoint
+from isosweep.training.average import Average
 from isosweep.training.coverage import Coverage
 from isosweep.training.deaths import Deaths
 from isosweep.training.descent import Descent, autocast_dtype
@@ -86,6 +88,8 @@ class TrainState:
     """Highest validation PSNR so far, dB."""
     train_s: float = 0.0
     """Seconds spent in steps."""
+    average: Average | None = None
+    """Of the parameters, which is validated and scored; None where it is off."""
 
     def save(self, path: Path, model: Model, run_key: str) -> None:
         """Write a checkpoint.
@@ -103,6 +107,7 @@ class TrainState:
             "run_key": run_key,
             "step": self.step,
             "model": model.state_dict(),
+            "average": None if self.average is None else self.average.state(),
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
             "generator": self.generator.get_state(),
@@ -126,6 +131,8 @@ class TrainState:
         self.step, self.rays = state["step"], state["rays"]
         self.drawn = state.get("drawn", 0)  # checkpoints of earlier versions drew with replacement only
         self.best, self.train_s = state["best"], state["train_s"]
+        if self.average is not None:
+            self.average.restore(state.get("average"))
 
 
 def start(
@@ -134,7 +141,8 @@ def start(
     """The state at step 0: a new optimiser, and a generator with the run's seed."""
     generator = torch.Generator(device=device).manual_seed(seed)
     scaler = torch.amp.GradScaler(device.type, enabled=autocast_dtype(settings, device) == torch.float16)
-    return TrainState(make_optimizer(model, optim), scaler, generator, settings.rays)
+    average = Average(model, optim.average) if optim.average else None
+    return TrainState(make_optimizer(model, optim), scaler, generator, settings.rays, average=average)
 
 
 def train(
@@ -242,6 +250,8 @@ def train(
             nn.utils.clip_grad_norm_(model.parameters(), settings.grad_clip)
         state.scaler.step(state.optimizer)
         state.scaler.update()
+        if state.average is not None:
+            state.average.update()
         state.rays = descent.next_ray_count(outcome.cost, state.rays)
         state.step += 1
         state.train_s += time.perf_counter() - began
@@ -260,7 +270,8 @@ def train(
             if on_log is not None:
                 on_log(state.step, {**scalars, "train/rays_per_s": pace.rate})
         if validate is not None and _due(state.step, settings.val_every, done):
-            psnr = validate()
+            with nullcontext() if state.average is None else state.average.in_place():
+                psnr = validate()
             model.train()
             record.log(state.step, {"val/psnr": psnr})
             log.info("step %d  validation PSNR %.2f dB", state.step, psnr)
@@ -294,7 +305,7 @@ def init_from(model: Model, source: str, device: torch.device) -> None:
         InputError: the file is not a checkpoint, or its weights do not fit the model.
     """
     path = checkpoint.find(Path(source))
-    checkpoint.load_weights(model, checkpoint.load(path, device)["model"], path)
+    checkpoint.load_weights(model, checkpoint.trained(checkpoint.load(path, device)), path)
     log.info("starting from the weights of %s", path)
 
 
