@@ -71,6 +71,7 @@ def test_fields_name_their_choices_once() -> None:
         "export.marching_cubes": ("skimage", "mcubes", "open3d"),
         "export.clean": ("near", "sphere", "masks", "unseen"),
         "export.formats": ("ply", "obj", "stl", "glb"),
+        "export.texture_from": ("photos", "field"),
         "export.video_path": ("auto", "turntable", "spiral"),
         "debug.part": ("dataset", "model", "eval"),
     }

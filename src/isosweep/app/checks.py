@@ -15,7 +15,7 @@ from isosweep.data.point_rays import observations
 from isosweep.errors import InputError
 from isosweep.evaluation import evaluate
 from isosweep.losses.total import TotalLoss
-from isosweep.meshes import cleaning, simplify, triangulators
+from isosweep.meshes import cleaning, simplify, texture, triangulators
 from isosweep.models.base import Model
 from isosweep.rendering import tsdf
 from isosweep.types import Scene
@@ -56,6 +56,8 @@ def check_export(cfg: DictConfig, scene: Scene) -> None:
         tsdf.require(export.clean)
     if export.faces is not None:
         simplify.require()
+    if export.texture is not None and (cfg.mode == "export" or (export.mesh and cfg.mode != "eval")):
+        texture.require(export.formats)
 
 
 def check_scene(cfg: DictConfig, scene: Scene, loss: TotalLoss, model: Model, name: str) -> None:

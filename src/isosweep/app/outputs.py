@@ -8,7 +8,7 @@ from isosweep.config.settings import ExportSettings
 from isosweep.config.values import Settings
 from isosweep.errors import InputError
 from isosweep.evaluation import evaluate
-from isosweep.meshes import extract, files
+from isosweep.meshes import extract, files, texture, textured_files
 from isosweep.models.base import Model
 from isosweep.record import RunRecord
 from isosweep.rendering import tsdf, video, view_files, views
@@ -71,8 +71,27 @@ def make_mesh(
         outputs.no_mesh = str(error)
         return
     if write:
-        paths = files.write_mesh(outputs.mesh, record.path("mesh"), settings.export.formats)
-        outputs.artifacts |= {"mesh" if p.suffix == ".ply" else f"mesh_{p.suffix[1:]}": p for p in paths}
+        outputs.artifacts |= write_mesh(outputs.mesh, settings.export, model, scene, knobs, record)
+
+
+def write_mesh(
+    mesh: Mesh, settings: ExportSettings, model: Model, scene: Scene, knobs: Knobs, record: RunRecord
+) -> dict[str, Path]:
+    """Write the mesh in every format, with a texture where one is asked for and the format has it.
+
+    Returns: "mesh" (the ply) or "mesh_<ending>" -> path.
+    """
+    formats, paths = list(settings.formats), {}
+    if settings.texture is not None:
+        made = texture.textured(
+            mesh, model, scene, knobs, settings, lambda view: evaluate.kept_pixels(scene, view)
+        )
+        for suffix in texture.FORMATS:
+            if suffix in formats:
+                formats.remove(suffix)
+                paths |= textured_files.write_textured(made, record.path("mesh"), suffix)
+    paths |= {p.suffix[1:]: p for p in files.write_mesh(mesh, record.path("mesh"), formats)}
+    return {"mesh" if ending == "ply" else f"mesh_{ending}": path for ending, path in paths.items()}
 
 
 def score(

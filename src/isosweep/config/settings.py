@@ -16,6 +16,7 @@ LPIPS_NETS = ("vgg", "alex")
 MESH_FORMATS = ("ply", "obj", "stl", "glb")
 MESH_METHODS = ("field", "tsdf")
 TRIANGULATORS = ("skimage", "mcubes", "open3d")
+TEXTURES = ("photos", "field")
 CLEANING = ("near", "sphere", "masks", "unseen")
 VIDEO_PATHS = ("auto", "turntable", "spiral")
 OPTIMIZERS = (
@@ -143,6 +144,12 @@ class ExportSettings:
     fill_holes: float = 0.0
     faces: int | None = at_least(None, 1)  # faces that the mesh is then reduced to; None keeps all
     formats: list[str] = each_of(["ply"], *MESH_FORMATS)  # noqa: RUF009 - it makes a field
+    texture: int | None = at_least(
+        None, 1
+    )  # pixels along the texture of obj and glb; None: colours of vertices
+    # of the photographs that see a point best, or of the model's colour (meshes/texture.py)
+    texture_from: str = one_of("photos", *TEXTURES)
+    texture_views: int = at_least(3, 1)  # photographs that are blended at a point, at most
     renders: int = 8  # test views written as rgb, depth, normal; -1 writes all
     video: bool = True
     video_path: str = one_of("auto", *VIDEO_PATHS)  # auto: a spiral where the cameras look one way

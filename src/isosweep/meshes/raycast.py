@@ -168,16 +168,24 @@ def project(
     This is the inverse of ``camera_rays``. Rows and columns of points outside the frame are clipped to it.
     """
     h, w = cameras.hw[view].tolist()
+    across, down, front = image_points(cameras, view, points)
+    # clipped before the cast, which is undefined for huge values
+    col = np.clip(np.rint(across), -1, w).astype(np.int64)
+    row = np.clip(np.rint(down), -1, h).astype(np.int64)
+    inside = front & (col >= 0) & (col < w) & (row >= 0) & (row < h)
+    return np.clip(row, 0, h - 1), np.clip(col, 0, w - 1), inside
+
+
+def image_points(
+    cameras: Cameras, view: int, points: Float[np.ndarray, "n 3"]
+) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"], Bool[np.ndarray, " n"]]:
+    """The column and row [N], fractional indices of pixels, at which points appear, and whether they lie in front."""
     pose = cameras.c2w[view].numpy()
     matrix = cameras.K[view].numpy() @ pose[:, :3].T
     across, down, depth = _affine(matrix, -matrix @ pose[:, 3], *points.T)
     front = depth > 0
     safe = np.where(front, depth, np.inf)
-    # clipped before the cast, which is undefined for huge values
-    col = np.clip(np.rint(across / safe - cameras.pixel_centre), -1, w).astype(np.int64)
-    row = np.clip(np.rint(down / safe - cameras.pixel_centre), -1, h).astype(np.int64)
-    inside = front & (col >= 0) & (col < w) & (row >= 0) & (row < h)
-    return np.clip(row, 0, h - 1), np.clip(col, 0, w - 1), inside
+    return across / safe - cameras.pixel_centre, down / safe - cameras.pixel_centre, front
 
 
 def raycast(caster: Caster, cameras: Cameras, view: int) -> Hits:

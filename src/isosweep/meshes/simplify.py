@@ -17,7 +17,7 @@ log = logging.getLogger("isosweep")
 
 CAREFUL, FAST = 3, 7
 """How soon the library accepts a worse edge. The careful pass stays ten times nearer to the surface but may stop before
-the count; the fast one then goes on."""
+the count; the fast one then goes on, until no edge is left that it takes."""
 
 
 def require() -> None:
@@ -47,9 +47,11 @@ def simplified(mesh: Mesh, faces: int) -> Mesh:
     # the library's thresholds are of a mesh of about unit size
     points = np.ascontiguousarray((mesh.vertices - centre) / size)
     kept = np.ascontiguousarray(mesh.faces, dtype=np.int32)
-    for haste in (CAREFUL, FAST):
-        if len(kept) > faces:
-            points, kept = library.simplify(points, kept, target_count=faces, agg=haste)
+    before, haste = len(kept) + 1, CAREFUL
+    while faces < len(kept) < before:
+        before = len(kept)
+        points, kept = library.simplify(points, kept, target_count=faces, agg=haste)
+        haste = FAST
     used, back = np.unique(kept, return_inverse=True)
     vertices = points[used].astype(np.float64) * size + centre
     made = Mesh(vertices, back.reshape(-1, 3).astype(np.int64), _nearest_colors(mesh, vertices))

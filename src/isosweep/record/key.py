@@ -105,6 +105,9 @@ AS_BEFORE: tuple[tuple[str, Any], ...] = (
     ("export.clusters", 50),
     ("export.fill_holes", 0.0),
     ("export.faces", None),
+    ("export.texture", None),
+    ("export.texture_from", "photos"),
+    ("export.texture_views", 3),
 )
 """(dotted path of an option added later, a value with which a run is what it was before the option).
 
