@@ -181,6 +181,26 @@ def test_a_hidden_half_takes_another_view_or_none() -> None:
     assert seen[right].all()
 
 
+def test_pixels_beside_another_surface_are_the_last_choice() -> None:
+    """A pixel of the better view, red, is 1/60 wide. Up to two pixels from the wall the other one, blue, is taken."""
+    wall = Mesh(
+        np.array([[0.0, -1, 0.4], [0.0, 1, 0.4], [-2, 1, 0.4], [-2, -1, 0.4]]),
+        np.array([[0, 1, 2], [0, 2, 3]]),
+    )
+    cameras = from_above([[0, 0, 1], [0.6, 0, 1]])
+    red, blue = (torch.tensor(c).expand(64, 64, 3) for c in ([1.0, 0, 0], [0.0, 0, 1]))
+    at = np.array([[0.01, 0, 0], [0.02, 0, 0], [0.06, 0, 0], [0.1, 0, 0]])
+    up = np.broadcast_to([0.0, 0, 1], at.shape)
+    caster = Caster(joined(SQUARE, wall))
+    colors, _ = texture.from_photos(at, up, caster, scene_of(cameras, [red, blue]), 1, nothing_ignored)
+    np.testing.assert_allclose(colors[:, 0], [0, 0, 1, 1], atol=1e-5)
+    alone, seen = texture.from_photos(
+        at, up, caster, scene_of(from_above([[0, 0, 1]]), [red]), 1, nothing_ignored
+    )
+    assert seen.all()
+    np.testing.assert_allclose(alone[:, 0], 1, atol=1e-5)
+
+
 def test_masks_and_pixels_to_ignore_leave_photographs_out() -> None:
     """The better photograph, white, counts in the mask's half alone; then the lower half of it is ignored, too."""
     cameras = from_above([[0, 0, 1], [0, 0, 2]])

@@ -20,7 +20,7 @@ from isosweep.errors import InputError
 from isosweep.meshes import atlas as charts
 from isosweep.meshes.atlas import Atlas, Texels
 from isosweep.meshes.extract import Surface, to_world
-from isosweep.meshes.raycast import Caster, image_points, world_cameras
+from isosweep.meshes.raycast import Caster, camera_rays, image_points, world_cameras
 from isosweep.meshes.topology import vertex_normals
 from isosweep.runtime import progress
 from isosweep.types import Cameras, Knobs, Mesh, Scene
@@ -31,6 +31,11 @@ FACING = 0.1
 """Least cosine between a surface's normal and the direction to a camera that sees it: 84 degrees."""
 FORMATS = ("obj", "glb")
 """Formats of `MESH_FORMATS` that have a texture."""
+AT_EDGES = 0.01
+"""Factor on the weight of a photograph whose pixels near a point show another surface as well, as behind a rim: such
+pixels mix the two colours, so they are taken where no other photograph sees the point."""
+BESIDE = 2
+"""How far from a point's pixel another surface counts, pixels."""
 _AT_ONCE = 1 << 21
 """Texels that are compared with all photographs at once, which bounds the memory."""
 
@@ -128,7 +133,8 @@ def from_photos(
     A photograph sees a point that lies in its frame, on pixels of the object (where masks cut it out) that are not to
     be ignored, that faces the camera, and that the mesh does not hide. Of these photographs the ``most`` with the
     largest weight (cos a)^2 (f / d)^2 are blended by it, with the angle a between normal and camera, the focal length f
-    and the distance d: the pixels that a unit of area covers in the photograph, once more times the cosine.
+    and the distance d: the pixels that a unit of area covers in the photograph, once more times the cosine. At the edge
+    of a surface in the photograph it is ``AT_EDGES`` of that.
 
     Args:
         caster: of the mesh, in normalised units.
@@ -140,8 +146,9 @@ def from_photos(
     parts = [slice(i, i + _AT_ONCE) for i in range(0, len(points), _AT_ONCE)]
     for view in progress.through(views, "taking the texture from photographs"):
         photo, usable = _photo(scene, view, kept)
+        depths = _depths_around(caster, cameras, view)
         for part in parts:
-            weight, col, row = _weights(cameras, view, points[part], normals[part])
+            weight, col, row = _weights(cameras, view, points[part], normals[part], depths)
             found = np.flatnonzero(weight > best[part].min(axis=1))
             found = found[_all_usable(usable, col[found], row[found])]
             at, eye = points[part][found], cameras.c2w[view, :, 3].numpy()
@@ -164,10 +171,30 @@ def _photo(scene: Scene, view: int, kept: Kept) -> tuple[Float[np.ndarray, "h w 
     return decoded(rgb.numpy()), usable
 
 
+def _depths_around(
+    caster: Caster, cameras: Cameras, view: int
+) -> tuple[Float[np.ndarray, "h w"], Float[np.ndarray, "h w"]]:
+    """The least and the largest distance at which the rays of pixels up to ``BESIDE`` away meet the mesh; inf: none."""
+    from scipy.ndimage import maximum_filter, minimum_filter
+
+    eye, dirs = camera_rays(cameras, view)
+    depth = caster.first_hit(np.broadcast_to(eye, dirs.shape), dirs)[1].reshape(cameras.hw[view].tolist())
+    return minimum_filter(depth, 2 * BESIDE + 1), maximum_filter(depth, 2 * BESIDE + 1)
+
+
 def _weights(
-    cameras: Cameras, view: int, points: Float[np.ndarray, "t 3"], normals: Float[np.ndarray, "t 3"]
+    cameras: Cameras,
+    view: int,
+    points: Float[np.ndarray, "t 3"],
+    normals: Float[np.ndarray, "t 3"],
+    depths: tuple[Float[np.ndarray, "h w"], Float[np.ndarray, "h w"]],
 ) -> tuple[Float[np.ndarray, " t"], Float[np.ndarray, " t"], Float[np.ndarray, " t"]]:
-    """The weight [T] of a view at points, 0 where they are out of its frame or face away; their column and row [T]."""
+    """The weight [T] of a view at points, 0 where they are out of its frame or face away; their column and row [T].
+
+    Args:
+        depths: as `_depths_around` gives them. A plane through a point differs by tan(a) d / f from one pixel to the
+            next, so a surface counts as another where it is more than twice that away.
+    """
     h, w = cameras.hw[view].tolist()
     col, row, ahead = image_points(cameras, view, points)
     # centres of pixels, so that a point is between four of them
@@ -177,6 +204,18 @@ def _weights(
     facing = (normals * to_eye).sum(axis=1) / np.sqrt(squared)
     focal = float(cameras.K[view, 0, 0] * cameras.K[view, 1, 1])
     weight = np.where(framed & (facing > FACING), facing**2 * focal / squared, 0.0)
+    seen = np.flatnonzero(weight)
+    cosine, distance = facing[seen], np.sqrt(squared[seen])
+    reach = (
+        2
+        * (BESIDE + 1)
+        * distance
+        / np.sqrt(focal)
+        * np.maximum(np.sqrt(np.maximum(1 - cosine**2, 0)) / cosine, 1.0)
+    )
+    pixel = np.rint(row[seen]).astype(np.int64), np.rint(col[seen]).astype(np.int64)
+    at_edge = (depths[0][pixel] < distance - reach) | (depths[1][pixel] > distance + reach)
+    weight[seen[at_edge]] *= AT_EDGES
     return weight.astype(np.float32), col, row
 
 
