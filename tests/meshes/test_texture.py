@@ -151,6 +151,14 @@ def test_the_best_photograph_is_taken_and_several_are_blended_by_light() -> None
     np.testing.assert_allclose(two, 1.055 * mean ** (1 / 2.4) - 0.055, atol=1e-5)
 
 
+def test_the_next_best_photograph_lowers_the_shares() -> None:
+    """Of 5, 3, 2 with two blended the shares are as 3.005 to 1.003; equal ones have halves; an empty row has none."""
+    found = texture._shares(np.array([[3.0, 2, 5], [1, 1, 1], [0, 0, 4], [0, 0, 0]]))
+    np.testing.assert_allclose(found[0], [1.003 / 4.008, 0, 3.005 / 4.008])
+    np.testing.assert_allclose(sorted(found[1]), [0, 0.5, 0.5])
+    np.testing.assert_allclose(found[2:], [[0, 0, 1], [0, 0, 0]])
+
+
 def test_views_that_are_held_out_give_nothing() -> None:
     cameras = from_above([[0, 0, 1], [0, 0, 1]])
     scene = scene_of(cameras, [torch.full((64, 64, 3), 0.25), torch.ones(64, 64, 3)])

@@ -134,14 +134,16 @@ def from_photos(
     be ignored, that faces the camera, and that the mesh does not hide. Of these photographs the ``most`` with the
     largest weight (cos a)^2 (f / d)^2 are blended by it, with the angle a between normal and camera, the focal length f
     and the distance d: the pixels that a unit of area covers in the photograph, once more times the cosine. At the edge
-    of a surface in the photograph it is ``AT_EDGES`` of that.
+    of a surface in the photograph it is ``AT_EDGES`` of that. The weight of the best one that is left out is subtracted
+    from theirs (Buehler et al. 2001, unstructured lumigraph rendering, section 4), so no step shows where another
+    photograph becomes the better one.
 
     Args:
         caster: of the mesh, in normalised units.
     """
     cameras = world_cameras(scene.cameras, np.eye(4))
-    best = np.zeros((len(points), most), dtype=np.float32)
-    light = np.zeros((len(points), most, 3), dtype=np.float32)
+    best = np.zeros((len(points), most + 1), dtype=np.float32)
+    light = np.zeros((len(points), most + 1, 3), dtype=np.float32)
     views = scene.splits["train"]
     parts = [slice(i, i + _AT_ONCE) for i in range(0, len(points), _AT_ONCE)]
     for view in progress.through(views, "taking the texture from photographs"):
@@ -156,9 +158,22 @@ def from_photos(
             worst = part.start + seen, best[part][seen].argmin(axis=1)
             best[worst] = weight[seen]
             light[worst] = _bilinear(photo, col[seen], row[seen])
-    total = best.sum(axis=1)
-    mean = (light * best[..., None]).sum(axis=1) / np.maximum(total, 1e-30)[:, None]
-    return encoded(mean), total > 0
+    shares = _shares(best)
+    total = np.zeros((len(points), 3), dtype=np.float32)
+    for k in range(most + 1):
+        total += shares[:, [k]] * light[:, k]
+    return encoded(total), best.max(axis=1) > 0
+
+
+def _shares(weights: Float[np.ndarray, "t k"]) -> Float[np.ndarray, "t k"]:
+    """The shares of photographs that are blended: weights less the smallest, which has none; zero if all are zero.
+
+    A thousandth of each weight is kept, so that equal weights have equal shares.
+    """
+    left_out = weights.argmin(axis=1)
+    shares = weights - weights.min(axis=1, keepdims=True) + 1e-3 * weights
+    shares[np.arange(len(shares)), left_out] = 0
+    return shares / np.maximum(shares.sum(axis=1, keepdims=True), 1e-30)
 
 
 def _photo(scene: Scene, view: int, kept: Kept) -> tuple[Float[np.ndarray, "h w 3"], Bool[np.ndarray, "h w"]]:
