@@ -15,7 +15,7 @@ npm install --silent three@0.187.0 uplot@1.6.32 datatables.net@2.3.8 jquery@3.7.
 cat >three.js <<'JS'
 export { BufferAttribute, BufferGeometry, Color, DirectionalLight, DoubleSide, HemisphereLight, LineBasicMaterial,
   LineSegments, Mesh, MeshBasicMaterial, MeshLambertMaterial, MeshNormalMaterial, PerspectiveCamera, REVISION, Scene,
-  Vector3, WebGLRenderer, WireframeGeometry } from "three";
+  SRGBColorSpace, Texture, Vector3, WebGLRenderer, WireframeGeometry } from "three";
 export { OrbitControls } from "three/examples/jsm/controls/OrbitControls.js";
 JS
 esbuild=$(find node_modules/@esbuild -name esbuild -path '*/bin/*' | head -1)

@@ -34,8 +34,8 @@ python scripts/report.py results/runs --rows model,encoding --metrics psnr,chamf
 python scripts/report.py dtu results/external --rows model --against model=neus
 python scripts/report.py loss_weights --page page                          then open page/index.html
 """
-PageOptions = tuple[Path, int, int, int]
-"""Folder of the page; views of a scene, pixels of a picture's longest side, faces of a mesh."""
+PageOptions = tuple[Path, int, int, int, int]
+"""Folder of the page; views of a scene, pixels of a picture's longest side, faces of a mesh, pixels of its texture."""
 EPILOG = "exit codes: 0 written, 1 refused or wrong, 2 no runs. More: docs/report.md"
 
 
@@ -118,6 +118,7 @@ def parser() -> argparse.ArgumentParser:
         help="longest side of its pictures; 0: as rendered",
     )
     add("--page-faces", type=int, default=12_000, metavar="N", help="faces of its meshes; 0: no meshes")
+    add("--page-texture", type=int, default=1024, metavar="N", help="pixels of their textures; 0: none")
     add("-q", "--quiet", action="store_true", help="do not print the table")
     return own
 
@@ -243,10 +244,10 @@ def _parse_request(options: argparse.Namespace) -> tuple[TableRequest, list[str]
 def _page_options(options: argparse.Namespace) -> PageOptions | None:
     if options.page is None:
         return None
-    for name, least in (("views", 1), ("pixels", 0), ("faces", 0)):
+    for name, least in (("views", 1), ("pixels", 0), ("faces", 0), ("texture", 0)):
         if getattr(options, f"page_{name}") < least:
             raise ReportError(f"--page-{name} {getattr(options, f'page_{name}')}: give {least} or more")
-    return options.page, options.page_views, options.page_pixels, options.page_faces
+    return options.page, options.page_views, options.page_pixels, options.page_faces, options.page_texture
 
 
 def _write_page(request: TableRequest, page: PageOptions) -> None:
@@ -256,8 +257,8 @@ def _write_page(request: TableRequest, page: PageOptions) -> None:
         if sys.stderr.isatty():
             print(f"\rpage: {done} of {of} runs", end="\n" if done == of else "", file=sys.stderr, flush=True)
 
-    target, views, pixels, faces = page
-    made = make_page(request, target, PageLimits(views, pixels, faces), progress)
+    target, *limits = page
+    made = make_page(request, target, PageLimits(*limits), progress)
     for note in made.notes[:20]:
         _say(f"page: {note}")
     if len(made.notes) > 20:

@@ -4,6 +4,7 @@ Symbols: N vertices, F faces; v vertices [N, 3], f faces [F, 3], c colours [N, 3
 these little-endian arrays, in this order:
 - positions [3, N] uint16 in units of (high - low) / 65535, each as the difference to the vertex before it;
 - colours [3, N] uint8 if the mesh has any, as differences, too;
+- texture coordinates [2, N] uint16 in units of 1/65535 if the mesh has any, as differences;
 - faces [3, F] uint32: the first corner as the difference to that of the face before it, the other two corners as
   differences to the first.
 """
@@ -36,13 +37,19 @@ class PackedMesh:
     core: tuple[tuple[float, ...], tuple[float, ...]]
     """1st and 99th percentile of the vertices, in world units: the box without stray vertices."""
     colors: bool
+    uv: bool = False
 
 
 def pack_mesh(path: Path, faces: int) -> PackedMesh:
     """Pack the mesh at ``path``, reduced to about ``faces`` faces. Raises ValueError if it is no triangle mesh."""
     v, f, c = _read_mesh(path)
-    original = len(f)
-    v, f, c = decimate(v, f, c, faces)
+    return pack(*decimate(v, f, c, faces), len(f))
+
+
+def pack(
+    v: np.ndarray, f: np.ndarray, c: np.ndarray | None, original: int, uv: np.ndarray | None = None
+) -> PackedMesh:
+    """Pack a mesh as it is; ``uv`` [N, 2] are coordinates in a texture, in [0, 1] from its lower left corner."""
     low, high = v.min(0), v.max(0)
     core = np.percentile(v, [1, 99], axis=0)
     size = np.where(high > low, high - low, 1.0)
@@ -57,6 +64,9 @@ def pack_mesh(path: Path, faces: int) -> PackedMesh:
     parts = [_row_differences(q).astype("<u2").T.tobytes()]
     if c is not None:
         parts.append(_row_differences(c[order].astype(np.int64)).astype("u1").T.tobytes())
+    if uv is not None:
+        places = (uv[order] * QUANTISATION_STEPS).round().astype(np.int64)
+        parts.append(_row_differences(places).astype("<u2").T.tobytes())
     corners = np.stack([np.diff(f[:, 0], prepend=0), f[:, 1] - f[:, 0], f[:, 2] - f[:, 0]])
     parts.append(corners.astype("<u4").tobytes())
     data = base64.b64encode(gzip.compress(b"".join(parts), 9, mtime=0)).decode()
@@ -70,12 +80,13 @@ def pack_mesh(path: Path, faces: int) -> PackedMesh:
         tuple(map(float, high)),
         (box[0], box[1]),
         c is not None,
+        uv is not None,
     )
 
 
 def _row_differences(rows: np.ndarray) -> np.ndarray:
     """Differences to the row before. Negative ones wrap around when they are stored as unsigned integers."""
-    return np.diff(rows, axis=0, prepend=np.zeros((1, 3), dtype=np.int64))
+    return np.diff(rows, axis=0, prepend=np.zeros((1, rows.shape[1]), dtype=np.int64))
 
 
 def decimate(

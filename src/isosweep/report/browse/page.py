@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from isosweep.report.browse import images, meshes, run_details
+from isosweep.report.browse import images, meshes, run_details, textures
 from isosweep.report.browse.curves import read_curves
 from isosweep.report.browse.files import data_script, replace_file
 from isosweep.report.collect import Collection, Run
@@ -31,12 +31,13 @@ class PageLimits:
     """How much of each run is put on the page.
 
     ``views`` of a scene; ``pixels`` of a picture's longest side, 0 for full size; ``faces`` of a mesh, 0 for no
-    meshes; ``points`` of a curve.
+    meshes; ``texture`` pixels along a side of its texture, 0 for no textures; ``points`` of a curve.
     """
 
     views: int = 3
     pixels: int = 400
     faces: int = 12_000
+    texture: int = 1024
     points: int = 300
 
 
@@ -168,7 +169,7 @@ def _write_run(run: Run, views: Sequence[str], target: Path, limits: PageLimits)
     curves, lost = read_curves(Path(run.folder) / run_details.METRICS_FILE, limits.points)
     shown = images.write_views(Path(run.folder) / "renders", list(views), target / "images", limits.pixels)
     notes = [n for n in (problem, lost, *shown.notes) if n]
-    mesh, file = _write_mesh(run, target, limits.faces, notes)
+    mesh, mesh_files = _write_mesh(run, target, limits, notes)
     replace_file(
         target / "runs" / f"{name}.js", data_script(f"run/{name}", {**more, "curves": curves, "notes": notes})
     )
@@ -180,30 +181,47 @@ def _write_run(run: Run, views: Sequence[str], target: Path, limits: PageLimits)
         "steps": [run.record.steps_done, run.record.max_steps],
         "views": shown.files, "skipped": shown.skipped, "curves": sorted(curves), "mesh": mesh,
     }  # fmt: skip
-    return _RunPart(line, files | ({file} if file else set()), mesh and mesh.pop("core"), notes)
+    return _RunPart(line, files | mesh_files, mesh and mesh.pop("core"), notes)
 
 
-def _write_mesh(run: Run, target: Path, faces: int, notes: list[str]) -> tuple[dict[str, Any] | None, str]:
-    """The entry of a run's mesh in the index, and its file. Both are made again only if the mesh has changed."""
+def _write_mesh(
+    run: Run, target: Path, limits: PageLimits, notes: list[str]
+) -> tuple[dict[str, Any] | None, set[str]]:
+    """The entry of a run's mesh in the index, and its files. They are made again only if the mesh has changed."""
     path = run_details.mesh_path(run)
-    if path is None or faces <= 0:
-        return None, ""
-    name = hashlib.sha1(f"1 {images.file_stamp(path)} {faces}".encode()).hexdigest()[:20]
+    if path is None or limits.faces <= 0:
+        return None, set()
+    try:
+        about = _write_once(target, path, limits.faces, lambda: asdict(meshes.pack_mesh(path, limits.faces)))
+    except (ValueError, OSError) as error:
+        notes.append(f"no mesh: {error}")
+        return None, set()
+    mesh = {k: about[k] for k in ("file", "faces", "original", "core", "colors")}
+    files = {f"meshes/{mesh['file']}.js"}
+    if limits.texture > 0 and (textured := run_details.textured_path(run)) is not None:
+        # its place is said in any case
+        mesh["textured"] = textured.relative_to(run.folder).as_posix()
+        try:
+            about = _write_once(
+                target, textured, limits.texture, lambda: textures.pack_textured(textured, limits.texture)
+            )
+            mesh["texture"] = about["file"]
+            files.add(f"meshes/{about['file']}.js")
+        except (ValueError, OSError) as error:
+            notes.append(f"no texture: {error}")
+    return mesh, files
+
+
+def _write_once(target: Path, path: Path, limit: int, pack: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """Write what ``pack`` makes of a file, unless it is there; its numbers, and ``file``, its name without ending."""
+    name = hashlib.sha1(f"1 {images.file_stamp(path)} {limit}".encode()).hexdigest()[:20]
     script_file, facts_file = target / "meshes" / f"{name}.js", target / "meshes" / f"{name}.json"
     if not (script_file.exists() and facts_file.exists()):
-        try:
-            packed = asdict(meshes.pack_mesh(path, faces))
-        except (ValueError, OSError) as error:
-            notes.append(f"no mesh: {error}")
-            return None, ""
-        data = packed.pop("data")
-        replace_file(script_file, data_script(f"mesh/{name}", {**packed, "data": data}))
-        replace_file(facts_file, json.dumps(packed).encode())
-    about = json.loads(facts_file.read_bytes())
-    return {
-        "file": name,
-        **{k: about[k] for k in ("faces", "original", "core", "colors")},
-    }, f"meshes/{name}.js"
+        packed = pack()
+        replace_file(script_file, data_script(f"mesh/{name}", packed))
+        facts = {k: v for k, v in packed.items() if k not in ("data", "image")}
+        replace_file(facts_file, json.dumps(facts).encode())
+    return {**json.loads(facts_file.read_bytes()), "file": name}
 
 
 def _scene_cameras(parts: Sequence[_RunPart]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import Any
 
 from isosweep.record.reading import Unreadable, json_values
 from isosweep.record.schema import RECORD_FILE
+from isosweep.report.browse.textures import has_texture
 from isosweep.report.cells import TableSpec
 from isosweep.report.checks import setting_differences
 from isosweep.report.collect import Run
@@ -148,13 +149,26 @@ def run_details(run: Run) -> tuple[dict[str, Any], str]:
 
 def mesh_path(run: Run) -> Path | None:
     """The mesh file of a run: the one that its record names, else mesh.ply; None for one outside the run's folder."""
+    return _file_of(run, "mesh", "mesh.ply")
+
+
+def textured_path(run: Run) -> Path | None:
+    """The file of a run's mesh with a texture, glb before obj; None without one, or for one outside its folder."""
+    for ending in ("glb", "obj"):
+        path = _file_of(run, f"mesh_{ending}", f"mesh.{ending}")
+        if path is not None and has_texture(path):
+            return path
+    return None
+
+
+def _file_of(run: Run, artifact: str, usual: str) -> Path | None:
     folder = Path(run.folder)
     try:
         whole = _mapping(json_values((folder / RECORD_FILE).read_bytes()))
-        named = _mapping(whole.get("artifacts")).get("mesh")
+        named = _mapping(whole.get("artifacts")).get(artifact)
     except (OSError, Unreadable):
         named = None
-    for name in (named, "mesh.ply"):
+    for name in (named, usual):
         if isinstance(name, str) and (folder / name).is_file():
             return folder / name if (folder / name).resolve().is_relative_to(folder.resolve()) else None
     return None

@@ -20,11 +20,12 @@
     let ids = (view.meshes || "").split(",").filter(id => runs.some(r => r.id === id));
     if (!ids.length) ids = isosweep.picked(runs).slice(0, FIRST).map(r => r.id);
     const chosen = ids.slice(0, MOST).map(id => runs.find(r => r.id === id));
-    const set = (key, value) => { view[key] = value; isosweep.write(); stage?.change(key); };
+    const tell = (i, error) => { windows.children[i].querySelector(".problem").textContent = ` ${error.message}`; };
+    const set = (key, value) => { view[key] = value; isosweep.write(); stage?.change(key); stage?.paint(tell); };
     const renew = (key, value) => { view[key] = value; isosweep.changed("meshes"); };
     const up = view.up || index().scenes[view.scene].up;
     const windows = el("div", { class: "windows", style: `--columns: ${Math.min(chosen.length, chosen.length === 4 ? 2 : 3)}` }, chosen.map(r => el("figure", { class: "window" },
-      el("figcaption", {}, el("strong", {}, r.title), el("span", { class: "soft" }, ` ${r.mesh.faces.toLocaleString("en")} of ${r.mesh.original.toLocaleString("en")} faces${numbers(r)}`), el("span", { class: "problem" })))));
+      el("figcaption", {}, el("strong", {}, r.title), el("span", { class: "soft" }, ` ${r.mesh.faces.toLocaleString("en")} of ${r.mesh.original.toLocaleString("en")} faces${numbers(r)}${file(r)}`), el("span", { class: "problem" })))));
     const canvas = el("canvas", { id: "mesh-canvas", tabindex: "0", role: "img",
       "aria-label": `Meshes of ${chosen.map(r => r.title).join(", ")}. Arrow keys turn, plus and minus zoom, Home resets.` });
     const box = el("div", { class: "theatre" }, canvas, windows);
@@ -32,7 +33,7 @@
       select("Scene", scenes.map(s => [s, s]), view.scene, v => { view.meshes = null; renew("scene", v); }, { id: "mesh-scene" }),
       el("details", { class: "menu" }, el("summary", {}, `Meshes (${chosen.length})`), el("div", { class: "sheet" }, el("fieldset", {}, el("legend", {}, `Up to ${MOST} of ${runs.length}`),
         runs.map(r => check(r.title, ids.includes(r.id), on => renew("meshes", (on ? [...ids, r.id] : ids.filter(x => x !== r.id)).join(","))))))),
-      choice("Surface", "surface", [["color", "colour"], ["grey", "grey"], ["normal", "normals"]], view.surface || "color", v => set("surface", v)),
+      choice("Surface", "surface", [...(textured(chosen) ? [["texture", "texture"]] : []), ["color", "colour"], ["grey", "grey"], ["normal", "normals"]], surfaceOf(chosen), v => set("surface", v)),
       check("facets", view.facets === "1", on => set("facets", on ? "1" : "0")), check("edges", view.edges === "1", on => set("edges", on ? "1" : "0")),
       select("Up", Object.keys(UPS).map(u => [u, u]), up, v => set("up", v), { id: "up" }),
       button("Reset view", () => stage?.reset(), { id: "reset" })), box,
@@ -45,10 +46,15 @@
       return;
     }
     const mine = stage;
-    await Promise.all(chosen.map((run, i) => isosweep.load(`mesh/${run.mesh.file}`, `meshes/${run.mesh.file}.js`).then(unpack).then(
-      mesh => mine.add(i, mesh), error => { windows.children[i].querySelector(".problem").textContent = ` ${error.message}`; })));
+    await Promise.all(chosen.map((run, i) => fetched(run.mesh.file).then(mesh => mine.add(i, mesh)).catch(error => tell(i, error))));
+    await mine.paint(tell);
     canvas.dataset.ready = String(chosen.length);
   }
+  const fetched = name => isosweep.load(`mesh/${name}`, `meshes/${name}.js`).then(unpack);
+  const textured = runs => runs.some(r => r.mesh.texture);
+  // Without a choice it is the texture where there is one; runs that have none show their vertices' colours then.
+  const surfaceOf = runs => state.view.surface === "texture" && !textured(runs) ? "color" : state.view.surface || (textured(runs) ? "texture" : "color");
+  const file = run => run.mesh.textured ? `, texture in ${run.mesh.textured}` : "";
   function numbers(run) {
     const at = index().metrics.findIndex(m => m.name === "geometry/chamfer");
     return at >= 0 && Number.isFinite(run.values[at]) ? `, Chamfer ${shown(run.values[at], index().metrics[at].digits)}` : "";
@@ -71,13 +77,18 @@
       colours = new Uint8Array(3 * n);
       for (let axis = 0; axis < 3; axis++) for (let i = 0, q = 0; i < n; i++, offset++) { q = (q + view.getUint8(offset)) & 255; colours[3 * i + axis] = q; }
     }
+    let places = null;
+    if (mesh.uv) {
+      places = new Float32Array(2 * n);
+      for (let axis = 0; axis < 2; axis++) for (let i = 0, q = 0; i < n; i++, offset += 2) { q = (q + view.getUint16(offset, true)) & 65535; places[2 * i + axis] = q / 65535; }
+    }
     const faces = new Uint32Array(3 * f);
     for (let k = 0; k < 3; k++) for (let i = 0, q = 0; i < f; i++, offset += 4) {
       const step = view.getUint32(offset, true);
       if (k === 0) { q += step; faces[3 * i] = q; } else faces[3 * i + k] = faces[3 * i] + step;
     }
     mesh.data = null;
-    return Object.assign(mesh, { positions, colours, faces: f, indices: faces });
+    return Object.assign(mesh, { positions, colours, places, faces: f, indices: faces });
   }
 
   function build(canvas, box, windows, runs) {
@@ -90,7 +101,7 @@
       return made;
     });
     const lights = scenes.map(s => { const light = new THREE.DirectionalLight(0xffffff, 1.6); s.add(light, light.target); return light; });
-    const meshes = runs.map(() => null);
+    const meshes = runs.map(() => null), plain = runs.map(() => null), skins = runs.map(() => null);
     let controls = null, asked = false, gone = false;
     const center = new THREE.Vector3(...place.center);
 
@@ -106,23 +117,24 @@
       controls.addEventListener("change", ask);
       ask();
     }
-    function material() {
-      const flatShading = state.view.facets === "1", surface = state.view.surface || "color";
-      if (surface === "normal") return new THREE.MeshNormalMaterial({ side: THREE.DoubleSide, flatShading });
-      return has => new THREE.MeshLambertMaterial({ side: THREE.DoubleSide, flatShading, vertexColors: surface === "color" && has, color: surface === "color" && has ? 0xffffff : 0xb8b8b8 });
+    function material(surface, map, has) {
+      const flatShading = state.view.facets === "1", side = THREE.DoubleSide, own = has && surface !== "grey";
+      if (map) return new THREE.MeshBasicMaterial({ side, map });  // photographs hold their light
+      if (surface === "normal") return new THREE.MeshNormalMaterial({ side, flatShading });
+      return new THREE.MeshLambertMaterial({ side, flatShading, vertexColors: own, color: own ? 0xffffff : 0xb8b8b8 });
     }
     function dress(i) {
-      const mesh = meshes[i], made = material();
+      const mesh = meshes[i], surface = surfaceOf(runs), skin = surface === "texture" ? skins[i] : null;
       mesh.material?.dispose?.();
-      mesh.material = typeof made === "function" ? made(mesh.geometry.hasAttribute("color")) : made;
+      mesh.geometry = skin ? skin.geometry : plain[i];
+      mesh.material = material(surface, skin?.map, mesh.geometry.hasAttribute("color"));
       if (mesh.edges) { mesh.remove(mesh.edges); mesh.edges.geometry.dispose(); mesh.edges = null; }
       if (state.view.edges === "1") {
         mesh.edges = new THREE.LineSegments(new THREE.WireframeGeometry(mesh.geometry), new THREE.LineBasicMaterial({ color: 0x000000, transparent: true, opacity: 0.35 }));
         mesh.add(mesh.edges);
       }
     }
-    function add(i, data) {
-      if (gone) return;
+    function shape(data) {
       const geometry = new THREE.BufferGeometry();
       geometry.setAttribute("position", new THREE.BufferAttribute(data.positions, 3));
       if (data.colours) {
@@ -131,12 +143,33 @@
         geometry.setAttribute("color", new THREE.BufferAttribute(linear, 3));
       }
       geometry.setIndex(new THREE.BufferAttribute(data.indices, 1));
+      if (data.places) geometry.setAttribute("uv", new THREE.BufferAttribute(data.places, 2));
       geometry.computeVertexNormals();
-      meshes[i] = new THREE.Mesh(geometry);
+      return geometry;
+    }
+    function add(i, data) {
+      if (gone) return;
+      plain[i] = shape(data);
+      meshes[i] = new THREE.Mesh(plain[i]);
       dress(i);
       scenes[i].add(meshes[i]);
       ask();
     }
+    // Textures are large: they are loaded when they are looked at.
+    const paint = tell => Promise.all(surfaceOf(runs) !== "texture" ? [] : runs.map(async (run, i) => {
+      if (!run.mesh.texture || !meshes[i] || skins[i]) return;
+      try {
+        const data = await fetched(run.mesh.texture), image = new Image();
+        image.src = data.image;
+        await image.decode();
+        if (gone || skins[i]) return;
+        const map = new THREE.Texture(image);
+        Object.assign(map, { colorSpace: THREE.SRGBColorSpace, anisotropy: renderer.capabilities.getMaxAnisotropy(), needsUpdate: true });
+        skins[i] = { geometry: shape(data), map };
+        dress(i);
+        ask();
+      } catch (error) { tell(i, error); }
+    }));
     function draw() {
       asked = false;
       if (gone) return;
@@ -174,8 +207,12 @@
     const watch = new ResizeObserver(ask);
     watch.observe(box);
     reset();
-    return { add, reset, change: key => { if (key === "up") reset(); meshes.forEach((m, i) => m && dress(i)); ask(); },
-      end: () => { gone = true; watch.disconnect(); controls.dispose(); meshes.forEach(m => m?.geometry.dispose()); renderer.dispose(); renderer.forceContextLoss(); } };
+    return { add, paint, reset, change: key => { if (key === "up") reset(); meshes.forEach((m, i) => m && dress(i)); ask(); },
+      end: () => {
+        gone = true; watch.disconnect(); controls.dispose();
+        [...plain, ...skins.map(s => s?.geometry), ...skins.map(s => s?.map)].forEach(part => part?.dispose());
+        renderer.dispose(); renderer.forceContextLoss();
+      } };
   }
 
   function leave() { stage?.end(); stage = null; }
