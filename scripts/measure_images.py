@@ -78,6 +78,7 @@ def train(scene: Path, cache: bool, steps: int, folder: Path, more: list[str]) -
     command = [
         sys.executable, str(ROOT / "main.py"), "model=neus_bg", "dataset=colmap", f"dataset.path={scene}",
         f"scene={scene.name}", f"dataset.cache={str(cache).lower()}", f"train.max_steps={steps}", "tracker=none",
+        "train=fast", "dataset.val_every=null",
         "dataset.test_every=1000000", "eval.n_views=1", "eval.lpips=null", "eval.geometry=false",
         "export=none", f"run.root={folder}",
         "run.force=true", *more,

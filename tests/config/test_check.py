@@ -43,8 +43,8 @@ def complaint(*overrides: str) -> str:
         ),
         (
             "train=3",
-            "train=3: there is no train '3'. Options of train: fast, mip_nerf, nerf_original, neuralangelo, "
-            "neus_original, published, published_cpu, tiny.",
+            "train=3: there is no train '3'. Options of train: auto, fast, full, mip_nerf, nerf_original, "
+            "neuralangelo, neus_original, published, published_cpu, tiny.",
         ),
         (
             "experiment=neus-dut",

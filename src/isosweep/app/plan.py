@@ -6,6 +6,7 @@ from typing import Any
 from omegaconf import DictConfig
 
 from isosweep.app.device import Machine, resolve_machine
+from isosweep.app.schedule import for_device
 from isosweep.config.check import ConfigError
 from isosweep.config.names import Identity, identify
 from isosweep.config.settings import ExportSettings
@@ -38,6 +39,7 @@ def plan_run(cfg: DictConfig) -> RunPlan:
         InputError: ``optim.schedule`` is not a schedule, or the backend does not work on this machine.
     """
     machine = resolve_machine(cfg)
+    cfg = for_device(cfg, machine.device.type)
     settings = checked_settings(cfg)
     identity = identify(cfg, backend=machine.backend.name, device=machine.device.type)
     return RunPlan(cfg, machine, settings, identity, identity.config)

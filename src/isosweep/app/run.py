@@ -19,6 +19,7 @@ from isosweep.app.follower import Follower
 from isosweep.app.outputs import Outputs, make_mesh, render, score, score_share
 from isosweep.app.plan import RunPlan, plan_run, with_recorded_settings
 from isosweep.app.recording import log_results, open_shared
+from isosweep.app.schedule import schedule_line
 from isosweep.app.teams import first_then_the_others, joined, require_one_backend
 from isosweep.app.telling import told
 from isosweep.config.check import ConfigError
@@ -50,6 +51,7 @@ def execute(cfg: DictConfig) -> float:
     lead its team.
     """
     plan = plan_run(cfg)
+    cfg = plan.cfg  # of this machine's device
     with ExitStack() as stack:
         # What may fail is tried before the others are waited for, who would meet the same error.
         ready = prepared(cfg, plan) if place().leads else None
@@ -57,6 +59,8 @@ def execute(cfg: DictConfig) -> float:
         plan, model, loss = ready or prepared(cfg, plan)
         record = stack.enter_context(open_shared(plan, team))
         if isinstance(record, RunRecord):
+            if (schedule := schedule_line(cfg, plan.machine.device.type)) is not None:
+                log.info("%s", schedule)
             log.info("%s: %s", record.folder, record.reason)
             outcome.update(
                 key=plan.identity.key,

@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 import isosweep.config.schema  # noqa: F401 - registers the schema of the plain nodes
 from isosweep import ops
 from isosweep.app.build import build_scene
+from isosweep.config.scale import composing_for
 from isosweep.config.settings import EvalSettings, ExportSettings, OptimSettings, TrainSettings
 from isosweep.evaluation import evaluate, surface_metrics
 from isosweep.losses.total import TotalLoss
@@ -102,7 +103,7 @@ def demo_training(
         where_there: values of keys that not every model or sampler has.
         settings: replace those of ``train``.
     """
-    with initialize_config_dir(str(conf), version_base="1.3"):
+    with composing_for("cpu"), initialize_config_dir(str(conf), version_base="1.3"):
         cfg = compose("config", ["dataset=demo", *overrides])
     for key, value in (where_there or {}).items():
         if OmegaConf.select(cfg, key) is not None:

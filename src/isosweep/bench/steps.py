@@ -15,6 +15,7 @@ from isosweep.bench.kernels import fixed_rays, with_backend
 from isosweep.bench.memory import work_mebibytes
 from isosweep.bench.quality import settings_values
 from isosweep.bench.timing import Case
+from isosweep.config.scale import composing_for
 from isosweep.config.settings import OptimSettings
 from isosweep.training.loop import make_optimizer
 from isosweep.types import Batch
@@ -37,7 +38,7 @@ def training_steps(
     ``samples`` samples. Learning rates are almost zero, so that neither the scene nor the number of samples changes.
     """
     still = [f"optim.lr_{group}=1e-12" for group in ("tables", "networks", "sharpness", "background")]
-    with initialize_config_dir(str(conf), version_base="1.3"):
+    with composing_for("cpu"), initialize_config_dir(str(conf), version_base="1.3"):
         cfg = compose("config", [*overrides, *still, f"sampler.update_every={UPDATE_EVERY}"])
     torch.manual_seed(0)
     model = instantiate(cfg.model, _convert_="all").to(device)

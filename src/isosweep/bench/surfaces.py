@@ -12,6 +12,7 @@ from torch import Tensor
 import isosweep.config.schema  # noqa: F401 - registers the schema of the plain nodes
 from isosweep import ops
 from isosweep.bench.timing import Case
+from isosweep.config.scale import composing_for
 from isosweep.evaluation.surface_metrics import nearest
 from isosweep.meshes.marching_cubes import extract
 
@@ -24,7 +25,7 @@ def export_cases(conf: Path, device: torch.device, resolutions: tuple[int, ...])
     ``resolutions`` are cells a side.
     """
     backend = ops.use("auto", device).name
-    with initialize_config_dir(str(conf), version_base="1.3"):
+    with composing_for("cpu"), initialize_config_dir(str(conf), version_base="1.3"):
         cfg = compose("config", ["model=neus"])
     torch.manual_seed(0)
     model = instantiate(cfg.model, _convert_="all").to(device)

@@ -10,7 +10,7 @@ from hydra._internal import utils as hydra_utils
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
-from isosweep.config import multirun
+from isosweep.config import multirun, scale
 from isosweep.config.schema import CONF
 from isosweep.errors import UserError
 from isosweep.runtime.ranks import leave_it_to_the_first, place
@@ -33,6 +33,11 @@ def command_line(entry: Callable[[], Any]) -> int:
     # `sweep` is in the defaults list (before `debug`, which must win), so +sweep= and sweep= mean the same.
     sys.argv[1:] = [re.sub(r"^\+sweep=", "sweep=", argument) for argument in sys.argv[1:]]
     sys.argv[1:] = multirun.split(sys.argv[1:])
+    with scale.composing_for(scale.device_named(sys.argv[1:])):
+        return _started(entry)
+
+
+def _started(entry: Callable[[], Any]) -> int:
     if full_error():
         entry()
         return 0

@@ -10,7 +10,7 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, OmegaConf
 
-from isosweep.config import settings
+from isosweep.config import scale, settings  # noqa: F401 - scale registers what train=auto asks for
 
 MODES = ("train", "eval", "export", "render")
 CONF = Path(__file__).resolve().parents[3] / "conf"

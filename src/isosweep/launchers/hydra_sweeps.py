@@ -21,7 +21,7 @@ from isosweep.config.multirun import arguments_of_jobs
 from isosweep.config.schema import CONF
 from isosweep.launchers.display import summary
 from isosweep.launchers.jobs import EmptySweep, expand, read_jobs
-from isosweep.launchers.planning import Planned, plan, sweep_name
+from isosweep.launchers.planning import Planned, plan, sweep_name, tell_schedules
 from isosweep.launchers.settings import LocalSettings, SlurmSettings
 from isosweep.record.outcome import GOOD, JobOutcome
 from isosweep.runtime.ranks import place
@@ -244,6 +244,7 @@ def launch_local(
     name = name_of(config, job_overrides)
     planned = planned_jobs(context, config, named(job_overrides, name))
     refuse_errors(planned)
+    tell_schedules(planned)
     if chooses_by_value(config):
         require_objective(context, config, job_overrides)
     folder, _ = write_plan(name, Path(config.run.root), planned, list(config.hydra.overrides.hydra), "local")
@@ -269,6 +270,7 @@ def launch_slurm(
     name = name_of(config, job_overrides)
     planned = planned_jobs(context, config, named(job_overrides, name), node_device(config))
     refuse_errors(planned)
+    tell_schedules(planned)
     if chooses_by_value(config):
         require_objective(context, config, job_overrides)
     try:

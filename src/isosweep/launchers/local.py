@@ -10,13 +10,13 @@ from pathlib import Path
 from isosweep.launchers.columns import titles
 from isosweep.launchers.display import Lines, LiveTable, failure_table, summary
 from isosweep.launchers.launch_folder import outcome_without_process, single_run
-from isosweep.launchers.machine import visible_gpus
 from isosweep.launchers.planning import Planned
 from isosweep.launchers.pool import Pool, Task
 from isosweep.launchers.settings import LocalSettings
 from isosweep.launchers.slots import Slot, make_slots
 from isosweep.record.launch import log_path, outcome_path
 from isosweep.record.outcome import GOOD, JobOutcome
+from isosweep.runtime.gpus import visible_gpus
 
 log = logging.getLogger("isosweep")
 

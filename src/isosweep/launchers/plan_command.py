@@ -12,10 +12,10 @@ from isosweep.config.schema import CONF
 from isosweep.launchers import hydra_sweeps, tables
 from isosweep.launchers.columns import titles
 from isosweep.launchers.estimates import estimate, human, wall_clock
-from isosweep.launchers.machine import visible_gpus
-from isosweep.launchers.planning import Planned
+from isosweep.launchers.planning import Planned, tell_schedules
 from isosweep.launchers.slots import make_slots
 from isosweep.record.summaries import read_summaries
+from isosweep.runtime.gpus import visible_gpus
 from isosweep.runtime.text import printable
 
 
@@ -53,6 +53,7 @@ def _show(context: HydraContext, config: DictConfig, name: str, jobs: list[list[
     tables.show(tables.plan_table(planned, seconds, tables.width()))
     counts = {todo: sum(p.todo == todo for p in planned) for todo in dict.fromkeys(p.todo for p in planned)}
     print(f"sweep {name}: {len(planned)} runs: {', '.join(f'{n} {todo}' for todo, n in counts.items())}")
+    tell_schedules(planned)
     print(_time(planned, seconds, config))
     for path, problem in broken.items():
         print(printable(f"broken: {path}: {problem}"), file=sys.stderr)

@@ -11,12 +11,13 @@ from omegaconf.errors import OmegaConfBaseException
 
 from isosweep.app.rehearsal import concerns_parts, wrong_parts
 from isosweep.app.scene_folder import wrong_scene
+from isosweep.config import scale
 from isosweep.config.check import ConfigError, check, one_option_each, require_scene
-from isosweep.config.names import identify, label, plain_config
+from isosweep.config.names import Identity, identify, label, plain_config
 from isosweep.config.values import checked_settings
 from isosweep.errors import UserError
 from isosweep.launchers.columns import Run, names_given
-from isosweep.launchers.machine import expected_backends, visible_gpus
+from isosweep.launchers.machine import expected_backends
 from isosweep.record import Record, read_record
 from isosweep.record.code_version import code_hash
 from isosweep.record.folder import CHECKPOINTS, decide
@@ -44,6 +45,8 @@ class Planned:
     encoding: str = ""
     max_steps: int = 0
     steps_left: int = 0
+    schedule: str = ""
+    """What `train=auto` is for this job, and why; empty where the schedule is named."""
 
     @property
     def run(self) -> Run:
@@ -89,9 +92,17 @@ def _plan_one(
     device: str | None,
     code: str,
 ) -> Planned:
+    def on(kind: str) -> DictConfig:
+        with scale.composing_for(kind):
+            return compose(overrides)
+
     try:
         one_option_each(overrides)
-        composed = compose(overrides)
+        composed = on(device or scale.here())
+        kinds = _kinds(str(composed.device), device)
+        auto = scale.is_auto(composed.hydra.runtime.choices)
+        if auto and kinds[0] != (device or scale.here()):
+            composed = on(kinds[0])
         choices = composed.hydra.runtime.choices
         cfg = without_hydra(composed)
         check(cfg)
@@ -104,13 +115,18 @@ def _plan_one(
         wrong = wrong_parts(resolved, str(choices["model"])) if concerns_parts(overrides) else None
         if wrong is not None:
             raise ConfigError(wrong)
-        found = [
-            identify(cfg, **chosen, choices=choices, resolved=resolved) for chosen in _candidates(cfg, device)
-        ]
+        kind, identity = kinds[0], _known(_identities(cfg, kinds[0], choices, resolved))
+        for other in kinds[1:]:
+            # Only a run that is there already tells that a node had another device than the launcher asked for.
+            if _has_record(identity) or not identity.folder.parent.is_dir():
+                break
+            again = on(other) if auto else composed
+            second = _known(_identities(without_hydra(again), other, again.hydra.runtime.choices))
+            if _has_record(second):
+                kind, identity, cfg = other, second, without_hydra(again)
     except (UserError, OmegaConfBaseException, OSError, TypeError) as error:
         text = " ".join(str(error).split())
         return Planned(number, overrides, "error", text)
-    identity = next((one for one in found if (one.folder / "record.json").exists()), found[0])
     planned = Planned(
         number=number,
         overrides=overrides,
@@ -126,26 +142,41 @@ def _plan_one(
         encoding=identity.names["encoding"],
         max_steps=cfg.train.max_steps,
         steps_left=cfg.train.max_steps,
+        schedule=scale.told(kind, str(cfg.device), device) if auto else "",
     )
     return _judged(planned, cfg, identity.config, code)
 
 
-def _candidates(cfg: DictConfig, device: str | None) -> list[dict[str, str]]:
-    """Device and backend as the run may resolve them, the likeliest first.
+def _kinds(named: str, device: str | None) -> list[str]:
+    """Kinds of device on which the run may compute, the likeliest first.
 
     A cluster's node may have no working card after all: then the run's key is that of the CPU.
+
+    Args:
+        named: the setting ``device``.
+        device: see `plan`.
     """
-    kind = str(cfg.device).split(":")[0]
-    kinds = [kind]
-    if kind == "auto":
-        kinds = ["cuda" if visible_gpus() else "cpu"]
-        if device is not None:
-            kinds = [device, "cpu" if device == "cuda" else "cuda"]
-    found = []
-    for one in kinds:
-        backends = expected_backends(one) if cfg.backend == "auto" else (str(cfg.backend),)
-        found += [{"device": one, "backend": name} for name in backends]
-    return found
+    if named != "auto":
+        return [named.split(":")[0]]
+    return [scale.here()] if device is None else [device, "cpu" if device == "cuda" else "cuda"]
+
+
+def _identities(
+    cfg: DictConfig, kind: str, choices: Mapping[str, Any], resolved: Mapping[str, Any] | None = None
+) -> list[Identity]:
+    """The run on a kind of device, for each backend that it may resolve, the likeliest first."""
+    backends = expected_backends(kind) if cfg.backend == "auto" else (str(cfg.backend),)
+    resolved = plain_config(cfg) if resolved is None else resolved
+    return [identify(cfg, backend=one, device=kind, choices=choices, resolved=resolved) for one in backends]
+
+
+def _known(found: Sequence[Identity]) -> Identity:
+    """The first of several that is there already; else the first."""
+    return next((one for one in found if _has_record(one)), found[0])
+
+
+def _has_record(identity: Identity) -> bool:
+    return (identity.folder / "record.json").exists()
 
 
 def _judged(planned: Planned, cfg: DictConfig, config: Mapping[str, Any], code: str) -> Planned:
@@ -173,6 +204,12 @@ def _judged(planned: Planned, cfg: DictConfig, config: Mapping[str, Any], code: 
     elif todo.action == "resume" and record is not None and (planned.folder / CHECKPOINTS["last"]).exists():
         left = max(0, planned.max_steps - record.steps_done)
     return replace(planned, todo=todo.action, reason=todo.reason, steps_left=left)
+
+
+def tell_schedules(planned: Sequence[Planned]) -> None:
+    """Print what `train=auto` is for the jobs, a line each: 'train=full, because the launcher asks for a GPU'."""
+    for line in dict.fromkeys(p.schedule for p in planned if p.schedule):
+        print(line, flush=True)
 
 
 def without_hydra(cfg: DictConfig) -> DictConfig:
