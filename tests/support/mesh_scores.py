@@ -1,4 +1,4 @@
-"""Silhouette IoU and normal error of a run on the NeRF-synthetic chair, against its test views.
+"""Silhouette IoU, normal and depth error of a run on the NeRF-synthetic chair, against its test views.
 
     python -m tests.support.mesh_scores RUN_DIR --data ../shared/data/blender_chair
 
@@ -6,6 +6,9 @@ The normal PNGs that come with the test views hold the world-space normal as Ble
 components are cut off at 0 and the rest is sRGB-encoded (decoded, pixels with three positive components
 have unit length: median 0.992). A normal with one component cut off is known, because its length is 1;
 with two it is not, and the pixel does not count. The share of pixels that count is printed.
+
+The depth PNGs hold 1 - z / 8 for the depth z along the optical axis, in 8 bits: steps of 0.031, so that an exact mesh
+has a mean error of 0.008.
 """
 
 import argparse
@@ -27,6 +30,8 @@ from tests.support.loading import load_scene
 
 CUT = 0.02
 """A decoded component below this counts as cut off: one or two steps of the 8-bit encoding."""
+FAR = 0.1
+"""Depth errors above this count as this, in world units: behind a rim a pixel's error has no bound."""
 
 
 def decode_normals(encoded: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -49,6 +54,21 @@ def truth_normals(scene: Scene, folder: Path, view: int) -> tuple[np.ndarray, np
     return normal, known & (mask.numpy() > 0.999)
 
 
+def truth_depth(scene: Scene, folder: Path, view: int) -> tuple[np.ndarray, np.ndarray]:
+    """Depth [H, W] of a test view along its optical axis, and the pixels that count: wholly covered by the chair."""
+    number = re.findall(r"\d+", scene.names[view])[-1]
+    picture = Image.open(folder / "test" / f"r_{number}_depth_0000.png").convert("RGBA")
+    stored = np.asarray(picture)[..., 0].astype(np.float64) / 255
+    mask = scene.images.image(view)[1]
+    assert mask is not None
+    return 8 * (1 - stored), (stored > 0) & (mask.numpy() > 0.999)
+
+
+def depth_differences(mesh: np.ndarray, truth: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Mesh minus truth at the pixels that count, at most ``FAR`` either way; ``FAR`` where the mesh is not met."""
+    return np.clip(mesh - truth, -FAR, FAR)[counts]
+
+
 def scores(run: Path, data: Path) -> dict[str, float | None]:
     """Means over the test views; a pixel where the mesh or the render has no normal counts as 90 degrees."""
     scene = load_scene("blender", "chair", path=str(data))
@@ -61,6 +81,7 @@ def scores(run: Path, data: Path) -> dict[str, float | None]:
         "render_normal_degrees": [],
     }
     counted, covered = 0, 0
+    depths: list[np.ndarray] = []
     for view in scene.splits["test"]:
         mask = scene.images.image(view)[1]
         assert mask is not None
@@ -68,6 +89,9 @@ def scores(run: Path, data: Path) -> dict[str, float | None]:
         normal, known = truth_normals(scene, data, view)
         counted, covered = counted + int(known.sum()), covered + int((mask > 0.999).sum())
         maps = {"mesh_normal_degrees": hits.normal}
+        _, rays = raycast.camera_rays(cameras, view)
+        along = (rays @ cameras.c2w[view, :, 2].numpy()).reshape(hits.depth.shape)
+        depths.append(depth_differences(hits.depth * along, *truth_depth(scene, data, view)))
         name = re.sub(r"[^\w.-]+", "_", scene.names[view]).strip("._")
         rendered = run / "renders" / f"{name}_normal.png"
         if rendered.is_file():
@@ -80,7 +104,11 @@ def scores(run: Path, data: Path) -> dict[str, float | None]:
             if score.value is not None:
                 found[key].append(score.value)
     means = {k: float(np.mean(v)) if v else None for k, v in found.items()}
+    difference = np.concatenate(depths)
     return means | {
+        "mesh_depth_error": float(np.abs(difference).mean()),
+        "mesh_depth_median": float(np.median(difference)),
+        "mesh_depth_far": float((np.abs(difference) >= FAR).mean()),
         "views": float(len(scene.splits["test"])),
         "views_with_rendered_normals": float(len(found["render_normal_degrees"])),
         "share_of_pixels_with_known_normal": counted / max(covered, 1),

@@ -11,8 +11,10 @@ from isosweep import geometry
 from tests.support.loading import load_scene
 from tests.support.mesh_scores import (
     decode_normals,
+    depth_differences,
     intersection_over_union,
     normal_angle,
+    truth_depth,
     truth_normals,
 )
 
@@ -72,3 +74,26 @@ def test_intersection_over_union_by_hand() -> None:
     a[:2], b[1:3] = 1.0, 0.8  # rows 0-1 and 1-2: 4 of 12
     assert intersection_over_union(a, b).value == pytest.approx(1 / 3)
     assert intersection_over_union(a * 0, b * 0) == (None, "both silhouettes are empty")
+
+
+def test_depth_differences_by_hand() -> None:
+    mesh, truth = np.array([2.0, 2.05, 1.5, np.inf, 9.0]), np.array([2.0, 2.0, 2.0, 2.0, 2.0])
+    counts = np.array([True, True, True, True, False])
+    np.testing.assert_allclose(depth_differences(mesh, truth, counts), [0.0, 0.05, -0.1, 0.1])
+
+
+def test_the_chairs_depths_lie_in_its_box(shared_data: Path) -> None:
+    folder = shared_data / "blender_chair"
+    scene = load_scene("blender", "chair", path=str(folder), cache=False)
+    for view in scene.splits["test"][::10]:
+        depth, counts = truth_depth(scene, folder, view)
+        row, col = np.nonzero(counts)
+        at = torch.full((len(row),), view)
+        rays = geometry.pixel_rays(
+            scene.cameras, at, torch.from_numpy(row), torch.from_numpy(col), torch.zeros(3)
+        )
+        forward = scene.cameras.c2w[view][:, 2]
+        distance = torch.from_numpy(depth[row, col]).float() / (rays.dirs @ forward)
+        points = rays.origins + rays.dirs * distance[:, None]
+        assert (points.abs() < 1.05).all(dim=-1).float().mean() > 0.99  # the chair is 1.5 x 1.4 x 2
+        assert points[:, 2].max() - points[:, 2].min() > 1.5
