@@ -4,7 +4,9 @@ from pathlib import Path
 
 import numpy as np
 import PIL.Image
+import pytest
 
+from isosweep.config.settings import DEPTH_COLORS
 from isosweep.rendering import pictures
 
 
@@ -34,6 +36,22 @@ def test_depth_is_brighter_where_it_is_near_and_white_outside() -> None:
     np.testing.assert_allclose(
         fixed[0, 2], pictures.depth_picture(np.array([[3.0]]), np.ones((1, 1), bool), (0, 6))[0, 0]
     )
+
+
+@pytest.mark.parametrize(
+    ("colors", "near", "far"),
+    [  # the ends of each map, 8 bit
+        ("viridis", [253, 231, 37], [68, 1, 84]),
+        ("turbo", [122, 4, 3], [48, 18, 59]),
+        ("jet", [128, 0, 0], [0, 0, 128]),
+        ("magma", [252, 253, 191], [0, 0, 4]),
+        ("grey", [255, 255, 255], [0, 0, 0]),
+    ],
+)
+def test_depth_has_the_colours_that_are_asked_for(colors: str, near: list[int], far: list[int]) -> None:
+    image = pictures.depth_picture(np.array([[1.0, 2.0]]), np.ones((1, 2), bool), (1.0, 2.0), colors)
+    assert np.rint(255 * image[0]).tolist() == [near, far]
+    assert set(pictures.COLOR_MAPS) == set(DEPTH_COLORS)
 
 
 def test_normals_fade_into_white() -> None:

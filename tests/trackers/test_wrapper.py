@@ -226,3 +226,28 @@ def test_no_tracker_does_nothing(tmp_path):
         assert (tracker.degraded, tracker.hint, tracker.info.name) == (None, "", "none")
     assert os.listdir(tmp_path) == []
     assert not [t for t in threading.enumerate() if t.name == "tracker"]
+
+
+def images(fake: Fake) -> list[int]:
+    return [call[3] for call in fake.calls if call[0] == "image"]
+
+
+def test_a_picture_of_a_step_that_the_tracker_has_is_not_sent_again():
+    tracker = Tracker(fake := Fake(has=15), history=lambda: PAST)
+    for step in (10, 15, 20):
+        tracker.image("pictures/val_view", np.zeros((4, 5, 3), np.uint8), step)
+    tracker.finish()
+    assert images(fake) == [20]
+
+
+def test_a_first_picture_brings_what_was_lost_before_it_and_nothing_after():
+    tracker = Tracker(fake := Fake(), history=lambda: PAST)
+    tracker.image("pictures/val_view", np.zeros((4, 5, 3), np.uint8), 10)
+    tracker.log(10, {"loss": 0.0})
+    tracker.finish()
+    assert [call[:2] for call in fake.calls if call[0] in ("held", "log")] == [
+        ("held", 10),
+        ("log", 5),
+        ("log", 10),
+    ]
+    assert images(fake) == [10]

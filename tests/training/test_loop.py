@@ -101,6 +101,35 @@ def test_the_loss_falls_and_the_log_names_what_matters(tmp_path):
     assert last["train/loss"] < 0.6 * first["train/loss"]
     assert last["train/psnr"] > first["train/psnr"] + 3
     assert {"loss/eikonal", "loss/mask", "train/sharpness", "train/rays", "train/samples"} <= set(last)
+    assert {"train/weight/eikonal", "train/lr/tables", "train/empty_rays"} <= set(last)
+
+
+def test_weights_and_rates_are_those_of_the_step(tmp_path):
+    optim = OptimSettings(lr_tables=0.02, lr_networks=0.01, lr_sharpness=0.001, schedule=0.5, warmup=0.0)
+    net, record = model(), Log()
+    ramp = [0.0, 0.0, 1.0, 1.0]
+    fns = {"rgb_l1": 2.0, "eikonal": ramp}
+    total = TotalLoss({k: {"weight": w, "fn": partial(getattr(terms, k))} for k, w in fns.items()})
+    settings = replace(SMALL, max_steps=8, log_every=4)
+    train(
+        net,
+        total,
+        sphere_scene(SphereModel()),
+        start(net, settings, optim, 0, CPU),
+        settings,
+        optim,
+        folder=tmp_path,
+        run_key="k",
+        record=record,
+        device=CPU,
+    )
+    (at, first), (_, last) = record.lines
+    assert at == 4
+    # the fourth step is the one from 3 on
+    assert (first["train/weight/rgb_l1"], first["train/weight/eikonal"]) == (2.0, pytest.approx(3 / 8))
+    assert last["train/weight/eikonal"] == pytest.approx(7 / 8)
+    rates = [last[f"train/lr/{kind}"] for kind in ("tables", "networks", "sharpness")]
+    assert rates == pytest.approx([0.01, 0.005, 0.0005])
 
 
 def test_one_seed_gives_one_run_and_another_seed_another(tmp_path):

@@ -111,7 +111,7 @@ def score(
     """
     writer = None
     if drawn := wanted(settings, mode, scene):
-        writer = view_files.ViewWriter(scene, record.path("renders"), drawn)
+        writer = view_files.ViewWriter(scene, record.path("renders"), drawn, settings.export.depth_colors)
     seen: set[int] = set()
 
     def on_view(view: int, out: views.Views) -> None:

@@ -22,6 +22,7 @@ from isosweep.app.recording import log_results, open_shared
 from isosweep.app.schedule import schedule_line
 from isosweep.app.teams import first_then_the_others, joined, require_one_backend
 from isosweep.app.telling import told
+from isosweep.app.watching import watch
 from isosweep.config.check import ConfigError
 from isosweep.config.names import tracker_switched_off_by
 from isosweep.config.settings import TrainSettings
@@ -211,6 +212,7 @@ def fit(job: Job, scene: Scene) -> None:
         record.resume_from(state.step)
     elif settings.train.init_from is not None:
         loop.init_from(job.model, settings.train.init_from, device)
+    look = watch(job.model, scene, settings, state, record, job.tracker)
     with record.timed("train_s"), torch.autograd.set_detect_anomaly(settings.debug.anomaly):
         loop.train(
             job.model,
@@ -225,9 +227,12 @@ def fit(job: Job, scene: Scene) -> None:
             device=device,
             validate=validation(job.model, scene, settings.train, state, job.team),
             on_log=job.tracker.log,
+            look=look,
             team=job.team,
         )
     record.mark_trained()
+    if look is not None:
+        look.close()
 
 
 def validation(

@@ -18,6 +18,7 @@ MESH_METHODS = ("field", "tsdf")
 TRIANGULATORS = ("skimage", "mcubes", "open3d")
 TEXTURES = ("photos", "field")
 CLEANING = ("near", "sphere", "masks", "unseen")
+DEPTH_COLORS = ("viridis", "turbo", "jet", "magma", "grey")
 VIDEO_PATHS = ("auto", "turntable", "spiral")
 OPTIMIZERS = (
     "adadelta", "adafactor", "adagrad", "adam", "adamax", "adamw", "asgd", "nadam", "radam", "rmsprop", "rprop", "sgd",
@@ -37,8 +38,8 @@ def each_of(default: list[str], *choices: str) -> Any:
     return field(default_factory=lambda: list(default), metadata={"choices": choices})
 
 
-def at_least(default: int | None, least: int) -> Any:
-    """A field whose value is ``least`` or more, or None where ``default`` is None."""
+def at_least(default: float | None, least: float) -> Any:
+    """A field whose value is ``least`` or more, or None where its type allows that."""
     return field(default=default, metadata={"least": least})
 
 
@@ -72,6 +73,14 @@ class TrainSettings:
     log_every: int = at_least(100, 1)  # steps
     val_every: int = 500  # steps; 0 is off
     val_views: int = 2  # views rendered at each validation
+    # steps between pictures of a validation view; below 1 a fraction of max_steps (0.2: five a run); null: none
+    pictures_every: float | None = at_least(0.2, 0.001)
+    val_mesh: int | None = at_least(
+        128, 8
+    )  # cells along the mesh that is scored at validation steps; null: none
+    val_samples: int = at_least(100_000, 1)  # points on each surface for its scores
+    # most of the training time that pictures may take, and as much again for those meshes
+    watch_share: float = at_least(0.03, 0)
     checkpoint_every: int = 500  # steps; 0 writes only the last
     checkpoint_minutes: float = 5.0  # wall-clock upper bound between checkpoints
     init_from: str | None = None  # run folder or checkpoint whose weights to start from
@@ -151,6 +160,7 @@ class ExportSettings:
     texture_from: str = one_of("photos", *TEXTURES)
     texture_views: int = at_least(3, 1)  # photographs that are blended at a point, at most
     renders: int = 8  # test views written as rgb, depth, normal; -1 writes all
+    depth_colors: str = one_of("viridis", *DEPTH_COLORS)  # of depth maps, also of those made while it trains
     video: bool = True
     video_path: str = one_of("auto", *VIDEO_PATHS)  # auto: a spiral where the cameras look one way
     video_frames: int = 48

@@ -97,7 +97,7 @@ def _wrong_values(settings: Any, group: str) -> Iterator[str]:
                 if one not in choices:
                     known = ["null" if c is None else c for c in choices]
                     yield f"{key}={one} is none of {', '.join(known)}{did_you_mean(str(one), known)}"
-        if least is None:
+        if least is None or value is None:
             continue
         if below is not None and not least <= value < below:
             yield f"{key}={value}: give at least {least}, and less than {below}."

@@ -218,9 +218,8 @@ def _score_mesh(
         board.put((dict.fromkeys(names), dict.fromkeys(names, no_mesh)))
         return {}
     progress.tell(Progress("scoring the mesh"))
-    cameras = raycast.world_cameras(scene.cameras, scene.to_world)
-    observing = spaced(scene.splits["train"], settings.visibility_views or None)
-    observers = surface_metrics.Observers(cameras, observing, [_foreground(scene, v) for v in observing])
+    observers = observers_of(scene, settings)
+    cameras, observing = observers.cameras, observers.views
     masked = scene.images.has_masks
     board.put(surface_metrics.topology_scores(mesh))
     if scene.cameras.near is not None:
@@ -228,9 +227,9 @@ def _score_mesh(
         board.put(({"geometry/floaters": float(n_floaters(inside, scene))}, {}))
     notes: dict[str, object] = {}
     if official:
-        notes = _score_dtu(board, scene, settings, mesh)
+        notes = score_dtu(board, scene, settings, mesh)
     elif temples:
-        notes = _score_temples(board, scene, mesh, cameras.c2w[:, :, 3].double().cpu().numpy())
+        notes = score_temples(board, scene, mesh)
     elif scene.truth is not None:
         truth = read_truth(scene.truth)
         board.put(surface_metrics.surface_scores(mesh, truth, settings, observers, DILATION))
@@ -266,6 +265,13 @@ def _score_mesh(
         "visibility": f"ray casting from {len(observing)} of {len(scene.splits['train'])} training views",
         "visual_hull": f"masks of the same views, grown by {DILATION} px" if masked else None,
     }
+
+
+def observers_of(scene: Scene, settings: EvalSettings) -> surface_metrics.Observers:
+    """The training views that decide which surface is scored: ``settings.visibility_views`` of them, 0 for all."""
+    cameras = raycast.world_cameras(scene.cameras, scene.to_world)
+    views = spaced(scene.splits["train"], settings.visibility_views or None)
+    return surface_metrics.Observers(cameras, views, [_foreground(scene, v) for v in views])
 
 
 def read_truth(path: Path) -> Mesh:
@@ -322,7 +328,7 @@ def require_official(scene: Scene, settings: EvalSettings) -> tuple[str, int, Pa
     return preset, scan, scene.official
 
 
-def _score_dtu(board: Board, scene: Scene, settings: EvalSettings, mesh: Mesh) -> dict[str, object]:
+def score_dtu(board: Board, scene: Scene, settings: EvalSettings, mesh: Mesh) -> dict[str, object]:
     """Put the DTU protocol's scores of a mesh in mm on the board; returns the settings for the record."""
     needed = require_official(scene, settings)
     assert needed is not None, "the caller has checked that this is a DTU protocol"
@@ -353,8 +359,10 @@ def _temples_folder(scene: Scene) -> Path:
     return scene.official
 
 
-def _score_temples(board: Board, scene: Scene, mesh: Mesh, centres: np.ndarray) -> dict[str, object]:
+def score_temples(board: Board, scene: Scene, mesh: Mesh) -> dict[str, object]:
     """Put the scores of the protocol of Tanks and Temples on the board; returns the settings for the record."""
+    cameras = raycast.world_cameras(scene.cameras, scene.to_world)
+    centres = cameras.c2w[:, :, 3].double().cpu().numpy()
     official = tanks_and_temples.read_official(_temples_folder(scene), scene.name)
     T, aligned = tanks_and_temples.first_alignment(official, scene.names, centres)
     values, reasons, notes = tanks_and_temples.scores(mesh, official, T)

@@ -70,8 +70,25 @@ def sample_surface(mesh: Mesh, count: int, seed: int) -> SurfaceSamples:
     return SurfaceSamples(points, topology.face_normals(mesh)[face], face)
 
 
+def true_samples(truth: Mesh, settings: EvalSettings, observers: Observers | None = None) -> SurfaceSamples:
+    """The samples of the true surface that count (`surface_scores`): they depend on no prediction."""
+    if len(truth.faces) == 0:
+        return SurfaceSamples(truth.vertices.astype(np.float64), None, None)
+    real = sample_surface(truth, settings.samples, settings.seed)
+    if observers is None:
+        return real
+    return real.keep(
+        raycast.visible_points(raycast.Caster(truth), observers.cameras, real.points, observers.views)
+    )
+
+
 def surface_scores(
-    pred: Mesh, truth: Mesh, settings: EvalSettings, observers: Observers | None = None, dilation: int = 1
+    pred: Mesh,
+    truth: Mesh,
+    settings: EvalSettings,
+    observers: Observers | None = None,
+    dilation: int = 1,
+    real: SurfaceSamples | None = None,
 ) -> tuple[dict[str, float | None], dict[str, str]]:
     """Scores of a predicted surface against the true one; both are in world units.
 
@@ -93,6 +110,7 @@ def surface_scores(
     Args:
         settings: ``samples``, ``seed`` and ``fscore_at`` are read.
         dilation: pixels by which the masks are dilated.
+        real: `true_samples` of the same truth, settings and observers, where they are known already.
 
     Returns: the values by name, None for those that cannot be computed, and the reason of each None.
     """
@@ -103,13 +121,9 @@ def surface_scores(
 
     if len(pred.faces) == 0:
         return nothing("the predicted mesh has no face")
-    real = sample_surface(truth, settings.samples, settings.seed) if len(truth.faces) else _as_samples(truth)
+    real = true_samples(truth, settings, observers) if real is None else real
     guess = sample_surface(pred, settings.samples, settings.seed + 1)
     if observers is not None:
-        if real.face is not None:
-            real = real.keep(
-                raycast.visible_points(raycast.Caster(truth), observers.cameras, real.points, observers.views)
-            )
         guess = guess.keep(
             raycast.in_hull(observers.cameras, observers.masks, guess.points, observers.views, dilation)
         )
@@ -249,10 +263,6 @@ def distance_to_mesh(
         closest = trimesh.triangles.closest_point(triangles, points)
         best = np.fmin(best, np.linalg.norm(closest - points, axis=1))
     return best
-
-
-def _as_samples(cloud: Mesh) -> SurfaceSamples:
-    return SurfaceSamples(cloud.vertices.astype(np.float64), None, None)
 
 
 def nearest(

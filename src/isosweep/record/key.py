@@ -34,6 +34,10 @@ EXCLUDED: tuple[str, ...] = (
     "dataset.cache_dir",
     "dataset.workers",
     "train.log_every",
+    "train.pictures_every",  # looking changes nothing
+    "train.val_mesh",
+    "train.val_samples",
+    "train.watch_share",
     "train.checkpoint_every",
     "train.checkpoint_minutes",
     "train.threads",  # changes the order of sums, not the method; the count is in the record
@@ -108,6 +112,7 @@ AS_BEFORE: tuple[tuple[str, Any], ...] = (
     ("export.texture", None),
     ("export.texture_from", "photos"),
     ("export.texture_views", 3),
+    ("export.depth_colors", "viridis"),
 )
 """(dotted path of an option added later, a value with which a run is what it was before the option).
 

@@ -18,8 +18,9 @@ class MetricsWriter:
     """Writes metrics.jsonl: one JSON object per line, ``step`` first and the run's seconds in ``time_s`` last.
 
     Everything but ``time_s`` follows from the config, so a run that was interrupted and resumed has the same file as
-    one that was not. Each line is written to the kernel at once and survives a killed process; ``sync`` makes all
-    lines survive a crash of the machine.
+    one that was not. But which steps have ``val/geometry/*`` depends on the time that meshes may take. Each line is
+    written to the kernel at once and survives a killed process; ``sync`` makes all lines survive a crash of the
+    machine.
     """
 
     def __init__(self, path: Path) -> None:

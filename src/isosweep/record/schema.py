@@ -43,6 +43,10 @@ class Times(msgspec.Struct, frozen=True, kw_only=True):
     total_s: float = 0.0
     load_s: float = 0.0
     train_s: float = 0.0
+    pictures_s: float = 0.0
+    """Of ``train_s``, for pictures while it trains."""
+    val_mesh_s: float = 0.0
+    """Of ``train_s``, for meshes at validation steps and their scores."""
     eval_s: float = 0.0
     export_s: float = 0.0
 

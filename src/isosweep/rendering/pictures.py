@@ -15,6 +15,10 @@ from isosweep.runtime.files import atomic_write_bytes
 
 Image = Float[np.ndarray, "h w 3"]
 
+COLOR_MAPS = {"viridis": "viridis", "turbo": "turbo", "jet": "jet", "magma": "magma", "grey": "gray"}
+"""Names of `DEPTH_COLORS` (config/settings.py) -> matplotlib's. Near is their last colour, which is bright in all but
+turbo and jet: there it is dark red, and far is blue."""
+
 
 def write_png(path: Path, image: Image) -> Path:
     """Write an 8-bit PNG, whole or not at all; its folder is made."""
@@ -31,12 +35,14 @@ def depth_picture(
     depth: Float[np.ndarray, "h w"],
     inside: Bool[np.ndarray, "h w"],
     bounds: tuple[float, float] | None = None,
+    colors: str = "viridis",
 ) -> Image:
-    """A depth map in colours: near is bright, far is dark ('viridis' reversed), and outside is white.
+    """A depth map in colours: near is a map's last colour, far its first, and outside is white.
 
     Args:
         inside: where something is hit.
-        bounds: depths of the brightest and the darkest colour; None takes the 1st and 99th percentile inside.
+        bounds: depths of the nearest and the farthest colour; None takes the 1st and 99th percentile inside.
+        colors: a name of ``COLOR_MAPS``.
     """
     from matplotlib import colormaps
 
@@ -46,7 +52,7 @@ def depth_picture(
         return out
     low, high = np.percentile(depth[inside], [1, 99]) if bounds is None else bounds
     share = ((depth[inside] - low) / max(high - low, 1e-12)).clip(0, 1)
-    out[inside] = colormaps["viridis"](1 - share)[:, :3]
+    out[inside] = colormaps[COLOR_MAPS[colors]](1 - share)[:, :3]
     return out
 
 

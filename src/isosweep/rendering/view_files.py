@@ -24,15 +24,15 @@ class ViewWriter:
     ``finish`` writes ``grid.png`` with a row for each view: photograph, render, depth, normals.
     """
 
-    def __init__(self, scene: Scene, folder: Path, views: Sequence[int]) -> None:
-        self.scene, self.folder, self.views = scene, folder, frozenset(views)
+    def __init__(self, scene: Scene, folder: Path, views: Sequence[int], colors: str = "viridis") -> None:
+        self.scene, self.folder, self.views, self.colors = scene, folder, frozenset(views), colors
         self.paths: list[Path] = []
         self._rows: dict[int, list[np.ndarray]] = {}
 
     def __call__(self, view: int, out: Views) -> None:
         if view not in self.views:
             return
-        maps = _maps(out)
+        maps = maps_of(out, self.colors)
         truth = truth_image(self.scene, view)[0].numpy().astype(np.float64)
         self.paths += _write(self.folder, self.scene.names[view], maps | {"truth": truth})
         self._rows[view] = [truth, *maps.values()]
@@ -47,13 +47,13 @@ class ViewWriter:
         return self.paths
 
 
-def _maps(out: Views) -> dict[str, np.ndarray]:
-    """The pictures of a rendered view: rgb, depth, and normal if there is one."""
+def maps_of(out: Views, colors: str) -> dict[str, np.ndarray]:
+    """The pictures of a rendered view: rgb, depth in ``colors``, and normal if there is one."""
     rgb, opacity = (
         out["rgb"].numpy().astype(np.float64),
         out["opacity"][..., 0].numpy().astype(np.float64),
     )
-    maps = {"rgb": rgb, "depth": _depth_map(out, opacity > 0.5)}
+    maps = {"rgb": rgb, "depth": _depth_map(out, opacity > 0.5, colors)}
     if "normal" in out:
         maps["normal"] = pictures.normal_picture(out["normal"].numpy().astype(np.float64), opacity)
     return maps
@@ -64,18 +64,18 @@ def _write(folder: Path, view_name: str, maps: Mapping[str, np.ndarray]) -> list
     return [pictures.write_png(folder / f"{name}_{kind}.png", image) for kind, image in maps.items()]
 
 
-def _depth_map(out: Views, inside: np.ndarray) -> np.ndarray:
+def _depth_map(out: Views, inside: np.ndarray, colors: str) -> np.ndarray:
     """The depth map of a view [H, W, 3]: of the box, or with a learned background of all there is.
 
     The colours span the depths in the box, where there are any; what lies behind has the colour of the far end.
     """
     depth = out["depth"][..., 0].numpy()
     if "whole_depth" not in out:
-        return pictures.depth_picture(depth, inside)
+        return pictures.depth_picture(depth, inside, colors=colors)
     low_high = np.percentile(depth[inside], [1, 99]) if inside.any() else None
     bounds = None if low_high is None else (float(low_high[0]), float(low_high[1]))
     covered = out["coverage"][..., 0].numpy() > 0.5
-    return pictures.depth_picture(out["whole_depth"][..., 0].numpy(), covered, bounds)
+    return pictures.depth_picture(out["whole_depth"][..., 0].numpy(), covered, bounds, colors)
 
 
 def chosen_views(scene: Scene, settings: ExportSettings) -> tuple[int, ...]:
@@ -96,7 +96,7 @@ def export_renders(
         RunPreempted, RunTimeout: a signal asked the run to stop.
     """
     views = chosen_views(scene, settings)
-    writer = ViewWriter(scene, folder, views)
+    writer = ViewWriter(scene, folder, views, settings.depth_colors)
     chunk = max(1, settings.chunk // RAYS_PER_POINT)
     for view in progress.through(views, "rendering views"):
         writer(view, render_view(model, scene.cameras, view, knobs, scene.background, chunk))
@@ -122,5 +122,5 @@ def export_bare(
     chunk, paths = max(1, settings.chunk // RAYS_PER_POINT), []
     for view in progress.through(views, "rendering views without images"):
         out = render_view(model, cameras, view, knobs, scene.background, chunk)
-        paths += _write(folder, names[view], _maps(out))
+        paths += _write(folder, names[view], maps_of(out, settings.depth_colors))
     return paths

@@ -59,7 +59,7 @@ def render_view(
 
     Returns: float32 tensors on the CPU: rgb [H, W, 3] over ``background``; opacity [H, W, 1]; depth [H, W, 1] along the
     ray in normalised scene units, 0 where nothing is hit; and normal [H, W, 3], if the model provides it. With a
-    learned background also whole_depth and coverage, as in `behind_too`.
+    learned background also whole_depth, coverage and behind, as in `behind_too`.
     """
     return render_chunked(model, cameras, view, knobs, background, chunk)[0]
 
@@ -71,13 +71,18 @@ def render_chunked(
     knobs: Knobs,
     background: Tensor,
     chunk: int,
+    every: int = 1,
 ) -> tuple[dict[str, Tensor], int]:
-    """As `render_view`; returns the chunk as well, halved as often as it had to be, for the next view."""
+    """As `render_view`; returns the chunk as well, halved as often as it had to be, for the next view.
+
+    Args:
+        every: only each so many rows and columns are rendered, from the first on; the maps have ceil(H / every) rows.
+    """
     device = knobs.device
     if device.type == "cpu":
         chunk = min(chunk, CPU_CHUNK)
     want = frozenset({"normal"}) & model.provides
-    h, w = cameras.hw[view].tolist()
+    h, w = (-(-side // every) for side in cameras.hw[view].tolist())
     cameras = cameras.to(device)
     behind = background.to(device)
     parts: list[dict[str, Tensor]] = []
@@ -85,7 +90,9 @@ def render_chunked(
     while start < h * w:
         pixel = torch.arange(start, min(start + chunk, h * w), device=device)
         views = torch.full_like(pixel, view)
-        rays = geometry.pixel_rays(cameras, views, pixel // w, pixel % w, behind, model.takes_cones)
+        rays = geometry.pixel_rays(
+            cameras, views, pixel // w * every, pixel % w * every, behind, model.takes_cones
+        )
         try:
             with torch.no_grad():
                 out = model(rays, knobs, want=want, generator=None)
@@ -112,7 +119,7 @@ def behind_too(out: RenderOut) -> dict[str, Tensor]:
 
     Returns: coverage [R, 1], O + (1 - O) B with the opacities O of the box and B of the background; and whole_depth
     [R, 1], the median: the distance at which a ray has lost half of its coverage. A mean would lie nowhere, as what is
-    behind the box may be a thousand times as far.
+    behind the box may be a thousand times as far. And behind [R, 3], the background's colour alone.
     """
     level = out.levels.get("background")
     if level is None or level.opacity is None:
@@ -122,7 +129,8 @@ def behind_too(out: RenderOut) -> dict[str, Tensor]:
     rest = (0.5 * coverage - out.opacity) / (1 - out.opacity).clamp_min(1e-6)
     behind = median_distance(level.samples, level.weights, rest)
     depth = torch.where(out.opacity >= 0.5 * coverage, in_box, behind)
-    return {"whole_depth": depth[:, None], "coverage": coverage[:, None]}
+    color = {} if level.rgb is None else {"behind": level.rgb}
+    return {"whole_depth": depth[:, None], "coverage": coverage[:, None]} | color
 
 
 def median_distance(

@@ -44,6 +44,17 @@ def heard_by(listener: Listener) -> Iterator[None]:
         _listeners.remove(listener)
 
 
+@contextmanager
+def unheard() -> Iterator[None]:
+    """Have nobody called with what is told inside the ``with`` statement: it is a detail of another part."""
+    held = _listeners[:]
+    _listeners.clear()
+    try:
+        yield
+    finally:
+        _listeners.extend(held)
+
+
 def clock(seconds: float) -> str:
     """Minutes and seconds: '3:07'."""
     return f"{int(seconds // 60)}:{int(seconds % 60):02d}"

@@ -127,11 +127,11 @@ class Tracker:
         self._pending = (step, dict(scalars))
 
     def image(self, name: str, array: UInt8[np.ndarray, "h w 3"], step: int | None = None) -> None:
-        """Log a picture under ``name``, e.g. 'render/000'."""
+        """Log a picture under ``name``, e.g. 'render/000'. It is not sent if an earlier start has logged its step."""
         self._flush()
         copy = array.copy()  # the caller may reuse its buffer before the threads get to it
         for channel in self._channels:
-            channel.put_extra(f"image {name}", lambda backend: backend.image(name, copy, step))
+            channel.put_extra(f"image {name}", lambda backend: backend.image(name, copy, step), step)
 
     def mesh(self, name: str, path: Path) -> None:
         """Log the mesh file at ``path``, which is read later, in the tracker's thread. One above 25 MB is left out."""
@@ -214,17 +214,20 @@ class _Channel:
 
         self._put(act)
 
-    def put_extra(self, what: str, call: Callable[[Backend], None]) -> None:
-        """Queue the call for a picture or mesh. If it fails, it is left out and the tracker goes on."""
+    def put_extra(self, what: str, call: Callable[[Backend], None], step: int | None = None) -> None:
+        """Queue the call for a picture or mesh, of a step or of the end. If it fails, it is left out and the tracker
+        goes on."""
 
         def left_out_on_failure(backend: Backend) -> None:
+            if step is not None and self._held is not None and step <= self._held:
+                return  # as scalars of such a step
             try:
                 call(backend)
             except Exception as error:  # trackers raise errors of many types
                 self._notes.append(f"{what} left out: {error_line(error)}")
                 log.warning("tracker: %s", self._notes[-1])
 
-        self.put(left_out_on_failure)
+        self.put(left_out_on_failure, math.inf if step is None else step)
 
     def end(self, exit_code: int, preempted: bool, deadline: float) -> None:
         """Finish the backend; abandon it if it has not finished by ``deadline`` (time.monotonic)."""

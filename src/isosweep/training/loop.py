@@ -159,6 +159,7 @@ def train(
     device: torch.device,
     validate: Callable[[], float] | None = None,
     on_log: Callable[[int, Mapping[str, float]], None] | None = None,
+    look: Callable[[], None] | None = None,
     team: Team = ALONE,
 ) -> None:
     """Train from ``state.step`` to ``settings.max_steps``.
@@ -170,6 +171,7 @@ def train(
         record: gets the scalars.
         validate: gives the mean PSNR (dB) of validation views; None if there are none.
         on_log: gets the scalars as well (a tracker).
+        look: called after each step, before its checkpoint; changes nothing.
         team: the processes that train together. The first of them writes the checkpoints.
 
     Raises:
@@ -260,6 +262,7 @@ def train(
         if logged:
             record.check()
             scalars = _scalars(outcome, factor, model)
+            scalars |= _in_force(loss, state.optimizer, step, settings.max_steps)
             scalars["train/pixels_seen"] = coverage.share(state.drawn)
             if step >= settings.max_steps * MEASURED_AFTER:
                 coverage.foretell(state.drawn, state.rays, state.step, settings.max_steps)
@@ -269,7 +272,7 @@ def train(
             tell(pace.progress(state.step))
             if on_log is not None:
                 on_log(state.step, {**scalars, "train/rays_per_s": pace.rate})
-        if validate is not None and _due(state.step, settings.val_every, done):
+        if validate is not None and due(state.step, settings.val_every, done):
             with nullcontext() if state.average is None else state.average.in_place():
                 psnr = validate()
             model.train()
@@ -283,9 +286,11 @@ def train(
                 state.best = psnr
                 if team.leads:
                     state.save(folder / CHECKPOINTS["best"], model, run_key)
+        if look is not None:
+            look()
         overdue = time.monotonic() - last_save > 60 * settings.checkpoint_minutes
         asked = team.asked(signals)
-        if team.leads and (overdue or asked.save or _due(state.step, settings.checkpoint_every, done)):
+        if team.leads and (overdue or asked.save or due(state.step, settings.checkpoint_every, done)):
             record.check()
             state.save(folder / CHECKPOINTS["last"], model, run_key)
             record.checkpointed(state.step)
@@ -309,7 +314,8 @@ def init_from(model: Model, source: str, device: torch.device) -> None:
     log.info("starting from the weights of %s", path)
 
 
-def _due(step: int, every: int, done: bool) -> bool:
+def due(step: int, every: int, done: bool) -> bool:
+    """Whether what is to happen each ``every`` steps, 0 for never, and at the end happens after ``step`` steps."""
     return done or (every > 0 and step % every == 0)
 
 
@@ -323,6 +329,16 @@ def _scalars(outcome: Outcome, factor: float, model: Model) -> dict[str, float]:
         "train/empty_rays": float(outcome.empty),  # pyright: ignore[reportArgumentType]
         "train/lr_factor": factor,
         **{f"train/{name}": value for name, value in model.stats().items()},
+    }
+
+
+def _in_force(
+    loss: TotalLoss, optimizer: torch.optim.Optimizer, step: int, max_steps: int
+) -> dict[str, float]:
+    """The weight of each loss term and the learning rate of each group of parameters in the step from ``step``."""
+    weights = dict(zip(loss.terms, loss.weights(step, max_steps), strict=True))
+    return {f"train/weight/{name}": weight for name, weight in weights.items()} | {
+        f"train/lr/{group['name']}": group["lr"] for group in optimizer.param_groups
     }
 
 
