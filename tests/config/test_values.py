@@ -72,6 +72,7 @@ def test_fields_name_their_choices_once() -> None:
         "export.clean": ("near", "sphere", "masks", "unseen"),
         "export.formats": ("ply", "obj", "stl", "glb"),
         "export.texture_from": ("photos", "field"),
+        "export.depth_colors": ("viridis", "turbo", "jet", "magma", "grey"),
         "export.video_path": ("auto", "turntable", "spiral"),
         "debug.part": ("dataset", "model", "eval"),
     }
@@ -94,9 +95,10 @@ def test_each_restricted_field_refuses_what_it_does_not_allow(place: str) -> Non
                 check_settings(changed(group, name, value))
         return
     if "least" in field.metadata:
-        check_settings(changed(group, name, field.metadata["least"]))
-        with pytest.raises(ConfigError, match=rf"^{group}\.{name}=0: give 1 or more\.$"):
-            check_settings(changed(group, name, 0))
+        least = field.metadata["least"]
+        check_settings(changed(group, name, least))
+        with pytest.raises(ConfigError, match=rf"^{group}\.{name}={least - 1}: give {least} or more\.$"):
+            check_settings(changed(group, name, least - 1))
         return
     known = ", ".join("null" if c is None else c for c in field.metadata["choices"])
     wrong = [field.metadata["choices"][0], "nothing"] if isinstance(default, list) else "nothing"
