@@ -12,8 +12,8 @@ from tests.support.textured import write_photos
 
 ROOT = Path(__file__).resolve().parents[1]
 TINY = [
-    "debug=tiny", "tracker=none", "device=cpu", "backend=torch", "train.threads=1", "model.n_steps=32", "sampler.resolution=16",
-    "encoding.n_levels=4", "encoding.log2_size=10", "model.background.encoding.n_levels=4",
+    "debug=tiny", "tracker=none", "device=cpu", "backend=torch", "train.threads=1", "model.n_steps=32",
+    "sampler.resolution=16", "encoding.n_levels=4", "encoding.log2_size=10", "model.background.encoding.n_levels=4",
     "model.background.encoding.log2_size=10", "dataset.downscale=4", "export.renders=0", "export.video=false",
 ]  # fmt: skip
 """For every command that trains, or says what would be trained."""
