@@ -77,14 +77,19 @@ def test_dry_run_prints_the_workspace_of_what_the_records_hold(runs):
     ]
     curves = [p["config"] for p in panels["Curves by method"]]
     assert [(c["xAxis"], c["metrics"], c["groupBy"]) for c in curves] == [
-        ("step", [name], "method.value") for name in ("val/psnr", "train/psnr", "train/loss")
+        *(("step", [name], "method.value") for name in ("val/psnr", "train/psnr", "train/loss")),
+        *(("_runtime", [name], "method.value") for name in ("val/psnr", "val/geometry/chamfer")),
     ]
     bars = [p["config"]["metrics"] for p in panels["Scores: scene x method"]]
     assert bars == [["nvs/psnr"], ["geometry/chamfer"]], "no panel for a score that no run has"
     matters = [p["config"].get("targetKey") for p in panels["What matters"]]
     assert matters == ["nvs/psnr", "geometry/chamfer", None]
     media = [p["config"]["mediaKeys"] for p in panels["Pictures and meshes"]]
-    assert media == [["render/test/r_0", "render/test/r_7"], ["mesh"]]
+    assert media == [
+        ["pictures/val_view", "pictures/train_view"],
+        ["render/test/r_0", "render/test/r_7"],
+        ["mesh"],
+    ]
 
 
 def test_dry_run_of_a_report_needs_no_network_either(runs):

@@ -7,6 +7,7 @@ sweep's records: the scores that any run has, and the views that were logged as 
 import difflib
 import importlib.util
 import logging
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,11 +26,22 @@ SCORES = (
     "nvs/lpips_vgg",
     "nvs/lpips_alex",
     "geometry/chamfer",
+    "geometry/reference_median",
     "geometry/fscore",
     "geometry/normal_consistency",
 )
 """Scores that get a panel, in this order."""
 CURVES = ("val/psnr", "train/psnr", "train/loss")
+OVER_TIME = {
+    "val/psnr": None,
+    "val/geometry/chamfer": "geometry/chamfer",
+    "val/geometry/reference_median": "geometry/reference_median",
+}
+"""Curves over the seconds of a run, each with the score that says whether the sweep has it; None: it always has.
+
+W&B counts the seconds of a run over all of its starts."""
+WATCHED = ("pictures/val_view", "pictures/train_view")
+"""Pictures that a run logs while it trains; a slider in the panel chooses the step."""
 MOST_PICTURES = 8
 """How many views the media panel shows at most."""
 
@@ -194,12 +206,22 @@ def _sections(content: SweepContent) -> list[tuple[str, list[Any]]]:
     import wandb_workspaces.reports.v2 as wr
 
     method = wr.Config("method")
-    curves = [
-        wr.LinePlot(
-            title=name, x="step", y=[name], groupby=method, groupby_aggfunc="mean", groupby_rangefunc="minmax"
-        )
-        for name in CURVES
-    ]
+
+    def lines(names: Iterable[str], x: str, title: str) -> list[Any]:
+        return [
+            wr.LinePlot(
+                title=title.format(name),
+                x=x,
+                y=[name],
+                groupby=method,
+                groupby_aggfunc="mean",
+                groupby_rangefunc="minmax",
+            )
+            for name in names
+        ]
+
+    has = [name for name, score in OVER_TIME.items() if score is None or score in content.scores]
+    curves = lines(CURVES, "step", "{}") + lines(has, "_runtime", "{} over time")
     bars = [
         wr.BarPlot(title=f"{name}: scene x method", metrics=[name], orientation="v")
         for name in content.scores
@@ -207,11 +229,12 @@ def _sections(content: SweepContent) -> list[tuple[str, list[Any]]]:
     targets = [name for name in ("nvs/psnr", "geometry/chamfer") if name in content.scores]
     importance = [wr.ParameterImportancePlot(with_respect_to=name) for name in targets]
     pictures = [wr.MediaBrowser(title="Test views", media_keys=list(content.pictures), num_columns=4)]
+    watched = wr.MediaBrowser(title="While it trains", media_keys=list(WATCHED), num_columns=2)
     mesh = wr.MediaBrowser(title="Meshes", media_keys=["mesh"], num_columns=4)
     sections = [
         ("Curves by method", curves),
         ("Scores: scene x method", bars),
         ("What matters", [*importance, wr.RunComparer(diff_only="split")]),
-        ("Pictures and meshes", [*(pictures if content.pictures else []), mesh]),
+        ("Pictures and meshes", [watched, *(pictures if content.pictures else []), mesh]),
     ]
     return [(title, panels) for title, panels in sections if panels]

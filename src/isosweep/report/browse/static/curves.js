@@ -2,7 +2,7 @@
 "use strict";
 (() => {
   const { el, state, select, choice, check, style, swatch, scene, shown } = isosweep;
-  const FIRST = ["val/psnr", "train/loss", "train/psnr"], MOST = 4;
+  const FIRST = ["val/psnr", "val/geometry/chamfer", "val/geometry/reference_median", "train/loss", "train/psnr"], MOST = 4;
   let plots = [], at = null;
 
   async function show(panel) {
