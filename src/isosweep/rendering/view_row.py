@@ -4,6 +4,7 @@ Axes: H, W pixels of the view; h, w of a panel.
 """
 
 import numpy as np
+from jaxtyping import Float
 
 from isosweep.rendering import pictures
 from isosweep.rendering.view_files import maps_of
@@ -69,6 +70,6 @@ def _layers(out: Views, background: np.ndarray) -> dict[str, pictures.Image]:
     return {"foreground": rgb - through * behind + through * background, "background": behind}
 
 
-def _enlarged(image: pictures.Image, times: int, size: tuple[int, int]) -> pictures.Image:
+def _enlarged(image: pictures.Image, times: int, size: tuple[int, int]) -> Float[np.ndarray, "_ _ 3"]:
     """Each pixel as a square of side ``times``, cut to a size."""
     return image.repeat(times, axis=0).repeat(times, axis=1)[: size[0], : size[1]]
