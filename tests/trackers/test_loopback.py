@@ -40,7 +40,9 @@ SIZES = [
     "run.name=study",
     "tracker.tags=[loopback]",
     "export.video=false",
+    "train.watch_share=1000",  # also on a slow machine no picture is left out
 ]
+PICTURES = "pictures/val_view"
 
 
 def begin(runs: Path, environment: dict[str, str], *more: str) -> subprocess.Popen:
@@ -104,12 +106,12 @@ def core_of(pid: int) -> list[int]:
     return found
 
 
-def curve(folder: Path, name: str) -> list[int]:
-    """Steps of a scalar as TensorBoard shows them."""
+def curve(folder: Path, name: str, kind: str = "Scalars") -> list[int]:
+    """Steps of a scalar, or of pictures, as TensorBoard shows them."""
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    events = EventAccumulator(str(folder / "tensorboard"), size_guidance={"scalars": 0}).Reload()
-    return [event.step for event in events.Scalars(name)]
+    events = EventAccumulator(str(folder / "tensorboard"), size_guidance={"scalars": 0, "images": 0}).Reload()
+    return [event.step for event in getattr(events, kind)(name)]
 
 
 def orphans(server: WandbServer) -> list[int]:
@@ -176,11 +178,17 @@ def test_online_run_killed_and_started_again_is_one_run(arrived, server, environ
     folder, record = only_run(runs)
     assert f"goes on from step {CHECKPOINT}" in text
     assert (record.status, len(record.attempts)) == ("finished", 2)
-    the_run(server, record)
+    seen = the_run(server, record)
+    pictures = [line["step"] for line in seen.history if PICTURES in line]
+    assert pictures == sorted(set(pictures)), "each once, under one name"
+    assert pictures[-2:] == [48, 60]
+    assert pictures[0] == 12 if arrived else pictures[0] > CHECKPOINT
+    assert sum(file.startswith(f"media/images/{PICTURES}_") for file in seen.files) == len(pictures)
     assert record.tracker is not None
     assert [(t.name, t.id, t.degraded) for t in record.trackers] == [(n, record.run_key, None) for n in names]
     if "tensorboard" in names:
         assert curve(folder, "train/loss") == ALL_STEPS
+        assert curve(folder, PICTURES, "Images") == [12, 24, 36, 48, 60]
     assert (record.tracker.id, record.tracker.degraded) == (record.run_key, None)
     assert record.tracker.url is not None
     assert record.tracker.url.startswith(server.url)
