@@ -20,7 +20,9 @@ from isosweep.config.schema import CONF
 from isosweep.config.settings import DEBUG_PARTS
 from isosweep.ops import Choice
 from isosweep.record import Record, find_runs, read_record
+from isosweep.record.metrics import TRAINING_VIEWS, objective
 from isosweep.training import loop
+from isosweep.types import Scene
 from tests.support.ball import load_ball
 
 
@@ -210,6 +212,24 @@ def test_settings_are_checked_before_images_load(
     with pytest.raises(ValueError, match=message):
         entry.run(config(tmp_path, *overrides))
     assert not list(tmp_path.iterdir())
+
+
+def test_a_scene_without_validation_views_has_an_objective(tmp_path: Path, monkeypatch, caplog) -> None:
+    def without(**options: object) -> Scene:
+        scene = load_ball(**options)  # pyright: ignore[reportArgumentType]
+        return replace(scene, splits=scene.splits | {"val": ()})
+
+    monkeypatch.setattr("tests.support.ball.load_ball", without)
+    caplog.set_level(logging.INFO, "isosweep")
+    value = entry.run(config(tmp_path))
+    folder, _ = record_of(tmp_path)
+    assert 0 < value == objective(folder) < 100
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines if TRAINING_VIEWS in line] == [12], "once, after the training"
+    assert not any("val/psnr" in line for line in lines)
+    assert "none validate (dataset.val_every=null)" in caplog.text
+    assert "in place of a validation" in caplog.text
+    assert entry.run(config(tmp_path)) == value, "a finished run has it, too"
 
 
 def test_a_scene_with_more_views_than_codes_of_appearance_is_refused(tmp_path: Path) -> None:

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from isosweep.data.loading import Ids
-from isosweep.data.splits import choose, spread
+from isosweep.data.loading import Ids, ViewOptions
+from isosweep.data.splits import choose, hold_out, spread, validating
 
 HERE = Path("here")
 
@@ -55,3 +55,37 @@ def test_spread_is_even_and_keeps_the_ends() -> None:
     assert spread(3, 7) == [0, 1, 2]
     with pytest.raises(ValueError, match="at least 1, found 0"):
         spread(10, 0)
+
+
+@pytest.mark.parametrize(
+    ("views", "taken"),
+    [
+        (19, []),
+        (20, [0, 10]),
+        (21, [0, 10, 20]),
+        (49, [0, 10, 20, 30, 40]),
+        (80, [0, 10, 20, 30, 40, 50, 60, 70]),
+        (100, [0, 10, 30, 40, 50, 60, 80, 90]),  # eight of ten, the ends among them
+    ],
+)
+def test_auto_takes_every_tenth_view_and_at_most_eight(views: int, taken: list[int]) -> None:
+    assert validating(range(views), "auto") == taken
+    assert validating(range(views), None) == []
+    assert validating(range(views), 7) == list(range(0, views, 7)), "as in earlier versions"
+
+
+@pytest.mark.parametrize("test_every", [None, 8])
+def test_validation_takes_neither_test_nor_training_views(test_every: int | None) -> None:
+    options = ViewOptions("s", test_every=test_every, val_every="auto", n_images=10)
+    splits = hold_out(range(100), options, HERE)
+    assert len(splits.val) == 8
+    assert len(splits.train) == 10
+    held = {*splits.val, *splits.test}
+    assert len(held) == len(splits.val) + len(splits.test)
+    assert held.isdisjoint(splits.train)
+    assert splits.chosen == tuple(range(100)), "the frame is that of all views"
+    numbered, held_out = splits.renumbered()
+    assert held_out == (test_every is not None)
+    assert set(numbered["val"]).isdisjoint(numbered["test"])
+    few = hold_out(range(22), options, HERE)  # of which test_every=8 leaves 19
+    assert len(few.val) == (3 if test_every is None else 0)

@@ -118,13 +118,14 @@ def test_no_objective_without_validation_views(machine, monkeypatch, capsys, tmp
     scene = tmp_path / "chair"
     scene.mkdir()
     (scene / "transforms_train.json").write_text("{}")
-    data = ["dataset=blender", f"dataset.path={scene}", "hydra.sweeper.n_trials=2"]
+    every = ["dataset=blender", f"dataset.path={scene}", "hydra.sweeper.n_trials=2"]
+    data = [*every, "dataset.val_every=null"]
     assert search(machine, monkeypatch, *data) == 1
     said = capsys.readouterr().err
-    assert "blender scene 'mug' has none (dataset.val_every=null): set dataset.val_every=10" in said
+    assert "blender scene 'mug' has none (dataset.val_every=null): set dataset.val_every=auto" in said
     assert "Nothing was started" in said
     assert not machine.trained
-    assert search(machine, monkeypatch, *data, "dataset.val_every=10") == 0
+    assert search(machine, monkeypatch, *every) == 0
     (scene / "transforms_val.json").write_text("{}")
     assert search(machine, monkeypatch, *data, "run.force=true") == 0
     assert len(machine.trained) == 4

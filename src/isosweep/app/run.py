@@ -1,6 +1,7 @@
 """One run from its config to its record: train, score, export, or one of them alone."""
 
 import logging
+import math
 import os
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -22,6 +23,7 @@ from isosweep.app.recording import log_results, open_shared
 from isosweep.app.schedule import schedule_line
 from isosweep.app.teams import first_then_the_others, joined, require_one_backend
 from isosweep.app.telling import told
+from isosweep.app.validation_split import views_line
 from isosweep.app.watching import watch
 from isosweep.config.check import ConfigError
 from isosweep.config.names import tracker_switched_off_by
@@ -35,7 +37,7 @@ from isosweep.evaluation import evaluate
 from isosweep.losses.total import TotalLoss
 from isosweep.models.base import Model
 from isosweep.record import RunRecord, outcome
-from isosweep.record.metrics import objective
+from isosweep.record.metrics import TRAINING_VIEWS, objective
 from isosweep.runtime.interrupts import RunPreempted, RunTimeout
 from isosweep.runtime.ranks import place
 from isosweep.training import checkpoint, loop
@@ -162,6 +164,7 @@ def work(job: Job) -> None:
         log.info("%s", mask_line(scene))
         for line in warning_lines(scene):
             log.warning("%s", line)
+        log.info("%s", views_line(scene.splits, cfg.dataset.get("val_every")))
     if not scene.splits.get(settings.eval.split):
         has = ", ".join(name for name, views in scene.splits.items() if views)
         raise ConfigError(
@@ -175,6 +178,7 @@ def work(job: Job) -> None:
         if cfg.mode in ("train", "eval"):
             score_share(cfg.mode, settings, model, scene, knobs, job.team)
         return
+    score_training_views(job, scene, knobs)
     outputs = Outputs()
     if cfg.mode in ("train", "eval", "export"):
         with record.timed("export_s"):
@@ -254,6 +258,21 @@ def validation(
         return psnr
 
     return validate
+
+
+def score_training_views(job: Job, scene: Scene, knobs: Knobs) -> None:
+    """Log the PSNR of some training views, once: a sweeper's objective where the scene has no validation views."""
+    settings, record = job.plan.settings.train, job.record
+    if scene.splits.get("val") or job.plan.cfg.mode not in ("train", "eval"):
+        return
+    if not math.isnan(objective(record.folder)):
+        return
+    with record.timed("eval_s"):
+        psnr = evaluate.validate(job.model, scene, knobs, settings.val_views, split="train")
+    assert psnr is not None, "a scene has training views"
+    record.log(settings.max_steps, {TRAINING_VIEWS: psnr})
+    job.tracker.log(settings.max_steps, {TRAINING_VIEWS: psnr})
+    log.info("PSNR of training views %.2f dB, in place of a validation", psnr)
 
 
 def load_trained(job: Job) -> Knobs:

@@ -1,12 +1,14 @@
-"""Whether a run will have validation views, which a sweeper chooses by: known before anything loads, without torch."""
+"""Whether a run has validation views, which a sweeper chooses by: before anything loads, and of a scene. No torch."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
 from isosweep.app.scene_folder import is_demo, is_ours, is_picture
 from isosweep.data.folders import data_folder, present
-from isosweep.data.loading import split_settings
+from isosweep.data.loading import AUTO, split_settings
+from isosweep.data.splits import FEWEST
 from isosweep.record.reading import Unreadable, json_values
 
 GIVEN = ("isosweep.data.blender.load", "isosweep.data.nerfstudio.load")
@@ -28,8 +30,22 @@ def no_objective(cfg: DictConfig, elsewhere: bool = False) -> str | None:
         return None
     return (
         f"the sweeper chooses by the PSNR of validation views, and {dataset.get('name')} scene '{cfg.scene}' has none "
-        "(dataset.val_every=null): set dataset.val_every=10, which takes every tenth training view for validation"
+        "(dataset.val_every=null): set dataset.val_every=auto, which takes a few training views for validation, or 10 "
+        "for every tenth"
     )
+
+
+def views_line(splits: Mapping[str, Sequence[int]], val_every: int | str | None) -> str:
+    """How many views a scene has for what, in one line of the log, and why none validate."""
+    train, val, test = (splits.get(name, ()) for name in ("train", "val", "test"))
+    held_out = [f"{len(val)} validate"] if val else []
+    held_out += [f"{len(test)} test"] if set(test).isdisjoint(train) else []
+    line = ", ".join([f"views: {len(train)} train", *held_out])
+    if val:
+        return line
+    if val_every == AUTO:
+        return f"{line}, none validate (fewer than {FEWEST} train)"
+    return f"{line}, none validate (dataset.val_every={'null' if val_every is None else val_every})"
 
 
 def _given(dataset: DictConfig, elsewhere: bool) -> bool:

@@ -12,6 +12,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from isosweep.record import known_key, run_folder, run_key
+from isosweep.record.metrics import validated
 
 
 def choice_names(cfg: DictConfig, choices: Mapping[str, Any] | None = None) -> dict[str, str]:
@@ -96,6 +97,16 @@ def identify(
     """
     names = choice_names(cfg, choices)
     config = {**(plain_config(cfg) if resolved is None else resolved), "backend": backend, "device": device}
+    found = _found(cfg, names, config)
+    if config["dataset"].get("val_every") != "auto" or found.folder.exists():
+        return found
+    # of a data set with a validation split of its own, a run of val_every=null is the same one
+    before = _found(cfg, names, config | {"dataset": config["dataset"] | {"val_every": None}})
+    return before if validated(before.folder) else found
+
+
+def _found(cfg: DictConfig, names: Mapping[str, str], config: dict[str, Any]) -> Identity:
+    """The run of a resolved config: the one that is there, or a new one."""
     parts = {"dataset": names["dataset"], "scene": cfg.scene, "label": label(names), "seed": cfg.seed}
     new = run_folder(Path(cfg.run.root), **parts, key=run_key(config))
     key = known_key(new.parent, cfg.seed, run_key(config))

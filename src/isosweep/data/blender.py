@@ -16,7 +16,7 @@ from isosweep.data.folders import find_scene
 from isosweep.data.image_files import ENDINGS
 from isosweep.data.loading import ViewOptions
 from isosweep.data.normalization import FrameChoice, read_extension
-from isosweep.data.splits import Splits, choose, hold_out, thinned
+from isosweep.data.splits import Splits, choose, hold_out, thinned, validating
 from isosweep.data.transforms import Entry, json_to_user, read_entries, split_files
 from isosweep.data.transforms_masks import with_masks
 from isosweep.data.transforms_photos import Photos, split_off_bare
@@ -81,7 +81,7 @@ def _splits(entries: Sequence[Entry], views: ViewOptions, folder: Path) -> Split
     names = [_name(entries[i]) for i in groups["train"]]
     train = [groups["train"][i] for i in choose(names, views.image_ids, folder)]
     if groups["test"]:
-        val = groups["val"] or list(train[:: views.val_every] if views.val_every else ())
+        val = groups["val"] or validating(train, views.val_every)
         rest = [i for i in train if i not in val]
         return thinned(rest, val, groups["test"], views, folder, f"val_every={views.val_every}")
     chosen = hold_out(train, replace(views, val_every=None) if groups["val"] else views, folder)

@@ -19,9 +19,12 @@ AXES = ("auto", "opengl", "opencv")
 """The values of ``dataset.axes``."""
 MEANINGS = ("auto", "object", "ignore", "ignore_white")
 """The values of ``dataset.mask_meaning``."""
-_COUNTS = dict.fromkeys(("n_images", "n_test"), "take 1 or more views, or null for all") | dict.fromkeys(
-    ("test_every", "val_every"), "hold out every n-th view with 2 or more, or null for none"
-)
+AUTO = "auto"
+"""The value of ``dataset.val_every`` that leaves the number to `isosweep.data.splits.validating`."""
+_COUNTS = dict.fromkeys(("n_images", "n_test"), "take 1 or more views, or null for all") | {
+    "test_every": "hold out every n-th view with 2 or more, or null for none",
+    "val_every": "hold out every n-th view with 2 or more, auto for a few where there are enough, or null for none",
+}
 """Options of `ViewOptions` that are None or at least 1 -> what to write."""
 
 
@@ -74,8 +77,9 @@ class ViewOptions:
     """Number of test views to take, evenly spaced over those that there are. None takes all."""
     test_every: int | None = None
     """Every ``test_every``-th view is held out for test. None holds out none; given splits go first."""
-    val_every: int | None = None
-    """Every ``val_every``-th of the remaining views is for validation. None takes none; given splits go first."""
+    val_every: int | str | None = None
+    """Every ``val_every``-th of the remaining views is for validation. 'auto' takes a few where there are enough, see
+    `isosweep.data.splits.validating`; None takes none. Given splits go first."""
     cache: bool = True
     """Whether undistorted images, and decoded images of more than 1 GiB, are kept in a file."""
 
@@ -100,7 +104,9 @@ class ViewOptions:
             )
         for name, what in _COUNTS.items():
             value = getattr(self, name)
-            if value is not None and value < 1:
+            if value is None or (name, value) == ("val_every", AUTO):
+                continue
+            if isinstance(value, str) or value < 1:
                 raise InputError(f"dataset.{name}={value}: {what}")
 
     @property

@@ -18,7 +18,7 @@ from isosweep.data.decode import IGNORE
 from isosweep.data.folders import find_scene
 from isosweep.data.loading import ViewOptions
 from isosweep.data.normalization import FrameChoice
-from isosweep.data.splits import Splits, choose, hold_out, thinned
+from isosweep.data.splits import Splits, choose, hold_out, thinned, validating
 from isosweep.data.transforms import (
     SPLITS,
     Entry,
@@ -97,8 +97,8 @@ def _splits(entries: Sequence[Entry], chosen: Sequence[int], views: ViewOptions,
     train, val, test = ([i for i in groups[split] if i in set(chosen)] for split in SPLITS)
     if not groups["val"] and not groups["test"]:
         return hold_out(train, views, file)
-    if not val and views.val_every:
-        val = train[:: views.val_every]
+    if not val:
+        val = validating(train, views.val_every)
         train = [i for i in train if i not in val]
     return thinned(train, val, test, views, file, "image_ids")
 

@@ -16,7 +16,7 @@ from isosweep.data.folders import find_scene
 from isosweep.data.loading import ViewOptions
 from isosweep.data.normalization import FrameChoice
 from isosweep.data.pose_text import paired, read_intrinsics, read_pose
-from isosweep.data.splits import Splits, choose, hold_out, thinned
+from isosweep.data.splits import Splits, choose, hold_out, thinned, validating
 from isosweep.types import Scene
 
 MARKER = "train/ with rgb/, pose/ and intrinsics.txt or intrinsics/ (test/ and validation/ likewise)"
@@ -119,6 +119,6 @@ def take_splits(
     if not test:
         held = hold_out(taken, replace(views, val_every=None) if val else views, source)
         return replace(held, val=tuple(val), chosen=tuple(sorted({*held.chosen, *val}))) if val else held
-    val = val or (taken[:: views.val_every] if views.val_every else [])
+    val = val or validating(taken, views.val_every)
     rest = [i for i in taken if i not in set(val)]
     return thinned(rest, val, test, views, source, f"val_every={views.val_every}")

@@ -5,8 +5,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from isosweep.data.loading import Ids, ViewOptions
+from isosweep.data.loading import AUTO, Ids, ViewOptions
 from isosweep.errors import InputError
+
+FEWEST = 20
+"""Training views from which on ``dataset.val_every=auto`` takes some for validation."""
+EVERY = 10
+MOST = 8
+"""Of them it takes every tenth, and at most so many."""
 
 
 @dataclass(frozen=True)
@@ -114,7 +120,7 @@ def _listed(ids: str, names: Sequence[str]) -> Sequence[int | str]:
 
 
 def hold_out(indices: Sequence[int], views: ViewOptions, source: Path) -> Splits:
-    """Every ``test_every``-th index, from the first, is test; every ``val_every``-th of the rest is validation.
+    """Every ``test_every``-th index, from the first, is test; `validating` are those of the rest that validate.
 
     ``n_images`` and ``n_test`` are applied after that, so the test views are the same for every number of
     training views.
@@ -128,10 +134,23 @@ def hold_out(indices: Sequence[int], views: ViewOptions, source: Path) -> Splits
     test_every, val_every = views.test_every, views.val_every
     test = [v for i, v in enumerate(indices) if test_every and i % test_every == 0]
     rest = [v for v in indices if v not in set(test)]
-    val = [v for i, v in enumerate(rest) if val_every and i % val_every == 0]
+    val = validating(rest, val_every)
     train = [v for v in rest if v not in set(val)]
     why = f"test_every={test_every}" + (f" with val_every={val_every}" if val_every else "")
     return thinned(train, val, test, views, source, why)
+
+
+def validating(train: Sequence[int], val_every: int | str | None) -> list[int]:
+    """The training views that validate: every ``val_every``-th, from the first; None takes none.
+
+    'auto' takes every tenth, evenly thinned to eight, and none of fewer than twenty: there, each view counts.
+    """
+    if val_every is None:
+        return []
+    if val_every != AUTO:
+        return list(train[:: int(val_every)])
+    tenths = train[::EVERY] if len(train) >= FEWEST else ()
+    return [tenths[i] for i in spread(len(tenths), MOST)]
 
 
 def thinned(

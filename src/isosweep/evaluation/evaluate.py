@@ -56,8 +56,9 @@ def validate(
     n_views: int,
     chunk: int = 8192,
     team: Sharing = ALONE,
+    split: str = "val",
 ) -> float | None:
-    """The mean PSNR in dB of ``n_views`` evenly spaced views of the validation split.
+    """The mean PSNR in dB of ``n_views`` evenly spaced views of a split, by default of the validation split.
 
     Renders are not quantised. This number chooses the best checkpoint and steers a sweeper; scores of the test split
     never do.
@@ -68,13 +69,14 @@ def validate(
         n_views: 0 takes all views of the split.
         chunk: rays rendered at once.
         team: the processes that share the views. All of them get the mean.
+        split: 'train' where there are no validation views.
 
-    Returns: None if the scene has no validation views.
+    Returns: None if the split has no views.
 
     Raises:
         InputError: a render is not finite, or its size differs from the image's.
     """
-    views = spaced(scene.splits.get("val", ()), n_views or None)
+    views = spaced(scene.splits.get(split, ()), n_views or None)
     mine = {}
     for view in my_views(views, team):
         out, chunk = render_chunked(model, scene.cameras, view, knobs, scene.background, chunk)

@@ -223,7 +223,8 @@ def _value(result: JobReturn) -> float | None:
         return value
     result.status = JobStatus.FAILED
     result.return_value = RuntimeError(
-        "the run has no validation PSNR: its data has no validation split (dataset.val_every=10 makes one)"
+        "an earlier version trained the run without validation views, and measured no objective: score it again with "
+        "mode=eval, or train it again with run.force=true"
     )
     return None
 

@@ -91,6 +91,7 @@ AS_BEFORE: tuple[tuple[str, Any], ...] = (
     ("dataset.mask_meaning", "auto"),
     ("dataset.mask_folder", None),
     ("dataset.axes", "auto"),
+    ("dataset.val_every", None),  # which recipes set also for data that has no such option
     ("*encoding.grow_after", 0.0),
     ("*encoding.count_from", None),
     ("*color.weight_norm", False),

@@ -76,12 +76,32 @@ def read_metrics(path: Path) -> list[dict[str, float]]:
     return [_parse(line, path, n) for n, line in enumerate(data[: _whole_lines_end(data)].splitlines(), 1)]
 
 
+VALIDATION = "val/psnr"
+TRAINING_VIEWS = "train/views_psnr"
+"""Logged once, after the training of a run that has no validation views."""
+
+
 def objective(folder: Path) -> float:
-    """The sweeper's objective: the last validation PSNR in a run's metrics, in dB; nan without any validation."""
+    """The sweeper's objective, in dB: the last validation PSNR in a run's metrics, without any that of training views.
+
+    nan where the metrics have neither.
+    """
+    return _last(folder, VALIDATION, TRAINING_VIEWS)
+
+
+def validated(folder: Path) -> bool:
+    """Whether a run has scored validation views."""
+    return math.isfinite(_last(folder, VALIDATION))
+
+
+def _last(folder: Path, *names: str) -> float:
+    """The last value of the first of ``names`` that a run's metrics have; nan if they have none."""
     path = folder / "metrics.jsonl"
     lines = read_metrics(path) if path.is_file() else []
-    found = [line["val/psnr"] for line in lines if "val/psnr" in line]
-    return float(found[-1]) if found else math.nan
+    for name in names:
+        if found := [line[name] for line in lines if name in line]:
+            return float(found[-1])
+    return math.nan
 
 
 def _whole_lines_end(data: bytes) -> int:
