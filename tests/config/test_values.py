@@ -27,6 +27,7 @@ def defaults() -> Settings:
         settings.EvalSettings(),
         settings.ExportSettings(),
         settings.TrackerSettings(),
+        settings.ViewSettings(),
         settings.DebugSettings(),
     )
 

@@ -52,7 +52,7 @@ def check(cfg: DictConfig) -> None:
             )
     if cfg.mode not in MODES:
         raise ConfigError(f"mode={cfg.mode} is none of {', '.join(MODES)}{did_you_mean(cfg.mode, MODES)}")
-    for name in (*PLAIN_GROUPS, "run", "debug"):
+    for name in (*PLAIN_GROUPS, "run", "view", "debug"):
         check_plain(cfg, name)
     for name in BUILT_GROUPS:
         node = OmegaConf.to_container(cfg[name], resolve=False)

@@ -38,6 +38,7 @@ class Config:
     export: settings.ExportSettings = field(default_factory=settings.ExportSettings)
     tracker: settings.TrackerSettings = field(default_factory=settings.TrackerSettings)
     run: settings.RunSettings = field(default_factory=settings.RunSettings)
+    view: settings.ViewSettings = field(default_factory=settings.ViewSettings)
     debug: settings.DebugSettings = field(default_factory=settings.DebugSettings)
 
 

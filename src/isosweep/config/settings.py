@@ -145,6 +145,8 @@ class ExportSettings:
     resolution: int = at_least(256, 1)  # cells along the box
     block: int = at_least(64, 1)  # cells along a block, which bounds the memory
     level: Any = None  # iso value; None takes the model's own
+    # box that the mesh is extracted in: six numbers in normalised units, or the viewer's json (config/crop.py)
+    crop: Any = None
     colors: bool = True
     # what is taken off the mesh, in this order (meshes/cleaning.py); then all but its largest part
     clean: list[str] = each_of([], *CLEANING)  # noqa: RUF009 - it makes a field
@@ -201,3 +203,15 @@ class DebugSettings:
 
     part: str | None = one_of(None, *DEBUG_PARTS)  # the part that is drawn or printed instead of a run
     anomaly: bool = False  # torch.autograd anomaly detection
+
+
+@dataclass
+class ViewSettings:
+    """The live viewer of a run."""
+
+    on: bool = False  # while the run trains; view=true is short for it
+    host: str = "127.0.0.1"  # address that browsers connect to: this machine alone, or through an SSH tunnel
+    port: int = at_least(8080, 1)
+    share: float = 0.2  # largest part of the time that pictures may take from training while somebody looks
+    size: int = at_least(512, 1)  # pixels along the longer side of the picture of a camera that rests
+    mesh: int = at_least(96, 1)  # cells along the box of a mesh that is asked for

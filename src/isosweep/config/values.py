@@ -1,4 +1,4 @@
-"""The config groups that hold only values (train, optim, eval, export, tracker, debug), as dataclasses; their check.
+"""The groups of values (train, optim, eval, export, tracker, view, debug) as dataclasses, and their check.
 
 This module imports no torch, so that a sweep's planner can check every job before the first one starts.
 """
@@ -10,7 +10,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from isosweep.config import schedules
+from isosweep.config import crop, schedules
 from isosweep.config.check import ConfigError
 from isosweep.config.errors import did_you_mean
 from isosweep.config.settings import (
@@ -20,6 +20,7 @@ from isosweep.config.settings import (
     OptimSettings,
     TrackerSettings,
     TrainSettings,
+    ViewSettings,
 )
 
 
@@ -32,6 +33,7 @@ class Settings:
     eval: EvalSettings
     export: ExportSettings
     tracker: TrackerSettings
+    view: ViewSettings
     debug: DebugSettings
 
 
@@ -40,7 +42,7 @@ def checked_settings(cfg: DictConfig) -> Settings:
 
     Raises:
         ConfigError: a value is not allowed: not among its choices, below its minimum, or no mapping to rates.
-        InputError: ``optim.schedule`` is not a schedule.
+        InputError: ``optim.schedule`` is not a schedule, or ``export.crop`` no box.
     """
     groups: dict[str, Any] = {f.name: OmegaConf.to_object(cfg[f.name]) for f in fields(Settings)}
     settings = Settings(**groups)
@@ -49,7 +51,7 @@ def checked_settings(cfg: DictConfig) -> Settings:
 
 
 def check_settings(settings: Settings) -> None:
-    """Raise ConfigError that names every value its field does not allow, or InputError for a bad schedule.
+    """Raise ConfigError that names every value its field does not allow, or InputError for a bad schedule or crop.
 
     Without this check, most of these values would be noticed only after training.
     """
@@ -64,9 +66,12 @@ def check_settings(settings: Settings) -> None:
             f"optim.args={settings.optim.args}: give a mapping from arguments of the optimiser to values, such as "
             "{momentum: 0.9}."
         )
+    if not 0 < settings.view.share < 1:
+        wrong.append(f"view.share={settings.view.share}: give a part of the time, between 0 and 1.")
     if wrong:
         raise ConfigError(" ".join(wrong))
     schedules.check(settings.optim.schedule, "optim.schedule")
+    crop.box_of(settings.export.crop)
 
 
 def _wrong_rates(rates: Any) -> Iterator[str]:

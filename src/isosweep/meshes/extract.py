@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from isosweep.config.crop import box_of
 from isosweep.config.settings import ExportSettings
 from isosweep.meshes.cleaning import clean
 from isosweep.meshes.holes import filled
@@ -43,10 +44,11 @@ def export_mesh(
 
     Args:
         settings: ``level`` is the value of ``model.level`` on the surface (a distance, for a signed-distance field);
-            None takes 0, the model's own surface.
+            None takes 0, the model's own surface. ``crop`` is the box whose surface is extracted (config/crop.py), with
+            ``resolution`` cells along its longest side.
 
     Raises:
-        InputError: the level set is empty, the field is not finite, or cleaning leaves nothing.
+        InputError: the level set is empty, the field is not finite, the crop is no box, or cleaning leaves nothing.
         RunPreempted, RunTimeout: a signal asked the run to stop.
     """
     device = knobs.device
@@ -56,6 +58,7 @@ def export_mesh(
         settings.resolution,
         settings.block,
         0.0 if settings.level is None else float(settings.level),
+        box_of(settings.crop),
         chunk=settings.chunk,
         device=device,
         marching_cubes=settings.marching_cubes,

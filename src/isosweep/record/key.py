@@ -22,6 +22,7 @@ EXCLUDED: tuple[str, ...] = (
     "export",
     "tracker",
     "run",  # where and how the run is kept
+    "view",  # who looks at it
     "mode",
     "debug",  # its parts only inspect; the small sizes that a debug config sets are keys of other groups
     "hydra",
@@ -114,6 +115,7 @@ AS_BEFORE: tuple[tuple[str, Any], ...] = (
     ("export.texture_from", "photos"),
     ("export.texture_views", 3),
     ("export.depth_colors", "viridis"),
+    ("export.crop", None),
 )
 """(dotted path of an option added later, a value with which a run is what it was before the option).
 

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float
 
+from isosweep.config.crop import Box, box_of
 from isosweep.config.settings import ExportSettings
 from isosweep.errors import InputError
 from isosweep.meshes.extract import finished, to_world
@@ -50,7 +51,7 @@ def require(clean: Sequence[str] = ()) -> None:
 def fuse(model: Renderable, scene: Scene, knobs: Knobs, settings: ExportSettings) -> Mesh:
     """The fused surface in world units, with the colours of the renders.
 
-    A voxel is the box's side over ``settings.resolution``. Only what lies in the box is fused, of rays whose opacity
+    A voxel is the box's side over ``settings.resolution``. Only what lies in the box, or in ``settings.crop``, is fused, of rays whose opacity
     there is at least ``SEEN``. Of the connected parts, ``settings.clusters`` with the most area are kept.
 
     Raises:
@@ -65,11 +66,13 @@ def fuse(model: Renderable, scene: Scene, knobs: Knobs, settings: ExportSettings
     volume = o3d.t.geometry.VoxelBlockGrid(
         tuple(kinds), (o3d.core.float32,) * 3, tuple(kinds.values()), voxel, BLOCK, BLOCKS
     )
+    r = scene.radius
+    box = box_of(settings.crop) or ((-r, -r, -r), (r, r, r))
     chunk, empty = settings.chunk, True
     for view in progress.through(scene.splits["train"], "fusing depths"):
         maps, chunk = render_chunked(model, scene.cameras, view, knobs, scene.background, chunk)
         K, pose = (o3d.core.Tensor(m) for m in _camera(scene.cameras, view, scene.names[view]))
-        depth = _depth(scene.cameras, view, maps["depth"][..., 0].numpy(), scene.radius)
+        depth = _depth(scene.cameras, view, maps["depth"][..., 0].numpy(), box)
         depth[maps["opacity"][..., 0].numpy() < SEEN] = 0.0
         if not depth.any():
             continue
@@ -111,7 +114,7 @@ def _camera(
 
 
 def _depth(
-    cameras: Cameras, view: int, distance: Float[np.ndarray, "h w"], radius: float
+    cameras: Cameras, view: int, distance: Float[np.ndarray, "h w"], box: Box
 ) -> Float[np.ndarray, "h w"]:
     """Depth along the optical axis of distances along rays; 0 where the point lies outside the box."""
     K, c2w = (x[view].double().cpu().numpy() for x in (cameras.K, cameras.c2w))
@@ -119,5 +122,5 @@ def _depth(
     rays = np.stack([col, row, np.ones_like(col)], -1) @ np.linalg.inv(K).T
     rays /= np.linalg.norm(rays, axis=-1, keepdims=True)
     points = (distance[..., None] * rays) @ c2w[:, :3].T + c2w[:, 3]
-    inside = (np.abs(points) <= radius).all(-1)
+    inside = ((points >= box[0]) & (points <= box[1])).all(-1)
     return np.where(inside, distance * rays[..., 2], 0.0)

@@ -103,13 +103,18 @@ def render_chunked(
             torch.cuda.empty_cache()
             log.warning("the GPU's memory does not hold the rays of a chunk: rendering %d at once", chunk)
             continue
-        part = {"rgb": out.rgb, "opacity": out.opacity[:, None], "depth": out.depth[:, None]}
-        part |= behind_too(out)
-        if out.normal is not None:
-            part["normal"] = out.normal
-        parts.append({name: value.float().cpu() for name, value in part.items()})
+        parts.append(maps_of(out))
         start += len(pixel)
     return {name: torch.cat([p[name] for p in parts]).reshape(h, w, -1) for name in parts[0]}, chunk
+
+
+def maps_of(out: RenderOut) -> dict[str, Tensor]:
+    """The maps [R, C] of R rendered rays by name, float32 on the CPU, as `render_view` returns them."""
+    part = {"rgb": out.rgb, "opacity": out.opacity[:, None], "depth": out.depth[:, None]}
+    part |= behind_too(out)
+    if out.normal is not None:
+        part["normal"] = out.normal
+    return {name: value.float().cpu() for name, value in part.items()}
 
 
 def behind_too(out: RenderOut) -> dict[str, Tensor]:

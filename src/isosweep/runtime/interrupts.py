@@ -79,9 +79,9 @@ class Interrupts:
         """Whether a signal asks for a checkpoint: because the run is to end, or because it may be killed soon."""
         return self._save or self.signal is not None
 
-    def ask_to_end(self) -> None:
-        """Take over the signal that another process of the same run has got."""
-        self.signal = self.signal or int(signal.SIGTERM)
+    def ask_to_end(self, number: int = signal.SIGTERM) -> None:
+        """Take over a signal that another process of the same run has got, or that a person gives in another way."""
+        self.signal = self.signal or int(number)
 
     @contextmanager
     def fatal(self) -> Iterator[None]:

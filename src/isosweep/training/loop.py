@@ -69,6 +69,15 @@ class RunLog(Protocol):
         ...
 
 
+@runtime_checkable
+class Onlooker(Protocol):
+    """What training needs of somebody who looks at it."""
+
+    def between_steps(self, step: int, seconds: float, signals: interrupts.Interrupts) -> None:
+        """Look at the model after ``step`` steps, the last of which took ``seconds``, and leave it as it is."""
+        ...
+
+
 @dataclass
 class TrainState:
     """Everything that changes in training, but for the model's own parameters and buffers."""
@@ -161,6 +170,7 @@ def train(
     on_log: Callable[[int, Mapping[str, float]], None] | None = None,
     look: Callable[[], None] | None = None,
     team: Team = ALONE,
+    onlooker: Onlooker | None = None,
 ) -> None:
     """Train from ``state.step`` to ``settings.max_steps``.
 
@@ -173,6 +183,7 @@ def train(
         on_log: gets the scalars as well (a tracker).
         look: called after each step, before its checkpoint; changes nothing.
         team: the processes that train together. The first of them writes the checkpoints.
+        onlooker: may look at the model between two steps.
 
     Raises:
         NonFiniteLoss: a term of the loss is not finite; the message names it, and nothing is written after it.
@@ -288,6 +299,8 @@ def train(
                     state.save(folder / CHECKPOINTS["best"], model, run_key)
         if look is not None:
             look()
+        if onlooker is not None:
+            onlooker.between_steps(state.step, time.perf_counter() - began, signals)
         overdue = time.monotonic() - last_save > 60 * settings.checkpoint_minutes
         asked = team.asked(signals)
         if team.leads and (overdue or asked.save or due(state.step, settings.checkpoint_every, done)):
