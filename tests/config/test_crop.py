@@ -41,5 +41,5 @@ def test_what_is_no_box_is_refused(value: object, words: str) -> None:
 def test_a_file_that_is_none_of_the_viewers_is_refused(tmp_path: Path, text: str) -> None:
     path = tmp_path / "x.json"
     path.write_text(text)
-    with pytest.raises(InputError, match="is not a json with|is no box"):
+    with pytest.raises(InputError, match=r"is not a json with|is no box"):
         box_of(str(path))

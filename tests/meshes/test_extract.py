@@ -121,3 +121,12 @@ def test_holes_are_closed_before_faces_are_counted(monkeypatch: pytest.MonkeyPat
     faces, open_edges = parts(fill_holes=2.2, faces=300)
     assert open_edges == 0
     assert faces <= 300
+
+
+def test_a_crop_is_a_box_in_normalised_units_with_all_the_cells() -> None:
+    """Half of the ball, in a scene that is five times as large in world units: x from 0 to 1."""
+    scene = sphere_scene(SphereModel(), to_world=np.diag([5.0, 5.0, 5.0, 1.0]))
+    settings = ExportSettings(resolution=16, crop=[0, -1, -1, 1, 1, 1])
+    mesh = extract.export_mesh(SphereModel(), scene, KNOBS, settings)
+    assert mesh.vertices[:, 0].min() == pytest.approx(0.0, abs=1e-6)
+    np.testing.assert_allclose(mesh.vertices.max(axis=0), [2.5, 2.5, 2.5], atol=0.1)

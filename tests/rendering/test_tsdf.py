@@ -12,6 +12,7 @@ from isosweep.rendering import tsdf
 from isosweep.types import Cameras
 from tests.support.analytic import KNOBS, SphereModel, sphere_scene
 
+UNIT = ((-1.0, -1.0, -1.0), (1.0, 1.0, 1.0))
 SETTINGS = ExportSettings(resolution=64, method="tsdf")
 
 
@@ -25,11 +26,14 @@ def camera(skew: float = 0.0, pixel_centre: float = 0.5) -> Cameras:
 def test_distances_along_rays_become_depths_along_the_axis() -> None:
     """The ray of pixel (row 0, column 5) is (0.2, -0.25, 1) before it is normalised."""
     distance = np.full((4, 6), 2.0)
-    depth = tsdf._depth(camera(), 0, distance, radius=1.0)
+    depth = tsdf._depth(camera(), 0, distance, UNIT)
     ray = np.array([(5.5 - 3.5) / 10, (0.5 - 2.5) / 8, 1.0])
     assert depth[0, 5] == pytest.approx(2.0 / np.linalg.norm(ray))
     assert depth[2, 3] == pytest.approx(2.0)  # the principal point is the middle of this pixel
-    assert tsdf._depth(camera(), 0, 3.1 + 0 * distance, radius=1.0)[2, 3] == 0  # behind the box
+    assert tsdf._depth(camera(), 0, 3.1 + 0 * distance, UNIT)[2, 3] == 0  # behind the box
+    crop = ((-1.0, -1.0, 0.25), (1.0, 1.0, 1.0))
+    assert tsdf._depth(camera(), 0, distance, crop)[2, 3] == 0  # its point (0, 0, 0) is before the crop
+    assert tsdf._depth(camera(), 0, distance + 0.5, crop)[2, 3] == pytest.approx(2.5)
 
 
 def test_cameras_have_the_centres_of_pixels_at_whole_numbers() -> None:

@@ -51,8 +51,9 @@ def require(clean: Sequence[str] = ()) -> None:
 def fuse(model: Renderable, scene: Scene, knobs: Knobs, settings: ExportSettings) -> Mesh:
     """The fused surface in world units, with the colours of the renders.
 
-    A voxel is the box's side over ``settings.resolution``. Only what lies in the box, or in ``settings.crop``, is fused, of rays whose opacity
-    there is at least ``SEEN``. Of the connected parts, ``settings.clusters`` with the most area are kept.
+    A voxel is the box's side over ``settings.resolution``. Only what lies in the box, or in ``settings.crop``, is
+    fused, of rays whose opacity there is at least ``SEEN``. Of the connected parts, ``settings.clusters`` with the most
+    area are kept.
 
     Raises:
         InputError: Open3D is not there; a camera has skew; no ray meets anything.
