@@ -86,6 +86,10 @@ def test_a_run_trains_scores_exports_and_is_skipped_the_second_time(
     assert record.times.train_s > 0
     for word in ("nvs/psnr", "mesh ", "video ", "record ", str(folder)):
         assert word in said
+    assert said.endswith(
+        f"viewer and on a page with the scene's other runs:\npython scripts/view.py {folder}\n"
+        f"python scripts/report.py {folder.parent} --page page\n"
+    )
     assert "\r" not in said
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     assert value == [line["val/psnr"] for line in lines if "val/psnr" in line][-1]

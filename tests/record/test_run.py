@@ -160,6 +160,24 @@ def test_times_of_a_killed_and_a_resumed_attempt_add_up(tmp_path, monkeypatch):
     assert read_record(run.folder).times.started == first.started
 
 
+def test_what_is_looked_at_is_no_time_of_training(tmp_path, monkeypatch):
+    now = [1000.0]
+    monkeypatch.setattr(clock, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    with start(tmp_path) as run:
+        with run.timed("train_s"):
+            now[0] += 4
+            with run.timed("view_s", instead_of="train_s"):
+                now[0] += 2
+                run.update()
+                now[0] += 1
+            now[0] += 5
+        with run.timed("view_s", instead_of="train_s"):  # nothing trains
+            now[0] += 10
+        run.checkpoint().write_text("")
+    times = read_record(run.folder).times
+    assert (times.train_s, times.view_s, times.total_s) == (9, 13, 22)
+
+
 def test_unknown_duration(tmp_path):
     with (
         start(tmp_path) as run,

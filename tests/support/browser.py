@@ -1,4 +1,4 @@
-"""A headless Chromium that reaches no network, for tests that look at a page as a person does."""
+"""A headless Chromium that reaches no network but this machine, for tests that look at a page as a person does."""
 
 import os
 import shutil
@@ -14,7 +14,7 @@ OPTIONS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
     "--disable-background-networking", "--disable-component-update", "--disable-dev-shm-usage",
     "--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--force-device-scale-factor=1",
-    "--host-resolver-rules=MAP * ~NOTFOUND", "--proxy-server=127.0.0.1:9",
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1", "--proxy-server=127.0.0.1:9",
 )  # fmt: skip
 
 

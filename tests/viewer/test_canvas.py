@@ -1,10 +1,13 @@
 """Pictures are drawn piece by piece, up the ladder while the camera rests, and begun anew where it moves."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from isosweep.rendering.views import render_view
+from isosweep.training.average import Average
 from isosweep.types import RenderOut
 from isosweep.viewer import looks
 from isosweep.viewer.canvas import Canvas, Drawn
@@ -102,8 +105,6 @@ def test_models_side_by_side_share_one_camera() -> None:
 
 
 def test_a_picture_has_what_lies_behind_the_box(monkeypatch: pytest.MonkeyPatch) -> None:
-    from dataclasses import replace
-
     from isosweep.types import Level
 
     model, subject = ball()
@@ -124,18 +125,37 @@ def test_a_picture_has_what_lies_behind_the_box(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_at_rest_every_part_gets_its_own_mode_back() -> None:
-    model = Ball()
+    model, subject = ball()
     model.train()
     model.inner.eval()
     before = [part.training for part in model.modules()]
-    with at_rest([model]):
+    with at_rest([subject]):
         assert not any(part.training for part in model.modules())
         assert not torch.is_grad_enabled()
     assert [part.training for part in model.modules()] == before == [True, False, False]
     assert torch.is_grad_enabled()
-    with pytest.raises(KeyError), at_rest([model]):
+    with pytest.raises(KeyError), at_rest([subject]):
         raise KeyError
     assert [part.training for part in model.modules()] == before
+
+
+def test_what_is_seen_is_the_average_where_a_run_has_one() -> None:
+    """It is what is scored; the training gets its own values back, bit for bit."""
+    model, subject = ball()
+    weight = model.inner[0].weight
+    average = Average(model, 0.9)
+    was = weight.detach().clone()
+    with torch.no_grad():
+        weight += 1
+    own = weight.detach().clone()
+    seen: list[torch.Tensor] = []
+    model.register_forward_hook(lambda *_: seen.append(weight.detach().clone()))
+    canvas = Canvas([replace(subject, weights=average.in_place)], 24)
+    canvas.look(from_the_side())
+    all_of(canvas)
+    assert all(torch.equal(one, was) for one in seen)
+    assert seen
+    assert torch.equal(weight, own)
 
 
 def test_a_full_card_makes_the_pieces_smaller() -> None:

@@ -84,6 +84,27 @@ def test_a_paused_training_waits_and_is_drawn_without_a_bound(caplog: pytest.Log
     ]  # fmt: skip
 
 
+def test_what_is_drawn_in_a_pause_is_not_paid_back() -> None:
+    model, subject = ball()
+    viewer = Viewer([subject], longest=96, clock=model.clock)
+    turns = iter(range(50))
+
+    def turn(drawn: Drawn) -> None:
+        number = next(turns)
+        viewer.look(1, from_the_side(number))
+        viewer.pause(number < 20)
+
+    viewer.open(1, turn)
+    viewer.look(1, from_the_side())
+    viewer.pause(True)
+    step(viewer, 1, 0.001)
+    paused = model.clock.now
+    assert paused > 20
+    for number in range(2, 10):
+        step(viewer, number, 1.0)
+    assert model.clock.now > paused + 1
+
+
 def test_a_pause_ends_with_the_button_with_stop_and_with_a_signal() -> None:
     for end in ("button", "stop", "signal"):
         _, subject = ball()
@@ -121,8 +142,8 @@ def test_a_mesh_on_demand_is_in_the_frame_of_the_window_and_cropped() -> None:
     scene = replace(subject.scene, to_world=np.diag([5.0, 5.0, 5.0, 1.0]))
     viewer = Viewer([replace(subject, scene=scene)], mesh_cells=16)
     found: list[Mesh | str] = []
-    viewer.want_mesh(None, found.append)
-    viewer.want_mesh(((-1.0, -1.0, 0.0), (1.0, 1.0, 1.0)), found.append)  # the last wish counts
+    viewer.want_mesh(1, None, found.append)
+    viewer.want_mesh(1, ((-1.0, -1.0, 0.0), (1.0, 1.0, 1.0)), found.append)  # the last wish counts
     assert viewer.work()
     assert not viewer.work()
     (mesh,) = found
@@ -131,9 +152,39 @@ def test_a_mesh_on_demand_is_in_the_frame_of_the_window_and_cropped() -> None:
     np.testing.assert_allclose(np.linalg.norm(mesh.vertices, axis=1), 0.5, atol=0.02)
     assert mesh.vertices[:, 2].min() >= 0.0
     model.sphere.radius = 10.0  # no surface in the box
-    viewer.want_mesh(None, found.append)
+    viewer.want_mesh(1, None, found.append)
     viewer.work()
     assert "no surface at level 0" in str(found[1])
+
+
+def test_each_of_two_windows_gets_its_mesh_and_a_closed_one_none() -> None:
+    _, subject = ball()
+    viewer = Viewer([subject], mesh_cells=8)
+    got: list[int] = []
+    for window in (1, 2, 3):
+        viewer.open(window, lambda _: None)
+        viewer.want_mesh(window, None, lambda _, window=window: got.append(window))
+    viewer.close(2)
+    while viewer.work():
+        pass
+    assert got == [1, 3]
+
+
+def test_a_mesh_that_does_not_fit_into_memory_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    _, subject = ball()
+    viewer = Viewer([subject])
+
+    def full(*_: object) -> None:
+        raise torch.OutOfMemoryError
+
+    monkeypatch.setattr("isosweep.viewer.core.export_mesh", full)
+    found: list[Mesh | str] = []
+    viewer.want_mesh(1, None, found.append)
+    step(viewer, 1, 1.0)
+    viewer.open(1, lambda _: None)
+    step(viewer, 2, 1.0)
+    assert not viewer.broken
+    assert "not enough memory" in str(found[0])
 
 
 def test_a_signal_while_a_mesh_is_extracted_ends_the_run_only_after_its_checkpoint(
@@ -147,7 +198,7 @@ def test_a_signal_while_a_mesh_is_extracted_ends_the_run_only_after_its_checkpoi
 
     monkeypatch.setattr("isosweep.runtime.interrupts.check", asked)
     found: list[Mesh | str] = []
-    viewer.want_mesh(None, found.append)
+    viewer.want_mesh(1, None, found.append)
     assert viewer.work()
     assert found == ["the run was asked to end"]
 
@@ -158,11 +209,14 @@ def test_an_error_switches_the_viewer_off_and_not_the_training(caplog: pytest.Lo
     viewer.open(1, lambda _: None)
     viewer.look(1, from_the_side())
     model.breaks = True
+    said: list[str] = []
+    viewer.on_broken = said.append
     viewer.pause(True)
     step(viewer, 1, 1.0)
     assert "the viewer is switched off, and the training goes on: this model is broken" in caplog.text
     assert not viewer.paused
     step(viewer, 2, 1.0)
+    assert said == ["this model is broken"]
     assert caplog.text.count("switched off") == 1
     viewer = Viewer([subject])
     viewer.open(1, lambda _: None)
@@ -184,7 +238,7 @@ class Client:
         self.viewer.pause(self.seen % 4 == 1)
         self.viewer.look(1, from_the_side(self.seen / 5, hw=(8, 12)))
         if self.seen % 3 == 0:
-            self.viewer.want_mesh(None, self.count)
+            self.viewer.want_mesh(1, None, self.count)
 
     def count(self, mesh: Mesh | str) -> None:
         self.meshes += 1

@@ -3,6 +3,7 @@
 import random
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,8 +13,10 @@ from hydra.utils import get_method, instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from isosweep.config.check import ConfigError
+from isosweep.data.image_store import ImageStore
 from isosweep.data.loading import sizes_of, split_settings, takes_views
 from isosweep.data.sizes import joined
+from isosweep.data.stand_ins import with_stand_ins
 from isosweep.errors import InputError
 from isosweep.losses.total import TotalLoss
 from isosweep.models.base import Model
@@ -66,6 +69,19 @@ def build_scene(node: DictConfig, model: DictConfig | None = None) -> Scene:
     if sizes is None:
         return _loaded(settings)
     return joined([_loaded({**settings, "downscale": size}) for size in sizes], sizes)
+
+
+def load_scene(cfg: DictConfig, device: torch.device, model: Model | None = None) -> Scene:
+    """The scene with its cameras on ``device``, and its images as well if they fit there.
+
+    Args:
+        model: a model whose rays of held-out views have codes of training views gets them.
+    """
+    scene = build_scene(cfg.dataset, cfg.model)
+    if model is not None and model.wants_stand_ins:
+        scene = with_stand_ins(scene)
+    images = scene.images.to(device) if isinstance(scene.images, ImageStore) else scene.images
+    return replace(scene, cameras=scene.cameras.to(device), images=images)
 
 
 def _loaded(settings: Mapping[str, Any]) -> Scene:

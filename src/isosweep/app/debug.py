@@ -9,12 +9,11 @@ import numpy as np
 import torch
 from omegaconf import DictConfig
 
-from isosweep.app.build import build_loss, build_model
+from isosweep.app.build import build_loss, build_model, load_scene
 from isosweep.app.checks import check_scene
 from isosweep.app.device import activate
 from isosweep.app.plan import RunPlan, plan_run
 from isosweep.app.recording import score_lines
-from isosweep.app.run import load_scene
 from isosweep.config.names import label
 from isosweep.config.settings import OptimSettings
 from isosweep.data.checks import warning_lines

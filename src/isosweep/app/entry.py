@@ -124,6 +124,11 @@ def run(cfg: DictConfig) -> float:
         if place().leads:
             debug(cfg)
         return float("nan")
+    if cfg.mode == "view":
+        from isosweep.app.viewing import view
+
+        view(cfg)
+        return float("nan")
     from isosweep.app.run import execute
 
     return execute(cfg)

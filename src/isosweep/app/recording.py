@@ -2,6 +2,7 @@
 
 import logging
 import math
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -74,6 +75,20 @@ def log_results(record: RunRecord) -> None:
     for name, path in artifacts.items():
         log.info("%-8s %s", name, record.folder / path)
     log.info("%-8s %s", "record", record.folder / "record.json")
+    log.info("%s", how_to_look(record.folder))
+
+
+def how_to_look(folder: Path) -> str:
+    """The commands that show a run: from anywhere in a browser, and beside all runs of its scene.
+
+    They have lines of their own, so that they can be copied, and fit 80 columns where names are short.
+    """
+    run, scene = (shlex.quote(str(path)) for path in (folder, folder.parent))
+    return (
+        "to look at it, in the viewer and on a page with the scene's other runs:\n"
+        f"python scripts/view.py {run}\n"
+        f"python scripts/report.py {scene} --page page"
+    )
 
 
 def score_lines(values: Mapping[str, float | None], reasons: Mapping[str, str]) -> str:

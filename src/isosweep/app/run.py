@@ -5,7 +5,7 @@ import math
 import os
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from hydra.core.hydra_config import HydraConfig
@@ -13,7 +13,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from isosweep import trackers
-from isosweep.app.build import build_loss, build_model, build_scene
+from isosweep.app.build import build_loss, build_model, load_scene
 from isosweep.app.checks import check_networks, check_scene, require_folder
 from isosweep.app.device import activate
 from isosweep.app.follower import Follower
@@ -24,15 +24,15 @@ from isosweep.app.schedule import schedule_line
 from isosweep.app.teams import first_then_the_others, joined, require_one_backend
 from isosweep.app.telling import told
 from isosweep.app.validation_split import views_line
+from isosweep.app.viewing import require as require_viewer
+from isosweep.app.viewing import watched
 from isosweep.app.watching import watch
 from isosweep.config.check import ConfigError
 from isosweep.config.names import tracker_switched_off_by
 from isosweep.config.settings import TrainSettings
 from isosweep.config.titles import run_title
 from isosweep.data.checks import check_masks, check_poses, warning_lines
-from isosweep.data.image_store import ImageStore
 from isosweep.data.mask_choice import mask_line
-from isosweep.data.stand_ins import with_stand_ins
 from isosweep.evaluation import evaluate
 from isosweep.losses.total import TotalLoss
 from isosweep.models.base import Model
@@ -99,6 +99,7 @@ def execute(cfg: DictConfig) -> float:
 def prepared(cfg: DictConfig, plan: RunPlan) -> tuple[RunPlan, Model, TotalLoss]:
     """The plan, with the settings of the trained run where one is scored; the model and the loss."""
     trackers.check(plan.settings.tracker)
+    require_viewer(plan)
     if cfg.mode != "train":
         plan = with_recorded_settings(plan)
     require_folder(cfg)
@@ -217,7 +218,11 @@ def fit(job: Job, scene: Scene) -> None:
     elif settings.train.init_from is not None:
         loop.init_from(job.model, settings.train.init_from, device)
     look = watch(job.model, scene, settings, state, record, job.tracker)
-    with record.timed("train_s"), torch.autograd.set_detect_anomaly(settings.debug.anomaly):
+    with (
+        watched(plan, job.model, scene, state, record) as onlooker,
+        record.timed("train_s"),
+        torch.autograd.set_detect_anomaly(settings.debug.anomaly),
+    ):
         loop.train(
             job.model,
             job.loss,
@@ -233,6 +238,7 @@ def fit(job: Job, scene: Scene) -> None:
             on_log=job.tracker.log,
             look=look,
             team=job.team,
+            onlooker=onlooker,
         )
     record.mark_trained()
     if look is not None:
@@ -295,16 +301,3 @@ def load_trained(job: Job) -> Knobs:
     checkpoint.load_weights(job.model, checkpoint.trained(saved), path)
     job.model.eval()
     return job.model.knobs(saved["step"], plan.settings.train.max_steps)
-
-
-def load_scene(cfg: DictConfig, device: torch.device, model: Model | None = None) -> Scene:
-    """The scene with its cameras on ``device``, and its images as well if they fit there.
-
-    Args:
-        model: a model whose rays of held-out views have codes of training views gets them.
-    """
-    scene = build_scene(cfg.dataset, cfg.model)
-    if model is not None and model.wants_stand_ins:
-        scene = with_stand_ins(scene)
-    images = scene.images.to(device) if isinstance(scene.images, ImageStore) else scene.images
-    return replace(scene, cameras=scene.cameras.to(device), images=images)

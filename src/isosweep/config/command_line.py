@@ -32,6 +32,9 @@ def command_line(entry: Callable[[], Any]) -> int:
     """
     # `sweep` is in the defaults list (before `debug`, which must win), so +sweep= and sweep= mean the same.
     sys.argv[1:] = [re.sub(r"^\+sweep=", "sweep=", argument) for argument in sys.argv[1:]]
+    sys.argv[1:] = [
+        re.sub(r"^\+?view=(?=true$|false$)", "view.on=", a, flags=re.IGNORECASE) for a in sys.argv[1:]
+    ]
     sys.argv[1:] = multirun.split(sys.argv[1:])
     with scale.composing_for(scale.device_named(sys.argv[1:])):
         return _started(entry)

@@ -12,7 +12,7 @@ from omegaconf import MISSING, OmegaConf
 
 from isosweep.config import scale, settings  # noqa: F401 - scale registers what train=auto asks for
 
-MODES = ("train", "eval", "export", "render")
+MODES = ("train", "eval", "export", "render", "view")
 CONF = Path(__file__).resolve().parents[3] / "conf"
 
 

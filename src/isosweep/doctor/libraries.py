@@ -52,6 +52,7 @@ OPTIONAL = (
         "export.faces, and meshes on the page that keep their edges",
         "pip install -e '.[meshes]'",
     ),
+    Optional("viser", "viser", "view=true, mode=view: a run in the browser", "pip install -e '.[view]'"),
     Optional("PyMCubes", "mcubes", "export.marching_cubes=mcubes", "pip install -e '.[mcubes]'"),
     Optional(
         "open3d", "open3d", "export.marching_cubes=open3d, export.method=tsdf", "pip install -e '.[open3d]'"

@@ -31,7 +31,7 @@ def estimate(planned: Sequence["Planned"], rows: Iterable[RunSummary]) -> dict[i
         past = same.get((one.dataset, one.label, one.max_steps)) or alike.get(one.label)
         if past:
             train = median(r.times.train_s / r.max_steps for r in past)
-            rest = median(r.times.total_s - r.times.train_s for r in past)
+            rest = median(r.times.total_s - r.times.train_s - r.times.view_s for r in past)
             found[one.number] = train * one.steps_left + rest
     return found
 

@@ -235,9 +235,13 @@ class RunRecord:
         """Set fields of the record in memory; the next write saves them. It needs no lock and touches no file."""
         self._record = msgspec.structs.replace(self._record, **changes)
 
-    def timed(self, name: str) -> AbstractContextManager[None]:
-        """A context that adds its seconds to a field of the record's times: ``with run.timed("train_s")``."""
-        return self._clock.section(name)
+    def timed(self, name: str, instead_of: str | None = None) -> AbstractContextManager[None]:
+        """A context that adds its seconds to a field of the record's times: ``with run.timed("train_s")``.
+
+        Args:
+            instead_of: a field that does not count meanwhile.
+        """
+        return self._clock.section(name) if instead_of is None else self._clock.instead(name, instead_of)
 
     def finish(
         self,

@@ -47,6 +47,8 @@ class Times(msgspec.Struct, frozen=True, kw_only=True):
     """Of ``train_s``, for pictures while it trains."""
     val_mesh_s: float = 0.0
     """Of ``train_s``, for meshes at validation steps and their scores."""
+    view_s: float = 0.0
+    """What pictures and pauses of a viewer took during the training; no part of ``train_s``."""
     eval_s: float = 0.0
     export_s: float = 0.0
 

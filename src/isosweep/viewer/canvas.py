@@ -89,7 +89,7 @@ class Canvas:
             self._begin(self._rung if self._at_the_top else self._rung + 1)
         assert self._pieces is not None
         began = self._clock()
-        with at_rest(subject.model for subject in self._subjects):
+        with at_rest(self._subjects):
             found = next(self._pieces, None)
         if found is None:
             return self._complete()

@@ -8,11 +8,13 @@ import logging
 import signal
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+import torch
 
+from isosweep.config.crop import Box
 from isosweep.config.settings import ExportSettings
 from isosweep.errors import InputError
 from isosweep.meshes.extract import export_mesh
@@ -31,8 +33,6 @@ IDLE_S = 0.1
 Show = Callable[[Drawn], None]
 OnMesh = Callable[[Mesh | str], None]
 """Gets the mesh in normalised units of the first model, or why there is none."""
-Box = tuple[tuple[float, float, float], tuple[float, float, float]]
-"""Two corners of a box in normalised units, the lower one first."""
 
 
 @dataclass
@@ -41,6 +41,8 @@ class Window:
 
     canvas: Canvas
     show: Show
+    resting: bool = False
+    """Whether it needs no pictures."""
     served: int = field(default=0)
     """When it had its last piece: it is next who has waited longest."""
 
@@ -71,9 +73,11 @@ class Viewer:
         self._share = Share(share)
         self._windows: dict[int, Window] = {}
         self._served = 0
-        self._mesh: tuple[Box | None, OnMesh] | None = None
+        self._wishes: dict[Hashable, Callable[[], None]] = {}
         self._lock, self._woken = threading.Lock(), threading.Event()
         self.paused = self.stopped = self.broken = False
+        self.on_broken: Callable[[str], None] = lambda why: None
+        """Called once, with the reason, when an error has switched the viewer off."""
 
     # -- for the threads of a front end
 
@@ -87,12 +91,20 @@ class Viewer:
         """Draw no more for a window."""
         with self._lock:
             self._windows.pop(window, None)
+            self._wishes.pop(window, None)
 
     def look(self, window: int, look: Look) -> None:
         """Show this in a window."""
         with self._lock:
             if window in self._windows:
                 self._windows[window].canvas.look(look)
+        self._woken.set()
+
+    def rest(self, window: int, on: bool) -> None:
+        """Draw nothing for a window, or go on with it."""
+        with self._lock:
+            if window in self._windows:
+                self._windows[window].resting = on
         self._woken.set()
 
     def pause(self, on: bool) -> None:
@@ -107,11 +119,15 @@ class Viewer:
         self.stopped = True
         self._woken.set()
 
-    def want_mesh(self, box: Box | None, done: OnMesh) -> None:
-        """Have the first model's surface in a box extracted; None is the whole box of the scene."""
+    def want(self, who: Hashable, wish: Callable[[], None]) -> None:
+        """Have something done by the thread of the models, between two pieces. The last wish of each counts."""
         with self._lock:
-            self._mesh = box, done
+            self._wishes[who] = wish
         self._woken.set()
+
+    def want_mesh(self, window: int, box: Box | None, done: OnMesh) -> None:
+        """Have the first model's surface in a box extracted; None is the whole box of the scene."""
+        self.want(window, lambda: done(self._mesh_of(box)))
 
     # -- for the thread of the models
 
@@ -119,6 +135,11 @@ class Viewer:
     def watched(self) -> bool:
         """Whether anybody looks."""
         return bool(self._windows)
+
+    @property
+    def has_work(self) -> bool:
+        """Whether a picture or a mesh is to be made."""
+        return bool(self._wishes) or bool(self._waiting())
 
     def changed(self, step: int) -> None:
         """Note that the models are at another step."""
@@ -143,41 +164,46 @@ class Viewer:
         else:
             self._share.nobody()
         self._guarded(lambda: self._share.may)
-        self._guarded(lambda: self.paused and not self.stopped and not signals.wants_checkpoint, wait=True)
+        self._guarded(lambda: self.paused and not self.stopped and not signals.wants_checkpoint, paused=True)
         if self.stopped and signals.signal is None:
             log.info("the viewer has asked to stop: stopping at the next safe point")
             signals.ask_to_end(signal.SIGINT)
 
     def work(self) -> bool:
         """Do one piece of what is wanted; returns False if nothing is."""
-        began = self._clock()
-        done = self._make_mesh() or self._draw()
-        self._share.looked(self._clock() - began)
-        return done
+        return self._grant() or self._draw()
 
     def wait(self, seconds: float = IDLE_S) -> None:
         """Wait until something is wanted, at most this long."""
         self._woken.wait(seconds)
         self._woken.clear()
 
-    def _guarded(self, may: Callable[[], bool], wait: bool = False) -> None:
+    def _guarded(self, may: Callable[[], bool], paused: bool = False) -> None:
+        """Work while it may. What is drawn in a pause takes nothing from the training, so it is not counted."""
         try:
             while may():
+                began = self._clock()
                 done = not self.broken and self.work()
-                if not done and not wait:
+                if not paused:
+                    self._share.looked(self._clock() - began)
+                if not done and not paused:
                     return
                 if not done:
                     self.wait()
         except Exception as error:
             self.broken, self.paused = True, False
             log.warning("the viewer is switched off, and the training goes on: %s", error, exc_info=True)
+            self.on_broken(str(error))
 
     def _all(self) -> list[Window]:
         with self._lock:
             return list(self._windows.values())
 
+    def _waiting(self) -> list[Window]:
+        return [w for w in self._all() if w.canvas.has_work and not w.resting]
+
     def _draw(self) -> bool:
-        waiting = [window for window in self._all() if window.canvas.has_work]
+        waiting = self._waiting()
         if not waiting:
             return False
         window = min(waiting, key=lambda w: w.served)
@@ -188,21 +214,24 @@ class Viewer:
             window.show(drawn)
         return True
 
-    def _make_mesh(self) -> bool:
+    def _grant(self) -> bool:
         with self._lock:
-            asked, self._mesh = self._mesh, None
-        if asked is None:
-            return False
-        box, done = asked
+            if not self._wishes:
+                return False
+            wish = self._wishes.pop(next(iter(self._wishes)))
+        wish()
+        return True
+
+    def _mesh_of(self, box: Box | None) -> Mesh | str:
         subject = self.subjects[0]
         settings = ExportSettings(resolution=self._mesh_cells, crop=box)
         here = replace(subject.scene, to_world=np.eye(4))
         try:
-            with at_rest([subject.model]):
-                found: Mesh | str = export_mesh(subject.model, here, subject.knobs(), settings)
+            with at_rest([subject]):
+                return export_mesh(subject.model, here, subject.knobs(), settings)
         except InputError as error:
-            found = str(error)
+            return str(error)
+        except (torch.OutOfMemoryError, MemoryError):
+            return "there is not enough memory for it now; a smaller view.mesh needs less"
         except (RunPreempted, RunTimeout):
-            found = "the run was asked to end"  # the training sees the signal itself, and saves first
-        done(found)
-        return True
+            return "the run was asked to end"  # the training sees the signal itself, and saves first

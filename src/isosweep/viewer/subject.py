@@ -4,7 +4,7 @@ Axes: R rays of a piece.
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -39,6 +39,8 @@ class Subject:
     scene: Scene
     knobs: Callable[[], Knobs]
     """The model's values for the step at which it is now."""
+    weights: Callable[[], AbstractContextManager[None]] = nullcontext
+    """Inside, the model has the weights that are looked at."""
 
     @property
     def layers(self) -> tuple[str, ...]:
@@ -47,17 +49,24 @@ class Subject:
 
 
 @contextmanager
-def at_rest(models: Iterable[Shown]) -> Iterator[None]:
-    """Models in evaluation, without gradients; afterwards each of their parts is in the mode in which it was."""
-    modes = [(part, part.training) for model in models for part in model.modules()]
-    try:
-        for part, _ in modes:
-            part.training = False
-        with torch.no_grad():
-            yield
-    finally:
-        for part, training in modes:
-            part.training = training
+def at_rest(subjects: Iterable[Subject]) -> Iterator[None]:
+    """Models with the weights that are looked at, in evaluation, without gradients; afterwards they are as they were.
+
+    Each part of a model gets its own mode back.
+    """
+    shown = list(subjects)
+    modes = [(part, part.training) for subject in shown for part in subject.model.modules()]
+    with ExitStack() as stack:
+        for subject in shown:
+            stack.enter_context(subject.weights())
+        try:
+            for part, _ in modes:
+                part.training = False
+            with torch.no_grad():
+                yield
+        finally:
+            for part, training in modes:
+                part.training = training
 
 
 def pieces(subject: Subject, camera: Cameras) -> Iterator[dict[str, Tensor]]:
