@@ -9,7 +9,7 @@ import torch
 from isosweep.config.settings import ExportSettings
 from isosweep.meshes import triangulators
 from isosweep.rendering import tsdf
-from isosweep.types import Cameras
+from isosweep.types import Cameras, Samples
 from tests.support.analytic import KNOBS, SphereModel, sphere_scene
 
 UNIT = ((-1.0, -1.0, -1.0), (1.0, 1.0, 1.0))
@@ -43,6 +43,19 @@ def test_cameras_have_the_centres_of_pixels_at_whole_numbers() -> None:
         np.testing.assert_allclose(world_to_camera @ [0, 0, -2, 1], [0, 0, 0, 1], atol=1e-9)
     with pytest.raises(ValueError, match=r"the camera of view 'a' has skew \(0\.5\).*export.method=field"):
         tsdf._camera(camera(skew=0.5), 0, "a")
+
+
+def test_median_depths_by_hand() -> None:
+    """Sections of length 1 with middles 1.5, 2.5, 3.5: of weights 0.2, 0.6, 0 half, 0.4, is reached a third into the
+    second; a ray that nothing stops; one without sections; one with half of its weight at the end of a section."""
+    t = torch.tensor([1.5, 2.5, 3.5, 1.5, 2.5, 1.5, 2.5, 3.5])
+    offsets = torch.tensor([0, 3, 5, 5, 8], dtype=torch.int32)
+    index = torch.tensor([0, 0, 0, 1, 1, 3, 3, 3], dtype=torch.int32)
+    samples = Samples(index, t, torch.ones(8), offsets)
+    weights = torch.tensor([0.2, 0.6, 0.0, 0.0, 0.0, 0.25, 0.0, 0.25])
+    torch.testing.assert_close(tsdf.median_depth(samples, weights), torch.tensor([2 + 1 / 3, 0, 0, 2.0]))
+    none = Samples(index[:0], t[:0], t[:0], torch.zeros(3, dtype=torch.int32))
+    assert tsdf.median_depth(none, weights[:0]).tolist() == [0, 0]
 
 
 def test_refusals(monkeypatch: pytest.MonkeyPatch) -> None:

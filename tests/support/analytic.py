@@ -122,13 +122,14 @@ class SphereModel:
         hit = far > near
         normal = (rays.origins + near[:, None] * rays.dirs) / self.radius
         color = (normal / 2 + 0.5 + torch.tensor([self.error, 0, 0])).clamp(0, 1)
-        nothing = torch.zeros(0)
+        met = hit.nonzero()[:, 0]  # rays with a section, of which each has one
+        offsets = torch.cat([torch.zeros(1, dtype=torch.long), hit.cumsum(0)])
         return RenderOut(
             rgb=torch.where(hit[:, None], color, rays.background),
             opacity=hit.float(),
             depth=torch.where(hit, near, 0.0),
-            samples=Samples(nothing.long(), nothing, nothing, torch.zeros(len(rays) + 1, dtype=torch.long)),
-            weights=nothing,
+            samples=Samples(met, near[hit], torch.full_like(near[hit], 1e-3), offsets),
+            weights=torch.ones(len(met)),
             normal=torch.where(hit[:, None], normal, 0.0) if "normal" in want else None,
         )
 

@@ -1,16 +1,18 @@
 """A mesh from rendered depth: the depths of the training views are fused in a truncated signed-distance volume.
 
 It needs no level set, so it suits densities, whose level sets are rough. Sources: Curless and Levoy 1996; 2DGS (Huang
-et al. 2024), section 5, with its truncation and number of parts. The volume is Open3D's.
+et al. 2024), section 5, with its truncation, number of parts and median depths. The volume is Open3D's.
 
-Axes: H, W pixels of a view, N vertices, F faces.
+Axes: H, W pixels of a view, R rays, S samples, N vertices, F faces.
 """
 
 import importlib
 from collections.abc import Sequence
 
 import numpy as np
+import torch
 from jaxtyping import Float
+from torch import Tensor
 
 from isosweep.config.crop import Box, box_of
 from isosweep.config.settings import ExportSettings
@@ -20,7 +22,7 @@ from isosweep.meshes.topology import largest_components
 from isosweep.meshes.triangulators import require_package
 from isosweep.rendering.views import Renderable, render_chunked
 from isosweep.runtime import progress
-from isosweep.types import Cameras, Knobs, Mesh, Scene
+from isosweep.types import Cameras, Knobs, Mesh, RenderOut, Samples, Scene
 
 TRUNCATION = 5.0
 """Voxels from a surface up to which the volume knows its distance (2DGS)."""
@@ -71,9 +73,11 @@ def fuse(model: Renderable, scene: Scene, knobs: Knobs, settings: ExportSettings
     box = box_of(settings.crop) or ((-r, -r, -r), (r, r, r))
     chunk, empty = settings.chunk, True
     for view in progress.through(scene.splits["train"], "fusing depths"):
-        maps, chunk = render_chunked(model, scene.cameras, view, knobs, scene.background, chunk)
+        maps, chunk = render_chunked(
+            model, scene.cameras, view, knobs, scene.background, chunk, more=_median
+        )
         K, pose = (o3d.core.Tensor(m) for m in _camera(scene.cameras, view, scene.names[view]))
-        depth = _depth(scene.cameras, view, maps["depth"][..., 0].numpy(), box)
+        depth = _depth(scene.cameras, view, maps["median"][..., 0].numpy(), box)
         depth[maps["opacity"][..., 0].numpy() < SEEN] = 0.0
         if not depth.any():
             continue
@@ -96,6 +100,26 @@ def fuse(model: Renderable, scene: Scene, knobs: Knobs, settings: ExportSettings
     fused = Mesh(vertices.astype(np.float64), faces.astype(np.int64), colors)
     mesh = finished(largest_components(fused, settings.clusters), scene, settings)
     return to_world(mesh, scene.to_world)
+
+
+def _median(out: RenderOut) -> dict[str, Tensor]:
+    return {"median": median_depth(out.samples, out.weights)[:, None]}
+
+
+def median_depth(samples: Samples, weights: Float[Tensor, " s"]) -> Float[Tensor, " r"]:
+    """The distance [R] up to which half of a ray's weight lies, in a section in proportion; 0 where nothing is met.
+
+    The mean lies in the air where a ray meets two surfaces, as at a rim.
+    """
+    if len(weights) == 0:
+        return weights.new_zeros(len(samples.offsets) - 1)
+    sums = torch.cat([weights.new_zeros(1, dtype=torch.float64), weights.double().cumsum(0)])
+    before, after = (sums[samples.offsets[part].long()] for part in (slice(None, -1), slice(1, None)))
+    half = (before + after) / 2
+    section = (torch.searchsorted(sums, half) - 1).clamp_min(0)  # sums[section] < half <= sums[section + 1]
+    share = (half - sums[section]) / weights[section].double().clamp_min(1e-30)
+    depth = samples.t[section] + samples.dt[section] * (share - 0.5).to(samples.t)
+    return torch.where(after > before, depth, 0.0)
 
 
 def _camera(

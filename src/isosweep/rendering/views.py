@@ -4,7 +4,7 @@ Axes: H, W pixels of a view. Renders are composited over the scene's background,
 """
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -72,11 +72,13 @@ def render_chunked(
     background: Tensor,
     chunk: int,
     every: int = 1,
+    more: Callable[[RenderOut], Mapping[str, Tensor]] = lambda out: {},
 ) -> tuple[dict[str, Tensor], int]:
     """As `render_view`; returns the chunk as well, halved as often as it had to be, for the next view.
 
     Args:
         every: only each so many rows and columns are rendered, from the first on; the maps have ceil(H / every) rows.
+        more: further maps [R, C] of a chunk of rays by name.
     """
     device = knobs.device
     if device.type == "cpu":
@@ -103,7 +105,7 @@ def render_chunked(
             torch.cuda.empty_cache()
             log.warning("the GPU's memory does not hold the rays of a chunk: rendering %d at once", chunk)
             continue
-        parts.append(maps_of(out))
+        parts.append(maps_of(out) | {name: value.float().cpu() for name, value in more(out).items()})
         start += len(pixel)
     return {name: torch.cat([p[name] for p in parts]).reshape(h, w, -1) for name in parts[0]}, chunk
 
