@@ -73,9 +73,7 @@ def fuse(model: Renderable, scene: Scene, knobs: Knobs, settings: ExportSettings
     box = box_of(settings.crop) or ((-r, -r, -r), (r, r, r))
     chunk, empty = settings.chunk, True
     for view in progress.through(scene.splits["train"], "fusing depths"):
-        maps, chunk = render_chunked(
-            model, scene.cameras, view, knobs, scene.background, chunk, more=_median
-        )
+        maps, chunk = render_chunked(model, scene.cameras, view, knobs, scene.background, chunk, more=_median)
         K, pose = (o3d.core.Tensor(m) for m in _camera(scene.cameras, view, scene.names[view]))
         depth = _depth(scene.cameras, view, maps["median"][..., 0].numpy(), box)
         depth[maps["opacity"][..., 0].numpy() < SEEN] = 0.0
