@@ -31,8 +31,9 @@ def identity(overrides: list[str], root: Path) -> Identity:
 
 
 def command(record: Record) -> list[str]:
-    """Today's overrides of an earlier run: real data kept all of its views for training."""
-    return record.overrides if record.dataset == "demo" else [*record.overrides, "dataset.val_every=null"]
+    """Today's overrides of an earlier run: it scored its last step, and trained on all views of real data."""
+    today = [*record.overrides, "optim.average=0"]
+    return today if record.dataset == "demo" else [*today, "dataset.val_every=null"]
 
 
 def test_there_are_records_of_every_first_model_and_of_four_data_sets():
@@ -91,8 +92,10 @@ def test_a_run_with_the_validation_split_of_its_data_is_todays_run(tmp_path: Pat
     shutil.copytree(EARLIER, tmp_path / "runs")
     for folder in (f for f in FOLDERS if read_record(f).dataset != "demo"):
         record, place = read_record(folder), tmp_path / "runs" / folder.relative_to(EARLIER)
-        assert identity(record.overrides, tmp_path / "runs").folder != place, "it trained on every view"
+        assert identity([*record.overrides, "optim.average=0"], tmp_path / "runs").folder != place, (
+            "it trained on every view"
+        )
         (place / "metrics.jsonl").write_text('{"step": 1, "val/psnr": 20.5, "time_s": 1.0}\n')
-        found = identity(record.overrides, tmp_path / "runs")
+        found = identity([*record.overrides, "optim.average=0"], tmp_path / "runs")
         assert (found.folder, found.key) == (place, record.run_key)
         assert found.config["dataset"]["val_every"] is None
