@@ -25,9 +25,9 @@ def main():
     given = parser.parse_args()
     now = sys.version_info[:2]
     if not SUPPORTED[0] <= now < SUPPORTED[1]:  # the rest of isosweep cannot be read by an older Python
-        print("BROKEN  Python          %d.%d: %s" % (now[0], now[1], sys.executable))  # noqa: UP031
-        print("                        -> isosweep needs Python 3.11, 3.12 or 3.13: install one and")
-        print("                           start this page with it")
+        print(f"BROKEN Python              {now[0]}.{now[1]}: {sys.executable}")
+        print("                           -> isosweep needs Python 3.11, 3.12 or 3.13:")
+        print("                              install one, and start this with it")
         return 1
     sys.path.insert(0, str(ROOT / "src"))  # also where isosweep is not installed
     from isosweep.doctor.report import report

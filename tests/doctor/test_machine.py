@@ -105,6 +105,14 @@ def test_slurm(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "this shell is in job 17" in one(machine.slurm()).text
 
 
+def test_the_folder_of_sweeps_is_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "conf" / "sweep").mkdir(parents=True)
+    assert one(machine.checkout(tmp_path)).state == "ok"
+    (tmp_path / "conf" / "sweep").rmdir()
+    (tmp_path / "conf" / "sweep").write_text("../sweeps")  # as git writes it where links are not allowed
+    assert one(machine.checkout(tmp_path)).state == "BROKEN"
+
+
 def test_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("ISOSWEEP_DATA", raising=False)
     assert one(machine.data(tmp_path)).state == "-"

@@ -25,7 +25,8 @@ def main(arguments: Sequence[str]) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     os.environ[interrupts.PARENT] = str(os.getpid())
-    signal.signal(signal.SIGUSR2, _pass_on)
+    if hasattr(signal, "SIGUSR2"):  # not on Windows
+        signal.signal(signal.SIGUSR2, _pass_on)
     try:
         run.main(["--standalone", f"--nproc-per-node={processes}", *started])
     except Exception as error:

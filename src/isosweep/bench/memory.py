@@ -2,7 +2,6 @@
 
 import multiprocessing
 import re
-import resource
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -40,5 +39,7 @@ def _peak_bytes(device: torch.device) -> float:
     if status.exists():
         # getrusage's maximum outlives exec, so that a child process would start at its parent's peak
         return 1024 * int(re.search(r"VmHWM:\s*(\d+)", status.read_text())[1])  # pyright: ignore[reportOptionalSubscript]
+    import resource  # not on Windows, where this cannot be measured
+
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

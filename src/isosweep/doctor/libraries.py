@@ -15,7 +15,7 @@ from typing import Any
 
 from isosweep.doctor.page import Finding
 
-SETUP = "bash scripts/with_env.sh python scripts/doctor.py (it installs what is missing)"
+SETUP = "python scripts/with_env.py python scripts/doctor.py (it installs what is missing)"
 OLDEST_CARD = (7, 5)
 """The least compute capability that Triton's kernels are compiled for."""
 

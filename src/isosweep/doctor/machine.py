@@ -135,6 +135,18 @@ def slurm() -> Iterator[Finding]:
     yield Finding("SLURM", "ok", f"a controller answers: hydra/launcher=slurm{where}")
 
 
+def checkout(root: Path) -> Iterator[Finding]:
+    """Whether the link of the folder of sweeps is one: git on Windows writes a small file instead, unless allowed."""
+    if (root / "conf" / "sweep").is_dir():
+        yield Finding("checkout", "ok", _short(root))
+        return
+    todo = (
+        "Windows: allow links (developer mode, git config core.symlinks true), then: git checkout -- conf/sweep; "
+        "or copy the folder sweeps to conf/sweep"
+    )
+    yield Finding("checkout", "BROKEN", "conf/sweep is no folder, and +sweep= needs it", todo)
+
+
 def data(root: Path) -> Iterator[Finding]:
     """The folder of all data sets ($ISOSWEEP_DATA, else data/), and what lies in it."""
     named = os.environ.get("ISOSWEEP_DATA")

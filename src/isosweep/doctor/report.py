@@ -60,6 +60,7 @@ def _rest(root: Path) -> Iterator[tuple[str, Check]]:
     yield "disk", partial(machine.disk, _folders())
     yield "W&B", machine.wandb
     yield "SLURM", machine.slurm
+    yield "checkout", partial(machine.checkout, root)
     yield "data", partial(machine.data, root)
 
 

@@ -5,7 +5,6 @@ the place is a whole scene. A marker in it, ``.download-<scene>.json``, lists it
 """
 
 import contextlib
-import fcntl
 import hashlib
 import json
 import os
@@ -29,6 +28,7 @@ from isosweep.download.archive import (
 from isosweep.download.server import DownloadError, Remote, Server
 from isosweep.download.sources import Benchmark
 from isosweep.download.unpack import human
+from isosweep.runtime.file_lock import try_lock
 from isosweep.runtime.files import atomic_write_text
 
 
@@ -94,6 +94,7 @@ class Getter:
             with _alone(staging, scene):
                 self._fill(scene, staging, target)
                 _publish(staging, target)
+            shutil.rmtree(staging)  # only now: Windows deletes no file that is open, as the lock's was
         return target, True
 
     def _fill(self, scene: str, staging: Path, target: Path) -> None:
@@ -274,19 +275,16 @@ def _publish(staging: Path, target: Path) -> None:
             place = target / file.relative_to(folder)
             place.parent.mkdir(parents=True, exist_ok=True)
             os.replace(file, place)
-    shutil.rmtree(staging)
 
 
 @contextlib.contextmanager
 def _alone(staging: Path, scene: str) -> Iterator[None]:
     """Hold the staging folder against a second command."""
     with (staging / "lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
+        if not try_lock(file):
             raise DownloadError(
                 f"another command is downloading {scene} into {staging}: wait for it, or stop it"
-            ) from error
+            )
         yield
 
 

@@ -11,6 +11,12 @@ from isosweep.record.outcome import JobOutcome
 from isosweep.record.schema import ErrorRecord, Status
 
 TAIL_LINES = 20
+_KNOWN = {
+    "SIGKILL": "kill -9, a batch system, or the out-of-memory killer of another control group",
+    "SIGSEGV": "a crash in compiled code",
+    "SIGBUS": "a crash in compiled code, or a full /dev/shm",
+    "SIGABRT": "a crash in compiled code",
+}
 
 
 @dataclass(frozen=True)
@@ -45,17 +51,11 @@ def unexplained_end(returncode: int, *, log: Path, oom_kills: int, stopped: Stat
     if stopped is not None:
         text = f"ended by {name} while the launcher stopped its runs"
         return UnexplainedEnd(stopped, ErrorRecord(type=name, message=text, traceback=tail))
-    if number == signal.SIGKILL and oom_kills > 0:
+    if name == "SIGKILL" and oom_kills > 0:
         text = "killed by the kernel: the machine, or this job's share of it, ran out of memory"
         hint = "use fewer slots (hydra.launcher.slots=), or lower train.max_rays and train.target_samples"
         return UnexplainedEnd("oom", ErrorRecord(type=name, message=text, traceback=tail, hint=hint))
-    known: dict[int, str] = {
-        signal.SIGKILL: "kill -9, a batch system, or the out-of-memory killer of another control group",
-        signal.SIGSEGV: "a crash in compiled code",
-        signal.SIGBUS: "a crash in compiled code, or a full /dev/shm",
-        signal.SIGABRT: "a crash in compiled code",
-    }
-    what = known.get(number, "sent from outside")
+    what = _KNOWN.get(name, "sent from outside")
     return UnexplainedEnd(
         "failed", ErrorRecord(type=name, message=f"the process was ended by {name}: {what}", traceback=tail)
     )

@@ -18,7 +18,8 @@ from isosweep.launchers.slots import Slot
 from isosweep.record.abandoned import close_abandoned
 from isosweep.record.outcome import ENVIRONMENT, GOOD, JobOutcome, read_outcome
 from isosweep.record.schema import Status
-from isosweep.runtime.interrupts import PARENT
+from isosweep.runtime.children import NEW_GROUP, ask_to_end, end_all
+from isosweep.runtime.interrupts import HANDLED, PARENT
 from isosweep.runtime.stops import read_stop, write_stop
 
 POLL_S = 0.2
@@ -121,7 +122,9 @@ class Pool:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 env=env,
-                start_new_session=True,  # a terminal's Ctrl-C reaches the pool alone, which stops runs in order
+                # a terminal's Ctrl-C reaches the pool alone, which stops runs in order
+                start_new_session=True,
+                creationflags=NEW_GROUP,
             )
         slot.pin(process.pid)
         one = Started(task, slot, process)
@@ -192,20 +195,17 @@ class Pool:
         elif now - self._last_sigterm > REPEAT_S:
             self._last_sigterm = now
             for one in self._running:
-                one.process.send_signal(signal.SIGTERM)
+                ask_to_end(one.process)
 
     def _kill_all(self) -> None:
         """SIGKILL for every process of every run that is left, its helpers (data, trackers) included."""
         for one in self._running:
-            try:
-                os.killpg(one.process.pid, signal.SIGKILL)
-            except ProcessLookupError:
-                continue
+            end_all(one.process)
             one.process.wait()
 
 
 class _Signals:
-    """Routes SIGINT, SIGTERM and SIGUSR2 to one function while the pool runs (main thread only)."""
+    """Routes the signals that a run answers to one function while the pool runs (main thread only)."""
 
     def __init__(self, handler: Callable[[int, FrameType | None], None]) -> None:
         self._handler = handler
@@ -213,7 +213,7 @@ class _Signals:
 
     def __enter__(self) -> None:
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2):
+            for number in HANDLED:
                 self._previous[number] = signal.signal(number, self._handler)
 
     def __exit__(self, *_: object) -> None:

@@ -27,6 +27,7 @@ from isosweep.record.progress import ProgressNote, read_progress
 from isosweep.record.reading import newer
 from isosweep.record.schema import STOPPED
 from isosweep.record.summaries import RunSummary, read_summaries, uncollected
+from isosweep.runtime.children import exists
 from isosweep.runtime.stops import read_stop
 from isosweep.runtime.text import printable
 
@@ -336,13 +337,7 @@ def _may_be_running(outcome: JobOutcome) -> bool:
         return True  # SLURM knows more, or nobody here can
     if outcome.pid <= 0:
         return False  # a group of processes, to os.kill
-    try:
-        os.kill(outcome.pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True  # it is another user's, and it is there
-    return True
+    return exists(outcome.pid) is not False  # one that this user may not see is there
 
 
 def cause_of(outcome: JobOutcome) -> str:

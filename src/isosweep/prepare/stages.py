@@ -5,7 +5,6 @@ Each stage has a digest of its own settings and of the digests of the stages it 
 removed before the stage starts, so an interrupted stage never counts as finished.
 """
 
-import fcntl
 import hashlib
 import json
 import logging
@@ -16,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from isosweep.runtime.file_lock import try_lock
 from isosweep.runtime.files import atomic_write_text
 
 log = logging.getLogger("isosweep")
@@ -223,10 +223,8 @@ def locked(out: Path) -> Iterator[None]:
         FileExistsError: another process holds the lock.
     """
     with (out / LOCK).open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
+        if not try_lock(file):
             raise FileExistsError(
                 f"another process prepares {out} at this moment: wait for it, or give another --out"
-            ) from error
+            )
         yield

@@ -40,7 +40,8 @@ import msgspec
 from isosweep.errors import InputError, UserError
 from isosweep.record.processes import boot_id, pid_namespace, start_time
 from isosweep.record.reading import Unreadable, decoded
-from isosweep.runtime.files import storage_error
+from isosweep.runtime.children import exists
+from isosweep.runtime.files import BINARY, storage_error
 
 log = logging.getLogger(__name__)
 
@@ -332,7 +333,7 @@ def _create_exclusively(mine: Path, target: Path) -> bool:
         if error.errno not in _NO_LINKS:
             raise
     try:
-        fd = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+        fd = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | BINARY, 0o666)
     except FileExistsError:
         return False
     try:
@@ -380,10 +381,4 @@ def process_is_alive(holder: Holder) -> bool | None:
         return birth == holder.birth
     if Path(f"/proc/{holder.pid}").exists():
         return False  # a zombie
-    try:
-        os.kill(holder.pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return None  # /proc hides other users' processes here
-    return None
+    return False if exists(holder.pid) is False else None  # /proc hides other users' processes here

@@ -11,7 +11,7 @@ import msgspec
 
 from isosweep.errors import InputError
 from isosweep.record.reading import Unreadable, decoded
-from isosweep.runtime.files import atomic_write_bytes, storage_error, write_all
+from isosweep.runtime.files import BINARY, atomic_write_bytes, storage_error, write_all
 
 
 class MetricsWriter:
@@ -26,7 +26,7 @@ class MetricsWriter:
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
-            self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
+            self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | BINARY, 0o666)
             os.ftruncate(self._fd, _whole_lines_end(path.read_bytes()))
         except OSError as error:
             raise storage_error(error, path) from error
@@ -49,7 +49,7 @@ class MetricsWriter:
         if len(kept) < len(lines):
             os.close(self._fd)
             atomic_write_bytes(self.path, b"".join(kept))
-            self._fd = os.open(self.path, os.O_RDWR | os.O_APPEND)
+            self._fd = os.open(self.path, os.O_RDWR | os.O_APPEND | BINARY)
         return len(lines) - len(kept)
 
     def sync(self) -> None:

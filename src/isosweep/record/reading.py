@@ -13,12 +13,14 @@ from typing import Any, TypeVar
 import msgspec
 
 from isosweep.errors import InputError
+from isosweep.runtime.files import BINARY
 from isosweep.runtime.text import printable
 
 T = TypeVar("T")
 SCHEMA_VERSION = 2
 """Of record.json. 2 has the states interrupted and cancelled; versions that know 1 alone cannot read them."""
 _CHUNK = 1 << 16
+_READ = os.O_RDONLY | BINARY | getattr(os, "O_CLOEXEC", 0)  # Windows has none, and inherits none
 MOST_WORDS = 300
 """Characters of an error's text: msgspec quotes the value that it refuses."""
 
@@ -42,7 +44,7 @@ def decoded(data: bytes, decode: Callable[[bytes], T]) -> T:
 
 def read_whole(path: str) -> bytes:
     """The bytes of a small file, with fewer system calls than ``open`` makes. Raises OSError."""
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    fd = os.open(path, _READ)
     try:
         data = os.read(fd, _CHUNK)
         if len(data) < _CHUNK:

@@ -10,6 +10,8 @@ from pathlib import Path
 DISK_HINT = (
     "free space or raise the quota, then start the same command again: it goes on from the last checkpoint"
 )
+BINARY: int = getattr(os, "O_BINARY", 0)
+"""For ``os.open``: without it Windows writes a line end as two bytes."""
 _NO_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP}
 
 
@@ -17,7 +19,7 @@ def atomic_write_bytes(path: Path, data: bytes) -> None:
     """Replace ``path`` by ``data``: a reader, a crash or a full disk sees the old file or the new one."""
     temporary = path.parent / f".{path.name}.{secrets.token_hex(4)}.tmp"
     try:
-        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | BINARY, 0o666)
         try:
             write_all(fd, data)
             os.fsync(fd)
@@ -42,6 +44,8 @@ def safe_file_name(name: str, *, empty: str = "_") -> str:
 
 def sync_folder(folder: Path) -> None:
     """Make a rename in ``folder`` survive a power cut, where the file system can."""
+    if os.name == "nt":
+        return  # Windows opens no folder, and has nothing to ask for
     fd = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(fd)

@@ -8,6 +8,7 @@ evaluation and export check between views, blocks and frames.
 SIGINT (Ctrl-C)     save and end; a second one ends at once
 SIGTERM             save and end; in a SLURM batch job: save and go on (see ``Interrupts``)
 SIGUSR2             save and end: SLURM's warning before the time limit or a preemption
+SIGBREAK            save and end: Ctrl-Break on Windows, which has neither SIGUSR2 nor a SIGTERM that is sent
 ==================  ==========================================================================
 
 A run that ends says why: 'interrupted' after Ctrl-C on it or on its launcher, 'cancelled' after ``runs.py cancel``
@@ -30,7 +31,9 @@ from isosweep.runtime.stops import own_stop
 PARENT = "ISOSWEEP_PARENT"
 """The environment variable with the pid of the launcher that a run must not outlive."""
 _PR_SET_PDEATHSIG = 1
-_HANDLED = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR2") if hasattr(signal, name))
+_NAMES = ("SIGINT", "SIGTERM", "SIGUSR2", "SIGBREAK")
+HANDLED: tuple[int, ...] = tuple(getattr(signal, name) for name in _NAMES if hasattr(signal, name))
+"""Those of the signals above that this system has."""
 
 
 class RunPreempted(Exception):
@@ -65,7 +68,7 @@ class Interrupts:
 
     def __enter__(self) -> "Interrupts":
         if threading.current_thread() is threading.main_thread():
-            for number in _HANDLED:
+            for number in HANDLED:
                 self._previous[number] = signal.signal(number, self._note)
         return self
 

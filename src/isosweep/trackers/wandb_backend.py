@@ -4,7 +4,6 @@ import contextlib
 import json
 import logging
 import os
-import signal
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from isosweep.config.settings import TrackerSettings
+from isosweep.runtime.children import KILL
 from isosweep.trackers import agents
 from isosweep.trackers.login import logged_in
 from isosweep.trackers.media import as_glb
@@ -120,7 +120,7 @@ class Wandb:
     def kill(self) -> None:
         for pid in service_processes():
             with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+                os.kill(pid, KILL)
 
     def close(self) -> None:
         import wandb

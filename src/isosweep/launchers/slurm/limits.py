@@ -1,7 +1,6 @@
 """What a cluster's partitions, nodes and accounts allow a job, read from the lines its own commands print."""
 
 import os
-import pwd
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -188,6 +187,8 @@ def rights(account: str | None, qos: str | None, conf: Mapping[str, str]) -> Rig
     enforced = conf.get("AccountingStorageEnforce", "none")
     if enforced in ("none", "(null)", ""):
         return Rights()
+    import pwd  # not on Windows, where no cluster is asked
+
     user = pwd.getpwuid(os.getuid()).pw_name
     columns = ["defaultaccount", "account", "qos", "defaultqos", "maxwall", "maxsubmitjobs"]
     try:
