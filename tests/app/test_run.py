@@ -189,7 +189,10 @@ def test_a_field_without_a_surface_keeps_its_image_scores(
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["eval.checkpoint=lst"], r"^eval\.checkpoint=lst is none of last, best; did you mean 'last'\?$"),
+        (
+            ["eval.checkpoint=lst"],
+            r"^eval\.checkpoint=lst is none of last, best, a kept step, a file\.pt; did you mean 'last'\?$",
+        ),
         (["eval.split=tset"], r"^eval\.split=tset is none of train, val, test; did you mean 'test'\?$"),
         (["export.formats=[ply,step]"], r"^export\.formats=step is none of ply, obj, stl, glb"),
         (["export.resolution=0"], r"^export\.resolution=0: give 1 or more\.$"),

@@ -102,6 +102,7 @@ def test_each_restricted_field_refuses_what_it_does_not_allow(place: str) -> Non
             check_settings(changed(group, name, least - 1))
         return
     known = ", ".join("null" if c is None else c for c in field.metadata["choices"])
+    known += f", {field.metadata['words']}" if "words" in field.metadata else ""
     wrong = [field.metadata["choices"][0], "nothing"] if isinstance(default, list) else "nothing"
     with pytest.raises(ConfigError, match=rf"^{group}\.{name}=nothing is none of {known}\.$"):
         check_settings(changed(group, name, wrong))
@@ -110,7 +111,10 @@ def test_each_restricted_field_refuses_what_it_does_not_allow(place: str) -> Non
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("eval.checkpoint=lst", "eval.checkpoint=lst is none of last, best; did you mean 'last'?"),
+        (
+            "eval.checkpoint=lst",
+            "eval.checkpoint=lst is none of last, best, a kept step, a file.pt; did you mean 'last'?",
+        ),
         ("eval.lpips=squeeze", "eval.lpips=squeeze is none of vgg, alex, null."),
         ("export.formats=[ply,step]", "export.formats=step is none of ply, obj, stl, glb."),
         (

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from isosweep.record import provenance
-from isosweep.record.provenance import git_state, ram_peak_bytes, versions
+from isosweep.record import source_patch
+from isosweep.record.provenance import ram_peak_bytes, versions
+from isosweep.record.source_patch import git_state
 
 
 @pytest.fixture
@@ -42,10 +43,61 @@ def test_git_diff_is_bounded(package, monkeypatch):
     git(package.parent, "add", ".")
     git(package.parent, "commit", "-q", "-m", "first")
     (package / "models/neus.py").write_text("x = 1\n" * 1000)
-    monkeypatch.setattr(provenance, "DIFF_LIMIT_BYTES", 100)
+    (package / "record/key.py").write_text("small\n")
+    (package / "large.py").write_text("y = 2\n" * 1000)
+    monkeypatch.setattr(source_patch, "DIFF_LIMIT_BYTES", 400)
     _, diff = git_state(package)
-    assert b"bytes of changes, 100 kept" in diff
-    assert len(diff) < 300
+    left_out = [line for line in diff.splitlines() if line.startswith(b"# left out: ")]
+    assert left_out[0] == b"# left out: pkg/large.py"
+    assert left_out[1].startswith(b"# left out: a/pkg/models/neus.py b/pkg/models/neus.py (")
+    assert len(diff) < 700
+    assert applied(package, diff)["pkg/record/key.py"] == b"small\n"
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    paths = (p for p in folder.rglob("*") if p.is_file() and ".git" not in p.parts)
+    return {str(p.relative_to(folder)): p.read_bytes() for p in paths}
+
+
+def applied(package: Path, diff: bytes) -> dict[str, bytes]:
+    """The files of a fresh clone of the commit after ``git apply`` of the patch."""
+    clone = package.parents[1] / "clone"
+    git(package.parent, "clone", "-q", str(package.parent), str(clone))
+    (clone.parent / "git.diff").write_bytes(diff)
+    git(clone, "apply", str(clone.parent / "git.diff"))
+    return files(clone)
+
+
+def test_the_patch_brings_back_the_code_that_ran(package, monkeypatch):
+    """Changed, deleted, new, empty and binary files, whatever the user's git prefers to show."""
+    repo = package.parent
+    (package / "icon.png").write_bytes(bytes(range(256)))
+    (package / "script.sh").write_text("echo\n")
+    git(repo, "init", "-q")
+    git(repo, "add", ".")
+    git(repo, "commit", "-q", "-m", "first")
+    for name, value in (("diff.noprefix", "true"), ("diff.relative", "true"), ("color.ui", "always")):
+        git(repo, "config", name, value)
+    (repo / ".gitignore").write_text("ignored.py\n")
+    git(repo, "add", ".gitignore")  # staged alone
+    (package / "models/neus.py").write_text("changed without a line end")
+    (package / "record/key.py").unlink()
+    (package / "icon.png").write_bytes(bytes(range(255, -1, -1)))
+    (package / "script.sh").chmod(0o755)
+    (package / "new folder").mkdir()
+    (package / "new folder" / "a b ü.py").write_text("new = 1\ndiff --git is a text here\n")
+    (package / "empty.yaml").write_text("")
+    (package / "ignored.py").write_text("no part of the code\n")
+    (repo / "notes.txt").write_text("no source\n")
+    expected = files(repo)
+    del expected["pkg/ignored.py"], expected["notes.txt"]
+    status = subprocess.check_output(["git", "-C", str(repo), "status", "--porcelain"])
+    state, diff = git_state(package)
+    assert applied(package, diff) == expected
+    assert (repo.parent / "clone/pkg/script.sh").stat().st_mode & 0o100
+    assert b"# ?? notes.txt" in diff
+    assert state.dirty
+    assert subprocess.check_output(["git", "-C", str(repo), "status", "--porcelain"]) == status
 
 
 def test_package_that_another_repository_does_not_track_has_no_commit(package):

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from isosweep.record.folder import CHECKPOINTS, Action
+from isosweep.record.folder import Action, checkpoint_path
 
 
 class Follower:
@@ -15,8 +15,8 @@ class Follower:
         self.folder, self.action, self.reason = folder, action, reason
 
     def checkpoint(self, which: str = "last") -> Path:
-        """The path of the 'last' or the 'best' checkpoint."""
-        return self.folder / CHECKPOINTS[which]
+        """The path of the checkpoint 'last' or 'best', of a kept step, or the file that ``which`` names."""
+        return checkpoint_path(self.folder, which)
 
     @contextmanager
     def timed(self, name: str, instead_of: str | None = None) -> Iterator[None]:

@@ -36,7 +36,7 @@ from isosweep.data.mask_choice import mask_line
 from isosweep.evaluation import evaluate
 from isosweep.losses.total import TotalLoss
 from isosweep.models.base import Model
-from isosweep.record import RunRecord, outcome
+from isosweep.record import RunRecord, kept_steps, outcome
 from isosweep.record.metrics import TRAINING_VIEWS, objective
 from isosweep.runtime.interrupts import RunPreempted, RunTimeout
 from isosweep.runtime.ranks import place
@@ -205,18 +205,19 @@ def finish_tracker(job: Job, record: RunRecord, outputs: Outputs) -> None:
 
 
 def fit(job: Job, scene: Scene) -> None:
-    """Train from the start, from another run's weights, or from this run's last checkpoint."""
+    """Train from the start, from another run's weights, or from a checkpoint of this run (its last, or run.resume)."""
     plan, record = job.plan, job.record
     settings, key, device = plan.settings, plan.identity.key, plan.machine.device
     check_poses(scene)
     check_masks(scene)
     state = loop.start(job.model, settings.train, settings.optim, plan.cfg.seed, device)
-    if record.action == "resume":
-        path = record.checkpoint("last")
+    if plan.cfg.run.resume is not None or record.action == "resume":
+        path = record.checkpoint(plan.cfg.run.resume or "last")
         state.restore(checkpoint.load(path, device, key), job.model, path)
         record.resume_from(state.step)
     elif settings.train.init_from is not None:
         loop.init_from(job.model, settings.train.init_from, device)
+        log.info("the content of that file: %s", plan.config["train"]["init_hash"])
     look = watch(job.model, scene, settings, state, record, job.tracker)
     with (
         watched(plan, job.model, scene, state, record) as onlooker,
@@ -287,7 +288,7 @@ def load_trained(job: Job) -> Knobs:
     It is loaded right after training as well, so that scoring the checkpoint again gives the same scores.
 
     Raises:
-        ConfigError: ``eval.checkpoint=best``, and no validation has written one.
+        ConfigError: ``eval.checkpoint`` is a kept step or ``best``, and the run has none.
     """
     plan = job.plan
     which = plan.settings.eval.checkpoint
@@ -296,6 +297,12 @@ def load_trained(job: Job) -> Knobs:
         raise ConfigError(
             f"eval.checkpoint=best, and {job.record.folder} has no best.pt: validation writes it, which needs "
             "a validation split and train.val_every above 0; use eval.checkpoint=last"
+        )
+    if which.isdecimal() and not path.is_file():
+        steps = ", ".join(map(str, kept_steps(job.record.folder))) or "none"
+        raise ConfigError(
+            f"eval.checkpoint={which}: {job.record.folder} has kept no checkpoint of that step; it has kept: {steps} "
+            "(train.keep_every=N keeps those of every N-th step)"
         )
     saved = checkpoint.load(path, plan.machine.device, plan.identity.key)
     checkpoint.load_weights(job.model, checkpoint.trained(saved), path)

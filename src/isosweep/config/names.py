@@ -11,7 +11,9 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
+from isosweep.config.init_content import with_content
 from isosweep.record import known_key, run_folder, run_key
+from isosweep.record.folder import recorded_config
 from isosweep.record.metrics import validated
 
 
@@ -108,7 +110,18 @@ def identify(
 def _found(cfg: DictConfig, names: Mapping[str, str], config: dict[str, Any]) -> Identity:
     """The run of a resolved config: the one that is there, or a new one."""
     parts = {"dataset": names["dataset"], "scene": cfg.scene, "label": label(names), "seed": cfg.seed}
-    new = run_folder(Path(cfg.run.root), **parts, key=run_key(config))
-    key = known_key(new.parent, cfg.seed, run_key(config))
-    there = sorted(new.parent.glob(f"*-s{cfg.seed}-{key}")) if new.parent.is_dir() else []
+    scene_folder = run_folder(Path(cfg.run.root), **parts, key="").parent
+    by_path = config
+    config = with_content(config, (recorded_config(p) for p in _runs(scene_folder, cfg.seed, "*")))
+    key = known_key(scene_folder, cfg.seed, run_key(config))
+    if config != by_path and not _runs(scene_folder, cfg.seed, key):
+        older = known_key(scene_folder, cfg.seed, run_key(by_path))  # before content counted
+        key = older if _runs(scene_folder, cfg.seed, older) else key
+    there = _runs(scene_folder, cfg.seed, key)
+    new = run_folder(Path(cfg.run.root), **parts, key=key)
     return Identity(names, config, key, there[0] if there else new)
+
+
+def _runs(scene_folder: Path, seed: int, key: str) -> list[Path]:
+    """The folders of the runs with this seed whose key fits the pattern ``key``."""
+    return sorted(scene_folder.glob(f"*-s{seed}-{key}")) if scene_folder.is_dir() else []

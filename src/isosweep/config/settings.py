@@ -33,6 +33,11 @@ def one_of(default: Any, *choices: str | None) -> Any:
     return field(default=default, metadata={"choices": choices})
 
 
+def one_of_or(default: Any, *choices: str, form: str, words: str) -> Any:
+    """A field whose value is one of ``choices``, or fits the regular expression ``form``, which ``words`` describe."""
+    return field(default=default, metadata={"choices": choices, "form": form, "words": words})
+
+
 def each_of(default: list[str], *choices: str) -> Any:
     """A field whose value is a list of members of ``choices``."""
     return field(default_factory=lambda: list(default), metadata={"choices": choices})
@@ -82,8 +87,13 @@ class TrainSettings:
     # most of the training time that pictures may take, and as much again for those meshes
     watch_share: float = at_least(0.03, 0)
     checkpoint_every: int = 500  # steps; 0 writes only the last
+    keep_every: int | None = at_least(
+        None, 1
+    )  # steps; each such checkpoint stays (step-00002000.pt); None keeps none
     checkpoint_minutes: float = 5.0  # wall-clock upper bound between checkpoints
     init_from: str | None = None  # run folder or checkpoint whose weights to start from
+    # first 16 digits of that file's SHA-256, filled in: they stand for it in the run key. Given, they are compared
+    init_hash: str | None = None
     threads: int = 0  # CPU threads; 0 takes the cores this process may use
 
 
@@ -121,7 +131,8 @@ class EvalSettings:
     protocol: str = "standard"
     split: str = one_of("test", *SPLITS)
     n_views: int | None = at_least(None, 1)  # None scores every view of the split; else evenly spaced
-    checkpoint: str = one_of("last", *CHECKPOINTS)  # which one is scored
+    # which one is scored: a name, a step that train.keep_every has kept, or a file of the run
+    checkpoint: str = one_of_or("last", *CHECKPOINTS, form=r"\d+|.+\.pt", words="a kept step, a file.pt")
     quantise: bool = True  # round predictions to 8 bit before scoring
     lpips: str | None = one_of("vgg", *LPIPS_NETS, None)  # backbone; None leaves LPIPS out
     masked: bool = True  # also score the masked pixels where masks exist
@@ -193,6 +204,7 @@ class RunSettings:
     root: str = "results/runs"
     name: str | None = None  # sweep or study that this run belongs to; it does not enter the run key
     force: bool = False  # retrain a finished run
+    resume: str | None = None  # checkpoint file of this run to go on from, in place of its last.pt
     heartbeat: float = 30.0  # seconds between lock heartbeats
     stale_after: float = 180.0  # seconds after which a silent lock is taken over
 

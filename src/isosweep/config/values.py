@@ -4,6 +4,7 @@ This module imports no torch, so that a sweep's planner can check every job befo
 """
 
 import math
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
@@ -99,8 +100,10 @@ def _wrong_values(settings: Any, group: str) -> Iterator[str]:
         below = field.metadata.get("below")
         if choices is not None:
             for one in value if isinstance(value, list) else [value]:
-                if one not in choices:
+                form = field.metadata.get("form")
+                if one not in choices and not (form and re.fullmatch(form, str(one))):
                     known = ["null" if c is None else c for c in choices]
+                    known += [field.metadata["words"]] if form else []
                     yield f"{key}={one} is none of {', '.join(known)}{did_you_mean(str(one), known)}"
         if least is None or value is None:
             continue

@@ -19,7 +19,7 @@ from isosweep.errors import InputError
 from isosweep.evaluation import dtu, dtu_culling, evaluate, external_images, surface_metrics
 from isosweep.meshes import raycast
 from isosweep.meshes.files import read_mesh
-from isosweep.record import Lock, Memory, Record, Times, provenance, run_key
+from isosweep.record import Lock, Memory, Record, Times, provenance, run_key, source_patch
 from isosweep.record import folder as layout
 from isosweep.record.clock import utc_now
 from isosweep.record.code_version import code_hash
@@ -254,7 +254,7 @@ def write_record(entry: ExternalResult, scores: Scores, watch: Stopwatch) -> Pat
     entry.check()
     folder = entry.folder
     folder.mkdir(parents=True, exist_ok=True)
-    git, diff = provenance.git_state()
+    git, diff = source_patch.git_state()
     code = code_hash()
     lock = Lock(folder).acquire()
     try:
@@ -262,7 +262,7 @@ def write_record(entry: ExternalResult, scores: Scores, watch: Stopwatch) -> Pat
         if (folder / RECORD_FILE).exists():
             layout.keep_record(folder)
         if diff:
-            atomic_write_bytes(folder / provenance.DIFF_FILE, diff)
+            atomic_write_bytes(folder / source_patch.DIFF_FILE, diff)
         config = _config(entry)
         seconds, now = watch.seconds(), utc_now()
         attempt = Attempt(

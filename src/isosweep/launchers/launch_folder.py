@@ -6,7 +6,7 @@ from pathlib import Path
 
 from isosweep.config.schema import CONF
 from isosweep.launchers.planning import Planned
-from isosweep.record import provenance
+from isosweep.record import source_patch
 from isosweep.record.clock import utc_now
 from isosweep.record.code_version import code_hash
 from isosweep.record.launch import Launch, SweepJob, new_launch_folder, sweeps_root, write_launch
@@ -46,7 +46,7 @@ def write_plan(
         run_root=str(run_root.resolve()),
         hydra_overrides=list(hydra_overrides),
         code_hash=code_hash(),
-        git=provenance.git_state()[0],
+        git=source_patch.git_state()[0],
         jobs=[
             SweepJob(
                 number=p.number,

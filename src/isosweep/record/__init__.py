@@ -4,7 +4,15 @@ May import: errors, runtime.
 It needs the standard library and msgspec, and nothing else.
 """
 
-from isosweep.record.folder import CHECKPOINTS, Plan, find_runs, known_key, run_folder
+from isosweep.record.folder import (
+    CHECKPOINTS,
+    Plan,
+    checkpoint_path,
+    find_runs,
+    kept_steps,
+    known_key,
+    run_folder,
+)
 from isosweep.record.key import run_key, score_key
 from isosweep.record.lock import Lock, LockHeld, LockLost, read_holder
 from isosweep.record.metrics import read_metrics
@@ -24,7 +32,9 @@ __all__ = [
     "ScoreRecord",
     "Times",
     "TrackerRecord",
+    "checkpoint_path",
     "find_runs",
+    "kept_steps",
     "known_key",
     "read_holder",
     "read_metrics",

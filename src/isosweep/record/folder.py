@@ -23,6 +23,7 @@ OVERRIDES_FILE = "overrides.yaml"
 METRICS_FILE = "metrics.jsonl"
 LOG_FILE = "run.log"
 CHECKPOINTS = {"last": "last.pt", "best": "best.pt"}
+"""Those that training replaces; `checkpoint_path` knows the ones that it keeps."""
 PREVIOUS = "previous-"
 
 Action = Literal["train", "resume", "score", "skip"]
@@ -44,6 +45,20 @@ class Plan(msgspec.Struct, frozen=True):
 def run_folder(root: Path, *, dataset: str, scene: str, label: str, seed: int, key: str) -> Path:
     """The path <root>/<dataset>/<scene>/<label>-s<seed>-<key>, in names that are safe on any file system."""
     return root / safe_file_name(dataset) / safe_file_name(scene) / f"{safe_file_name(label)}-s{seed}-{key}"
+
+
+def checkpoint_path(folder: Path, which: str | int) -> Path:
+    """The file of a checkpoint: 'last', 'best', a step that ``train.keep_every`` keeps, or a path."""
+    if str(which).isdecimal():
+        return folder / f"step-{int(which):08d}.pt"
+    return folder / CHECKPOINTS[which] if which in CHECKPOINTS else Path(str(which))
+
+
+def kept_steps(folder: Path) -> list[int]:
+    """The steps whose checkpoints ``train.keep_every`` has kept, in order."""
+    return sorted(
+        int(path.stem.partition("-")[2]) for path in folder.glob("step-*.pt") if path.stem[5:].isdecimal()
+    )
 
 
 def find_runs(root: Path) -> list[Path]:
@@ -101,17 +116,23 @@ def known_key(scene_folder: Path, seed: int, key: str) -> str:
 
 @cache
 def _todays_key(folder: Path, found: str) -> str | None:
-    """The key that today's rules give the recorded config.
+    """The key that today's rules give the recorded config; None if there is none."""
+    record = _recorded(folder)
+    return None if record.run_key != found or not record.config else run_key(record.config)
 
-    None if there is no readable record; whoever opens that run reports it.
-    """
+
+def recorded_config(folder: Path) -> dict[str, Any]:
+    """The config in a run's record; an empty one if there is no readable record."""
+    return _recorded(folder).config
+
+
+@cache
+def _recorded(folder: Path) -> "_Identity":
+    """Whoever opens that run reports a record that cannot be read."""
     try:
-        record = decoded((folder / RECORD_FILE).read_bytes(), msgspec.json.Decoder(_Identity).decode)
+        return decoded((folder / RECORD_FILE).read_bytes(), msgspec.json.Decoder(_Identity).decode)
     except (OSError, Unreadable):
-        return None
-    if record.run_key != found or not record.config:
-        return None
-    return run_key(record.config)
+        return _Identity()
 
 
 class _Identity(msgspec.Struct):

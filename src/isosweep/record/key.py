@@ -41,13 +41,15 @@ EXCLUDED: tuple[str, ...] = (
     "train.watch_share",
     "train.checkpoint_every",
     "train.checkpoint_minutes",
+    "train.keep_every",
     "train.threads",  # changes the order of sums, not the method; the count is in the record
     "train.micro_batches",  # likewise
 )
 """Dotted paths that are no part of the key; a path takes everything below it.
 
 ``train.val_every`` and ``train.val_views`` stay in: validation decides which checkpoint is `best`,
-and `best` is one of the run's trained results. ``train.init_from`` stays in as written.
+and `best` is one of the run's trained results. ``train.init_from`` counts by the content of its file,
+``train.init_hash``; in runs of earlier versions, which have none, by the path as written.
 """
 
 RESOLVED: tuple[str, ...] = ("backend", "device")
@@ -89,6 +91,7 @@ AS_BEFORE: tuple[tuple[str, Any], ...] = (
     ("train.batch_from", "all"),
     ("train.replacement", True),
     ("train.cuda_graphs", False),
+    ("train.init_hash", None),
     ("dataset.mask_meaning", "auto"),
     ("dataset.mask_folder", None),
     ("dataset.axes", "auto"),
@@ -156,7 +159,9 @@ def run_key(config: Mapping[str, Any]) -> str:
 
 def essential(config: Mapping[str, Any]) -> dict[str, Any]:
     """What of a config decides the trained weights, in the form in which two configs can be compared."""
-    kept = _visible(_without(_active_terms(config), EXCLUDED))
+    by_content = (config.get("train") or {}).get("init_hash") is not None
+    left_out = (*EXCLUDED, "train.init_from") if by_content else EXCLUDED
+    kept = _visible(_without(_active_terms(config), left_out))
     if isinstance(kept.get("device"), str):
         kept["device"] = kept["device"].split(":")[0]
     return kept

@@ -22,7 +22,7 @@ from typing import Any
 
 import msgspec
 
-from isosweep.record import code_version, provenance
+from isosweep.record import code_version, provenance, source_patch
 from isosweep.record import folder as layout
 from isosweep.record.clock import Clock, utc_now
 from isosweep.record.failure import error_record, status_of
@@ -129,7 +129,7 @@ class RunRecord:
             if before is not None and plan.action == "skip":
                 lock.release()
                 return cls(folder, before, plan, None)
-            state, diff = provenance.git_state() if git is None else git
+            state, diff = source_patch.git_state() if git is None else git
             fresh = Record(
                 run_key=key,
                 name=name,
@@ -173,8 +173,8 @@ class RunRecord:
         return path
 
     def checkpoint(self, which: str = "last") -> Path:
-        """The path of the 'last' or the 'best' checkpoint."""
-        return self.folder / layout.CHECKPOINTS[which]
+        """The path of the checkpoint 'last' or 'best', of a kept step, or the file that ``which`` names."""
+        return layout.checkpoint_path(self.folder, which)
 
     def check(self) -> None:
         """Raise LockLost if another process has taken over this run. It is cheap enough for every step.
@@ -256,7 +256,7 @@ class RunRecord:
 
         Args:
             artifacts: what was exported -> its path.
-            scores_of: the checkpoint that was scored, 'last' or 'best'.
+            scores_of: the checkpoint that was scored: 'last', 'best', a step or a file.
         """
         self.check()
         self.set_fields(artifacts={**self._record.artifacts, **relative_to(self.folder, artifacts or {})})
@@ -346,7 +346,7 @@ class RunRecord:
         lines = [msgspec.json.encode(o).decode() for o in self._record.overrides]  # JSON text is yaml text
         atomic_write_text(self.folder / layout.OVERRIDES_FILE, "".join(f"- {x}\n" for x in lines) or "[]\n")
         if diff and self.action != "score":
-            atomic_write_bytes(self.folder / provenance.DIFF_FILE, diff)
+            atomic_write_bytes(self.folder / source_patch.DIFF_FILE, diff)
         self._write()
         self._log = RunLogFile(self.folder / layout.LOG_FILE)
         self._log.line(logging.INFO, f"attempt {len(self._record.attempts)}, {self.action}: {self.reason}")

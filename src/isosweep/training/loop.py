@@ -26,6 +26,7 @@ from isosweep.data.working_set import WorkingSet, is_large, new_pieces
 from isosweep.errors import NumericalError
 from isosweep.losses.total import TotalLoss, check_finite
 from isosweep.models.base import Model
+from isosweep.record import checkpoint_path
 from isosweep.runtime import interrupts
 from isosweep.runtime.progress import TRAINING, Progress, clock, tell
 from isosweep.training import checkpoint
@@ -308,6 +309,9 @@ def train(
             state.save(folder / CHECKPOINTS["last"], model, run_key)
             record.checkpointed(state.step)
             last_save = time.monotonic()
+        if team.leads and settings.keep_every is not None and state.step % settings.keep_every == 0:
+            record.check()
+            state.save(checkpoint_path(folder, state.step), model, run_key)
         if asked.save:
             signals.saved()
             if asked.end:
