@@ -26,7 +26,7 @@ from tests.support.browser import browser, complaints, requests, require
 from tests.support.waiting import until
 from tests.viewer.doubles import ball
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(900)
 
 
 def free_port() -> int:
@@ -41,8 +41,16 @@ class Page:
     def __init__(self, driver: Any, viewer: Viewer, front: Browser, shots: Path) -> None:
         self.driver, self.viewer, self.front, self.shots = driver, viewer, front, shots
 
-    def until(self, what: Callable[[], Any], seconds: float = 100.0) -> None:
-        until(what, seconds, 0.1, lambda: f"the console says {complaints(self.driver)}")
+    def until(self, what: Callable[[], Any], seconds: float = 200.0) -> None:
+        until(what, seconds, 0.1, self.told)
+
+    def told(self) -> str:
+        seen = {number: window.last and window.last.look for number, window in self.front._windows.items()}
+        return f"windows {seen}, work {self.viewer.has_work}, the console says {complaints(self.driver)}"
+
+    @property
+    def address(self) -> str:
+        return f"http://127.0.0.1:{self.front.server.get_port()}"
 
     @property
     def window(self) -> Any:
@@ -62,22 +70,28 @@ class Page:
 
         self.until(at_rest)
 
-    def shot(self, name: str) -> np.ndarray:
-        """The screen without the panel, [H, W, 3]."""
-        self.driver.execute_async_script(
-            "const done = arguments[0]; setTimeout(() => requestAnimationFrame(() => "
-            "requestAnimationFrame(() => done())), 400)"
-        )
-        data = self.driver.get_screenshot_as_png()
-        (self.shots / f"{name}.png").write_bytes(data)
-        return np.asarray(PIL.Image.open(io.BytesIO(data)).convert("RGB")).astype(int)
+    def shot(self, name: str, shows: Callable[[np.ndarray], Any]) -> np.ndarray:
+        """The screen [H, W, 3] as soon as it shows something: a picture is drawn some time after it is sent."""
+        taken: list[np.ndarray] = []
+
+        def seen() -> bool:
+            data = self.driver.get_screenshot_as_png()
+            (self.shots / f"{name}.png").write_bytes(data)
+            taken.append(np.asarray(PIL.Image.open(io.BytesIO(data)).convert("RGB")).astype(int))
+            return bool(shows(taken[-1]))
+
+        self.until(seen)
+        return taken[-1]
 
     def click(self, text: str) -> None:
         """Click on the label, button or option with this text, where it is seen."""
-        self.driver.execute_script(
-            "const seen = [...document.querySelectorAll('label, button, [role=option]')]"
-            ".filter(e => e.innerText.trim() === arguments[0] && e.offsetParent); seen.at(-1).click()",
-            text,
+        self.until(
+            lambda: self.driver.execute_script(
+                "const seen = [...document.querySelectorAll('label, button, [role=option]')]"
+                ".filter(e => e.innerText.trim() === arguments[0] && e.offsetParent); seen.at(-1)?.click();"
+                "return seen.length",
+                text,
+            )
         )
 
     def choose(self, value: str) -> None:
@@ -98,6 +112,18 @@ class Page:
         for _ in range(4):
             chain = chain.move_by_offset(right // 4, down // 4)
         chain.release().perform()
+
+
+def different(one: np.ndarray, other: np.ndarray, part: float = 0.02) -> bool:
+    """Whether more than this part of the screen is."""
+    return bool((np.abs(one - other).sum(-1) > 30).mean() > part)
+
+
+def shaded(image: np.ndarray) -> bool:
+    """Whether the middle of the screen has many colours."""
+    h, w, _ = image.shape
+    middle = image[h // 2 - 50 : h // 2 + 50, w // 2 - 50 : w // 2 + 50]
+    return len(np.unique(middle.reshape(-1, 3), axis=0)) > 50
 
 
 @pytest.fixture(scope="module")
@@ -127,46 +153,44 @@ def page(driver: Any, tmp_path: Path) -> Iterator[Page]:
     requests(driver)
     with Browser(viewer, settings, tmp_path, training=True) as front:
         worker.start()
-        driver.get(f"http://127.0.0.1:{settings.port}")
         found = Page(driver, viewer, front, shots)
+        driver.get(found.address)
         found.until(lambda: front._windows)
         found.rests()
         yield found
         driver.get("about:blank")
         ended.set()
         worker.join()
-    asked = [
-        r for r in requests(driver) if not r.startswith(("data:", "about:", "blob:", "http://127.0.0.1:"))
-    ]
-    assert not asked
+    asked = [r for r in requests(driver) if r.startswith(("http", "ws"))]
+    assert asked
+    assert not [r for r in asked if not r.startswith(("http://127.0.0.1:", "ws://127.0.0.1:"))]
     assert model.modes
     assert not any(model.modes), "it was in evaluation whenever it was rendered"
 
 
 def test_it_opens_and_a_turned_camera_changes_the_picture(page: Page) -> None:
-    before, look = page.shot("rgb"), page.look
-    middle = before[300, 450]
-    assert np.ptp(middle) > 20, (
-        f"the ball is coloured by its normals, and the middle of the screen is {middle}"
-    )
+    """The ball's colour is its normal in the scene's frame, so what is in the middle of it looks at the camera."""
+
+    def faces_us(image: np.ndarray) -> bool:
+        h, w, _ = image.shape
+        return np.allclose(image[h // 2, w // 2], 255 * (-page.look.c2w[:, 2] / 2 + 0.5), atol=25)
+
+    before, look = page.shot("rgb", faces_us), page.look
     page.drag(160, 40)
     page.until(lambda: not page.look.same(look))
     page.rests()
-    after = page.shot("rgb-turned")
-    assert (np.abs(after - before).sum(-1) > 30).mean() > 0.02
-    # the ball's colour is its normal in the scene's frame: what is in the middle now looks at the camera
-    toward = -page.look.c2w[:, 2] / 2 + 0.5
-    np.testing.assert_allclose(after[300, 450], 255 * toward, atol=25)
+    after = page.shot("rgb-turned", faces_us)
+    assert different(before, after)
 
 
 def test_layers_mesh_and_buttons(page: Page) -> None:
-    rgb = page.shot("layers-rgb")
+    last = page.shot("layers-rgb", lambda image: not (image == 255).all())
     for layer in ("depth", "normal", "opacity"):
         page.choose(layer)
-        assert (np.abs(page.shot(f"layers-{layer}") - rgb).sum(-1) > 30).mean() > 0.02, layer
+        last = page.shot(f"layers-{layer}", lambda image, last=last: different(image, last))
     page.choose("mesh")
     page.until(lambda: page.window.mesh is not None)
-    assert len(np.unique(page.shot("mesh")[250:350, 400:500].reshape(-1, 3), axis=0)) > 50, "it is shaded"
+    page.shot("mesh", shaded)
     page.click("keep this camera")
     page.until(lambda: (page.front.folder / key_frames.FILE).is_file())
     page.front.sliders[2].value = (-1.0, 0.25)
@@ -177,9 +201,28 @@ def test_layers_mesh_and_buttons(page: Page) -> None:
     assert crop.box_of(str(page.front.folder / crop.FILE)) == ((-1.0, -1.0, -1.0), (1.0, 1.0, 0.25))
     page.click("pause")
     page.until(lambda: page.viewer.paused)
-    page.shot("panel")
+    page.shot("panel", lambda image: True)
     page.click("stop")
     page.until(lambda: page.viewer.stopped)
+
+
+def test_training_cameras_are_there_and_gone_again_and_a_closed_page_takes_no_time(page: Page) -> None:
+    before = page.shot("cameras-not-yet", lambda image: not (image == 255).all())
+    page.click("training cameras")
+    page.until(lambda: page.front.cameras)
+    there = page.shot("cameras-on", lambda image: different(image, before, 0.005))
+    page.click("training cameras")
+    page.shot("cameras-off", lambda image: different(image, there, 0.005))
+    assert not any(handle.visible for handle in page.front.cameras or [])
+    page.driver.switch_to.new_window("tab")
+    first, _ = page.driver.window_handles
+    page.driver.get(page.address)
+    page.until(lambda: len(page.front._windows) == 2)
+    page.driver.close()
+    page.driver.switch_to.window(first)
+    page.until(lambda: len(page.front._windows) == 1)
+    page.driver.get("about:blank")
+    page.until(lambda: not page.viewer.watched)
 
 
 def test_a_port_that_somebody_else_takes_at_the_last_moment(monkeypatch: pytest.MonkeyPatch) -> None:
