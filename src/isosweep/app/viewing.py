@@ -14,7 +14,7 @@ from isosweep.app.device import activate, resolve_machine
 from isosweep.app.follower import Follower
 from isosweep.app.plan import RunPlan, plan_run
 from isosweep.config.check import ConfigError
-from isosweep.config.settings import CHECKPOINTS, ViewSettings
+from isosweep.config.settings import ViewSettings
 from isosweep.errors import InputError
 from isosweep.models.base import Model
 from isosweep.record import RunRecord, read_record
@@ -95,7 +95,7 @@ class Watched:
     """
 
     def __init__(self, folder: Path, cfg: DictConfig, device: torch.device, which: str = "last") -> None:
-        self.path = folder / CHECKPOINTS[which]
+        self.path = checkpoint_path(folder, which)
         if not self.path.is_file():
             raise FileNotFoundError(
                 f"there is nothing to look at yet: {folder} has no {self.path.name}. A run writes it every "
