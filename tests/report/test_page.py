@@ -5,6 +5,7 @@ import gzip
 import json
 import os
 import tomllib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -169,6 +170,19 @@ def test_large_meshes_keep_their_shape(quadrics: bool, monkeypatch: pytest.Monke
     assert area == pytest.approx(4 * np.pi, rel=0.02)
     assert (c[v[:, 0] > 0.1, 0] > 200).all()
     assert (c[v[:, 0] < -0.1, 0] < 55).all()
+
+
+def test_meshes_reduced_at_once_stay_apart() -> None:
+    pytest.importorskip("fast_simplification", reason="fast-simplification is not installed")
+    ball = trimesh.creation.icosphere(6)
+
+    def radius(size: float) -> float:
+        v, _, _ = meshes.decimate(np.asarray(ball.vertices) * size, np.asarray(ball.faces), None, 3000)
+        return float(np.linalg.norm(v, axis=1).mean())
+
+    sizes = [1.0, 2.0, 3.0, 4.0]
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(radius, sizes)) == pytest.approx(sizes, rel=0.02)
 
 
 def test_meshes_without_surface_are_said_not_shown(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ these little-endian arrays, in this order:
 
 import base64
 import gzip
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,8 @@ from isosweep.errors import InputError
 QUANTISATION_STEPS = 65535
 CLUSTER_FIRST = 3_000_000
 """A mesh with more faces than this is first reduced to it by clustering: quadrics alone would take minutes."""
+_SIMPLIFYING = threading.Lock()
+"""fast-simplification keeps its mesh in variables of the process and lets other threads run: two at once mix."""
 
 
 @dataclass(frozen=True)
@@ -108,9 +111,12 @@ def decimate(
 
     # its annotations are wrong: without return_collapses it returns a pair, and it takes float32
     simplify: Any = fast_simplification.simplify
-    points, kept = simplify(
-        np.ascontiguousarray(v, dtype=np.float32), np.ascontiguousarray(f, dtype=np.int32), target_count=faces
-    )
+    with _SIMPLIFYING:
+        points, kept = simplify(
+            np.ascontiguousarray(v, dtype=np.float32),
+            np.ascontiguousarray(f, dtype=np.int32),
+            target_count=faces,
+        )
     if not len(kept):
         return cluster_vertices(v, f, c, faces)
     near = c[KDTree(v).query(points)[1]] if c is not None else None

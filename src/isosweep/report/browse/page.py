@@ -214,7 +214,7 @@ def _write_mesh(
 
 def _write_once(target: Path, path: Path, limit: int, pack: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     """Write what ``pack`` makes of a file, unless it is there; its numbers, and ``file``, its name without ending."""
-    name = hashlib.sha1(f"1 {images.file_stamp(path)} {limit}".encode()).hexdigest()[:20]
+    name = hashlib.sha1(f"2 {images.file_stamp(path)} {limit}".encode()).hexdigest()[:20]
     script_file, facts_file = target / "meshes" / f"{name}.js", target / "meshes" / f"{name}.json"
     if not (script_file.exists() and facts_file.exists()):
         packed = pack()
