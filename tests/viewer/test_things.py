@@ -38,11 +38,13 @@ def test_a_box_has_twelve_edges_along_the_axes() -> None:
     assert len({tuple(map(tuple, edge)) for edge in found}) == 12
 
 
-def test_windows_begin_at_a_training_view_and_turn_about_the_middle() -> None:
+def test_windows_begin_behind_a_training_view_and_turn_about_the_middle() -> None:
     scene = sphere_scene(SphereModel())
     look = things.first_look(scene)
     view = scene.splits["train"][len(scene.splits["train"]) // 2]
-    np.testing.assert_allclose(look.c2w, scene.cameras.c2w[view].numpy(), atol=1e-7)
+    there = scene.cameras.c2w[view].numpy()
+    np.testing.assert_allclose(look.c2w[:, :3], there[:, :3], atol=1e-7)
+    np.testing.assert_allclose(look.c2w[:, 3], 1.25 * there[:, 3], atol=1e-6)  # a step back from the middle
     assert look.fov == 2 * np.arctan(16 / 40)  # 32 rows, focal length 40
     np.testing.assert_allclose(things.target(look), np.zeros(3), atol=1e-6)
     up = things.up_of(scene)

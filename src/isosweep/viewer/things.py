@@ -4,6 +4,7 @@
 """
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -21,17 +22,27 @@ THUMBNAIL = 64
 """Pixels along the longer side of their photographs."""
 FRUSTUM = 0.08
 """Size of a camera, as a fraction of the distance of the cameras from the middle of the scene."""
+STEP_BACK = 0.25
+"""How far the first look is behind its view, as a fraction of the distance of what it turns about."""
 CROP_COLOR = (230, 120, 0)
 FAR = 100.0
 """The depth at which nothing was met, in normalised units. viser's depths end at 167."""
 
 
 def first_look(scene: Scene) -> Look:
-    """Where a window looks from at first: the middle one of the training views, at the middle of the scene."""
+    """Where a window looks from at first: a step behind the middle one of the training views.
+
+    At the view's own place, its photograph would hide everything when the training cameras are shown. Rays in
+    normalised device coordinates begin at the photographs, so their window stays there.
+    """
     view = spaced(scene.splits["train"], 1)[0]
     c2w = scene.cameras.c2w[view].double().cpu().numpy()
     h, w = scene.cameras.hw[view].tolist()
-    return Look(c2w, _fov(scene, view), (h, w))
+    there = Look(c2w, _fov(scene, view), (h, w))
+    if scene.cameras.ndc is not None:
+        return there
+    eye = c2w[:, 3] - STEP_BACK * (target(there) - c2w[:, 3])
+    return replace(there, c2w=np.column_stack([c2w[:, :3], eye]))
 
 
 def target(look: Look) -> Float[np.ndarray, "3"]:
