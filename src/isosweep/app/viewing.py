@@ -17,7 +17,7 @@ from isosweep.config.check import ConfigError
 from isosweep.config.settings import ViewSettings
 from isosweep.errors import InputError
 from isosweep.models.base import Model
-from isosweep.record import RunRecord, read_record
+from isosweep.record import RunRecord, checkpoint_path, read_record
 from isosweep.runtime import interrupts
 from isosweep.runtime.ranks import place
 from isosweep.training import checkpoint
@@ -87,7 +87,7 @@ class Watched:
     """A run whose checkpoint is shown, and loaded again when a newer one is written.
 
     Args:
-        which: 'last' or 'best'.
+        which: 'last', 'best', or a step that ``train.keep_every`` has kept.
 
     Raises:
         FileNotFoundError: it has no such checkpoint yet.
@@ -98,14 +98,14 @@ class Watched:
         self.path = checkpoint_path(folder, which)
         if not self.path.is_file():
             raise FileNotFoundError(
-                f"there is nothing to look at yet: {folder} has no {self.path.name}. A run writes it every "
-                "train.checkpoint_every steps; view=true shows a run from its first step on"
+                f"there is nothing to look at yet: {folder} has no {self.path.name}. A run writes last.pt every "
+                "train.checkpoint_every steps, best.pt when it validates and others every train.keep_every steps; "
+                "view=true shows it from its first step on"
             )
         self.folder, self.device, self.max_steps = folder, device, cfg.train.max_steps
         self.model = build_model(cfg, device)
-        self.scene = load_scene(
-            cfg, torch.device("cpu"), self.model
-        )  # a card may have no room beside a training
+        # on the CPU: beside a training a card may have no room for photographs
+        self.scene = load_scene(cfg, torch.device("cpu"), self.model)
         self.step = 0
         self._stamp: tuple[int, int] | None = None
         self.refresh()

@@ -54,7 +54,6 @@ OPTIONAL = (
     ),
     Optional("viser", "viser", "view=true, mode=view: a run in the browser", "pip install -e '.[view]'"),
     Optional("xatlas", "xatlas", "export.texture: a mesh with a texture", "pip install -e '.[meshes]'"),
-    Optional("viser", "viser", "view=true, mode=view: a viewer in the browser", "pip install -e '.[view]'"),
     Optional("PyMCubes", "mcubes", "export.marching_cubes=mcubes", "pip install -e '.[mcubes]'"),
     Optional(
         "open3d", "open3d", "export.marching_cubes=open3d, export.method=tsdf", "pip install -e '.[open3d]'"
