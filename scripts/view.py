@@ -19,7 +19,9 @@ def parser() -> argparse.ArgumentParser:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
     own.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folder of a run")
-    own.add_argument("--checkpoint", default="last", help="last, best, or a step that train.keep_every has kept")
+    own.add_argument(
+        "--checkpoint", default="last", help="last, best, or a step that train.keep_every has kept"
+    )
     own.add_argument("--host", default="127.0.0.1", help="address that browsers connect to")
     own.add_argument("--port", type=int, default=8080)
     own.add_argument("--size", type=int, default=512, help="pixels along the longer side of a picture")
