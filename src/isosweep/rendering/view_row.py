@@ -37,7 +37,8 @@ def view_row(
     """Truth, render, depth, normal (of a model that has one) and, with a learned background, foreground and background.
 
     The foreground is the box's own colour over the scene's background; the background is what the model sees without
-    the box, or the scene's background where it samples nothing, as behind what is opaque. Each panel has every `panel_step`-th pixel of the view. No random number is drawn.
+    the box, or the scene's background where it samples nothing, as behind what is opaque. Each panel has every
+    `panel_step`-th pixel of the view. No random number is drawn.
 
     Args:
         model: in evaluation mode.
