@@ -1,5 +1,6 @@
 """train=auto: the schedule of the machine, the same run as where the schedule is named."""
 
+import functools
 from typing import Any
 
 import pytest
@@ -12,7 +13,9 @@ from isosweep.record.key import run_key
 from isosweep.runtime import gpus
 
 
+@functools.cache
 def composed(kind: str, *overrides: str) -> dict[str, Any]:
+    """The config of some overrides for a kind of device, which nobody may change."""
     with scale.composing_for(kind), initialize_config_dir(str(CONF), version_base="1.3"):
         return plain_config(compose("config", [*overrides, "scene=x"]))
 

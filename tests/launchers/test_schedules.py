@@ -52,16 +52,15 @@ def test_a_device_of_each_job_counts(plans) -> None:
     assert "train=full, because device=cuda\ntrain=fast, because device=cpu\n" in said
 
 
-@pytest.mark.parametrize("login", [[], ["0"]], ids=["login node without GPU", "login node with a GPU"])
-def test_slurm_counts_by_what_it_asks_for(plans, login) -> None:
-    planned, said = plans(login, SLURM, "seed=0")
-    assert planned[0].max_steps == 20_000
+def test_slurm_counts_by_what_it_asks_for_and_not_by_the_login_node(plans) -> None:
+    (planned,), said = plans([], SLURM, "seed=0")
+    assert planned.max_steps == 20_000
     assert "train=full, because the launcher asks for a GPU" in said
-    assert planned[0].key == plans(["0"], "seed=0")[0][0].key, "the key that the run finds on its node"
-    planned, said = plans(login, SLURM, NO_GPU, "seed=0")
-    assert planned[0].max_steps == 4000
+    assert planned.key == plans(["0"], "seed=0")[0][0].key, "the key that the run finds on its node"
+    (planned,), said = plans(["0"], SLURM, NO_GPU, "seed=0")
+    assert planned.max_steps == 4000
     assert "train=fast, because the launcher asks for no GPU" in said
-    assert planned[0].key == plans([], "seed=0")[0][0].key
+    assert planned.key == plans([], "seed=0")[0][0].key
 
 
 def test_what_an_experiment_names_stays(plans) -> None:
