@@ -59,9 +59,9 @@ def test_questions_are_answered_without_heavy_imports(
     assert not list(tmp_path.iterdir()), "a question leaves no files"
 
 
-def test_help_has_five_examples_and_every_scalar(tmp_path: Path) -> None:
+def test_help_has_six_examples_and_every_scalar(tmp_path: Path) -> None:
     text = main("--help", cwd=tmp_path).stdout
-    assert text.count("  python main.py ") == 5
+    assert text.count("  python main.py ") == 6
     for word in ("scene", "seed", "backend", "device", "mode", "debug=dataset", "-sc install=bash"):
         assert word in text
 

@@ -143,7 +143,7 @@ def test_plain_nodes_are_typed_by_their_dataclass(node: str) -> None:
             "model._target_=isosweep.modls.neus.NeuS",
             "model: _target_ isosweep.modls.neus.NeuS: there is no module 'isos",
         ),
-        ("mode=evl", "mode=evl is none of train, eval, export, render; did you mean 'eval'?"),
+        ("mode=evl", "mode=evl is none of train, eval, export, render, view; did you mean 'eval'?"),
     ],
 )
 def test_what_composes_but_nothing_reads_is_refused(override: str, start: str) -> None:

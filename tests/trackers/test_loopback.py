@@ -183,7 +183,9 @@ def test_online_run_killed_and_started_again_is_one_run(arrived, server, environ
     assert pictures == sorted(set(pictures)), "each once, under one name"
     assert pictures[-2:] == [48, 60]
     assert pictures[0] == 12 if arrived else pictures[0] > CHECKPOINT
-    assert sum(file.startswith(f"media/images/{PICTURES}_") for file in seen.files) == len(pictures)
+    # a kill may come before the files of pictures whose lines have arrived
+    files = sum(file.startswith(f"media/images/{PICTURES}_") for file in seen.files)
+    assert sum(step > CHECKPOINT for step in pictures) <= files <= len(pictures)
     assert record.tracker is not None
     assert [(t.name, t.id, t.degraded) for t in record.trackers] == [(n, record.run_key, None) for n in names]
     if "tensorboard" in names:

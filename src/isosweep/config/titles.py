@@ -20,7 +20,7 @@ AMBIGUOUS = frozenset({
     "activation", "anneal_until", "appearance_dim", "appearance_unseen", "appearance_views", "at",
     "background", "base_resolution", "begin", "bias", "chunk", "decay", "degree", "encoding", "end",
     "factor", "far", "feature_dim", "fn", "grow_until", "hidden_dim", "kind", "level", "log2_size", "masks",
-    "mode", "n_features", "n_frequencies", "n_hidden", "n_levels", "n_samples", "name", "near", "opaque",
+    "mode", "network", "n_features", "n_frequencies", "n_hidden", "n_levels", "n_samples", "name", "near", "opaque",
     "per_level_scale", "radius", "resolution", "samples_per_probe", "scale", "schedule", "share", "skips",
     "space", "spacing", "start", "threshold", "until", "update_every", "val_every", "value", "warmup",
     "weight", "weight_norm",

@@ -136,7 +136,7 @@ def hold_out(indices: Sequence[int], views: ViewOptions, source: Path) -> Splits
     rest = [v for v in indices if v not in set(test)]
     val = validating(rest, val_every)
     train = [v for v in rest if v not in set(val)]
-    why = f"test_every={test_every}" + (f" with val_every={val_every}" if val_every else "")
+    why = f"test_every={test_every}" + (f" with val_every={val_every}" if val else "")
     return thinned(train, val, test, views, source, why)
 
 
