@@ -74,7 +74,8 @@ def test_fields_name_their_choices_once() -> None:
         "export.formats": ("ply", "obj", "stl", "glb"),
         "export.texture_from": ("photos", "field"),
         "export.depth_colors": ("viridis", "turbo", "jet", "magma", "grey"),
-        "export.video_path": ("auto", "turntable", "spiral"),
+        "export.video_path": ("auto", "turntable", "spiral", "cameras"),
+        "export.video_formats": ("mp4", "gif", "png"),
         "debug.part": ("dataset", "model", "eval"),
     }
     mode = next(f for f in fields(Config) if f.name == "mode")
@@ -119,7 +120,7 @@ def test_each_restricted_field_refuses_what_it_does_not_allow(place: str) -> Non
         ("export.formats=[ply,step]", "export.formats=step is none of ply, obj, stl, glb."),
         (
             "export.video_path=spirl",
-            "export.video_path=spirl is none of auto, turntable, spiral; did you mean",
+            "export.video_path=spirl is none of auto, turntable, spiral, cameras, a file.json; did you mean",
         ),
         ("train.rays=0", "train.rays=0: give 1 or more."),
         ("eval.n_views=-1", "eval.n_views=-1: give 1 or more."),

@@ -111,7 +111,7 @@ def test_the_depth_map_with_a_learned_background_has_no_holes(tmp_path: Path) ->
 def test_the_turntable_video_shows_the_ball_in_every_frame(tmp_path: Path) -> None:
     model = SphereModel(0.5)
     scene = sphere_scene(model)
-    path = video.export_video(model, scene, KNOBS, SMALL, tmp_path)
+    path = video.export_video(model, scene, KNOBS, SMALL, tmp_path)["video"]
     assert path == tmp_path / "turntable.mp4"
     with av.open(str(path)) as container:
         images = [f.to_ndarray(format="rgb24") for f in container.decode(video=0)]

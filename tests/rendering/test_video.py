@@ -8,11 +8,12 @@ import av
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
-from isosweep.config.settings import VIDEO_PATHS
+from isosweep.config.settings import VIDEO_PATHS, ExportSettings
 from isosweep.rendering import camera_paths, video
 from isosweep.types import Cameras, Ndc, Scene
-from tests.support.analytic import SphereModel, orbit, sphere_scene
+from tests.support.analytic import KNOBS, SphereModel, orbit, sphere_scene
 
 
 def frames(count: int, h: int = 48, w: int = 64) -> list[np.ndarray]:
@@ -53,13 +54,89 @@ def test_without_libx264_the_other_codec_is_used(
 
 def test_frames_that_make_no_video_are_refused_and_nothing_is_left(tmp_path: Path) -> None:
     path = tmp_path / "video.mp4"
-    with pytest.raises(ValueError, match="a video needs even sides, found a frame of 63x48"):
-        video.write_video(path, frames(2, 48, 63), 24)
     with pytest.raises(ValueError, match="have one size; found 32x48 after 64x48"):
         video.write_video(path, [*frames(1), *frames(1, 48, 32)], 24)
     with pytest.raises(ValueError, match=r"a video needs at least one frame: set export\.video_frames"):
         video.write_video(path, [], 24)
     assert not list(tmp_path.iterdir())
+
+
+def test_odd_sides_get_their_last_row_and_column_twice(tmp_path: Path) -> None:
+    path = video.write_video(tmp_path / "video.mp4", frames(3, 47, 63), 24)
+    with av.open(str(path)) as container:
+        images = [f.to_ndarray(format="rgb24") for f in container.decode(video=0)]
+    assert [image.shape for image in images] == [(48, 64, 3)] * 3
+    assert images[0][:, -1].mean() == pytest.approx(60, abs=6)
+
+
+def rendered(monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:
+    """The sides of the views that will be rendered."""
+    sides: list[list[int]] = []
+    original = video.render_view
+
+    def spy(model, cameras, view, *rest):
+        sides.append(cameras.hw[view].tolist())
+        return original(model, cameras, view, *rest)
+
+    monkeypatch.setattr(video, "render_view", spy)
+    return sides
+
+
+def test_one_rendering_is_written_in_every_format(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sides = rendered(monkeypatch)
+    settings = ExportSettings(
+        video_frames=4, video_size=24, video_fps=20, video_formats=["mp4", "gif", "png"]
+    )
+    scene = sphere_scene(SphereModel())
+    made = video.export_video(SphereModel(), scene, KNOBS, settings, tmp_path)
+    assert len(sides) == 4
+    assert {name: path.name for name, path in made.items()} == {
+        "video": "turntable.mp4",
+        "video_gif": "turntable.gif",
+        "video_png": "turntable",
+    }
+    with Image.open(made["video_gif"]) as gif:
+        assert (gif.n_frames, max(gif.size), gif.info["duration"], gif.info["loop"]) == (4, 24, 50, 0)  # pyright: ignore[reportAttributeAccessIssue]
+        first = np.asarray(gif.convert("RGB")).astype(float)
+    stills = sorted(made["video_png"].iterdir())
+    assert [p.name for p in stills] == ["0000.png", "0001.png", "0002.png", "0003.png"]
+    with Image.open(stills[0]) as still:
+        assert np.abs(np.asarray(still).astype(float) - first).mean() < 4  # a gif has 256 colours
+    less = replace(settings, video_frames=2, video_formats=["png"])
+    assert list(video.export_video(SphereModel(), scene, KNOBS, less, tmp_path)) == ["video_png"]
+    assert len(list(made["video_png"].iterdir())) == 2
+
+
+@pytest.mark.parametrize(("factor", "longest"), [(None, 64), (1.0, 96), (4.0, 24)])
+def test_no_more_is_rendered_than_the_photographs_have_and_the_file_keeps_its_size(
+    factor: float | None, longest: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sides = rendered(monkeypatch)
+    scene = replace(sphere_scene(SphereModel()), cameras=orbit(40, hw=(48, 64), focal=60.0))
+    settings = ExportSettings(
+        video_frames=1, video_size=96, render_factor=factor, video_formats=["png"], chunk=8192
+    )
+    made = video.export_video(SphereModel(), scene, KNOBS, settings, tmp_path)
+    assert max(sides[0]) == longest
+    with Image.open(made["video_png"] / "0000.png") as still:
+        assert still.size == (96, 72)
+
+
+def test_the_way_of_the_photographer_is_smoothed() -> None:
+    """On a straight line with a shaking hand: the mean of two views in the middle of both, and less shaking."""
+    cameras = orbit(2, hw=(48, 64))
+    middle = camera_paths.along(cameras, range(2), 3, 64).c2w[1]
+    torch.testing.assert_close(middle[:, 3], cameras.c2w[:, :, 3].mean(dim=0), atol=1e-5, rtol=0)
+    torch.testing.assert_close(middle[:, :3].T @ middle[:, :3], torch.eye(3), atol=1e-5, rtol=0)
+    pose = torch.eye(4)[:3].repeat(40, 1, 1)
+    pose[:, 0, 3] = torch.arange(40) * 0.1
+    pose[:, 1, 3] = 0.1 * torch.randn(40, generator=torch.Generator().manual_seed(0))
+    shaking = replace(orbit(40, hw=(48, 64)), c2w=pose)
+    path = camera_paths.along(shaking, range(40), 79, 64)
+    assert path.c2w[:, 1, 3].diff().abs().max() < 0.25 * pose[:, 1, 3].diff().abs().max()
+    assert (path.c2w[:, 0, 3].diff() > 0).all()
+    torch.testing.assert_close(path.c2w[39, 0, 3], torch.tensor(1.95), atol=1e-3, rtol=0)
+    torch.testing.assert_close(path.c2w[:, :, :3], torch.eye(3).expand(79, 3, 3), atol=1e-5, rtol=0)
 
 
 def test_the_turntable_keeps_distance_elevation_and_looks_at_the_origin() -> None:
@@ -149,6 +226,7 @@ def test_the_kind_of_path_follows_the_cameras_unless_it_is_named() -> None:
 def test_normalised_device_coordinates_have_a_spiral_only() -> None:
     ndc = Ndc(0.8, 0.8, 1.0)
     kinds = {choice: camera_paths.path_kind(forward_scene(ndc), choice) for choice in VIDEO_PATHS}
+    assert kinds.pop("cameras") == "cameras"
     assert set(kinds.values()) == {"spiral"}
     path = camera_paths.camera_path(forward_scene(ndc), "spiral", 12, 64)
     assert path.ndc == ndc

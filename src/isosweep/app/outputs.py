@@ -163,4 +163,4 @@ def render(
     if view_files.export_bare(model, scene, knobs, settings, record.path("renders")):
         outputs.artifacts["renders"] = record.path("renders")
     if settings.video:
-        outputs.artifacts["video"] = video.export_video(model, scene, knobs, settings, record.folder)
+        outputs.artifacts |= video.export_video(model, scene, knobs, settings, record.folder)

@@ -19,7 +19,8 @@ TRIANGULATORS = ("skimage", "mcubes", "open3d")
 TEXTURES = ("photos", "field")
 CLEANING = ("near", "sphere", "masks", "unseen")
 DEPTH_COLORS = ("viridis", "turbo", "jet", "magma", "grey")
-VIDEO_PATHS = ("auto", "turntable", "spiral")
+VIDEO_PATHS = ("auto", "turntable", "spiral", "cameras")
+VIDEO_FORMATS = ("mp4", "gif", "png")
 OPTIMIZERS = (
     "adadelta", "adafactor", "adagrad", "adam", "adamax", "adamw", "asgd", "nadam", "radam", "rmsprop", "rprop", "sgd",
 )  # fmt: skip
@@ -175,10 +176,16 @@ class ExportSettings:
     renders: int = 8  # test views written as rgb, depth, normal; -1 writes all
     depth_colors: str = one_of("viridis", *DEPTH_COLORS)  # of depth maps, also of those made while it trains
     video: bool = True
-    video_path: str = one_of("auto", *VIDEO_PATHS)  # auto: a spiral where the cameras look one way
+    # auto: a spiral where the cameras look one way, else a turntable; cameras: along the training views, smoothed;
+    # or a json of key frames, as the viewer keeps them
+    video_path: str = one_of_or("auto", *VIDEO_PATHS, form=r".+\.json", words="a file.json")
+    video_formats: list[str] = each_of(["mp4"], *VIDEO_FORMATS)  # noqa: RUF009 - it makes a field
     video_frames: int = 48
     video_fps: int = 24
-    video_size: int = 192  # pixels along the longer side
+    video_size: int = at_least(192, 1)  # pixels along the longer side
+    # the video is rendered with so many times fewer pixels along each side, and enlarged; None renders no more
+    # pixels than the photographs have
+    render_factor: float | None = at_least(None, 1)
     chunk: int = at_least(65536, 1)  # points or rays at once
 
 

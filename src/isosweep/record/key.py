@@ -114,6 +114,8 @@ AS_BEFORE: tuple[tuple[str, Any], ...] = (
     ("export.clusters", 50),
     ("export.fill_holes", 0.0),
     ("export.faces", None),
+    ("export.video_formats", ["mp4"]),
+    ("export.render_factor", None),
     ("export.texture", None),
     ("export.texture_from", "photos"),
     ("export.texture_views", 3),

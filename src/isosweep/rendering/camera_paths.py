@@ -1,4 +1,8 @@
-"""The cameras of a video: a turntable around an object, or a spiral in front of a forward-facing scene."""
+"""The cameras of a video.
+
+A turntable around an object, a spiral in front of a forward-facing scene, or the way of the photographer, smoothed.
+Paths through key frames are in key_frames.py.
+"""
 
 import math
 from collections.abc import Sequence
@@ -18,14 +22,14 @@ FORWARD = 0.95
 
 
 def path_kind(scene: Scene, choice: str) -> str:
-    """'turntable' or 'spiral'.
+    """'turntable', 'spiral' or 'cameras'.
 
     Args:
         choice: one of ``VIDEO_PATHS``; 'auto' is a spiral if the cameras look one way, else a turntable. A scene in
-            normalised device coordinates always gets a spiral, because it can be seen from one side only.
+            normalised device coordinates never gets a turntable, because it can be seen from one side only.
     """
     if scene.cameras.ndc is not None:
-        return "spiral"
+        return "cameras" if choice == "cameras" else "spiral"
     if choice != "auto":
         return choice
     views = scene.splits["train"]
@@ -45,6 +49,8 @@ def camera_path(scene: Scene, kind: str, frames: int, size: int) -> Cameras:
     cameras, views = scene.cameras, scene.splits["train"]
     if kind == "turntable":
         return turntable(cameras, views, frames, size)
+    if kind == "cameras":
+        return along(cameras, views, frames, size)
     near, far = scene.near_far
     centre = cameras.c2w[list(views)].double().cpu().numpy()[:, :, 3].mean(axis=0)
     focus = float(np.linalg.norm(centre)) if cameras.ndc is None else 1 / (0.25 / near + 0.75 / (5 * far))
@@ -67,6 +73,33 @@ def spiral(cameras: Cameras, views: Sequence[int], frames: int, size: int, focus
         eye = mean[:, :3] @ (swing * reach) + mean[:, 3]
         made.append(look_at(eye, mean[:, 3] + focus * forward, up))
     return _framed(cameras, views[0], np.stack(made), size)
+
+
+SMOOTHED = 1.5
+"""The standard deviation, in views, of the Gaussian that smooths the photographer's way."""
+
+
+def along(cameras: Cameras, views: Sequence[int], frames: int, size: int) -> Cameras:
+    """Cameras along the views in their order, from the first to the last.
+
+    A frame at the place u in [0, V - 1] has the mean of the V poses with weights exp(-(i - u)^2 / (2 `SMOOTHED`^2)): of
+    the centres, and of the rotation matrices, of which the nearest rotation is taken.
+    """
+    pose = cameras.c2w[list(views)].double().cpu().numpy()
+    place = np.linspace(0, len(views) - 1, frames)[:, None]
+    weight = np.exp(-0.5 * ((np.arange(len(views)) - place) / SMOOTHED) ** 2)
+    weight /= weight.sum(axis=1, keepdims=True)
+    mean = np.einsum("fv,vij->fij", weight, pose)
+    mean[:, :, :3] = nearest_rotation(mean[:, :, :3])
+    return _framed(cameras, views[0], mean, size)
+
+
+def nearest_rotation(matrices: np.ndarray) -> np.ndarray:
+    """The rotations [F, 3, 3] nearest to matrices in the Frobenius norm: U diag(1, 1, det(U V^T)) V^T of U S V^T."""
+    u, _, vt = np.linalg.svd(matrices)
+    flip = np.ones((len(matrices), 3))
+    flip[:, 2] = np.linalg.det(u @ vt)
+    return (u * flip[:, None, :]) @ vt
 
 
 def turntable(cameras: Cameras, views: Sequence[int], frames: int, size: int) -> Cameras:
