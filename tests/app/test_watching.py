@@ -160,7 +160,7 @@ def test_a_short_training_leaves_out_what_does_not_fit_and_says_so(tmp_path: Pat
         len(re.findall(r"step 2  no picture yet: it would take 0.4 s, and train.watch_share=0.001", said))
         == 1
     )
-    assert len(re.findall(r"step 2  no mesh yet: it would take 2.0 s, and", said)) == 1
+    assert len(re.findall(r"step 2  no mesh yet: it would take 1.0 s, and", said)) == 1
     assert "pictures while it trained: 0, 0.0 s, 0.0 % of the training; left out at steps 2, 4" in said
     assert re.search(r"meshes while it trained: 0, .* left out at steps 2, 4", said)
     assert record.times.pictures_s == 0

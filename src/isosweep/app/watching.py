@@ -28,7 +28,7 @@ from isosweep.runtime.interrupts import RunPreempted, RunTimeout
 from isosweep.trackers import Tracker
 from isosweep.training.budget import Budget
 from isosweep.training.loop import TrainState, due
-from isosweep.types import Knobs, Scene
+from isosweep.types import Knobs, Mesh, Scene
 
 log = logging.getLogger("isosweep")
 
@@ -38,7 +38,7 @@ LEAST_S = 0.4
 LEAST_SIDE = 24
 """A picture with fewer pixels than this along its longer side shows nothing, and is left out."""
 
-COLD_S = 2.0
+COLD_S = 1.0
 """Seconds that must be left before the first mesh: libraries are imported for it, and the true surface is read."""
 COLD_MESH = 16
 """Cells along the box of the small mesh that takes that time, so that the first measured one does not."""
@@ -46,10 +46,12 @@ PROBE = 4096
 """Points at which the field's speed is measured before the first mesh."""
 NEAR_SURFACE = 0.2
 """Part of a grid's nodes that an extraction evaluates, as assumed for the first mesh."""
-SCORE_S = 4e-5
+SCORE_S = 1e-5
 """Seconds that the first scores of a mesh take for each sample, as assumed."""
 OFFICIAL_S = 60.0
 """Seconds that the first scores under an official protocol take, as assumed."""
+AIM = 0.6
+"""Part of a picture's time that it is planned for: the speed of rays varies with the model and with the machine."""
 GROWS = 1.25
 """A mesh may cost so many times what the last one did."""
 
@@ -87,6 +89,7 @@ class Watch:
         self._meshes = Budget(train.watch_share, state.step, max_steps)
         self._rays_per_s: float | None = None
         self._mesh_s: float | None = None
+        self._warm = False
         self._curve = GeometryCurve(scene, replace(settings.eval, samples=train.val_samples))
         self._official_s = OFFICIAL_S if is_official(settings.eval) else 0.0
         self._seen = {"pictures": Seen(), "meshes": Seen()}
@@ -148,9 +151,9 @@ class Watch:
                 self._draw(view, knobs, least)
                 self._note_speed(hw, least, began)
             assert self._rays_per_s is not None
-            coarser = detail(hw, allowed * self._rays_per_s)
+            coarser = detail(hw, AIM * allowed * self._rays_per_s)
             if coarser > least:
-                smallest = rays_of(hw, least * panel_step(hw)) / self._rays_per_s
+                smallest = rays_of(hw, least * panel_step(hw)) / self._rays_per_s / AIM
                 self._leave_out("pictures", smallest, allowed)
                 return
             began = time.perf_counter()
@@ -173,27 +176,27 @@ class Watch:
     def _look_at_mesh(self, knobs: Knobs) -> None:
         step, train = self._state.step, self._settings.train
         assert train.val_mesh is not None
-        left = self._meshes.left(step)
-        least = GROWS * self._mesh_s if self._mesh_s is not None else COLD_S + self._official_s
-        if left < least:
-            self._leave_out("meshes", least, left)
+        left, cold = self._meshes.left(step), 0.0 if self._warm else COLD_S
+        if left <= cold:
+            self._leave_out("meshes", cold + GROWS * (self._mesh_s or 0.0), left)
             return
         with self._record.timed("val_mesh_s"), self._meshes.spending():
-            if self._mesh_s is None:
-                began = time.perf_counter()
-                self._mesh_scores(knobs, COLD_MESH)
-                left -= time.perf_counter() - began
-                self._mesh_s = self._first_mesh_s(knobs) / GROWS
-            expected = GROWS * self._mesh_s
+            expected = self._first_mesh_s(knobs) if self._mesh_s is None else self._mesh_s
             # the last one is the most telling, so its time is kept for it
-            needed = expected if step == train.max_steps else 2 * expected
+            needed = cold + GROWS * expected * (1 if step == train.max_steps else 2)
             if needed > left:
                 self._leave_out("meshes", needed, left)
                 return
+            if not self._warm:
+                self._mesh(knobs, COLD_MESH)
+                self._curve.prepare()
+                self._warm = True
             began = time.perf_counter()
-            values = self._mesh_scores(knobs, train.val_mesh)
+            mesh = self._mesh(knobs, train.val_mesh)
+            scores = {} if mesh is None else self._curve(mesh)
             self._mesh_s = time.perf_counter() - began
         self._seen["meshes"].times += 1
+        values = {f"val/{name}": value for name, value in scores.items()}
         if values:
             self._record.log(step, values)
             self._tracker.log(step, values)
@@ -202,15 +205,14 @@ class Watch:
             )
             log.info("step %d  mesh of %d^3 cells: %s", step, train.val_mesh, shown)
 
-    def _mesh_scores(self, knobs: Knobs, cells: int) -> dict[str, float]:
-        """``val/geometry/*`` of a mesh of so many cells along the box; nothing where the field has no surface yet."""
+    def _mesh(self, knobs: Knobs, cells: int) -> Mesh | None:
+        """A mesh of so many cells along the box, in world units; None where the field has no surface yet."""
         coarse = replace(self._settings.export, resolution=cells, colors=False)
         try:
-            mesh = extract.export_mesh(self._model, self._scene, knobs, coarse)
+            return extract.export_mesh(self._model, self._scene, knobs, coarse)
         except InputError as error:  # as at the end of a run (app/outputs.py)
             log.info("step %d  no mesh of %d^3 cells: %s", self._state.step, cells, error)
-            return {}
-        return {f"val/{name}": value for name, value in self._curve(mesh).items()}
+            return None
 
     def _first_mesh_s(self, knobs: Knobs) -> float:
         """Seconds that a mesh and its scores may take, from the speed of the field at points on the box's diagonal."""

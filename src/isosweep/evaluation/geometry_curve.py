@@ -35,6 +35,11 @@ class GeometryCurve:
         scene = self._scene
         return is_official(self._settings) or scene.truth is not None or scene.reference_points is not None
 
+    def prepare(self) -> None:
+        """Read and sample the true surface, which else the first mesh would wait for."""
+        if self._scene.truth is not None and not is_official(self._settings):
+            self._true(self._scene)
+
     def __call__(self, mesh: Mesh) -> dict[str, float]:
         """The scores ``geometry/*`` of a mesh in world units; those that it does not have are left out.
 
