@@ -74,7 +74,7 @@ def test_missing_packages_of_a_named_backend(monkeypatch: pytest.MonkeyPatch) ->
     ):
         ops.choose("tcnn", "cuda")
     monkeypatch.setitem(sys.modules, "tinycudann", ModuleType("tinycudann"))
-    assert ops.choose("tcnn", "cuda").why == "asked for: tiny-cuda-nn's encoding, Triton kernels"
+    assert ops.choose("tcnn", "cuda").why == "asked for: tiny-cuda-nn's encodings, Triton kernels"
 
 
 @pytest.mark.usefixtures("no_numba")

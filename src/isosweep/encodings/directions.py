@@ -55,6 +55,5 @@ class DirectionFrequency(nn.Module):
     def forward(self, dirs: Float[Tensor, "s 3"]) -> Float[Tensor, "s d"]:
         """Features [S, D] of unit directions [S, 3]."""
         bands = 2.0 ** torch.arange(self.n_frequencies, device=dirs.device)
-        angle = (dirs[:, :, None] * bands).flatten(1)
-        waves = [angle.sin(), angle.cos()]
-        return torch.cat([dirs, *waves] if self.include_xyz else waves, dim=-1)
+        waves = ops.waves(dirs, bands, 1.0)
+        return torch.cat([dirs, waves], dim=-1) if self.include_xyz else waves

@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from isosweep import ops
 from isosweep.encodings.base import Encoding, Pullback
 from isosweep.errors import InputError
 
@@ -52,7 +53,8 @@ class Frequency(Encoding):
         self.include_xyz, self.first = include_xyz, in_dim if include_xyz else 0
         self.n_frequencies, self.anneal_until = n_frequencies, anneal_until
         self.in_dim, self.out_dim = in_dim, self.first + 2 * in_dim * n_frequencies
-        bands = 2.0 ** torch.arange(n_frequencies) * (math.pi if scale_pi else 1.0)
+        self.scale = math.pi if scale_pi else 1.0
+        bands = 2.0 ** torch.arange(n_frequencies) * self.scale
         self.register_buffer("freqs", bands, persistent=False)
 
     def window(self, step: int, max_steps: int) -> Float[Tensor, " d"] | None:
@@ -64,23 +66,22 @@ class Frequency(Encoding):
         band = (1 - torch.cos(math.pi * (alpha - k).clamp(0, 1))) / 2
         return torch.cat([band.new_ones(self.first), band.repeat(2 * self.in_dim)]).to(self.freqs.dtype)
 
-    def _waves(self, u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        point = 2 * u - 1
-        angle = (point[:, :, None] * self.freqs).flatten(1)
-        return point[:, : self.first], angle.sin(), angle.cos()
-
     def forward(
         self, u: Float[Tensor, "s c"], window: Float[Tensor, " d"] | None = None
     ) -> Float[Tensor, "s d"]:
         """gamma [S, D] of points u [S, C] in [0, 1]^C, multiplied by ``window``."""
-        features = torch.cat(self._waves(u), dim=-1)
+        point = 2 * u - 1
+        waves = ops.waves(point, self.freqs, self.scale)
+        features = torch.cat([point, waves], dim=-1) if self.include_xyz else waves
         return features if window is None else features * window
 
     def with_pullback(
         self, u: Float[Tensor, "s c"], window: Float[Tensor, " d"] | None = None
     ) -> tuple[Float[Tensor, "s d"], Pullback]:
         """gamma [S, D] and g -> J^T g, from the derivatives of sine and cosine."""
-        point, sin, cos = self._waves(u)
+        point = 2 * u - 1
+        sin, cos = ops.waves(point, self.freqs, self.scale).chunk(2, dim=-1)
+        point = point[:, : self.first]
         features = torch.cat([point, sin, cos], dim=-1)
         rate = self.freqs.repeat(self.in_dim)
         slope = torch.cat([torch.ones_like(point), cos * rate, -sin * rate], dim=-1)

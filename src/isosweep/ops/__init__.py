@@ -54,6 +54,7 @@ __all__ = [
     "surface_sections",
     "use",
     "visible",
+    "waves",
 ]
 
 
@@ -277,6 +278,16 @@ def box_hit(
 ) -> tuple[Float[Tensor, " r"], Float[Tensor, " r"]]:
     """The distances at which rays enter and leave the box [-radius, radius]^3; (0, 0) for rays that miss it."""
     return batch_kernels().box_hit(origins, dirs, radius)
+
+
+def waves(x: Float[Tensor, "s c"], bands: Float[Tensor, " k"], scale: float) -> Float[Tensor, "s d"]:
+    """sin(b x) of every coordinate and octave b, then cos(b x): D = 2 C K. Differentiable.
+
+    Args:
+        bands: b_k = scale 2^k, on the device of ``x``.
+        scale: the first of them, which tiny-cuda-nn must know on the host.
+    """
+    return batch_kernels().waves(x, bands, scale)
 
 
 def spherical_harmonics(dirs: Float[Tensor, "r 3"], degree: int) -> Float[Tensor, "r d"]:

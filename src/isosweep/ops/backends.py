@@ -33,7 +33,7 @@ BATCH_MODULES = {
     "torch": "isosweep.ops.batch",
     "cpu": "isosweep.ops.batch",
     "cuda": "isosweep.ops.triton.batch_backend",
-    "tcnn": "isosweep.ops.triton.batch_backend",
+    "tcnn": "isosweep.ops.tcnn_batch",
 }
 """Backend -> the module with the functions that make a batch."""
 _active: tuple[Choice, str] = (_DEFAULT, MODULES["torch"])
@@ -56,7 +56,7 @@ def choose(backend: str, device: torch.device | str) -> Choice:
     home, what = {
         "cpu": ("cpu", "numba kernels"),
         "cuda": ("cuda", "Triton kernels"),
-        "tcnn": ("cuda", "tiny-cuda-nn's encoding, Triton kernels"),
+        "tcnn": ("cuda", "tiny-cuda-nn's encodings, Triton kernels"),
     }[backend]
     if kind != home:
         raise InputError(

@@ -82,6 +82,12 @@ def box_hit(origins: Tensor, dirs: Tensor, radius: float) -> tuple[Tensor, Tenso
     return torch.where(hit, near, zero), torch.where(hit, far, zero)
 
 
+def waves(x: Tensor, bands: Tensor, scale: float) -> Tensor:
+    """See ``isosweep.ops.waves``."""
+    angle = (x[:, :, None] * bands).flatten(1)
+    return torch.cat([angle.sin(), angle.cos()], dim=-1)
+
+
 def spherical_harmonics(dirs: Tensor, degree: int) -> Tensor:
     """See ``isosweep.ops.spherical_harmonics``."""
     x, y, z = dirs.unbind(-1)

@@ -321,6 +321,12 @@ def _spherical_harmonics(kernels: ModuleType, device: torch.device, dtype: torch
     return {f"degree {n}": kernels.spherical_harmonics(dirs, n) for n in (1, 2, 3, 4)}
 
 
+def _waves(kernels: ModuleType, device: torch.device, dtype: torch.dtype) -> Outputs:
+    given = _Inputs(device, dtype)
+    bands = 2.0 ** torch.arange(4, device=device, dtype=dtype)
+    return {"y": kernels.waves(given.rand(200, 3, low=-1.0), bands, 1.0)}
+
+
 BATCH_CASES: dict[str, Case] = {
     "pixel_places": _pixel_places,
     "gather_pixels": _gather_pixels,
@@ -328,6 +334,7 @@ BATCH_CASES: dict[str, Case] = {
     "pixel_rays": _pixel_rays,
     "box_hit": _box_hit,
     "spherical_harmonics": _spherical_harmonics,
+    "waves": _waves,
 }
 """The same for the functions of ``ops/batch.py``."""
 

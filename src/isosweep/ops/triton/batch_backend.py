@@ -1,4 +1,4 @@
-"""The functions of ``ops/batch.py`` as one Triton kernel each: backends 'cuda' and 'tcnn'.
+"""The functions of ``ops/batch.py`` as one Triton kernel each: backend 'cuda', and all but two of 'tcnn'.
 
 A function takes its kernel where all of its tensors lie on a card, in float32 or float64, and no gradient is asked
 for. It takes the definition otherwise: images that are too large for a card stay in main memory, and so do the cameras
@@ -15,6 +15,9 @@ from isosweep.ops.triton.launch import interpreted, launch, numbers
 BLOCK = 128
 """Rays of one program."""
 FLOATS = (torch.float32, torch.float64)
+
+waves = batch.waves
+"""Sines of PyTorch: exact at any frequency, and few beside the network that follows them."""
 
 
 def pixel_places(
