@@ -192,7 +192,11 @@ def test_layers_mesh_and_buttons(page: Page) -> None:
     page.until(lambda: page.window.mesh is not None)
     page.shot("mesh", shaded)
     page.click("keep this camera")
-    page.until(lambda: (page.front.folder / key_frames.FILE).is_file())
+    kept = page.front.folder / key_frames.FILE
+    page.until(kept.is_file)
+    kept.write_text("no json")
+    page.click("keep this camera")
+    page.until(lambda: "nothing is saved" in page.driver.find_element("tag name", "body").text)
     page.front.sliders[2].value = (-1.0, 0.25)
     page.click("crop")
     page.until(lambda: "save the crop" in page.driver.find_element("tag name", "body").text)

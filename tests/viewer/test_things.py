@@ -57,7 +57,7 @@ def test_training_cameras_have_their_photographs() -> None:
     assert len(things.add_cameras(api, scene)) == len(scene.splits["train"])
     one = api.drawn["/cameras/0"]
     assert one["image"].shape == (48, 64, 3)
-    assert (one["aspect"], one["scale"]) == (128 / 96, pytest.approx(0.24))  # 0.08 of the distance 3
+    assert (one["aspect"], one["scale"]) == (128 / 96, pytest.approx(0.15))  # 0.05 of the distance 3
     np.testing.assert_allclose(one["position"], scene.cameras.c2w[0, :, 3].numpy(), atol=1e-6)
     torch.testing.assert_close(
         torch.tensor(things.rotation(np.array(one["wxyz"]))),

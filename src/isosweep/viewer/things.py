@@ -20,7 +20,7 @@ MOST_CAMERAS = 100
 """Training cameras that are drawn, evenly spaced."""
 THUMBNAIL = 64
 """Pixels along the longer side of their photographs."""
-FRUSTUM = 0.08
+FRUSTUM = 0.05
 """Size of a camera, as a fraction of the distance of the cameras from the middle of the scene."""
 STEP_BACK = 0.25
 """How far the first look is behind its view, as a fraction of the distance of what it turns about."""
