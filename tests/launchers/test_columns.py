@@ -6,7 +6,7 @@ from rich.console import Console
 
 from isosweep.launchers import tables
 from isosweep.launchers.columns import Run, common, fitted, identity, titles
-from isosweep.launchers.display import summary
+from isosweep.launchers.display import how_to_compare, summary
 from isosweep.launchers.estimates import left_of_sweep
 from isosweep.launchers.run_states import Entry
 from isosweep.record.progress import ProgressNote
@@ -143,6 +143,14 @@ def test_time_left_of_a_sweep_by_hand() -> None:
     assert left_of_sweep([(40, 60.0), (10, None)], 3, [100.0]) == 260.0
     assert left_of_sweep([(40, 160.0)], 1, []) == 360.0, "a run at work tells where none is finished"
     assert left_of_sweep([(40, None)], 1, []) is None
+
+
+def test_the_end_says_how_to_compare() -> None:
+    assert how_to_compare("night 1", "results/runs").splitlines()[1:] == [
+        "python scripts/report.py 'night 1'",
+        "python scripts/report.py 'night 1' --page page",
+    ]
+    assert "report.py night --root /data/runs\n" in how_to_compare("night", "/data/runs")
 
 
 def test_the_last_line_counts_the_runs() -> None:

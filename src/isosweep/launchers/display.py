@@ -16,6 +16,8 @@ from isosweep.launchers.run_states import Entry, cause_of, entry_at
 from isosweep.record.outcome import GOOD, JobOutcome
 
 REFRESH_S = 1.0
+RUN_ROOT = "results/runs"
+"""Where scripts/report.py looks for runs unless it is told where: the default of run.root."""
 
 
 class Lines:
@@ -104,6 +106,13 @@ def summary(sweep: str, counts: Mapping[str, int]) -> str:
     """The last line of a sweep: 'sweep night: 8 runs: 6 finished, 2 failed'."""
     parts = ", ".join(f"{n} {state}" for state, n in counts.items() if n)
     return f"sweep {sweep}: {sum(counts.values())} runs: {parts}"
+
+
+def how_to_compare(sweep: str, run_root: str) -> str:
+    """The commands that make a sweep's table and page, on lines of their own, so that they can be copied."""
+    where = "" if run_root == RUN_ROOT else f" --root {shlex.quote(run_root)}"
+    report = f"python scripts/report.py {shlex.quote(sweep)}{where}"
+    return f"its table, and a page to look at:\n{report}\n{report} --page page"
 
 
 def failure_table(tasks: Sequence[Task], outcomes: dict[int, JobOutcome], sweep: str) -> str:

@@ -19,7 +19,7 @@ from isosweep.config.command_line import NothingToRun, Reported
 from isosweep.config.errors import explain
 from isosweep.config.multirun import arguments_of_jobs
 from isosweep.config.schema import CONF
-from isosweep.launchers.display import summary
+from isosweep.launchers.display import how_to_compare, summary
 from isosweep.launchers.jobs import EmptySweep, expand, read_jobs
 from isosweep.launchers.planning import Planned, plan, sweep_name, tell_schedules
 from isosweep.launchers.settings import LocalSettings, SlurmSettings
@@ -57,6 +57,8 @@ def sweep(sweeper: GridSweep, arguments: Sequence[str]) -> Sequence[JobReturn]:
         on_jobs(sweeper.context, sweeper.config, name, jobs)
         return []
     returns = launched(sweeper, jobs, name)
+    if any(r.status == JobStatus.COMPLETED for r in returns):
+        print(how_to_compare(name, str(OmegaConf.select(sweeper.config, "run.root"))), flush=True)
     require_good(returns, name)
     return returns
 
