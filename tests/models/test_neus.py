@@ -11,7 +11,7 @@ from isosweep.fields.color import ColorField
 from isosweep.fields.density import DensityField
 from isosweep.fields.surface import SurfaceField
 from isosweep.models.background import Background
-from isosweep.models.neus import NeuS
+from isosweep.models.neus import SURFACE, NeuS
 from isosweep.ops.opacity import section_alpha
 from isosweep.samplers.hierarchical import Hierarchical, UpSample
 from isosweep.samplers.occupancy import OccupancyGrid
@@ -64,6 +64,34 @@ def test_section_alpha_by_hand():
     early = section_alpha(torch.tensor([0.1]), torch.tensor([0.5]), torch.tensor([0.1]), 20 * one, 0 * one)
     f_prev, f_next = 0.1 + 0.25 * 0.05, 0.1 - 0.25 * 0.05
     assert float(early) == pytest.approx((s(f_prev) - s(f_next) + 1e-5) / (s(f_prev) + 1e-5), rel=1e-4)
+
+
+@pytest.mark.parametrize("background", [False, True])
+def test_a_view_asks_for_no_colour_behind_the_surface_and_looks_the_same(background, monkeypatch):
+    model = neus(background=background)
+    model.update(model.knobs(0, 10), torch.Generator().manual_seed(0))
+    knobs, given = model.knobs(10, 10), rays([0.0, 0.2, 0.4, 0.9])
+    asked = []
+    color = ColorField.forward
+
+    def counted(self, feature, *rest, **more):
+        asked.append(len(feature))
+        return color(self, feature, *rest, **more)
+
+    monkeypatch.setattr(ColorField, "forward", counted)
+    want = frozenset({"normal", *SURFACE})
+    whole = model(given, knobs, want, None)
+    with torch.no_grad():
+        view = model(given, knobs, want, None)
+    assert len(whole.samples) == asked[0] == 4 * 600
+    in_the_box = asked[len(asked) // 2]
+    assert len(view.samples) == in_the_box < 0.7 * 4 * 600, "three of four rays end half-way"
+    assert int(view.samples.offsets[-1]) == len(view.weights) == len(view.sdf)
+    assert view.samples.offsets.diff()[3] == 600, "the fourth ray meets nothing"
+    for name in ("rgb", "opacity", "depth", "normal"):
+        torch.testing.assert_close(getattr(view, name), getattr(whole, name), atol=4e-6, rtol=0)
+    for name, value in view.ray_extras.items():
+        torch.testing.assert_close(value, whole.ray_extras[name], atol=1e-6, rtol=0)
 
 
 @pytest.mark.parametrize("sampler", [Uniform(900), UpSample(64, 64, 4), OccupancyGrid(resolution=32)])
