@@ -255,7 +255,7 @@ def test_several_data_sets_have_columns_and_means_of_their_own(tmp_path: Path) -
 def test_one_column_puts_the_metrics_side_by_side(tmp_path: Path) -> None:
     put(tmp_path, record())
     (block,) = make_table(request(tmp_path, metrics=("psnr", "ssim", "lpips", "chamfer"))).document.blocks
-    assert block.columns == ("nvs/PSNR, dB ↑", "nvs/SSIM ↑", "nvs/LPIPS_vgg ↓", "geometry/Chamfer ↓")
+    assert block.columns == ("PSNR (dB) ↑", "SSIM ↑", "LPIPS (vgg) ↓", "Chamfer ↓")
     assert [c.main for c in block.lines[0].cells] == ["30.00", "0.900", "0.100", "0.0123"]
 
 

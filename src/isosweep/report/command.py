@@ -45,9 +45,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         request, formats, target = _parse_request(options)
         page = _page_options(options)
+        drawn = sys.stdout.isatty() and "md" not in _split_words(options.format or "")
         if options.watch:
-            return watch(request, formats, target, options.every, options.quiet, page=page)
-        return write_once(request, formats, target, options.quiet, page)
+            return watch(request, formats, target, options.every, options.quiet, page=page, drawn=drawn)
+        return write_once(request, formats, target, options.quiet, page, drawn)
     except NoRuns as error:
         _say(f"error: {error}")
         return 2
@@ -77,7 +78,17 @@ def parser() -> argparse.ArgumentParser:
         "--over",
         help="keys that mean and spread are taken over (default: seed, unless it is a row or column)",
     )
-    add("--metrics", default="", help="e.g. psnr,ssim,lpips,chamfer, or the record's own names (nvs/psnr)")
+    add(
+        "--metrics",
+        default="",
+        help="e.g. psnr,ssim,lpips,chamfer,time, or the record's own names (nvs/psnr)",
+    )
+    add(
+        "--layout",
+        choices=("scenes", "methods", "both"),
+        default="scenes",
+        help="columns: scenes, in a table for each metric; methods x metrics, in one table of means; or both",
+    )
     add("--columns", default="", help="cost columns to add: time,memory,gpu_hours")
     add(
         "--where",
@@ -124,9 +135,12 @@ def parser() -> argparse.ArgumentParser:
 
 
 def write_once(
-    request: TableRequest, formats: Sequence[str], target: Path, quiet: bool, page: PageOptions | None = None
-) -> int:
+    request: TableRequest, formats: Sequence[str], target: Path, quiet: bool, page: PageOptions | None = None,
+    drawn: bool = False,
+) -> int:  # fmt: skip
     """Write the page and the table once. All files of the table are rendered before the first is written.
+
+    The table is drawn if ``drawn`` (terminal.py), else printed as Markdown.
 
     Returns exit code 0. Raises as make_table, and ReportError where a file cannot be written.
     """
@@ -143,7 +157,14 @@ def write_once(
     paths = write_parts(target, parts)
     for path, problem in made.extras.collection.broken.items():
         _say(printable(f"broken: {path}: {problem}"))
-    if not quiet:
+    if not quiet and drawn:
+        from rich.console import Console  # importing it takes 0.1 s, which a piped table saves
+
+        from isosweep.report.terminal import draw
+
+        draw(made.document, Console(highlight=False, soft_wrap=False))
+        print()
+    elif not quiet:
         print(printable(render_files(made, ["md"])[".md"].decode(), keep="\n"))
     for conflict in made.extras.tolerated[:20]:
         _say(f"tolerated: {conflict.scope}: {conflict}")
@@ -173,7 +194,7 @@ def write_parts(target: Path, parts: dict[str, bytes]) -> list[Path]:
 
 def watch(
     request: TableRequest, formats: Sequence[str], target: Path, seconds: float, quiet: bool,
-    pause: Callable[[float], None] = time.sleep, page: PageOptions | None = None,
+    pause: Callable[[float], None] = time.sleep, page: PageOptions | None = None, drawn: bool = False,
 ) -> int:  # fmt: skip
     """Write again whenever a record appears, changes or disappears, until Ctrl-C.
 
@@ -185,7 +206,7 @@ def watch(
         if now != seen:
             seen = now
             try:
-                write_once(request, formats, target, quiet, page)
+                write_once(request, formats, target, quiet, page, drawn)
             except (ReportError, OSError) as error:  # the sweep is still writing: a later check may succeed
                 _say(f"not written: {error}")
         sys.stdout.flush()
@@ -237,6 +258,7 @@ def _parse_request(options: argparse.Namespace) -> tuple[TableRequest, list[str]
         digits=_parse_digits(options.digits),
         title=options.title,
         plain=options.no_spread,
+        layout=options.layout,
     )
     return request, formats, target
 

@@ -52,7 +52,8 @@ def _table(block: Block) -> str:
     body = "\n".join(_line(line) for line in block.lines)
     title = f"<h2>{escape(block.title)}</h2>\n" if block.title else ""
     head = f"<thead><tr>{head}</tr></thead>"
-    return f'{title}<div class="wide"><table>\n{head}\n<tbody>\n{body}\n</tbody>\n</table></div>'
+    caption = f"<p>{escape(block.caption)}</p>\n" if block.caption else ""
+    return f'{title}{caption}<div class="wide"><table>\n{head}\n<tbody>\n{body}\n</tbody>\n</table></div>'
 
 
 def _line(line: Line) -> str:

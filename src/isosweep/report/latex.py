@@ -1,6 +1,7 @@
-"""Renders a document as LaTeX to be \\input: a booktabs table for each block; a wide table also needs graphicx."""
+"""Renders a document as LaTeX to be \\input: a booktabs float for each block; a wide table also needs graphicx."""
 
 import re
+from collections.abc import Sequence
 
 from isosweep.report.document import Block, CellText, Document, Line
 
@@ -15,18 +16,33 @@ _ESCAPES = {
 
 
 def render(document: Document) -> str:
-    """The document as a LaTeX fragment. Its first line names the packages; notes follow the tables in small print."""
+    """The document as a LaTeX fragment: a float for each block.
+
+    The first line names the packages. Notes stand inside the first float, in small print below its numbers, and the
+    other floats refer to it.
+    """
     needs = "\\usepackage{booktabs}" + (
         "\\usepackage{graphicx}" if any(_width(b) > FITS for b in document.blocks) else ""
     )
     parts = [f"% {_comment(document.title)}: needs {needs}"]
-    parts += [_table(block, document.title) for block in document.blocks]
+    labels: list[str] = []
+    for block in document.blocks:
+        label = _label(f"{document.title} {block.title}")
+        labels.append(label if label not in labels else f"{label}-{len(labels)}")
+        below = _notes(document) if len(labels) == 1 else [f"Notes: see Table~\\ref{{{labels[0]}}}."]
+        parts.append(_table(block, labels[-1], below))
+    return "\n\n".join(parts) + "\n"
+
+
+def _notes(document: Document) -> list[str]:
     notes = [escape(n) for n in document.notes]
     notes += [f"[{i}] {escape(s)}" for i, s in enumerate(document.sources, 1)]
     if document.causes:
-        notes.append("Missing and failed: " + "; ".join(escape(c) for c in document.causes) + ".")
-    parts.append("\\begin{flushleft}\\footnotesize\n" + "\\par\n".join(notes) + "\n\\end{flushleft}")
-    return "\n\n".join(parts) + "\n"
+        causes = [escape(c) for c in document.causes[:MOST_CAUSES]]
+        more = len(document.causes) - MOST_CAUSES
+        causes += [f"and {more} more; the csv has each"] if more > 0 else []
+        notes.append(f"Missing and failed: {'; '.join(causes)}.")
+    return notes
 
 
 def escape(text: str) -> str:
@@ -44,6 +60,8 @@ def _comment(text: str) -> str:
     return " ".join(text.split())
 
 
+MOST_CAUSES = 12
+"""More causes of missing numbers would not fit the page that the float is on."""
 FITS = 90
 """Characters of a line; a wider table is shrunk to the line."""
 
@@ -59,10 +77,10 @@ def _label(title: str) -> str:
     return "tab:" + "-".join(re.findall(r"[a-z0-9]+", title.lower()))
 
 
-def _table(block: Block, title: str) -> str:
+def _table(block: Block, label: str, below: Sequence[str]) -> str:
     names = len(block.labels)
     head = " & ".join(escape(x) for x in (*block.labels, *block.columns))
-    caption = ": ".join(escape(x) for x in (title, block.title) if x)
+    caption = escape(block.caption or block.title)
     wide = _width(block) > FITS
     ours = [_line(line) for line in block.lines if line.kind != "published"]
     published = [_line(line) for line in block.lines if line.kind == "published"]
@@ -71,7 +89,7 @@ def _table(block: Block, title: str) -> str:
             r"\begin{table}",
             r"\centering",
             f"\\caption{{{caption}}}",
-            f"\\label{{{_label(f'{title} {block.title}')}}}",
+            f"\\label{{{label}}}",
             *([r"\resizebox{\linewidth}{!}{%"] if wide else []),
             f"\\begin{{tabular}}{{{'l' * names}{'r' * len(block.columns)}}}",
             r"\toprule",
@@ -82,6 +100,11 @@ def _table(block: Block, title: str) -> str:
             *published,
             r"\bottomrule",
             r"\end{tabular}" + ("}" if wide else ""),
+            *(
+                [r"\par\medskip", r"\parbox{\linewidth}{\footnotesize", "\\par\n".join(below), "}"]
+                if below
+                else []
+            ),
             r"\end{table}",
         ]
     )

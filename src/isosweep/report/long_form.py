@@ -2,6 +2,8 @@
 
 import csv
 import io
+import re
+import unicodedata
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,6 +17,9 @@ INSTALL = (
     "parquet needs pyarrow, which is not installed: pip install 'isosweep[report]' (or pyarrow), or leave parquet "
     "out of -f"
 )
+FORMULA_STARTS = ("=", "+", "-", "@", "＝", "＋", "－", "＠")
+"""First characters at which a spreadsheet begins to compute."""
+NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 NUMBERS = ("n", "mean", "std")
 COLUMNS = (
     "dataset", "scene", "metric", "unit", "state", "n", "mean", "std", "over", "cause", "protocol", "code_hash",
@@ -86,7 +91,7 @@ def comparison_lines(table: Table, comparisons: Sequence[Comparison]) -> list[di
     return [
         {
             **{k: _plain(k, v) for k, v in _keys(table.spec.rows, c.row).items()},
-            "baseline": keys_text(table.spec.rows, c.baseline),
+            "baseline": without_controls(keys_text(table.spec.rows, c.baseline)),
             "metric": c.metric.name,
             "n": c.n,
             "mean_difference": c.mean,
@@ -96,19 +101,37 @@ def comparison_lines(table: Table, comparisons: Sequence[Comparison]) -> list[di
             "worse": c.worse,
             "ties": c.ties,
             "p": c.p,
-            "missing": ", ".join(c.missing),
+            "missing": without_controls(", ".join(c.missing)),
         }
         for c in comparisons
     ]
 
 
 def to_csv(lines: Sequence[dict[str, Any]]) -> str:
-    """The lines as csv (RFC 4180, but with \\n at their ends). None is empty, and a number reads back as the same."""
+    """The lines as csv (RFC 4180, but with \\n at their ends). None is empty, and a number reads back as the same.
+
+    Text that a spreadsheet would run as a formula has an apostrophe before it, as OWASP advises.
+    """
     out = io.StringIO()
-    writer = csv.DictWriter(out, list(lines[0]) if lines else ["kind"], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(lines)
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow([no_formula(without_controls(name)) for name in (lines[0] if lines else ("kind",))])
+    writer.writerows([no_formula(v) if isinstance(v, str) else v for v in line.values()] for line in lines)
     return out.getvalue()
+
+
+def without_controls(text: str) -> str:
+    """The text without control characters; each run of line breaks and tabs is one blank."""
+    if text.isprintable():
+        return text
+    blanks = re.sub(r"[\t\n\v\f\r\x85\u2028\u2029]+", " ", text)
+    return "".join(c for c in blanks if unicodedata.category(c) != "Cc")
+
+
+def no_formula(text: str) -> str:
+    """The text, with an apostrophe before it if a spreadsheet would take it for a formula; a number stays as it is."""
+    if not text.lstrip().startswith(FORMULA_STARTS) or NUMBER.fullmatch(text):
+        return text
+    return f"'{text}"
 
 
 def to_parquet(lines: Sequence[dict[str, Any]]) -> bytes:
@@ -160,4 +183,4 @@ def _plain(name: str, value: Any) -> Any:
     """Statistics as numbers and everything else as text: a parquet column has one type."""
     if name in NUMBERS:
         return value
-    return "" if value is None else value if isinstance(value, str) else value_text(value)
+    return "" if value is None else without_controls(value if isinstance(value, str) else value_text(value))

@@ -9,7 +9,8 @@ def render(document: Document) -> str:
     """The document as Markdown text."""
     parts = [f"# {escape(document.title)}"]
     for block in document.blocks:
-        parts.append((f"## {escape(block.title)}\n\n" if block.title else "") + _table(block))
+        parts += [f"## {escape(block.title)}"] if block.title else []
+        parts += [*([escape(block.caption)] if block.caption else []), _table(block)]
     parts += [escape(note) for note in document.notes]
     if document.sources:
         parts.append("\n".join(f"[{i}] {escape(s)}" for i, s in enumerate(document.sources, 1)))

@@ -26,6 +26,7 @@ COSTS = {"time": "min", "memory": "GiB", "gpu_hours": "h"}
 """Cost columns of ``--columns`` -> unit. They are not ranked: runs may come from different machines."""
 DEFAULT_METRICS = ("psnr", "ssim", "lpips", "chamfer")
 IMAGE_PREFIXES = ("nvs", "train_view", "val")
+_ARROWS = {"up": " ↑", "down": " ↓", "none": ""}
 _TITLES = {
     "psnr": "PSNR", "ssim": "SSIM", "lpips": "LPIPS", "chamfer": "Chamfer", "time": "training time",
     "memory": "peak memory", "gpu_hours": "device hours",
@@ -57,8 +58,23 @@ class Metric:
         return self.requested in COSTS
 
     @property
+    def word(self) -> str:
+        """The score without its place: 'PSNR', 'LPIPS (vgg)', 'PSNR (masked)', 'training time'."""
+        kind, _, rest = self.name.rpartition("/")[2].replace("@", "_@").partition("_")
+        if kind in ("psnr", "ssim", "lpips"):
+            return f"{_TITLES[kind]} ({rest.replace('_', ' ')})" if rest else _TITLES[kind]
+        last = self.name.rpartition("/")[2]
+        return _TITLES.get(last, last.replace("_", " "))
+
+    @property
+    def heading(self) -> str:
+        """A short heading among other metrics: 'PSNR (dB) ↑', 'LPIPS (vgg) ↓', 'training time (min)'."""
+        unit = f" ({self.unit})" if self.unit else ""
+        return f"{self.word}{unit}{_ARROWS[self.direction]}"
+
+    @property
     def title(self) -> str:
-        """The heading, for example 'nvs/PSNR, dB ↑'."""
+        """The whole heading, for example 'nvs/PSNR, dB ↑'."""
         prefix, _, last = self.name.rpartition("/")
         if len(self.names) > 1:  # tolerated by --allow
             prefix = "+".join(dict.fromkeys(n.rpartition("/")[0] for n in self.names))
@@ -67,9 +83,8 @@ class Metric:
         own = _TITLES.get(last) or (
             last.replace(kind, _TITLES[kind], 1) if kind in ("psnr", "ssim", "lpips") else last
         )
-        arrow = {"up": " ↑", "down": " ↓", "none": ""}[self.direction]
         unit = f", {self.unit}" if self.unit else ""
-        return f"{f'{prefix}/' if prefix else ''}{own}{unit}{arrow}"
+        return f"{f'{prefix}/' if prefix else ''}{own}{unit}{_ARROWS[self.direction]}"
 
 
 def metric_value(run: Run, metric: Metric) -> tuple[float | None, str]:

@@ -16,17 +16,19 @@ from isosweep.report.checks import (
     split_allowed,
 )
 from isosweep.report.collect import Collection, Run, collect, select_runs
+from isosweep.report.compose import compose_document
 from isosweep.report.decisions import decision_notes
 from isosweep.report.default_keys import default_rows, has_key, require_keys
-from isosweep.report.document import Document, Extras, compose_document
+from isosweep.report.document import Document, Extras, Layout
 from isosweep.report.keys import OTHER_KEYS, RECORD_FIELDS, ReportError, leaf_paths, suggestion, value_text
 from isosweep.report.long_form import cell_lines, comparison_lines, to_csv, to_parquet
 from isosweep.report.metrics import COSTS, Metric, choose_metrics
 from isosweep.report.paired import Comparison, compare_rows
 from isosweep.report.published import published_rows, read_published
+from isosweep.report.spreadsheet import to_xlsx
 from isosweep.runtime.text import printable
 
-FORMATS = ("md", "tex", "csv", "html", "parquet")
+FORMATS = ("md", "tex", "csv", "html", "parquet", "xlsx")
 Pairs = tuple[tuple[str, str], ...]
 """KEY=VALUE options of the command line."""
 
@@ -63,6 +65,7 @@ class TableRequest:
     digits: dict[str, int] = field(default_factory=dict)
     title: str | None = None
     plain: bool = False
+    layout: Layout = "scenes"
 
 
 @dataclass(frozen=True)
@@ -99,7 +102,8 @@ def make_table(request: TableRequest) -> MadeTable:
     if unknown:
         raise ReportError(f"--columns {','.join(unknown)}: there are {', '.join(COSTS)}")
     chosen = choose_metrics(request.metrics, runs, request.digits)
-    chosen += choose_metrics(request.columns, runs, request.digits) if request.columns else []
+    columns = [c for c in request.columns if c not in request.metrics]
+    chosen += choose_metrics(columns, runs, request.digits) if columns else []
     _require_allow_words(request.allow, runs, [metric for metric, _ in chosen])
     atoms = group_runs(runs, spec)
     refused, tolerated = split_allowed(find_conflicts(atoms, spec, chosen), request.allow)
@@ -131,6 +135,7 @@ def make_table(request: TableRequest) -> MadeTable:
         notes,
         rows,
         rank_published=request.rank_published,
+        layout=request.layout,
         plain=request.plain,
         rank_mixed="protocol" in request.allow,
     )
@@ -149,7 +154,8 @@ def source_name(source: str) -> str:
 def render_files(made: MadeTable, formats: Sequence[str]) -> dict[str, bytes]:
     """Render the table. Returns the ending of each file's name with the file's bytes.
 
-    csv and parquet put comparisons with a baseline into a second file, '-against.csv' or '-against.parquet'.
+    csv and parquet put comparisons with a baseline into a second file, '-against.csv' or '-against.parquet'; xlsx has
+    sheets for both.
     """
     texts: dict[str, Callable[[Document], str]] = {
         "md": markdown.render,
@@ -164,6 +170,9 @@ def render_files(made: MadeTable, formats: Sequence[str]) -> dict[str, bytes]:
         named = {"": cell_lines(made.table, made.extras)}
         if made.comparisons:
             named["-against"] = comparison_lines(made.table, made.comparisons)
+        if one == "xlsx":
+            parts[".xlsx"] = to_xlsx(made.document, {f"cells{k}": lines for k, lines in named.items()})
+            continue
         for suffix, lines in named.items():
             parts[f"{suffix}.{one}"] = _bytes(to_csv(lines)) if one == "csv" else to_parquet(lines)
     return parts
