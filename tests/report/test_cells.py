@@ -282,7 +282,7 @@ def test_nothing_to_show_and_wrong_names(tmp_path: Path) -> None:
     with pytest.raises(ReportError, match=r"Did you mean train.max_steps\?"):
         make_table(request(tmp_path, rows=("train.max_step",)))
     with pytest.raises(ReportError, match=r"Did you mean loss.terms.eikonal.weight"):
-        make_table(request(tmp_path, rows=("eikonal.weight",)))
+        make_table(request(tmp_path, rows=("eikonal.wieght",)))
     with pytest.raises(ReportError, match=r"names a group of settings; name one below it: train.max_steps"):
         make_table(request(tmp_path, rows=("train",)))
     with pytest.raises(ReportError, match=r"no record has a score 'pnsr'. Did you mean psnr"):

@@ -142,11 +142,27 @@ def test_score_settings_must_agree_within_a_scene_for_the_scores_they_concern(tm
 
 
 def test_two_runs_of_one_seed_are_refused(tmp_path: Path) -> None:
-    put(tmp_path, record(run_key="a"), record(run_key="b"))
-    with pytest.raises(Refused, match="seed seed=0:"):
+    one, two = put(tmp_path, record(run_key="a"), record(run_key="b"))
+    for allow in ((), ("settings",), ("seed",), ("settings", "code", "protocol")):
+        for metrics in (("psnr",), ("time",)):
+            with pytest.raises(Refused, match="seed seed=0:") as refused:
+                table(tmp_path, allow=allow, metrics=metrics)
+            assert str(one.parent) in str(refused.value), "the refusal names both runs"
+            assert str(two.parent) in str(refused.value)
+            assert "--allow" not in str(refused.value)
+
+
+def test_runs_of_one_seed_are_not_pooled_where_their_settings_may_differ(tmp_path: Path) -> None:
+    put(tmp_path, record(), record(config={"train.max_steps": 9}), record(seed=1))
+    with pytest.raises(Refused) as settings:
         table(tmp_path)
-    made = table(tmp_path, allow=("settings",))
-    assert made.table.cells[("neus",), made.table.columns[0], made.table.metrics[0]].n == 2
+    assert "train.max_steps" in str(settings.value)
+    assert "seed seed=0" not in str(settings.value), "a key separates them, which is the first thing to do"
+    for allow in (("settings",), ("train.max_steps",)):
+        with pytest.raises(Refused, match="two runs of one seed are never averaged"):
+            table(tmp_path, allow=allow)
+    made = table(tmp_path, over=("seed", "train.max_steps"))
+    assert made.table.cells[("neus",), made.table.columns[0], made.table.metrics[0]].n == 3
 
 
 def test_settings_that_rows_differ_in_beside_their_keys_are_said(tmp_path: Path) -> None:

@@ -59,7 +59,7 @@ def test_every_format_prints_the_same_cells_and_marks(tmp_path: Path) -> None:
     ]
     assert [row[1:] for row in psnr.marks[1:]] == [[m] * 3 for m in ("", "second", "best", "best")]
     assert ssim.marks[1][1:] == ["best"] * 3
-    assert [row[4] for row in against.rows[1:3]] == ["1.000", "-0.0100"]
+    assert [row[5] for row in against.rows[1:3]] == ["1.000", "-0.0100"]
     latex.check(parts[".tex"].decode(), tmp_path / "tex")
 
 

@@ -132,6 +132,7 @@ def uniform_n(table: Table) -> int | None:
 
 def _comparison_block(table: Table, comparisons: Iterable[Comparison]) -> Block:
     keys = table.spec.rows
+    over = "seed" if table.spec.over == ("seed",) else "run"
     lines = []
     for c in comparisons:
         digits = c.metric.digits + 1
@@ -140,10 +141,12 @@ def _comparison_block(table: Table, comparisons: Iterable[Comparison]) -> Block:
             if c.low is None or c.high is None
             else f"[{format_number(c.low, digits)}, {format_number(c.high, digits)}]"
         )
+        counts = sorted(set(c.seeds.values()))
         cells = (
             keys_text(keys, c.baseline),
             c.metric.title,
             str(c.n),
+            "–" if not counts else str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}",
             "–" if c.mean is None else format_number(c.mean, digits),
             interval,
             f"{c.better} / {c.worse} / {c.ties}",
@@ -152,12 +155,14 @@ def _comparison_block(table: Table, comparisons: Iterable[Comparison]) -> Block:
         )
         lines.append(Line("ours", tuple(value_text(v) for v in c.row), tuple(CellText(x) for x in cells)))
     heads = (
-        "baseline", "metric", "scenes", "mean difference", "95% interval", "better / worse / tied", "sign test p",
-        "scenes without a pair",
+        "baseline", "metric", "scenes", f"common {over}s", "mean difference", "95% interval", "better / worse / tied",
+        "sign test p", "scenes without a pair",
     )  # fmt: skip
     return Block(
         "Differences to the baseline, scene by scene",
         tuple(short_key(k, keys) for k in keys),
         heads,
         tuple(lines),
+        f"Each difference is the mean over the {over}s of a scene that both rows have, and then over scenes. "
+        "Interval: 95%, bootstrap over scenes.",
     )

@@ -272,12 +272,7 @@ def _atom_cell(members: Sequence[Run], metric: Metric, spec: TableSpec) -> Cell:
             else:
                 causes.append(MissingCause(keys_text(spec.over, over), "failed", why))
             continue
-        same = over
-        repeat = 1
-        while same in values:  # only where --allow let it happen
-            repeat += 1
-            same = (*over, repeat)
-        values[same] = number
+        values[over] = number  # one number a seed: checks.py refuses a second one, whatever is allowed
         if run.record.scores is not None and run.record.scores.protocol:
             protocols.setdefault(run.record.scores.protocol)
     # a method's images and its mesh may be scored into two records: a score must be in one of them only
@@ -313,8 +308,8 @@ def _mean_cell(found: Mapping[Place, Cell], expected: Sequence[tuple[str, str]],
     for (_, scene), cell in by_scene.items():
         for over in every:
             if over not in cell.values:
-                at = [c.why for c in cell.causes if c.place == keys_text(spec.over, over[: len(spec.over)])]
-                named = keys_text(spec.over, over[: len(spec.over)])
+                at = [c.why for c in cell.causes if c.place == keys_text(spec.over, over)]
+                named = keys_text(spec.over, over)
                 causes.append(
                     MissingCause(_join(f"scene={scene}", named), "missing", (at or ["no record"])[0])
                 )

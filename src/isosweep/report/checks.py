@@ -14,8 +14,10 @@ from isosweep.report.metrics import Metric, base_name, is_image, metric_value
 
 Kind = Literal["protocol", "score setting", "code", "setting", "seed"]
 ALLOW_WORD: Mapping[Kind, str] = {
-    "protocol": "protocol", "score setting": "protocol", "code": "code", "setting": "settings", "seed": "settings",
+    "protocol": "protocol", "score setting": "protocol", "code": "code", "setting": "settings",
 }  # fmt: skip
+"""Kind of difference -> the word of --allow for it. Two runs of one seed are tolerated by none: n would not count
+independent runs."""
 
 NOT_COMPARED = (
     "step", "seed", "sample_seed", "mesh", "mesh_sha256", "transform", "vertices", "faces", "faces_after_culling",
@@ -36,6 +38,8 @@ GEOMETRY_CONFIG = (
 """Config keys outside the run key that change a mesh, or the surface it is compared with."""
 _BEFORE = {path: value for path, value in AS_BEFORE if path in GEOMETRY_CONFIG}
 """What those are of a run that was made before they were options."""
+VALIDATION = ("train.val_every", "train.val_views")
+"""Config keys that only decide which checkpoint is `best`: they change no score of the last one."""
 MOST_SHOWN = 8
 
 
@@ -79,7 +83,8 @@ def find_conflicts(
         found += _protocol_conflicts(scored, spec, ranked)
     for (row, place), members in scored.items():
         if len(members) > 1:
-            found += _setting_conflicts(_atom_text(spec, row, place), members, spec, ranked)
+            scope = _atom_text(spec, row, place)
+            found += _setting_conflicts(scope, members, spec, [m for m, _ in metrics])
     if "code_hash" not in spec.keys:
         lines: dict[tuple[Key, str], list[Run]] = {}
         for (row, place), members in scored.items():  # by data set: a mean over its scenes is one cell
@@ -95,9 +100,12 @@ def split_allowed(found: Iterable[Conflict], allow: Sequence[str]) -> tuple[list
     refused: list[Conflict] = []
     tolerated: list[Conflict] = []
     for conflict in found:
-        good = ALLOW_WORD[conflict.kind] in allow or is_within(conflict.key, allow)
-        (tolerated if good else refused).append(conflict)
-    return refused, tolerated
+        good = ALLOW_WORD.get(conflict.kind) in allow or is_within(conflict.key, allow)
+        (tolerated if good and conflict.kind != "seed" else refused).append(conflict)
+    unclear = {
+        c.scope for c in refused if c.kind == "setting"
+    }  # whose runs a key would separate: that comes first
+    return [c for c in refused if c.kind != "seed" or c.scope not in unclear], tolerated
 
 
 def refusal_message(refused: Sequence[Conflict]) -> str:
@@ -126,7 +134,10 @@ def refusal_message(refused: Sequence[Conflict]) -> str:
         key = next(c.key for c in refused if c.kind == "setting")
         lines.append(f"make it a row or column (--rows ...,{key}), or choose one value (--where {key}=...)")
     if "seed" in kinds:
-        lines.append("give each run its own seed, or remove the record that does not count")
+        lines.append(
+            "two runs of one seed are never averaged: give each run its own seed, or leave out the record that does "
+            "not count (--where, or move its folder)"
+        )
     if "protocol" in kinds and any(c.key != "protocol" for c in refused if c.kind == "protocol"):
         full = next(c for c in refused if c.kind == "protocol" and c.key != "protocol")
         lines.append(
@@ -142,10 +153,11 @@ def refusal_message(refused: Sequence[Conflict]) -> str:
         lines.append(
             "train them again with one version of the code (run.force=true), or choose one (--where code_hash=...)"
         )
-    words = sorted({ALLOW_WORD[c.kind] for c in refused})
-    lines.append(
-        f"or tolerate it, and have it printed under the table: --allow {','.join(words)}, or a key alone"
-    )
+    words = sorted({ALLOW_WORD[c.kind] for c in refused if c.kind in ALLOW_WORD})
+    if words:
+        lines.append(
+            f"or tolerate it, and have it printed under the table: --allow {','.join(words)}, or a key alone"
+        )
     return "\n".join(lines)
 
 
@@ -160,6 +172,8 @@ def setting_differences(members: Sequence[Run], spec: TableSpec) -> dict[str, li
         values = list(dict.fromkeys(v for r in members if (v := getattr(r.record, name)) not in (None, "")))
         if len(values) > 1 and name not in free:
             found[name] = values
+    if all(r.record.scores_of != "best" for r in members):
+        free = (*free, *VALIDATION)
     with_config = [r for r in members if r.record.config and not r.external]
     if len(with_config) > 1:
         first = with_config[0].record.config
@@ -228,16 +242,18 @@ def _setting_conflicts(
         differing, key=lambda k: (k not in RECORD_FIELDS, not _set_by_hand(k, members), k.count("."), k)
     )
     found = [Conflict("setting", scope, k, tuple(value_text(v) for v in differing[k][:6])) for k in names]
-    if not found:
-        seeds: dict[Key, list[Run]] = {}
-        for run in members:
-            seeds.setdefault(tuple([run.get(k) for k in spec.over]), []).append(run)
-        for over, runs in seeds.items():
-            if len(runs) > 1 and any(
-                sum(metric_value(r, m)[0] is not None for r in runs) > 1 for m in metrics
-            ):
-                combination = keys_text(spec.over, over) or "not named"
-                found.append(Conflict("seed", scope, combination, tuple(r.folder for r in runs[:4])))
+    seeds: dict[Key, list[Run]] = {}
+    for run in members:
+        seeds.setdefault(tuple([run.get(k) for k in spec.over]), []).append(run)
+    for over, runs in seeds.items():
+        # another program's result may have a record for its images and one for its mesh, both with its training time
+        scored = [
+            [r for r in runs if metric_value(r, m)[0] is not None and not (m.cost and r.external)]
+            for m in metrics
+        ]
+        if any(len(twice) > 1 for twice in scored):
+            combination = keys_text(spec.over, over) or "not named"
+            found.append(Conflict("seed", scope, combination, tuple(r.folder for r in runs[:4])))
     return found
 
 
@@ -339,7 +355,8 @@ def difference_notes(atoms: Mapping[tuple[Key, Place], Sequence[Run]], spec: Tab
             head = heads.setdefault(key, run)
             a, b = ({k: v for k, v in essential(r.record.config).items() if k in COMMON} for r in (head, run))
             for path, values in config_differences(a, b).items():
-                if path not in (*spec.keys, *spec.over, "dataset.scene"):
+                of_best = "best" in (head.record.scores_of, run.record.scores_of)
+                if path not in (*spec.keys, *spec.over, "dataset.scene", *(() if of_best else VALIDATION)):
                     seen = found.setdefault(path, [])
                     seen += [w for v in values if (w := value_text(v)) not in seen]
     notes = []

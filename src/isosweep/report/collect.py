@@ -78,6 +78,7 @@ class RecordPart(msgspec.Struct, frozen=True, kw_only=True):
     config: dict[str, Any] = {}
     overrides: list[str] = []
     scores: ScorePart | None = None
+    scores_of: str | None = None
     times: Times = msgspec.field(default_factory=Times)
     memory: MemoryPart = msgspec.field(default_factory=MemoryPart)
     device: str = ""

@@ -1,4 +1,4 @@
-"""Chooses the row keys when the user names none, and checks that named keys exist."""
+"""Chooses the row keys when the user names none."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 from isosweep.report.cells import TableSpec, group_runs
 from isosweep.report.checks import setting_differences
 from isosweep.report.collect import Run
-from isosweep.report.keys import OTHER_KEYS, RECORD_FIELDS, ReportError, leaf_paths, lookup, suggestion
+from isosweep.report.keys import RECORD_FIELDS
 
 CANDIDATES = ("model", "encoding", "loss", "label")
 """Record fields that become row keys before any config key does, in this order."""
@@ -47,36 +47,3 @@ def _mixed_settings(runs: Sequence[Run], spec: TableSpec) -> dict[str, list[Any]
         if len(members) > 1 and (found := setting_differences(members, spec)):
             return {k: v for k, v in found.items() if k not in spec.keys}
     return {}
-
-
-def require_keys(keys: Sequence[str], runs: Sequence[Run], option: str) -> None:
-    """Raise ReportError for a key that no record has, or that names a group of settings instead of one."""
-    for key in keys:
-        if key in RECORD_FIELDS or key in OTHER_KEYS:
-            continue
-        found = [v for r in runs if (v := lookup(r.record.config, key)) is not None]
-        if any(isinstance(v, dict) for v in found):
-            inside = next(v for v in found if isinstance(v, dict))
-            raise ReportError(
-                f"{option} {key} names a group of settings; name one below it: "
-                f"{', '.join(f'{key}.{k}' for k in leaf_paths(inside)[:12])}"
-            )
-        if not found and not any(has_key(r.record.config, key) for r in runs):
-            known = [
-                *RECORD_FIELDS,
-                *OTHER_KEYS,
-                *{k for r in runs[:200] for k in leaf_paths(r.record.config)},
-            ]
-            raise ReportError(
-                f"{option} {key}: no record has this key.{suggestion(key, known)} Any dotted key of the config, or "
-                f"{', '.join((*RECORD_FIELDS, *OTHER_KEYS))}"
-            )
-
-
-def has_key(config: Any, path: str) -> bool:
-    """Whether a config has a dotted path, even if its value is null."""
-    for part in path.split("."):
-        if not isinstance(config, dict) or part not in config:
-            return False
-        config = config[part]
-    return True

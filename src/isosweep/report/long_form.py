@@ -58,9 +58,7 @@ def cell_lines(table: Table, extras: Extras) -> list[dict[str, Any]]:
                     "n": cell.n,
                     "mean": cell.mean,
                     "std": cell.std,
-                    "over": "; ".join(
-                        keys_text(table.spec.over, o[: len(table.spec.over)]) for o in cell.values
-                    ),
+                    "over": "; ".join(keys_text(table.spec.over, o) for o in cell.values),
                     "cause": "; ".join(f"{c.place}: {c.why}" if c.place else c.why for c in cell.causes),
                     "protocol": ", ".join(cell.protocols),
                     "code_hash": ", ".join(sorted(codes.get((row, str(dataset)), ()))) if cell.n else "",
@@ -94,6 +92,8 @@ def comparison_lines(table: Table, comparisons: Sequence[Comparison]) -> list[di
             "baseline": without_controls(keys_text(table.spec.rows, c.baseline)),
             "metric": c.metric.name,
             "n": c.n,
+            "pairs": sum(c.seeds.values()),
+            "left_out": c.left_out,
             "mean_difference": c.mean,
             "low": c.low,
             "high": c.high,
@@ -167,6 +167,8 @@ def _column(key: str) -> str:
         "ties",
         "p",
         "missing",
+        "pairs",
+        "left_out",
     )
     return f"key.{key}" if key in (*taken, *COLUMNS) and key not in SHARED else key
 

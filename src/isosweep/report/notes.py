@@ -73,6 +73,12 @@ def note_texts(table: Table, extras: Extras, uniform: int | None) -> list[str]:
             f"Differences: row minus baseline; interval: bootstrap over scenes ({RESAMPLES} resamples, seed fixed); "
             "sign test: two-sided, ties left out."
         )
+        left_out = sum(c.left_out for c in extras.comparisons)
+        if left_out:
+            notes.append(
+                f"{left_out} values have no partner in their scene, because only one of the two rows has the seed: "
+                "they are in no difference."
+            )
         most = max(c.n for c in extras.comparisons)
         if most < 6:
             notes.append(

@@ -1,4 +1,8 @@
-"""Compares rows with a baseline row scene by scene: hard scenes then do not hide small effects."""
+"""Compares rows with a baseline row scene by scene and seed by seed: hard scenes then do not hide small effects.
+
+The difference of a scene is the mean over the seeds that both rows have of it, each seed's value minus the baseline's
+value of the same seed. A seed that only one of them has would move the difference by its own luck.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -6,7 +10,8 @@ from math import comb
 from statistics import fmean
 
 from isosweep.report.cells import Cell, Key, Place, Table, keys_text
-from isosweep.report.keys import ReportError, names_value, value_text
+from isosweep.report.key_names import unique_ending
+from isosweep.report.keys import ReportError, names_value, suggestion, value_text
 from isosweep.report.metrics import Metric
 
 RESAMPLES = 10_000
@@ -33,11 +38,15 @@ class Comparison:
     p: float | None
     """p-value of the two-sided sign test; None if there is no pair, or only ties."""
     missing: tuple[str, ...]
-    """Scenes that only one of the two rows has."""
+    """Scenes without a seed that both rows have."""
+    seeds: Mapping[Place, int]
+    """How many seeds (combinations of the ``over`` keys) both rows have of each scene in ``differences``."""
+    left_out: int = 0
+    """How many values of these scenes have no partner, because the other row lacks their seed."""
 
     @property
     def n(self) -> int:
-        """Number of scenes that both rows have."""
+        """Number of scenes of which both rows have a seed."""
         return len(self.differences)
 
     @property
@@ -62,9 +71,7 @@ def compare_rows(
         ReportError: no row meets the conditions, or a condition's key is no row key.
     """
     keys = table.spec.rows
-    for key, _ in conditions:
-        if key not in keys:
-            raise ReportError(f"--against {key}=...: {key} is no row key; the row keys are {', '.join(keys)}")
+    conditions = [(_row_key(key, keys), value) for key, value in conditions]
     base = [r for r in table.rows if all(names_value(r[keys.index(k)], v) for k, v in conditions)]
     if not base:
         known = ", ".join(sorted({value_text(r[keys.index(k)]) for r in table.rows for k, _ in conditions}))
@@ -98,20 +105,39 @@ def compare_rows(
     return found, notes
 
 
+def _row_key(word: str, keys: Sequence[str]) -> str:
+    """The row key that a word names: itself, or the unique end of one, as headings show it."""
+    found = unique_ending(word, keys, "--against")
+    if found is None:
+        raise ReportError(
+            f"--against {word}=...: {word} is no row key.{suggestion(word, keys)} The row keys are {', '.join(keys)}"
+        )
+    return found
+
+
 def _comparison(
     row: Key, baseline: Key, metric: Metric, mine: Mapping[Place, Cell], theirs: Mapping[Place, Cell]
 ) -> Comparison:
     every = {**mine, **theirs}
-    pairs = {p: (mine[p].mean, theirs[p].mean) for p in every if p in mine and p in theirs}
-    differences = {p: a - b for p, (a, b) in pairs.items() if a is not None and b is not None}
+    differences: dict[Place, float] = {}
+    seeds: dict[Place, int] = {}
+    left_out = 0
+    for place in (p for p in every if p in mine and p in theirs):
+        ours, others = mine[place].values, theirs[place].values
+        common = [over for over in ours if over in others]
+        if common:
+            differences[place] = fmean(ours[over] - others[over] for over in common)
+            seeds[place] = len(common)
+            left_out += len(ours) + len(others) - 2 * len(common)
     values = list(differences.values())
     plus, minus = sum(v > 0 for v in values), sum(v < 0 for v in values)
     better, worse = (minus, plus) if metric.direction == "down" else (plus, minus)
     low, high = bootstrap_interval(values)
     missing = tuple(sorted(p.scene for p in every if p not in differences))
     ties = len(values) - plus - minus
+    p = sign_test(plus, minus)
     return Comparison(
-        row, baseline, metric, differences, low, high, better, worse, ties, sign_test(plus, minus), missing
+        row, baseline, metric, differences, low, high, better, worse, ties, p, missing, seeds, left_out
     )
 
 

@@ -18,9 +18,10 @@ from isosweep.report.checks import (
 from isosweep.report.collect import Collection, Run, collect, select_runs
 from isosweep.report.compose import compose_document
 from isosweep.report.decisions import decision_notes
-from isosweep.report.default_keys import default_rows, has_key, require_keys
+from isosweep.report.default_keys import default_rows
 from isosweep.report.document import Document, Extras, Layout
-from isosweep.report.keys import OTHER_KEYS, RECORD_FIELDS, ReportError, leaf_paths, suggestion, value_text
+from isosweep.report.key_names import full_conditions, full_keys, has_key, known_keys, unique_ending
+from isosweep.report.keys import OTHER_KEYS, RECORD_FIELDS, ReportError, suggestion, value_text
 from isosweep.report.long_form import cell_lines, comparison_lines, to_csv, to_parquet
 from isosweep.report.metrics import COSTS, Metric, choose_metrics
 from isosweep.report.paired import Comparison, compare_rows
@@ -91,22 +92,23 @@ def make_table(request: TableRequest) -> MadeTable:
         ReportError: a key, score or source does not exist.
     """
     found = collect(request.sources, request.root)
-    require_keys([k for k, _ in request.conditions], found.runs, "--where")
-    runs = select_runs(found.runs, request.conditions)
+    runs = select_runs(found.runs, full_conditions(request.conditions, found.runs))
     if not runs:
         raise NoRuns(_no_runs_message(request, found))
-    spec = _spec(request, runs)
-    for option, keys in (("--rows", spec.rows), ("--cols", spec.cols), ("--over", spec.over)):
-        require_keys(keys, runs, option)
+    rows, cols, over = (
+        None if keys is None else full_keys(keys, runs, option)
+        for option, keys in (("--rows", request.rows), ("--cols", request.cols), ("--over", request.over))
+    )
+    spec = _spec(rows, cols, over, runs)
     unknown = [c for c in request.columns if c not in COSTS]
     if unknown:
         raise ReportError(f"--columns {','.join(unknown)}: there are {', '.join(COSTS)}")
     chosen = choose_metrics(request.metrics, runs, request.digits)
     columns = [c for c in request.columns if c not in request.metrics]
     chosen += choose_metrics(columns, runs, request.digits) if columns else []
-    _require_allow_words(request.allow, runs, [metric for metric, _ in chosen])
+    allow = _allowed_words(request.allow, runs, [metric for metric, _ in chosen])
     atoms = group_runs(runs, spec)
-    refused, tolerated = split_allowed(find_conflicts(atoms, spec, chosen), request.allow)
+    refused, tolerated = split_allowed(find_conflicts(atoms, spec, chosen), allow)
     if refused:
         raise Refused(refusal_message(refused))
     table = build_table(runs, spec, [metric for metric, _ in chosen])
@@ -115,7 +117,7 @@ def make_table(request: TableRequest) -> MadeTable:
     if request.against:
         comparisons, unpaired = compare_rows(table, request.against, "protocol" in request.allow)
         notes += [f"Not compared: {note}." for note in unpaired]
-    rows, why = (
+    printed, why = (
         published_rows(table, read_published(request.published))
         if request.published is not None
         else ([], "")
@@ -133,7 +135,7 @@ def make_table(request: TableRequest) -> MadeTable:
         tolerated,
         comparisons,
         notes,
-        rows,
+        printed,
         rank_published=request.rank_published,
         layout=request.layout,
         plain=request.plain,
@@ -183,10 +185,13 @@ def _bytes(text: str) -> bytes:
     return text.encode(errors="backslashreplace")
 
 
-def _spec(request: TableRequest, runs: Sequence[Run]) -> TableSpec:
-    rows = request.rows
-    cols = request.cols
-    over = request.over
+def _spec(
+    rows: tuple[str, ...] | None,
+    cols: tuple[str, ...] | None,
+    over: tuple[str, ...] | None,
+    runs: Sequence[Run],
+) -> TableSpec:
+    """The keys of rows, columns and means; None are the defaults."""
     if over is None:
         over = () if "seed" in (*(rows or ()), *(cols or ())) else ("seed",)
     if cols is None:
@@ -207,8 +212,8 @@ def _spec(request: TableRequest, runs: Sequence[Run]) -> TableSpec:
     return TableSpec(rows, cols, over)
 
 
-def _require_allow_words(allow: Sequence[str], runs: Sequence[Run], metrics: Sequence[Metric]) -> None:
-    """Raise ReportError for a word of --allow that matches nothing here, for example a misspelt one."""
+def _allowed_words(allow: Sequence[str], runs: Sequence[Run], metrics: Sequence[Metric]) -> list[str]:
+    """The words of --allow, with endings of keys as whole keys. Raises ReportError for one that matches nothing."""
     words = {
         *ALLOW_WORD.values(),
         *RECORD_FIELDS,
@@ -219,13 +224,20 @@ def _require_allow_words(allow: Sequence[str], runs: Sequence[Run], metrics: Seq
     for run in runs:
         if run.record.scores is not None:
             words.update(f"scores.{key}" for key in run.record.scores.settings)
+    found = []
     for word in allow:
-        if word not in words and not any(has_key(r.record.config, word) for r in runs):
-            keys = {k for r in runs[:200] for k in leaf_paths(r.record.config)}
+        if word in words or any(has_key(r.record.config, word) for r in runs):
+            found.append(word)
+            continue
+        keys = known_keys(runs) | {w for w in words if "." in w}
+        key = unique_ending(word, keys, "--allow")
+        if key is None:
             raise ReportError(
                 f"--allow {word}: there is no such word or key.{suggestion(word, {*words, *keys})} There are "
                 f"{', '.join(sorted(set(ALLOW_WORD.values())))}, dotted keys of the config, and scores.<setting>"
             )
+        found.append(key)
+    return found
 
 
 def _no_runs_message(request: TableRequest, found: Collection) -> str:

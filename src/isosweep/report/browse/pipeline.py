@@ -5,7 +5,7 @@ from pathlib import Path
 
 from isosweep.report.browse.page import PageLimits, WrittenPage, write_page
 from isosweep.report.collect import collect, select_runs
-from isosweep.report.default_keys import require_keys
+from isosweep.report.key_names import full_conditions
 from isosweep.report.keys import ReportError
 from isosweep.report.pipeline import NoRuns, TableRequest, make_table, source_name
 
@@ -27,8 +27,7 @@ def make_page(
         ReportError: ``target`` holds something else than a page, or cannot be written.
     """
     found = collect(request.sources, request.root)
-    require_keys([k for k, _ in request.conditions], found.runs, "--where")
-    runs = select_runs(found.runs, request.conditions)
+    runs = select_runs(found.runs, full_conditions(request.conditions, found.runs))
     try:
         table = make_table(request).document
     except NoRuns:
