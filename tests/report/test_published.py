@@ -1,5 +1,8 @@
 """Published figures: the files that are shipped, and rows beside ours."""
 
+import csv
+import io
+import re
 import subprocess
 from pathlib import Path
 
@@ -7,23 +10,44 @@ import pytest
 
 from isosweep.report import ReportError, TableRequest, make_table, render_files
 from isosweep.report.published import read_published
+from tests.report import latex
 from tests.report.hand import put, record
 
 FOLDER = Path(__file__).resolve().parents[2] / "results" / "published"
 HEAD = "method,dataset,metric,setting,protocol,mug,rings,mean,source,status\n"
 
 
-def test_shipped_lines_are_whole_and_their_means_are_those_of_their_scenes() -> None:
+def test_shipped_lines_have_a_source_and_their_means_are_those_of_their_scenes() -> None:
     lines = read_published(FOLDER)
     assert {line.dataset for line in lines} == {"dtu", "blender"}
-    assert len(lines) == len({(x.method, x.dataset, x.metric, x.setting) for x in lines})
+    assert len(lines) == len({(x.method, x.dataset, x.metric, x.origin, x.setting, x.source) for x in lines})
     for line in lines:
-        assert line.status.startswith("checked"), f"{line.method}: {line.status}"
-        assert line.source
+        named = f"{line.method}, {line.source}"
+        assert line.source, named
+        assert re.fullmatch(r"https://\S+", line.link), f"{named}: every figure has a link"
+        assert line.status.startswith(("checked", "second hand: ")), f"{named}: {line.status}"
+        assert line.mean or line.values, named
         values = [float(v) for _, v in line.values]
-        assert len(values) == len(line.scenes), f"{line.method} lacks a scene"
-        unit = 10.0 ** -len(line.mean.partition(".")[2])
-        assert abs(sum(values) / len(values) - float(line.mean)) <= unit * 1.01, line.method
+        if len(values) == len(line.scenes):
+            unit = 10.0 ** -len(line.mean.partition(".")[2])
+            assert abs(sum(values) / len(values) - float(line.mean)) <= unit * 1.01, named
+        else:
+            assert not (values and line.mean), f"{named}: a mean over all scenes, or single scenes"
+
+
+def test_the_ledger_has_every_figure_that_the_issue_of_a_method_is_about() -> None:
+    means: dict[str, set[str]] = {}
+    scan24: dict[str, list[float]] = {}
+    for line in read_published(FOLDER):
+        if line.mean:
+            means.setdefault(line.method, set()).add(line.mean)
+        scan24.setdefault(line.method, []).extend(float(v) for s, v in line.values if s == "scan24")
+    assert means["PGSR"] == {"0.53", "0.47", "0.52", "0.58"}
+    assert means["2DGS"] == {"0.80", "0.74", "0.76"}
+    assert (min(scan24["NeuS"]), max(scan24["NeuS"])) == (0.82, 1.00)
+    assert {"nerfacc occupancy grid", "Instant-NGP", "instant-nsr-pl NeRF", "instant-nsr-pl NeuS"} <= set(
+        means
+    )
 
 
 def test_shipped_files_are_not_ignored_by_git() -> None:
@@ -74,8 +98,54 @@ def test_rows_stand_beside_ours_unranked_with_source_and_protocol(tmp_path: Path
     ] or [[c.mark for c in line.cells] for line in ranked] == [
         ["", "second", "second"], ["second", "best", "best"], ["best", "", ""]
     ]  # fmt: skip
-    csv = render_files(made, ["csv"])[".csv"].decode().splitlines()
-    assert sum(",published," in f",{line}" for line in csv) == 3
+    long = render_files(made, ["csv"])[".csv"].decode().splitlines()
+    assert sum(",published," in f",{line}" for line in long) == 3
+
+
+LEDGER = (
+    "method,dataset,metric,origin,setting,protocol,mug,rings,mean,source,link,status\n"
+    "Paper_1,demo,nvs/psnr,independent,,paper,,,27.00,Issue 7,https://x.org/7,second hand: not compared\n"
+    "Paper_1,demo,nvs/psnr,,,paper,35.00,20.00,27.50,Table 1,https://x.org/1,checked\n"
+    "Paper_1,demo,nvs/psnr,authors,without ICP,paper,35.10,20.10,27.60,README,https://x.org/2,checked\n"
+)
+
+
+def test_a_row_has_the_papers_figure_and_the_ledger_has_all_of_them_and_ours(tmp_path: Path) -> None:
+    folder = published(tmp_path / "p")
+    (folder / "demo.csv").write_text(LEDGER)
+    for model, value in (("nerf", 30.0), ("Paper-1", 29.0)):
+        for scene in ("mug", "rings"):
+            put(tmp_path / "r", record(model, scene=scene, values={"nvs/psnr": value}))
+    made = table(tmp_path / "r", folder)
+    psnr, known = made.document.blocks
+    paper = psnr.lines[-1]
+    assert [(c.main, c.extra) for c in paper.cells] == [
+        ("35.00", "(35.00 to 35.10)"), ("20.00", "(20.00 to 20.10)"), ("27.50", "(27.00 to 27.60)")
+    ]  # fmt: skip
+    assert paper.reference == 1
+    (line,) = known.lines
+    assert line.labels == ("Paper_1", "nvs/PSNR, dB ↑, mean over 2 scenes")
+    assert [c.main for c in line.cells] == [
+        "27.50 [1]",
+        "27.60 [2] without ICP",
+        "27.00 [3]",
+        "29.00 Paper-1",
+    ]
+    assert made.document.sources == [
+        "Paper_1: published, Table 1; protocol paper, not ours (standard). https://x.org/1",
+        "Paper_1: the authors later, README; without ICP; protocol paper, not ours (standard). https://x.org/2",
+        "Paper_1: an independent run, Issue 7; protocol paper, not ours (standard); second hand: not compared. "
+        "https://x.org/7",
+    ]
+    latex.check(render_files(made, ["tex"])[".tex"].decode(), tmp_path / "tex")
+    lines = list(csv.DictReader(io.StringIO(render_files(made, ["csv"])[".csv"].decode())))
+    assert [(x["origin"], x["mean"], x["link"]) for x in lines if x["kind"] == "published" and not x["scene"]] == [
+        ("paper", "27.5", "https://x.org/1"), ("authors", "27.6", "https://x.org/2"),
+        ("independent", "27.0", "https://x.org/7"),
+    ]  # fmt: skip
+    (folder / "demo.csv").write_text(LEDGER.replace("authors", "friends"))
+    with pytest.raises(ReportError, match="'friends' is none of paper, authors, independent"):
+        table(tmp_path / "r", folder)
 
 
 def test_fewer_scenes_have_the_mean_of_their_figures(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
-from isosweep.report import captions
+from isosweep.report import captions, ledger
 from isosweep.report.captions import Pair
 from isosweep.report.cells import Cell, Column, Table, keys_text
 from isosweep.report.document import Block, CellText, Extras, Line
@@ -27,6 +27,8 @@ def blocks_of(table: Table, extras: Extras) -> list[Block]:
         found += [_metrics_block(table, column, extras) for column in (*means, *alone)]
     if layout in ("scenes", "both"):
         found += [_scenes_block(table, metric, extras) for metric in table.metrics]
+    known = ledger.ledger_block(table, extras)
+    found += [known] if known is not None else []
     if extras.comparisons:
         found.append(_comparison_block(table, extras.comparisons))
     return found
@@ -62,16 +64,21 @@ def _block(
         )
         for i, row in enumerate(table.rows)
     ]
-    for i, row in enumerate(extras.published):
-        figures = [row.cells.get(pair) for pair in pairs]
-        if any(figures):
-            at = len(table.rows) + i
+    numbers = ledger.numbers_of(extras.published)
+    for i, row in enumerate(extras.published, len(table.rows)):
+        figures = row.cells
+        if any(pair in figures for pair in pairs):
             cells = [
-                CellText(f or MISSING_TEXT, mark=ranked[pair][at] if extras.rank_published else "")
-                for f, pair in zip(figures, pairs, strict=True)
+                CellText(
+                    figures.get(pair, MISSING_TEXT),
+                    "" if extras.plain else ledger.span_text(row, pair, table),
+                    ranked[pair][i] if extras.rank_published else "",
+                )
+                for pair in pairs
             ]
             blank = ("",) * (len(table.spec.rows) - 1)
-            lines.append(Line("published", (row.method, *blank), tuple(cells), i + 1))
+            first = next(one.line for one in row.found if any(pair in one.cells for pair in pairs))
+            lines.append(Line("published", (row.method, *blank), tuple(cells), numbers[first]))
     labels = tuple(short_key(k, table.spec.rows) for k in table.spec.rows)
     if any(c.mark for line in lines for c in line.cells):
         caption += " Best in bold, second underlined."

@@ -13,5 +13,5 @@ def compose_document(title: str, table: Table, extras: Extras) -> Document:
         blocks_of(table, extras),
         note_texts(table, extras, uniform_n(table)),
         cause_texts(table),
-        [source_text(row, table) for row in extras.published],
+        [source_text(one, table) for row in extras.published for one in row.found],
     )

@@ -23,7 +23,7 @@ NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 NUMBERS = ("n", "mean", "std")
 COLUMNS = (
     "dataset", "scene", "metric", "unit", "state", "n", "mean", "std", "over", "cause", "protocol", "code_hash",
-    "source", "setting",
+    "source", "setting", "origin", "link",
 )  # fmt: skip
 SHARED = ("dataset", "scene", "protocol", "code_hash")
 """Columns that hold the table's key of the same name. Any other key with a column's name becomes 'key.<name>'."""
@@ -64,21 +64,21 @@ def cell_lines(table: Table, extras: Extras) -> list[dict[str, Any]]:
                     "code_hash": ", ".join(sorted(codes.get((row, str(dataset)), ()))) if cell.n else "",
                 } | {k: keys[k] for k in ("protocol", "code_hash") if k in keys}
                 lines.append(line)
-    for row in extras.published:
-        for (column, metric), figure in row.cells.items():
-            line = _empty_line(table, row.method) | _keys(table.spec.cols, column.col)
+    for one in (one for row in extras.published for one in row.found):
+        for (column, metric), figure in one.cells.items():
+            line = _empty_line(table, one.line.method) | _keys(table.spec.cols, column.col)
             line |= {
                 "dataset": column.dataset or line["dataset"] or table.datasets[0],
                 "kind": "published",
                 "metric": metric.name,
                 "unit": metric.unit,
                 "state": "value",
-                "n": None,
                 "mean": float(figure),
-                "std": None,
-                "protocol": row.protocol,
-                "source": row.source,
-                "setting": row.setting,
+                "protocol": one.line.protocol,
+                "source": one.line.source,
+                "setting": one.line.setting,
+                "origin": one.line.origin,
+                "link": one.line.link,
             }
             lines.append(line)
     return [{k: _plain(k, v) for k, v in line.items()} for line in lines]

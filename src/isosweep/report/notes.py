@@ -8,21 +8,26 @@ from isosweep.report.document import Extras
 from isosweep.report.keys import short_key, sort_key, value_text
 from isosweep.report.metrics import Metric
 from isosweep.report.paired import RESAMPLES
-from isosweep.report.published import PublishedRow
+from isosweep.report.published import Sourced
 
 MOST_CAUSES = 60
+_ORIGIN = {"paper": "published", "authors": "the authors later", "independent": "an independent run"}
 
 
-def source_text(row: PublishedRow, table: Table) -> str:
-    parts = [f"{row.method}: published, {row.source}"]
-    if row.setting:
-        parts.append(row.setting)
-    ours = {p or "not named" for metric in {m for _, m in row.cells} for p in table.protocols[metric]}
-    if ours and ours != {row.protocol}:
-        parts.append(f"protocol {row.protocol}, not ours ({', '.join(sorted(ours))})")
+def source_text(one: Sourced, table: Table) -> str:
+    """Whose figure it is, where it was printed, how it was scored, and whether it was compared with that source."""
+    line = one.line
+    parts = [f"{line.method}: {_ORIGIN[line.origin]}, {line.source}"]
+    if line.setting:
+        parts.append(line.setting)
+    ours = {p or "not named" for metric in {m for _, m in one.cells} for p in table.protocols[metric]}
+    if ours and ours != {line.protocol}:
+        parts.append(f"protocol {line.protocol}, not ours ({', '.join(sorted(ours))})")
     else:
-        parts.append(f"protocol {row.protocol}")
-    return "; ".join(parts) + "."
+        parts.append(f"protocol {line.protocol}")
+    if not line.status.startswith("checked"):
+        parts.append(line.status)
+    return f"{'; '.join(parts)}.{f' {line.link}' if line.link else ''}"
 
 
 def note_texts(table: Table, extras: Extras, uniform: int | None) -> list[str]:

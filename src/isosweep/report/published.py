@@ -1,7 +1,11 @@
-"""Figures that others published (results/published/*.csv), as rows below a table. They are never averaged with ours."""
+"""Figures that others published (results/published/*.csv), as rows below a table. They are never averaged with ours.
+
+A method has as many lines as there are sources: the paper, the authors' later runs, independent runs. A row prints the
+paper's figure, and beside it how far apart the others are (ledger.py).
+"""
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,8 +15,10 @@ from isosweep.report.metrics import Metric, name_matches
 
 FIXED = ("method", "dataset", "metric", "setting", "protocol", "source", "status")
 """Columns that every file must have."""
-OPTIONAL = ("mean", "time", "gpu")
+OPTIONAL = ("mean", "time", "gpu", "origin", "link")
 """Columns that a file may have. Every column that is neither fixed nor optional is a scene."""
+ORIGINS = ("paper", "authors", "independent")
+"""Who got a figure: the paper, the authors in a later run or with their code, or others; empty means the paper."""
 
 
 def default_folder() -> Path:
@@ -36,6 +42,9 @@ class Published:
     mean: str
     scenes: tuple[str, ...]
     """All scenes of the file, over which ``mean`` is taken."""
+    origin: str = "paper"
+    """One of ORIGINS."""
+    link: str = ""
 
 
 def read_published(folder: Path) -> list[Published]:
@@ -73,7 +82,15 @@ def read_published(folder: Path) -> list[Published]:
                     f"{path}, {line['method']!r}: method, dataset, metric, protocol and source must not be empty"
                 )
             values = tuple((s, line[s].strip()) for s in scenes if line[s].strip())
-            found.append(Published(**fixed, values=values, mean=line.get("mean", "").strip(), scenes=scenes))
+            origin = line.get("origin", "").strip() or "paper"
+            if origin not in ORIGINS:
+                raise ReportError(
+                    f"{path}, {line['method']!r}: origin {origin!r} is none of {', '.join(ORIGINS)}"
+                )
+            mean, link = (line.get(name, "").strip() for name in ("mean", "link"))
+            found.append(
+                Published(**fixed, values=values, mean=mean, scenes=scenes, origin=origin, link=link)
+            )
     return found
 
 
@@ -86,21 +103,40 @@ def _number(word: str, path: Path, method: str, name: str) -> None:
 
 
 @dataclass(frozen=True)
+class Sourced:
+    """What one source printed for a method: its figures by column and metric, as text."""
+
+    line: Published
+    cells: Mapping[tuple[Column, Metric], str]
+
+
+@dataclass(frozen=True)
 class PublishedRow:
-    """A published method as a row of a table: its figures by column and metric, as text."""
+    """A published method as a row of a table, with every source that has figures of it, the paper first."""
 
     method: str
-    setting: str
-    source: str
-    protocol: str
-    cells: dict[tuple[Column, Metric], str]
+    found: tuple[Sourced, ...]
+
+    @property
+    def cells(self) -> dict[tuple[Column, Metric], str]:
+        """The figure that the row prints: the first source's that has one."""
+        kept: dict[tuple[Column, Metric], str] = {}
+        for one in self.found:
+            for pair, figure in one.cells.items():
+                kept.setdefault(pair, figure)
+        return kept
+
+    def strip(self, pair: tuple[Column, Metric]) -> list[tuple[str, Published]]:
+        """Every figure that was found for one cell, with its line of the file, in the order of ORIGINS."""
+        return [(one.cells[pair], one.line) for one in self.found if pair in one.cells]
 
 
 def published_rows(table: Table, lines: Sequence[Published]) -> tuple[list[PublishedRow], str]:
     """The published rows that have a figure for any column of the table, and a reason if that is impossible.
 
-    In a mean column stands the published mean if the table has exactly the publication's scenes. If it has fewer, the
-    mean is computed from the published figures of these scenes, provided that each is there.
+    All lines of a method are one row. In a mean column stands the published mean if the table has exactly the
+    publication's scenes. If it has fewer, the mean is computed from the published figures of these scenes, provided
+    that each is there.
     """
     lines = [
         line
@@ -114,18 +150,25 @@ def published_rows(table: Table, lines: Sequence[Published]) -> tuple[list[Publi
             [],
             "published figures are per scene and stand beside a table whose columns are scenes (--cols scene)",
         )
-    rows: dict[tuple[str, ...], PublishedRow] = {}
+    rows: dict[str, dict[tuple[str, ...], Sourced]] = {}
     for line in lines:
-        ident = (line.method, line.setting, line.source, line.protocol)
-        row = rows.setdefault(ident, PublishedRow(*ident, cells={}))
-        for metric in table.metrics:
-            if _is_metric(line, metric):
-                for column in table.columns:
-                    if column.dataset in ("", line.dataset) and (
-                        figure := _figure(line, column, table, metric)
-                    ):
-                        row.cells[column, metric] = figure
-    return [row for row in rows.values() if row.cells], ""
+        cells = {
+            (column, metric): figure
+            for metric in table.metrics
+            if _is_metric(line, metric)
+            for column in table.columns
+            if column.dataset in ("", line.dataset) and (figure := _figure(line, column, table, metric))
+        }
+        if cells:  # the scores of one source are lines of their own in the file, and one source here
+            of = rows.setdefault(line.method, {})
+            ident = (line.origin, line.setting, line.source, line.protocol)
+            before = of[ident].cells if ident in of else {}
+            of[ident] = Sourced(of[ident].line if ident in of else line, {**before, **cells})
+    return [PublishedRow(m, tuple(sorted(of.values(), key=_order))) for m, of in rows.items()], ""
+
+
+def _order(one: Sourced) -> int:
+    return ORIGINS.index(one.line.origin)
 
 
 def _is_metric(line: Published, metric: Metric) -> bool:

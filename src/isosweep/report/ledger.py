@@ -1,0 +1,95 @@
+"""The reproduction ledger: every figure that was found for a published method, and ours beside it."""
+
+from collections.abc import Sequence
+
+from isosweep.report.captions import Pair, column_words
+from isosweep.report.cells import Table
+from isosweep.report.document import Block, CellText, Extras, Line
+from isosweep.report.keys import MISSING_TEXT, value_text
+from isosweep.report.published import ORIGINS, Published, PublishedRow
+from isosweep.report.ranking import format_number
+
+MOST_SCENES = 6
+"""Scenes of one method in the ledger, where no mean over scenes has several figures."""
+NARROW = 4
+"""Tables of more columns show how far figures are apart in their mean columns alone."""
+
+
+def numbers_of(rows: Sequence[PublishedRow]) -> dict[Published, int]:
+    """The number of every source, from 1, in the order in which they stand below the table."""
+    every = [one.line for row in rows for one in row.found]
+    return {line: i for i, line in enumerate(every, 1)}
+
+
+def span_text(row: PublishedRow, pair: Pair, table: Table) -> str:
+    """'(0.74 to 0.80)': the smallest and the largest figure of a cell; '' if there is one figure, or no room."""
+    figures = {f: float(f) for f, _ in row.strip(pair)}
+    if len(figures) < 2 or not (pair[0].mean or len(table.columns) <= NARROW):
+        return ""
+    return f"({min(figures, key=lambda f: figures[f])} to {max(figures, key=lambda f: figures[f])})"
+
+
+def ledger_block(table: Table, extras: Extras) -> Block | None:
+    """A line for each published method and column that several sources have figures of; None without such a line."""
+    numbers = numbers_of(extras.published)
+    lines = []
+    for row in extras.published:
+        for metric in table.metrics:
+            several = [(c, metric) for c in table.columns if len(row.strip((c, metric))) > 1]
+            several = [p for p in several if p[0].mean] or several[:MOST_SCENES]
+            for pair in several:
+                strip = row.strip(pair)
+                cells = [
+                    " · ".join(_figure(f, line, numbers[line]) for f, line in strip if line.origin == origin)
+                    for origin in ORIGINS
+                ]
+                texts = [*(c or MISSING_TEXT for c in cells), _ours(table, row.method, pair)]
+                where = f"{metric.title}, {column_words(table, pair[0])}"
+                lines.append(
+                    Line(
+                        "published",
+                        (row.method, where),
+                        tuple(CellText(t) for t in texts),
+                        numbers[strip[0][1]],
+                    )
+                )
+    if not lines:
+        return None
+    caption = (
+        "Every figure that was found for a published method, with the number of its source, and ours under the same "
+        "name, or else our best. None is averaged with another."
+    )
+    return Block(
+        "Reproduction ledger", ("method", "score"),
+        ("paper", "authors' later runs", "independent runs", "ours"), tuple(lines), caption,
+    )  # fmt: skip
+
+
+def _figure(figure: str, line: Published, number: int) -> str:
+    return f"{figure} [{number}]{f' {line.setting}' if line.setting else ''}"
+
+
+def _ours(table: Table, method: str, pair: Pair) -> str:
+    """Our means in the rows that are called as the method; where there are none, the best row's."""
+    metric = pair[1]
+    means = {
+        row: m
+        for row in table.rows
+        if row not in table.external and (m := table.cell(row, *pair).mean) is not None
+    }
+    if not means:
+        return MISSING_TEXT
+    named = [row for row in means if _plain(method) in {_plain(value_text(v)) for v in row}]
+    if not named:
+        named = [
+            max(means, key=lambda r: means[r])
+            if metric.direction == "up"
+            else min(means, key=lambda r: means[r])
+        ]
+    return " · ".join(
+        f"{format_number(means[r], metric.digits)} {' '.join(value_text(v) for v in r)}" for r in named[:3]
+    )
+
+
+def _plain(name: str) -> str:
+    return "".join(c for c in name.lower() if c.isalnum())
