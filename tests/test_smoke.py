@@ -34,6 +34,7 @@ def options(group: str) -> list[str]:
 
 CAPTURES = {"colmap": tiny_colmap, "llff": tiny_llff, "nerfstudio": tiny_nerfstudio}
 MODELS, ENCODINGS, DATASETS = options("model"), options("encoding"), options("dataset")
+MODELS.remove("external")  # builds nothing: tests/external has its runs
 SMALL = [
     "train=tiny",
     "train.max_steps=8",

@@ -22,3 +22,7 @@ class MissingLibraryError(UserError, ModuleNotFoundError):
 
 class NumericalError(UserError, ArithmeticError):
     """Training left the finite numbers: the settings have to change, not the program."""
+
+
+class OverLimit(UserError):
+    """What a run has started took longer than it was given, or has stopped saying anything."""

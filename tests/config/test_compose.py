@@ -19,6 +19,7 @@ def options(group: str) -> list[str]:
 
 
 DATASETS, MODELS, ENCODINGS = options("dataset"), options("model"), options("encoding")
+MODELS.remove("external")  # builds nothing: every option of ``method`` is composed with it
 
 
 @functools.cache

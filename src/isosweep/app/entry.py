@@ -15,6 +15,7 @@ from omegaconf import DictConfig
 
 from isosweep.config.check import check, one_option_each, require_scene
 from isosweep.config.command_line import Reported, full_error
+from isosweep.config.methods import check_method, is_foreign
 from isosweep.errors import UserError
 from isosweep.record import outcome
 from isosweep.runtime import interrupts
@@ -118,6 +119,7 @@ def run(cfg: DictConfig) -> float:
     check(cfg)
     if cfg.debug.part != "model":
         require_scene(cfg)
+    check_method(cfg, HydraConfig.get().runtime.choices["model"] if HydraConfig.initialized() else "")
     if cfg.debug.part is not None:
         from isosweep.app.debug import debug
 
@@ -129,6 +131,10 @@ def run(cfg: DictConfig) -> float:
 
         view(cfg)
         return float("nan")
+    if is_foreign(cfg):
+        from isosweep.app.foreign import execute as execute_foreign
+
+        return execute_foreign(cfg)
     from isosweep.app.run import execute
 
     return execute(cfg)

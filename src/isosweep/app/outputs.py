@@ -8,10 +8,12 @@ from isosweep.config.settings import ExportSettings
 from isosweep.config.values import Settings
 from isosweep.errors import InputError
 from isosweep.evaluation import evaluate
+from isosweep.evaluation.pictures import Pictures
 from isosweep.meshes import extract, files, texture, textured_files
 from isosweep.models.base import Model
 from isosweep.record import RunRecord
 from isosweep.rendering import tsdf, video, view_files, views
+from isosweep.rendering.views import Renderable
 from isosweep.trackers import Tracker
 from isosweep.training.team import Team
 from isosweep.types import Knobs, Mesh, Scene, Scores
@@ -97,7 +99,7 @@ def write_mesh(
 def score(
     mode: str,
     settings: Settings,
-    model: Model,
+    model: Renderable | Pictures,
     scene: Scene,
     knobs: Knobs,
     record: RunRecord,

@@ -12,11 +12,14 @@ from omegaconf import OmegaConf
 from isosweep.app.follower import Follower
 from isosweep.app.plan import RunPlan
 from isosweep.app.teams import keep
+from isosweep.config.methods import is_foreign, steps_of
 from isosweep.record import RunRecord
 from isosweep.record.folder import Action
 from isosweep.training.team import Team
 
 log = logging.getLogger("isosweep")
+
+FOREIGN_BACKEND = "the method's own code; only its data and the scores are ours"
 
 
 def open_shared(plan: RunPlan, team: Team) -> RunRecord | Follower:
@@ -55,14 +58,14 @@ def open_record(plan: RunPlan) -> RunRecord:
         rescore=cfg.mode != "train",
         heartbeat=cfg.run.heartbeat,
         stale_after=cfg.run.stale_after,
-        max_steps=cfg.train.max_steps,
+        max_steps=steps_of(cfg),
         name=cfg.run.name,
         model=plan.model_name,
         encoding=identity.names["encoding"],
         loss=identity.names["loss"],
         device=machine.device_name,
-        backend=machine.backend.name,
-        backend_reason=machine.backend.why,
+        backend=plan.config["backend"],
+        backend_reason=FOREIGN_BACKEND if is_foreign(cfg) else machine.backend.why,
         threads=machine.threads,
     )
 

@@ -2,14 +2,11 @@
 
 import logging
 import math
-import os
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 
 import torch
-from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from isosweep import trackers
@@ -23,14 +20,13 @@ from isosweep.app.recording import log_results, open_shared
 from isosweep.app.schedule import schedule_line
 from isosweep.app.teams import first_then_the_others, joined, require_one_backend
 from isosweep.app.telling import told
+from isosweep.app.tracking import open_tracker
 from isosweep.app.validation_split import views_line
 from isosweep.app.viewing import require as require_viewer
 from isosweep.app.viewing import watched
 from isosweep.app.watching import watch
 from isosweep.config.check import ConfigError
-from isosweep.config.names import tracker_switched_off_by
 from isosweep.config.settings import TrainSettings
-from isosweep.config.titles import run_title
 from isosweep.data.checks import check_masks, check_poses, warning_lines
 from isosweep.data.mask_choice import mask_line
 from isosweep.evaluation import evaluate
@@ -115,28 +111,6 @@ def results(record: RunRecord | Follower) -> float:
         return float("nan")
     log_results(record)
     return objective(record.folder)
-
-
-def open_tracker(plan: RunPlan, record: RunRecord | Follower) -> trackers.Tracker:
-    """The run's tracker; in a process that does not lead, one that does nothing."""
-    settings, cfg, names = plan.settings.tracker, plan.cfg, plan.identity.names
-    if isinstance(record, Follower):
-        return trackers.Tracker()
-    overrides, hydra = record.record.overrides, HydraConfig.get() if HydraConfig.initialized() else None
-    if hydra and (by := tracker_switched_off_by(hydra.runtime.choices, overrides)):
-        log.info("%s: no tracker gets this run; tracker=wandb (or another) beside it tracks it", by)
-    return trackers.open_tracker(
-        settings,
-        run_key=plan.identity.key,
-        run_dir=record.folder,
-        name=record.folder.name,
-        group=settings.group or cfg.run.name,
-        job_type=cfg.mode,
-        title=run_title(names, cfg.scene, cfg.seed, overrides),
-        several=outcome.ENVIRONMENT in os.environ or (hydra is not None and hydra.mode == RunMode.MULTIRUN),
-        tags=trackers.all_tags((names["model"], names["encoding"], names["dataset"]), settings.tags),
-        config=plan.config,
-    )
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,8 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from isosweep.config.init_content import with_content
+from isosweep.config.method_version import with_version
+from isosweep.config.methods import is_foreign
 from isosweep.record import known_key, run_folder, run_key
 from isosweep.record.folder import recorded_config
 from isosweep.record.metrics import validated
@@ -28,6 +30,8 @@ def choice_names(cfg: DictConfig, choices: Mapping[str, Any] | None = None) -> d
         choices = HydraConfig.get().runtime.choices
     if choices is not None:
         names.update({g: str(choices[g]) for g in names if choices.get(g)})
+    if is_foreign(cfg):
+        names |= {"model": str(cfg.method.name), "encoding": "", "sampler": "", "loss": ""}
     if "name" in cfg.dataset:
         # one loader may load several data sets, and the user's own
         names["dataset"] = str(cfg.dataset.name)
@@ -42,7 +46,12 @@ def plain_config(cfg: DictConfig) -> dict[str, Any]:
 
 
 def label(names: Mapping[str, str]) -> str:
-    """<model>-<encoding>, followed by the loss and the sampler if they are not the model's defaults."""
+    """<model>-<encoding>, followed by the loss and the sampler if they are not the model's defaults.
+
+    Of a method that is not ours, its name alone.
+    """
+    if not names["encoding"]:
+        return names["model"]
     parts = [names["model"], names["encoding"]]
     parts += [names["loss"]] if names["loss"] not in (names["model"], "totalloss") else []
     parts += [names["sampler"]] if names["sampler"] not in ("occgrid", "occupancygrid") else []
@@ -99,6 +108,7 @@ def identify(
     """
     names = choice_names(cfg, choices)
     config = {**(plain_config(cfg) if resolved is None else resolved), "backend": backend, "device": device}
+    config = with_version(config)
     found = _found(cfg, names, config)
     if config["dataset"].get("val_every") != "auto" or found.folder.exists():
         return found

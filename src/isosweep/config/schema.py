@@ -10,7 +10,7 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, OmegaConf
 
-from isosweep.config import scale, settings  # noqa: F401 - scale registers what train=auto asks for
+from isosweep.config import method_settings, scale, settings  # noqa: F401 - scale registers what train=auto asks for
 
 MODES = ("train", "eval", "export", "render", "view")
 CONF = Path(__file__).resolve().parents[3] / "conf"
@@ -32,6 +32,7 @@ class Config:
     sampler: Any = MISSING
     model: Any = MISSING
     loss: Any = MISSING
+    method: method_settings.MethodSettings | None = None  # of model=external
     optim: settings.OptimSettings = field(default_factory=settings.OptimSettings)
     train: settings.TrainSettings = field(default_factory=settings.TrainSettings)
     eval: settings.EvalSettings = field(default_factory=settings.EvalSettings)

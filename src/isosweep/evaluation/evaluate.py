@@ -17,6 +17,8 @@ from isosweep.data.truth import parts
 from isosweep.errors import InputError
 from isosweep.evaluation import dtu, image_metrics, surface_metrics, tanks_and_temples
 from isosweep.evaluation.image_metrics import Score
+from isosweep.evaluation.pictures import Pictures, absent, views_of
+from isosweep.evaluation.pictures import drawn as view_of
 from isosweep.evaluation.scoreboard import Board, ViewScorer
 from isosweep.evaluation.sharing import ALONE, Sharing, my_views
 from isosweep.geometry import from_world
@@ -89,7 +91,7 @@ def validate(
 
 
 def evaluate(
-    model: Renderable,
+    model: Renderable | Pictures,
     scene: Scene,
     knobs: Knobs,
     settings: EvalSettings,
@@ -114,7 +116,7 @@ def evaluate(
     dtu-<preset>, ``dtu``; and the mean silhouette_iou of the scored views.
 
     Args:
-        model: in evaluation mode.
+        model: in evaluation mode; or the pictures that another program has rendered.
         knobs: the model's values for the step of its checkpoint.
         mesh: the exported surface in world units; None makes all geometry scores None.
         no_mesh: why there is no mesh.
@@ -142,15 +144,17 @@ def evaluate(
     )
     chunk = settings.chunk
     mine: dict[int, dict[str, Score]] = {}
-    for view in progress.through(my_views(views, team, drawn), "scoring views"):
-        out, chunk = render_chunked(model, scene.cameras, view, knobs, scene.background, chunk)
+    there = views_of(model, views)
+    for view in progress.through(my_views(there, team, drawn), "scoring views"):
+        out, chunk = view_of(model, scene, view, knobs, chunk)
         pred = image_metrics.quantised(out["rgb"]) if settings.quantise else out["rgb"]
         truth, mask = truth_image(scene, view)
         mine[view] = scorer(pred, truth, mask if settings.masked else None, kept_pixels(scene, view))
         if on_view is not None:
             on_view(view, out)
     every = {view: scores for part in team.gather(mine) for view, scores in part.items()}
-    for view in views:
+    board.put(absent(model, settings, prefix))
+    for view in there:
         for name, score in every[view].items():
             board.add(f"{prefix}/{name}", scene.names[view], score)
             if scene.sizes is not None:

@@ -13,6 +13,7 @@ from isosweep.app.rehearsal import concerns_parts, wrong_parts
 from isosweep.app.scene_folder import wrong_scene
 from isosweep.config import scale
 from isosweep.config.check import ConfigError, check, one_option_each, require_scene
+from isosweep.config.methods import check_method, is_foreign, steps_of
 from isosweep.config.names import Identity, identify, label, plain_config
 from isosweep.config.values import checked_settings
 from isosweep.errors import UserError
@@ -108,11 +109,13 @@ def _plan_one(
         check(cfg)
         if cfg.debug.part is None:
             require_scene(cfg)
+            check_method(cfg, str(choices["model"]))
             if (wrong := wrong_scene(cfg, elsewhere=device is not None)) is not None:
                 raise ConfigError(wrong)
         check_names(checked_settings(cfg).tracker)
         resolved = plain_config(cfg)
-        wrong = wrong_parts(resolved, str(choices["model"])) if concerns_parts(overrides) else None
+        concerned = concerns_parts(overrides) and not is_foreign(cfg)
+        wrong = wrong_parts(resolved, str(choices["model"])) if concerned else None
         if wrong is not None:
             raise ConfigError(wrong)
         kind, identity = kinds[0], _known(_identities(cfg, kinds[0], choices, resolved))
@@ -140,9 +143,9 @@ def _plan_one(
         seed=cfg.seed,
         model=identity.names["model"],
         encoding=identity.names["encoding"],
-        max_steps=cfg.train.max_steps,
-        steps_left=cfg.train.max_steps,
-        schedule=scale.told(kind, str(cfg.device), device) if auto else "",
+        max_steps=steps_of(cfg),
+        steps_left=steps_of(cfg),
+        schedule=scale.told(kind, str(cfg.device), device) if auto and not is_foreign(cfg) else "",
     )
     return _judged(planned, cfg, identity.config, code)
 

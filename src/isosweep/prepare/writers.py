@@ -10,7 +10,7 @@ All writers have the same signature:
     recon: the reconstruction, in world units
     to_world: normalised points to world points [4, 4]; a scale and a shift
     masked: whether masks/ has the masks
-    test_every: hold out every n-th view if the layout names splits; 0 holds out none
+    test_every: hold out every n-th view if the layout names splits, 0 holds out none; or the views to hold out
     workers: number of threads
     tick: called once for each view
 
@@ -48,7 +48,7 @@ def write_neus(
     recon: Reconstruction,
     to_world: np.ndarray,
     masked: bool,
-    test_every: int,
+    test_every: int | frozenset[int],
     workers: int,
     tick: Tick,
 ) -> list[Path]:
@@ -81,7 +81,7 @@ def write_blender(
     recon: Reconstruction,
     to_world: np.ndarray,
     masked: bool,
-    test_every: int,
+    test_every: int | frozenset[int],
     workers: int,
     tick: Tick,
 ) -> list[Path]:
@@ -126,7 +126,7 @@ def write_nerfstudio(
     recon: Reconstruction,
     to_world: np.ndarray,
     masked: bool,
-    test_every: int,
+    test_every: int | frozenset[int],
     workers: int,
     tick: Tick,
 ) -> list[Path]:
@@ -165,7 +165,7 @@ def write_colmap(
     recon: Reconstruction,
     to_world: np.ndarray,
     masked: bool,
-    test_every: int,
+    test_every: int | frozenset[int],
     workers: int,
     tick: Tick,
 ) -> list[Path]:
@@ -279,8 +279,9 @@ WRITERS: dict[str, Callable[..., list[Path]]] = {
 """Name of a layout, as ``--layout`` takes it -> its writer."""
 
 
-def _split(view: int, test_every: int) -> str:
-    return "test" if test_every and view % test_every == 0 else "train"
+def _split(view: int, test_every: int | frozenset[int]) -> str:
+    held = view in test_every if isinstance(test_every, frozenset) else test_every and view % test_every == 0
+    return "test" if held else "train"
 
 
 def _normalisation(to_world: np.ndarray) -> dict[str, Any]:

@@ -4,6 +4,7 @@ import errno
 import traceback
 from collections.abc import Iterator
 
+from isosweep.errors import OverLimit
 from isosweep.record.schema import ErrorRecord, Status
 from isosweep.runtime.files import DISK_HINT
 from isosweep.runtime.interrupts import RunCancelled, RunInterrupted, RunPreempted, RunTimeout
@@ -27,7 +28,7 @@ def status_of(error: BaseException) -> Status:
             return "cancelled"
         if isinstance(one, RunPreempted):
             return "preempted"
-        if isinstance(one, RunTimeout):
+        if isinstance(one, RunTimeout | OverLimit):
             return "timeout"
         if _is_oom(one):
             return "oom"

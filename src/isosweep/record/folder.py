@@ -1,5 +1,6 @@
 """The folder of a run: where it is, and what a start of the run has to do, judged by what the folder holds."""
 
+import glob
 import os
 import re
 import shutil
@@ -59,6 +60,28 @@ def kept_steps(folder: Path) -> list[int]:
     return sorted(
         int(path.stem.partition("-")[2]) for path in folder.glob("step-*.pt") if path.stem[5:].isdecimal()
     )
+
+
+METHOD = "method"
+"""Folder of a method that is not ours, in the run's folder: its data, what it wrote, and `METHOD_DONE`."""
+METHOD_DONE = "done.json"
+
+
+def goes_on_from(folder: Path, config: dict[str, Any], trained: bool) -> Path:
+    """The file from which a start goes on: the last checkpoint, or of a method that is not ours what it has left.
+
+    A trained one has left `METHOD_DONE`; before that, the newest file that fits ``method.resume.checkpoint``.
+    """
+    method = config.get("method")
+    if method is None:
+        return folder / CHECKPOINTS["last"]
+    done = folder / METHOD / METHOD_DONE
+    pattern = (method.get("resume") or {}).get("checkpoint")
+    if trained or pattern is None:
+        return done
+    out = glob.escape(str(folder / METHOD / "out"))
+    found = glob.glob(pattern.replace("{out}", out), recursive=True)
+    return max(map(Path, found), key=lambda path: path.stat().st_mtime, default=done)
 
 
 def find_runs(root: Path) -> list[Path]:
@@ -185,7 +208,7 @@ def decide(
     """
     if record is not None and (why := newer(record.schema_version)) is not None:
         raise InputError(f"{folder / RECORD_FILE}: {why}, or choose another folder with run.root=")
-    last = folder / CHECKPOINTS["last"]
+    last = goes_on_from(folder, config, record is not None and record.trained)
     if record is None or not record.trained:
         if not last.exists():
             why = f"{_last_ending(record)}, before its first checkpoint" if record else "new run"

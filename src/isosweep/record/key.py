@@ -44,6 +44,16 @@ EXCLUDED: tuple[str, ...] = (
     "train.keep_every",
     "train.threads",  # changes the order of sums, not the method; the count is in the record
     "train.micro_batches",  # likewise
+    # of a method that is not ours: where its code lies (its version counts), how it is watched, and what is read of it
+    "method.about",
+    "method.source",
+    "method.tried",
+    "method.folder",
+    "method.environment",
+    "method.limit_minutes",
+    "method.watch",
+    "method.collect",  # part of the score key
+    "method.resume",
 )
 """Dotted paths that are no part of the key; a path takes everything below it.
 
@@ -56,11 +66,15 @@ RESOLVED: tuple[str, ...] = ("backend", "device")
 """Top-level entries that must hold what was chosen, not 'auto'. A device counts by its kind:
 'cuda:1' and 'cuda' are one result."""
 
+OF_A_METHOD: tuple[str, ...] = ("method", "dataset", "scene", "seed")
+"""Top-level entries that decide what a method that is not ours makes (``model=external``)."""
+
 SCORE_FREE: tuple[str, ...] = ("eval.chunk", "export.chunk")
 """Entries of eval and export that bound memory and leave the scores as they are."""
 
 
 AS_BEFORE: tuple[tuple[str, Any], ...] = (
+    ("method", None),
     ("optim.weight_decay_tables", 0.0),
     ("optim.rates", None),
     ("optim.rates", {}),  # what the option's first version wrote
@@ -161,6 +175,8 @@ def run_key(config: Mapping[str, Any]) -> str:
 
 def essential(config: Mapping[str, Any]) -> dict[str, Any]:
     """What of a config decides the trained weights, in the form in which two configs can be compared."""
+    if config.get("method") is not None:
+        config = {name: config[name] for name in OF_A_METHOD if name in config}
     by_content = (config.get("train") or {}).get("init_hash") is not None
     left_out = (*EXCLUDED, "train.init_from") if by_content else EXCLUDED
     kept = _visible(_without(_active_terms(config), left_out))
@@ -203,6 +219,9 @@ def score_key(config: Mapping[str, Any]) -> str:
         against = (config.get("dataset") or {}).get(name)
         if against is not None:
             parts[name] = against
+    collected = (config.get("method") or {}).get("collect")
+    if collected is not None:
+        parts["collect"] = collected
     return _digest(_visible(_without(parts, SCORE_FREE)))
 
 

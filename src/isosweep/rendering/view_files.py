@@ -48,11 +48,11 @@ class ViewWriter:
 
 
 def maps_of(out: Views, colors: str) -> dict[str, np.ndarray]:
-    """The pictures of a rendered view: rgb, depth in ``colors``, and normal if there is one."""
-    rgb, opacity = (
-        out["rgb"].numpy().astype(np.float64),
-        out["opacity"][..., 0].numpy().astype(np.float64),
-    )
+    """The pictures of a rendered view: rgb, depth in ``colors`` and normal, if there are such."""
+    rgb = out["rgb"].numpy().astype(np.float64)
+    if "opacity" not in out:  # another program's picture
+        return {"rgb": rgb}
+    opacity = out["opacity"][..., 0].numpy().astype(np.float64)
     maps = {"rgb": rgb, "depth": _depth_map(out, opacity > 0.5, colors)}
     if "normal" in out:
         maps["normal"] = pictures.normal_picture(out["normal"].numpy().astype(np.float64), opacity)

@@ -1,0 +1,151 @@
+"""The check of a method that is not ours (``model=external method=<name>``) before anything loads."""
+
+import re
+import string
+from collections.abc import Iterator, Mapping
+from dataclasses import fields, is_dataclass
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from isosweep.config.check import ConfigError
+from isosweep.config.errors import did_you_mean
+from isosweep.config.method_settings import PLACEHOLDERS, MethodSettings
+
+NEEDS_ONE = "model=external runs a method that is not ours"
+
+
+def is_foreign(config: Mapping[Any, Any]) -> bool:
+    """Whether a config, composed or plain, runs a method that is not ours."""
+    return config.get("method") is not None
+
+
+def steps_of(cfg: DictConfig) -> int:
+    """The steps that a run trains for: the method's own, or those of our schedule."""
+    return int(cfg.method.steps if is_foreign(cfg) else cfg.train.max_steps)
+
+
+def method_of(cfg: DictConfig) -> MethodSettings:
+    """The method of a composed config, resolved and checked.
+
+    Raises:
+        ConfigError: a value is not allowed, or the method says too little.
+    """
+    settings: MethodSettings = OmegaConf.to_object(cfg.method)  # pyright: ignore[reportAssignmentType]
+    wrong = list(_wrong(settings))
+    if wrong:
+        raise ConfigError(" ".join(wrong))
+    return settings
+
+
+def check_method(cfg: DictConfig, models: str) -> None:
+    """Check that ``model=external`` and ``method`` come together, and that the mode is one that a method has.
+
+    Args:
+        models: the chosen option of the group model, for messages.
+
+    Raises:
+        ConfigError: they do not, or the method's settings are wrong.
+    """
+    external = str(cfg.model.get("_target_", "")).endswith(".External")
+    if external and not is_foreign(cfg):
+        raise ConfigError(f"{NEEDS_ONE}: say which with method=<name> (python scripts/methods.py list)")
+    if not is_foreign(cfg):
+        return
+    if not external:
+        raise ConfigError(
+            f"method={cfg.method.name} and model={models}: a method that is not ours takes the model's place; leave "
+            "model= out, or set model=external; method=null for a model of ours"
+        )
+    if cfg.debug.part is not None or cfg.mode in ("view", "render"):
+        asked = f"mode={cfg.mode}" if cfg.debug.part is None else f"debug={cfg.debug.part}"
+        raise ConfigError(
+            f"{asked} looks into a model of ours, and method={cfg.method.name} is another program: its results are in "
+            "the run's folder after mode=train; mode=eval scores them again"
+        )
+    method_of(cfg)
+
+
+def flat_args(args: Any, prefix: str = "") -> dict[str, Any]:
+    """The method's arguments with dotted names; nested mappings become dots, and those that are null are left out."""
+    found: dict[str, Any] = {}
+    for name, value in (args or {}).items():
+        key = f"{prefix}{name}"
+        if isinstance(value, Mapping):
+            found |= flat_args(value, f"{key}.")
+        elif value is not None:
+            found[key] = value
+    return found
+
+
+def _wrong(settings: MethodSettings) -> Iterator[str]:
+    key = f"method={settings.name}" if settings.name else "method"
+    yield from _wrong_choices(settings, "method")
+    if not settings.name or not settings.commands:
+        yield f"{key}: a method needs a name and commands."
+    if settings.args is not None and not isinstance(settings.args, Mapping):
+        yield f"method.args={settings.args}: give a mapping from arguments to values, such as {{lambda_normal: 0.05}}."
+    if settings.environment.kind != "none" and not settings.environment.name:
+        yield f"method.environment.kind={settings.environment.kind} needs method.environment.name."
+    collect = settings.collect
+    if collect.frame == "matrix" and not (_is_matrix(collect.matrix) or collect.frame_file):
+        yield "method.collect.frame=matrix needs method.collect.matrix, four rows of four numbers, or frame_file."
+    if collect.mesh is None and collect.renders is None:
+        yield f"{key} collects neither mesh nor renders, so nothing could be scored: set one of method.collect.*."
+    texts = {f"method.commands[{i}]": text for i, text in enumerate(settings.commands)}
+    texts |= {f"method.files.{name}": text for name, text in settings.files.items()}
+    for where, text in texts.items():
+        yield from _wrong_placeholders(where, text, braces=where.startswith("method.files"))
+    patterns = {"method.watch.progress": settings.watch.progress}
+    patterns |= {f"method.watch.metrics.{name}": text for name, text in settings.watch.metrics.items()}
+    for where, pattern in patterns.items():
+        if pattern is not None and (why := _wrong_pattern(where, pattern)):
+            yield why
+
+
+def _wrong_choices(settings: Any, path: str) -> Iterator[str]:
+    for one in fields(settings):
+        value, key = getattr(settings, one.name), f"{path}.{one.name}"
+        if is_dataclass(value):
+            yield from _wrong_choices(value, key)
+        choices, least = one.metadata.get("choices"), one.metadata.get("least")
+        if choices is not None and value not in choices:
+            yield f"{key}={value} is none of {', '.join(choices)}{did_you_mean(str(value), choices)}"
+        if least is not None and value is not None and value < least:
+            yield f"{key}={value}: give {least} or more."
+
+
+def placeholders(text: str, braces: bool = False) -> list[str]:
+    """The names in braces in a text. With ``braces``, other braces are text, as in a config file of the method's."""
+    if braces:
+        return [name for name in re.findall(r"\{(\w+)\}", text) if name in PLACEHOLDERS]
+    return [name for _, name, _, _ in string.Formatter().parse(text) if name is not None]
+
+
+def _wrong_placeholders(where: str, text: str, braces: bool) -> Iterator[str]:
+    try:
+        names = placeholders(text, braces)
+    except ValueError as error:
+        yield f"{where}: {text!r} cannot be read ({error}): write {{{{ and }}}} for braces that are text."
+        return
+    for name in names:
+        if name not in PLACEHOLDERS:
+            known = ", ".join(f"{{{one}}}" for one in PLACEHOLDERS)
+            yield f"{where}: there is no placeholder {{{name}}}{did_you_mean(name, PLACEHOLDERS)} There are {known}."
+
+
+def _wrong_pattern(where: str, pattern: str) -> str | None:
+    try:
+        compiled = re.compile(pattern)
+    except re.error as error:
+        return f"{where}={pattern}: no regular expression ({error})."
+    if where.endswith("progress") and "step" not in compiled.groupindex:
+        return f"{where}={pattern}: name the group that is the step, (?P<step>\\d+)."
+    if where.startswith("method.watch.metrics") and compiled.groups < 1:
+        return f"{where}={pattern}: put the number in brackets, such as PSNR: ([\\d.]+)."
+    return None
+
+
+def _is_matrix(value: Any) -> bool:
+    rows = value if isinstance(value, list) else []
+    return len(rows) == 4 and all(isinstance(row, list) and len(row) == 4 for row in rows)

@@ -1,0 +1,96 @@
+"""The words of a method's commands and the text of its files, with their placeholders filled in.
+
+No shell reads them, so a path or a value may hold blanks and quotes. ``isosweep.config.method_settings`` lists the
+placeholders.
+"""
+
+import glob
+import shlex
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from isosweep.config.method_settings import MethodSettings
+from isosweep.config.methods import flat_args
+from isosweep.errors import InputError
+
+ARGS, RESUME = "{args}", "{resume}"
+
+
+def commands(
+    method: MethodSettings, values: Mapping[str, str], checkpoint: Path | None = None
+) -> list[list[str]]:
+    """The words of each command.
+
+    Args:
+        values: of the placeholders that stand for one text.
+        checkpoint: of the method's own, from which it goes on.
+    """
+    resume = (
+        [] if checkpoint is None else _words(method.resume.words, {**values, "checkpoint": str(checkpoint)})
+    )
+    several = {ARGS: list(argument_words(method)), RESUME: resume}
+    return [_words(text, values, several) for text in method.commands]
+
+
+def argument_words(method: MethodSettings) -> Iterator[str]:
+    """``method.args`` as words of a command line, by ``method.args_as``."""
+    for name, value in flat_args(method.args).items():
+        form = shlex.split(method.args_as)
+        if isinstance(value, bool) and method.booleans == "flag":
+            if value:
+                yield from (
+                    word.replace("{name}", name) for word in form if "{value}" not in word or "{name}" in word
+                )
+            continue
+        if isinstance(value, list | tuple) and "{value}" in form:
+            at = form.index("{value}")  # an argument of several words, as argparse's nargs
+            form[at : at + 1] = ["{value}"] * len(value)
+            texts = iter(_text(one, method.booleans) for one in value)
+            yield from (next(texts) if word == "{value}" else word.replace("{name}", name) for word in form)
+            continue
+        text = _text(value, method.booleans)
+        yield from (word.replace("{name}", name).replace("{value}", text) for word in form)
+
+
+def write_files(method: MethodSettings, values: Mapping[str, str], out: Path) -> None:
+    """Write ``method.files`` below ``out``; {args} is a line for each argument there.
+
+    Raises:
+        InputError: a file's name leads out of ``out``.
+    """
+    lines = "\n".join(
+        method.args_as.replace("{name}", name).replace("{value}", _text(value, method.booleans))
+        for name, value in flat_args(method.args).items()
+    )
+    for name, text in method.files.items():
+        path = out / name
+        if not path.resolve().is_relative_to(out.resolve()):
+            raise InputError(f"method.files.{name}: name a file below the method's folder of results")
+        for placeholder, value in {**values, "args": lines}.items():
+            text = text.replace(f"{{{placeholder}}}", value)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+
+def pattern(text: str, values: Mapping[str, str]) -> str:
+    """A pattern of files with its placeholders filled in, whose values are not patterns themselves."""
+    return text.format_map({name: glob.escape(value) for name, value in values.items()})
+
+
+def _words(text: str, values: Mapping[str, str], several: Mapping[str, list[str]] | None = None) -> list[str]:
+    words: list[str] = []
+    for word in shlex.split(text):
+        if several is not None and word in several:
+            words += several[word]
+        else:
+            words.append(word.format_map(values))
+    return words
+
+
+def _text(value: Any, booleans: str) -> str:
+    if isinstance(value, bool):
+        return str(value) if booleans == "title" else str(value).lower()
+    if isinstance(value, list | tuple):
+        return "[" + ",".join(_text(one, booleans) for one in value) + "]"
+    return str(value)

@@ -1,0 +1,105 @@
+"""Coordinates of a method's mesh -> those of the cameras that were prepared for it (layout.py), by a 4x4 similarity.
+
+==============  ===============================================================================================
+``data``        the cameras' own: COLMAP's world, or that of a transforms.json (2DGS, PGSR, gsplat)
+``neus``        normalised by cameras_sphere.npz: data = scale_mat_0 x
+``nerfstudio``  of the dataparser, which turns, centres and scales: x = scale (transform data), by the file
+                dataparser_transforms.json, which ``frame_file`` finds
+``ngp``         Instant-NGP's cube: its axes are (y, z, x) of the data's, and it is scaled, x = scale data + offset,
+                by ``scale`` and ``offset`` of the prepared json, or 0.33 and 0.5
+``matrix``      ``collect.matrix``, or four rows of four numbers in the file (.npy, .json, .txt) of ``frame_file``
+==============  ===============================================================================================
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from isosweep.config.method_settings import CollectSettings
+from isosweep.errors import InputError
+from isosweep.geometry import similarity_scale
+
+NGP_SCALE, NGP_OFFSET = 0.33, 0.5
+NGP_AXES = np.array([[0.0, 1, 0], [0, 0, 1], [1, 0, 0]])
+"""Rows: where Instant-NGP's x, y and z lie among the data's axes."""
+
+Matrix = Float[np.ndarray, "4 4"]
+
+
+def mesh_to_data(settings: CollectSettings, data: Path, frame_file: Path | None) -> Matrix:
+    """The similarity from the mesh's coordinates to the prepared cameras'.
+
+    Args:
+        data: the prepared folder.
+        frame_file: the file that ``settings.frame_file`` has found.
+
+    Raises:
+        InputError: the frame needs a file that is not there or cannot be read, or it is no similarity.
+    """
+    matrix = np.eye(4)
+    if settings.frame == "neus":
+        with np.load(data / "cameras_sphere.npz") as cameras:
+            matrix = np.asarray(cameras["scale_mat_0"], dtype=np.float64)
+    elif settings.frame == "nerfstudio":
+        matrix = _nerfstudio(_needed(settings, frame_file))
+    elif settings.frame == "ngp":
+        matrix = _ngp(data)
+    elif settings.frame == "matrix":
+        matrix = _matrix(settings.matrix if frame_file is None else _read(frame_file), frame_file)
+    try:
+        similarity_scale(matrix)
+    except ValueError as error:
+        raise InputError(f"method.collect.frame={settings.frame}: {error}") from error
+    return matrix
+
+
+def _nerfstudio(file: Path) -> Matrix:
+    told = _read(file)
+    try:
+        transform = np.vstack([np.asarray(told["transform"], dtype=np.float64).reshape(3, 4), [0, 0, 0, 1]])
+        transform[:3] *= float(told["scale"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(
+            f"{file} has no 3x4 `transform` and no `scale`: is it nerfstudio's ({error})?"
+        ) from error
+    return np.linalg.inv(transform)
+
+
+def _ngp(data: Path) -> Matrix:
+    files = [data / "transforms.json", data / "transforms_train.json"]
+    told = next((_read(file) for file in files if file.is_file()), {})
+    scale, offset = float(told.get("scale", NGP_SCALE)), np.broadcast_to(told.get("offset", NGP_OFFSET), 3)
+    inside = np.eye(4)
+    inside[:3, :3], inside[:3, 3] = scale * NGP_AXES, NGP_AXES @ offset
+    return np.linalg.inv(inside)
+
+
+def _needed(settings: CollectSettings, file: Path | None) -> Path:
+    if file is None:
+        raise InputError(
+            f"method.collect.frame={settings.frame} is read from a file, and none fits method.collect.frame_file="
+            f"{settings.frame_file}"
+        )
+    return file
+
+
+def _matrix(value: Any, file: Path | None) -> Matrix:
+    matrix = np.asarray(value, dtype=np.float64)
+    if matrix.shape == (3, 4):
+        matrix = np.vstack([matrix, [0, 0, 0, 1]])
+    if matrix.shape != (4, 4):
+        where = "method.collect.matrix" if file is None else str(file)
+        raise InputError(f"{where} has the shape {matrix.shape}: give four rows of four numbers")
+    return matrix
+
+
+def _read(file: Path) -> Any:
+    try:
+        if file.suffix == ".npy":
+            return np.load(file, allow_pickle=False)
+        return json.loads(file.read_text()) if file.suffix == ".json" else np.loadtxt(file)
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot read {file}, which says the frame of the mesh: {error}") from error
