@@ -29,15 +29,17 @@ from isosweep.app.telling import told
 from isosweep.app.tracking import open_tracker
 from isosweep.config.check import ConfigError
 from isosweep.config.method_settings import MethodSettings
-from isosweep.config.methods import method_of
+from isosweep.config.methods import method_of, method_title
 from isosweep.data.mask_choice import mask_line
 from isosweep.evaluation import evaluate
+from isosweep.evaluation.pictures import Pictures
 from isosweep.external import collect, command, environments, layout, process
 from isosweep.external.gpu import GpuMemory
 from isosweep.external.watch import Watch
 from isosweep.meshes import files
 from isosweep.record import Memory, RunRecord, outcome
 from isosweep.record.folder import METHOD, METHOD_DONE, goes_on_from
+from isosweep.rendering import view_files
 from isosweep.runtime import interrupts
 from isosweep.runtime.files import atomic_write_text
 from isosweep.runtime.interrupts import RunPreempted, RunTimeout
@@ -131,6 +133,8 @@ def work(job: Work) -> None:
         with record.timed("eval_s"):
             knobs = Knobs(job.method.steps, torch.device("cpu"))
             score(cfg.mode, settings, found.pictures, scene, knobs, record, job.tracker, outputs, ALONE)
+    if cfg.mode == "train" and found.pictures.why_none is None:
+        show(job, scene, found.pictures, outputs)
     if outputs.scores is not None:
         notes = {**outputs.scores.settings, "method": {"version": job.method.version, **found.notes}}
         outputs.scores = replace(outputs.scores, settings=notes)
@@ -143,12 +147,24 @@ def work(job: Work) -> None:
     layout.drop_images(prepared.folder)
 
 
+def show(job: Work, scene: Scene, pictures: Pictures, outputs: Outputs) -> None:
+    """Write the renders of the chosen test views beside their photographs, unless scoring has written them."""
+    views = view_files.chosen_views(scene, job.plan.settings.export)
+    if set(views) <= outputs.drawn:
+        return
+    writer = view_files.ViewWriter(scene, job.record.path("renders"), views)
+    for view in views:
+        writer(view, pictures.view(scene, view))
+    writer.finish()
+    outputs.artifacts["renders"] = job.record.path("renders")
+
+
 def prepare(job: Work, scene: Scene) -> layout.Prepared:
     """The scene as the method reads it. What is there already is taken; images are deleted when the run is finished."""
     with job.record.timed("load_s"):
-        made = layout.prepare(scene, job.method.prepare, job.folder / "data")
+        made = layout.prepare(scene, job.method.prepare, job.folder / "data", job.plan.machine.threads)
     job.values.update(width=str(made.width), height=str(made.height), test_every=str(made.test_every))
-    job.values["radius"] = f"{scene.radius:g}"
+    job.values.update(radius=f"{scene.radius:g}", images=str(sum(map(len, made.stems.values()))))
     return made
 
 
@@ -171,7 +187,13 @@ def train(job: Work, scene: Scene) -> None:
     command.write_files(method, job.values, out)
     until = None if method.limit_minutes is None else time.monotonic() + 60 * method.limit_minutes
     limits = process.Limits(until, method.limit_minutes, method.watch.silent_minutes)
-    watch = Watch(method.watch, f"{method.name} trains", method.steps, _on_step(job), _on_metrics(job))
+    watch = Watch(
+        method.watch,
+        f"{method_title(method.name, method.model)} trains",
+        method.steps,
+        _on_step(job),
+        _on_metrics(job),
+    )
     memory = GpuMemory()
     cuda = job.plan.machine.device.type == "cuda"
     folder = out if method.folder is None else Path(method.folder).expanduser().absolute()
@@ -186,7 +208,10 @@ def train(job: Work, scene: Scene) -> None:
             memory.look(group)
 
     with record.timed("train_s"):
-        for number, words in enumerate(command.commands(method, job.values, checkpoint)):
+        for number, text in enumerate(method.commands):
+            latest = goes_on_from(record.folder.absolute(), job.plan.config, trained=False)
+            values = {**job.values, "latest": str(latest)}
+            words = command.command_words(method, text, values, white=_is_white(scene), checkpoint=checkpoint)
             log.info("command %d of %d: %s", number + 1, len(method.commands), " ".join(words))
             name = f"isosweep-{job.plan.identity.key}"
             process.run(
@@ -204,6 +229,10 @@ def train(job: Work, scene: Scene) -> None:
     atomic_write_text(job.folder / METHOD_DONE, json.dumps(told_of, indent=1))
     record.set_fields(memory=_memory(record, memory))
     record.mark_trained()
+
+
+def _is_white(scene: Scene) -> bool:
+    return bool((scene.background > 0.99).all())
 
 
 def _on_step(job: Work):
@@ -240,6 +269,7 @@ def _values(plan: RunPlan, method: MethodSettings, folder: Path) -> dict[str, st
         "out": str(folder / "out"),
         "folder": "" if method.folder is None else str(Path(method.folder).expanduser().absolute()),
         "python": environments.python_of(method.environment),
+        "model": method.model or "",
         "scene": str(cfg.scene),
         "seed": str(cfg.seed),
         "steps": str(method.steps),

@@ -1,10 +1,22 @@
 """The settings of a method that is not ours, as conf/method/<name>.yaml gives them (``model=external method=<name>``).
 
-Placeholders in ``commands``, ``files`` and the patterns of ``collect`` and ``resume``: ``{data}`` (what was prepared),
-``{out}`` (the method's own folder of results), ``{folder}`` (its code), ``{python}`` (of its environment), ``{scene}``,
-``{seed}``, ``{steps}``, ``{threads}``, ``{device}`` (cuda or cpu), ``{gpu}`` (0, of the cards that the run may see),
-``{width}`` and ``{height}`` (of the first view), ``{radius}`` (half the side of the scene's box), ``{test_every}``
-(of layouts that hold out every n-th image), ``{args}`` and ``{resume}`` (each stands alone and becomes several words).
+Placeholders in ``commands``, ``files`` and the patterns of ``collect`` and ``resume``:
+
+==========================  ===================================================================================
+``{data}``, ``{out}``       what was prepared; the method's own folder of results
+``{folder}``, ``{python}``  its code; the Python of its environment
+``{model}``                 ``method.model``
+``{scene}``, ``{seed}``, ``{steps}``
+``{threads}``, ``{device}``, ``{gpu}``
+                            cuda or cpu; 0, of the cards that the run may see
+``{width}``, ``{height}``, ``{images}``
+                            of the first view, in pixels; how many images were prepared
+``{radius}``                half the side of the scene's box
+``{test_every}``            of layouts that cannot name the test views: every so many images is one
+``{latest}``                the newest file that fits ``resume.checkpoint``, when the command starts
+``{args}``, ``{resume}``, ``{background}``
+                            each stands alone and becomes several words, or none
+==========================  ===================================================================================
 """
 
 from dataclasses import dataclass, field
@@ -19,7 +31,7 @@ PAIRINGS = ("name", "order")
 BOOLEANS = ("flag", "lower", "title")
 PLACEHOLDERS = (
     "data", "out", "folder", "python", "scene", "seed", "steps", "threads", "device", "gpu", "width", "height",
-    "radius", "test_every", "args", "resume",
+    "radius", "images", "test_every", "model", "latest", "background", "args", "resume",
 )  # fmt: skip
 
 
@@ -37,6 +49,10 @@ class PrepareSettings:
     test_views: bool = True  # the layout names the test views; false: it has the training views alone
     # structure-from-motion points, for layouts that have them: the scene's own, or triangulated with its cameras
     points: bool = False
+    # its loader reads the principal point; false: it takes the image's centre, which is told
+    principal_point: bool = True
+    # n of a loader that holds out every n-th image, whatever is asked of it; null: it can be told ({test_every})
+    test_every: int | None = at_least(None, 2)
 
 
 @dataclass
@@ -75,6 +91,7 @@ class CollectSettings:
     background: bool = False  # the mesh has what lies outside of the scene's box, too
     matrix: Any = None  # 4x4, mesh to data, for frame=matrix
     renders: str | None = None  # pattern of the rendered test views
+    panel: str | None = None  # of pictures in a row in one file: 2/4 is the second of four
     no_renders: str = "this method renders no views"
     # of renders and test views: by the name of the prepared image, or by place in the sorted list
     pairing: str = one_of("name", *PAIRINGS)
@@ -93,12 +110,14 @@ class MethodSettings:
     """How a program that is not ours is run, watched and read."""
 
     name: str = ""
+    model: str | None = None  # of a program with several methods: which; part of the run's name
     about: str = ""  # what it is, in one line
     source: str = ""  # address of the documentation that this file follows
     tried: str | None = None  # where and when it was run by this file; null: never
     folder: str | None = None  # its code; null where it is a package of its environment
     # which code that is: auto (git commit of the folder, digest of the image), pip:<package>, or a text
     version: str = "auto"
+    needs: list[str] = field(default_factory=list)  # modules that its environment's Python must have
     prepare: PrepareSettings = field(default_factory=PrepareSettings)
     # one after another, each a line as for a shell, without the shell; the first trains
     commands: list[str] = field(default_factory=list)
@@ -108,6 +127,8 @@ class MethodSettings:
     booleans: str = one_of(
         "flag", *BOOLEANS
     )  # flag: the name alone, or nothing; true and false; True and False
+    white_words: str = ""  # what {background} becomes where the scene lies on white, and on another colour
+    other_words: str = ""
     steps: int = at_least(1, 1)
     limit_minutes: float | None = at_least(None, 0)  # of all commands; null: none but the job's
     environment: EnvironmentSettings = field(default_factory=EnvironmentSettings)

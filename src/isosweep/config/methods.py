@@ -2,15 +2,19 @@
 
 import re
 import string
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from typing import Any
 
+from hydra import compose, initialize_config_dir
+from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from isosweep.config.check import ConfigError
-from isosweep.config.errors import did_you_mean
+from isosweep.config.errors import did_you_mean, explain
 from isosweep.config.method_settings import PLACEHOLDERS, MethodSettings
+from isosweep.config.schema import CONF
 
 NEEDS_ONE = "model=external runs a method that is not ours"
 
@@ -18,6 +22,35 @@ NEEDS_ONE = "model=external runs a method that is not ours"
 def is_foreign(config: Mapping[Any, Any]) -> bool:
     """Whether a config, composed or plain, runs a method that is not ours."""
     return config.get("method") is not None
+
+
+def method_title(name: str, model: str | None) -> str:
+    """What a method is called in names and tables: 'nerfstudio-nerfacto'."""
+    return name if model is None else f"{name}-{model}"
+
+
+def method_names() -> list[str]:
+    """The methods that have a file in conf/method/."""
+    return sorted(path.stem for path in (CONF / "method").glob("*.yaml"))
+
+
+def composed_method(name: str, settings: Sequence[str] = ()) -> MethodSettings:
+    """The method of a file, with overrides as on the command line.
+
+    Raises:
+        ConfigError: there is no such file, it does not compose, or its settings are wrong.
+    """
+    if name not in method_names():
+        known = ", ".join(method_names())
+        raise ConfigError(
+            f"there is no method '{name}'{did_you_mean(name, method_names())} There are {known}."
+        )
+    try:
+        with initialize_config_dir(str(CONF), version_base="1.3"):
+            cfg = compose("config", [f"method={name}", *settings])
+        return method_of(cfg)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ConfigError(" ".join(explain(error, [f"method={name}", *settings], CONF).split())) from error
 
 
 def steps_of(cfg: DictConfig) -> int:
@@ -55,7 +88,7 @@ def check_method(cfg: DictConfig, models: str) -> None:
     if not external:
         raise ConfigError(
             f"method={cfg.method.name} and model={models}: a method that is not ours takes the model's place; leave "
-            "model= out, or set model=external; method=null for a model of ours"
+            "model= out, or method= for a model of ours"
         )
     if cfg.debug.part is not None or cfg.mode in ("view", "render"):
         asked = f"mode={cfg.mode}" if cfg.debug.part is None else f"debug={cfg.debug.part}"
@@ -64,6 +97,13 @@ def check_method(cfg: DictConfig, models: str) -> None:
             "the run's folder after mode=train; mode=eval scores them again"
         )
     method_of(cfg)
+
+
+def panel_of(text: str) -> tuple[int, int] | None:
+    """Which picture, counted from 1, of how many in a row; None if the text does not say that."""
+    found = re.fullmatch(r"([1-9]\d*)/([1-9]\d*)", text.strip())
+    which, count = (int(found[1]), int(found[2])) if found else (1, 0)
+    return (which, count) if which <= count else None
 
 
 def flat_args(args: Any, prefix: str = "") -> dict[str, Any]:
@@ -90,6 +130,8 @@ def _wrong(settings: MethodSettings) -> Iterator[str]:
     collect = settings.collect
     if collect.frame == "matrix" and not (_is_matrix(collect.matrix) or collect.frame_file):
         yield "method.collect.frame=matrix needs method.collect.matrix, four rows of four numbers, or frame_file."
+    if collect.panel is not None and panel_of(collect.panel) is None:
+        yield f"method.collect.panel={collect.panel}: give which of how many, such as 2/4."
     if collect.mesh is None and collect.renders is None:
         yield f"{key} collects neither mesh nor renders, so nothing could be scored: set one of method.collect.*."
     texts = {f"method.commands[{i}]": text for i, text in enumerate(settings.commands)}

@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from isosweep.config.init_content import with_content
 from isosweep.config.method_version import with_version
-from isosweep.config.methods import is_foreign
+from isosweep.config.methods import is_foreign, method_title
 from isosweep.record import known_key, run_folder, run_key
 from isosweep.record.folder import recorded_config
 from isosweep.record.metrics import validated
@@ -31,7 +31,12 @@ def choice_names(cfg: DictConfig, choices: Mapping[str, Any] | None = None) -> d
     if choices is not None:
         names.update({g: str(choices[g]) for g in names if choices.get(g)})
     if is_foreign(cfg):
-        names |= {"model": str(cfg.method.name), "encoding": "", "sampler": "", "loss": ""}
+        names |= {
+            "model": method_title(cfg.method.name, cfg.method.model),
+            "encoding": "",
+            "sampler": "",
+            "loss": "",
+        }
     if "name" in cfg.dataset:
         # one loader may load several data sets, and the user's own
         names["dataset"] = str(cfg.dataset.name)

@@ -19,6 +19,8 @@ class Pictures:
 
     files: Mapping[int, Path] = field(default_factory=dict)
     """View of the scene -> its file. Alpha is composited over the scene's background."""
+    panel: tuple[int, int] = (1, 1)
+    """Which of how many pictures that stand in a row in each file, counted from 1."""
     why_none: str | None = None
     """Why there is none; None where there are."""
 
@@ -35,12 +37,15 @@ class Pictures:
         source = Source(self.files[view])
         header = read_header(source)
         h, w = scene.cameras.hw[view].tolist()
-        if (header.height, header.width) != (h, w):
+        which, count = self.panel
+        if (header.height, header.width) != (h, w * count):
+            row = "" if count == 1 else f", of which {count} stand in a row"
             raise InputError(
-                f"{source.image} is {header.width}x{header.height}, and view {scene.names[view]} is {w}x{h}: have it "
-                "rendered at the size of what was prepared; nothing is resized in silence"
+                f"{source.image} is {header.width}x{header.height}, and view {scene.names[view]} is {w}x{h}{row}: "
+                "have it rendered at the size of what was prepared; nothing is resized in silence"
             )
         pixels = torch.from_numpy(decode(source, header.alpha, 1)).float() / 255
+        pixels = pixels[:, (which - 1) * w : which * w]
         if header.alpha:
             pixels = pixels[..., :3] * pixels[..., 3:] + scene.background.cpu() * (1 - pixels[..., 3:])
         return {"rgb": pixels}

@@ -10,6 +10,7 @@ import numpy as np
 
 from isosweep import geometry
 from isosweep.config.method_settings import CollectSettings
+from isosweep.config.methods import panel_of
 from isosweep.data.neus import natural_order
 from isosweep.evaluation.evaluate import read_truth
 from isosweep.evaluation.pictures import Pictures
@@ -122,16 +123,14 @@ def box(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def overlap(one: tuple[np.ndarray, np.ndarray], other: tuple[np.ndarray, np.ndarray]) -> float:
     """Intersection over union of two boxes, of which a flat one counts as a thousandth of its length thick."""
+    (low, high), (other_low, other_high) = _thick(*one), _thick(*other)
+    shared = float(np.maximum(np.minimum(high, other_high) - np.maximum(low, other_low), 0).prod())
+    return shared / (float((high - low).prod()) + float((other_high - other_low).prod()) - shared)
 
-    def sides(low: np.ndarray, high: np.ndarray) -> np.ndarray:
-        return np.maximum(high - low, 1e-3 * float((high - low).max()) + 1e-12)
 
-    shared = np.minimum(one[1], other[1]) - np.maximum(one[0], other[0])
-    thin = np.minimum(sides(*one), sides(*other))
-    if (shared < -1e-3 * thin).any():
-        return 0.0
-    both = float(np.maximum(shared, 1e-3 * thin).prod())
-    return both / (float(sides(*one).prod()) + float(sides(*other).prod()) - both)
+def _thick(low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    half = np.maximum(high - low, 1e-3 * float((high - low).max()) + 1e-12) / 2
+    return (low + high) / 2 - half, (low + high) / 2 + half
 
 
 def _pictures(
@@ -139,6 +138,7 @@ def _pictures(
 ) -> Pictures:
     """The test views' files; where no view is held out, those of the training views."""
     assert settings.renders is not None
+    panel = panel_of(settings.panel or "1/1") or (1, 1)
     wanted = prepared.test or tuple(scene.splits["test"])
     files = sorted(
         {Path(p) for p in glob.glob(pattern(settings.renders, values), recursive=True)}, key=natural_order
@@ -154,14 +154,14 @@ def _pictures(
                 f"of {len(wanted)} test views {len(missing)} have no render: {', '.join(missing[:5])}; there are "
                 f"{', '.join(file.name for file in files[:5])}: set method.collect.pairing=order where names differ"
             )
-        return Pictures(found)
+        return Pictures(found, panel)
     places = sorted((stem, view) for view in wanted for stem in prepared.stems[view])
     if len(places) != len(files):
         raise MethodFailed(
             f"{len(files)} renders fit method.collect.renders={settings.renders}, and {len(places)} test views were "
             "prepared: they cannot be paired by their order"
         )
-    return Pictures({view: file for (_, view), file in zip(places, files, strict=True)})
+    return Pictures({view: file for (_, view), file in zip(places, files, strict=True)}, panel)
 
 
 def _newest(text: str, values: Mapping[str, str], out: Path, what: str) -> Path:

@@ -14,23 +14,30 @@ from isosweep.config.method_settings import MethodSettings
 from isosweep.config.methods import flat_args
 from isosweep.errors import InputError
 
-ARGS, RESUME = "{args}", "{resume}"
+ARGS, RESUME, BACKGROUND = "{args}", "{resume}", "{background}"
 
 
-def commands(
-    method: MethodSettings, values: Mapping[str, str], checkpoint: Path | None = None
-) -> list[list[str]]:
-    """The words of each command.
+def command_words(
+    method: MethodSettings,
+    text: str,
+    values: Mapping[str, str],
+    *,
+    white: bool,
+    checkpoint: Path | None = None,
+) -> list[str]:
+    """The words of one of the method's commands.
 
     Args:
+        text: the command, as the config has it.
         values: of the placeholders that stand for one text.
+        white: whether the scene lies on white.
         checkpoint: of the method's own, from which it goes on.
     """
     resume = (
         [] if checkpoint is None else _words(method.resume.words, {**values, "checkpoint": str(checkpoint)})
     )
-    several = {ARGS: list(argument_words(method)), RESUME: resume}
-    return [_words(text, values, several) for text in method.commands]
+    behind = _words(method.white_words if white else method.other_words, values)
+    return _words(text, values, {ARGS: list(argument_words(method)), RESUME: resume, BACKGROUND: behind})
 
 
 def argument_words(method: MethodSettings) -> Iterator[str]:

@@ -5,8 +5,7 @@
 ``neus``        normalised by cameras_sphere.npz: data = scale_mat_0 x
 ``nerfstudio``  of the dataparser, which turns, centres and scales: x = scale (transform data), by the file
                 dataparser_transforms.json, which ``frame_file`` finds
-``ngp``         Instant-NGP's cube: its axes are (y, z, x) of the data's, and it is scaled, x = scale data + offset,
-                by ``scale`` and ``offset`` of the prepared json, or 0.33 and 0.5
+``ngp``         Instant-NGP's, whose axes are (y, z, x) of the data's; its mesh files are scaled back already
 ``matrix``      ``collect.matrix``, or four rows of four numbers in the file (.npy, .json, .txt) of ``frame_file``
 ==============  ===============================================================================================
 """
@@ -22,7 +21,6 @@ from isosweep.config.method_settings import CollectSettings
 from isosweep.errors import InputError
 from isosweep.geometry import similarity_scale
 
-NGP_SCALE, NGP_OFFSET = 0.33, 0.5
 NGP_AXES = np.array([[0.0, 1, 0], [0, 0, 1], [1, 0, 0]])
 """Rows: where Instant-NGP's x, y and z lie among the data's axes."""
 
@@ -46,7 +44,7 @@ def mesh_to_data(settings: CollectSettings, data: Path, frame_file: Path | None)
     elif settings.frame == "nerfstudio":
         matrix = _nerfstudio(_needed(settings, frame_file))
     elif settings.frame == "ngp":
-        matrix = _ngp(data)
+        matrix[:3, :3] = NGP_AXES.T
     elif settings.frame == "matrix":
         matrix = _matrix(settings.matrix if frame_file is None else _read(frame_file), frame_file)
     try:
@@ -66,15 +64,6 @@ def _nerfstudio(file: Path) -> Matrix:
             f"{file} has no 3x4 `transform` and no `scale`: is it nerfstudio's ({error})?"
         ) from error
     return np.linalg.inv(transform)
-
-
-def _ngp(data: Path) -> Matrix:
-    files = [data / "transforms.json", data / "transforms_train.json"]
-    told = next((_read(file) for file in files if file.is_file()), {})
-    scale, offset = float(told.get("scale", NGP_SCALE)), np.broadcast_to(told.get("offset", NGP_OFFSET), 3)
-    inside = np.eye(4)
-    inside[:3, :3], inside[:3, 3] = scale * NGP_AXES, NGP_AXES @ offset
-    return np.linalg.inv(inside)
 
 
 def _needed(settings: CollectSettings, file: Path | None) -> Path:

@@ -10,9 +10,9 @@ files in the others. Pixel centres are at half integers in all layouts but NeuS'
 """
 
 import json
+import logging
 import shutil
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +21,7 @@ from PIL import Image
 from isosweep.config.method_settings import PrepareSettings
 from isosweep.errors import InputError
 from isosweep.external import llff_layout
+from isosweep.external.points import triangulated
 from isosweep.meshes.files import to_bytes
 from isosweep.prepare import writers
 from isosweep.prepare.reconstruction import Reconstruction
@@ -33,23 +34,11 @@ DONE = "isosweep_views.json"
 """Written last: which file is which view of the scene."""
 EVERY_NTH = ("colmap", "llff")
 """Layouts that cannot name the test views. Their readers hold out every n-th image in the order of names."""
-SHARE_WORKERS = 2
+WORKERS = 2
+LOST_PX = 0.5
+"""A principal point so far off the centre is told where the method does not read it."""
 IDENTITY = np.eye(4)
-
-Points = Callable[[Scene, tuple[int, ...]], "PointCloud"]
-
-
-@dataclass(frozen=True)
-class PointCloud:
-    """Points on the surface, in normalised units, and which view sees which where."""
-
-    xyz: np.ndarray
-    rgb: np.ndarray
-    error: np.ndarray
-    seen_view: np.ndarray
-    """Index into the views that were given."""
-    seen_point: np.ndarray
-    seen_xy: np.ndarray
+log = logging.getLogger("isosweep")
 
 
 @dataclass(frozen=True)
@@ -67,17 +56,14 @@ class Prepared:
     height: int
 
 
-def prepare(scene: Scene, settings: PrepareSettings, folder: Path, points: Points | None = None) -> Prepared:
+def prepare(scene: Scene, settings: PrepareSettings, folder: Path, threads: int = 1) -> Prepared:
     """Write the scene's training views, and its test views where the method is told of them.
 
     What an earlier start has written whole is taken as it is.
 
-    Args:
-        points: makes points of a scene's training views, where ``settings.points`` asks for them and the scene has
-        none.
-
     Raises:
         InputError: the scene has no masks and the method needs them, or its rays are no straight lines in space.
+        MissingLibraryError: points have to be triangulated, and pycolmap is not installed.
     """
     if scene.cameras.ndc is not None:
         raise InputError(
@@ -85,8 +71,8 @@ def prepare(scene: Scene, settings: PrepareSettings, folder: Path, points: Point
         )
     if settings.masks and not scene.images.has_masks:
         raise InputError(
-            f"method.prepare.masks=true, and {scene.dataset} scene {scene.name} has no masks: take a scene with "
-            "masks, or set method.prepare.masks=false if the method can do without"
+            f"method.prepare.masks=true, and {scene.dataset} scene {scene.name} has no masks: take a scene with masks, "
+            "or set method.prepare.masks=false if the method can do without"
         )
     if scene.sizes is not None:
         raise InputError(
@@ -94,7 +80,7 @@ def prepare(scene: Scene, settings: PrepareSettings, folder: Path, points: Point
         )
     train = tuple(scene.splits["train"])
     test = tuple(scene.splits["test"]) if scene.held_out and settings.test_views else ()
-    order, every = _order(train, test, settings.layout)
+    order, every = _order(train, test, settings.layout, settings.test_every)
     names = [f"{place:04d}.png" for place in range(len(order))]
     stems: dict[int, tuple[str, ...]] = {}
     for view, name in zip(order, names, strict=True):
@@ -103,21 +89,41 @@ def prepare(scene: Scene, settings: PrepareSettings, folder: Path, points: Point
     made = Prepared(folder, stems, test, every, hw[1], hw[0])
     if (folder / DONE).is_file():
         return made
-    cloud = _points(scene, train, order, points) if settings.points else None
-    recon = _reconstruction(scene, order, names, cloud)
+    recon = _reconstruction(scene, order, names)
+    off = float(np.abs(recon.K[:, :2, 2] - recon.hw[:, ::-1] / 2).max())
+    if (not settings.principal_point or settings.layout == "llff") and off > LOST_PX:
+        log.warning(
+            "this method takes the image's centre for the principal point, which is up to %.1f pixels off in this "
+            "scene: its results are shifted by as much",
+            off,
+        )
     _write_images(scene, settings, order, names, folder)
     held = frozenset(place for place, view in enumerate(order) if view in test)
+    if settings.points:
+        recon = _with_points(scene, recon, folder, held, threads)
     write = llff_layout.write_llff if settings.layout == "llff" else writers.WRITERS[settings.layout]
     masked = settings.masks and settings.layout != "llff"
-    write(folder, recon, IDENTITY, masked, held, SHARE_WORKERS, lambda: None)
+    write(folder, recon, IDENTITY, masked, held, WORKERS, lambda: None)
     told = {
         "layout": settings.layout,
         "test_every": every,
         "files": {Path(name).stem: scene.names[view] for view, name in zip(order, names, strict=True)},
         "test": [Path(names[place]).stem for place in sorted(held)],
     }
+    if settings.layout == "nerfstudio":
+        _add_sphere(folder / "transforms.json", scene.radius)
     atomic_write_text(folder / DONE, json.dumps(told, indent=1))
     return made
+
+
+def _add_sphere(file: Path, radius: float) -> None:
+    """Add what Neuralangelo's reader asks for, and others ignore: no skew, and the sphere that holds the object."""
+    told = json.loads(file.read_text())
+    for frame in [told, *told["frames"]]:
+        if "fl_x" in frame:
+            frame |= {"sk_x": 0.0, "sk_y": 0.0}
+    told |= {"sphere_center": [0.0, 0.0, 0.0], "sphere_radius": radius}
+    atomic_write_text(file, json.dumps(told, indent=1))
 
 
 def drop_images(folder: Path) -> None:
@@ -126,16 +132,28 @@ def drop_images(folder: Path) -> None:
         shutil.rmtree(folder / kind, ignore_errors=True)
 
 
-def _order(train: tuple[int, ...], test: tuple[int, ...], layout: str) -> tuple[list[int], int]:
+def _order(
+    train: tuple[int, ...], test: tuple[int, ...], layout: str, fixed: int | None = None
+) -> tuple[list[int], int]:
     """The views in the order of their files, and the n of readers that hold out every n-th of them, from the first on.
 
     Where the test views do not fill their places, the last of them takes the others as well.
+
+    Args:
+        fixed: n, where the reader cannot be told.
     """
     if layout not in EVERY_NTH:
         return [*train, *test], 0
     if not test:
         return list(train), 100_000
-    every = 1 + len(train) // len(test)
+    every = fixed or 1 + len(train) // len(test)
+    places = -(-len(train) // (every - 1)) if every > 1 else 0
+    if len(test) > places > 0:
+        raise InputError(
+            f"this method's reader holds out every {every}th image, so beside {len(train)} training views there is "
+            f"room for {places} test views, and the scene has {len(test)}: set dataset.n_test={places}, or "
+            "method.prepare.test_views=false for scores of the mesh alone"
+        )
     if every < 2:
         raise InputError(
             f"{len(test)} test views and {len(train)} training views: the layout {layout} holds out every n-th "
@@ -149,9 +167,7 @@ def _order(train: tuple[int, ...], test: tuple[int, ...], layout: str) -> tuple[
     return order, every
 
 
-def _reconstruction(
-    scene: Scene, order: list[int], names: list[str], cloud: PointCloud | None
-) -> Reconstruction:
+def _reconstruction(scene: Scene, order: list[int], names: list[str]) -> Reconstruction:
     """The views with their cameras, in normalised units."""
     cameras = scene.cameras.to("cpu")
     K = cameras.K[order].double().numpy().copy()
@@ -159,43 +175,31 @@ def _reconstruction(
     hw = cameras.hw[order].numpy().astype(int)
     kinds = [(*K[v].ravel().tolist(), *hw[v].tolist()) for v in range(len(order))]
     camera = np.array([1 + list(dict.fromkeys(kinds)).index(kind) for kind in kinds])
-    nothing = PointCloud(
-        np.zeros((0, 3)),
-        np.zeros((0, 3), np.uint8),
-        np.zeros(0),
-        np.zeros(0, int),
-        np.zeros(0, int),
-        np.zeros((0, 2)),
-    )
-    found = cloud or nothing
     return Reconstruction(
         names=tuple(names),
         hw=hw,
         K=K,
         c2w=cameras.c2w[order].double().numpy(),
         camera=camera,
-        xyz=found.xyz,
-        rgb=found.rgb,
-        error=found.error,
-        seen_view=found.seen_view,
-        seen_point=found.seen_point,
-        seen_xy=found.seen_xy,
+        xyz=np.zeros((0, 3)),
+        rgb=np.zeros((0, 3), np.uint8),
+        error=np.zeros(0),
+        seen_view=np.zeros(0, int),
+        seen_point=np.zeros(0, int),
+        seen_xy=np.zeros((0, 2)),
     )
 
 
-def _points(
-    scene: Scene, train: tuple[int, ...], order: list[int], points: Points | None
-) -> PointCloud | None:
-    """Points for the layout, with views by their place in ``order``."""
-    if scene.points is not None and len(scene.points):
-        xyz = scene.points.double().cpu().numpy()
-        grey = np.full((len(xyz), 3), 128, np.uint8)
-        return PointCloud(xyz, grey, np.ones(len(xyz)), np.zeros(0, int), np.zeros(0, int), np.zeros((0, 2)))
-    if points is None:
-        return None
-    made = points(scene, train)
-    place = np.array([order.index(view) for view in train])
-    return PointCloud(made.xyz, made.rgb, made.error, place[made.seen_view], made.seen_point, made.seen_xy)
+def _with_points(
+    scene: Scene, recon: Reconstruction, folder: Path, held: frozenset[int], threads: int
+) -> Reconstruction:
+    """The views with the scene's structure-from-motion points, or with points that are triangulated now."""
+    if scene.points is None or not len(scene.points):
+        train = [place for place in range(len(recon)) if place not in held]
+        return triangulated(folder, recon, train, threads)
+    xyz = scene.points.double().cpu().numpy()
+    grey = np.full((len(xyz), 3), 128, np.uint8)  # a scene's points have no colour
+    return replace(recon, xyz=xyz, rgb=grey, error=np.ones(len(xyz)))
 
 
 def _write_images(

@@ -1,10 +1,9 @@
 """The layout of LLFF: images/ and poses_bounds.npy. See `isosweep.data.llff` for its rows.
 
-It has one focal length a view and no principal point, so what a camera has beyond that is lost, which is said.
+It has one focal length a view and no principal point, so what a camera has beyond that is lost; layout.py says so.
 """
 
 import io
-import logging
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +12,8 @@ from isosweep.prepare.reconstruction import Reconstruction
 from isosweep.prepare.writers import Tick
 from isosweep.runtime.files import atomic_write_bytes
 
-log = logging.getLogger("isosweep")
-
 CLOSE = 0.05
 """The nearest depth is at least this share of a camera's distance from the origin."""
-LOST_PX = 0.5
-"""A principal point so far off the centre is told."""
 
 
 def write_llff(
@@ -44,11 +39,6 @@ def write_llff(
         near = max(depth - radius, least)
         rows.append([*pose.ravel(), near, max(depth + radius, 2 * near)])
         tick()
-    off = np.abs(recon.K[:, :2, 2] - recon.hw[:, ::-1] / 2).max()
-    if off > LOST_PX:
-        log.warning(
-            "the layout llff has no principal point, and in this scene it is %.1f pixels off the centre", off
-        )
     buffer = io.BytesIO()
     np.save(buffer, np.array(rows))
     atomic_write_bytes(out / "poses_bounds.npy", buffer.getvalue())

@@ -116,6 +116,8 @@ def write_blender(
         ]
         angle = frames[0]["camera_angle_x"]
         meta = {"camera_angle_x": angle, "frames": frames, **_normalisation(to_world)}
+        if len({(frame["w"], frame["h"]) for frame in frames}) == 1:
+            meta |= {name: frames[0][name] for name in ("w", "h")}  # instant-nsr-pl takes 800x800 otherwise
         atomic_write_text(out / f"transforms_{split}.json", json.dumps(meta, indent=1))
         written.append(out / f"transforms_{split}.json")
     return written
@@ -149,15 +151,20 @@ def write_nerfstudio(
         meta |= shared
         frames = [{k: v for k, v in frame.items() if k not in shared} for frame in frames]
     # Instant-NGP reconstructs a cube around the sphere; 16 times its side leaves room for a background
-    meta |= {"aabb_scale": 16, "ply_file_path": "sparse_pc.ply", "frames": frames}
+    meta |= {"aabb_scale": 16}
+    written = [out / "transforms.json"]
+    if len(recon.xyz):
+        meta["ply_file_path"] = "sparse_pc.ply"
+        written.append(out / "sparse_pc.ply")
+        write_points(out / "sparse_pc.ply", recon, to_world)
+    meta["frames"] = frames
     if test_every:
         meta |= {"train_filenames": train, "val_filenames": test, "test_filenames": test}
-    write_points(out / "sparse_pc.ply", recon, to_world)
     atomic_write_text(
         out / "transforms.json",
         json.dumps({**meta, **_normalisation(to_world)}, indent=1),
     )
-    return [out / "transforms.json", out / "sparse_pc.ply"]
+    return written
 
 
 def write_colmap(

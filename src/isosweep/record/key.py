@@ -49,6 +49,7 @@ EXCLUDED: tuple[str, ...] = (
     "method.source",
     "method.tried",
     "method.folder",
+    "method.needs",
     "method.environment",
     "method.limit_minutes",
     "method.watch",
