@@ -3,6 +3,7 @@
 python scripts/evaluate.py mesh.ply --protocol dtu --official DTU --scan 24 --cull neus --images-from dtu_scan24
 python scripts/evaluate.py mesh.ply --protocol chamfer --truth truth.ply
 python scripts/evaluate.py renders/ truth/ --protocol images --masks masks/
+python scripts/evaluate.py --check record.json
 
 The record goes to results/external/<dataset>/<scene>/<method>-<protocol>-s<seed>/record.json.
 docs/evaluation.md says what every step does and where the official DTU data lies.
@@ -19,8 +20,15 @@ def parser() -> argparse.ArgumentParser:
     own = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
-    own.add_argument("inputs", nargs="+", type=Path, help="a mesh; or a folder of renders and one of truths")
-    own.add_argument("--protocol", required=True, choices=("dtu", "chamfer", "images"))
+    own.add_argument("inputs", nargs="*", type=Path, help="a mesh; or a folder of renders and one of truths")
+    own.add_argument("--protocol", choices=("dtu", "chamfer", "images"))
+    own.add_argument(
+        "--check",
+        type=Path,
+        nargs="+",
+        metavar="RECORD",
+        help="check record.json files of other programs, by line",
+    )
     record = own.add_argument_group("the record")
     record.add_argument("--method", help="whose result it is (default: the name of the file or folder)")
     record.add_argument("--dataset", help="default: dtu, else external")
@@ -60,6 +68,12 @@ def parser() -> argparse.ArgumentParser:
 def main() -> int:
     own = parser()
     options = own.parse_args()
+    if options.check is not None:
+        if options.inputs or options.protocol:
+            own.error("--check takes record.json files and nothing to score")
+        return check(options.check)
+    if options.protocol is None:
+        own.error("say how to score: --protocol dtu, chamfer or images; or --check record.json")
     wanted = 2 if options.protocol == "images" else 1
     if len(options.inputs) != wanted:
         what = "a folder of renders and a folder of truths" if wanted == 2 else "one mesh"
@@ -82,6 +96,27 @@ def main() -> int:
         text = " ".join(str(error).split()) or type(error).__name__
         print(f"error: {text}", file=sys.stderr)
         return 1
+
+
+def check(files: list[Path]) -> int:
+    """Print what is wrong with records that other programs have written, a line each; 1 if anything is."""
+    from isosweep.record.public_format import mistakes
+
+    wrong = 0
+    for path in files:
+        file = path / "record.json" if path.is_dir() else path
+        try:
+            found = mistakes(file.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError) as error:
+            print(f"error: cannot read {file}: {error}", file=sys.stderr)
+            wrong += 1
+            continue
+        for line, what in found:
+            print(f"{file}:{line}: {what}")
+        wrong += bool(found)
+        if not found:
+            print(f"{file}: good")
+    return 1 if wrong else 0
 
 
 def run(options: argparse.Namespace) -> int:

@@ -30,16 +30,16 @@ tried: null # a date and a machine, once it has run
 folder: {folder}
 version: {git}
 environment: {environment}
-# 3. Which layout does it read: neus, blender, nerfstudio, colmap or llff? With the object's masks? With points to start
-# from? Does its reader take the principal point? Does it hold out every n-th image, whatever it is asked (test_every: 8)?
+# 3. Which layout does it read: neus, blender, nerfstudio, colmap or llff? With the object's masks? With points to
+# start from? Does its reader take the principal point? Does it hold out every n-th image, whatever it is asked?
 prepare:
   layout: blender
   masks: true
   test_views: true # it can render them
   points: false
   principal_point: true
-  test_every: null
-# 5. How is it started? One line a command, the training first; then what makes the mesh, and what renders the test views.
+  test_every: null # that n, such as 8
+# 5. How is it started? A line a command, the training first; then what makes the mesh, and what renders test views.
 commands:
   - "{{python}} {trainer} --data {{data}} --out {{out}} --steps {{steps}} --seed {{seed}} {{args}} {{resume}}"
 args: {{}} # 6. Its arguments that you want to sweep as method.args.<name>, with their usual values.
