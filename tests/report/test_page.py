@@ -59,7 +59,7 @@ def test_curves_keep_spikes_and_say_what_is_broken(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
     path.write_text("\n".join(map(json.dumps, lines)) + '\n{"step": 1000, "lo')
     curves, problem = read_curves(path, 40)
-    assert problem == "1 lines of metrics.jsonl are no JSON and are left out"
+    assert problem == "1 lines of metrics.jsonl are no JSON with a step and are left out"
     loss = curves["loss"]
     assert len(loss["x"]) <= 42
     assert loss["y"][loss["x"].index(500)] == 99.0

@@ -178,7 +178,7 @@ def essential(config: Mapping[str, Any]) -> dict[str, Any]:
     """What of a config decides the trained weights, in the form in which two configs can be compared."""
     if config.get("method") is not None:
         config = {name: config[name] for name in OF_A_METHOD if name in config}
-    by_content = (config.get("train") or {}).get("init_hash") is not None
+    by_content = _group(config, "train").get("init_hash") is not None
     left_out = (*EXCLUDED, "train.init_from") if by_content else EXCLUDED
     kept = _visible(_without(_active_terms(config), left_out))
     if isinstance(kept.get("device"), str):
@@ -202,14 +202,20 @@ def matters(path: str, one: Any, other: Any) -> bool:
         return one.split(":")[0] != other.split(":")[0]
     if last == "_target_" and ABSENT not in (one, other):
         return kind_of(str(one)) != kind_of(str(other))
-    if any(path == where and {one, other} == {new, old} for where, new, old in SAME_AS):
+    if any(path == where and (one, other) in ((new, old), (old, new)) for where, new, old in SAME_AS):
         return False
     return not all(value == ABSENT or _as_before(path, value) for value in (one, other))
 
 
+def _group(config: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """A group of a config; nothing where a record that was written by hand has something else there."""
+    found = config.get(name)
+    return found if isinstance(found, Mapping) else {}
+
+
 def term_is_off(config: Mapping[str, Any], name: str) -> bool:
     """Whether a loss term is absent, null, or of weight 0: then nothing of it matters."""
-    terms = (config.get("loss") or {}).get("terms") or {}
+    terms = _group(_group(config, "loss"), "terms")
     return name not in terms or not _is_active(terms[name])
 
 
@@ -220,7 +226,7 @@ def score_key(config: Mapping[str, Any]) -> str:
         against = (config.get("dataset") or {}).get(name)
         if against is not None:
             parts[name] = against
-    collected = (config.get("method") or {}).get("collect")
+    collected = _group(config, "method").get("collect")
     if collected is not None:
         parts["collect"] = collected
     return _digest(_visible(_without(parts, SCORE_FREE)))

@@ -7,6 +7,7 @@ thousands is named and never ends a command.
 
 import json
 import os
+import re
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -20,9 +21,16 @@ T = TypeVar("T")
 SCHEMA_VERSION = 2
 """Of record.json. 2 has the states interrupted and cancelled; versions that know 1 alone cannot read them."""
 _CHUNK = 1 << 16
-_READ = os.O_RDONLY | BINARY | getattr(os, "O_CLOEXEC", 0)  # Windows has none, and inherits none
+# Windows has neither, and inherits none; a pipe in a file's place is read as empty and not waited for
+_READ = os.O_RDONLY | BINARY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0)
 MOST_WORDS = 300
 """Characters of an error's text: msgspec quotes the value that it refuses."""
+MOST_BYTES = 1 << 26
+"""Of a record; those of runs with thousands of views have a hundredth of it."""
+MOST_NESTED = 150
+"""Levels of a file's lists and mappings. Everything that walks through them calls itself, up to twice a level."""
+_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
+_NO_BRACKETS = bytes(sorted(set(range(256)) - set(b"[]{}")))
 
 
 class Unreadable(InputError):
@@ -33,6 +41,8 @@ def decoded(data: bytes, decode: Callable[[bytes], T]) -> T:
     """``decode(data)``; Unreadable where ``data`` is not what ``decode`` reads."""
     try:
         data.decode()  # msgspec does not look into the strings that it skips
+        if data.count(b"[") + data.count(b"{") > MOST_NESTED and _levels(data) > MOST_NESTED:
+            raise Unreadable("it is nested too deeply")
         return decode(data)
     except UnicodeDecodeError as error:
         raise Unreadable(f"byte {error.start} of {len(data)} is not UTF-8") from error
@@ -42,8 +52,17 @@ def decoded(data: bytes, decode: Callable[[bytes], T]) -> T:
         raise Unreadable(printable(str(error))[:MOST_WORDS]) from error
 
 
+def _levels(data: bytes) -> int:
+    """How deeply lists and mappings of a JSON text lie in each other."""
+    level = deepest = 0
+    for bracket in _STRING.sub(b"", data).translate(None, _NO_BRACKETS):
+        level += 1 if bracket in b"[{" else -1
+        deepest = max(deepest, level)
+    return deepest
+
+
 def read_whole(path: str) -> bytes:
-    """The bytes of a small file, with fewer system calls than ``open`` makes. Raises OSError."""
+    """The bytes of a small file, with fewer system calls than ``open`` makes. Raises OSError, Unreadable."""
     fd = os.open(path, _READ)
     try:
         data = os.read(fd, _CHUNK)
@@ -52,6 +71,8 @@ def read_whole(path: str) -> bytes:
         parts = [data]
         while part := os.read(fd, _CHUNK):
             parts.append(part)
+            if len(parts) * _CHUNK > MOST_BYTES:  # a device in the file's place may never end
+                raise Unreadable(f"it is larger than {MOST_BYTES >> 20} MiB")
         return b"".join(parts)
     finally:
         os.close(fd)

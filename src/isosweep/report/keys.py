@@ -74,8 +74,14 @@ def sort_key(value: Any) -> tuple[Any, ...]:
         return (0,)
     if isinstance(value, int | float):
         return (1, value)
-    parts = [p for p in re.split(r"(\d+)", str(value)) if p]
-    return (2, *((0, int(p), "") if p.isdigit() else (1, 0, p) for p in parts))
+    parts = [p for p in re.split(r"([0-9]+)", str(value)) if p]
+    return (2, *(_by_size(p) if p[0] in "0123456789" else (1, 0, p) for p in parts))
+
+
+def _by_size(digits: str) -> tuple[int, int, str]:
+    """Sort key of a number written as text. Python refuses to make a number of more than 4,300 digits."""
+    digits = digits.lstrip("0")
+    return (0, len(digits), digits)
 
 
 def config_differences(a: Any, b: Any, prefix: str = "") -> dict[str, tuple[Any, Any]]:

@@ -8,7 +8,7 @@ from statistics import median
 from typing import Literal
 
 from isosweep.report.collect import Run
-from isosweep.report.keys import ReportError, suggestion
+from isosweep.report.keys import ReportError, hashable, suggestion
 
 HIGHER_IS_BETTER = ("psnr", "ssim", "fscore", "normal_consistency", "silhouette_iou", "inside_hull")
 LOWER_IS_BETTER = (
@@ -22,6 +22,8 @@ LOWER_IS_BETTER = (
 )
 LENGTHS = ("chamfer", "accuracy", "completeness", "reference_median", "reference_p90")
 """Scores that are lengths in the scene's world unit."""
+MOST = 1e60
+"""A score or cost beyond this counts as missing: its square, in a deviation, would be no finite number."""
 COSTS = {"time": "min", "memory": "GiB", "gpu_hours": "h"}
 """Cost columns of ``--columns`` -> unit. They are not ranked: runs may come from different machines."""
 DEFAULT_METRICS = ("psnr", "ssim", "lpips", "chamfer")
@@ -99,13 +101,20 @@ def metric_value(run: Run, metric: Metric) -> tuple[float | None, str]:
             number = scores.values[name]
             if number is None:
                 return None, scores.reasons.get(name) or "its value is null, without a reason"
-            if not math.isfinite(number):
-                return None, f"its value is {number}"
+            if not abs(number) < MOST:  # NaN is not, either
+                return None, f"its value is {number:g}"
             return number, ""
     return None, f"its record has no {' or '.join(metric.names)}"
 
 
 def _cost(run: Run, name: str) -> tuple[float | None, str]:
+    number, why = _recorded_cost(run, name)
+    return (
+        (number, why) if number is None or abs(number) < MOST else (None, f"its {name} is no finite number")
+    )
+
+
+def _recorded_cost(run: Run, name: str) -> tuple[float | None, str]:
     r = run.record
     if r.backend == "external":  # scripts/evaluate.py: all other costs are those of scoring
         seconds = r.times.train_s if name != "memory" else 0.0
@@ -116,7 +125,9 @@ def _cost(run: Run, name: str) -> tuple[float | None, str]:
         )
     if name == "memory":
         peak = r.memory.cuda_peak_bytes or r.memory.ram_peak_bytes
-        return (peak / 2**30, "") if peak else (None, "its record has no peak memory")
+        if not peak:
+            return None, "its record has no peak memory"
+        return (peak / 2**30 if peak < MOST else math.inf), ""
     seconds = r.times.train_s if name == "time" else r.times.total_s or r.times.train_s
     if not seconds:
         return None, "its record has no times"
@@ -190,9 +201,8 @@ def _metric(word: str, names: tuple[str, ...], runs: Iterable[Run], digits: Mapp
     direction = "up" if kind in HIGHER_IS_BETTER else "down" if kind in LOWER_IS_BETTER else "none"
     unit = "dB" if kind == "psnr" else COSTS.get(word, "")
     if kind in LENGTHS:
-        units = {r.record.scores.settings.get("world_unit") for r in runs if r.scored and r.record.scores} - {
-            None
-        }
+        scored = [r.record.scores for r in runs if r.scored and r.record.scores]
+        units = {hashable(s.settings.get("world_unit")) for s in scored} - {None}
         unit = str(units.pop()) if len(units) == 1 else ""
     made = Metric(word, names, direction, "" if unit == "unit" else unit)
     shown = digits.get(word, digits.get(names[0]))

@@ -6,8 +6,12 @@ from typing import Any
 
 import numpy as np
 
+from isosweep.errors import InputError
 from isosweep.record.reading import json_values
+from isosweep.report.browse.guard import regular
 
+MOST_STEPS = 1e15
+"""A line with a step that is no number below this is left out."""
 DIGITS = 5
 """Significant digits of a value on the page."""
 STEP = "step"
@@ -23,10 +27,10 @@ def read_curves(path: Path, points: int) -> tuple[dict[str, dict[str, list[Any]]
     lowest and the highest point are kept, so that spikes stay visible.
     """
     try:
-        lines = path.read_bytes().splitlines()
+        lines = regular(path).read_bytes().splitlines()
     except FileNotFoundError:
         return {}, ""
-    except OSError as error:
+    except (OSError, InputError) as error:
         return {}, f"{path.name} cannot be read: {error}"
     series: dict[str, dict[float, tuple[float, float]]] = {}
     bad = 0
@@ -34,11 +38,13 @@ def read_curves(path: Path, points: int) -> tuple[dict[str, dict[str, list[Any]]
         try:
             entry = json_values(line)
             step = _float(entry[STEP])
+            if not abs(step) < MOST_STEPS:
+                raise ValueError(step)
         except (ValueError, KeyError, TypeError):
             bad += bool(line.strip())
             continue
         clock = entry.get(CLOCK)
-        clock = _float(clock) if isinstance(clock, int | float) else math.nan
+        clock = _float(clock) if isinstance(clock, int | float) and clock < MOST_STEPS else math.nan
         for key, value in entry.items():
             if key in (STEP, CLOCK) or isinstance(value, bool):
                 continue
@@ -48,7 +54,7 @@ def read_curves(path: Path, points: int) -> tuple[dict[str, dict[str, list[Any]]
                 number = math.nan
             series.setdefault(key, {})[step] = (number, clock)
     made = {key: _shorten(values, points) for key, values in series.items()}
-    return made, f"{bad} lines of {path.name} are no JSON and are left out" if bad else ""
+    return made, f"{bad} lines of {path.name} are no JSON with a step and are left out" if bad else ""
 
 
 def _shorten(values: dict[float, tuple[float, float]], points: int) -> dict[str, list[Any]]:

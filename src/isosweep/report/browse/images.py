@@ -9,6 +9,7 @@ import io
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,15 @@ import numpy as np
 
 from isosweep.errors import InputError
 from isosweep.report.browse.files import replace_file
+from isosweep.report.browse.guard import guarded, regular
 from isosweep.report.keys import sort_key
 
 KINDS = ("rgb", "depth", "normal", "truth")
 ENDINGS = (".png", ".jpg", ".jpeg", ".webp")
 ERROR_TOP = 0.2
 """Mean absolute error over the channels, for images in [0, 1], at which the error map is brightest."""
+MOST_PIXELS = 80_000_000
+"""A picture that announces more is not decoded: 240 MB, and several at once."""
 QUALITY = 82
 """Quality of the webp files. Pictures of full size are stored without loss instead."""
 _VERSION = "1"
@@ -76,15 +80,13 @@ def write_views(folder: Path, views: list[str], target: Path, pixels: int) -> Wr
             continue
         made = {}
         for kind, path in paths.items():
-            try:
-                made[kind] = _picture(path, target, pixels, by_content=kind == "truth")
-            except (OSError, ValueError, SyntaxError) as error:  # SyntaxError: what PIL calls a broken PNG
-                notes.append(f"{path.name}: {error}")
+            draw = partial(_picture, path, target, pixels, by_content=kind == "truth")
+            if name := guarded(path.name, draw, "", notes):
+                made[kind] = name
         if "rgb" in made and "truth" in made:
-            try:
-                made["error"] = _error(paths["rgb"], paths["truth"], target, pixels)
-            except (OSError, ValueError, SyntaxError) as error:
-                notes.append(f"no error map of {view}: {error}")
+            draw = partial(_error, paths["rgb"], paths["truth"], target, pixels)
+            if name := guarded(f"no error map of {view}", draw, "", notes):
+                made["error"] = name
         if "rgb" in made:
             files[view] = made
     return WrittenViews(files, len(found) - len(files), notes)
@@ -117,7 +119,7 @@ def _inferno() -> np.ndarray:
 
 def _picture(path: Path, target: Path, pixels: int, *, by_content: bool) -> str:
     """Store one picture. ``by_content`` names it by its bytes, so that all runs share one copy of a photograph."""
-    basis = hashlib.sha1(path.read_bytes()).hexdigest() if by_content else file_stamp(path)
+    basis = hashlib.sha1(regular(path).read_bytes()).hexdigest() if by_content else file_stamp(path)
     return _store_once(target, f"{basis} {pixels}", lambda: _shrink(_open_rgb(path), pixels), not pixels)
 
 
@@ -137,7 +139,7 @@ def _error(rgb: Path, truth: Path, target: Path, pixels: int) -> str:
 def file_stamp(path: Path) -> str:
     """Path, size and modification time: they identify a version of a file without reading it."""
     state = path.stat()
-    return f"{path.resolve()} {state.st_size} {state.st_mtime_ns}"
+    return f"{os.fsencode(path.resolve())!r} {state.st_size} {state.st_mtime_ns}"
 
 
 def _store_once(target: Path, basis: str, draw: Callable[[], Any], lossless: bool) -> str:
@@ -153,7 +155,15 @@ def _store_once(target: Path, basis: str, draw: Callable[[], Any], lossless: boo
 def _open_rgb(path: Path) -> Any:
     import PIL.Image
 
-    with PIL.Image.open(path) as image:
+    try:
+        image = PIL.Image.open(regular(path))
+    except PIL.Image.DecompressionBombError as error:
+        raise InputError("it announces more pixels than a picture has that is to be looked at") from error
+    with image:
+        if image.width * image.height > MOST_PIXELS:
+            raise InputError(
+                f"it announces {image.width}x{image.height} pixels, and the page takes {MOST_PIXELS}"
+            )
         if image.mode in ("RGBA", "LA", "PA"):  # composite over white, as scoring does
             image = image.convert("RGBA")
             white = PIL.Image.new("RGBA", image.size, "white")

@@ -19,8 +19,11 @@ from typing import Any
 import numpy as np
 
 from isosweep.errors import InputError
+from isosweep.report.browse.guard import regular
 
 QUANTISATION_STEPS = 65535
+FARTHEST = 1e9
+"""World units. A vertex beyond is taken as not finite: it would make a point of everything else, and overflows."""
 CLUSTER_FIRST = 3_000_000
 """A mesh with more faces than this is first reduced to it by clustering: quadrics alone would take minutes."""
 _SIMPLIFYING = threading.Lock()
@@ -85,6 +88,15 @@ def pack(
         c is not None,
         uv is not None,
     )
+
+
+def require_indices(path: Path, v: np.ndarray, f: np.ndarray) -> None:
+    """Raise InputError for a face that names a vertex which is not there."""
+    if len(f) and (f.min() < 0 or f.max() >= len(v)):
+        wrong = f.max() if f.max() >= len(v) else f.min()
+        raise InputError(
+            f"{path.name} has a face with vertex {wrong}, and {len(v)} vertices: export it again"
+        )
 
 
 def _row_differences(rows: np.ndarray) -> np.ndarray:
@@ -167,12 +179,15 @@ def _read_mesh(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
     import trimesh
 
     try:
-        mesh = trimesh.load_mesh(path, process=False)
+        mesh = trimesh.load_mesh(regular(path), process=False)
+    except InputError:
+        raise
     except Exception as error:  # trimesh's readers raise errors of many types
         raise InputError(f"{path.name} cannot be read as a mesh: {type(error).__name__}: {error}") from error
     v = np.asarray(getattr(mesh, "vertices", np.empty((0, 3))), dtype=np.float64)
     f = np.asarray(getattr(mesh, "faces", np.empty((0, 3))), dtype=np.int64)
-    finite: np.ndarray = np.asarray(np.isfinite(v).all(axis=1))
+    require_indices(path, v, f)
+    finite: np.ndarray = np.asarray((np.abs(v) < FARTHEST).all(axis=1))  # NaN is not, either
     f = f[finite[f].all(axis=1)] if len(f) else f
     if not len(f):
         raise InputError(f"{path.name} has {len(v)} vertices and no faces between finite ones")

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import numpy as np
 from isosweep.report.browse import images, meshes, run_details, textures
 from isosweep.report.browse.curves import read_curves
 from isosweep.report.browse.files import data_script, replace_file
+from isosweep.report.browse.guard import guarded
 from isosweep.report.collect import Collection, Run
 from isosweep.report.document import Document
 from isosweep.report.keys import ReportError, sort_key
@@ -80,7 +82,11 @@ def write_page(
         ReportError: ``target`` holds something else than a page, or cannot be written.
     """
     _prepare_folder(target)
-    names = run_details.run_titles(runs)
+    broken = dict(found.broken)
+    runs = run_details.sound_runs(runs, broken)
+    together: list[str] = []
+    plain = [(r.record.label or r.record.model, f"s{r.record.seed}") for r in runs]
+    names = guarded("names of the runs", lambda: run_details.run_titles(runs), plain, together)
     chosen = _chosen_views(runs, limits.views)
     written = WrittenPage(target, len(runs))
     parts: list[_RunPart] = []
@@ -97,8 +103,11 @@ def write_page(
             ]
             if progress is not None:
                 progress(number + 1, len(runs))
-    keys = run_details.run_keys(runs)
-    metrics, rows = run_details.run_metrics(runs, digits or {})
+    keys = guarded("keys", lambda: run_details.run_keys(runs), run_details.KeyValues({}, {}), together)
+    metrics, rows = guarded(
+        "scores", lambda: run_details.run_metrics(runs, digits or {}), ([], [[] for _ in runs]), together
+    )
+    written.notes += together
     for part, row in zip(parts, rows, strict=True):
         part.line["values"] = row
     index = {
@@ -112,7 +121,7 @@ def write_page(
         "table": asdict(table) if isinstance(table, Document) else None,
         "refused": table if isinstance(table, str) else "",
         "absent": found.absent,
-        "broken": found.broken,
+        "broken": broken,
         "notes": written.notes,
         "error": {"top": images.ERROR_TOP, "colours": images.scale_colours()},
     }
@@ -151,7 +160,7 @@ def _chosen_views(runs: Sequence[Run], count: int) -> dict[tuple[str, str], list
     seen: dict[tuple[str, str], dict[str, int]] = {}
     for run in runs:
         have = seen.setdefault((run.record.dataset, run.record.scene), {})
-        for view in images.find_views(Path(run.folder) / "renders"):
+        for view in guarded("", partial(images.find_views, Path(run.folder) / "renders"), {}, []):
             have[view] = have.get(view, 0) + 1
     chosen = {}
     for scene, have in seen.items():
@@ -165,11 +174,16 @@ def _chosen_views(runs: Sequence[Run], count: int) -> dict[tuple[str, str], list
 
 def _write_run(run: Run, views: Sequence[str], target: Path, limits: PageLimits) -> _RunPart:
     name = run_details.run_id(run)
-    more, problem = run_details.run_details(run)
-    curves, lost = read_curves(Path(run.folder) / run_details.METRICS_FILE, limits.points)
-    shown = images.write_views(Path(run.folder) / "renders", list(views), target / "images", limits.pixels)
-    notes = [n for n in (problem, lost, *shown.notes) if n]
-    mesh, mesh_files = _write_mesh(run, target, limits, notes)
+    folder = Path(run.folder)
+    notes: list[str] = []
+    more, problem = guarded("no details", partial(run_details.run_details, run), ({}, ""), notes)
+    log = folder / run_details.METRICS_FILE
+    curves, lost = guarded("no curves", partial(read_curves, log, limits.points), ({}, ""), notes)
+    draw = partial(images.write_views, folder / "renders", list(views), target / "images", limits.pixels)
+    shown = guarded("no pictures", draw, images.WrittenViews({}, 0, []), notes)
+    notes += [n for n in (problem, lost, *shown.notes) if n]
+    nothing: tuple[dict[str, Any] | None, set[str]] = (None, set())
+    mesh, mesh_files = guarded("no mesh", partial(_write_mesh, run, target, limits, notes), nothing, notes)
     replace_file(
         target / "runs" / f"{name}.js", data_script(f"run/{name}", {**more, "curves": curves, "notes": notes})
     )
@@ -191,24 +205,18 @@ def _write_mesh(
     path = run_details.mesh_path(run)
     if path is None or limits.faces <= 0:
         return None, set()
-    try:
-        about = _write_once(target, path, limits.faces, lambda: asdict(meshes.pack_mesh(path, limits.faces)))
-    except (ValueError, OSError) as error:
-        notes.append(f"no mesh: {error}")
-        return None, set()
+    about = _write_once(target, path, limits.faces, lambda: asdict(meshes.pack_mesh(path, limits.faces)))
     mesh = {k: about[k] for k in ("file", "faces", "original", "core", "colors")}
     files = {f"meshes/{mesh['file']}.js"}
-    if limits.texture > 0 and (textured := run_details.textured_path(run)) is not None:
+    find = partial(run_details.textured_path, run)
+    if limits.texture > 0 and (textured := guarded("no texture", find, None, notes)) is not None:
         # its place is said in any case
         mesh["textured"] = textured.relative_to(run.folder).as_posix()
-        try:
-            about = _write_once(
-                target, textured, limits.texture, lambda: textures.pack_textured(textured, limits.texture)
-            )
+        pack = partial(textures.pack_textured, textured, limits.texture)
+        write = partial(_write_once, target, textured, limits.texture, pack)
+        if about := guarded("no texture", write, {}, notes):
             mesh["texture"] = about["file"]
             files.add(f"meshes/{about['file']}.js")
-        except (ValueError, OSError) as error:
-            notes.append(f"no texture: {error}")
     return mesh, files
 
 

@@ -1,10 +1,13 @@
 """Makes a page from a request. If no table can be made of the runs, the page says why."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
+from isosweep.report.browse.guard import guarded
 from isosweep.report.browse.page import PageLimits, WrittenPage, write_page
 from isosweep.report.collect import collect, select_runs
+from isosweep.report.document import Document
 from isosweep.report.key_names import full_conditions
 from isosweep.report.keys import ReportError
 from isosweep.report.pipeline import NoRuns, TableRequest, make_table, source_name
@@ -28,13 +31,19 @@ def make_page(
     """
     found = collect(request.sources, request.root)
     runs = select_runs(found.runs, full_conditions(request.conditions, found.runs))
-    try:
-        table = make_table(request).document
-    except NoRuns:
-        if not found.absent and not found.broken:
-            raise
-        table = "none of these runs has a record"
-    except ReportError as error:
-        table = str(error)
+    if not runs and not found.absent and not found.broken:
+        make_table(request)  # raises NoRuns
+    notes: list[str] = []
+    table = guarded("it could not be made", partial(_table, request), "", notes) or notes[0]
     title = request.title or ", ".join(source_name(s) for s in request.sources)
     return write_page(target, title, runs, found, table, limits, request.digits, progress)
+
+
+def _table(request: TableRequest) -> Document | str:
+    """The table of the request's runs, or the reason why there is none."""
+    try:
+        return make_table(request).document
+    except NoRuns:
+        return "none of these runs has a record"
+    except ReportError as error:
+        return str(error)

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from isosweep.record.reading import Unreadable, json_values
+from isosweep.errors import InputError
+from isosweep.record.reading import Unreadable, json_values, read_whole
 from isosweep.record.schema import RECORD_FILE
+from isosweep.report.browse.guard import guarded, regular
 from isosweep.report.browse.textures import has_texture
 from isosweep.report.cells import TableSpec
 from isosweep.report.checks import setting_differences
@@ -31,7 +33,24 @@ WORLD_UP = {"demo": "z", "blender": "z"}
 def run_id(run: Run) -> str:
     """12 hex digits that identify a run in file names and links, from its run key or, if external, its folder."""
     own = run.record.run_key if not run.external else ""  # as collect.py distinguishes them
-    return hashlib.sha256((own or os.path.realpath(run.folder)).encode()).hexdigest()[:12]
+    return hashlib.sha256(os.fsencode(own or os.path.realpath(run.folder))).hexdigest()[:12]
+
+
+def sound_runs(runs: Sequence[Run], broken: dict[str, str]) -> list[Run]:
+    """The runs of which name, keys, scores and state can be told; each of the others is added to ``broken``."""
+    kept = []
+    for run in runs:
+        notes: list[str] = []
+
+        def tell(run: Run = run) -> bool:
+            run_id(run), run_titles([run]), run_keys([run]), run_metrics([run], {}), run_state(run)
+            return True
+
+        if guarded("its values cannot be shown", tell, False, notes):
+            kept.append(run)
+        else:
+            broken[f"{run.folder}/{RECORD_FILE}"] = notes[0]
+    return kept
 
 
 @dataclass(frozen=True)
@@ -116,7 +135,7 @@ def run_details(run: Run) -> tuple[dict[str, Any], str]:
     program may lack any field, or have a value of another type in it.
     """
     try:
-        whole = _mapping(json_values(Path(run.folder, RECORD_FILE).read_bytes()))
+        whole = _mapping(json_values(read_whole(f"{run.folder}/{RECORD_FILE}")))
     except (OSError, Unreadable) as error:
         return {"config": flatten(run.record.config)}, f"{RECORD_FILE} cannot be read again: {error}"
     scores, error, git = (_mapping(whole.get(k)) for k in ("scores", "error", "git"))
@@ -164,7 +183,7 @@ def textured_path(run: Run) -> Path | None:
 def _file_of(run: Run, artifact: str, usual: str) -> Path | None:
     folder = Path(run.folder)
     try:
-        whole = _mapping(json_values((folder / RECORD_FILE).read_bytes()))
+        whole = _mapping(json_values(read_whole(f"{run.folder}/{RECORD_FILE}")))
         named = _mapping(whole.get("artifacts")).get(artifact)
     except (OSError, Unreadable):
         named = None
@@ -177,10 +196,10 @@ def _file_of(run: Run, artifact: str, usual: str) -> Path | None:
 def log_tail(path: Path) -> str:
     """The last LOG_LINES lines of a log; '' if it cannot be read."""
     try:
-        with path.open("rb") as file:
+        with regular(path).open("rb") as file:
             file.seek(max(0, path.stat().st_size - LOG_BYTES))
             return "\n".join(file.read().decode(errors="replace").splitlines()[-LOG_LINES:])
-    except OSError:
+    except (OSError, InputError):
         return ""
 
 

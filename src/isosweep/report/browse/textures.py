@@ -6,7 +6,6 @@ disk may not give the pixels of a file to WebGL.
 
 import base64
 import io
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -14,8 +13,10 @@ from typing import Any
 import numpy as np
 
 from isosweep.errors import InputError
-from isosweep.report.browse.images import QUALITY
-from isosweep.report.browse.meshes import pack
+from isosweep.record.reading import Unreadable, json_values
+from isosweep.report.browse.guard import regular
+from isosweep.report.browse.images import MOST_PIXELS, QUALITY
+from isosweep.report.browse.meshes import FARTHEST, pack, require_indices
 
 MOST_FACES = 200_000
 """A mesh with more faces is not put on the page: it would be 2.5 MB and more there."""
@@ -23,15 +24,16 @@ MOST_FACES = 200_000
 
 def has_texture(path: Path) -> bool:
     """Whether a glb holds an image, or an obj names a material, by the beginning of the file."""
-    with path.open("rb") as file:
+    with regular(path).open("rb") as file:
         if path.suffix == ".obj":
             return file.read(512).lstrip().startswith(b"mtllib")
         head = file.read(20)  # magic, version, length of the file; length and kind of its json
         if head[:4] != b"glTF" or head[16:] != b"JSON":
             return False
         try:
-            return bool(json.loads(file.read(int.from_bytes(head[12:16], "little"))).get("images"))
-        except ValueError:  # the file is cut off
+            size = min(int.from_bytes(head[12:16], "little"), path.stat().st_size)
+            return bool(json_values(file.read(size)).get("images"))
+        except (Unreadable, AttributeError):  # the file is cut off, or its json is no mapping
             return False
 
 
@@ -58,8 +60,11 @@ def pack_textured(path: Path, pixels: int) -> dict[str, Any]:
         picture = getattr(mesh.visual.material, "baseColorTexture", None)
         uv = np.asarray(mesh.visual.uv, dtype=np.float64)
     v, f = np.asarray(mesh.vertices, dtype=np.float64), np.asarray(mesh.faces, dtype=np.int64)
-    if picture is None or not (len(f) and np.isfinite(v).all() and np.isfinite(uv).all()):
+    if picture is None or not (len(f) and (np.abs(v) < FARTHEST).all() and np.isfinite(uv).all()):
         raise InputError(f"{path.name} holds no texture on a mesh of finite vertices")
+    require_indices(path, v, f)
+    if picture.width * picture.height > MOST_PIXELS:
+        raise InputError(f"the texture of {path.name} announces {picture.width}x{picture.height} pixels")
     if len(f) > MOST_FACES:
         raise InputError(
             f"{path.name} has {len(f)} faces, and the page takes {MOST_FACES} with a texture: set "
