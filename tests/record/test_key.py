@@ -52,8 +52,18 @@ def test_number_spelling_and_order_make_no_difference():
 
 
 @pytest.mark.parametrize("path", EXCLUDED)
-def test_excluded_paths_do_not_change_it(path):
+def test_excluded_paths_do_not_change_it(path, monkeypatch):
+    if path.startswith("method."):
+        monkeypatch.setitem(CONFIG, "method", {"name": "theirs", "version": "1"})
     assert run_key(changed(path, "something else")) == run_key(CONFIG)
+
+
+def test_of_a_method_its_own_options_data_and_seed_alone_decide(monkeypatch):
+    monkeypatch.setitem(CONFIG, "method", {"name": "theirs", "version": "1"})
+    for path in ("model.radius", "train.max_steps", "backend"):
+        assert run_key(changed(path, 7)) == run_key(CONFIG)
+    for path in ("method.version", "method.args.weight", "dataset.downscale", "scene", "seed"):
+        assert run_key(changed(path, 7)) != run_key(CONFIG)
 
 
 @pytest.mark.parametrize("path", ["train.micro_batches", "train.threads", "train.log_every", "run.root"])
@@ -145,7 +155,9 @@ def test_an_option_added_later_counts_only_where_it_differs_from_before(monkeypa
 
 def test_the_options_added_later_are_named_by_a_path_of_the_config():
     for pattern, _ in rules.AS_BEFORE:
-        assert "." in pattern, "a whole group is no option"
+        assert "." in pattern or pattern == "method", (
+            "a whole group is no option, but one that a run may lack"
+        )
 
 
 def test_two_names_of_one_result_have_one_key():
