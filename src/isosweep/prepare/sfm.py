@@ -161,12 +161,14 @@ def match_pairs(
     wanted: list[tuple[int, int]],
     seed: int,
     tick: Callable[[int], None],
+    least: int | None = None,
 ) -> list[tuple[int, int, int]]:
     """Match and verify the pairs that the database does not hold yet.
 
     Args:
         names: file names of the images, of which ``wanted`` holds pairs of indices.
         tick: called with the number of pairs that were finished.
+        least: inliers of a pair that count; None takes COLMAP's own number.
 
     Returns:
         (i, j, number of inliers), i < j, of each pair that the epipolar geometry confirms, in sorted order.
@@ -178,6 +180,8 @@ def match_pairs(
     matching.num_threads, matching.use_gpu = 1, False
     verification = colmap.TwoViewGeometryOptions()
     verification.ransac.random_seed = seed
+    if least is not None:
+        verification.min_num_inliers = least
     pairing = colmap.ImportedPairingOptions()
     pairing.match_list_path = database.with_name("pairs.txt")
     for start in range(0, len(wanted), PAIRS_PER_CALL):

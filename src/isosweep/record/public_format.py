@@ -198,11 +198,12 @@ def _lines(text: str) -> tuple[dict[Path, int], list[tuple[str, int]]]:
         while text[at] != close:
             key: str | int = number
             if close == "}":
-                key, end = scanstring(text, at + 1)
-                if key in seen:
-                    twice.append((key, line(at)))
-                seen.add(key)
-                lines[(*path, key)] = line(at)
+                name, end = scanstring(text, at + 1)
+                if name in seen:
+                    twice.append((str(name), line(at)))
+                seen.add(name)
+                key = str(name)
+                lines[*path, key] = line(at)
                 at = blank(end) + 1
             at = blank(read(at, (*path, key)))
             at, number = (blank(at + 1) if text[at] == "," else at), number + 1

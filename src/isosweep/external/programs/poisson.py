@@ -45,7 +45,7 @@ def surface(
         MissingLibraryError: Open3D is not installed.
         InputError: there are too few points.
     """
-    from scipy.spatial import cKDTree
+    from scipy.spatial import KDTree
 
     require_package("open3d", "open3d", "method=poisson", "method=visual-hull needs masks and no package")
     o3d = importlib.import_module("open3d")
@@ -59,7 +59,7 @@ def surface(
     cloud, _ = cloud.remove_statistical_outlier(nb_neighbors=neighbours, std_ratio=2.0)
     cloud.estimate_normals(o3d.geometry.KDTreeSearchParamKNN(neighbours))
     kept, normals = np.asarray(cloud.points), np.asarray(cloud.normals)
-    to_eye = eyes[cKDTree(eyes).query(kept)[1]] - kept
+    to_eye = eyes[KDTree(eyes).query(kept)[1]] - kept
     facing = np.where((normals * to_eye).sum(1, keepdims=True) < 0, -1.0, 1.0)
     cloud.normals = o3d.utility.Vector3dVector(normals * facing)
     made, density = o3d.geometry.TriangleMesh.create_from_point_cloud_poisson(cloud, depth=depth, n_threads=1)
