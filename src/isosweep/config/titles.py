@@ -27,7 +27,7 @@ AMBIGUOUS = frozenset({
 })  # fmt: skip
 """Last parts of keys that say nothing alone, or that several groups have."""
 
-_TOLD_ELSEWHERE = ("scene", "seed", "model", "dataset", "sweep")
+_TOLD_ELSEWHERE = ("scene", "seed", "model", "method", "dataset", "sweep")
 """Overrides of exactly these keys stand in the title already, in the tags, or in the group."""
 _OVERRIDE = re.compile(r"(\+{0,2}|~)([^=]+)(?:=(.*))?", re.DOTALL)
 NUMBER = re.compile(r"[+-]?\d*\.?\d+(e[+-]?\d+)?", re.IGNORECASE)

@@ -20,8 +20,8 @@ ALLOW_WORD: Mapping[Kind, str] = {
 independent runs."""
 
 NOT_COMPARED = (
-    "step", "seed", "sample_seed", "mesh", "mesh_sha256", "transform", "vertices", "faces", "faces_after_culling",
-    "points_in_box", "points_observed", "mesh_within_cap", "scan_within_cap", "paired_by",
+    "step", "seed", "sample_seed", "method", "mesh", "mesh_sha256", "transform", "vertices", "faces",
+    "faces_after_culling", "points_in_box", "points_observed", "mesh_within_cap", "scan_within_cap", "paired_by",
 )  # fmt: skip
 """Score settings that describe the result, not the scoring: with checkpoint=best each seed has its own ``step``."""
 IMAGES_ONLY = (
@@ -353,7 +353,9 @@ def difference_notes(atoms: Mapping[tuple[Key, Place], Sequence[Run]], spec: Tab
             continue
         for found, key in ((across, ("place", place)), (within, ("row", (row, place.dataset)))):
             head = heads.setdefault(key, run)
-            a, b = ({k: v for k, v in essential(r.record.config).items() if k in COMMON} for r in (head, run))
+            both = [essential(r.record.config) for r in (head, run)]
+            shared = [k for k in COMMON if all(k in one for one in both)]  # a method that is not ours has few
+            a, b = ({k: one[k] for k in shared} for one in both)
             for path, values in config_differences(a, b).items():
                 of_best = "best" in (head.record.scores_of, run.record.scores_of)
                 if path not in (*spec.keys, *spec.over, "dataset.scene", *(() if of_best else VALIDATION)):

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 
 from isosweep.report.cells import Column, Key, MissingCause, Table, keys_text
 from isosweep.report.checks import Conflict
+from isosweep.report.collect import Run
 from isosweep.report.document import Extras
 from isosweep.report.keys import short_key, sort_key, value_text
 from isosweep.report.metrics import Metric
@@ -28,6 +29,11 @@ def source_text(one: Sourced, table: Table) -> str:
     if not line.status.startswith("checked"):
         parts.append(line.status)
     return f"{'; '.join(parts)}.{f' {line.link}' if line.link else ''}"
+
+
+def _is_method(run: Run) -> bool:
+    """Whether a run is of a program that is not ours (``model=external``)."""
+    return isinstance(run.record.config.get("method"), dict)
 
 
 def note_texts(table: Table, extras: Extras, uniform: int | None) -> list[str]:
@@ -58,6 +64,11 @@ def note_texts(table: Table, extras: Extras, uniform: int | None) -> list[str]:
     codes = sorted({r.code for r in scored if r.code})
     if len(codes) > 1:
         notes.append(f"Cells come from {len(codes)} versions of the numerical code: {', '.join(codes)}.")
+    methods = sorted(
+        {(r.record.model, str(r.record.config["method"]["version"])) for r in scored if _is_method(r)}
+    )
+    if methods:
+        notes.append(f"Methods that are not ours, by version: {'; '.join(' '.join(one) for one in methods)}.")
     if table.external:
         named = "; ".join(keys_text(table.spec.rows, row) for row in table.rows if row in table.external)
         notes.append(
