@@ -1,6 +1,7 @@
 """Score meshes and renders made anywhere, and write a record that our tables read.
 
 python scripts/evaluate.py mesh.ply --protocol dtu --official DTU --scan 24 --cull neus --images-from dtu_scan24
+python scripts/evaluate.py mesh.ply --protocol all --official DTU --scan 24 --images-from dtu_scan24
 python scripts/evaluate.py mesh.ply --protocol chamfer --truth truth.ply
 python scripts/evaluate.py renders/ truth/ --protocol images --masks masks/
 python scripts/evaluate.py --check record.json
@@ -21,7 +22,9 @@ def parser() -> argparse.ArgumentParser:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
     own.add_argument("inputs", nargs="*", type=Path, help="a mesh; or a folder of renders and one of truths")
-    own.add_argument("--protocol", choices=("dtu", "chamfer", "images"))
+    own.add_argument(
+        "--protocol", choices=("dtu", "all", "chamfer", "images"), help="all: every DTU protocol"
+    )
     own.add_argument(
         "--check",
         type=Path,
@@ -35,20 +38,22 @@ def parser() -> argparse.ArgumentParser:
     record.add_argument("--scene", help="default: scan<n>, else the name of the truth")
     record.add_argument("--seed", type=int, default=0, help="of the method's run, and of the order of points")
     record.add_argument("--root", type=Path, default=Path("results/external"))
-    record.add_argument("--out", type=Path, help="the record's folder itself")
+    record.add_argument(
+        "--out", type=Path, help="the record's folder itself; with all: the folder of its records"
+    )
     record.add_argument(
         "--protocol-name", help="its name in the record, for runs of yours that are scored alike (standard)"
     )
     record.add_argument(
         "--force", action="store_true", help="replace a record; the old one is kept beside it"
     )
-    mesh = own.add_argument_group("dtu and chamfer")
+    mesh = own.add_argument_group("dtu, all and chamfer")
     mesh.add_argument(
         "--transform", type=Path, help="mesh to world: cameras .npz (scale_mat_0), or 4x4 .npy or text"
     )
     mesh.add_argument("--images-from", type=Path, help="scene folder with cameras and mask/, in NeuS' layout")
-    mesh.add_argument("--official", type=Path, help="dtu: the folder with Points/stl and ObsMask")
-    mesh.add_argument("--scan", type=int, help="dtu: number of the scan")
+    mesh.add_argument("--official", type=Path, help="dtu, all: the folder with Points/stl and ObsMask")
+    mesh.add_argument("--scan", type=int, help="dtu, all: number of the scan")
     mesh.add_argument("--cull", default="none", help="dtu: none, neus, monosdf, 2dgs or neuralwarp")
     mesh.add_argument("--truth", type=Path, help="chamfer: the reference mesh or cloud")
     mesh.add_argument("--samples", type=int, default=1_000_000, help="chamfer: points on each surface")
@@ -78,20 +83,32 @@ def main() -> int:
     if len(options.inputs) != wanted:
         what = "a folder of renders and a folder of truths" if wanted == 2 else "one mesh"
         own.error(f"--protocol {options.protocol} takes {what}, found {len(options.inputs)} paths")
-    for protocol, name in (("dtu", "official"), ("dtu", "scan"), ("chamfer", "truth")):
+    needed = (
+        ("dtu", "official"),
+        ("dtu", "scan"),
+        ("all", "official"),
+        ("all", "scan"),
+        ("chamfer", "truth"),
+    )
+    for protocol, name in needed:
         if options.protocol == protocol and getattr(options, name) is None:
             own.error(f"--protocol {protocol} needs --{name}")
     for name, least in (("seed", 0), ("scan", 1), ("samples", 1), ("crop", 0)):
         value = getattr(options, name)
         if value is not None and value < least:
             own.error(f"--{name} {value}: give {least} or more")
+    for name, usual in (("cull", "none"), ("protocol_name", None)):
+        if options.protocol == "all" and getattr(options, name) != usual:
+            own.error(
+                f"--protocol all scores under every preset and names each: leave out --{name.replace('_', '-')}"
+            )
     import torch
 
     from isosweep.runtime.cores import usable_cores
 
     torch.set_num_threads(max(1, int(usable_cores())))
     try:
-        return run(options)
+        return run_all(options) if options.protocol == "all" else run(options)
     except (UserError, OSError, MemoryError) as error:
         text = " ".join(str(error).split()) or type(error).__name__
         print(f"error: {text}", file=sys.stderr)
@@ -164,6 +181,49 @@ def run(options: argparse.Namespace) -> int:
         note = "" if name not in scores.reasons else f"  ({scores.reasons[name]})"
         print(f"  {name:32} {'-' if value is None else f'{value:.6g}'}{note}")
     print(path)
+    return 0
+
+
+def run_all(options: argparse.Namespace) -> int:
+    """Score one mesh under every DTU protocol, and write a record for each."""
+    from dataclasses import replace
+
+    from isosweep.evaluation import external, protocol_matrix
+
+    mesh = options.inputs[0]
+    usual = external.ExternalResult(
+        dataset=options.dataset or "dtu",
+        scene=options.scene or f"scan{options.scan}",
+        method=options.method or mesh.resolve().stem,
+        protocol="",
+        seed=options.seed,
+        root=options.root,
+        force=options.force,
+    )
+
+    def entry(protocol: str) -> external.ExternalResult:
+        return replace(usual, protocol=protocol, out=None if options.out is None else options.out / protocol)
+
+    for variant in protocol_matrix.variants(options.images_from is not None):
+        entry(variant.name).check()
+    watch = external.Stopwatch()
+    found = external.score_dtu_all(
+        mesh, options.official, options.scan, options.seed, options.transform, options.images_from
+    )
+    print(f"{usual.dataset} {usual.scene} {usual.method}, lengths in mm")
+    print(f"  {'protocol':28} {'chamfer':>9} {'accuracy':>9} {'complete':>9} {'coverage':>9}")
+    for scores in found:
+        external.write_record(entry(scores.protocol), scores, watch)
+        names = ("chamfer", "accuracy", "completeness", "coverage")
+        numbers = [scores.values[f"geometry/{name}"] for name in names]
+        print(
+            f"  {scores.protocol:28} " + " ".join(f"{'-' if v is None else f'{v:.4f}':>9}" for v in numbers)
+        )
+    if options.images_from is None:
+        print("without --images-from: no masks and cameras, so no culling, and nothing about what is seen")
+    print(
+        f"{len(found)} records in {options.out or entry('').folder.parent}; compare: scripts/report.py --protocols"
+    )
     return 0
 
 

@@ -16,8 +16,8 @@ from pylatexenc.latexwalker import (
 KNOWN = {
     "toprule", "midrule", "bottomrule", "centering", "caption", "label", "textbf", "underline", "textit", "par", "\\",
     "footnotesize", "resizebox", "linewidth", "textbackslash", "textasciitilde", "textasciicircum", "textless",
-    "textgreater", "textbar", "pm", "uparrow", "downarrow", "times", "mu", "alpha", "beta", "gamma", "lambda", "sigma",
-    "circ", "ldots", "medskip", "parbox", "ref", "_", "%", "&", "#", "$", "{", "}",
+    "textgreater", "textbar", "pm", "uparrow", "downarrow", "updownarrow", "times", "mu", "alpha", "beta", "gamma",
+    "lambda", "sigma", "circ", "ldots", "medskip", "parbox", "ref", "_", "%", "&", "#", "$", "{", "}",
 }  # fmt: skip
 PACKAGES = {"booktabs", "graphicx"}
 

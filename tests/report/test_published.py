@@ -124,10 +124,10 @@ def test_a_row_has_the_papers_figure_and_the_ledger_has_all_of_them_and_ours(tmp
     ]  # fmt: skip
     assert paper.reference == 1
     (line,) = known.lines
-    assert line.labels == ("Paper_1", "nvs/PSNR, dB ↑, mean over 2 scenes")
+    assert line.labels == ("Paper_1", "PSNR (dB) ↑, mean")
     assert [c.main for c in line.cells] == [
         "27.50 [1]",
-        "27.60 [2] without ICP",
+        "27.60 [2]",
         "27.00 [3]",
         "29.00 Paper-1",
     ]

@@ -18,8 +18,8 @@ def apply(T: Similarity, points: Points) -> Points:
     return points @ T[:3, :3].T + T[:3, 3]
 
 
-def similarity(x: Points, y: Points) -> Similarity:
-    """T with the least sum of |y_i - T x_i|^2 (Umeyama, equations 40 to 43).
+def similarity(x: Points, y: Points, scaled: bool = True) -> Similarity:
+    """T with the least sum of |y_i - T x_i|^2 (Umeyama, equations 40 to 43); of scale 1 if not ``scaled``.
 
     Raises:
         ValueError: there are fewer than three pairs, or all x are one point.
@@ -36,14 +36,16 @@ def similarity(x: Points, y: Points) -> Similarity:
     if np.linalg.det(U) * np.linalg.det(Vt) < 0:
         sign[2] = -1
     R = U @ np.diag(sign) @ Vt
-    s = float((D * sign).sum()) / variance
+    s = float((D * sign).sum()) / variance if scaled else 1.0
     T = np.eye(4)
     T[:3, :3] = s * R
     T[:3, 3] = mean_y - s * R @ mean_x
     return T
 
 
-def icp(source: Points, target: Float[np.ndarray, "m 3"], reach: float, iterations: int) -> Similarity:
+def icp(
+    source: Points, target: Float[np.ndarray, "m 3"], reach: float, iterations: int, scaled: bool = True
+) -> Similarity:
     """T that brings ``source`` to ``target``: pairs of nearest points within ``reach``, then `similarity`, repeated."""
     from scipy.spatial import KDTree
 
@@ -60,7 +62,7 @@ def icp(source: Points, target: Float[np.ndarray, "m 3"], reach: float, iteratio
         if before and all(abs(n - b) <= TOLERANCE * b for n, b in zip(now, before, strict=True)):
             break
         before = now
-        T = similarity(moved[paired], target[np.asarray(nearest)[paired]]) @ T
+        T = similarity(moved[paired], target[np.asarray(nearest)[paired]], scaled) @ T
         moved = apply(T, source)
     return T
 

@@ -280,7 +280,7 @@ def dtu_scores(
     notes["points_in_box"] = len(points)
     if len(points) == 0:
         return _nothing("the mesh has no point in the box", _place(left, official), mesh, notes)
-    inside = points[_observed(points, official)] if steps.observed else points
+    inside = points[observed(points, official)] if steps.observed else points
     notes["points_observed"] = len(inside)
     if len(inside) == 0:
         return _nothing("the mesh has no point in ObsMask", _place(left, official), mesh, notes)
@@ -352,7 +352,7 @@ def surface_points(mesh: Mesh, official: Official, settings: DtuSettings) -> Flo
     return within(points)
 
 
-def _observed(points: np.ndarray, official: Official) -> np.ndarray:
+def observed(points: np.ndarray, official: Official) -> np.ndarray:
     """Whether each point's nearest voxel is in ObsMask; False for points outside its grid."""
     voxel = np.around((points - official.box[0]) / official.resolution)
     inside = ((voxel >= 0) & (voxel < official.mask.shape)).all(axis=1)

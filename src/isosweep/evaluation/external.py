@@ -16,7 +16,7 @@ from isosweep.config.settings import EvalSettings
 from isosweep.data.decode import read_mask
 from isosweep.data.neus import read_cameras
 from isosweep.errors import InputError
-from isosweep.evaluation import dtu, dtu_culling, evaluate, external_images, surface_metrics
+from isosweep.evaluation import dtu, dtu_culling, evaluate, external_images, protocol_matrix, surface_metrics
 from isosweep.meshes import raycast
 from isosweep.meshes.files import read_mesh
 from isosweep.record import Lock, Memory, Record, Times, provenance, run_key, source_patch
@@ -138,6 +138,39 @@ def score_dtu(
     _require(mesh, values, reasons)
     notes |= _input(mesh, pred) | {"transform": _rows(matrix)}
     return Scores(dtu.PROTOCOL + settings.cull, values, {}, notes, reasons)
+
+
+def score_dtu_all(
+    mesh: Path,
+    official: Path,
+    scan: int,
+    seed: int = 0,
+    transform: Path | None = None,
+    images_from: Path | None = None,
+) -> list[Scores]:
+    """Score a mesh file under every DTU protocol (`protocol_matrix.scores_by_protocol`); arguments as `score_dtu`.
+
+    Without ``images_from`` there are no masks and cameras: those protocols are left that need none.
+
+    Raises:
+        FileNotFoundError: an input is missing.
+        InputError: an input is broken or does not fit, or the mesh has no score without culling.
+    """
+    dtu.official_files(official, scan)
+    pred = read_mesh(mesh, faces=True)
+    observers = None if images_from is None else dtu.read_masks(images_from, scan)[0]
+    truth = dtu.read_official(official, scan)
+    matrix = None if transform is None else read_transform(transform)
+    _require_mm(mesh, pred, truth, matrix)
+    about = _input(mesh, pred) | {"transform": _rows(matrix)}
+    if matrix is not None:
+        pred = replace(pred, vertices=geometry.to_world(pred.vertices, matrix))
+    found = []
+    for variant, values, reasons, notes in protocol_matrix.scores_by_protocol(pred, truth, observers, seed):
+        if variant == protocol_matrix.Variant("none"):
+            _require(mesh, values, reasons)
+        found.append(Scores(variant.name, values, {}, notes | about, reasons))
+    return found
 
 
 def score_chamfer(

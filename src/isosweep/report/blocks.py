@@ -6,6 +6,7 @@ from isosweep.report import captions, ledger
 from isosweep.report.captions import Pair
 from isosweep.report.cells import Cell, Column, Table, keys_text
 from isosweep.report.document import Block, CellText, Extras, Line
+from isosweep.report.flips import FLIP, flipped_rows
 from isosweep.report.keys import MISSING_TEXT, short_key, value_text
 from isosweep.report.metrics import Metric
 from isosweep.report.paired import Comparison
@@ -53,12 +54,20 @@ def _block(
 ) -> Block:
     uniform = uniform_n(table)
     ranked = {pair: _ranks(table, pair, extras) for pair in pairs}
+    turned = {pair: flipped_rows(table, pair) if extras.flips else set() for pair in pairs}
     lines = [
         Line(
             "external" if row in table.external else "ours",
             tuple(value_text(v) for v in row),
             tuple(
-                _cell_text(table.cell(row, *pair), pair[1], ranked[pair][i], uniform, extras.plain)
+                _cell_text(
+                    table.cell(row, *pair),
+                    pair[1],
+                    ranked[pair][i],
+                    uniform,
+                    extras.plain,
+                    row in turned[pair],
+                )
                 for pair in pairs
             ),
         )
@@ -121,12 +130,16 @@ def _heading(table: Table, column: Column) -> str:
     return "/".join(parts)
 
 
-def _cell_text(cell: Cell, metric: Metric, mark: Mark, uniform: int | None, plain: bool) -> CellText:
+def _cell_text(
+    cell: Cell, metric: Metric, mark: Mark, uniform: int | None, plain: bool, turned: bool
+) -> CellText:
     if cell.mean is None:
         return CellText("failed" if cell.state == "failed" else MISSING_TEXT)
     extra = [f"± {format_number(cell.std, metric.digits)}"] if cell.std is not None and not plain else []
     if uniform is None and not plain:
         extra.append(f"({cell.n})")
+    if turned:
+        extra.append(FLIP)
     main = format_number(cell.mean, metric.digits)
     return CellText(main, " ".join(extra), mark, cell.mean, cell.std, cell.n, metric.digits)
 

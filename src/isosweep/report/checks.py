@@ -22,6 +22,7 @@ independent runs."""
 NOT_COMPARED = (
     "step", "seed", "sample_seed", "method", "mesh", "mesh_sha256", "transform", "vertices", "faces",
     "faces_after_culling", "points_in_box", "points_observed", "mesh_within_cap", "scan_within_cap", "paired_by",
+    "icp_moved_mm",
 )  # fmt: skip
 """Score settings that describe the result, not the scoring: with checkpoint=best each seed has its own ``step``."""
 IMAGES_ONLY = (

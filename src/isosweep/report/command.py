@@ -89,6 +89,11 @@ def parser() -> argparse.ArgumentParser:
         default="scenes",
         help="columns: scenes, in a table for each metric; methods x metrics, in one table of means; or both",
     )
+    add(
+        "--protocols",
+        action="store_true",
+        help="every protocol as rows, with coverage: does a rank hold under all of them? (evaluate.py --protocol all)",
+    )
     add("--columns", default="", help="cost columns to add: time,memory,gpu_hours")
     add(
         "--where",
@@ -259,6 +264,7 @@ def _parse_request(options: argparse.Namespace) -> tuple[TableRequest, list[str]
         title=options.title,
         plain=options.no_spread,
         layout=options.layout,
+        protocols=options.protocols,
     )
     return request, formats, target
 

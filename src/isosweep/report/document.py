@@ -85,6 +85,8 @@ class Extras:
     layout: Layout = "scenes"
     plain: bool = False
     """Cells without ± and n (--no-spread)."""
+    flips: bool = False
+    """Ranks that differ from those under the first protocol are marked (--protocols)."""
     rank_mixed: bool = False
     """Rows of other protocols are ranked with ours (--allow protocol)."""
 

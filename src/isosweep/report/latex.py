@@ -10,7 +10,8 @@ _ESCAPES = {
     "{": r"\{", "}": r"\}", "_": r"\_", "%": r"\%", "&": r"\&", "#": r"\#", "$": r"\$",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
     "|": r"\textbar{}", '"': "''", "[": "{[}", "]": "{]}", "±": r"$\pm$", "–": "--", "—": "---",
-    "↑": r"$\uparrow$", "↓": r"$\downarrow$", "×": r"$\times$", "µ": r"$\mu$", "α": r"$\alpha$", "β": r"$\beta$",
+    "↑": r"$\uparrow$", "↓": r"$\downarrow$", "↕": r"$\updownarrow$", "×": r"$\times$",
+    "µ": r"$\mu$", "α": r"$\alpha$", "β": r"$\beta$",
     "γ": r"$\gamma$", "λ": r"$\lambda$", "σ": r"$\sigma$", "°": r"$^\circ$", "\t": " ", "\n": " ", "…": r"\ldots{}",
 }  # fmt: skip
 

@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from isosweep.report.captions import Pair, column_words
-from isosweep.report.cells import Table
+from isosweep.report.captions import Pair
+from isosweep.report.cells import Column, Table
 from isosweep.report.document import Block, CellText, Extras, Line
 from isosweep.report.keys import MISSING_TEXT, value_text
 from isosweep.report.published import ORIGINS, Published, PublishedRow
@@ -40,11 +40,11 @@ def ledger_block(table: Table, extras: Extras) -> Block | None:
             for pair in several:
                 strip = row.strip(pair)
                 cells = [
-                    " · ".join(_figure(f, line, numbers[line]) for f, line in strip if line.origin == origin)
+                    " · ".join(f"{f} [{numbers[line]}]" for f, line in strip if line.origin == origin)
                     for origin in ORIGINS
                 ]
                 texts = [*(c or MISSING_TEXT for c in cells), _ours(table, row.method, pair)]
-                where = f"{metric.title}, {column_words(table, pair[0])}"
+                where = f"{metric.heading}, {_place(table, pair[0])}"
                 lines.append(
                     Line(
                         "published",
@@ -65,8 +65,10 @@ def ledger_block(table: Table, extras: Extras) -> Block | None:
     )  # fmt: skip
 
 
-def _figure(figure: str, line: Published, number: int) -> str:
-    return f"{figure} [{number}]{f' {line.setting}' if line.setting else ''}"
+def _place(table: Table, column: Column) -> str:
+    """'mean', or the scene; with the data set where the table has several."""
+    scene = "mean" if column.mean else ", ".join(value_text(v) for v in column.col)
+    return f"{column.dataset} {scene}" if len(table.datasets) > 1 else scene
 
 
 def _ours(table: Table, method: str, pair: Pair) -> str:

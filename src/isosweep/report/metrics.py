@@ -10,7 +10,15 @@ from typing import Literal
 from isosweep.report.collect import Run
 from isosweep.report.keys import ReportError, hashable, suggestion
 
-HIGHER_IS_BETTER = ("psnr", "ssim", "fscore", "normal_consistency", "silhouette_iou", "inside_hull")
+HIGHER_IS_BETTER = (
+    "psnr",
+    "ssim",
+    "fscore",
+    "normal_consistency",
+    "silhouette_iou",
+    "inside_hull",
+    "coverage",
+)
 LOWER_IS_BETTER = (
     "lpips",
     "chamfer",

@@ -6,6 +6,7 @@ from isosweep.report.cells import Column, Key, MissingCause, Table, keys_text
 from isosweep.report.checks import Conflict
 from isosweep.report.collect import Run
 from isosweep.report.document import Extras
+from isosweep.report.flips import flip_notes
 from isosweep.report.keys import short_key, sort_key, value_text
 from isosweep.report.metrics import Metric
 from isosweep.report.paired import RESAMPLES
@@ -101,6 +102,7 @@ def note_texts(table: Table, extras: Extras, uniform: int | None) -> list[str]:
                 f"Few scenes: with {most} the sign test cannot come below p = {2.0 ** (1 - max(most, 1)):.2g}, and the "
                 "interval is rough."
             )
+    notes += flip_notes(table) if extras.flips else []
     notes += extras.notes
     if table.replaced:
         notes.append(

@@ -30,6 +30,7 @@ from isosweep.report.spreadsheet import to_xlsx
 from isosweep.runtime.text import printable
 
 FORMATS = ("md", "tex", "csv", "html", "parquet", "xlsx")
+PROTOCOL_METRICS = ("chamfer", "accuracy", "completeness", "coverage")
 Pairs = tuple[tuple[str, str], ...]
 """KEY=VALUE options of the command line."""
 
@@ -67,6 +68,8 @@ class TableRequest:
     title: str | None = None
     plain: bool = False
     layout: Layout = "scenes"
+    protocols: bool = False
+    """Rows are every protocol with every method (--protocols)."""
 
 
 @dataclass(frozen=True)
@@ -99,11 +102,15 @@ def make_table(request: TableRequest) -> MadeTable:
         None if keys is None else full_keys(keys, runs, option)
         for option, keys in (("--rows", request.rows), ("--cols", request.cols), ("--over", request.over))
     )
+    if request.protocols:
+        cols = cols or ()
+        rows = ("protocol", *(rows or default_rows(runs, cols, over or ("seed",))))
     spec = _spec(rows, cols, over, runs)
     unknown = [c for c in request.columns if c not in COSTS]
     if unknown:
         raise ReportError(f"--columns {','.join(unknown)}: there are {', '.join(COSTS)}")
-    chosen = choose_metrics(request.metrics, runs, request.digits)
+    metrics = request.metrics or (PROTOCOL_METRICS if request.protocols else ())
+    chosen = choose_metrics(metrics, runs, request.digits)
     columns = [c for c in request.columns if c not in request.metrics]
     chosen += choose_metrics(columns, runs, request.digits) if columns else []
     allow = _allowed_words(request.allow, runs, [metric for metric, _ in chosen])
@@ -139,6 +146,7 @@ def make_table(request: TableRequest) -> MadeTable:
         rank_published=request.rank_published,
         layout=request.layout,
         plain=request.plain,
+        flips=request.protocols,
         rank_mixed="protocol" in request.allow,
     )
     title = request.title or ", ".join(source_name(s) for s in request.sources)
