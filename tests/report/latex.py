@@ -17,7 +17,7 @@ KNOWN = {
     "toprule", "midrule", "bottomrule", "centering", "caption", "label", "textbf", "underline", "textit", "par", "\\",
     "footnotesize", "resizebox", "linewidth", "textbackslash", "textasciitilde", "textasciicircum", "textless",
     "textgreater", "textbar", "pm", "uparrow", "downarrow", "updownarrow", "times", "mu", "alpha", "beta", "gamma",
-    "lambda", "sigma", "circ", "ldots", "medskip", "parbox", "ref", "_", "%", "&", "#", "$", "{", "}",
+    "lambda", "sigma", "circ", "ldots", "medskip", "smallskip", "parbox", "ref", "_", "%", "&", "#", "$", "{", "}",
 }  # fmt: skip
 PACKAGES = {"booktabs", "graphicx"}
 

@@ -86,7 +86,7 @@ def test_latex_notes_stand_in_the_first_float_and_others_refer_to_it(tmp_path: P
     (label,) = re.findall(r"\\label\{(.*?)\}", floats[0])
     assert all(f"Table~\\ref{{{label}}}" in f for f in floats[1:])
     assert len(set(re.findall(r"\\label\{(.*?)\}", text))) == 6
-    assert "\\caption{Mean over 3 scenes and 3 seeds, $\\pm$ standard deviation over seeds." in floats[0]
+    assert "\\caption{abl. Mean over 3 scenes and 3 seeds, $\\pm$ standard deviation over seeds." in floats[0]
     assert "abl:" not in re.sub(r"(?m)^%.*$", "", text)
 
 

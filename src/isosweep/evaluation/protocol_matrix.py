@@ -102,7 +102,7 @@ def _scores(
     official: dtu.Official,
     settings: dtu.DtuSettings,
 ) -> tuple[dict[str, float | None], dict[str, str]]:
-    names = (*dtu.NAMES, COVERAGE)
+    names: tuple[str, ...] = (*dtu.NAMES, COVERAGE)
     inside = points[dtu.observed(points, official)] if len(points) else points
     if len(inside) == 0 or len(scan) == 0:
         why = (

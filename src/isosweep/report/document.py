@@ -70,6 +70,8 @@ class Document:
     notes: list[str] = field(default_factory=list)
     causes: list[str] = field(default_factory=list)
     sources: list[str] = field(default_factory=list)
+    named: str = ""
+    """The title that the user gave (--title), which captions begin with; '' where ``title`` is the sources' names."""
 
 
 @dataclass(frozen=True)

@@ -150,7 +150,7 @@ def make_table(request: TableRequest) -> MadeTable:
         rank_mixed="protocol" in request.allow,
     )
     title = request.title or ", ".join(source_name(s) for s in request.sources)
-    return MadeTable(table, extras, compose_document(title, table, extras))
+    return MadeTable(table, extras, compose_document(title, table, extras, request.title or ""))
 
 
 def source_name(source: str) -> str:

@@ -3,7 +3,7 @@
 import io
 import re
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 from isosweep.report.document import Block, CellText, Document, Line
 from isosweep.report.keys import ReportError
@@ -30,7 +30,7 @@ def to_xlsx(document: Document, named: dict[str, Sequence[dict[str, Any]]]) -> b
         import openpyxl  # pyright: ignore[reportMissingImports, reportMissingModuleSource]
     except ImportError as error:
         raise ReportError(INSTALL) from error
-    book = openpyxl.Workbook()
+    book: Any = openpyxl.Workbook()
     book.remove(book.active)
     for block in document.blocks:
         _write_block(_sheet(book, block.title or document.title), block)
@@ -105,7 +105,7 @@ def _put_number(sheet: Any, row: int, column: int, cell: CellText, italic: bool)
 
 def _put(
     sheet: Any, row: int, column: int, value: Any, *,
-    bold: bool = False, italic: bool = False, underline: str | None = None, digits: int | None = None,
+    bold: bool = False, italic: bool = False, underline: Literal["single"] | None = None, digits: int | None = None,
 ) -> None:  # fmt: skip
     """Write one cell. Text is text, also where it begins with = as a formula does."""
     from openpyxl.styles import Font  # pyright: ignore[reportMissingImports, reportMissingModuleSource]

@@ -44,7 +44,7 @@ def draw(document: Document, console: Console) -> None:
             console.print(Padding(_text(f"• {cause}"), (0, 0, 0, 1)))
 
 
-def parts_of(block: Block, width: int) -> list[Sequence[int]]:
+def parts_of(block: Block, width: int) -> list[list[int]]:
     """The columns of each part of a block, so that no part is wider than ``width`` characters if that is possible."""
     names = sum(
         max(cell_len(x) for x in (label, *(_labels(line)[i] for line in block.lines))) + GAP
