@@ -55,7 +55,7 @@ def test_a_sweep_is_planned_with_what_it_varies(mug: Path, tmp_path: Path) -> No
 def test_methods_of_several_arguments_stand_in_one_table(config, tmp_path, capsys) -> None:
     for value in ("0.1", "0.2"):
         entry.run(config(f"method.args.lambda_normal={value}"))
-    runs = collect([tmp_path / "runs"]).runs
+    runs = collect([str(tmp_path / "runs")], tmp_path / "runs").runs
     assert {run.record.model for run in runs} == {"stand-in"}
     assert not any(run.external for run in runs)
     capsys.readouterr()

@@ -89,8 +89,12 @@ def folder_version(folder: Path, name: str) -> str:
         )
     if (folder / ".git").exists():
         commit = _git(folder, "rev-parse", "HEAD").decode().strip()[:DIGITS]
-        changes = _git(folder, "diff", "HEAD", "--binary")
-        return f"{commit}+{_digest(changes)[:6]}" if changes else commit
+        changed = _git(folder, "diff", "HEAD", "--name-only", "--no-renames", "-z").split(b"\0")[:-1]
+        if not changed:
+            return commit
+        files = [(name, folder / name.decode(errors="surrogateescape")) for name in changed]
+        now = b"".join(name + b"\0" + (path.read_bytes() if path.is_file() else b"") for name, path in files)
+        return f"{commit}+{_digest(now)[:6]}"
     sources = sorted(p for p in folder.rglob("*.py") if p.is_file())
     if not sources:
         raise ConfigError(
