@@ -210,8 +210,7 @@ def topology_scores(mesh: Mesh) -> tuple[dict[str, float | None], dict[str, str]
     label = face_components(merged)
     areas = np.bincount(label, weights=face_areas(merged))
     faces = merged.faces[label == int(np.argmax(areas))]
-    edges = np.sort(faces[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2), axis=1)
-    uses = np.unique(edges, axis=0, return_counts=True)[1]
+    uses = _faces_of_edges(faces)
     values: dict[str, float | None] = {"geometry/components": float(len(areas)), "geometry/genus": None}
     odd = int((uses != 2).sum())
     if odd:
@@ -219,6 +218,24 @@ def topology_scores(mesh: Mesh) -> tuple[dict[str, float | None], dict[str, str]
         return values, {"geometry/genus": why}
     values["geometry/genus"] = 1 - (len(np.unique(faces)) - len(uses) + len(faces)) / 2
     return values, {}
+
+
+def _faces_of_edges(faces: Int[np.ndarray, "f 3"]) -> Int[np.ndarray, " e"]:
+    """How many faces each edge has, in no order.
+
+    An edge is one number of its two vertices: a sort of pairs took ten times the memory, 12 GB for 20 million faces.
+    """
+    ends = faces.astype(np.int64, copy=False)
+    many, n = int(ends.max()) + 1, len(ends)
+    edge = np.empty(3 * n, np.int64)
+    for i, (a, b) in enumerate(((0, 1), (1, 2), (2, 0))):
+        part = edge[i * n : (i + 1) * n]
+        np.minimum(ends[:, a], ends[:, b], out=part)
+        part *= many
+        part += np.maximum(ends[:, a], ends[:, b])
+    edge.sort()
+    first = np.flatnonzero(edge[1:] != edge[:-1]) + 1
+    return np.diff(first, prepend=0, append=len(edge))
 
 
 def reference_scores(

@@ -42,8 +42,13 @@ def vertex_normals(mesh: Mesh) -> Float[np.ndarray, "n 3"]:
 
 def merge_vertices(mesh: Mesh) -> Mesh:
     """The mesh with vertices at the same place merged; faces that lose a corner by it are dropped."""
-    place, back = np.unique(mesh.vertices, axis=0, return_inverse=True)
-    faces = back.reshape(-1)[mesh.faces]
+    order = np.lexsort(mesh.vertices.T[::-1])
+    place = mesh.vertices[order]
+    new = np.ones(len(place), bool)
+    new[1:] = (place[1:] != place[:-1]).any(axis=1)
+    back = np.empty(len(place), np.int64)
+    back[order] = np.cumsum(new) - 1
+    place, faces = place[new], back[mesh.faces]
     whole = (faces[:, 0] != faces[:, 1]) & (faces[:, 1] != faces[:, 2]) & (faces[:, 2] != faces[:, 0])
     return Mesh(place, faces[whole])
 
