@@ -15,9 +15,7 @@ from isosweep.external.layout import prepare
 from isosweep.external.programs import poisson, visual_hull
 from isosweep.meshes import raycast
 from isosweep.meshes.files import read_mesh
-from isosweep.prepare.triangulation import triangulate
 from isosweep.types import Scene
-from tests.support.solved_scene import solved_demo, write_images
 
 RESOLUTION = 40
 
@@ -60,14 +58,6 @@ def test_the_hulls_program_says_what_is_wrong_in_a_line(
     assert ends("--data", str(data), "--resolution", "16") == 0
     assert "view 8/8" in capsys.readouterr().out
     assert len(read_mesh(tmp_path / "mesh.ply").faces)
-
-
-def test_points_need_features_in_common(tmp_path: Path) -> None:
-    pytest.importorskip("pycolmap")
-    recon = solved_demo()
-    write_images(tmp_path, recon, False)
-    with pytest.raises(InputError, match="have too few features in common"):
-        triangulate(tmp_path / "images", recon, tmp_path / "work")
 
 
 def ball(count: int) -> np.ndarray:

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from isosweep.data.decode import read_mask
 from isosweep.data.neus import read_cameras
@@ -33,7 +33,7 @@ def hull(
     """The surface of the visual hull in the box [-radius, radius]^3, closed where it meets the box.
 
     The value at a point is the smallest of the masks there, interpolated between pixels, and the surface is where it is
-    one half. A view that does not see a point says nothing about it.
+    one half. A view that does not see a point says nothing about it; what no view sees is not in the hull.
 
     Args:
         masks: coverage in [0, 1] of each view.
@@ -46,13 +46,16 @@ def hull(
     axis = np.linspace(-radius, radius, resolution + 1)
     points = np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), -1).reshape(-1, 3)
     lowest = np.ones((1 + int(tolerance * len(masks)), len(points)), np.float32)
+    seen = np.zeros(len(points), bool)
     for view, mask in enumerate(masks):
         # the largest of the lowest values gives way
         place = np.argmax(lowest, 0)
         rows = np.arange(len(points))
-        lowest[place, rows] = np.minimum(lowest[place, rows], _coverage(cameras, view, mask, points))
+        found, framed = _coverage(cameras, view, mask, points)
+        lowest[place, rows] = np.minimum(lowest[place, rows], found)
+        seen |= framed
         print(f"view {view + 1}/{len(masks)}", flush=True)
-    outside = 0.5 - lowest.max(0).reshape((resolution + 1,) * 3)
+    outside = (0.5 - np.where(seen, lowest.max(0), 0)).reshape((resolution + 1,) * 3)
     if outside.min() >= 0:
         raise InputError(
             "no point of the box lies within all masks: are they white on the object, and of these cameras?"
@@ -64,8 +67,8 @@ def hull(
 
 def _coverage(
     cameras: Cameras, view: int, mask: Float[np.ndarray, "h w"], points: Float[np.ndarray, "n 3"]
-) -> Float[np.ndarray, " n"]:
-    """The mask at the places where points appear, between pixels; 1 where the view does not see them."""
+) -> tuple[Float[np.ndarray, " n"], Bool[np.ndarray, " n"]]:
+    """The mask where points appear, between pixels, and 1 where the view does not see them; and what it sees."""
     from scipy.ndimage import map_coordinates
 
     across, down, front = image_points(cameras, view, points)
@@ -74,7 +77,7 @@ def _coverage(
     found = np.ones(len(points), np.float32)
     places = np.stack([down[seen], across[seen]])
     found[seen] = map_coordinates(mask.astype(np.float32), places, order=1, mode="nearest")
-    return found
+    return found, seen
 
 
 def main() -> int:
