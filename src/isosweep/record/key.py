@@ -11,6 +11,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
+from functools import cache
 from pathlib import PurePath
 from typing import Any
 
@@ -305,7 +306,14 @@ def _older_name(path: str, value: Any) -> Any:
 
 
 def _as_before(path: str, value: Any) -> bool:
-    return any(fnmatchcase(path, pattern) and _text(value) == _text(before) for pattern, before in AS_BEFORE)
+    before = _texts_before(path)
+    return bool(before) and _text(value) in before
+
+
+@cache
+def _texts_before(path: str) -> tuple[str, ...]:
+    """The values of ``AS_BEFORE`` for a path; configs have the same few hundred paths, a table reads thousands."""
+    return tuple(_text(before) for pattern, before in AS_BEFORE if fnmatchcase(path, pattern))
 
 
 def _without(config: Mapping[str, Any], paths: tuple[str, ...], prefix: str = "") -> dict[str, Any]:
