@@ -3,12 +3,14 @@
 import csv
 import io
 import re
+import sys
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
 from isosweep.report import ReportError, TableRequest, make_table, render_files
+from isosweep.report.command import main
 from isosweep.report.long_form import no_formula, without_controls
 from isosweep.report.terminal import draw, parts_of
 from tests.report import latex
@@ -114,6 +116,20 @@ def test_a_terminal_shows_marks_as_marks_and_wide_tables_in_parts(tmp_path: Path
     assert len(heads) == len(parts)
 
 
+def test_the_table_is_drawn_in_a_terminal_and_markdown_where_it_is_piped_or_asked_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sweep(tmp_path / "r")
+    words = [str(tmp_path / "r"), "--metrics", "psnr", "-o", str(tmp_path / "out")]
+    for terminal, more, markdown in ((True, [], False), (True, ["-f", "md"], True), (False, [], True)):
+        monkeypatch.setattr(sys.stdout, "isatty", lambda terminal=terminal: terminal)
+        assert main([*words, *more]) == 0
+        shown = capsys.readouterr().out
+        assert ("| --- |" in shown or "| ----- |" in shown) == markdown, (terminal, more)
+        assert ("─" in shown) != markdown
+        assert "<ins>" in (tmp_path / "out.md").read_text(), "the file is Markdown either way"
+
+
 def test_a_spreadsheet_has_numbers_marks_and_no_formula(tmp_path: Path) -> None:
     openpyxl = pytest.importorskip(
         "openpyxl", reason="openpyxl is not installed: pip install 'isosweep[report]'"
@@ -156,7 +172,7 @@ def test_a_spreadsheet_without_openpyxl_says_what_to_install(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put(tmp_path, record())
-    monkeypatch.setitem(__import__("sys").modules, "openpyxl", None)
+    monkeypatch.setitem(sys.modules, "openpyxl", None)
     with pytest.raises(ReportError, match=r"pip install 'isosweep\[report\]'"):
         render_files(made(tmp_path), ["xlsx"])
 

@@ -3,6 +3,7 @@
 import csv
 import io
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -108,6 +109,14 @@ def test_printed_formats(made: MadeTable, expected: dict, form: str, tmp_path: P
     if form == "tex":
         latex.check(text, tmp_path / "tex")
         assert text.count("\\begin{table}") == 7
+
+
+@pytest.mark.skipif(
+    shutil.which("pdflatex") is None, reason="pdflatex is not installed: checked by structure alone"
+)
+def test_latex_compiles_without_a_table_that_is_too_wide(made: MadeTable, tmp_path: Path) -> None:
+    latex.check(render_files(made, ["tex"])[".tex"].decode(), tmp_path)
+    assert "Overfull" not in (tmp_path / "main.log").read_text(errors="replace")
 
 
 @pytest.mark.parametrize("form", ["csv", "parquet"])
