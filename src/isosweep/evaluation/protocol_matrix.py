@@ -117,7 +117,9 @@ def _scores(
     accuracy, completeness = (
         float(d[d < cap].mean()) if (d < cap).any() else None for d in (to_scan, to_mesh)
     )
-    values = dict(zip(names, (accuracy, completeness, None, float((to_mesh < COVER).mean())), strict=True))
+    values: dict[str, float | None] = dict(
+        zip(names, (accuracy, completeness, None, float((to_mesh < COVER).mean())), strict=True)
+    )
     if accuracy is None or completeness is None:
         why = f"no point is within {cap:g} mm of the other surface"
         return values, {name: why for name, value in values.items() if value is None}
