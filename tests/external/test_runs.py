@@ -4,6 +4,7 @@ cause."""
 import copy
 import json
 import math
+import re
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from omegaconf import OmegaConf
 from isosweep.app import entry
 from isosweep.config.check import ConfigError
 from isosweep.config.names import identify
-from isosweep.errors import OverLimit
+from isosweep.errors import InputError, OverLimit
 from isosweep.external.process import MethodFailed
 from isosweep.record import Record, find_runs, read_record
 from isosweep.record.key import matters
@@ -194,3 +195,15 @@ def test_a_wrong_config_is_refused_before_anything_loads(config, tmp_path, more,
     with pytest.raises(ConfigError, match=words):
         entry.run(cfg)
     assert not (tmp_path / "runs").exists()
+
+
+def test_what_is_missing_here_is_said_at_once_before_anything_is_prepared(config, tmp_path):
+    cfg = config("+method.needs=[no_such_module, nor_this]")
+    with pytest.raises(InputError) as error:
+        entry.run(cfg)
+    assert re.search(
+        r"module no_such_module.*\n.*module nor_this.*\n.*methods.py check stand-in", str(error.value)
+    )
+    (folder,) = find_runs(tmp_path / "runs")
+    assert read_record(folder).status == "failed"
+    assert not (folder / "method").exists()

@@ -33,7 +33,7 @@ from isosweep.config.methods import method_of, method_title
 from isosweep.data.mask_choice import mask_line
 from isosweep.evaluation import evaluate
 from isosweep.evaluation.pictures import Pictures
-from isosweep.external import collect, command, environments, layout, process
+from isosweep.external import collect, command, environments, here, layout, process
 from isosweep.external.gpu import GpuMemory
 from isosweep.external.watch import Watch
 from isosweep.meshes import files
@@ -94,6 +94,8 @@ def execute(cfg: DictConfig) -> float:
             log_results(record)
             return math.nan
         log.info("method %s, version %s", method.name, method.version)
+        if record.action in ("train", "resume"):
+            here.require(method)
         torch.set_num_threads(plan.machine.threads)
         stack.enter_context(told(record))
         tracker = open_tracker(plan, record)

@@ -78,15 +78,18 @@ def log_results(record: RunRecord) -> None:
     for name, path in artifacts.items():
         log.info("%-8s %s", name, record.folder / path)
     log.info("%-8s %s", "record", record.folder / "record.json")
-    log.info("%s", how_to_look(record.folder))
+    log.info("%s", how_to_look(record.folder, ours=record.record.config.get("method") is None))
 
 
-def how_to_look(folder: Path) -> str:
+def how_to_look(folder: Path, ours: bool = True) -> str:
     """The commands that show a run: from anywhere in a browser, and beside all runs of its scene.
 
-    They have lines of their own, so that they can be copied, and fit 80 columns where names are short.
+    They have lines of their own, so that they can be copied, and fit 80 columns where names are short. What a method
+    that is not ours has trained is nothing that the viewer could draw.
     """
     run, scene = (shlex.quote(str(path)) for path in (folder, folder.parent))
+    if not ours:
+        return f"to look at it, on a page with the scene's other runs:\npython scripts/report.py {scene} --page page"
     return (
         "to look at it, in the viewer and on a page with the scene's other runs:\n"
         f"python scripts/view.py {run}\n"

@@ -1,19 +1,15 @@
 """``scripts/methods.py``: lists the methods, checks whether one can run here, and writes a template for a new one."""
 
 import argparse
-import importlib.util
-import shutil
-import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from isosweep.config.method_settings import MethodSettings
-from isosweep.config.method_version import environment_python, version_of
 from isosweep.config.methods import composed_method, method_names
 from isosweep.config.schema import CONF
 from isosweep.errors import InputError, UserError
-from isosweep.external import environments
+from isosweep.external.here import found
 from isosweep.external.template import template
 
 
@@ -76,52 +72,6 @@ def checked(name: str, settings: Sequence[str]) -> int:
         print(f"{'ok     ' if fine else 'missing'}  {text}")
     print(f"{name} {'can run here' if not missing else 'cannot run here yet'}" + _tried(method))
     return 1 if missing else 0
-
-
-def found(method: MethodSettings) -> Iterator[tuple[bool, str]]:
-    """What the method needs, and whether it is here: its folder, its environment, the programs that it starts."""
-    folder = None if method.folder is None else Path(method.folder).expanduser().absolute()
-    if folder is not None:
-        yield (
-            folder.is_dir(),
-            f"folder {folder}"
-            + ("" if folder.is_dir() else f": clone {method.source} there, or set method.folder="),
-        )
-    kind, name = method.environment.kind, method.environment.name
-    where = "this Python's environment" if kind == "none" else f"{kind} {name}"
-    tool = {"conda": "conda", "docker": "docker", "apptainer": "apptainer"}.get(kind)
-    answers = True
-    if tool is not None:
-        answers = shutil.which(tool) is not None
-        yield answers, f"program {tool}"
-    python = environment_python(kind, name)
-    if kind == "venv":
-        answers = Path(python[0]).is_file()
-        yield (
-            answers,
-            f"environment {where}" + ("" if answers else ": make it, or set method.environment.name="),
-        )
-    if answers:
-        try:
-            plain = {"version": method.version, "name": method.name, "folder": method.folder}
-            version = version_of({**plain, "environment": {"kind": kind, "name": name}})
-            yield True, f"version {version}"
-        except UserError as error:
-            yield False, f"version: {error}"
-        for module in method.needs:
-            code = f"import importlib.util, sys; sys.exit(importlib.util.find_spec({module!r}) is None)"
-            there = subprocess.run([*python, "-c", code], capture_output=True, check=False).returncode == 0
-            yield there, f"module {module} in {where}"
-    if method.prepare.points:
-        yield (
-            importlib.util.find_spec("pycolmap") is not None,
-            "module pycolmap here, which triangulates its points",
-        )
-    if kind in ("none", "venv"):
-        path = environments.variables(method.environment, 1).get("PATH")
-        for program in dict.fromkeys(text.split()[0] for text in method.commands):
-            if program != "{python}":
-                yield shutil.which(program, path=path) is not None, f"program {program}"
 
 
 def added(folder: Path, name: str | None) -> int:
