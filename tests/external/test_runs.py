@@ -78,7 +78,7 @@ def test_a_run_of_another_method_is_a_run_like_any_other(config, tmp_path, capsy
         (["+method.args.hang-at=2", "method.watch.silent_minutes=0.02"], OverLimit, "timeout", "printed nothing for"),
         (["+method.args.no-mesh=true"], MethodFailed, "failed", r"wrote no mesh: sought .*; in .* are ckpt_1.txt"),
         (["+method.args.no-renders=true"], MethodFailed, "failed", "wrote no renders"),
-        (["method.commands=[no-such-program]"], MethodFailed, "failed", "there is no program no-such-program"),
+        (["method.commands=[no-such-program]"], InputError, "failed", r"missing:\n  program no-such-program"),
     ],
 )  # fmt: skip
 def test_what_goes_wrong_is_a_state_with_a_cause(config, tmp_path, more, kind, status, words):

@@ -126,7 +126,7 @@ def test_without_names_a_sweep_shows_what_varies_and_costs_on_demand(swept: Path
     assert done.returncode == 0, done.stderr
     (block,) = READ["md"]((tmp_path / "small.md").read_text())
     assert block.rows[0][:2] == ["model", "encoding"]
-    assert block.rows[0][-3:] == ["training time, min", "peak memory, GiB", "device hours, h"]
+    assert block.rows[0][-3:] == ["training time (min)", "peak memory (GiB)", "device hours (h)"]
     files = list((swept / "results" / "runs").rglob("nerf-freq*/record.json"))
     seconds = [json.loads(p.read_text())["times"]["train_s"] for p in files]
     row = next(r for r in block.rows if r[:2] == ["nerf", "freq"])
@@ -183,7 +183,7 @@ def test_the_record_in_the_docs_is_a_row(tmp_path: Path) -> None:
     done = report("r", "--columns", "time", "--no-published", "--metrics", "psnr,chamfer", cwd=tmp_path)
     (block,) = READ["md"](done.stdout)
     assert block.rows == [
-        ["model", "nvs/PSNR, dB ↑", "geometry/Chamfer, mm ↓", "training time, min"],
+        ["model", "PSNR (dB) ↑", "Chamfer (mm) ↓", "training time (min)"],
         ["2DGS (external)", "–", "0.48", "10.67"],
         ["neus", "30.00", "0.50", "1.50"],
     ]
