@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from isosweep import geometry
 from isosweep.meshes.extract import Surface
-from isosweep.rendering.views import CPU_CHUNK, Renderable, maps_of
+from isosweep.rendering.views import CPU_CHUNK_WIDE, Renderable, maps_of
 from isosweep.types import Cameras, Knobs, Scene
 from isosweep.viewer.layers import layers_of
 
@@ -80,7 +80,7 @@ def pieces(subject: Subject, camera: Cameras) -> Iterator[dict[str, Tensor]]:
     """
     knobs, model = subject.knobs(), subject.model
     device = knobs.device
-    chunk = CPU_CHUNK if device.type == "cpu" else CHUNK
+    chunk = CPU_CHUNK_WIDE if device.type == "cpu" else CHUNK
     want = frozenset({"normal"}) & model.provides
     h, w = camera.hw[0].tolist()
     camera, behind = camera.to(device), subject.scene.background.to(device)
