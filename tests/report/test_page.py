@@ -113,7 +113,7 @@ def test_pictures_are_small_and_made_once(tmp_path: Path) -> None:
     draw(file.parent / "renders", "v", 60, size=(101, 40))
     page(tmp_path / "runs", tmp_path / "page", pixels=25)
     assert not made.exists(), "what an earlier page had is gone"
-    assert len(list((tmp_path / "page" / "images").iterdir())) == 3
+    assert len(list((tmp_path / "page" / "images").glob("*.webp"))) == 3
 
 
 def test_transparent_renders_are_seen_on_white(tmp_path: Path) -> None:

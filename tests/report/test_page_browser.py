@@ -289,7 +289,7 @@ def test_meshes_are_seen_and_turn_together(page: Page) -> None:
 def test_curves_failures_means_and_differences(page: Page) -> None:
     page.open("curves")
     charts = page.texts(".chart figcaption")
-    assert "val/psnr" in charts
+    assert {"val/psnr demo/ball-1", "val/psnr demo/ball-2"} <= set(charts), "small multiples: a chart a scene"
     ink = page.pixels(".chart canvas")
     blue = (np.abs(ink - np.array([0x00, 0x72, 0xB2])).sum(-1) < 30).sum()
     assert blue > 50, "the first run's curve, in its colour"

@@ -50,17 +50,16 @@ def _edit(text: str, rng: random.Random) -> str:
     """JSON with one of its values, or one of its keys, replaced."""
     try:
         value = json.loads(text)
-    except (ValueError, RecursionError):
+        if not (places := _places(value)):
+            return text
+        within, key = rng.choice(places)
+        if isinstance(within, dict) and rng.random() < 0.15:
+            within[str(rng.choice(VALUES))[:100]] = within.pop(key)
+        else:
+            within[key] = deep(rng.choice((100, 140, 900))) if rng.random() < 0.1 else rng.choice(VALUES)
+        return json.dumps(value)
+    except (ValueError, RecursionError):  # an earlier change has made it unreadable
         return text
-    places = _places(value)
-    if not places:
-        return text
-    within, key = rng.choice(places)
-    if isinstance(within, dict) and rng.random() < 0.15:
-        within[str(rng.choice(VALUES))[:100]] = within.pop(key)
-    else:
-        within[key] = deep(rng.choice((100, 140, 900))) if rng.random() < 0.1 else rng.choice(VALUES)
-    return json.dumps(value)
 
 
 def _record(folder: Path, rng: random.Random) -> None:

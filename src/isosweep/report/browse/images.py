@@ -4,10 +4,11 @@ A run saves ``renders/<view>_rgb.png``, ``_depth``, ``_normal`` and ``_truth``; 
 may hold the same. A picture's file name is a hash of what it was made from, so that it is made only once.
 """
 
+import base64
 import hashlib
 import io
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from isosweep.errors import InputError
-from isosweep.report.browse.files import replace_file
+from isosweep.report.browse.files import data_script, replace_file
 from isosweep.report.browse.guard import guarded, regular
 from isosweep.report.keys import sort_key
 
@@ -26,6 +27,8 @@ ERROR_TOP = 0.2
 """Mean absolute error over the channels, for images in [0, 1], at which the error map is brightest."""
 MOST_PIXELS = 80_000_000
 """A picture that announces more is not decoded: 240 MB, and several at once."""
+PIXEL_BYTES = 2_000_000
+"""Of a page, for pixels that its figures need; what a page of 200 runs has room for."""
 QUALITY = 82
 """Quality of the webp files. Pictures of full size are stored without loss instead."""
 _VERSION = "1"
@@ -90,6 +93,31 @@ def write_views(folder: Path, views: list[str], target: Path, pixels: int) -> Wr
         if "rgb" in made:
             files[view] = made
     return WrittenViews(files, len(found) - len(files), notes)
+
+
+def write_pixels(target: Path, runs: Sequence[dict[str, dict[str, str]]]) -> set[str]:
+    """Scripts with the pixels of pictures, for figures that the page saves: a page from disk may not read its files.
+
+    They are a second copy, of up to ``PIXEL_BYTES`` in all: renders first, then photographs, error maps, the rest.
+    Returns their names relative to the page.
+
+    Args:
+        runs: view -> kind -> file, for each run.
+    """
+    used: dict[str, None] = {}
+    room = PIXEL_BYTES
+    for kinds in (("rgb", "truth"), ("error",), ("depth", "normal")):
+        for name in dict.fromkeys(v[k] for views in runs for v in views.values() for k in kinds if k in v):
+            room -= 4 * (target / name).stat().st_size // 3
+            if room < 0:
+                return set(used)
+            used[f"{name}.js"] = None
+            if not (target / f"{name}.js").exists():
+                text = base64.b64encode((target / name).read_bytes()).decode()
+                replace_file(
+                    target / f"{name}.js", data_script(f"picture/{name}", f"data:image/webp;base64,{text}")
+                )
+    return set(used)
 
 
 def error_map(image: np.ndarray, truth: np.ndarray) -> np.ndarray:

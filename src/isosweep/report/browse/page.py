@@ -18,6 +18,8 @@ from isosweep.report.browse import images, meshes, run_details, textures
 from isosweep.report.browse.curves import read_curves
 from isosweep.report.browse.files import data_script, replace_file
 from isosweep.report.browse.guard import guarded
+from isosweep.report.browse.names import RunName, run_id, run_names
+from isosweep.report.browse.points import published_points
 from isosweep.report.collect import Collection, Run
 from isosweep.report.document import Document
 from isosweep.report.keys import ReportError, sort_key
@@ -69,6 +71,7 @@ class _RunPart:
 def write_page(
     target: Path, title: str, runs: Sequence[Run], found: Collection, table: Document | str, limits: PageLimits,
     digits: dict[str, int] | None = None, progress: Callable[[int, int], None] | None = None,
+    published: Path | None = None,
 ) -> WrittenPage:  # fmt: skip
     """Make or renew the page in ``target``. Pictures and meshes that have not changed are kept.
 
@@ -77,6 +80,7 @@ def write_page(
         table: the table of the runs, or the reason why there is none.
         digits: decimals by metric name, where the default is not wanted.
         progress: called with the number of runs done and the number of all runs.
+        published: folder of published figures; None for none.
 
     Raises:
         ReportError: ``target`` holds something else than a page, or cannot be written.
@@ -85,8 +89,10 @@ def write_page(
     broken = dict(found.broken)
     runs = run_details.sound_runs(runs, broken)
     together: list[str] = []
-    plain = [(r.record.label or r.record.model, f"s{r.record.seed}") for r in runs]
-    names = guarded("names of the runs", lambda: run_details.run_titles(runs), plain, together)
+    plain = [
+        RunName(r.record.label or r.record.model, f"s{r.record.seed}", {}, i) for i, r in enumerate(runs)
+    ]
+    names = guarded("names of the runs", partial(run_names, runs), plain, together)
     chosen = _chosen_views(runs, limits.views)
     written = WrittenPage(target, len(runs))
     parts: list[_RunPart] = []
@@ -95,8 +101,8 @@ def write_page(
             lambda r: _write_run(r, chosen[r.record.dataset, r.record.scene], target, limits), runs
         )
         for number, (part, named) in enumerate(zip(made, names, strict=True)):
-            part.line["setting"], name = named[0], " ".join(filter(None, named))
-            part.line["title"] = name
+            name = " ".join(filter(None, (named.setting, named.seed)))
+            part.line |= {"setting": named.setting, "title": name, "parts": named.parts, "group": named.group}
             parts.append(part)
             written.notes += [
                 f"{name} ({part.line['dataset']}/{part.line['scene']}): {n}" for n in part.notes
@@ -118,6 +124,7 @@ def write_page(
         "keys": {k: _index_values(v) for k, v in keys.differ.items()},
         "same": keys.same,
         "scenes": _scene_cameras(parts),
+        "points": published_points(published, runs) if published is not None else [],
         "table": asdict(table) if isinstance(table, Document) else None,
         "refused": table if isinstance(table, str) else "",
         "absent": found.absent,
@@ -126,6 +133,7 @@ def write_page(
         "error": {"top": images.ERROR_TOP, "colours": images.scale_colours()},
     }
     used = {f for p in parts for f in p.files} | _copy_assets(target)
+    used |= images.write_pixels(target, [p.line["views"] for p in parts])
     replace_file(target / "runs" / "index.js", data_script("index", index))
     page = (STATIC / "index.html").read_text(encoding="utf-8").replace("{{title}}", escape(title))
     replace_file(target / "index.html", page.encode())
@@ -173,7 +181,7 @@ def _chosen_views(runs: Sequence[Run], count: int) -> dict[tuple[str, str], list
 
 
 def _write_run(run: Run, views: Sequence[str], target: Path, limits: PageLimits) -> _RunPart:
-    name = run_details.run_id(run)
+    name = run_id(run)
     folder = Path(run.folder)
     notes: list[str] = []
     more, problem = guarded("no details", partial(run_details.run_details, run), ({}, ""), notes)
@@ -191,6 +199,7 @@ def _write_run(run: Run, views: Sequence[str], target: Path, limits: PageLimits)
     status, why = run_details.run_state(run)
     line = {
         "id": name, "dataset": run.record.dataset, "scene": run.record.scene, "seed": run.record.seed,
+        "psnr": {v: p for v in shown.files if (p := run_details.view_psnr(more, v)) is not None},
         "state": status, "why": why, "folder": run.folder, "external": run.external,
         "steps": [run.record.steps_done, run.record.max_steps],
         "views": shown.files, "skipped": shown.skipped, "curves": sorted(curves), "mesh": mesh,

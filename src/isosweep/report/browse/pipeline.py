@@ -36,7 +36,7 @@ def make_page(
     notes: list[str] = []
     table = guarded("it could not be made", partial(_table, request), "", notes) or notes[0]
     title = request.title or ", ".join(source_name(s) for s in request.sources)
-    return write_page(target, title, runs, found, table, limits, request.digits, progress)
+    return write_page(target, title, runs, found, table, limits, request.digits, progress, request.published)
 
 
 def _table(request: TableRequest) -> Document | str:

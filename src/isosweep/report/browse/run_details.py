@@ -1,8 +1,6 @@
 """What the page says of a run: its name, keys and scores in the index, and the details that it loads on demand."""
 
-import hashlib
 import math
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,28 +10,19 @@ from isosweep.errors import InputError
 from isosweep.record.reading import Unreadable, json_values, read_whole
 from isosweep.record.schema import RECORD_FILE
 from isosweep.report.browse.guard import guarded, regular
+from isosweep.report.browse.names import run_id, run_names
 from isosweep.report.browse.textures import has_texture
-from isosweep.report.cells import TableSpec
-from isosweep.report.checks import setting_differences
 from isosweep.report.collect import Run
-from isosweep.report.default_keys import CANDIDATES, default_rows
-from isosweep.report.keys import RECORD_FIELDS, hashable, leaf_paths, lookup, short_key, value_text
+from isosweep.report.keys import RECORD_FIELDS, hashable, leaf_paths, lookup, value_text
 from isosweep.report.metrics import choose_metrics, metric_value
 
 LOG_FILE = "run.log"
 METRICS_FILE = "metrics.jsonl"
-MOST_KEYS = 3
 LOG_LINES, LOG_BYTES = 80, 16_000
 COSTS = ("time", "memory")
 EXTRA_KEYS = ("name", "device_name", "code_hash", "protocol")
 WORLD_UP = {"demo": "z", "blender": "z"}
 """Data set -> the axis that points up in its world. Elsewhere it is -y, as in worlds from structure from motion."""
-
-
-def run_id(run: Run) -> str:
-    """12 hex digits that identify a run in file names and links, from its run key or, if external, its folder."""
-    own = run.record.run_key if not run.external else ""  # as collect.py distinguishes them
-    return hashlib.sha256(os.fsencode(own or os.path.realpath(run.folder))).hexdigest()[:12]
 
 
 def sound_runs(runs: Sequence[Run], broken: dict[str, str]) -> list[Run]:
@@ -43,7 +32,7 @@ def sound_runs(runs: Sequence[Run], broken: dict[str, str]) -> list[Run]:
         notes: list[str] = []
 
         def tell(run: Run = run) -> bool:
-            run_id(run), run_titles([run]), run_keys([run]), run_metrics([run], {}), run_state(run)
+            run_id(run), run_names([run]), run_keys([run]), run_metrics([run], {}), run_state(run)
             return True
 
         if guarded("its values cannot be shown", tell, False, notes):
@@ -69,39 +58,6 @@ def run_keys(runs: Sequence[Run]) -> KeyValues:
     kept = {k: v for k, v in columns.items() if any(x not in (None, "") for x in v)}
     same = {k: v[0] for k, v in kept.items() if all(x == v[0] for x in v)}
     return KeyValues({k: v for k, v in kept.items() if k not in same}, same)
-
-
-def run_titles(runs: Sequence[Run]) -> list[tuple[str, str]]:
-    """The name of each run as a pair: its setting and its seed ('neus hashgrid', 's0'). The scene is shown beside it.
-
-    Runs of one scene that would have the same name also get up to MOST_KEYS keys in which they differ, or else the
-    beginning of their run key.
-    """
-    rows = default_rows(runs, ("dataset", "scene"), ("seed",))
-    made = [(_setting(r, rows), "" if r.record.seed is None else f"s{r.record.seed}") for r in runs]
-    same: dict[tuple[str, str, str, str], list[int]] = {}
-    for i, run in enumerate(runs):
-        same.setdefault((run.record.dataset, run.record.scene, *made[i]), []).append(i)
-    for group in same.values():
-        if len(group) == 1:
-            continue
-        more = list(setting_differences([runs[i] for i in group], TableSpec(rows, ("dataset", "scene"))))
-        by_hand = {o.lstrip("+").partition("=")[0] for i in group for o in runs[i].record.overrides}
-        more = sorted(more, key=lambda k: (k not in by_hand, len(k)))[:MOST_KEYS]
-        names = [_setting(runs[i], (*rows, *more)) for i in group]
-        for i, name in zip(group, names, strict=True):
-            unique = names.count(name) == 1
-            made[i] = (
-                name if unique else f"{name} #{(runs[i].record.run_key or run_id(runs[i]))[:6]}",
-                made[i][1],
-            )
-    return made
-
-
-def _setting(run: Run, keys: Sequence[str]) -> str:
-    named = [value_text(run.get(k)) for k in keys if k in CANDIDATES and run.get(k) not in (None, "")]
-    further = [f"{short_key(k, keys)}={value_text(run.get(k))}" for k in keys if k not in CANDIDATES]
-    return " ".join([*(named or [run.record.label]), *further])
 
 
 def run_metrics(
@@ -164,6 +120,12 @@ def run_details(run: Run) -> tuple[dict[str, Any], str]:
         ],
         "log": log_tail(Path(run.folder, LOG_FILE)),
     }, ""  # fmt: skip
+
+
+def view_psnr(details: Mapping[str, Any], view: str) -> float | None:
+    """The PSNR of one view of a run's details: of held-out views, or of training views where there are no others."""
+    scores = details.get("per_view", {}).get(view, {})
+    return next((scores[n] for n in ("nvs/psnr", "train_view/psnr") if n in scores), None)
 
 
 def mesh_path(run: Run) -> Path | None:

@@ -109,6 +109,14 @@ window.isosweep = (() => {
   }
   function changed(what = "") { write(); for (const watch of watchers) watch(what); }
 
+  // The name of a run among others: the parts of its setting in which they differ, and its seed if they have several.
+  function label(run, among) {
+    const keys = Object.keys(run.parts || {}).filter(k => among.some(r => (r.parts || {})[k] !== run.parts[k]));
+    const said = keys.map(k => ["model", "encoding", "loss", "label"].includes(k) || k === "run" ? run.parts[k] : `${k}=${run.parts[k]}`);
+    const seeds = among.some(r => r !== run && r.group === run.group && scene(r) === scene(run));
+    return [said.join(" ") || run.setting, seeds && run.seed !== null ? `s${run.seed}` : ""].filter(Boolean).join(" ");
+  }
+
   const scene = run => `${run.dataset}/${run.scene}`;
   const index = () => store.get("index");
   // The value of a key in a run: field, config key or score.
@@ -122,5 +130,5 @@ window.isosweep = (() => {
   }
 
   return { put, load, details, el, shown, select, choice, check, button, dark, style, swatch, state, read, write, changed,
-    scene, index, value, views, watchers };
+    label, scene, index, value, views, watchers };
 })();

@@ -26,7 +26,7 @@
     const sets = Object.entries(state.filter).map(([key, values]) => [key, new Set(values)]);
     return index().runs.filter(run => terms.every(t => t(run)) && sets.every(([k, v]) => v.has(shown(value(run, k)))));
   }
-  const MOST = 6;
+  const MOST = 6, MOST_RUNS = 90;
   // The runs to draw: the ticked ones, else the first run of each setting in the first scene.
   function picked(of = runs()) {
     const ticked = of.filter(r => state.picked.includes(r.id));
@@ -36,6 +36,13 @@
     for (const r of some) if (isosweep.scene(r) === isosweep.scene(some[0]) && !first.has(r.setting)) first.set(r.setting, r);
     const one = [...first.values()];
     return [...one, ...some.filter(r => !one.includes(r))].slice(0, one.length > 1 ? Math.min(one.length, MOST) : MOST);
+  }
+  // The runs to draw as settings: the ticked ones, else all runs of the first few settings, in all scenes.
+  function grouped(of = runs()) {
+    const ticked = of.filter(r => state.picked.includes(r.id));
+    if (ticked.length) return ticked;
+    const groups = [...new Set(of.filter(r => r.curves.length).map(r => r.group))].slice(0, MOST);
+    return of.filter(r => groups.includes(r.group)).slice(0, MOST_RUNS);
   }
   function pick(run, on) {
     state.picked = state.picked.filter(id => id !== run.id);
@@ -91,5 +98,5 @@
     changed("filter");
   }
 
-  Object.assign(isosweep, { runs, picked, pick, showFilter: show });
+  Object.assign(isosweep, { runs, picked, grouped, pick, showFilter: show });
 })();

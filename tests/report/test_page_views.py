@@ -1,0 +1,215 @@
+"""What the page's views show of a small sweep written by hand: seeds as bands, crops, keys as columns, meshes.
+
+Two settings x two scenes x three seeds with known curves, pictures and meshes; one browser for all tests.
+"""
+
+import base64
+import io
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import PIL.Image
+import pytest
+
+from isosweep.report.browse import PageLimits, make_page
+from isosweep.report.browse.points import published_points
+from isosweep.report.collect import collect
+from isosweep.report.pipeline import TableRequest
+from tests.report.hand import put, record
+from tests.report.test_page import index
+from tests.report.test_page_browser import Page
+from tests.support.browser import browser, complaints, require
+
+SIZE = (40, 20)
+FIGURES = """
+const done = arguments[0];
+const sides = [...document.querySelectorAll('.crop')].slice(0, 2).map(c => ({
+  title: c.querySelector('figcaption').innerText, file: c.querySelector('img').getAttribute('src'), psnr: '1 dB' }));
+const address = blob => new Promise(r => {
+  const reader = new FileReader(); reader.onload = () => r(reader.result); reader.readAsDataURL(blob); });
+Promise.all(['png', 'svg'].map(t => isosweep.crops.figure(sides, 2, t).then(address))).then(done, e => done(String(e)));
+"""
+"""Figures of the photograph and the first run, as data addresses."""
+
+
+def sweep(root: Path) -> None:
+    """Eikonal weights 0.1 and 0.01, scenes mug and torus, seeds 0 to 2."""
+    for weight in (0.1, 0.01):
+        for scene in ("mug", "torus"):
+            for seed in range(3):
+                made = record(
+                    scene=scene, seed=seed, values={"nvs/psnr": 30 + seed + 10 * weight},
+                    config={"loss.terms.eikonal.weight": weight}, overrides=[f"loss.terms.eikonal.weight={weight}"],
+                    run_key=f"{weight}{scene}{seed}",
+                )  # fmt: skip
+                made["scores"]["per_view"] = {"nvs/psnr": {"v_0": 25.5 + seed}}
+                folder = put(root, made)[0].parent
+                height = {0: 18.0, 1: 20.0, 2: 25.0}[seed] + 20 * weight
+                lines = [{"step": s, "time_s": 0.6 * s, "val/psnr": height + s / 100} for s in (0, 100, 200)]
+                (folder / "metrics.jsonl").write_text("\n".join(map(json.dumps, lines)))
+                picture(folder / "renders", seed)
+
+
+def picture(folder: Path, seed: int) -> None:
+    """Left half grey, a different one for each seed; right half red. The photograph's right half is green."""
+    folder.mkdir()
+    for kind, right in (("rgb", (255, 0, 0)), ("truth", (0, 255, 0))):
+        made = PIL.Image.new("RGB", SIZE, right)
+        made.paste((60 + 40 * seed,) * 3 if kind == "rgb" else (60,) * 3, (0, 0, 20, 20))
+        made.save(folder / f"v_0_{kind}.png")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = tmp_path_factory.mktemp("views")
+    sweep(made / "runs")
+    make_page(TableRequest((str(made / "runs"),), made, published=None), made / "page", PageLimits())
+    return made / "page"
+
+
+@pytest.fixture(scope="module")
+def driver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    require()
+    with browser(tmp_path_factory.mktemp("profile"), (1280, 720)) as made:
+        yield made
+
+
+@pytest.fixture
+def page(driver: Any, folder: Path, tmp_path: Path) -> Iterator[Page]:
+    complaints(driver)
+    yield Page(driver, folder, tmp_path)
+    assert [c for c in complaints(driver) if "ReadPixels" not in c] == []
+
+
+def test_names_say_what_differs_and_groups_are_settings(folder: Path) -> None:
+    runs = index(folder)["runs"]
+    assert {r["setting"] for r in runs} == {
+        "neus-hashgrid eikonal.weight=0.1",
+        "neus-hashgrid eikonal.weight=0.01",
+    }
+    assert {r["group"] for r in runs} == {0, 1}
+    assert all((r["group"] == runs[0]["group"]) == (r["setting"] == runs[0]["setting"]) for r in runs)
+    assert runs[0]["psnr"] == {"v_0": 25.5}
+
+
+def test_published_points_have_a_time_and_a_scene(tmp_path: Path) -> None:
+    put(tmp_path / "runs", record(dataset="blender", scene="chair"))
+    head = "method,dataset,metric,setting,protocol,chair,lego,mean,time,gpu,source,status"
+    lines = ["a,blender,nvs/psnr,,p,35.71,1,,269 s,Titan,book,", "b,blender,nvs/psnr,,p,33,1,,days,,book,",
+             "c,blender,nvs/psnr,,p,,1,,5 min,,book,", "d,dtu,nvs/psnr,,p,3,1,,5 min,,book,"]  # fmt: skip
+    (tmp_path / "p.csv").write_text("\n".join(["# a comment", head, *lines]))
+    (point,) = published_points(tmp_path, collect([str(tmp_path / "runs")], tmp_path).runs)
+    assert point["minutes"] == pytest.approx(269 / 60)
+    assert (point["scene"], point["metric"], point["value"], point["method"]) == (
+        "blender/chair",
+        "psnr",
+        35.71,
+        "a",
+    )
+
+
+def test_seeds_are_one_line_with_a_band(page: Page) -> None:
+    page.open("curves")
+    page.sees(lambda: page.texts(".chart figcaption"), ["val/psnr demo/mug", "val/psnr demo/torus"])
+    rows = page.texts(".legend tbody tr")
+    assert len(rows) == 4, "a setting and a scene each, not a seed"
+    # 20, 22 and 27 at the start, 2 more at the end: mean 25, deviation of 3 values sqrt(13) = 3.6056
+    assert "25 ± 3.6" in rows[0]
+    made = page.js(
+        "return isosweep.band(arguments[0], 'range')",
+        [{"x": [0, 10], "y": [1, 3]}, {"x": [0, 5, 10], "y": [3, None, 7]}, {"x": [0, 10], "y": [5, 8]}],
+    )
+    assert made == {"x": [0, 10], "mean": [3, 6], "low": [1, 3], "high": [5, 8], "n": 3}
+    made = page.js("return isosweep.band([{x: [0, 10], y: [0, 4]}, {x: [0, 5, 10], y: [2, 3, 6]}], 'std')")
+    assert made["x"] == [0, 5, 10], "between its points a curve is a straight line"
+    assert made["mean"] == [1, 2.5, 5]
+    assert made["low"] == pytest.approx([1 - 2**0.5, 2.5 - 0.5**0.5, 5 - 2**0.5])
+    assert page.js("return isosweep.band([{x: [0, 1, 2], y: [1, null, 3]}], 'std').mean") == [1, None, 3]
+    ink = page.pixels(".chart .plot")
+    blue = (ink[..., 2] - ink[..., 0] > 80).sum()  # the lines' edges are blended with the bands
+    page.one("input[name=seeds][value=each]").click()
+    page.sees(lambda: len(page.texts(".legend tbody tr")), 12)
+    assert blue > 50
+    page.one("input[name=across][value=t]").click()
+    said = "val/psnr of demo/mug over training time, minutes, 6 lines; the values are in the table below"
+    page.sees(lambda: page.one(".chart").get_attribute("aria-label"), said)
+
+
+def test_a_setting_keeps_its_colour_when_others_are_filtered_away(page: Page) -> None:
+    def colours() -> list[str]:
+        swatches = "[...document.querySelectorAll('.legend .swatch path')]"
+        return page.js(f"return {swatches}.map(p => p.getAttribute('stroke'))")
+
+    page.open("curves")
+    page.until(colours)
+    first, other = sorted(set(colours()))
+    assert (first, other) == ("#0072b2", "#e69f00")
+    page.open("curves", "&words=eikonal.weight%3D0.01")
+    page.until(colours)
+    assert len(set(colours())) == 1
+    assert set(colours()) <= {first, other}
+    weight = page.js("return isosweep.runs()[0].group")
+    assert colours()[0] == ["#0072b2", "#e69f00"][weight]
+
+
+def test_pictures_with_truth_psnr_and_labels_that_differ(page: Page) -> None:
+    page.open("images", "&v.kind=error")
+    ids = page.js(
+        "return isosweep.index().runs.filter(r => r.scene === 'mug' && r.seed === 0).map(r => r.id)"
+    )
+    page.open("images", f"&v.left={ids[0]}&v.right={ids[1]}")
+    assert page.texts(".both thead th")[0] == "Truth"
+    assert len(page.all(".both img[alt='ground truth']")) == 2
+    assert page.texts(".tag") == ["eikonal.weight=0.1\n25.50 dB", "eikonal.weight=0.01\n25.50 dB"]
+    assert page.texts(".card .psnr")[:3] == ["25.50 dB", "26.50 dB", "27.50 dB"]
+    assert "0.2 and more" in page.one(".scale").text
+    bottom = page.js("return document.getElementById('compare').getBoundingClientRect().bottom")
+    assert bottom < 720, "the picture fits the window"
+
+
+def test_crops_move_together_and_become_figures(page: Page) -> None:
+    from selenium.webdriver import ActionChains
+    from selenium.webdriver.common.keys import Keys
+
+    page.open("images")
+    page.until(lambda: page.js("return [...document.images].every(i => i.complete)"))
+    page.one("#crop").click()
+    stage = page.one("#compare")
+    width, height = stage.size["width"], stage.size["height"]
+    drag = ActionChains(page.driver).move_to_element_with_offset(
+        stage, round(-0.2 * width), round(-0.25 * height)
+    )
+    drag.click_and_hold().move_by_offset(round(0.4 * width), round(0.5 * height)).release().perform()
+
+    def box() -> list[float]:
+        return [float(x) for x in page.js("return isosweep.state.view.crop || '0'").split(",")]
+
+    page.sees(box, pytest.approx([0.3, 0.25, 0.7, 0.75], abs=0.01))
+    page.sees(lambda: len(page.all(".crop")), 7, "the photograph and six runs")
+    page.keys(".hole", Keys.ARROW_RIGHT * 5)
+    page.sees(box, pytest.approx([0.5, 0.25, 0.9, 0.75], abs=0.02))
+    for hole in page.all(".hole"):
+        seen = np.asarray(PIL.Image.open(io.BytesIO(hole.screenshot_as_png)).convert("RGB")).astype(int)
+        assert seen[5:-5, 8:-8].std((0, 1)).max() < 12, (
+            "every crop lies in the right half, which has one colour"
+        )
+    page.js("const b = isosweep.state.view; b.crop = '0.25,0.2,0.75,0.8'; isosweep.changed('images')")
+    page.until(lambda: len(page.all(".crop")) == 7)
+    made = page.driver.execute_async_script(FIGURES)
+    png, svg = (base64.b64decode(one.partition(",")[2]) for one in made)
+    pixels = np.asarray(PIL.Image.open(io.BytesIO(png)).convert("RGB")).astype(int)
+    # 3 pixels for a unit: the first column's whole picture is 220 x 110 units, its crop lies 8 below, 220 x 132
+    crop = pixels[3 * 118 : 3 * 250, : 3 * 220]
+    assert np.abs(crop[200, 100] - [60, 60, 60]).max() < 12, "left: the photograph's grey"
+    assert np.abs(crop[200, 560] - [0, 255, 0]).max() < 40, "right: its green"
+    edge = np.argmax(crop[200, :, 1] > 160)
+    assert abs(edge - 330) < 10, "half of the crop, to a pixel of the picture"
+    text = svg.decode()
+    assert text.count("data:image/webp;base64,") == 4
+    assert "0.25 0.2 0.5 0.6" in text
+    assert "ground truth" in text
+    page.one("#save-png").click()
+    assert page.texts("#panel .problem") in ([], [""])
