@@ -2,7 +2,7 @@
 
 import pytest
 
-from isosweep.runtime.text import printable, printable_lines
+from isosweep.runtime.text import natural_key, printable, printable_lines
 
 
 @pytest.mark.parametrize(
@@ -32,3 +32,9 @@ def test_line_breaks_stay_where_they_are_wanted() -> None:
 
 def test_a_log_keeps_lines_and_tabs_and_loses_colours() -> None:
     assert printable_lines("\x1b[1;31merror\x1b[0m:\tno\nnext \x1b[2J") == "error:\tno\nnext \\x1b[2J"
+
+
+def test_names_are_sorted_by_their_numbers_and_by_nothing_that_is_none():
+    names = ["IMG_10²", "IMG_2", "IMG_10", "²", "IMG_٣"]
+    assert sorted(names, key=natural_key) == ["IMG_2", "IMG_٣", "IMG_10", "IMG_10²", "²"]
+    assert natural_key("a007") == natural_key("a7")

@@ -8,7 +8,7 @@ counts as trained: it is collected and scored again without another training.
 import json
 import logging
 import math
-import resource
+import os
 import shutil
 import sys
 import time
@@ -254,11 +254,16 @@ def _on_metrics(job: Work):
 
 def _memory(record: RunRecord, gpu: GpuMemory) -> Memory:
     """The peaks of the method's processes, which are the run's own as far as they are higher."""
-    unit = 1 if sys.platform == "darwin" else 1024
-    ram = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * unit
+    ram = 0
+    if os.name == "posix":  # it cannot be measured on Windows
+        import resource
+
+        ram = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * (
+            1 if sys.platform == "darwin" else 1024
+        )
     old = record.record.memory
     return Memory(
-        ram_peak_bytes=max(ram, old.ram_peak_bytes or 0),
+        ram_peak_bytes=max(ram, old.ram_peak_bytes or 0) or None,
         cuda_peak_bytes=max(gpu.peak_bytes, old.cuda_peak_bytes or 0) or None,
     )
 

@@ -237,7 +237,7 @@ def image_folder(scene: Path, images: str | None, names: Sequence[str] = ("image
             return scene / images
     else:
         reduced = sorted(
-            (n for n in there if n.startswith("images_") and n.removeprefix("images_").isdigit()),
+            (n for n in there if n.startswith("images_") and n.removeprefix("images_").isdecimal()),
             key=lambda n: int(n.removeprefix("images_")),
         )
         for name in (*names, *reduced):

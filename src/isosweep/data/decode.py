@@ -11,6 +11,7 @@ from PIL import Image, ImageOps
 from isosweep.data import undistort
 from isosweep.data.undistort import Undistortion
 from isosweep.errors import InputError
+from isosweep.runtime.image_file import open_image
 
 OBJECT, IGNORE, IGNORE_WHITE = "object", "ignore", "ignore_white"
 """What a mask says: white is the object; black pixels are to be ignored; white pixels are to be ignored."""
@@ -191,7 +192,7 @@ def _open(path: Path, listed_in: Path | None, what: str = "image") -> Image.Imag
             f"no {what} {path}{listed}: the data set is incomplete or its paths are wrong{without}"
         )
     try:
-        return Image.open(path)
+        return open_image(path)
     except _UNREADABLE as error:
         raise InputError(_unreadable(path, error)) from error
 

@@ -18,6 +18,7 @@ from isosweep.data.decode import IGNORE
 from isosweep.data.folders import find_scene
 from isosweep.data.loading import ViewOptions
 from isosweep.data.normalization import FrameChoice
+from isosweep.data.ply import require_ply
 from isosweep.data.splits import Splits, choose, hold_out, thinned, validating
 from isosweep.data.transforms import (
     SPLITS,
@@ -113,10 +114,11 @@ def _landmarks(folder: Path, meta: Json, to_user: np.ndarray, file: Path) -> Lan
         raise FileNotFoundError(
             f"no points at {path}, which {file} names as ply_file_path: restore it, or drop the key"
         )
+    require_ply(path, f"{file} names it as ply_file_path")
     import trimesh
 
     try:
-        cloud = trimesh.load(path, process=False)
+        cloud = trimesh.load(path, process=False, file_type="ply")
         points = np.array(cloud.vertices, np.float64)  # pyright: ignore[reportAttributeAccessIssue] - meshes and clouds have them
     except (
         ValueError, IndexError, KeyError, AttributeError, TypeError, EOFError, NotImplementedError,

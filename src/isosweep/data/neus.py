@@ -34,6 +34,7 @@ from isosweep.data.splits import choose, hold_out
 from isosweep.data.truth import truth_file
 from isosweep.errors import InputError
 from isosweep.geometry import decompose_projection, similarity_scale
+from isosweep.runtime.text import natural_key, printable
 from isosweep.types import Cameras, Scene
 
 log = logging.getLogger("isosweep")
@@ -201,7 +202,7 @@ def _sorted(folder: Path) -> list[Path]:
 
 def natural_order(path: Path) -> list[tuple[int, str]]:
     """Sort key of file names that compares numbers in them by value: 2 comes before 10, with or without zeros."""
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", path.stem)]
+    return natural_key(path.stem)
 
 
 def _matrices(folder: Path, images: list[Path]) -> tuple[np.ndarray, np.ndarray]:
@@ -216,7 +217,7 @@ def _matrices(folder: Path, images: list[Path]) -> tuple[np.ndarray, np.ndarray]
                 )
             arrays[key] = np.vstack([value, [[0, 0, 0, 1]]])[:4].astype(np.float64)
     indices = sorted(
-        int(k.removeprefix("world_mat_")) for k in arrays if k.removeprefix("world_mat_").isdigit()
+        int(k.removeprefix("world_mat_")) for k in arrays if k.removeprefix("world_mat_").isdecimal()
     )
     missing = _missing(indices, images)
     if len(indices) != len(images) or missing:
@@ -319,6 +320,18 @@ def _ground_truth(folder: Path, views: ViewOptions) -> tuple[Path | None, Path |
 
 
 def has_faces(ply: Path) -> bool:
-    """Whether the header of a ply says that it has faces."""
-    head = ply.read_bytes()[:4096].split(b"end_header")[0].splitlines()
-    return any(line.startswith(b"element face") and int(line.split()[2]) > 0 for line in head)
+    """Whether the header of a ply says that it has faces.
+
+    Raises:
+        InputError: it does not say how many.
+    """
+    with ply.open("rb") as file:
+        head = file.read(4096).split(b"end_header")[0].splitlines()
+    for words in (line.split() for line in head if line.startswith(b"element face")):
+        if len(words) != 3 or not words[2].isdigit():
+            raise InputError(
+                f"{ply}: its header has {printable(str(b' '.join(words), 'latin-1'))!r}, where 'element face <count>' "
+                "was sought: write it again"
+            )
+        return int(words[2]) > 0
+    return False

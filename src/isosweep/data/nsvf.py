@@ -76,7 +76,7 @@ def is_scene(folder: Path) -> bool:
 
 def _splits(names: list[str], views: ViewOptions, source: Path) -> Splits:
     """The splits that the names' prefixes give; where no name has one, those of ``test_every``."""
-    prefixes = [name[:2] if name[:1].isdigit() and name[1:2] == "_" else "" for name in names]
+    prefixes = [name[:2] if name[:1].isdecimal() and name[1:2] == "_" else "" for name in names]
     if not set(prefixes) <= {"0_", "1_", "2_"} or "0_" not in prefixes:
         return hold_out(choose(names, views.image_ids, source), views, source)
     by_prefix = {p: [i for i, given in enumerate(prefixes) if given == p] for p in ("0_", "1_", "2_")}

@@ -25,6 +25,7 @@ from isosweep.data.capture import IMAGE_ENDINGS
 from isosweep.data.decode import read_size
 from isosweep.data.lens import Lens, make_lens
 from isosweep.errors import InputError
+from isosweep.runtime.text import natural_key
 
 log = logging.getLogger("isosweep")
 
@@ -166,7 +167,7 @@ def paired(images: Path, poses: Path) -> list[tuple[Path, Path]]:
 
 def natural(path: Path) -> list[tuple[int, str]]:
     """A key that sorts 2.png before 10.png."""
-    return [(int(p), "") if p.isdigit() else (-1, p) for p in re.split(r"(\d+)", path.name)]
+    return natural_key(path.name)
 
 
 def read_box(file: Path) -> tuple[np.ndarray, np.ndarray]:

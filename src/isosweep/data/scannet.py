@@ -13,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float
-from PIL import Image
 
 from isosweep.data import capture, normalization
 from isosweep.data.capture import Landmarks, Photo
@@ -23,6 +22,7 @@ from isosweep.data.normalization import FrameChoice
 from isosweep.data.pose_text import Intrinsics, is_lost, paired, read_intrinsics, read_pose
 from isosweep.data.splits import choose, hold_out
 from isosweep.errors import InputError
+from isosweep.runtime.image_file import open_image
 from isosweep.types import Scene
 
 log = logging.getLogger("isosweep")
@@ -137,7 +137,7 @@ def depth_points(folder: Path, photos: Sequence[Photo]) -> Float[np.ndarray, "p 
     found = []
     for photo, depth in pairs[:: max(1, len(pairs) // VIEWS_OF_DEPTH)]:
         try:
-            with Image.open(depth) as image:
+            with open_image(depth) as image:
                 z = np.asarray(image, np.float64) / 1000
         except OSError as error:
             raise InputError(f"cannot read the depth image {depth} ({error}): export it again") from error

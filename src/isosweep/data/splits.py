@@ -106,7 +106,7 @@ def _by_name(names: Sequence[str]) -> dict[str, list[int]]:
 
 def _listed(ids: str, names: Sequence[str]) -> Sequence[int | str]:
     parts = ids.split(":")
-    if 2 <= len(parts) <= 3 and all(p.strip().lstrip("-").isdigit() or not p.strip() for p in parts):
+    if 2 <= len(parts) <= 3 and all(p.strip().lstrip("-").isdecimal() or not p.strip() for p in parts):
         step = [int(p) if p.strip() else None for p in parts]
         if len(step) == 3 and step[2] == 0:
             raise InputError(f"dataset.image_ids={ids}: a slice of step 0 takes nothing")
@@ -116,7 +116,7 @@ def _listed(ids: str, names: Sequence[str]) -> Sequence[int | str]:
         lines = (line.strip() for line in Path(ids).read_text().splitlines())
         return [line for line in lines if line and not line.startswith("#")]
     named = _by_name(names)
-    return [int(part) if part.isdigit() and part not in named else part for part in given]
+    return [int(part) if part.isdecimal() and part not in named else part for part in given]
 
 
 def hold_out(indices: Sequence[int], views: ViewOptions, source: Path) -> Splits:

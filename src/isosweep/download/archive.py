@@ -217,7 +217,7 @@ def only_images(members: Sequence[Member], images: str, label: str) -> list[Memb
         DownloadError: there is no such folder of images.
     """
     tops = {PurePosixPath(m.path).parts[0] for m in members if "/" in m.path}
-    sizes = {top for top in tops if top == "images" or top.removeprefix("images_").isdigit()}
+    sizes = {top for top in tops if top == "images" or top.removeprefix("images_").isdecimal()}
     if images not in sizes:
         raise DownloadError(
             f"{label}: the scene has no folder {images}; it has {', '.join(sorted(sizes)) or 'one size only'}"

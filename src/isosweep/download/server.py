@@ -93,7 +93,7 @@ class Server:
             if response.status_code == 206:
                 return Remote(url, _content_range(response, url)[2], True, version), None
             length = response.headers.get("Content-Length", "")
-            return Remote(url, int(length) if length.isdigit() else None, False, version), None
+            return Remote(url, int(length) if length.isdecimal() else None, False, version), None
 
     def stream(self, remote: Remote, start: int, end: int | None) -> Iterator[bytes]:
         """The bytes start <= i < end of a file. A connection that is cut is opened again at the next byte.
@@ -186,7 +186,7 @@ class Server:
                 asked = response.headers.get("Retry-After", "")
                 raise _Cut(
                     f"the server answered {status} {response.reason}",
-                    float(asked) if asked.isdigit() else None,
+                    float(asked) if asked.isdecimal() else None,
                 )
             page = next(response.iter_content(PAGE_BYTES), b"")
         gone = status in (404, 410)

@@ -173,7 +173,7 @@ def _newest(text: str, values: Mapping[str, str], out: Path, what: str) -> Path:
 
 
 def _number(part: str) -> tuple[int, str]:
-    return (int(part), "") if part.isdigit() else (-1, part)
+    return (int(part), "") if part.isdecimal() else (-1, part)
 
 
 def _nothing(what: str, text: str, values: Mapping[str, str], out: Path) -> str:

@@ -37,7 +37,7 @@ def held_by(group: int, told: str) -> int:
     held = 0
     for line in told.splitlines():
         pid, _, mib = line.partition(",")
-        if pid.strip().isdigit() and mib.strip().isdigit() and _group(int(pid)) == group:
+        if pid.strip().isdecimal() and mib.strip().isdecimal() and _group(int(pid)) == group:
             held += int(mib) * 2**20
     return held
 

@@ -69,7 +69,7 @@ def out_of_memory_kills() -> int:
     for name in ((folder / "memory.events"), Path("/sys/fs/cgroup/memory.events"), *_old_cgroups(own)):
         for line in _read_text(name).splitlines():
             word, _, count = line.partition(" ")
-            if word == "oom_kill" and count.strip().isdigit():
+            if word == "oom_kill" and count.strip().isdecimal():
                 return int(count)
     return 0
 

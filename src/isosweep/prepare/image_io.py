@@ -4,16 +4,18 @@ from pathlib import Path
 
 from PIL import Image
 
+from isosweep.runtime.image_file import open_image
+
 
 def read_rgb(path: Path) -> Image.Image:
     """An image file as RGB."""
-    with Image.open(path) as image:
+    with open_image(path) as image:
         return image.convert("RGB")
 
 
 def read_grey(path: Path) -> Image.Image:
     """An image file as 8 bit grey, such as a mask."""
-    with Image.open(path) as image:
+    with open_image(path) as image:
         return image.convert("L")
 
 

@@ -16,6 +16,7 @@ from PIL import Image
 from isosweep.errors import InputError
 from isosweep.prepare import segmentation
 from isosweep.prepare.image_io import read_rgb
+from isosweep.runtime.image_file import open_image
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 TOLERANCE = 16
@@ -150,7 +151,7 @@ def make_masks(
         elif model is not None:
             mask = model(np.asarray(read_rgb(images / name)))
         else:
-            with Image.open(images / name) as image:
+            with open_image(images / name) as image:
                 size = image.size
             file = _mask_file(masks, alphas, name, source)
             has_mask = file is not None
@@ -197,7 +198,7 @@ def _read_mask(file: Path, size: tuple[int, int]) -> UInt8[np.ndarray, "h w"]:
     Colours count by their brightest channel, and a picture of one colour by its alpha. Masks of 0 and 1 are
     scaled to 0 and 255. A mask of another size but the same aspect ratio is resized to the image's size.
     """
-    with Image.open(file) as image:
+    with open_image(file) as image:
         grey = np.asarray(image.convert("RGB")).max(-1) if image.mode != "L" else np.asarray(image)
         if image.mode in ("RGBA", "LA") and grey.min() == grey.max():
             grey = np.asarray(image.getchannel("A"))

@@ -17,6 +17,7 @@ from isosweep.data.decode import Source, decode
 from isosweep.errors import InputError
 from isosweep.prepare.focal import Focal, read_focal
 from isosweep.prepare.image_io import save_image, shrink
+from isosweep.runtime.image_file import open_image
 
 ENDINGS = {".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp"}
 UNSUPPORTED = {
@@ -125,7 +126,7 @@ def read_upright(path: Path) -> tuple[UInt8[np.ndarray, "h w c"], Focal, bool]:
         ValueError: the file is damaged, no image, or of a mode that is no colour picture.
     """
     try:
-        with Image.open(path) as image:
+        with open_image(path) as image:
             focal = read_focal(image)
             turn = _TURNS.get(image.getexif().get(_ORIENTATION, 1))
             alpha = image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info
@@ -174,7 +175,7 @@ def copy_photo(path: Path, name: str, images: Path, alphas: Path, size: int) -> 
 
 
 def _is_rgb(path: Path) -> bool:
-    with Image.open(path) as image:
+    with open_image(path) as image:
         return image.mode == "RGB"
 
 

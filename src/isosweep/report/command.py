@@ -326,7 +326,7 @@ def _split_pairs(text: str, option: str) -> Pairs:
 def _parse_digits(text: str) -> dict[str, int]:
     found = {}
     for key, value in _split_pairs(text, "--digits"):
-        if not value.isdigit() or int(value) > 12:
+        if not value.isdecimal() or int(value) > 12:
             raise ReportError(f"--digits {key}={value}: give a number of decimals from 0 to 12, e.g. psnr=2")
         found[key] = int(value)
     return found

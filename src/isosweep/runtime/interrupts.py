@@ -191,7 +191,7 @@ def in_batch_job() -> bool:
 def time_is_up() -> bool:
     """Whether the SLURM job ends within ten minutes, by SLURM_JOB_END_TIME (SLURM >= 22.05)."""
     end = os.environ.get("SLURM_JOB_END_TIME", "")
-    return end.isdigit() and float(end) - time.time() < 600
+    return end.isdecimal() and float(end) - time.time() < 600
 
 
 def _say(text: str) -> None:

@@ -30,6 +30,14 @@ def printable_lines(text: str) -> str:
     return printable(_COLOURS.sub("", text), keep="\n\t")
 
 
+def natural_key(name: str) -> list[tuple[int, str]]:
+    """A key that sorts names by the numbers in them: 2 comes before 10, with or without zeros.
+
+    A number is what ``int`` reads, so that the exponent of ``IMG_10²`` is a sign like any other.
+    """
+    return [(int(p), "") if p.isdecimal() else (-1, p) for p in re.split(r"(\d+)", name)]
+
+
 def _is_blank(character: str) -> bool:
     return unicodedata.category(character) == "Zs"
 

@@ -171,7 +171,7 @@ def seconds(text: str) -> int | None:
     """Seconds of a time as SLURM prints it, ``[days-][hours:]minutes:seconds``; None for UNLIMITED or INVALID."""
     days, dash, clock = text.strip().rpartition("-")
     parts = clock.split(":")
-    if not all(p.isdigit() for p in parts) or (dash and not days.isdigit()) or len(parts) > 3:
+    if not all(p.isdecimal() for p in parts) or (dash and not days.isdecimal()) or len(parts) > 3:
         return None
     total = 0
     for part in [*([0] * (3 - len(parts))), *parts]:

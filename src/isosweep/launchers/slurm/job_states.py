@@ -173,7 +173,7 @@ def _from_queue(ids: Sequence[str]) -> dict[str, JobState]:
                     reason=_word(cells[6]),
                     node=_word(cells[5]),
                     elapsed_s=seconds(cells[2]),
-                    restarts=int(cells[4]) if cells[4].isdigit() else 0,
+                    restarts=int(cells[4]) if cells[4].isdecimal() else 0,
                     left_s=seconds(cells[3]),
                 )
     return found
@@ -203,7 +203,7 @@ def _from_accounting(ids: Sequence[str]) -> dict[str, JobState] | None:
                 state,
                 reason=f"{word} {rest}" if rest else None,
                 node=_word(cells[5]),
-                elapsed_s=int(cells[3]) if cells[3].isdigit() else None,
+                elapsed_s=int(cells[3]) if cells[3].isdecimal() else None,
                 exit_code=exit_code,
                 signal=signal,
             )
@@ -221,7 +221,7 @@ def _from_accounting(ids: Sequence[str]) -> dict[str, JobState] | None:
 def _exit(text: str, state: State) -> tuple[int | None, int | None]:
     """Exit code and signal of SLURM's ``code:signal``."""
     code, _, signal = text.partition(":")
-    if state not in ("finished", "failed", "oom") or not (code.isdigit() and signal.isdigit()):
+    if state not in ("finished", "failed", "oom") or not (code.isdecimal() and signal.isdecimal()):
         return None, None
     return (None, int(signal)) if int(signal) else (int(code), None)
 

@@ -134,8 +134,8 @@ def _capped(node: Node, row: Mapping[str, str]) -> Node:
     cpus, memory = row.get("MaxCPUsPerNode", ""), row.get("MaxMemPerNode", "")
     return replace(
         node,
-        cpus=min(node.cpus, int(cpus)) if cpus.isdigit() else node.cpus,
-        memory_mb=min(node.memory_mb, int(memory)) if memory.isdigit() else node.memory_mb,
+        cpus=min(node.cpus, int(cpus)) if cpus.isdecimal() else node.cpus,
+        memory_mb=min(node.memory_mb, int(memory)) if memory.isdecimal() else node.memory_mb,
     )
 
 
@@ -204,7 +204,7 @@ def rights(account: str | None, qos: str | None, conf: Mapping[str, str]) -> Rig
     qos = (qos or "").lower() or next((row[3] for row in of_account if row[3]), "")
     rules = next((row for row in every_qos if row[0] == qos), ["", "", "", ""])
     times = [t for t in map(seconds, [rules[2], *(row[4] for row in of_account)]) if t is not None]
-    counts = [int(n) for n in [rules[3], *(row[5] for row in of_account)] if n.isdigit()]
+    counts = [int(n) for n in [rules[3], *(row[5] for row in of_account)] if n.isdecimal()]
     return Rights(
         account=account,
         qos=qos,

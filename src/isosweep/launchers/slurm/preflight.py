@@ -84,7 +84,7 @@ def preflight(settings: SlurmSettings, jobs: int) -> tuple[SlurmSettings, list[s
         lowered, more = preflight(replace(settings, **{p.setting: p.lower_to for p in problems}), jobs)
         return lowered, lines + more
     most = conf.get("MaxJobCount", "")
-    if most.isdigit() and jobs > int(most):
+    if most.isdecimal() and jobs > int(most):
         warnings.append(
             f"{jobs} jobs, and the cluster keeps {most} at once (MaxJobCount): sweep fewer at a time."
         )

@@ -20,6 +20,7 @@ from isosweep.errors import InputError
 from isosweep.report.browse.files import data_script, replace_file
 from isosweep.report.browse.guard import guarded, regular
 from isosweep.report.keys import sort_key
+from isosweep.runtime.image_file import open_image
 
 KINDS = ("rgb", "depth", "normal", "truth")
 ENDINGS = (".png", ".jpg", ".jpeg", ".webp")
@@ -184,7 +185,7 @@ def _open_rgb(path: Path) -> Any:
     import PIL.Image
 
     try:
-        image = PIL.Image.open(regular(path))
+        image = open_image(regular(path))
     except PIL.Image.DecompressionBombError as error:
         raise InputError("it announces more pixels than a picture has that is to be looked at") from error
     with image:

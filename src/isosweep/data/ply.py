@@ -1,0 +1,46 @@
+"""What a ply file announces, before anything reads it."""
+
+from pathlib import Path
+
+from isosweep.errors import InputError
+from isosweep.runtime.text import printable
+
+LONGEST_HEADER = 65536
+"""Bytes. A header has some lines."""
+
+
+def require_ply(path: Path, why: str) -> None:
+    """Check that a file is a ply, and no shorter than what its header announces.
+
+    A data set's file never chooses a general reader: an archive under the name of points would be unpacked.
+
+    Args:
+        why: who says that it is one, for the message.
+
+    Raises:
+        InputError: its ending or its first line is not that of a ply, its header has no end or no counts, or it
+            announces more elements than it has bytes.
+    """
+    if path.suffix.lower() != ".ply":
+        raise InputError(f"{path} is no .ply, and {why}: points are read from ply files alone")
+    with path.open("rb") as file:
+        head, found, _ = file.read(LONGEST_HEADER).partition(b"end_header")
+    if not head.startswith(b"ply") or not found:
+        raise InputError(
+            f"{path} is no ply: no header between 'ply' and 'end_header' was found. Export it again"
+        )
+    size = path.stat().st_size
+    for line in head.splitlines():
+        words = [printable(str(word, "latin-1")) for word in line.split()]
+        if words[:1] != ["element"]:
+            continue
+        if len(words) != 3 or not words[2].isdecimal():
+            raise InputError(
+                f"{path}: its header has '{' '.join(words)[:80]}', where 'element <name> <count>' was sought: export "
+                "it again"
+            )
+        if len(words[2]) > 18 or int(words[2]) > size:
+            raise InputError(
+                f"{path} announces {words[2][:20]} of '{words[1][:20]}' in {size} bytes: it is damaged or was cut off. "
+                "Copy it again"
+            )
