@@ -213,3 +213,40 @@ def test_crops_move_together_and_become_figures(page: Page) -> None:
     assert "ground truth" in text
     page.one("#save-png").click()
     assert page.texts("#panel .problem") in ([], [""])
+
+
+def test_keys_are_columns_and_numbers_stay_on_the_screen(page: Page) -> None:
+    page.open("runs")
+    heads = page.texts("#panel thead th")
+    assert "eikonal.weight" in heads
+    assert page.js(
+        "return [...document.querySelectorAll('#panel thead th.number')].every(h => h.getBoundingClientRect().right < 1280)"
+    )
+    names = page.texts("#panel tbody th")
+    assert set(names) == {"neus-hashgrid s0", "neus-hashgrid s1", "neus-hashgrid s2"}, (
+        "what is a column is not in it"
+    )
+    assert page.js("return isosweep.brief(0.123456)") == "0.1235"
+    assert "the bar in a cell" in page.one("#panel .note").text
+    page.one("#panel button.link").click()
+    page.until(lambda: page.one("#details").is_displayed())
+    captions = page.texts("#details figcaption")
+    assert captions == ["render", "photograph", "error"]
+    page.one("#details .close").click()
+
+
+def test_settings_explain_a_share_of_the_variance(page: Page) -> None:
+    page.open("settings")
+    # by hand: groups 1, 2, 3 and 5, 6, 7: SST 28, within 4, between 24, 4 degrees of freedom: (24 - 4/4) / 28
+    made = page.js("return isosweep.explained([1, 2, 3, 5, 6, 7], ['a', 'a', 'a', 'b', 'b', 'b'])")
+    assert made == pytest.approx(23 / 28)
+    assert page.js("return isosweep.explained([1, 2, 1, 2], ['a', 'a', 'b', 'b'])") == 0
+    assert page.js("return isosweep.explained([1, 2], ['a', 'a'])") is None
+    # PSNR is 31, 32, 33 or 30.1, 31.1, 32.1, twice: SST 10.43, within 8, between 2.43, 10 degrees of freedom
+    assert page.texts(".shares tbody td")[0] == f"{100 * (2.43 - 0.8) / 10.43:.0f} %"
+    assert len(page.all(".parallel path.run")) == 12
+    page.one("#tab-differences").click()
+    page.until(lambda: page.js("return document.getElementById('panel').dataset.drawn") == "differences")
+    assert page.js(
+        "const t = document.querySelector('.differences'); return t.scrollWidth <= t.parentElement.clientWidth"
+    )

@@ -38,8 +38,8 @@ def run_id(run: Run) -> str:
     return hashlib.sha256(named).hexdigest()[:12]
 
 
-def run_names(runs: Sequence[Run]) -> list[RunName]:
-    """The names of all runs.
+def run_names(runs: Sequence[Run]) -> tuple[list[RunName], list[str]]:
+    """The names of all runs, and the keys that they are made of: those in which the settings differ.
 
     Runs of one scene that would have the same name also get up to MOST_KEYS keys in which they differ, or else the
     beginning of their run key.
@@ -68,7 +68,9 @@ def run_names(runs: Sequence[Run]) -> list[RunName]:
     for i, run in enumerate(runs):
         exact = (tuple((k, value_text(run.get(k))) for k in used[i]), made[i].parts.get("run"))
         made[i] = replace(made[i], group=numbers.setdefault(exact, len(numbers)))
-    return made
+    keys = dict.fromkeys(k for own in used for k in own)
+    several = [k for k in keys if len({r.get(k) for r in runs}) > 1]
+    return made, [k for k in several if k not in CANDIDATES or not any("label" in n.parts for n in made)]
 
 
 def _name(run: Run, keys: Sequence[str]) -> RunName:

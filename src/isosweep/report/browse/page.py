@@ -92,7 +92,7 @@ def write_page(
     plain = [
         RunName(r.record.label or r.record.model, f"s{r.record.seed}", {}, i) for i, r in enumerate(runs)
     ]
-    names = guarded("names of the runs", partial(run_names, runs), plain, together)
+    names, varied = guarded("names of the runs", partial(run_names, runs), (plain, []), together)
     chosen = _chosen_views(runs, limits.views)
     written = WrittenPage(target, len(runs))
     parts: list[_RunPart] = []
@@ -123,6 +123,7 @@ def write_page(
         "metrics": metrics,
         "keys": {k: _index_values(v) for k, v in keys.differ.items()},
         "same": keys.same,
+        "varied": [k for k in varied if k in keys.differ],
         "scenes": _scene_cameras(parts),
         "points": published_points(published, runs) if published is not None else [],
         "table": asdict(table) if isinstance(table, Document) else None,

@@ -44,6 +44,9 @@ window.isosweep = (() => {
     return String(value);
   }
 
+  // A value of a key: numbers rounded to four digits, as they stand in a table; the whole value is said on hover.
+  const brief = value => typeof value === "number" ? String(Number(value.toPrecision(4))) : shown(value);
+
   // A select with options [value, text] or {label, options}.
   function select(label, options, value, change, attributes = {}) {
     const option = ([v, text]) => el("option", { value: v, selected: v === value }, text);
@@ -129,6 +132,6 @@ window.isosweep = (() => {
     return metric < 0 ? undefined : run.values[metric];
   }
 
-  return { put, load, details, el, shown, select, choice, check, button, dark, style, swatch, state, read, write, changed,
+  return { put, load, details, el, shown, brief, select, choice, check, button, dark, style, swatch, state, read, write, changed,
     label, scene, index, value, views, watchers };
 })();

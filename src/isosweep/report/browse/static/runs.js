@@ -1,18 +1,18 @@
 // The table of runs, and the table of means as scripts/report.py prints it.
 "use strict";
 (() => {
-  const { el, state, index, shown, cell, button, scene, value } = isosweep;
+  const { el, state, index, shown, brief, cell, button, scene, value } = isosweep;
   let order = [], current = null;
   const chosen = () => state.view.columns !== undefined ? state.view.columns.split("\n").filter(Boolean)
-    : index().metrics.filter(m => m.shown).map(m => m.name);
+    : [...index().metrics.filter(m => m.shown).map(m => m.name), ...index().varied];
 
   function show(panel) {
     const all = index(), names = chosen();
     const metrics = all.metrics.map((m, i) => ({ ...m, i })).filter(m => names.includes(m.name));
     const keys = Object.keys({ ...all.keys, ...all.same }).filter(k => names.includes(k));
-    const heads = [{ text: "✓", sort: false, class: "tick", title: "Ticked runs are drawn in the other views" }, { text: "Run", class: "name", row: true }, { text: "Scene", class: "name" }, { text: "State", class: "name" },
-      ...keys.map(k => ({ text: short(k), title: k, class: "name" })),
-      ...metrics.map(m => ({ text: m.title, title: m.name, class: "number", down: m.direction === "up" }))];
+    const heads = [{ text: "✓", sort: false, class: "tick", title: "Ticked runs are drawn in the other views" }, { text: "Run", class: "name pinned", row: true }, { text: "Scene", class: "name" }, { text: "State", class: "name" },
+      ...metrics.map(m => ({ text: m.title, title: m.name, class: "number", down: m.direction === "up" })),
+      ...keys.map(k => ({ text: short(k), title: k, class: "key" }))];
     let visible = new Set(isosweep.runs());
     const rows = all.runs.map(run => row(run, keys, metrics));
     current?.destroy();
@@ -25,7 +25,7 @@
     panel.replaceChildren(el("div", { class: "row" }, columns(names),
       button("Tick all shown", () => { state.picked = isosweep.runs().map(r => r.id); isosweep.changed("all"); }),
       button("Tick none", () => { state.picked = []; isosweep.changed("all"); }),
-      el("p", { class: "note" }, "Best of each scene in bold. A click on a run's name shows all of it.")), holder);
+      el("p", { class: "note" }, "Best of each scene in bold; the bar in a cell reaches from the worst run of its scene (none) to the best (full). Keys are rounded. A click on a run's name shows all of it.")), holder);
     return what => {
       if (what === "picked" || what === "all") ticks();
       if (what === "picked" || what === "all") return true;
@@ -43,10 +43,16 @@
     const box = el("input", { type: "checkbox", checked: state.picked.includes(run.id), "aria-label": `Tick ${run.title}, ${run.scene}`,
       onchange: e => isosweep.pick(run, e.target.checked) });
     boxes.set(run.id, box);
-    return [cell(box), cell(button(run.title, () => isosweep.showRun(run), { class: "link" }), run.title), cell(scene(run), scene(run)),
+    return [cell(box), cell(button(name(run, keys), () => isosweep.showRun(run), { class: "link clip", title: run.title }), run.title), cell(scene(run), scene(run)),
       cell(el("span", { class: `state ${run.state}`, title: run.why || null }, run.state), run.state),
-      ...keys.map(k => cell(shown(value(run, k)), value(run, k))),
-      ...metrics.map(m => cell(shown(run.values[m.i] ?? null, m.digits), run.values[m.i], { "data-run": run.id, "data-metric": m.name }))];
+      ...metrics.map(m => cell(shown(run.values[m.i] ?? null, m.digits), run.values[m.i], { "data-run": run.id, "data-metric": m.name })),
+      ...keys.map(k => cell(brief(value(run, k)), value(run, k), { title: shown(value(run, k)) }))];
+  }
+  // A run's name without the keys that are columns.
+  function name(run, keys) {
+    const parts = Object.entries(run.parts || {}).filter(([k]) => !keys.some(c => c === k || c.endsWith(`.${k}`)));
+    const said = parts.map(([k, v]) => ["model", "encoding", "loss", "label", "run"].includes(k) ? v : `${k}=${v}`);
+    return [said.join(" ") || run.setting, run.seed === null ? "" : `s${run.seed}`].filter(Boolean).join(" ");
   }
   // Best of each scene among the visible runs, and a bar from the worst to the best of the column's scene.
   function mark(metrics, visible) {

@@ -51,12 +51,13 @@
       check("also what is the same", whole, on => set("whole", on ? "1" : "0"), { id: "whole" }),
       check("also machine, versions, times", facts, on => set("facts", on ? "1" : "0"), { id: "facts" }),
       el("p", { class: "note" }, "Of the ticked runs, or the first few. Marked: differs from the run that is compared with.")),
-    el("div", { class: "wide", tabindex: "0", role: "region", "aria-label": "Differences, scrolls sideways" }, el("table", { class: "differences" }, el("thead", {}, el("tr", {}, el("th", { class: "name", scope: "col" }, "Key"),
-      runs.map((r, i) => el("th", { scope: "col", class: "name" }, swatch(i), " ", r.title, el("br"), el("span", { class: "soft" }, scene(r)))))),
+    el("div", { class: "wide", tabindex: "0", role: "region", "aria-label": "Differences, scrolls sideways" }, el("table", { class: "differences", style: `--runs: ${runs.length}` }, el("thead", {}, el("tr", {}, el("th", { class: "name", scope: "col" }, "Key"),
+      runs.map(r => el("th", { scope: "col", class: "name", title: r.title }, swatch(r.group), " ", isosweep.label(r, runs), el("br"), el("span", { class: "soft" }, scene(r)))))),
     rows("Settings", found.map(f => f.config || {})), facts ? rows("Facts", found.map(f => f.facts || {})) : "")));
     return null;
   }
 
+  const KINDS = { rgb: "render", truth: "photograph", error: "error", depth: "depth", normal: "normals" };
   // All details of one run, in a dialog.
   async function showRun(run) {
     const box = document.getElementById("details");
@@ -66,7 +67,8 @@
     const first = Object.values(run.views)[0] || {};
     box.replaceChildren(el("form", { method: "dialog" }, el("h2", { id: "details-title" }, run.title), el("button", { "aria-label": "Close", class: "close" }, "✕")),
       el("p", {}, `${scene(run)}, `, el("span", { class: `state ${run.state}` }, run.state), run.why ? `: ${run.why}` : "", run.steps[1] ? `, step ${run.steps[0]} of ${run.steps[1]}` : ""), el("p", { class: "note" }, run.folder),
-      el("div", { class: "thumbs" }, ["rgb", "truth", "error", "depth", "normal"].filter(k => first[k]).map(k => el("img", { src: first[k], alt: k, loading: "lazy" }))),
+      el("div", { class: "thumbs" }, ["rgb", "truth", "error", "depth", "normal"].filter(k => first[k]).map(k => el("figure", {}, el("img", { src: first[k], alt: "", loading: "lazy" }), el("figcaption", {}, KINDS[k])))),
+      Object.keys(run.views).length ? el("p", { class: "note" }, `Pictures of ${Object.keys(run.views)[0]}, one of the views of the page.`) : "",
       ...[pairs("Scores", scores), pairs("Scores it does not have, and why", Object.entries(d.reasons || {})), pairs("Facts", Object.entries(d.facts || {})), pairs("Settings", Object.entries(d.config || {}))].filter(Boolean),
       d.error?.traceback ? pre(d.error.traceback, "Traceback") : "", d.log ? el("details", {}, el("summary", {}, "End of run.log"), pre(d.log, "End of the log")) : "",
       command(d), ...(d.notes || []).map(n => el("p", { class: "problem" }, n)));
