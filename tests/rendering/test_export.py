@@ -1,13 +1,16 @@
 """The renders, maps, grids and videos of a sphere model."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
 import av
 import numpy as np
 import PIL.Image
+import pytest
 import torch
 
+from isosweep import geometry
 from isosweep.config.settings import ExportSettings
 from isosweep.rendering import video, view_files
 from isosweep.rendering.views import behind_too, median_distance
@@ -22,7 +25,7 @@ def test_renders_maps_and_grid(tmp_path: Path) -> None:
     scene = sphere_scene(model, names=tuple(f"./test/r {v}.x" for v in range(6)))
     paths = view_files.export_renders(model, scene, KNOBS, SMALL, tmp_path / "renders")
     kinds = ("rgb", "depth", "normal", "truth")
-    names = {f"test_r_{v}.x_{k}.png" for v in (4, 5) for k in kinds} | {"grid.png"}
+    names = {f"test_r_{v}.x_{k}.png" for v in (4, 5) for k in kinds} | {"grid.png", "cameras.json"}
     assert {p.name for p in paths} == names == {p.name for p in (tmp_path / "renders").iterdir()}
     rgb = np.asarray(PIL.Image.open(tmp_path / "renders" / "test_r_4.x_rgb.png")) / 255
     np.testing.assert_allclose(rgb, scene.images.image(4)[0], atol=0.5 / 255 + 1e-6)
@@ -33,6 +36,24 @@ def test_renders_maps_and_grid(tmp_path: Path) -> None:
     nothing = view_files.export_renders(model, scene, KNOBS, replace(SMALL, renders=0), tmp_path / "none")
     assert nothing == []
     assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.parametrize("pixel_centre", [0.0, 0.5])
+def test_cameras_say_where_a_point_of_the_world_is_seen(pixel_centre: float, tmp_path: Path) -> None:
+    scene = sphere_scene(SphereModel(0.5))
+    to_world = np.diag([3.0, 3.0, 3.0, 1.0])
+    to_world[:3, 3] = [1, 2, 3]
+    cameras = replace(scene.cameras, pixel_centre=pixel_centre)
+    path = view_files.write_cameras(
+        replace(scene, cameras=cameras, to_world=to_world), [4], tmp_path / "c.json"
+    )
+    ((name, camera),) = json.loads(path.read_text()).items()
+    assert (name, camera["size"]) == ("view_4", [40, 32])
+    row, col = torch.tensor([11.5]), torch.tensor([7.25])
+    rays = geometry.pixel_rays(cameras, torch.tensor([4]), row, col, scene.background)
+    point = (to_world @ [*(rays.origins + 2.5 * rays.dirs)[0].double().tolist(), 1.0])[:4]
+    u, v, w = np.array(camera["matrix"]) @ point
+    np.testing.assert_allclose([u / w, v / w], [7.75, 12.0], atol=1e-4)
 
 
 def test_views_without_images_are_rendered_and_nothing_is_compared(tmp_path: Path) -> None:
@@ -58,7 +79,14 @@ def test_the_writer_takes_views_that_evaluation_renders(tmp_path: Path) -> None:
     writer = view_files.ViewWriter(scene, tmp_path, [5])
     evaluate(model, scene, KNOBS, EvalSettings(lpips=None, geometry=False), on_view=writer)
     assert sorted(p.name for p in writer.finish()) == sorted(
-        ["view_5_rgb.png", "view_5_depth.png", "view_5_normal.png", "view_5_truth.png", "grid.png"]
+        [
+            "view_5_rgb.png",
+            "view_5_depth.png",
+            "view_5_normal.png",
+            "view_5_truth.png",
+            "grid.png",
+            "cameras.json",
+        ]
     )
     assert view_files.chosen_views(scene, replace(SMALL, renders=-1)) == (4, 5)
 

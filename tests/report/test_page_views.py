@@ -13,10 +13,13 @@ from typing import Any
 import numpy as np
 import PIL.Image
 import pytest
+import trimesh
 
 from isosweep.report.browse import PageLimits, make_page
+from isosweep.report.browse.distances import Surface, read_cameras
 from isosweep.report.browse.points import published_points
 from isosweep.report.collect import collect
+from isosweep.report.command import main
 from isosweep.report.pipeline import TableRequest
 from tests.report.hand import put, record
 from tests.report.test_page import index
@@ -24,6 +27,8 @@ from tests.report.test_page_browser import Page
 from tests.support.browser import browser, complaints, require
 
 SIZE = (40, 20)
+FRONT = np.array([1.3, -2.3, 1.2]) / np.linalg.norm([1.3, -2.3, 1.2])
+"""From the centre of a scene to the page's camera, in worlds whose z is up."""
 FIGURES = """
 const done = arguments[0];
 const sides = [...document.querySelectorAll('.crop')].slice(0, 2).map(c => ({
@@ -51,6 +56,19 @@ def sweep(root: Path) -> None:
                 lines = [{"step": s, "time_s": 0.6 * s, "val/psnr": height + s / 100} for s in (0, 100, 200)]
                 (folder / "metrics.jsonl").write_text("\n".join(map(json.dumps, lines)))
                 picture(folder / "renders", seed)
+                trimesh.creation.icosphere(3, radius=1.1).export(folder / "mesh.ply")
+                trimesh.creation.icosphere(4, radius=1.0).export(folder / "truth.ply")
+                (folder / "renders" / "cameras.json").write_text(json.dumps({"v_0": camera()}))
+
+
+def camera() -> dict[str, Any]:
+    """A camera on the side from which the page looks at first, of pictures of 400 x 200 pixels."""
+    back = FRONT
+    right = np.cross(-back, [0, 0, 1.0])
+    right /= np.linalg.norm(right)
+    rotation = np.stack([right, np.cross(-back, right), -back])
+    matrix = np.array([[300, 0, 180], [0, 300, 110], [0, 0, 1.0]]) @ np.c_[rotation, -rotation @ (5 * back)]
+    return {"size": [400, 200], "matrix": matrix.tolist()}
 
 
 def picture(folder: Path, seed: int) -> None:
@@ -219,9 +237,10 @@ def test_keys_are_columns_and_numbers_stay_on_the_screen(page: Page) -> None:
     page.open("runs")
     heads = page.texts("#panel thead th")
     assert "eikonal.weight" in heads
-    assert page.js(
-        "return [...document.querySelectorAll('#panel thead th.number')].every(h => h.getBoundingClientRect().right < 1280)"
+    right = (
+        "[...document.querySelectorAll('#panel thead th.number')].map(h => h.getBoundingClientRect().right)"
     )
+    assert page.js(f"return Math.max(...{right})") < 1280
     names = page.texts("#panel tbody th")
     assert set(names) == {"neus-hashgrid s0", "neus-hashgrid s1", "neus-hashgrid s2"}, (
         "what is a column is not in it"
@@ -250,3 +269,112 @@ def test_settings_explain_a_share_of_the_variance(page: Page) -> None:
     assert page.js(
         "const t = document.querySelector('.differences'); return t.scrollWidth <= t.parentElement.clientWidth"
     )
+
+
+def test_distances_are_those_to_the_surface() -> None:
+    square = np.array([[0, 0, 0], [4, 0, 0], [4, 4, 0], [0, 4, 0]], dtype=float)
+    points = np.array([[1, 1, 0.5], [2, 3, -2], [-3, 2, 4], [7, 8, 0]], dtype=float)
+    far = Surface(square, np.array([[0, 1, 2], [0, 2, 3]])).distance(points)
+    np.testing.assert_allclose(far, [0.5, 2, 5, 5], atol=1e-12)
+    ball = trimesh.creation.icosphere(3)
+    mine, known = Surface(np.asarray(ball.vertices), np.asarray(ball.faces)), np.random.default_rng(0)
+    away = known.normal(size=(40, 3))
+    away *= (1.05 + known.random((40, 1))) / np.linalg.norm(away, axis=1, keepdims=True)
+    corners = np.asarray(ball.triangles)
+    exact = np.array([
+        np.linalg.norm(trimesh.triangles.closest_point(corners, np.tile(x, (len(corners), 1))) - x, axis=1).min()
+        for x in away
+    ])  # fmt: skip
+    found = mine.distance(away)
+    assert np.abs(found - exact).max() < 2e-3
+    assert np.median(np.abs(found - exact)) < 1e-9
+
+
+def test_truth_and_cameras_come_with_the_scene(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = index(folder)
+    place = found["scenes"]["demo/mug"]
+    assert place["truth"]["name"] == "truth.ply"
+    assert place["truth"]["top"] == pytest.approx(0.05 * 12**0.5, rel=0.01)
+    assert place["cameras"] == {"v_0": camera()}
+    accuracy, completeness = found["runs"][0]["mesh"]["means"]
+    assert accuracy == pytest.approx(0.1, abs=0.003)  # vertices lie on the balls, faces within them
+    assert completeness == pytest.approx(0.1, abs=0.012)
+    (tmp_path / "c.json").write_text('{"a": {"size": [4, 2], "matrix": [[1, 0, 0, 0]]}}')
+    assert read_cameras(tmp_path / "c.json") == {}
+    put(tmp_path / "runs", record(dataset="dtu", scene="scan24"))
+    command = [str(tmp_path / "runs"), "--page", str(tmp_path / "page"), "--no-published", "--page-truth"]
+    assert main([*command, "scan24=x.ply"]) == 1
+    assert main([*command, "dtu/scan42=x.ply"]) == 1
+    assert main([*command, "dtu/scan24=x.ply"]) == 1
+    said = capsys.readouterr().err
+    assert "give DATASET/SCENE=FILE" in said
+    assert "Did you mean dtu/scan24?" in said
+    assert "there is no such file" in said
+    trimesh.creation.icosphere(1).export(tmp_path / "t.ply")
+    assert main([*command, f"dtu/scan24={tmp_path}/t.ply"]) == 0
+    assert index(tmp_path / "page")["scenes"]["dtu/scan24"]["truth"]["faces"] == 80
+
+
+def test_meshes_beside_the_truth_coloured_by_distance(page: Page) -> None:
+    def seen() -> list[np.ndarray]:
+        page.drawn()
+        shots = [w.screenshot_as_png for w in page.all(".window")]
+        return [
+            np.asarray(PIL.Image.open(io.BytesIO(s)).convert("RGB")).astype(int)[45:-4, 4:-4] for s in shots
+        ]
+
+    page.open("meshes", "&v.surface=grey")
+    page.until(lambda: page.one("#mesh-canvas").get_attribute("data-ready"))
+    assert page.texts(".window strong")[0] == "ground truth"
+    grey = [part[part.shape[0] // 2, part.shape[1] // 2] for part in seen()]
+    assert min(g.min() for g in grey) > 150, "bright where it faces the camera"
+    page.one("input[name=surface][value=distance]").click()
+    # 0.1 of a greatest distance of 0.173 * 0.2 is beyond the scale: yellow, on the run's mesh and on the truth
+    for part in seen():
+        r, g, b = part[part.shape[0] // 2, part.shape[1] // 2]
+        assert min(r, g) > b + 90
+    assert "0.0346 and more" in page.one(".scale").text
+    page.js("const s = document.getElementById('reach'); s.value = 1; s.dispatchEvent(new Event('input'))")
+    for part in seen():  # 0.1 of 0.173: the ramp's green
+        r, g, b = part[part.shape[0] // 2, part.shape[1] // 2]
+        assert g > r + 40
+    whole = seen()
+    page.one("#wire").click()
+    assert (np.abs(seen()[1] - whole[1]).sum(-1) > 60).mean() > 0.02
+    page.one("#wire").click()
+    page.one("#truth").click()
+    page.until(lambda: page.texts(".window strong")[:1] != ["ground truth"])
+    page.one("#save-meshes").click()
+
+
+def test_a_click_on_a_mesh_shows_the_spot_in_the_pictures(page: Page) -> None:
+    from selenium.webdriver import ActionChains
+
+    page.open("meshes", "&v.surface=grey&v.truth=0")
+    page.until(lambda: page.one("#mesh-canvas").get_attribute("data-ready"))
+    window, canvas = page.one(".window"), page.one("#mesh-canvas")
+    dx = window.location["x"] + window.size["width"] / 2 - canvas.location["x"] - canvas.size["width"] / 2
+    dy = window.location["y"] + window.size["height"] / 2 - canvas.location["y"] - canvas.size["height"] / 2
+    ActionChains(page.driver).move_to_element_with_offset(canvas, round(dx), round(dy)).click().perform()
+    page.until(lambda: page.all("#spot section"))
+    point = np.array([float(x) for x in page.js("return isosweep.state.view.spot").split(",")])
+    # the page's camera looks at the centre of the meshes, and the ray through the window's centre leaves the ball there
+    assert np.linalg.norm(point - 1.1 * FRONT) < 0.03
+    u, v, w = np.array(camera()["matrix"]) @ [*point, 1]
+    said = [float(x) for x in page.one("#spot section").get_attribute("data-pixel").split(",")]
+    assert said == pytest.approx([u / w, v / w], abs=1e-3)
+    assert said == pytest.approx([180, 110], abs=2), "its camera looks from there, too"
+    for hole in page.all("#spot .hole"):
+        # where the cross is on the picture, measured on the screen
+        boxes = "return ['img', '.cross'].map(s => arguments[0].querySelector(s).getBoundingClientRect())"
+        image, cross = page.js(f"{boxes}.map(r => [r.x, r.y, r.width, r.height])", hole)
+        x, y = ((cross[k] + cross[k + 2] / 2 - image[k]) / image[k + 2] for k in (0, 1))
+        assert [400 * x, 200 * y] == pytest.approx(said, abs=2)
+    assert page.texts("#spot figcaption")[0] == "ground truth"
+    assert "hides it" not in page.one("#spot h3").text
+    behind = (-1.1 * FRONT).tolist()
+    page.open("meshes", f"&v.surface=grey&v.spot={','.join(map(str, behind))}")
+    page.until(lambda: page.all("#spot section"))
+    assert "the mesh hides it from here" in page.one("#spot h3").text

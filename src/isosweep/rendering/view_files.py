@@ -1,5 +1,6 @@
 """Write views as files: render, depth, normals and photograph of each, and one grid of all."""
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,8 +11,10 @@ from isosweep.config.settings import ExportSettings
 from isosweep.rendering import pictures
 from isosweep.rendering.views import Renderable, Views, render_view, spaced, truth_image
 from isosweep.runtime import progress
+from isosweep.runtime.files import atomic_write_bytes
 from isosweep.types import Knobs, Scene
 
+CAMERAS_FILE = "cameras.json"
 RAYS_PER_POINT = 8
 """``export.chunk`` counts points; this many fewer rays are rendered at once, because a ray has many samples."""
 
@@ -38,13 +41,34 @@ class ViewWriter:
         self._rows[view] = [truth, *maps.values()]
 
     def finish(self) -> list[Path]:
-        """Write the grid; returns the paths of all files that were written."""
+        """Write the grid and the cameras; returns the paths of all files that were written."""
         if self._rows:
+            self.paths.append(write_cameras(self.scene, sorted(self._rows), self.folder / CAMERAS_FILE))
             rows = [row for _, row in sorted(self._rows.items())]
             headings = ["photograph", "render", "depth", "normal"][: len(rows[0])]
             path = pictures.write_png(self.folder / "grid.png", pictures.grid(rows, headings))
             self.paths.append(path)
         return self.paths
+
+
+def write_cameras(scene: Scene, views: Sequence[int], path: Path) -> Path:
+    """Write where the written views see each point of the world.
+
+    For each view, by the name of its files: ``size`` [width, height] in pixels, and ``matrix`` [3, 4] of world units to
+    homogeneous pixels, of which (0, 0) is the upper left corner of the picture. Views in normalised device coordinates
+    have none.
+    """
+    to_scene = np.linalg.inv(scene.to_world)
+    cameras, made = scene.cameras, {}
+    for view in views if cameras.ndc is None else ():
+        c2w = np.eye(4)
+        c2w[:3] = cameras.c2w[view].double().numpy()
+        corner = np.array([[1, 0, 0.5 - cameras.pixel_centre], [0, 1, 0.5 - cameras.pixel_centre], [0, 0, 1]])
+        matrix = corner @ cameras.K[view].double().numpy() @ (np.linalg.inv(c2w) @ to_scene)[:3]
+        height, width = cameras.hw[view].tolist()
+        made[_stem(scene.names[view])] = {"size": [width, height], "matrix": matrix.tolist()}
+    atomic_write_bytes(path, json.dumps(made).encode())
+    return path
 
 
 def maps_of(out: Views, colors: str) -> dict[str, np.ndarray]:
@@ -60,8 +84,12 @@ def maps_of(out: Views, colors: str) -> dict[str, np.ndarray]:
 
 
 def _write(folder: Path, view_name: str, maps: Mapping[str, np.ndarray]) -> list[Path]:
-    name = re.sub(r"[^\w.-]+", "_", view_name).strip("._")
+    name = _stem(view_name)
     return [pictures.write_png(folder / f"{name}_{kind}.png", image) for kind, image in maps.items()]
+
+
+def _stem(view_name: str) -> str:
+    return re.sub(r"[^\w.-]+", "_", view_name).strip("._")
 
 
 def _depth_map(out: Views, inside: np.ndarray, colors: str) -> np.ndarray:

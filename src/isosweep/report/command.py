@@ -34,7 +34,7 @@ python scripts/report.py results/runs --rows model,encoding --metrics psnr,chamf
 python scripts/report.py dtu results/external --rows model --against model=neus
 python scripts/report.py loss_weights --page page                          then open page/index.html
 """
-PageOptions = tuple[Path, int, int, int, int]
+PageOptions = tuple[Path, int, int, int, int, tuple[tuple[str, Path], ...]]
 """Folder of the page; views of a scene, pixels of a picture's longest side, faces of a mesh, pixels of its texture."""
 EPILOG = "exit codes: 0 written, 1 refused or wrong, 2 no runs. More: docs/report.md"
 
@@ -134,6 +134,13 @@ def parser() -> argparse.ArgumentParser:
         help="longest side of its pictures; 0: as rendered",
     )
     add("--page-faces", type=int, default=12_000, metavar="N", help="faces of its meshes; 0: no meshes")
+    add(
+        "--page-truth",
+        action="append",
+        default=[],
+        metavar="DATASET/SCENE=FILE",
+        help="ground-truth mesh of a scene",
+    )
     add("--page-texture", type=int, default=1024, metavar="N", help="pixels of their textures; 0: none")
     add("-q", "--quiet", action="store_true", help="do not print the table")
     return own
@@ -275,7 +282,14 @@ def _page_options(options: argparse.Namespace) -> PageOptions | None:
     for name, least in (("views", 1), ("pixels", 0), ("faces", 0), ("texture", 0)):
         if getattr(options, f"page_{name}") < least:
             raise ReportError(f"--page-{name} {getattr(options, f'page_{name}')}: give {least} or more")
-    return options.page, options.page_views, options.page_pixels, options.page_faces, options.page_texture
+    truths = []
+    for word in options.page_truth:
+        scene, equals, file = word.partition("=")
+        if not equals or "/" not in scene:
+            raise ReportError(f"--page-truth {word!r}: give DATASET/SCENE=FILE, e.g. dtu/scan24=stl024.ply")
+        truths.append((scene, Path(file)))
+    numbers = options.page_views, options.page_pixels, options.page_faces, options.page_texture
+    return options.page, *numbers, tuple(truths)
 
 
 def _write_page(request: TableRequest, page: PageOptions) -> None:
@@ -285,8 +299,8 @@ def _write_page(request: TableRequest, page: PageOptions) -> None:
         if sys.stderr.isatty():
             print(f"\rpage: {done} of {of} runs", end="\n" if done == of else "", file=sys.stderr, flush=True)
 
-    target, *limits = page
-    made = make_page(request, target, PageLimits(*limits), progress)
+    target, views, pixels, faces, texture, truths = page
+    made = make_page(request, target, PageLimits(views, pixels, faces, texture, truths=truths), progress)
     for note in made.notes[:20]:
         _say(f"page: {note}")
     if len(made.notes) > 20:

@@ -48,7 +48,7 @@ class PackedMesh:
 
 def pack_mesh(path: Path, faces: int) -> PackedMesh:
     """Pack the mesh at ``path``, reduced to about ``faces`` faces. Raises ValueError if it is no triangle mesh."""
-    v, f, c = _read_mesh(path)
+    v, f, c = read_mesh(path)
     return pack(*decimate(v, f, c, faces), len(f))
 
 
@@ -58,9 +58,8 @@ def pack(
     """Pack a mesh as it is; ``uv`` [N, 2] are coordinates in a texture, in [0, 1] from its lower left corner."""
     low, high = v.min(0), v.max(0)
     core = np.percentile(v, [1, 99], axis=0)
-    size = np.where(high > low, high - low, 1.0)
-    q = ((v - low) / size * QUANTISATION_STEPS).round().astype(np.int64)
-    order = np.lexsort(q.T)  # neighbours in the list are then neighbours in space, and differences small
+    q = _quantised(v)
+    order = packed_order(v)
     back = np.empty(len(order), dtype=np.int64)
     back[order] = np.arange(len(order))
     q, f = q[order], back[f]
@@ -88,6 +87,20 @@ def pack(
         c is not None,
         uv is not None,
     )
+
+
+def packed_order(v: np.ndarray) -> np.ndarray:
+    """Indices [N] of the vertices in the order in which they are packed.
+
+    Neighbours in the list are then neighbours in space, and differences small.
+    """
+    return np.lexsort(_quantised(v).T)
+
+
+def _quantised(v: np.ndarray) -> np.ndarray:
+    low, high = v.min(0), v.max(0)
+    size = np.where(high > low, high - low, 1.0)
+    return ((v - low) / size * QUANTISATION_STEPS).round().astype(np.int64)
 
 
 def require_indices(path: Path, v: np.ndarray, f: np.ndarray) -> None:
@@ -175,7 +188,8 @@ def _clustered(
     return mean(v)[used], g.reshape(-1, 3), color
 
 
-def _read_mesh(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+def read_mesh(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    """Vertices, faces between finite ones, and colours of a mesh file. Raises InputError if there are none."""
     import trimesh
 
     try:

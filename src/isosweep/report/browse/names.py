@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from isosweep.record.key import EXCLUDED
 from isosweep.report.cells import TableSpec
 from isosweep.report.checks import setting_differences
 from isosweep.report.collect import Run
 from isosweep.report.default_keys import CANDIDATES, default_rows
-from isosweep.report.keys import short_key, value_text
+from isosweep.report.keys import is_within, short_key, value_text
 
 MOST_KEYS = 3
 DIGITS = 4
@@ -39,7 +40,7 @@ def run_id(run: Run) -> str:
 
 
 def run_names(runs: Sequence[Run]) -> tuple[list[RunName], list[str]]:
-    """The names of all runs, and the keys that they are made of: those in which the settings differ.
+    """The names of all runs, and the keys in which their settings differ: those of the names, and those set by hand.
 
     Runs of one scene that would have the same name also get up to MOST_KEYS keys in which they differ, or else the
     beginning of their run key.
@@ -68,7 +69,9 @@ def run_names(runs: Sequence[Run]) -> tuple[list[RunName], list[str]]:
     for i, run in enumerate(runs):
         exact = (tuple((k, value_text(run.get(k))) for k in used[i]), made[i].parts.get("run"))
         made[i] = replace(made[i], group=numbers.setdefault(exact, len(numbers)))
-    keys = dict.fromkeys(k for own in used for k in own)
+    by_hand = {o.lstrip("+").partition("=")[0] for r in runs for o in r.record.overrides}
+    swept = sorted(k for k in by_hand if "." in k and not is_within(k, EXCLUDED))
+    keys = dict.fromkeys([*(k for own in used for k in own), *swept])
     several = [k for k in keys if len({r.get(k) for r in runs}) > 1]
     return made, [k for k in several if k not in CANDIDATES or not any("label" in n.parts for n in made)]
 

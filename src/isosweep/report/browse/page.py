@@ -1,7 +1,5 @@
 """Writes the page's folder: index.html, its scripts, and the data files that they load on demand."""
 
-import hashlib
-import json
 import shutil
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,10 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from isosweep.report.browse import images, meshes, run_details, textures
+from isosweep.report.browse import images, run_details
 from isosweep.report.browse.curves import read_curves
+from isosweep.report.browse.distances import Truth, read_cameras
 from isosweep.report.browse.files import data_script, replace_file
 from isosweep.report.browse.guard import guarded
+from isosweep.report.browse.mesh_files import add_truth, find_truths, write_mesh
 from isosweep.report.browse.names import RunName, run_id, run_names
 from isosweep.report.browse.points import published_points
 from isosweep.report.collect import Collection, Run
@@ -35,7 +35,8 @@ class PageLimits:
     """How much of each run is put on the page.
 
     ``views`` of a scene; ``pixels`` of a picture's longest side, 0 for full size; ``faces`` of a mesh, 0 for no
-    meshes; ``texture`` pixels along a side of its texture, 0 for no textures; ``points`` of a curve.
+    meshes; ``texture`` pixels along a side of its texture, 0 for no textures; ``points`` of a curve. ``truths`` are
+    pairs of a scene ('dtu/scan24') and the file of its ground-truth mesh.
     """
 
     views: int = 3
@@ -43,6 +44,7 @@ class PageLimits:
     faces: int = 12_000
     texture: int = 1024
     points: int = 300
+    truths: tuple[tuple[str, Path], ...] = ()
 
 
 @dataclass
@@ -60,12 +62,16 @@ class WrittenPage:
 
 @dataclass
 class _RunPart:
-    """One run on the page: its entry in the index, the files it needs, its mesh's box (``core``) in world units."""
+    """One run on the page: its entry in the index, the files it needs, its mesh's box (``core``) in world units.
+
+    ``cameras`` are those of its pictures, by view (`read_cameras`).
+    """
 
     line: dict[str, Any]
     files: set[str]
     core: Any = None
     notes: list[str] = field(default_factory=list)
+    cameras: dict[str, Any] = field(default_factory=dict)
 
 
 def write_page(
@@ -94,12 +100,16 @@ def write_page(
     ]
     names, varied = guarded("names of the runs", partial(run_names, runs), (plain, []), together)
     chosen = _chosen_views(runs, limits.views)
+    truths = find_truths(runs, dict(limits.truths), limits.faces)
     written = WrittenPage(target, len(runs))
     parts: list[_RunPart] = []
     with ThreadPoolExecutor(4) as pool:  # threads suffice: decoding and encoding pictures release the GIL
-        made = pool.map(
-            lambda r: _write_run(r, chosen[r.record.dataset, r.record.scene], target, limits), runs
-        )
+
+        def write(run: Run) -> _RunPart:
+            scene = (run.record.dataset, run.record.scene)
+            return _write_run(run, chosen[scene], target, limits, truths.get("/".join(scene)))
+
+        made = pool.map(write, runs)
         for number, (part, named) in enumerate(zip(made, names, strict=True)):
             name = " ".join(filter(None, (named.setting, named.seed)))
             part.line |= {"setting": named.setting, "title": name, "parts": named.parts, "group": named.group}
@@ -113,9 +123,12 @@ def write_page(
     metrics, rows = guarded(
         "scores", lambda: run_details.run_metrics(runs, digits or {}), ([], [[] for _ in runs]), together
     )
-    written.notes += together
     for part, row in zip(parts, rows, strict=True):
         part.line["values"] = row
+    scenes = _scene_cameras(parts)
+    truth_files = {
+        f for s, truth in truths.items() if s in scenes for f in add_truth(scenes[s], truth, target, together)
+    }
     index = {
         "title": title,
         "made": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
@@ -124,16 +137,17 @@ def write_page(
         "keys": {k: _index_values(v) for k, v in keys.differ.items()},
         "same": keys.same,
         "varied": [k for k in varied if k in keys.differ],
-        "scenes": _scene_cameras(parts),
+        "scenes": scenes,
         "points": published_points(published, runs) if published is not None else [],
         "table": asdict(table) if isinstance(table, Document) else None,
         "refused": table if isinstance(table, str) else "",
         "absent": found.absent,
         "broken": broken,
-        "notes": written.notes,
+        "notes": [*written.notes, *together],
         "error": {"top": images.ERROR_TOP, "colours": images.scale_colours()},
     }
-    used = {f for p in parts for f in p.files} | _copy_assets(target)
+    written.notes += together
+    used = {f for p in parts for f in p.files} | _copy_assets(target) | truth_files
     used |= images.write_pixels(target, [p.line["views"] for p in parts])
     replace_file(target / "runs" / "index.js", data_script("index", index))
     page = (STATIC / "index.html").read_text(encoding="utf-8").replace("{{title}}", escape(title))
@@ -181,7 +195,9 @@ def _chosen_views(runs: Sequence[Run], count: int) -> dict[tuple[str, str], list
     return chosen
 
 
-def _write_run(run: Run, views: Sequence[str], target: Path, limits: PageLimits) -> _RunPart:
+def _write_run(
+    run: Run, views: Sequence[str], target: Path, limits: PageLimits, truth: Truth | None
+) -> _RunPart:
     name = run_id(run)
     folder = Path(run.folder)
     notes: list[str] = []
@@ -192,7 +208,9 @@ def _write_run(run: Run, views: Sequence[str], target: Path, limits: PageLimits)
     shown = guarded("no pictures", draw, images.WrittenViews({}, 0, []), notes)
     notes += [n for n in (problem, lost, *shown.notes) if n]
     nothing: tuple[dict[str, Any] | None, set[str]] = (None, set())
-    mesh, mesh_files = guarded("no mesh", partial(_write_mesh, run, target, limits, notes), nothing, notes)
+    pack = partial(write_mesh, run, target, limits.faces, limits.texture, truth, notes)
+    mesh, mesh_files = guarded("no mesh", pack, nothing, notes)
+    cameras = guarded("no cameras", partial(read_cameras, folder / "renders" / "cameras.json"), {}, notes)
     replace_file(
         target / "runs" / f"{name}.js", data_script(f"run/{name}", {**more, "curves": curves, "notes": notes})
     )
@@ -205,41 +223,8 @@ def _write_run(run: Run, views: Sequence[str], target: Path, limits: PageLimits)
         "steps": [run.record.steps_done, run.record.max_steps],
         "views": shown.files, "skipped": shown.skipped, "curves": sorted(curves), "mesh": mesh,
     }  # fmt: skip
-    return _RunPart(line, files | mesh_files, mesh and mesh.pop("core"), notes)
-
-
-def _write_mesh(
-    run: Run, target: Path, limits: PageLimits, notes: list[str]
-) -> tuple[dict[str, Any] | None, set[str]]:
-    """The entry of a run's mesh in the index, and its files. They are made again only if the mesh has changed."""
-    path = run_details.mesh_path(run)
-    if path is None or limits.faces <= 0:
-        return None, set()
-    about = _write_once(target, path, limits.faces, lambda: asdict(meshes.pack_mesh(path, limits.faces)))
-    mesh = {k: about[k] for k in ("file", "faces", "original", "core", "colors")}
-    files = {f"meshes/{mesh['file']}.js"}
-    find = partial(run_details.textured_path, run)
-    if limits.texture > 0 and (textured := guarded("no texture", find, None, notes)) is not None:
-        # its place is said in any case
-        mesh["textured"] = textured.relative_to(run.folder).as_posix()
-        pack = partial(textures.pack_textured, textured, limits.texture)
-        write = partial(_write_once, target, textured, limits.texture, pack)
-        if about := guarded("no texture", write, {}, notes):
-            mesh["texture"] = about["file"]
-            files.add(f"meshes/{about['file']}.js")
-    return mesh, files
-
-
-def _write_once(target: Path, path: Path, limit: int, pack: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """Write what ``pack`` makes of a file, unless it is there; its numbers, and ``file``, its name without ending."""
-    name = hashlib.sha1(f"2 {images.file_stamp(path)} {limit}".encode()).hexdigest()[:20]
-    script_file, facts_file = target / "meshes" / f"{name}.js", target / "meshes" / f"{name}.json"
-    if not (script_file.exists() and facts_file.exists()):
-        packed = pack()
-        replace_file(script_file, data_script(f"mesh/{name}", packed))
-        facts = {k: v for k, v in packed.items() if k not in ("data", "image")}
-        replace_file(facts_file, json.dumps(facts).encode())
-    return {**json.loads(facts_file.read_bytes()), "file": name}
+    seen = {view: cameras[view] for view in shown.files if view in cameras}
+    return _RunPart(line, files | mesh_files, mesh and mesh.pop("core"), notes, seen)
 
 
 def _scene_cameras(parts: Sequence[_RunPart]) -> dict[str, Any]:
@@ -247,7 +232,7 @@ def _scene_cameras(parts: Sequence[_RunPart]) -> dict[str, Any]:
     boxes: dict[str, list[Any]] = {}
     ups = {}
     for part in parts:
-        scene = f"{part.line['dataset']}/{part.line['scene']}"
+        scene = _scene(part)
         ups[scene] = run_details.WORLD_UP.get(part.line["dataset"], "-y")
         if part.core:
             boxes.setdefault(scene, []).append(part.core)
@@ -255,8 +240,18 @@ def _scene_cameras(parts: Sequence[_RunPart]) -> dict[str, Any]:
     for scene, up in ups.items():
         low, high = np.median(boxes[scene], axis=0) if scene in boxes else (np.zeros(3), np.ones(3))
         radius = float(np.linalg.norm(high - low)) / 2 or 1.0
-        made[scene] = {"center": [float(x) for x in (low + high) / 2], "radius": radius, "up": up}
+        cameras = next((p.cameras for p in parts if p.cameras and _scene(p) == scene), {})
+        made[scene] = {
+            "center": [float(x) for x in (low + high) / 2],
+            "radius": radius,
+            "up": up,
+            "cameras": cameras,
+        }
     return made
+
+
+def _scene(part: _RunPart) -> str:
+    return f"{part.line['dataset']}/{part.line['scene']}"
 
 
 def _index_values(values: Sequence[Any]) -> dict[str, Any]:

@@ -120,6 +120,19 @@ window.isosweep = (() => {
     return [said.join(" ") || run.setting, seeds && run.seed !== null ? `s${run.seed}` : ""].filter(Boolean).join(" ");
   }
 
+  // A colour of viridis: dark and blue at 0, yellow at 1.
+  const RAMP = ["#440154", "#414487", "#2a788e", "#22a884", "#7ad151", "#fde725"];
+  function ramp(share) {
+    const at = Math.min(0.9999, Math.max(0, share)) * (RAMP.length - 1), i = Math.floor(at), part = at - i;
+    const [a, b] = [RAMP[i], RAMP[i + 1]].map(c => [1, 3, 5].map(k => parseInt(c.slice(k, k + 2), 16)));
+    return `rgb(${a.map((v, k) => Math.round(v + part * (b[k] - v))).join(",")})`;
+  }
+  function download(blob, name) {
+    const address = URL.createObjectURL(blob);
+    el("a", { href: address, download: name }).click();
+    setTimeout(() => URL.revokeObjectURL(address), 10000);
+  }
+
   const scene = run => `${run.dataset}/${run.scene}`;
   const index = () => store.get("index");
   // The value of a key in a run: field, config key or score.
@@ -133,5 +146,5 @@ window.isosweep = (() => {
   }
 
   return { put, load, details, el, shown, brief, select, choice, check, button, dark, style, swatch, state, read, write, changed,
-    label, scene, index, value, views, watchers };
+    label, ramp, download, scene, index, value, views, watchers };
 })();

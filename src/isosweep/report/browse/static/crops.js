@@ -1,7 +1,7 @@
 // Crops of one picture over all methods: they show the same box and move together, and become a figure for a paper.
 "use strict";
 (() => {
-  const { el, state, button, load } = isosweep;
+  const { el, state, button, load, download } = isosweep;
   const WIDTH = 220, GAP = 8, LINE = 18, MOST = 8;  // of the figure, in pixels
   const RED = "#d55e00";
 
@@ -118,11 +118,6 @@
       pen.fillText(side.psnr || "", x + WIDTH / 2, tall + GAP + crop + 2 * LINE, WIDTH);
     }
     return new Promise(done => canvas.toBlob(done, "image/png"));
-  }
-  function download(blob, name) {
-    const address = URL.createObjectURL(blob);
-    el("a", { href: address, download: name }).click();
-    setTimeout(() => URL.revokeObjectURL(address), 10000);
   }
 
   isosweep.crops = { box, strip, drawable, place, figure };

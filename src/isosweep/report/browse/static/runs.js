@@ -52,7 +52,7 @@
   function name(run, keys) {
     const parts = Object.entries(run.parts || {}).filter(([k]) => !keys.some(c => c === k || c.endsWith(`.${k}`)));
     const said = parts.map(([k, v]) => ["model", "encoding", "loss", "label", "run"].includes(k) ? v : `${k}=${v}`);
-    return [said.join(" ") || run.setting, run.seed === null ? "" : `s${run.seed}`].filter(Boolean).join(" ");
+    return [said.join(" ") || value(run, "label") || run.setting, run.seed === null ? "" : `s${run.seed}`].filter(Boolean).join(" ");
   }
   // Best of each scene among the visible runs, and a bar from the worst to the best of the column's scene.
   function mark(metrics, visible) {
@@ -92,6 +92,7 @@
       list("Scores", all.metrics.map(m => m.name)), list("Keys that differ", Object.keys(all.keys))));
   }
 
+  const rounded = text => /^-?\d*\.\d{5,}$/.test(text) ? brief(Number(text)) : text;
   function showTable(panel) {
     const { table, refused } = index();
     if (!table) {
@@ -99,7 +100,7 @@
       return null;
     }
     const lines = block => block.lines.map(line => [
-      ...line.labels.map((l, i) => cell(i ? l : l + { ours: "", external: " (external)", published: ` [${line.reference}]` }[line.kind], l)),
+      ...line.labels.map((l, i) => cell(i ? rounded(l) : rounded(l) + { ours: "", external: " (external)", published: ` [${line.reference}]` }[line.kind], l)),
       ...line.cells.map(c => cell([el("span", { class: c.mark || (c.main === "failed" ? "failed" : "") }, c.main), c.extra ? ` ${c.extra}` : ""],
         isNaN(c.main) ? "" : c.main))]);
     panel.replaceChildren(el("p", { class: "note" }, "All runs of the page, whatever the filter says."), ...table.blocks.map(block => el("section", {}, block.title ? el("h2", {}, block.title) : null,

@@ -3,19 +3,12 @@
 (() => {
   const { el, state, select, index, value, brief, shown, scene } = isosweep;
   const HEIGHT = 320, TOP = 46, LEVELS = 8, BINS = 4, MOST_KEYS = 10;
-  const RAMP = ["#440154", "#414487", "#2a788e", "#22a884", "#7ad151", "#fde725"];  // viridis: low to high
   const svg = (tag, attributes, ...children) => {
     const made = document.createElementNS("http://www.w3.org/2000/svg", tag);
     for (const [k, v] of Object.entries(attributes)) if (v !== null) made.setAttribute(k, v);
     made.append(...children);
     return made;
   };
-  function colour(share) {
-    const at = Math.min(0.9999, Math.max(0, share)) * (RAMP.length - 1), i = Math.floor(at), part = at - i;
-    const [a, b] = [RAMP[i], RAMP[i + 1]].map(c => [1, 3, 5].map(k => parseInt(c.slice(k, k + 2), 16)));
-    return `rgb(${a.map((v, k) => Math.round(v + part * (b[k] - v))).join(",")})`;
-  }
-
   // The share of the variance of `numbers` that the groups of `labels` explain, without what as many random groups would
   // explain (epsilon squared): (SSB - (k-1) MSW) / SST, at least 0. Null for fewer than two groups, or nothing left over.
   function explained(numbers, labels) {
@@ -81,7 +74,7 @@
     const x = i => 70 + i * step, y = share => TOP + (1 - share) * (HEIGHT - TOP - 24);
     const picture = svg("svg", { width, height: HEIGHT, viewBox: `0 0 ${width} ${HEIGHT}`, role: "img", "aria-label": `${runs.length} runs as lines over ${axes.map(a => a.title).join(", ")}; the Runs view has the numbers` });
     const last = axes.at(-1), lines = runs.map(run => {
-      const line = svg("path", { d: axes.map((a, i) => `${i ? "L" : "M"}${x(i)} ${y(a.place(run)).toFixed(1)}`).join(""), fill: "none", stroke: colour(last.place(run)), "stroke-width": 1.6, class: "run" }, svg("title", {}, `${run.title}, ${scene(run)}: ${shown(run.values[at], metric.digits)}`));
+      const line = svg("path", { d: axes.map((a, i) => `${i ? "L" : "M"}${x(i)} ${y(a.place(run)).toFixed(1)}`).join(""), fill: "none", stroke: isosweep.ramp(last.place(run)), "stroke-width": 1.6, class: "run" }, svg("title", {}, `${run.title}, ${scene(run)}: ${shown(run.values[at], metric.digits)}`));
       line.addEventListener("click", () => isosweep.showRun(run));
       picture.append(line);
       return line;
