@@ -44,6 +44,9 @@ def whole_run(root: Path, seed: int, **changes: Any) -> Path:
     ball.visual.vertex_colors = np.full((len(ball.vertices), 4), 100, dtype=np.uint8)
     ball.export(folder / "mesh.ply")
     square().export(folder / "mesh.glb")
+    trimesh.creation.icosphere(1, radius=1.1).export(folder / "truth.ply")
+    camera = {"size": [8, 6], "matrix": [[1, 0, 0, 4], [0, 1, 0, 3], [0, 0, 1, 5]]}
+    (folder / "renders" / "cameras.json").write_text(json.dumps({"v_1": camera, "v_2": camera}))
     lines = [
         {"step": s, "time_s": s / 10, "val/psnr": 20 + s / 10, "train/loss": 1 / (1 + s)} for s in range(30)
     ]

@@ -29,7 +29,7 @@
     const bar = el("div", { class: "scale" }, scale(truth, measured.length && surfaceOf(chosen, measured) === "distance")), spot = el("div", { id: "spot" });
     const renew = (key, value) => { view[key] = value; isosweep.changed("meshes"); };
     const up = view.up || index().scenes[view.scene].up;
-    const windows = el("div", { class: "windows", style: `--columns: ${Math.min(chosen.length, chosen.length === 4 ? 2 : 3)}` }, chosen.map(r => el("figure", { class: "window" },
+    const windows = el("div", { class: `windows ${chosen.length < 4 ? "row-of" : ""}`, style: `--columns: ${Math.min(chosen.length, chosen.length === 4 ? 2 : 3)}` }, chosen.map(r => el("figure", { class: "window" },
       el("figcaption", { title: r.truth ? truth.name : r.title }, el("strong", {}, titled(r)), el("span", { class: "soft" }, ` ${r.mesh.faces.toLocaleString("en")} of ${r.mesh.original.toLocaleString("en")} faces${r.truth ? `, ${truth.name}` : numbers(r)}${file(r)}`), el("span", { class: "problem" })))));
     const canvas = el("canvas", { id: "mesh-canvas", tabindex: "0", role: "img",
       "aria-label": `Meshes of ${chosen.map(titled).join(", ")}. Arrow keys turn, plus and minus zoom, Home resets.` });
@@ -71,7 +71,7 @@
     const label = el("span", {}, `${Number(reach(truth).toPrecision(3))} and more`);
     return ["Distance to the ground truth (accuracy), and from the ground truth to the run (completeness), in the world's units: 0 ",
       el("span", { class: "ramp", style: `background: linear-gradient(to right, ${[0, 1, 2, 3, 4, 5].map(k => isosweep.ramp(k / 5)).join(", ")})`, "aria-hidden": "true" }), " ", label, " ",
-      el("label", { class: "check" }, "reach", el("input", { type: "range", id: "reach", min: 0.02, max: 1, step: 0.02, value: state.view.reach || 0.2, oninput: e => {
+      el("label", { class: "reach" }, "reach ", el("input", { type: "range", id: "reach", min: 0.02, max: 1, step: 0.02, value: state.view.reach || 0.2, oninput: e => {
         state.view.reach = e.target.value; isosweep.write(); label.textContent = `${Number(reach(truth).toPrecision(3))} and more`; stage?.change("reach"); } }))];
   }
   const textured = runs => runs.some(r => r.mesh.texture);
@@ -89,10 +89,10 @@
     const camera = new THREE.PerspectiveCamera(35, 1, place.radius / 100, place.radius * 100);
     const scenes = runs.map(() => {
       const made = new THREE.Scene();
-      made.add(new THREE.HemisphereLight(0xffffff, 0xb0b0b0, 2.2));
+      made.add(new THREE.HemisphereLight(0xffffff, 0xa0a0a0, 1.9));
       return made;
     });
-    const lights = scenes.map(s => { const light = new THREE.DirectionalLight(0xffffff, 1.4); s.add(light, light.target); return light; });
+    const lights = scenes.map(s => { const light = new THREE.DirectionalLight(0xffffff, 2); s.add(light, light.target); return light; });
     const meshes = runs.map(() => null), plain = runs.map(() => null), skins = runs.map(() => null), datas = runs.map(() => null);
     let controls = null, asked = false, gone = false;
     const center = new THREE.Vector3(...place.center);
