@@ -64,12 +64,14 @@ def write_mesh(
     if path is None or faces <= 0:
         return None, set()
     about: dict[str, Any] = {}
+    unmeasured: list[str] = []
     if truth is not None:
         limit = f"{faces} {images.file_stamp(truth.path)}"
         measure = partial(pack_with_distances, path, faces, truth)
-        about = guarded("no distances", partial(_write_once, target, path, limit, measure), {}, notes)
+        about = guarded("no distances", partial(_write_once, target, path, limit, measure), {}, unmeasured)
     if not about:
         about = _write_once(target, path, faces, lambda: asdict(meshes.pack_mesh(path, faces)))
+    notes += unmeasured  # where there is a mesh; a mesh that cannot be read is one note
     mesh = {k: about[k] for k in ("file", "faces", "original", "core", "colors", "means") if k in about}
     files = {f"meshes/{mesh['file']}.js"}
     find = partial(run_details.textured_path, run)
