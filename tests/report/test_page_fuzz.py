@@ -40,7 +40,7 @@ def whole_run(root: Path, seed: int, **changes: Any) -> Path:
     for view in ("v_1", "v_2"):
         draw(folder / "renders", view, 90 + seed)
         PIL.Image.new("RGB", (8, 6)).save(folder / "renders" / f"{view}_depth.png")
-    ball = trimesh.creation.icosphere(1)
+    ball: Any = trimesh.creation.icosphere(1)
     ball.visual.vertex_colors = np.full((len(ball.vertices), 4), 100, dtype=np.uint8)
     ball.export(folder / "mesh.ply")
     square().export(folder / "mesh.glb")

@@ -24,7 +24,8 @@ SAMPLES = 60_000
 NEAREST = 4
 TOP_SHARE = 0.05
 """Of the diagonal of the truth's box: the greatest distance that is kept."""
-STEPS = 255
+STEPS = 63
+"""Into which it is divided, 0.08% of the diagonal each: 4 kB a mesh, of a page that holds two hundred."""
 
 
 class Truth:
@@ -107,17 +108,17 @@ class Surface:
 
 
 def pack_truth(truth: Truth) -> dict[str, Any]:
-    """The truth as the page's script unpacks it (meshes.py), and ``top``, the greatest distance kept."""
+    """The truth as the page's script unpacks it (meshes.py), its ``top`` and ``steps``."""
     v, f, faces, top, _ = truth.read()
-    return {**asdict(pack(v, f, None, faces)), "top": top}
+    return {**asdict(pack(v, f, None, faces)), "top": top, "steps": STEPS}
 
 
 def pack_with_distances(mesh: Path, faces: int, truth: Truth) -> dict[str, Any]:
     """A run's mesh as `meshes.pack_mesh` has it, with its distances to the truth and the truth's to it.
 
     ``accuracy`` and ``completeness`` are base64 of gzip of one byte for each vertex of mesh and truth in packed order,
-    in units of the truth's ``top`` / 255; 255 stands for everything farther. ``means`` are the means of both over
-    these vertices, in world units.
+    in units of the truth's ``top`` / ``steps``; ``steps`` stands for everything farther. ``means`` are the means of
+    both over these vertices, in world units.
     """
     v, f, c = read_mesh(mesh)
     shown, shown_f, shown_c = decimate(v, f, c, faces)

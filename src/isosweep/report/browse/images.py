@@ -28,7 +28,7 @@ ERROR_TOP = 0.2
 """Mean absolute error over the channels, for images in [0, 1], at which the error map is brightest."""
 MOST_PIXELS = 80_000_000
 """A picture that announces more is not decoded: 240 MB, and several at once."""
-PIXEL_BYTES = 1_000_000
+PIXEL_BYTES = 600_000
 """Of a page, for pixels that its figures need; what a page of 200 runs has room for."""
 QUALITY = 82
 """Quality of the webp files. Pictures of full size are stored without loss instead."""

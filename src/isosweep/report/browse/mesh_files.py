@@ -45,7 +45,9 @@ def add_truth(scene: dict[str, Any], truth: Truth, target: Path, notes: list[str
     about = guarded(f"no ground truth from {truth.path.name}", write, {}, notes)
     if not about:
         return set()
-    scene["truth"] = {k: about[k] for k in ("file", "faces", "original", "top")} | {"name": truth.path.name}
+    scene["truth"] = {k: about[k] for k in ("file", "faces", "original", "top", "steps")} | {
+        "name": truth.path.name
+    }
     return {f"meshes/{about['file']}.js"}
 
 
@@ -90,7 +92,7 @@ def _write_once(
     target: Path, path: Path, limit: int | str, pack: Callable[[], dict[str, Any]]
 ) -> dict[str, Any]:
     """Write what ``pack`` makes of a file, unless it is there; its numbers, and ``file``, its name without ending."""
-    name = hashlib.sha1(f"3 {images.file_stamp(path)} {limit}".encode()).hexdigest()[:20]
+    name = hashlib.sha1(f"4 {images.file_stamp(path)} {limit}".encode()).hexdigest()[:20]
     script_file, facts_file = target / "meshes" / f"{name}.js", target / "meshes" / f"{name}.json"
     if not (script_file.exists() and facts_file.exists()):
         packed = pack()

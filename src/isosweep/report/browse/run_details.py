@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,10 @@ def sound_runs(runs: Sequence[Run], broken: dict[str, str]) -> list[Run]:
         notes: list[str] = []
 
         def tell(run: Run = run) -> bool:
-            run_id(run), run_names([run]), run_keys([run]), run_metrics([run], {}), run_state(run)
+            for read in (run_names, run_keys, partial(run_metrics, digits={})):
+                read([run])
+            run_id(run)
+            run_state(run)
             return True
 
         if guarded("its values cannot be shown", tell, False, notes):

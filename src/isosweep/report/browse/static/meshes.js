@@ -136,7 +136,7 @@
         if (data.linear) plain[i].setAttribute("color", new THREE.BufferAttribute(data.linear, 3)); else plain[i].deleteAttribute("color");
         return;
       }
-      const colours = new Float32Array(3 * data.vertices), table = [...Array(256).keys()].map(k => new THREE.Color(isosweep.ramp(k / 255 * truth.top / reach(truth))));
+      const colours = new Float32Array(3 * data.vertices), table = [...Array(truth.steps + 1).keys()].map(k => new THREE.Color(isosweep.ramp(k / truth.steps * truth.top / reach(truth))));
       distances.forEach((d, k) => table[d].toArray(colours, 3 * k));
       plain[i].setAttribute("color", new THREE.BufferAttribute(colours, 3));
     }
