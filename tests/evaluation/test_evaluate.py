@@ -4,6 +4,7 @@ import logging
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +16,16 @@ from isosweep.evaluation.scoreboard import ViewScorer
 from isosweep.geometry import to_world
 from isosweep.rendering import views
 from isosweep.types import Mesh
-from tests.support.analytic import KNOBS, SphereModel, StoredImages, joined, sphere, sphere_scene, torus
+from tests.support.analytic import (
+    KNOBS,
+    SphereModel,
+    StoredImages,
+    joined,
+    orbit,
+    sphere,
+    sphere_scene,
+    torus,
+)
 
 SMALL = EvalSettings(lpips=None, samples=20_000)
 WORLD = np.diag([10.0, 10.0, 10.0, 1.0]) + np.array([[0, 0, 0, 100.0], [0] * 4, [0] * 4, [0] * 4])
@@ -62,6 +72,26 @@ def test_full_memory_halves_the_chunk_and_says_so(caplog: pytest.LogCaptureFixtu
     model.fail_above = 0
     with pytest.raises(torch.cuda.OutOfMemoryError):
         views.render_view(model, scene.cameras, 0, KNOBS, torch.ones(3), chunk=2)
+
+
+@pytest.mark.parametrize(("units", "most"), [(64, 4096), (96, 1024)])
+def test_fewer_rays_at_once_on_a_cpu_where_a_layer_is_wide(units: int, most: int) -> None:
+    sphere = SphereModel(0.5)
+
+    class Wide(torch.nn.Module):
+        provides, takes_cones = sphere.provides, False
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = torch.nn.Linear(128, units)
+            self.table = torch.nn.Parameter(torch.zeros(5000, 2))
+
+        def forward(self, *given: Any, **named: Any) -> Any:
+            return sphere(*given, **named)
+
+    scene = replace(sphere_scene(sphere), cameras=orbit(40, hw=(72, 64), focal=60.0))
+    views.render_view(Wide(), scene.cameras, 0, KNOBS, torch.ones(3), chunk=8192)
+    assert sphere.calls == [*[most] * (4608 // most), 4608 % most]
 
 
 def test_parts_of_a_mesh_before_a_camera_are_floaters_where_the_scene_tells_how_near_it_sees(

@@ -59,7 +59,10 @@ def test_a_run_of_another_method_is_a_run_like_any_other(config, tmp_path, capsy
     assert (folder / "renders" / "grid.png").is_file()
 
     entry.run(config())
-    assert "nothing to do" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "nothing to do" in told
+    assert "python scripts/report.py" in told
+    assert "scripts/view.py" not in told, "the viewer cannot draw what is not ours"
     entry.run(config("mode=eval", "eval.samples=1000"))
     _, again = only(tmp_path / "runs")
     assert again.scores.settings["samples"] == 1000

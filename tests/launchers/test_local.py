@@ -108,6 +108,9 @@ def test_plan_knows_what_is_finished_and_how_long_the_rest_takes(friday: Friday)
 
 def test_runs_that_fail_leave_the_others_alone(friday: Friday) -> None:
     done, found = friday.swept, friday.records
+    assert done.stdout.endswith(
+        "python scripts/report.py friday\npython scripts/report.py friday --page page\n"
+    )
     assert done.returncode == 1, done.stderr
     assert {s: r.status for s, r in found.items()} == {
         "ball-1": "finished", "ball-2": "finished", **dict.fromkeys(CAUSES, "failed"),

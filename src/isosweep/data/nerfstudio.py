@@ -18,7 +18,6 @@ from isosweep.data.decode import IGNORE
 from isosweep.data.folders import find_scene
 from isosweep.data.loading import ViewOptions
 from isosweep.data.normalization import FrameChoice
-from isosweep.data.ply import require_ply
 from isosweep.data.splits import Splits, choose, hold_out, thinned, validating
 from isosweep.data.transforms import (
     SPLITS,
@@ -34,6 +33,7 @@ from isosweep.data.transforms_masks import with_masks
 from isosweep.data.transforms_photos import Photos, split_off_bare
 from isosweep.data.transforms_splits import given_splits
 from isosweep.errors import InputError
+from isosweep.runtime.ply import require_ply
 from isosweep.types import Scene
 
 FILE = "transforms.json"

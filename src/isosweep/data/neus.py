@@ -34,7 +34,8 @@ from isosweep.data.splits import choose, hold_out
 from isosweep.data.truth import truth_file
 from isosweep.errors import InputError
 from isosweep.geometry import decompose_projection, similarity_scale
-from isosweep.runtime.text import natural_key, printable
+from isosweep.runtime.ply import announced
+from isosweep.runtime.text import natural_key
 from isosweep.types import Cameras, Scene
 
 log = logging.getLogger("isosweep")
@@ -323,15 +324,6 @@ def has_faces(ply: Path) -> bool:
     """Whether the header of a ply says that it has faces.
 
     Raises:
-        InputError: it does not say how many.
+        InputError: it has no header of a ply.
     """
-    with ply.open("rb") as file:
-        head = file.read(4096).split(b"end_header")[0].splitlines()
-    for words in (line.split() for line in head if line.startswith(b"element face")):
-        if len(words) != 3 or not words[2].isdigit():
-            raise InputError(
-                f"{ply}: its header has {printable(str(b' '.join(words), 'latin-1'))!r}, where 'element face <count>' "
-                "was sought: write it again"
-            )
-        return int(words[2]) > 0
-    return False
+    return announced(ply).get("face", 0) > 0

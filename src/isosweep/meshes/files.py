@@ -13,6 +13,7 @@ from jaxtyping import Float, UInt8
 from isosweep.config.settings import MESH_FORMATS
 from isosweep.errors import InputError
 from isosweep.runtime.files import atomic_write_bytes
+from isosweep.runtime.ply import announced
 from isosweep.types import Mesh
 
 ENDINGS = (".ply", ".obj", ".stl", ".glb", ".gltf", ".off")
@@ -74,18 +75,12 @@ def read_mesh(path: Path, faces: bool = False) -> Mesh:
 
 def _check_counts(path: Path, vertices: int, faces: int) -> None:
     """Refuse a ply file if fewer elements were read than its header announces."""
-    with path.open("rb") as file:
-        head = file.read(1 << 16).split(b"end_header")[0].splitlines()
-    announced = {
-        line.split()[1]: int(line.split()[2])
-        for line in head
-        if line.startswith(b"element") and len(line.split()) == 3
-    }
-    for name, found in ((b"vertex", vertices), (b"face", faces)):
+    counts = announced(path)
+    for name, found in (("vertex", vertices), ("face", faces)):
         # there may be more faces than announced: polygons are read as several triangles
-        if found < announced.get(name, 0):
+        if found < counts.get(name, 0):
             raise InputError(
-                f"the mesh {path} announces {announced[name]} elements '{name.decode()}' and {found} could be read: it "
+                f"the mesh {path} announces {counts[name]} elements '{name}' and {found} could be read: it "
                 "is cut off or damaged; copy it again"
             )
 

@@ -6,18 +6,17 @@ Normals are those of planes through neighbouring points, on the side of the near
 the surface is a guess, so what has the least density is cut off. It writes mesh.ply in the world of the cameras.
 """
 
-import argparse
 import importlib
 import sys
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
 from isosweep.data.colmap_model import read_model
-from isosweep.errors import InputError, UserError
-from isosweep.meshes.files import write_mesh
+from isosweep.errors import InputError
+from isosweep.external.programs.command_line import arguments, written
+from isosweep.meshes.topology import with_faces
 from isosweep.meshes.triangulators import require_package
 from isosweep.types import Mesh
 
@@ -69,35 +68,30 @@ def surface(
 def _trimmed(made: Any, density: np.ndarray, trim: float, radius: float) -> Mesh:
     vertices, faces = np.asarray(made.vertices), np.asarray(made.triangles)
     keep = (density >= np.quantile(density, trim)) & (np.abs(vertices) <= radius).all(1)
-    faces = faces[keep[faces].all(1)]
-    used, index = np.unique(faces, return_inverse=True)
-    if not len(used):
+    mesh = with_faces(Mesh(vertices, faces), keep[faces].all(1))
+    if not len(mesh.faces):
         raise InputError("nothing of the surface lies in the scene's box: lower --trim")
-    return Mesh(vertices[used], index.reshape(-1, 3))
+    return mesh
 
 
 def main() -> int:
-    own = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    own.add_argument("--data", type=Path, required=True)
-    own.add_argument("--out", type=Path, required=True)
+    own = arguments(__doc__)
     own.add_argument("--depth", type=int, default=8)
     own.add_argument("--neighbours", type=int, default=20)
     own.add_argument("--trim", type=float, default=0.05)
-    own.add_argument("--radius", type=float, default=1.0)
     options = own.parse_args()
-    try:
+
+    def made() -> Mesh:
         model = read_model(options.data / "sparse" / "0")
         eyes = np.array([-one.w2c[:, :3].T @ one.w2c[:, 3] for one in model.images])
         print(f"{len(model.points.xyz)} points of {len(eyes)} views", flush=True)
         mesh = surface(
             model.points.xyz, eyes, options.depth, options.neighbours, options.trim, options.radius
         )
-        (path,) = write_mesh(mesh, options.out / "mesh")
-    except (UserError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    print(f"step 1/1\n{len(mesh.vertices)} vertices, {len(mesh.faces)} faces: {path}")
-    return 0
+        print("step 1/1")
+        return mesh
+
+    return written(made, options.out)
 
 
 if __name__ == "__main__":

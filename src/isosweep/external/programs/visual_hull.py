@@ -6,17 +6,15 @@ nothing.
 It writes mesh.ply in the coordinates of the cameras, normalised by scale_mat. Axes: G points of the grid along an axis.
 """
 
-import argparse
 import sys
-from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool, Float
 
 from isosweep.data.decode import read_mask
 from isosweep.data.neus import read_cameras
-from isosweep.errors import InputError, UserError
-from isosweep.meshes.files import write_mesh
+from isosweep.errors import InputError
+from isosweep.external.programs.command_line import arguments, written
 from isosweep.meshes.raycast import image_points
 from isosweep.meshes.topology import largest_component
 from isosweep.meshes.triangulators import triangulator
@@ -81,14 +79,12 @@ def _coverage(
 
 
 def main() -> int:
-    own = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    own.add_argument("--data", type=Path, required=True)
-    own.add_argument("--out", type=Path, required=True)
+    own = arguments(__doc__)
     own.add_argument("--resolution", type=int, default=128)
     own.add_argument("--tolerance", type=float, default=0.0)
-    own.add_argument("--radius", type=float, default=1.0)
     options = own.parse_args()
-    try:
+
+    def made() -> Mesh:
         if options.resolution < 2 or not 0 <= options.tolerance < 1:
             raise InputError(
                 "--resolution needs 2 or more, and --tolerance a share of the views: at least 0, below 1"
@@ -97,13 +93,9 @@ def main() -> int:
         if not files:
             raise InputError(f"{options.data} has no mask/: the visual hull is that of the masks")
         masks = [read_mask(file).astype(np.float32) / 255 for file in files]
-        mesh = hull(cameras, masks, options.resolution, options.radius, options.tolerance)
-        (path,) = write_mesh(mesh, options.out / "mesh")
-    except (UserError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    print(f"{len(mesh.vertices)} vertices, {len(mesh.faces)} faces: {path}")
-    return 0
+        return hull(cameras, masks, options.resolution, options.radius, options.tolerance)
+
+    return written(made, options.out)
 
 
 if __name__ == "__main__":
