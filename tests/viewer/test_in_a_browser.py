@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import MagicMock
 
 import numpy as np
 import PIL.Image
@@ -77,17 +78,17 @@ class Page:
         def seen() -> bool:
             data = self.driver.get_screenshot_as_png()
             (self.shots / f"{name}.png").write_bytes(data)
-            taken.append(np.asarray(PIL.Image.open(io.BytesIO(data)).convert("RGB")).astype(int))
+            taken[:] = [np.asarray(PIL.Image.open(io.BytesIO(data)).convert("RGB")).astype(int)]
             return bool(shows(taken[-1]))
 
         self.until(seen)
         return taken[-1]
 
     def click(self, text: str) -> None:
-        """Click on the label, button or option with this text, where it is seen."""
+        """Click on the label, button, option or heading with this text, where it is seen: on the innermost element."""
         self.until(
             lambda: self.driver.execute_script(
-                "const seen = [...document.querySelectorAll('label, button, [role=option]')]"
+                "const seen = [...document.querySelectorAll('label, button, div, [role=option]')]"
                 ".filter(e => e.innerText.trim() === arguments[0] && e.offsetParent); seen.at(-1)?.click();"
                 "return seen.length",
                 text,
@@ -225,8 +226,33 @@ def test_training_cameras_are_there_and_gone_again_and_a_closed_page_takes_no_ti
     page.driver.close()
     page.driver.switch_to.window(first)
     page.until(lambda: len(page.front._windows) == 1)
-    page.driver.get("about:blank")
+    page.driver.switch_to.new_window("tab")  # the browser lives on
+    (last,) = (handle for handle in page.driver.window_handles if handle != first)
+    page.driver.switch_to.window(first)
+    page.driver.close()
+    page.driver.switch_to.window(last)
     page.until(lambda: not page.viewer.watched)
+
+
+def test_a_camera_that_moves_while_its_window_opens_is_drawn() -> None:
+    """Cameras are told when they move, from the moment on at which somebody asks for it."""
+    pytest.importorskip("viser", reason="viser is not installed: pip install 'isosweep[view]'")
+    _, subject = ball()
+    with Browser(Viewer([subject]), ViewSettings(port=free_port()), None, training=False) as front:
+        client = MagicMock(client_id=7)
+        camera = client.camera
+        camera.wxyz, camera.position, camera.fov = np.array([1.0, 0, 0, 0]), np.zeros(3), 0.8
+        camera.image_height, camera.image_width = 20, 30
+
+        def moved_just_before(told: Callable[[Any], None]) -> None:
+            camera.position = np.array([0.0, 0, 5])
+
+        camera.on_update.side_effect = moved_just_before
+        handed: list[Look] = []
+        front.viewer.look = lambda number, look: handed.append(look)  # pyright: ignore[reportAttributeAccessIssue]
+        front.server.get_clients = lambda: {7: client}
+        front._opened(client)
+        assert handed[-1].c2w[2, 3] == 5
 
 
 def test_a_port_that_somebody_else_takes_at_the_last_moment(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -192,8 +192,8 @@ class Browser:
         window = Window(self, client)
         self._windows[client.client_id] = window
         self.viewer.open(client.client_id, window.show)
-        window.look()
         client.camera.on_update(lambda _: window.look())
+        window.look()  # after it: a camera that moves in between would be drawn by nobody
         if client.client_id not in self.server.get_clients():  # it was closed meanwhile, and is told no more
             self._closed(client)
 
