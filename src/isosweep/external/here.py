@@ -18,7 +18,7 @@ def require(method: MethodSettings) -> None:
     Raises:
         InputError: something is missing; the message names all of it.
     """
-    missing = [text for fine, text in found(method) if not fine]
+    missing = [text for fine, text in found(method, version_too=False) if not fine]
     if missing:
         lines = "".join(f"\n  {text}" for text in missing)
         raise InputError(
@@ -27,8 +27,12 @@ def require(method: MethodSettings) -> None:
         )
 
 
-def found(method: MethodSettings) -> Iterator[tuple[bool, str]]:
-    """What the method needs, and whether it is here: its folder, its environment, the programs that it starts."""
+def found(method: MethodSettings, version_too: bool = True) -> Iterator[tuple[bool, str]]:
+    """What the method needs, and whether it is here: its folder, its environment, the programs that it starts.
+
+    Args:
+        version_too: find the code's version as well, which a run has when it is planned.
+    """
     folder = None if method.folder is None else Path(method.folder).expanduser().absolute()
     if folder is not None:
         yield (
@@ -50,13 +54,13 @@ def found(method: MethodSettings) -> Iterator[tuple[bool, str]]:
             answers,
             f"environment {where}" + ("" if answers else ": make it, or set method.environment.name="),
         )
-    if answers:
+    if answers and version_too:
+        plain = {"version": method.version, "name": method.name, "folder": method.folder}
         try:
-            plain = {"version": method.version, "name": method.name, "folder": method.folder}
-            version = version_of({**plain, "environment": {"kind": kind, "name": name}})
-            yield True, f"version {version}"
+            yield True, f"version {version_of({**plain, 'environment': {'kind': kind, 'name': name}})}"
         except UserError as error:
             yield False, f"version: {error}"
+    if answers:
         for module in method.needs:
             code = f"import importlib.util, sys; sys.exit(importlib.util.find_spec({module!r}) is None)"
             there = subprocess.run([*python, "-c", code], capture_output=True, check=False).returncode == 0
