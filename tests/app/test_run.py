@@ -195,7 +195,7 @@ def test_a_field_without_a_surface_keeps_its_image_scores(
         ),
         (["eval.split=tset"], r"^eval\.split=tset is none of train, val, test; did you mean 'test'\?$"),
         (["export.formats=[ply,step]"], r"^export\.formats=step is none of ply, obj, stl, glb"),
-        (["export.resolution=0"], r"^export\.resolution=0: give 1 or more\.$"),
+        (["export.resolution=0"], r"^export\.resolution=0: give a whole number from 1 to 65536\.$"),
         (["train.precision=half"], r"^train\.precision=half is none of auto, float32, float16, bfloat16"),
         (["encoding.start_level=99"], r"^model\.field\.encoding: start_level must lie in \[0, n_levels=12\]"),
         (

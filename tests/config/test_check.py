@@ -9,9 +9,10 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from isosweep.config import settings
-from isosweep.config.check import ConfigError, check, check_targets, find_signature, module_file
+from isosweep.config.check import ConfigError, check, check_targets
 from isosweep.config.errors import did_you_mean, explain
 from isosweep.config.schema import CONF
+from isosweep.config.signatures import find_signature, module_file
 from isosweep.record import run_key
 
 

@@ -38,7 +38,7 @@ def restricted() -> list[tuple[str, Field[Any]]]:
         (group.name, field)
         for group in fields(groups)
         for field in fields(getattr(groups, group.name))
-        if field.metadata
+        if "choices" in field.metadata
     ]
 
 
@@ -89,19 +89,6 @@ def test_each_restricted_field_refuses_what_it_does_not_allow(place: str) -> Non
     default = field.default if field.default is not MISSING else field.default_factory()  # pyright: ignore[reportCallIssue]
     for value in [default, *([] if isinstance(default, list) else field.metadata.get("choices", ()))]:
         check_settings(changed(group, name, value))
-    if "below" in field.metadata:
-        for value in (-0.1, 1.0, float("nan")):
-            with pytest.raises(
-                ConfigError, match=rf"^{group}\.{name}={value}: give at least 0, and less than 1\.$"
-            ):
-                check_settings(changed(group, name, value))
-        return
-    if "least" in field.metadata:
-        least = field.metadata["least"]
-        check_settings(changed(group, name, least))
-        with pytest.raises(ConfigError, match=rf"^{group}\.{name}={least - 1}: give {least} or more\.$"):
-            check_settings(changed(group, name, least - 1))
-        return
     known = ", ".join("null" if c is None else c for c in field.metadata["choices"])
     known += f", {field.metadata['words']}" if "words" in field.metadata else ""
     wrong = [field.metadata["choices"][0], "nothing"] if isinstance(default, list) else "nothing"
@@ -122,8 +109,8 @@ def test_each_restricted_field_refuses_what_it_does_not_allow(place: str) -> Non
             "export.video_path=spirl",
             "export.video_path=spirl is none of auto, turntable, spiral, cameras, a file.json; did you mean",
         ),
-        ("train.rays=0", "train.rays=0: give 1 or more."),
-        ("eval.n_views=-1", "eval.n_views=-1: give 1 or more."),
+        ("train.rays=0", "train.rays=0: give a whole number of 1 or more."),
+        ("eval.n_views=-1", "eval.n_views=-1: give a whole number of 1 or more, or null."),
         (
             "optim.args=0.9",
             "optim.args=0.9: give a mapping from arguments of the optimiser to values, such as",

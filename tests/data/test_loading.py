@@ -12,8 +12,9 @@ from hydra.utils import get_method
 from omegaconf import OmegaConf
 
 from isosweep.app.build import build_scene
-from isosweep.config.check import ConfigError, check_targets, find_signature
+from isosweep.config.check import ConfigError, check_targets
 from isosweep.config.schema import CONF
+from isosweep.config.signatures import find_signature
 from isosweep.data.loading import ViewOptions, split_settings, takes_views
 from isosweep.types import Scene
 from tests.support.analytic import SphereModel, sphere_scene

@@ -12,7 +12,7 @@ import msgspec
 from omegaconf import DictConfig, OmegaConf
 
 from isosweep.app.scene_folder import is_ours
-from isosweep.config.check import targets
+from isosweep.config.signatures import targets
 from isosweep.data.folders import present
 from isosweep.data.loading import split_settings
 from isosweep.errors import UserError

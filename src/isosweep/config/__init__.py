@@ -1,4 +1,4 @@
 """The config of a run: its schema and settings, the checks of it, and the messages that explain a mistake in it.
 
-May import: errors, record, runtime.
+May import: bounds, errors, record, runtime.
 """

@@ -15,6 +15,12 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from isosweep.errors import InputError
+
+
+class ConfigError(InputError):
+    """The config cannot be run as composed; the message says what to change."""
+
 
 def did_you_mean(word: str, known: Iterable[str], n: int = 3) -> str:
     """``"; did you mean 'a' or 'b'?"`` for the words of ``known`` nearest to ``word``, or a full stop."""

@@ -71,12 +71,10 @@ class WatchSettings:
 
     # regular expression with a group `step`, and perhaps `total`
     progress: str | None = None
-    metrics: dict[str, str] = field(
-        default_factory=dict
-    )  # name -> regular expression whose first group is a number
-    silent_minutes: float | None = at_least(
-        None, 0
-    )  # without a printed line, after which it counts as hanging
+    # name -> regular expression whose first group is a number
+    metrics: dict[str, str] = field(default_factory=dict)
+    # without a printed line, after which it counts as hanging
+    silent_minutes: float | None = at_least(None, 0)
 
 
 @dataclass
@@ -124,9 +122,8 @@ class MethodSettings:
     files: dict[str, str] = field(default_factory=dict)  # text files below {out} that are written before
     args: Any = None  # {argument of the method: value}; null leaves one out
     args_as: str = "--{name} {value}"  # how an argument is written; in files with a line end between them
-    booleans: str = one_of(
-        "flag", *BOOLEANS
-    )  # flag: the name alone, or nothing; true and false; True and False
+    # flag: the name alone, or nothing; true and false; True and False
+    booleans: str = one_of("flag", *BOOLEANS)
     white_words: str = ""  # what {background} becomes where the scene lies on white, and on another colour
     other_words: str = ""
     steps: int = at_least(1, 1)

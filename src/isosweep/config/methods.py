@@ -3,7 +3,6 @@
 import re
 import string
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import fields, is_dataclass
 from typing import Any
 
 from hydra import compose, initialize_config_dir
@@ -14,7 +13,9 @@ from omegaconf.errors import OmegaConfBaseException
 from isosweep.config.check import ConfigError
 from isosweep.config.errors import did_you_mean, explain
 from isosweep.config.method_settings import PLACEHOLDERS, MethodSettings
+from isosweep.config.numbers import wrong_fields
 from isosweep.config.schema import CONF
+from isosweep.config.values import wrong_choices
 
 NEEDS_ONE = "model=external runs a method that is not ours"
 
@@ -120,7 +121,8 @@ def flat_args(args: Any, prefix: str = "") -> dict[str, Any]:
 
 def _wrong(settings: MethodSettings) -> Iterator[str]:
     key = f"method={settings.name}" if settings.name else "method"
-    yield from _wrong_choices(settings, "method")
+    yield from wrong_choices(settings, "method")
+    yield from wrong_fields(settings, "method")
     if not settings.name or not settings.commands:
         yield f"{key}: a method needs a name and commands."
     if settings.args is not None and not isinstance(settings.args, Mapping):
@@ -143,18 +145,6 @@ def _wrong(settings: MethodSettings) -> Iterator[str]:
     for where, pattern in patterns.items():
         if pattern is not None and (why := _wrong_pattern(where, pattern)):
             yield why
-
-
-def _wrong_choices(settings: Any, path: str) -> Iterator[str]:
-    for one in fields(settings):
-        value, key = getattr(settings, one.name), f"{path}.{one.name}"
-        if is_dataclass(value):
-            yield from _wrong_choices(value, key)
-        choices, least = one.metadata.get("choices"), one.metadata.get("least")
-        if choices is not None and value not in choices:
-            yield f"{key}={value} is none of {', '.join(choices)}{did_you_mean(str(value), choices)}"
-        if least is not None and value is not None and value < least:
-            yield f"{key}={value}: give {least} or more."
 
 
 def placeholders(text: str, braces: bool = False) -> list[str]:

@@ -114,6 +114,18 @@ def _check_parts(form: Mapping[str, Any], name: str) -> None:
         )
 
 
+def reached(schedule: Any) -> list[float]:
+    """The numbers between which the values of a (checked) schedule lie; of a chained one, those of its parts."""
+    if isinstance(schedule, int | float):
+        return [float(schedule)]
+    form = _normalise(schedule)
+    if "parts" in form:
+        return [number for part in form["parts"] for number in reached(part)]
+    if form["kind"] == "steps":
+        return [1.0, float(form["factor"])]
+    return [float(form["start"]), float(form["end"])]
+
+
 def value(schedule: Any, step: int, max_steps: int) -> float:
     """The value of a (checked) schedule at ``step``; the module's docstring has the forms."""
     if isinstance(schedule, int | float):

@@ -10,6 +10,7 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, OmegaConf
 
+from isosweep.bounds import LARGEST_SEED
 from isosweep.config import method_settings, scale, settings  # noqa: F401 - scale registers what train=auto asks for
 
 MODES = ("train", "eval", "export", "render", "view")
@@ -21,7 +22,7 @@ class Config:
     """What ``conf/config.yaml`` composes: one top-level key a group, and the scalars."""
 
     scene: str | None = None
-    seed: int = 0
+    seed: int = settings.bounded(0, least=0, most=LARGEST_SEED)
     backend: str = "auto"  # auto | torch | cpu | cuda | tcnn: the kernels of ops/
     device: str = "auto"  # auto | cpu | cuda | cuda:1
     mode: str = settings.one_of(

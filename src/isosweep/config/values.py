@@ -6,14 +6,15 @@ This module imports no torch, so that a sweep's planner can check every job befo
 import math
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from isosweep.config import crop, schedules
-from isosweep.config.check import ConfigError
-from isosweep.config.errors import did_you_mean
+from isosweep.bounds import LARGEST_SEED, Bound
+from isosweep.config import crop
+from isosweep.config.errors import ConfigError, did_you_mean
+from isosweep.config.numbers import Allowed, wrong, wrong_fields
 from isosweep.config.settings import (
     DebugSettings,
     EvalSettings,
@@ -23,6 +24,7 @@ from isosweep.config.settings import (
     TrainSettings,
     ViewSettings,
 )
+from isosweep.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -42,37 +44,57 @@ def checked_settings(cfg: DictConfig) -> Settings:
     """The value-only groups of ``cfg`` as dataclasses, after the check of their values.
 
     Raises:
-        ConfigError: a value is not allowed: not among its choices, below its minimum, or no mapping to rates.
-        InputError: ``optim.schedule`` is not a schedule, or ``export.crop`` no box.
+        ConfigError: values are not allowed; the message names each of them.
     """
-    groups: dict[str, Any] = {f.name: OmegaConf.to_object(cfg[f.name]) for f in fields(Settings)}
-    settings = Settings(**groups)
+    settings = settings_of(cfg)
     check_settings(settings)
     return settings
 
 
+def settings_of(cfg: DictConfig) -> Settings:
+    """The value-only groups of ``cfg`` as dataclasses, as they are."""
+    groups: dict[str, Any] = {f.name: OmegaConf.to_object(cfg[f.name]) for f in fields(Settings)}
+    return Settings(**groups)
+
+
+def wrong_settings(cfg: DictConfig) -> list[str]:
+    """A message for each value of the plain groups, of ``run`` and of the seed, that is not allowed."""
+    run: Any = OmegaConf.to_object(cfg.run)
+    seed = Allowed(int, Bound(least=0, most=LARGEST_SEED))
+    return [*wrong(cfg.seed, "seed", seed), *_wrong(settings_of(cfg)), *wrong_fields(run, "run")]
+
+
 def check_settings(settings: Settings) -> None:
-    """Raise ConfigError that names every value its field does not allow, or InputError for a bad schedule or crop.
+    """Raise ConfigError that names every value its field does not allow, and what it does.
 
     Without this check, most of these values would be noticed only after training.
     """
-    wrong = [
-        message
-        for group in fields(settings)
-        for message in _wrong_values(getattr(settings, group.name), group.name)
-    ]
-    wrong += _wrong_rates(settings.optim.rates)
-    if settings.optim.args is not None and not isinstance(settings.optim.args, Mapping):
-        wrong.append(
-            f"optim.args={settings.optim.args}: give a mapping from arguments of the optimiser to values, such as "
+    if found := list(_wrong(settings)):
+        raise ConfigError(" ".join(found))
+
+
+def _wrong(settings: Settings) -> Iterator[str]:
+    for group in fields(settings):
+        yield from wrong_choices(getattr(settings, group.name), group.name)
+        yield from wrong_fields(getattr(settings, group.name), group.name)
+    train, optim = settings.train, settings.optim
+    if train.min_rays > train.max_rays:
+        yield (
+            f"train.min_rays={train.min_rays} is above train.max_rays={train.max_rays}: lower the one, or raise the "
+            "other."
+        )
+    if len(optim.betas) != 2:
+        yield f"optim.betas={optim.betas}: give two numbers, such as [0.9, 0.99]."
+    yield from _wrong_rates(optim.rates)
+    if optim.args is not None and not isinstance(optim.args, Mapping):
+        yield (
+            f"optim.args={optim.args}: give a mapping from arguments of the optimiser to values, such as "
             "{momentum: 0.9}."
         )
-    if not 0 < settings.view.share < 1:
-        wrong.append(f"view.share={settings.view.share}: give a part of the time, between 0 and 1.")
-    if wrong:
-        raise ConfigError(" ".join(wrong))
-    schedules.check(settings.optim.schedule, "optim.schedule")
-    crop.box_of(settings.export.crop)
+    try:
+        crop.box_of(settings.export.crop)
+    except InputError as error:
+        yield f"{error}."
 
 
 def _wrong_rates(rates: Any) -> Iterator[str]:
@@ -90,24 +112,17 @@ def _wrong_rates(rates: Any) -> Iterator[str]:
             yield f"optim.rates: the rate of '{pattern}' is {rate}: give a number of 0 or more."
 
 
-def _wrong_values(settings: Any, group: str) -> Iterator[str]:
-    """A message for each value that its field's metadata forbids. A field's default is always allowed."""
+def wrong_choices(settings: Any, group: str) -> Iterator[str]:
+    """A message for each value that is none of its field's choices. A field's default is always allowed."""
     for field in fields(settings):
         value, key = getattr(settings, field.name), f"{group}.{field.name}"
-        if value == field.default:
+        if is_dataclass(value):
+            yield from wrong_choices(value, key)
+        choices, form = field.metadata.get("choices"), field.metadata.get("form")
+        if value == field.default or choices is None:
             continue
-        choices, least = field.metadata.get("choices"), field.metadata.get("least")
-        below = field.metadata.get("below")
-        if choices is not None:
-            for one in value if isinstance(value, list) else [value]:
-                form = field.metadata.get("form")
-                if one not in choices and not (form and re.fullmatch(form, str(one))):
-                    known = ["null" if c is None else c for c in choices]
-                    known += [field.metadata["words"]] if form else []
-                    yield f"{key}={one} is none of {', '.join(known)}{did_you_mean(str(one), known)}"
-        if least is None or value is None:
-            continue
-        if below is not None and not least <= value < below:
-            yield f"{key}={value}: give at least {least}, and less than {below}."
-        elif value < least:
-            yield f"{key}={value}: give {least} or more."
+        for one in value if isinstance(value, list) else [value]:
+            if one not in choices and not (form and re.fullmatch(form, str(one))):
+                known = ["null" if c is None else c for c in choices]
+                known += [field.metadata["words"]] if form else []
+                yield f"{key}={one} is none of {', '.join(known)}{did_you_mean(str(one), known)}"

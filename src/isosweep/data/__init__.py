@@ -1,4 +1,4 @@
 """Data sets: one file per format turns a folder on disk into a `Scene`; image store; training batches.
 
-May import: download, errors, geometry, ops, runtime, types.
+May import: bounds, download, errors, geometry, ops, runtime, types.
 """

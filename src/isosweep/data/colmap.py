@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from isosweep.bounds import Number, Positive
 from isosweep.data import capture, normalization
 from isosweep.data.capture import IMAGE_ENDINGS, Landmarks, Photo
 from isosweep.data.colmap_model import Registered, SparseModel, read_model
@@ -31,8 +32,8 @@ def load(
     model: str | None = None,
     images: str | None = None,
     world_unit: str = "unit",
-    centre: str | Sequence[float] = "auto",
-    scale: str | float = "auto",
+    centre: str | Sequence[Number] = "auto",
+    scale: str | Positive = "auto",
     orientation: str = "auto",
 ) -> Scene:
     """Load one reconstruction: the registered images, in order of their names.

@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from isosweep.bounds import Number, Positive
 from isosweep.data import capture, normalization
 from isosweep.data.capture import Photo
 from isosweep.data.decode import read_size
@@ -30,8 +31,8 @@ def load(
     views: ViewOptions,
     *,
     world_unit: str = "unit",
-    centre: str | list[float] = "auto",
-    scale: str | float = "auto",
+    centre: str | list[Number] = "auto",
+    scale: str | Positive = "auto",
     orientation: str = "auto",
 ) -> Scene:
     """Load one object. ``to_world`` maps to the frame of the json.

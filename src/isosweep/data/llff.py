@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from isosweep.bounds import Number, Positive
 from isosweep.data import capture, normalization
 from isosweep.data.arrays import read_npy
 from isosweep.data.capture import IMAGE_ENDINGS, Photo
@@ -41,10 +42,10 @@ def load(
     world_unit: str = "unit",
     ndc: bool | str = False,
     recenter: bool = True,
-    bd_factor: float | None = 0.75,
+    bd_factor: Positive | None = 0.75,
     spherify: bool | None = None,
-    centre: str | Sequence[float] = "auto",
-    scale: str | float = "auto",
+    centre: str | Sequence[Number] = "auto",
+    scale: str | Positive = "auto",
     orientation: str = "auto",
 ) -> Scene:
     """Load one capture. The images in order of their names belong to the rows of the file in their order.

@@ -8,8 +8,9 @@ settings>) -> Scene``; `split_settings` makes its arguments from the flat keys. 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import Any, Literal
 
+from isosweep.bounds import AtLeastTwo, Count, OneOrMany, Positive
 from isosweep.errors import InputError
 
 Ids = Sequence[int | str] | str | None
@@ -46,11 +47,11 @@ class ViewOptions:
     """The folder of the scene. None searches for it below ``root``, see `isosweep.data.folders.find_scene`."""
     root: str = "data"
     """The folder that holds the scenes of one or of all data sets."""
-    downscale: float = 1
+    downscale: OneOrMany = 1
     """Side of the square of image pixels that one pixel of the scene is the mean of; a whole number."""
     background: str = "auto"
     """Colour behind masks and rays that meet nothing: 'white', 'black', or 'auto', see `isosweep.data.backdrop`."""
-    masks: bool = True
+    masks: bool | Literal["auto"] = True
     """Whether masks are used: photographs are composited over the background, and training sees the masks."""
     score_masks: bool = False
     """Whether masks that training does not see are loaded: those of the object for scores, those of pixels to
@@ -67,17 +68,17 @@ class ViewOptions:
     right, y up, z back), 'opencv' (x right, y down, z forward). For blender, nerfstudio and llff."""
     truth: str | None = None
     """The true surface in world units, for Chamfer: a mesh or cloud, or a folder of meshes that are its parts."""
-    radius: float = 1.0
+    radius: Positive = 1.0
     """Half the side of the scene's box [-radius, radius]^3, in normalised units."""
     image_ids: Ids = None
     """The views to take, by index in the sorted list or by name. None takes all."""
-    n_images: int | None = None
+    n_images: Count | None = None
     """Number of training views to take, evenly spaced over those that there are. None takes all."""
-    n_test: int | None = None
+    n_test: Count | None = None
     """Number of test views to take, evenly spaced over those that there are. None takes all."""
-    test_every: int | None = None
+    test_every: AtLeastTwo | None = None
     """Every ``test_every``-th view is held out for test. None holds out none; given splits go first."""
-    val_every: int | str | None = None
+    val_every: AtLeastTwo | Literal["auto"] | None = None
     """Every ``val_every``-th of the remaining views is for validation. 'auto' takes a few where there are enough, see
     `isosweep.data.splits.validating`; None takes none. Given splits go first."""
     cache: bool = True
@@ -117,7 +118,7 @@ class ViewOptions:
     @property
     def wants_masks(self) -> bool:
         """Whether mask files are looked for."""
-        return self.masks or self.score_masks
+        return bool(self.masks) or self.score_masks
 
     def named(self, default: str) -> "ViewOptions":
         """The same options; their ``name`` is ``default`` where none was given."""

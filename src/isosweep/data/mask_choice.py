@@ -203,7 +203,7 @@ def with_fitting_masks(views: ViewOptions, sources: Sequence[Source]) -> list[So
 
 def reads_masks(views: ViewOptions, store: ImageStore) -> bool:
     """Whether images are composited by their masks, and training sees these."""
-    return views.masks and store.has_masks
+    return bool(views.masks) and store.has_masks
 
 
 def without_ignored_views(scene: Scene) -> Scene:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from isosweep.bounds import Number, Positive
 from isosweep.data import capture, normalization
 from isosweep.data.capture import Landmarks
 from isosweep.data.decode import IGNORE
@@ -45,8 +46,8 @@ def load(
     *,
     images: str | None = None,
     world_unit: str = "unit",
-    centre: str | Sequence[float] = "auto",
-    scale: str | float = "auto",
+    centre: str | Sequence[Number] = "auto",
+    scale: str | Positive = "auto",
     orientation: str = "auto",
 ) -> Scene:
     """Load one capture; views are in order of their file names.

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from isosweep.bounds import Number, Positive
 from isosweep.errors import InputError
 from isosweep.geometry import similarity_scale
 
@@ -35,11 +36,11 @@ _FEW = 20
 class FrameChoice:
     """How the normalised frame is found: the settings ``centre``, ``scale`` and ``orientation`` of a data set."""
 
-    centre: str | Sequence[float] = "auto"
+    centre: str | Sequence[Number] = "auto"
     """The origin: 'points' is the middle of the structure-from-motion points without outliers; 'look_at' the point with
     the least sum of distances to the cameras' optical axes; 'cameras' the median of the camera centres; [x, y, z] a
     point in world units. 'auto' is points where there are any, else look_at."""
-    scale: str | float = "auto"
+    scale: str | Positive = "auto"
     """One unit: 'points' is `MARGIN` times the radius that holds 99% of the points without outliers; 'look_at' the
     radius of the sphere that fills the image of the median camera; 'cameras' the distance of the nearest tenth of the
     cameras; a number is in world units. 'auto' is points, else look_at, but at most cameras."""

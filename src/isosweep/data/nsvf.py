@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from isosweep.bounds import Number, Positive
 from isosweep.data import capture, normalization
 from isosweep.data.capture import Photo
 from isosweep.data.folders import find_scene
@@ -27,8 +28,8 @@ def load(
     *,
     images: str | None = None,
     world_unit: str = "unit",
-    centre: str | list[float] = "auto",
-    scale: str | float = "auto",
+    centre: str | list[Number] = "auto",
+    scale: str | Positive = "auto",
     orientation: str = "auto",
 ) -> Scene:
     """Load one scene. ``to_world`` maps to the frame of the poses.

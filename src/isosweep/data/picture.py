@@ -12,6 +12,7 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
+from isosweep.bounds import Part
 from isosweep.data.backdrop import backdrop
 from isosweep.data.decode import IGNORE, OBJECT, Source, decode, read_header, shrink
 from isosweep.data.image_store import ImageStore, as_tensor
@@ -29,7 +30,7 @@ DISTANCE = 3.0
 """From the camera to the plane, in units of the radius."""
 
 
-def load(views: ViewOptions, *, held_out: float = 0.0, version: int = VERSION) -> Scene:
+def load(views: ViewOptions, *, held_out: Part = 0.0, version: int = VERSION) -> Scene:
     """Load one picture, as one view or as three.
 
     With ``held_out=0`` its one view is in all splits: scores are of pixels that were trained on. Else a share of the
@@ -78,7 +79,7 @@ def load(views: ViewOptions, *, held_out: float = 0.0, version: int = VERSION) -
         near_far=((DISTANCE - 1) * views.radius, (DISTANCE + 1) * views.radius),
         background=backdrop(views.background, "white", composite, images, splits["train"]),
         composite=composite,
-        use_masks=composite and views.masks,
+        use_masks=composite and bool(views.masks),
         mask_meaning=OBJECT if kept is None else IGNORE,
     )
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
+from isosweep.bounds import Number, Positive
 from isosweep.data import capture, normalization
 from isosweep.data.capture import Landmarks, Photo
 from isosweep.data.folders import find_scene
@@ -42,8 +43,8 @@ def load(
     images: str | None = None,
     calibrated: Sequence[int] | None = None,
     world_unit: str = "m",
-    centre: str | list[float] = "auto",
-    scale: str | float = "auto",
+    centre: str | list[Number] = "auto",
+    scale: str | Positive = "auto",
     orientation: str = "auto",
 ) -> Scene:
     """Load one scan. Frames without a pose are left out. ``to_world`` maps to ScanNet's frame.

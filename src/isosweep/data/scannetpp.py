@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from isosweep.bounds import Number, Positive
 from isosweep.data import capture, colmap, normalization
 from isosweep.data.colmap_model import Registered, ending, read_model
 from isosweep.data.decode import IGNORE
@@ -37,8 +38,8 @@ def load(
     *,
     images: str | None = None,
     world_unit: str = "m",
-    centre: str | list[float] = "auto",
-    scale: str | float = "auto",
+    centre: str | list[Number] = "auto",
+    scale: str | Positive = "auto",
     orientation: str = "auto",
 ) -> Scene:
     """Load one scene. ``to_world`` maps to the frame of the scan.

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from isosweep.bounds import Number, Positive
 from isosweep.data import capture, normalization
 from isosweep.data.capture import Photo
 from isosweep.data.folders import find_scene
@@ -28,8 +29,8 @@ def load(
     views: ViewOptions,
     *,
     world_unit: str = "unit",
-    centre: str | list[float] = "auto",
-    scale: str | float = "auto",
+    centre: str | list[Number] = "auto",
+    scale: str | Positive = "auto",
     orientation: str = "auto",
 ) -> Scene:
     """Load one scene. ``to_world`` maps to the frame of the poses.

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from isosweep.bounds import Number, Positive
 from isosweep.data import capture, colmap, normalization, split_folders
 from isosweep.data.capture import IMAGE_ENDINGS, Photo
 from isosweep.data.decode import read_size
@@ -35,10 +36,10 @@ def load(
     *,
     model: str | None = None,
     images: str | None = None,
-    focal: float | None = None,
+    focal: Positive | None = None,
     world_unit: str = "unit",
-    centre: str | Sequence[float] = "auto",
-    scale: str | float = "auto",
+    centre: str | Sequence[Number] = "auto",
+    scale: str | Positive = "auto",
     orientation: str = "auto",
     official: str | None = None,
 ) -> Scene:

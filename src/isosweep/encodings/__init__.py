@@ -1,4 +1,4 @@
 """Encodings turn points and directions into features: frequencies, hash grid, spherical harmonics.
 
-May import: errors, ops.
+May import: bounds, errors, ops.
 """

@@ -1,10 +1,13 @@
 """Encodings of unit directions: spherical harmonics, and sines and cosines."""
 
+from typing import Annotated
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from isosweep import ops
+from isosweep.bounds import Bands, Bound
 from isosweep.encodings.frequency import require_features
 from isosweep.errors import InputError
 
@@ -22,7 +25,7 @@ class SphericalHarmonics(nn.Module):
         InputError: ``degree`` is not 1 to 4.
     """
 
-    def __init__(self, degree: int = 4) -> None:
+    def __init__(self, degree: Annotated[int, Bound(least=1, most=4)] = 4) -> None:
         super().__init__()
         if not 1 <= degree <= 4:
             raise InputError(f"spherical harmonics: degree must be 1 to 4, found {degree}")
@@ -46,7 +49,7 @@ class DirectionFrequency(nn.Module):
         InputError: there is no feature left.
     """
 
-    def __init__(self, n_frequencies: int = 4, include_xyz: bool = True) -> None:
+    def __init__(self, n_frequencies: Bands = 4, include_xyz: bool = True) -> None:
         super().__init__()
         require_features(n_frequencies, include_xyz)
         self.n_frequencies, self.include_xyz = n_frequencies, include_xyz

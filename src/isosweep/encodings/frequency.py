@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from isosweep import ops
+from isosweep.bounds import Bands, Share
 from isosweep.encodings.base import Encoding, Pullback
 from isosweep.errors import InputError
 
@@ -42,8 +43,8 @@ class Frequency(Encoding):
 
     def __init__(
         self,
-        n_frequencies: int = 6,
-        anneal_until: float = 0.0,
+        n_frequencies: Bands = 6,
+        anneal_until: Share = 0.0,
         scale_pi: bool = False,
         in_dim: int = 3,
         include_xyz: bool = True,

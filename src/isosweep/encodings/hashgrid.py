@@ -1,12 +1,14 @@
 """Multiresolution hash grid (Mueller et al. 2022); its levels may be switched on one after the other."""
 
 import math
+from typing import Annotated
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from isosweep import ops
+from isosweep.bounds import Bound, Count, NotNegative, Share, Whole
 from isosweep.encodings.base import Encoding, Pullback
 from isosweep.errors import InputError
 
@@ -39,18 +41,18 @@ class HashGrid(Encoding):
 
     def __init__(
         self,
-        n_levels: int = 12,
-        n_features: int = 2,
-        log2_size: int = 15,
-        base_resolution: int = 16,
-        per_level_scale: float = 1.38,
-        start_level: int = 0,
-        grow_until: float = 0.5,
-        grow_every: int | None = None,
-        init: float = 1e-4,
+        n_levels: Annotated[int, Bound(least=1, most=64)] = 12,
+        n_features: Annotated[int, Bound(least=1, most=64)] = 2,
+        log2_size: Annotated[int, Bound(least=1, most=30)] = 15,
+        base_resolution: Count = 16,
+        per_level_scale: Annotated[float, Bound(least=1)] = 1.38,
+        start_level: Whole = 0,
+        grow_until: Share = 0.5,
+        grow_every: Count | None = None,
+        init: NotNegative = 1e-4,
         blend: bool = False,
-        grow_after: float = 0.0,
-        count_from: int | None = None,
+        grow_after: NotNegative = 0.0,
+        count_from: Whole | None = None,
         include_xyz: bool = True,
     ) -> None:
         super().__init__()

@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from isosweep.bounds import Bands, Share
 from isosweep.encodings.base import Encoding, Pullback
 from isosweep.encodings.frequency import Frequency
 from isosweep.errors import InputError
@@ -34,8 +35,8 @@ class IntegratedFrequency(Encoding):
 
     def __init__(
         self,
-        n_frequencies: int = 16,
-        anneal_until: float = 0.0,
+        n_frequencies: Bands = 16,
+        anneal_until: Share = 0.0,
         scale_pi: bool = False,
         covariance: str = "diagonal",
         include_xyz: bool = True,

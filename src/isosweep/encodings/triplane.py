@@ -1,11 +1,13 @@
 """Features on three planes: a point is projected onto xy, xz and yz, and each plane is interpolated bilinearly."""
 
 from collections.abc import Sequence
+from typing import Annotated
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from isosweep.bounds import Bound, Number, Width
 from isosweep.encodings.base import Encoding
 from isosweep.errors import InputError
 
@@ -35,10 +37,10 @@ class TriPlane(Encoding):
 
     def __init__(
         self,
-        resolutions: Sequence[int] = (32, 64, 128),
-        n_features: int = 8,
+        resolutions: Sequence[Annotated[int, Bound(least=2, most=16384)]] = (32, 64, 128),
+        n_features: Width = 8,
         combine: str = "product",
-        init: Sequence[float] = (0.1, 0.5),
+        init: Sequence[Number] = (0.1, 0.5),
         include_xyz: bool = True,
     ) -> None:
         super().__init__()

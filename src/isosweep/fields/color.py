@@ -4,6 +4,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
+from isosweep.bounds import Count, Layers, Whole, Width
 from isosweep.errors import InputError
 from isosweep.fields.activations import activation as named
 from isosweep.fields.appearance import Appearance
@@ -36,15 +37,15 @@ class ColorField(ShadingHead):
 
     def __init__(
         self,
-        feature_dim: int,
+        feature_dim: Whole,
         direction: nn.Module | None = None,
         use_normal: bool = False,
         use_point: bool = False,
-        hidden_dim: int = 64,
-        n_hidden: int = 2,
+        hidden_dim: Width = 64,
+        n_hidden: Layers = 2,
         weight_norm: bool = False,
-        appearance_dim: int = 0,
-        appearance_views: int = 512,
+        appearance_dim: Whole = 0,
+        appearance_views: Count = 512,
         appearance_unseen: str = "mean",
         activation: str = "sigmoid",
         network: str = "layers",

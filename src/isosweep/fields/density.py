@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from isosweep.bounds import Layers, Number, Whole, Width
 from isosweep.encodings.base import Encoding
 from isosweep.fields.activations import density_activation
 from isosweep.fields.mlp import MLP, at_least_float32
@@ -31,12 +32,12 @@ class DensityField(nn.Module):
     def __init__(
         self,
         encoding: Encoding,
-        hidden_dim: int = 64,
-        n_hidden: int = 1,
-        skips: Sequence[int] = (),
-        feature_dim: int = 16,
+        hidden_dim: Width = 64,
+        n_hidden: Layers = 1,
+        skips: Sequence[Whole] = (),
+        feature_dim: Width = 16,
         activation: str = "exp",
-        bias: float = -1.0,
+        bias: Number = -1.0,
         network: str = "layers",
     ) -> None:
         super().__init__()

@@ -3,11 +3,14 @@
 Shapes: S samples, R rays, F width of the feature.
 """
 
+from typing import Annotated
+
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.nn import functional as F
 
+from isosweep.bounds import Bound, Layers, Whole, Width
 from isosweep.encodings.integrated_directions import IntegratedDirections
 from isosweep.errors import InputError
 from isosweep.fields import split_sum
@@ -41,7 +44,13 @@ class Microfacet(ShadingHead):
 
     table: Tensor
 
-    def __init__(self, feature_dim: int, n_bands: int = 5, hidden_dim: int = 64, n_hidden: int = 2) -> None:
+    def __init__(
+        self,
+        feature_dim: Whole,
+        n_bands: Annotated[int, Bound(least=1, most=5)] = 5,
+        hidden_dim: Width = 64,
+        n_hidden: Layers = 2,
+    ) -> None:
         super().__init__()
         self.directions = IntegratedDirections(n_bands)
         d = self.directions.out_dim

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from isosweep.bounds import Layers, Whole, Width
 from isosweep.encodings.base import Encoding
 from isosweep.fields.activations import activation as named
 from isosweep.fields.mlp import MLP, at_least_float32
@@ -28,9 +29,9 @@ class PictureField(nn.Module):
     def __init__(
         self,
         encoding: Encoding,
-        hidden_dim: int = 64,
-        n_hidden: int = 2,
-        skips: Sequence[int] = (),
+        hidden_dim: Width = 64,
+        n_hidden: Layers = 2,
+        skips: Sequence[Whole] = (),
         activation: str = "sigmoid",
     ) -> None:
         super().__init__()

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
+from isosweep.bounds import Layers, NotNegative, Number, Whole, Width
 from isosweep.encodings.base import Encoding
 from isosweep.fields.activations import activation as named
 from isosweep.fields.activations import density_activation as named_density
@@ -43,13 +44,13 @@ class RadianceField(nn.Module):
         self,
         encoding: Encoding,
         direction: nn.Module | None = None,
-        hidden_dim: int = 256,
-        n_hidden: int = 8,
-        skips: Sequence[int] = (5,),
-        color_dim: int = 128,
+        hidden_dim: Width = 256,
+        n_hidden: Layers = 8,
+        skips: Sequence[Whole] = (5,),
+        color_dim: Width = 128,
         density_activation: str = "relu",
-        density_bias: float = 0.0,
-        color_padding: float = 0.0,
+        density_bias: Number = 0.0,
+        color_padding: NotNegative = 0.0,
         color_activation: str = "sigmoid",
     ) -> None:
         super().__init__()

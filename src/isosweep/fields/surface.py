@@ -5,12 +5,14 @@ Axes: S points, E features of the encoding, H hidden units, F outputs of the net
 
 import math
 from collections.abc import Sequence
+from typing import Annotated
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from isosweep import ops
+from isosweep.bounds import Bound, Positive, Whole, Width
 from isosweep.encodings.base import Encoding
 from isosweep.errors import InputError
 from isosweep.fields.mlp import check_network
@@ -54,13 +56,13 @@ class SurfaceField(nn.Module):
     def __init__(
         self,
         encoding: Encoding,
-        radius: float = 1.0,
-        hidden_dim: int = 64,
-        n_hidden: int = 1,
-        skips: Sequence[int] = (),
-        feature_dim: int = 13,
-        init_radius: float = 0.5,
-        beta: float = 100.0,
+        radius: Positive = 1.0,
+        hidden_dim: Width = 64,
+        n_hidden: Annotated[int, Bound(least=1, most=256)] = 1,
+        skips: Sequence[Whole] = (),
+        feature_dim: Width = 13,
+        init_radius: Positive = 0.5,
+        beta: Positive = 100.0,
         weight_norm: bool = True,
         inside_out: bool = False,
         distance_feature: bool = True,

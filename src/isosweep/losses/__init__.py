@@ -1,4 +1,4 @@
 """Loss terms, each a function of what was rendered and what was photographed, and their weighted sum.
 
-May import: config, errors, samplers, types.
+May import: bounds, config, errors, samplers, types.
 """

@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from isosweep.bounds import Count
 from isosweep.losses.terms import needs
 from isosweep.types import Batch, Cameras, Photos, RenderOut
 
@@ -23,7 +24,7 @@ STEEPEST = 0.1
     "batch.photos",
     over="patches",
 )
-def photo(out: RenderOut, batch: Batch, side: int = 11, best: int = 4) -> Tensor:
+def photo(out: RenderOut, batch: Batch, side: Count = 11, best: Count = 4) -> Tensor:
     """Mean over patches of the mean of 1 - NCC over the ``best`` source views; 0 for rays without a patch to compare.
 
     A patch is the square of ``side`` pixels about a ray's pixel. The plane through the ray's first surface point, with

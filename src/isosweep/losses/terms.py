@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
+from isosweep.bounds import Positive
 from isosweep.losses.counts import OVER, areas, on_object
 from isosweep.samplers.spacing import warp
 from isosweep.types import DISTANCE, Batch, Level, RenderOut, Samples
@@ -133,7 +134,7 @@ def opacity_entropy(out: RenderOut, batch: Batch, level: str | None = None) -> T
 
 
 @needs("sdf", over="samples")
-def sparsity(out: RenderOut, batch: Batch, scale: float = 1.0) -> Tensor:
+def sparsity(out: RenderOut, batch: Batch, scale: Positive = 1.0) -> Tensor:
     """Mean exp(-scale |f|) over samples: keeps the surface away from where nothing asks for it.
 
     Source: Long et al. 2022, SparseNeuS, equation 9.

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from isosweep.bounds import Count, Positive
 from isosweep.config import schedules
 from isosweep.errors import InputError, NumericalError
 from isosweep.losses.counts import OF_BATCH
@@ -44,9 +45,9 @@ class TotalLoss:
         self,
         terms: Mapping[str, Mapping[str, Any] | None],
         masks: bool = True,
-        points: int = 1024,
-        point_rays: float = 0.25,
-        patches: int = 64,
+        points: Count = 1024,
+        point_rays: Positive = 0.25,
+        patches: Count = 64,
     ) -> None:
         if points < 1:
             raise InputError(f"loss.points={points}: draw at least one, or set the weight of sfm to 0")

@@ -1,4 +1,4 @@
 """Models render rays: NeRF, the original NeRF with two networks, and NeuS; any may have a learned background.
 
-May import: config, encodings, errors, fields, geometry, ops, samplers, types.
+May import: bounds, config, encodings, errors, fields, geometry, ops, samplers, types.
 """

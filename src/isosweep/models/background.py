@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from isosweep.bounds import Count, Positive
 from isosweep.encodings.base import Encoding
 from isosweep.errors import InputError
 from isosweep.fields.color import ColorField
@@ -68,10 +69,10 @@ class Background(nn.Module):
         encoding: Encoding,
         density: Callable[[Encoding], DensityField],
         color: ColorField,
-        radius: float = 1.0,
-        n_samples: int = 32,
-        near: float = 0.1,
-        far: float = 1e3,
+        radius: Positive = 1.0,
+        n_samples: Count = 32,
+        near: Positive = 0.1,
+        far: Positive = 1e3,
         opaque: bool = False,
         cells: Cells | None = None,
         space: Space | None = None,

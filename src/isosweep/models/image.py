@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from isosweep.bounds import Positive
 from isosweep.errors import InputError
 from isosweep.fields.picture import PictureField
 from isosweep.models.background import Background
@@ -59,7 +60,7 @@ class Image(Model):
         field: PictureField,
         sampler: Sampler,
         background: Background | None = None,
-        radius: float = 1.0,
+        radius: Positive = 1.0,
     ) -> None:
         super().__init__()
         if not isinstance(sampler, Plane):

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from jaxtyping import Float
 from torch import Tensor
 
+from isosweep.bounds import NotNegative, Positive
 from isosweep.errors import InputError
 from isosweep.fields.radiance import RadianceField
 from isosweep.models.background import Background
@@ -57,11 +58,11 @@ class MipNeRF(TwoRounds):
         field: RadianceField,
         sampler: Sampler,
         background: Background | None = None,
-        radius: float = 1.0,
-        near: float = 0.05,
-        raw_noise_std: float = 0.0,
-        point_std: float = 1 / 256,
-        surface_density: float = 20.0,
+        radius: Positive = 1.0,
+        near: NotNegative = 0.05,
+        raw_noise_std: NotNegative = 0.0,
+        point_std: NotNegative = 1 / 256,
+        surface_density: Positive = 20.0,
     ) -> None:
         super().__init__()
         if point_std < 0:

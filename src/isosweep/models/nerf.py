@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from isosweep.bounds import Count, NotNegative, Positive
 from isosweep.fields.color import ColorField
 from isosweep.fields.density import DensityField
 from isosweep.models.background import Background
@@ -64,10 +65,10 @@ class NeRF(Model):
         color: ColorField,
         sampler: Sampler,
         background: Background | None = None,
-        radius: float = 1.0,
-        n_steps: int = 512,
-        near: float = 0.05,
-        surface_density: float = 5.0,
+        radius: Positive = 1.0,
+        n_steps: Count = 512,
+        near: NotNegative = 0.05,
+        surface_density: Positive = 5.0,
         near_scaling: bool = False,
     ) -> None:
         super().__init__()

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from jaxtyping import Float
 from torch import Tensor
 
+from isosweep.bounds import NotNegative, Positive
 from isosweep.fields.radiance import RadianceField
 from isosweep.models.background import Background
 from isosweep.models.rounds import RoundKnobs, TwoRounds
@@ -51,10 +52,10 @@ class NeRFOriginal(TwoRounds):
         fine: RadianceField,
         sampler: Sampler,
         background: Background | None = None,
-        radius: float = 1.0,
-        near: float = 0.05,
-        raw_noise_std: float = 0.0,
-        surface_density: float = 20.0,
+        radius: Positive = 1.0,
+        near: NotNegative = 0.05,
+        raw_noise_std: NotNegative = 0.0,
+        surface_density: Positive = 20.0,
     ) -> None:
         super().__init__()
         self.coarse, self.fine = coarse, fine

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from isosweep.bounds import NotNegative, Positive
 from isosweep.errors import InputError
 from isosweep.fields.color import ColorField
 from isosweep.fields.density import DensityField
@@ -69,12 +70,12 @@ class NeRFUnbounded(Model):
         color: ColorField,
         sampler: Sampler,
         space: Space | None = None,
-        radius: float = 1.0,
-        near: float = 0.05,
-        far: float = 1e3,
+        radius: Positive = 1.0,
+        near: NotNegative = 0.05,
+        far: Positive = 1e3,
         near_of_rays: bool = True,
         opaque: bool = True,
-        surface_density: float = 5.0,
+        surface_density: Positive = 5.0,
         near_scaling: bool = False,
     ) -> None:
         super().__init__()

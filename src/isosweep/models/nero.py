@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from isosweep import ops
+from isosweep.bounds import Count
 from isosweep.errors import InputError
 from isosweep.models.base import Want
 from isosweep.models.crossing import blocked, first_crossing
@@ -31,7 +32,7 @@ class NeRO(NeuS):
         options: of ``NeuS``.
     """
 
-    def __init__(self, every: int = 4, n_march: int = 32, **options: Any) -> None:
+    def __init__(self, every: Count = 4, n_march: Count = 32, **options: Any) -> None:
         super().__init__(**options)
         for name, value in (("every", every), ("n_march", n_march)):
             if value < 1:

@@ -5,7 +5,7 @@ Shapes: R rays, S packed samples. s is the sharpness, 1 / standard deviation of 
 
 import math
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated
 
 import torch
 from jaxtyping import Float
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from isosweep import ops
+from isosweep.bounds import Bound, Count, NotNegative, Positive, Rising, Share
 from isosweep.config import schedules
 from isosweep.errors import InputError
 from isosweep.fields import finite_difference
@@ -107,22 +108,22 @@ class NeuS(Model):
         color: ShadingHead,
         sampler: Sampler,
         background: Background | None = None,
-        radius: float = 1.0,
+        radius: Positive = 1.0,
         gradient: str = "analytic",
-        fd_eps: float | str = "progressive",
+        fd_eps: Positive | str = "progressive",
         cos_from: str = "gradient",
-        cos_anneal_until: float = 0.0,
-        init_sharpness: float = 0.3,
-        sharpness_cap: Any = None,
-        n_steps: int | None = None,
-        step_scale: float = 2.0,
-        step_min: float = 0.008,
-        step_max: float = 0.04,
+        cos_anneal_until: Share = 0.0,
+        init_sharpness: Annotated[float, Bound(least=-1, most=1)] = 0.3,
+        sharpness_cap: Rising | None = None,
+        n_steps: Count | None = None,
+        step_scale: Positive = 2.0,
+        step_min: Positive = 0.008,
+        step_max: Positive = 0.04,
         occupancy: str = "hollow",
-        near: float = 0.05,
+        near: NotNegative = 0.05,
         near_scaling: bool = False,
-        fd_scale: float = 1.0,
-        taps: int = 6,
+        fd_scale: Positive = 1.0,
+        taps: Annotated[int, Bound(least=4, most=6)] = 6,
         shading_normal: str = "unit",
         interval: str = "box",
     ) -> None:

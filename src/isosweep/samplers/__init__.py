@@ -1,4 +1,4 @@
 """Samplers choose where along each ray a field is evaluated.
 
-May import: errors, ops, types.
+May import: bounds, errors, ops, types.
 """

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from isosweep.bounds import Count, Positive, Whole
 from isosweep.errors import InputError
 from isosweep.ops.opacity import crossing_opacity
 from isosweep.samplers.base import Length, PointFn, Probe, Sampler, pack, uniform
@@ -142,7 +143,7 @@ class Hierarchical(TwoPasses):
     """
 
     def __init__(
-        self, n_coarse: int = 64, n_fine: int = 128, spacing: str = "linear", jitter: bool = True
+        self, n_coarse: Count = 64, n_fine: Whole = 128, spacing: str = "linear", jitter: bool = True
     ) -> None:
         super().__init__(n_coarse, spacing, jitter)
         self.n_fine = n_fine
@@ -180,10 +181,10 @@ class UpSample(Sampler):
 
     def __init__(
         self,
-        n_coarse: int = 64,
-        n_fine: int = 64,
-        rounds: int = 4,
-        sharpness: float = 64.0,
+        n_coarse: Count = 64,
+        n_fine: Count = 64,
+        rounds: Count = 4,
+        sharpness: Positive = 64.0,
         perturb: str = "edges",
     ) -> None:
         super().__init__()

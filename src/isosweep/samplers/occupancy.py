@@ -1,10 +1,13 @@
 """Marching through a grid of cells that may hold something (Mueller et al. 2022, 5.4 and E.2)."""
 
+from typing import Annotated
+
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
 from isosweep import ops
+from isosweep.bounds import Bound, Count, NotNegative, Part, Positive, Share, Whole
 from isosweep.samplers.base import (
     Length,
     OccupancyFn,
@@ -44,18 +47,18 @@ class OccupancyGrid(Cells, Sampler):
 
     def __init__(
         self,
-        radius: float = 1.0,
-        resolution: int = 64,
-        update_every: int = 16,
-        warmup: int = 256,
-        decay: float = 0.95,
-        threshold: float = 0.01,
-        share: float = 0.25,
-        samples_per_probe: float = 2.0,
-        max_samples: int = 1024,
-        rescue_samples: int = 32,
-        cone: float = 0.0,
-        early_stop: float = 0.0,
+        radius: Positive = 1.0,
+        resolution: Annotated[int, Bound(least=1, most=1024)] = 64,
+        update_every: Count = 16,
+        warmup: Whole = 256,
+        decay: Share = 0.95,
+        threshold: Share = 0.01,
+        share: Annotated[float, Bound(above=0, most=1)] = 0.25,
+        samples_per_probe: Positive = 2.0,
+        max_samples: Count = 1024,
+        rescue_samples: Count = 32,
+        cone: NotNegative = 0.0,
+        early_stop: Part = 0.0,
     ) -> None:
         super().__init__(resolution, update_every, warmup, decay, threshold, share, samples_per_probe)
         self.radius, self.max_samples, self.rescue_samples = radius, max_samples, rescue_samples

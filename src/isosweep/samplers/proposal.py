@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from isosweep import ops
+from isosweep.bounds import AtLeastTwo, Count, Share
 from isosweep.errors import InputError
 from isosweep.samplers.base import (
     Length,
@@ -50,7 +51,7 @@ class Round(nn.Module):
         n_samples: sections a ray, 2 or more.
     """
 
-    def __init__(self, density: nn.Module, n_samples: int) -> None:
+    def __init__(self, density: nn.Module, n_samples: AtLeastTwo) -> None:
         super().__init__()
         _at_least("rounds.<name>.n_samples", n_samples, 2)
         self.density, self.n_samples = density, n_samples
@@ -80,11 +81,11 @@ class Proposal(Sampler):
     def __init__(
         self,
         rounds: Mapping[str, Round | None],
-        n_samples: int = 32,
+        n_samples: Count = 32,
         spacing: str = "linear",
-        anneal_weights_until: float = 0.1,
-        update_every: int = 5,
-        rarer_until: float = 0.25,
+        anneal_weights_until: Share = 0.1,
+        update_every: Count = 5,
+        rarer_until: Share = 0.25,
         jitter: bool = True,
     ) -> None:
         super().__init__()

@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from isosweep.bounds import Count, NotNegative
 from isosweep.errors import InputError
 from isosweep.samplers.base import uniform
 from isosweep.samplers.hierarchical import TwoPasses, quantiles
@@ -42,11 +43,11 @@ class Resampled(TwoPasses):
 
     def __init__(
         self,
-        n_coarse: int = 128,
-        n_fine: int = 128,
+        n_coarse: Count = 128,
+        n_fine: Count = 128,
         spacing: str = "linear",
         jitter: bool = True,
-        padding: float = 0.01,
+        padding: NotNegative = 0.01,
     ) -> None:
         super().__init__(n_coarse, spacing, jitter)
         if n_coarse < 1 or n_fine < 1 or padding < 0:

@@ -4,6 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from isosweep.bounds import Count
 from isosweep.samplers.base import Length, Probe, Sampler, pack, uniform
 from isosweep.samplers.spacing import check_spacing, distances
 from isosweep.types import Randomness, Rays, Sampled
@@ -47,7 +48,7 @@ class Uniform(Sampler):
         jitter: move edges at random in training; without it training sees the sections of evaluation.
     """
 
-    def __init__(self, n_samples: int = 128, spacing: str = "linear", jitter: bool = True) -> None:
+    def __init__(self, n_samples: Count = 128, spacing: str = "linear", jitter: bool = True) -> None:
         super().__init__()
         self.n_samples, self.spacing, self.jitter = n_samples, check_spacing(spacing), jitter
 

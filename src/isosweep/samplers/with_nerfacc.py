@@ -10,11 +10,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from types import ModuleType
+from typing import Annotated
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from isosweep.bounds import Bound, Count, NotNegative, Part, Positive, Share, Whole
 from isosweep.errors import InputError
 from isosweep.samplers.base import (
     Length,
@@ -109,16 +111,16 @@ class NerfaccOccupancy(Sampler):
 
     def __init__(
         self,
-        radius: float = 1.0,
-        resolution: int = 128,
-        update_every: int = 16,
-        warmup: int = 256,
-        decay: float = 0.95,
-        threshold: float = 0.01,
-        early_stop: float = 1e-4,
-        alpha_threshold: float = 0.0,
-        cone: float = 0.0,
-        rescue_samples: int = 32,
+        radius: Positive = 1.0,
+        resolution: Annotated[int, Bound(least=1, most=1024)] = 128,
+        update_every: Count = 16,
+        warmup: Whole = 256,
+        decay: Share = 0.95,
+        threshold: Share = 0.01,
+        early_stop: Part = 1e-4,
+        alpha_threshold: Part = 0.0,
+        cone: NotNegative = 0.0,
+        rescue_samples: Count = 32,
     ) -> None:
         super().__init__()
         box = [-radius] * 3 + [radius] * 3
@@ -210,10 +212,10 @@ class NerfaccProposal(Proposal):
     def __init__(
         self,
         rounds: Mapping[str, Round | None],
-        n_samples: int = 48,
+        n_samples: Count = 48,
         spacing: str = "linear",
-        update_every: int = 5,
-        rarer_until: float = 0.25,
+        update_every: Count = 5,
+        rarer_until: Share = 0.25,
         jitter: bool = True,
     ) -> None:
         super().__init__(
