@@ -11,7 +11,7 @@ One scene is taken out of a large archive, a cut download goes on, and every fil
 import sys
 
 from isosweep.errors import UserError
-from isosweep.runtime.text import printable
+from isosweep.runtime.text import forgiving_output, printable
 
 
 def main() -> int:
@@ -30,4 +30,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    forgiving_output()
     sys.exit(main())

@@ -15,6 +15,7 @@ import sys
 from pathlib import Path
 
 from isosweep.errors import UserError
+from isosweep.runtime.text import forgiving_output, printable
 
 
 def parser() -> argparse.ArgumentParser:
@@ -111,7 +112,7 @@ def main() -> int:
         return run_all(options) if options.protocol == "all" else run(options)
     except (UserError, OSError, MemoryError) as error:
         text = " ".join(str(error).split()) or type(error).__name__
-        print(f"error: {text}", file=sys.stderr)
+        print(printable(f"error: {text}"), file=sys.stderr)
         return 1
 
 
@@ -176,11 +177,11 @@ def run(options: argparse.Namespace) -> int:
         how = ImageSettings(options.views, options.background, options.crop, lpips, tuple(options.ignore))
         scores = external.score_images(first, truth, options.masks, how)
     path = external.write_record(entry, scores, watch)
-    print(f"{entry.dataset} {entry.scene} {entry.method}, protocol {entry.protocol}")
+    print(printable(f"{entry.dataset} {entry.scene} {entry.method}, protocol {entry.protocol}"))
     for name, value in scores.values.items():
         note = "" if name not in scores.reasons else f"  ({scores.reasons[name]})"
         print(f"  {name:32} {'-' if value is None else f'{value:.6g}'}{note}")
-    print(path)
+    print(printable(str(path)))
     return 0
 
 
@@ -228,4 +229,5 @@ def run_all(options: argparse.Namespace) -> int:
 
 
 if __name__ == "__main__":
+    forgiving_output()
     sys.exit(main())

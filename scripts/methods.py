@@ -10,7 +10,7 @@ A method is a file conf/method/<name>.yaml, and runs as model=external method=<n
 import sys
 
 from isosweep.errors import UserError
-from isosweep.runtime.text import printable
+from isosweep.runtime.text import forgiving_output, printable
 
 
 def main() -> int:
@@ -26,4 +26,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    forgiving_output()
     sys.exit(main())

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import isosweep  # noqa: F401 - before torch, because it sets how torch's threads wait
 from isosweep.errors import UserError
+from isosweep.runtime.text import forgiving_output
 
 
 def parser() -> argparse.ArgumentParser:
@@ -175,4 +176,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    forgiving_output()
     sys.exit(main())

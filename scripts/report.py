@@ -3,8 +3,10 @@
 import sys
 
 from isosweep.report.command import main
+from isosweep.runtime.text import forgiving_output
 
 if __name__ == "__main__":
+    forgiving_output()
     try:
         sys.exit(main())
     except BrokenPipeError:

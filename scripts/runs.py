@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 
 from isosweep.errors import UserError
-from isosweep.runtime.text import printable
+from isosweep.runtime.text import forgiving_output, printable
 
 
 def parser() -> argparse.ArgumentParser:
@@ -88,4 +88,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    forgiving_output()
     sys.exit(main())

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 from isosweep.errors import UserError
+from isosweep.runtime.text import forgiving_output
 
 
 def parser() -> argparse.ArgumentParser:
@@ -55,4 +56,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    forgiving_output()
     sys.exit(main())

@@ -17,7 +17,7 @@ from isosweep.runtime.text import natural_key, printable, printable_lines
         ("rm \u202egpj.x\u202c\u2066\u2069\u200e", r"rm \u202egpj.x\u202c\u2066\u2069\u200e"),
         ("a\u2028b\u2029c\u200bd\ufeff", r"a\u2028b\u2029c\u200bd\ufeff"),
         ("wide\u00a0\u3000blanks", "wide\u00a0\u3000blanks"),
-        ("name\udcff", r"name\udcff"),  # a byte of a file name that is not UTF-8
+        ("name\udcff", r"name\xff"),  # a byte of a file name that is not UTF-8
         ("tag\U000e0041", r"tag\U000e0041"),
     ],
 )

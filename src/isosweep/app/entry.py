@@ -21,7 +21,7 @@ from isosweep.record import outcome
 from isosweep.runtime import interrupts
 from isosweep.runtime.interrupts import RunPreempted, RunTimeout
 from isosweep.runtime.ranks import leave_it_to_the_first, place
-from isosweep.runtime.text import printable
+from isosweep.runtime.text import as_text, printable
 
 log = logging.getLogger("isosweep")
 
@@ -95,7 +95,7 @@ def console() -> None:
 
     class Plain(logging.Formatter):
         def format(self, record: logging.LogRecord) -> str:
-            text = record.getMessage()
+            text = as_text(record.getMessage())
             return text if record.levelno <= logging.INFO else f"{record.levelname.lower()}: {text}"
 
     for handler in [h for h in log.handlers if h.name == "console"]:

@@ -14,6 +14,7 @@ from isosweep.config import multirun, scale
 from isosweep.config.schema import CONF
 from isosweep.errors import UserError
 from isosweep.runtime.ranks import leave_it_to_the_first, place
+from isosweep.runtime.text import forgiving_output
 
 
 class Reported(RuntimeError):
@@ -30,6 +31,7 @@ def command_line(entry: Callable[[], Any]) -> int:
     Hydra's own messages propose ``+key=value`` for a misspelt key, which would add a key that nothing reads.
     HYDRA_FULL_ERROR=1 shows Hydra's errors and tracebacks unchanged.
     """
+    forgiving_output()
     # `sweep` is in the defaults list (before `debug`, which must win), so +sweep= and sweep= mean the same.
     sys.argv[1:] = [re.sub(r"^\+sweep=", "sweep=", argument) for argument in sys.argv[1:]]
     sys.argv[1:] = [

@@ -35,6 +35,7 @@ from isosweep.data.splits import Splits
 from isosweep.data.truth import truth_file
 from isosweep.errors import InputError
 from isosweep.geometry import from_world
+from isosweep.runtime.text import name_as_text
 from isosweep.types import BareViews, Cameras, Scene, Sightings
 
 log = logging.getLogger("isosweep")
@@ -118,7 +119,7 @@ def build(
     found, sightings = _points(landmarks, to_world, splits.kept)
     poses = normalization.normalize_poses(c2w, to_world)
     scene = Scene(
-        name=views.scene,
+        name=name_as_text(views.scene),
         dataset=views.name,
         cameras=Cameras(
             torch.tensor(poses, dtype=torch.float32),
@@ -128,7 +129,7 @@ def build(
             near=near_of(poses, found, sightings),
         ),
         images=store,
-        names=tuple(photo.name for photo in photos),
+        names=tuple(name_as_text(photo.name) for photo in photos),
         splits=named,
         held_out=held_out,
         to_world=to_world,
@@ -161,7 +162,7 @@ def _bare(photos: Sequence[Photo], to_world: np.ndarray, factor: int) -> BareVie
         torch.tensor([(h // factor, w // factor) for _, h, w in shapes]),
         0.5,
     )
-    return BareViews(tuple(photo.name for photo in photos), cameras)
+    return BareViews(tuple(name_as_text(photo.name) for photo in photos), cameras)
 
 
 def _straight(photo: Photo, lens: Lens) -> tuple[np.ndarray, int, int]:

@@ -157,7 +157,7 @@ class _Reader:
         end = self.data.find(b"\0", self.at)
         if end < 0:
             self.need(len(self.data))
-        found = self.data[self.at : end].decode("utf-8")
+        found = self.data[self.at : end].decode("utf-8", "surrogateescape")  # as Python names files
         self.at = end + 1
         return found
 
@@ -223,7 +223,7 @@ def binary_points(data: bytes, file: Path) -> Points:
 
 
 def _lines(file: Path) -> list[str]:
-    return file.read_text(encoding="utf-8").splitlines()
+    return file.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
 
 
 def _fields(line: str, n: int, number: int, file: Path) -> list[str]:

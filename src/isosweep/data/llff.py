@@ -153,7 +153,10 @@ def _image_files(scene: Path, folder: Path) -> list[Path]:
     listed_in = scene / VIEWS
     if not listed_in.is_file():
         return files
-    listed = [line.strip() for line in listed_in.read_text(encoding="utf-8-sig").splitlines()]
+    listed = [
+        line.strip()
+        for line in listed_in.read_text(encoding="utf-8-sig", errors="surrogateescape").splitlines()
+    ]
     by_name = {p.name: p for p in files}
     by_stem = {p.stem: p for p in files}  # images_4 is often .png
     found, absent = [], []

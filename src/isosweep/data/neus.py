@@ -35,7 +35,7 @@ from isosweep.data.truth import truth_file
 from isosweep.errors import InputError
 from isosweep.geometry import decompose_projection, similarity_scale
 from isosweep.runtime.ply import announced
-from isosweep.runtime.text import natural_key
+from isosweep.runtime.text import name_as_text, natural_key
 from isosweep.types import Cameras, Scene
 
 log = logging.getLogger("isosweep")
@@ -80,11 +80,11 @@ def load(
     composite = store.is_alpha or reads_masks(views, store)
     surface, reference = _ground_truth(folder, views)
     scene = Scene(
-        name=views.scene,
+        name=name_as_text(views.scene),
         dataset=views.name,
         cameras=cameras,
         images=store,
-        names=tuple(images[i].name for i in chosen),
+        names=tuple(name_as_text(images[i].name) for i in chosen),
         splits=splits,
         held_out=held_out,
         to_world=scale[0],

@@ -20,6 +20,7 @@ from isosweep.data.loading import ViewOptions
 from isosweep.data.pattern import pattern
 from isosweep.data.picture_files import find_picture, is_made, unknown_picture
 from isosweep.errors import InputError
+from isosweep.runtime.text import name_as_text
 from isosweep.types import Cameras, Scene
 
 log = logging.getLogger("isosweep")
@@ -66,7 +67,7 @@ def load(views: ViewOptions, *, held_out: Part = 0.0, version: int = VERSION) ->
     composite = images.has_masks
     to_world = np.diag([*[max(height, width) / (2 * views.radius)] * 3, 1.0])
     return Scene(
-        name=views.scene,
+        name=name_as_text(views.scene),
         dataset=views.name,
         cameras=_cameras(height, width, len(names), views.radius),
         images=images,

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from isosweep.data.loading import AUTO, Ids, ViewOptions
 from isosweep.errors import InputError
+from isosweep.runtime.text import name_as_text
 
 FEWEST = 20
 """Training views from which on ``dataset.val_every=auto`` takes some for validation."""
@@ -88,10 +89,14 @@ def choose(names: Sequence[str], ids: Ids, source: Path) -> list[int]:
 
 
 def _by_name(names: Sequence[str]) -> dict[str, list[int]]:
-    """Name -> indices of views. Names without ending and without folders count too, unless they are another's name."""
+    """Name -> indices of views. Names without ending and without folders count too, unless they are another's name.
+
+    A name that is not UTF-8 counts as records write it, too.
+    """
     found: dict[str, list[int]] = {}
     for shorter in (
         lambda p: str(p),
+        lambda p: name_as_text(str(p)),
         lambda p: str(p.with_suffix("")),
         lambda p: p.name,
         lambda p: p.stem,
@@ -113,10 +118,17 @@ def _listed(ids: str, names: Sequence[str]) -> Sequence[int | str]:
         return range(len(names))[slice(*step)]
     given = [part.strip() for part in ids.split(",")]
     if len(given) == 1 and Path(ids).is_file():
-        lines = (line.strip() for line in Path(ids).read_text().splitlines())
+        lines = (line.strip() for line in _read(Path(ids)).splitlines())
         return [line for line in lines if line and not line.startswith("#")]
     named = _by_name(names)
     return [int(part) if part.isdecimal() and part not in named else part for part in given]
+
+
+def _read(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8-sig", errors="surrogateescape")
+    except OSError as error:
+        raise InputError(f"dataset.image_ids={file}: the list of names cannot be read ({error})") from error
 
 
 def hold_out(indices: Sequence[int], views: ViewOptions, source: Path) -> Splits:

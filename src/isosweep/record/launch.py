@@ -16,6 +16,7 @@ from isosweep.errors import InputError
 from isosweep.record.lock import Holder
 from isosweep.record.reading import Unreadable, decoded
 from isosweep.record.schema import Git
+from isosweep.record.writing import encoded
 from isosweep.runtime.files import atomic_write_bytes, safe_file_name, storage_error
 
 LAUNCH_FILE = "launch.json"
@@ -81,7 +82,7 @@ def new_launch_folder(root: Path, sweep: str) -> Path:
 
 def write_launch(folder: Path, launch: Launch) -> None:
     """Write launch.json atomically. Raises OSError."""
-    text = msgspec.json.format(msgspec.json.encode(launch), indent=1)
+    text = msgspec.json.format(encoded(launch), indent=1)
     atomic_write_bytes(folder / LAUNCH_FILE, text + b"\n")
 
 

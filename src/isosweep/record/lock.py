@@ -40,6 +40,7 @@ import msgspec
 from isosweep.errors import InputError, UserError
 from isosweep.record.processes import boot_id, pid_namespace, start_time
 from isosweep.record.reading import Unreadable, decoded
+from isosweep.record.writing import encoded
 from isosweep.runtime.children import exists
 from isosweep.runtime.files import BINARY, storage_error
 
@@ -178,7 +179,7 @@ class Lock:
             raise LockHeld(self._refusal(chain[-1], None))
         mine = self.path.with_name(f".lock-{self.holder.nonce}.tmp")
         try:
-            mine.write_bytes(msgspec.json.encode(self.holder) + b"\n")
+            mine.write_bytes(encoded(self.holder) + b"\n")
             if not chain:
                 return _create_exclusively(mine, self.path)
             return self._take_over(chain, mine)

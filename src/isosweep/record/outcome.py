@@ -17,6 +17,7 @@ from isosweep.record.failure import error_record, status_of
 from isosweep.record.lock import LockHeld, job_id
 from isosweep.record.reading import Unreadable, decoded
 from isosweep.record.schema import ErrorRecord
+from isosweep.record.writing import encoded
 from isosweep.runtime.files import atomic_write_bytes
 from isosweep.runtime.ranks import place
 from isosweep.runtime.stops import OUTCOME
@@ -60,7 +61,7 @@ class JobOutcome(msgspec.Struct, frozen=True, kw_only=True):
 
     def write(self, path: Path) -> None:
         """Write the outcome atomically. Raises OSError."""
-        atomic_write_bytes(path, msgspec.json.encode(self) + b"\n")
+        atomic_write_bytes(path, encoded(self) + b"\n")
 
 
 _DECODER = msgspec.json.Decoder(JobOutcome)

@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 
 from isosweep.record.reading import Unreadable, decoded
+from isosweep.record.writing import encoded
 
 PROGRESS_FILE = "progress.json"
 
@@ -37,7 +38,7 @@ _DECODER = msgspec.json.Decoder(ProgressNote)
 def write_progress(folder: Path, note: ProgressNote) -> None:
     """Replace the note. It is not synchronised with the disk: a crash may lose it, and nothing needs it."""
     temporary = folder / f".{PROGRESS_FILE}.tmp"  # one writer: it holds the run's lock
-    temporary.write_bytes(msgspec.json.encode(note))
+    temporary.write_bytes(encoded(note))
     os.replace(temporary, folder / PROGRESS_FILE)
 
 

@@ -13,7 +13,6 @@ change the folder.
 """
 
 import logging
-import sys
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -25,7 +24,7 @@ import msgspec
 from isosweep.record import code_version, provenance, source_patch
 from isosweep.record import folder as layout
 from isosweep.record.clock import Clock, utc_now
-from isosweep.record.failure import error_record, status_of
+from isosweep.record.failure import error_record, first_line, status_of, tell
 from isosweep.record.key import plain
 from isosweep.record.lock import Lock
 from isosweep.record.metrics import MetricsWriter
@@ -33,6 +32,7 @@ from isosweep.record.rescoring import relative_to, same_scores, scored_again
 from isosweep.record.runlog import RunLogFile
 from isosweep.record.schema import RECORD_FILE, Attempt, Git, Memory, Record, Status, Times, encode_record
 from isosweep.record.scores import ScoresLike, score_record
+from isosweep.record.writing import encoded
 from isosweep.runtime.files import atomic_write_bytes, atomic_write_text, storage_error
 from isosweep.runtime.stops import own_stop
 
@@ -274,16 +274,17 @@ class RunRecord:
         Never raises, because the caller raises ``error`` itself; a failure to write is printed to stderr.
         """
         status = status_of(error)
-        first = (str(error).splitlines() or [""])[0]
-        if self._log is not None:
-            self._log.line(logging.ERROR, f"{status}: {type(error).__name__}: {first}")
         try:
+            found = error_record(error)
+            first = first_line(found)
+            if self._log is not None:
+                self._log.line(logging.ERROR, f"{status}: {first}")
             if self._on_finish is None:
-                self._end(status, error=error_record(error))
+                self._end(status, error=found)
             else:
-                self._end(status, why=f"{type(error).__name__}: {first}")
-        except (OSError, RuntimeError, MemoryError) as problem:
-            print(f"could not record how the run ended ({status}): {problem}", file=sys.stderr)
+                self._end(status, why=first)
+        except Exception as problem:  # whatever it is: the error that ended the run is the one to raise
+            tell(f"could not record how the run ended ({status})", problem)
 
     def close(self) -> None:
         """Release the lock.
@@ -296,8 +297,8 @@ class RunRecord:
         if not self._ended:
             try:
                 self._end(self._ended_as if self._on_finish is None else "interrupted")
-            except (OSError, RuntimeError) as problem:
-                print(f"could not close the record of {self.folder}: {problem}", file=sys.stderr)
+            except Exception as problem:  # the lock is released all the same
+                tell(f"could not close the record of {self.folder}", problem)
         if self._metrics is not None:
             self._metrics.close()
             self._metrics = None
@@ -343,7 +344,7 @@ class RunRecord:
         atomic_write_text(
             self.folder / layout.CONFIG_FILE, layout.config_text(config_yaml, self._record.run_key)
         )
-        lines = [msgspec.json.encode(o).decode() for o in self._record.overrides]  # JSON text is yaml text
+        lines = [encoded(o).decode() for o in self._record.overrides]  # JSON text is yaml text
         atomic_write_text(self.folder / layout.OVERRIDES_FILE, "".join(f"- {x}\n" for x in lines) or "[]\n")
         if diff and self.action != "score":
             atomic_write_bytes(self.folder / source_patch.DIFF_FILE, diff)

@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 from isosweep.runtime.files import storage_error
+from isosweep.runtime.text import as_text
 
 
 class _QuietFile(logging.FileHandler):
@@ -22,6 +23,13 @@ class _QuietFile(logging.FileHandler):
             )
 
 
+class _AsText(logging.Formatter):
+    """Names of files that are not UTF-8 are written as everywhere."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return as_text(super().format(record))
+
+
 class RunLogFile:
     """Adds the file ``path`` to the root logger until ``detach``. isosweep's INFO lines are written to it.
 
@@ -33,7 +41,7 @@ class RunLogFile:
             self._handler = _QuietFile(path, mode="a", encoding="utf-8")
         except OSError as error:
             raise storage_error(error, path) from error
-        formatter = logging.Formatter("%(asctime)sZ %(levelname)s %(name)s: %(message)s", "%Y-%m-%dT%H:%M:%S")
+        formatter = _AsText("%(asctime)sZ %(levelname)s %(name)s: %(message)s", "%Y-%m-%dT%H:%M:%S")
         formatter.converter = time.gmtime
         self._handler.setFormatter(formatter)
         self._package = logging.getLogger("isosweep")

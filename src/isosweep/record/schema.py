@@ -11,6 +11,7 @@ import msgspec
 
 from isosweep.errors import InputError
 from isosweep.record.reading import SCHEMA_VERSION, Unreadable, decoded
+from isosweep.record.writing import encoded
 
 RECORD_FILE = "record.json"
 
@@ -157,7 +158,7 @@ _DECODER = msgspec.json.Decoder(Record)
 def encode_record(record: Record) -> bytes:
     """The record as JSON of this version, indented by two blanks, with a final newline."""
     record = msgspec.structs.replace(record, schema_version=SCHEMA_VERSION)
-    return msgspec.json.format(msgspec.json.encode(record), indent=2) + b"\n"
+    return msgspec.json.format(encoded(record), indent=2) + b"\n"
 
 
 def read_record(path: Path) -> Record:

@@ -7,6 +7,8 @@ import re
 import secrets
 from pathlib import Path
 
+from isosweep.runtime.text import as_text
+
 DISK_HINT = (
     "free space or raise the quota, then start the same command again: it goes on from the last checkpoint"
 )
@@ -34,7 +36,7 @@ def atomic_write_bytes(path: Path, data: bytes) -> None:
 
 
 def atomic_write_text(path: Path, text: str) -> None:
-    atomic_write_bytes(path, text.encode())
+    atomic_write_bytes(path, as_text(text).encode())
 
 
 def safe_file_name(name: str, *, empty: str = "_") -> str:

@@ -1,13 +1,60 @@
-"""Text of other people's making, made safe to print: names of files and runs, messages in records, logs of runs.
+r"""Text of other people's making, made safe to write and to print: names of files, messages in records, logs of runs.
 
 A terminal obeys what it is sent. A name with an escape sequence in it may clear the screen, set the window's title, or
 with a bidirectional override show another command than the one that is copied.
+
+A name of a file is bytes, and they need not be UTF-8. Python reads each byte that is not as one half of a surrogate
+pair, which no file, page or terminal takes; a json may hold such halves, too. `name_as_text` is the one way in which
+such a name becomes text: the byte E9 is written ``\xe9``, any other half ``\ud800``. `name_of_text` reads it back.
 """
 
+import contextlib
+import io
 import re
+import sys
 import unicodedata
 
 _COLOURS = re.compile(r"\x1b\[[0-9;:]*m")
+_HALVES = re.compile(r"[\ud800-\udfff]")
+_LIKE_AN_ESCAPE = re.compile(r"\\(?=x5c|x[89a-f][0-9a-f]|ud[89a-f][0-9a-f]{2})")
+"""A backslash of the name itself that would be read back as an escape."""
+_ESCAPE = re.compile(r"\\x5c|\\x([89a-f][0-9a-f])|\\u(d[89a-f][0-9a-f]{2})")
+
+
+def name_as_text(name: str) -> str:
+    r"""A name of a file as text that every record, log and page can hold; the usual name is left as it is.
+
+    A byte that is not UTF-8 becomes ``\xe9``, any other half of a surrogate pair ``\ud800``, and a backslash before
+    what looks like one of these ``\x5c``: two names never become one text.
+    """
+    return as_text(_LIKE_AN_ESCAPE.sub(r"\\x5c", name))
+
+
+def name_of_text(text: str) -> str:
+    """The name that `name_as_text` has made this text of."""
+
+    def read(found: re.Match[str]) -> str:
+        if found[1]:
+            return chr(0xDC00 + int(found[1], 16))
+        return chr(int(found[2], 16)) if found[2] else "\\"
+
+    return _ESCAPE.sub(read, text)
+
+
+def as_text(text: str) -> str:
+    """Text that may have names in it, such as a message: halves of surrogate pairs as `name_as_text` writes them."""
+    return _HALVES.sub(_half, text)
+
+
+def forgiving_output() -> None:
+    """Have stdout and stderr print a character that their encoding lacks as its escape.
+
+    Under LC_ALL=C or PYTHONIOENCODING=ascii, a name or an arrow would end the program otherwise.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            with contextlib.suppress(ValueError, OSError):  # a stream that is closed prints nothing
+                stream.reconfigure(errors="backslashreplace")
 
 
 def printable(text: str, keep: str = "") -> str:
@@ -22,6 +69,7 @@ def printable(text: str, keep: str = "") -> str:
     """
     if text.isprintable():
         return text
+    text = as_text(text)
     return "".join(c if c.isprintable() or c in keep or _is_blank(c) else _escaped(c) for c in text)
 
 
@@ -36,6 +84,11 @@ def natural_key(name: str) -> list[tuple[int, str]]:
     A number is what ``int`` reads, so that the exponent of ``IMG_10²`` is a sign like any other.
     """
     return [(int(p), "") if p.isdecimal() else (-1, p) for p in re.split(r"(\d+)", name)]
+
+
+def _half(found: re.Match[str]) -> str:
+    code = ord(found[0])
+    return f"\\x{code - 0xDC00:02x}" if 0xDC80 <= code <= 0xDCFF else f"\\u{code:04x}"
 
 
 def _is_blank(character: str) -> bool:

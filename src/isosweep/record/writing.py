@@ -1,0 +1,34 @@
+"""JSON of runs' files that is always written: what JSON or UTF-8 cannot hold becomes text.
+
+A record says how a run ended. So it is not lost because the name of an image is not UTF-8, or a setting has a number
+of 5000 digits.
+"""
+
+from typing import Any
+
+import msgspec
+
+from isosweep.runtime.text import as_text
+
+_MOST = 10**4000
+"""Python writes no number of more than 4300 decimal digits."""
+
+
+def encoded(value: Any) -> bytes:
+    """The value as JSON. Halves of surrogate pairs become escapes (`isosweep.runtime.text.as_text`)."""
+    try:
+        return msgspec.json.encode(value)
+    except (ValueError, OverflowError):
+        return msgspec.json.encode(_plain(msgspec.to_builtins(value)))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {_plain(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, str):
+        return as_text(value)
+    if isinstance(value, int) and not -_MOST < value < _MOST:
+        return f"{value:#x}"
+    return value
