@@ -108,12 +108,20 @@ def build(
     if known is not None and frame.is_auto:
         to_world, world_unit = known
     else:
-        to_world = normalization.find_to_world(
-            frame,
-            np.stack([photo.c2w for photo in chosen]),
-            np.array([_half_fov(photo.lens) for photo in chosen]),
-            None if landmarks is None else landmarks.xyz,
-        )
+        try:
+            to_world = normalization.find_to_world(
+                frame,
+                np.stack([photo.c2w for photo in chosen]),
+                np.array([_half_fov(photo.lens) for photo in chosen]),
+                None if landmarks is None else landmarks.xyz,
+            )
+        except InputError as error:
+            raise InputError(f"{listed_in}: {error}") from error
+        if np.linalg.det(to_world[:3, :3]) == 0 or not np.isfinite(to_world).all():
+            raise InputError(
+                f"{listed_in}: no frame fits its cameras, which lie too far from each other or in no space at all: "
+                "look at the poses, or give dataset.centre and dataset.scale"
+            )
     named, held_out = splits.renumbered()
     composite = store.is_alpha or reads_masks(views, store)
     found, sightings = _points(landmarks, to_world, splits.kept)

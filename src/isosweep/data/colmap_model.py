@@ -184,7 +184,7 @@ def _unknown_model(file: Path, ident: int, model: int) -> ValueError:
         except ValueError as error:
             return error
     known = ", ".join(f"{i} {name}" for i, name in NAMES.items())
-    return ValueError(
+    return InputError(
         f"camera {ident} of {file} has the model id {model}, which is not known ({known}): the file is damaged, "
         "or a newer COLMAP wrote it; convert the camera (colmap image_undistorter writes PINHOLE)"
     )

@@ -1,6 +1,5 @@
 """Decodes one image file and its mask to bytes: uint8 [h, w, 3], or [h, w, 4] with the mask as fourth channel."""
 
-import struct
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,14 +10,12 @@ from PIL import Image, ImageOps
 from isosweep.data import undistort
 from isosweep.data.undistort import Undistortion
 from isosweep.errors import InputError
-from isosweep.runtime.image_file import open_image
+from isosweep.runtime.image_file import UNREADABLE, open_image
 
 OBJECT, IGNORE, IGNORE_WHITE = "object", "ignore", "ignore_white"
 """What a mask says: white is the object; black pixels are to be ignored; white pixels are to be ignored."""
 _COLOUR_MODES = ("RGB", "RGBA", "L", "LA", "P", "PA", "1", "I", "I;16", "I;16B", "I;16L")
 _ORIENTATION = 0x0112
-_UNREADABLE = (OSError, SyntaxError, EOFError, struct.error, ValueError, Image.DecompressionBombError)
-"""Errors that Pillow raises for files that are no image, truncated or damaged."""
 
 
 @dataclass(frozen=True)
@@ -193,7 +190,7 @@ def _open(path: Path, listed_in: Path | None, what: str = "image") -> Image.Imag
         )
     try:
         return open_image(path)
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise InputError(_unreadable(path, error)) from error
 
 
@@ -205,7 +202,7 @@ def _pixels(path: Path) -> Image.Image:
             return (
                 image.convert("RGBA" if _has_alpha(image) else "RGB") if image.mode in ("P", "PA") else image
             )
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise InputError(_unreadable(path, error)) from error
 
 

@@ -26,7 +26,7 @@ class ImageFinder:
         Raises:
             InputError: several images have such a name.
         """
-        if path.is_file():
+        if path.is_file() or not path.name:
             return path
         bare = path.suffix.lower() not in ENDINGS
         usual = path.with_name(path.name + ".png") if bare else path

@@ -76,7 +76,7 @@ def _photo(folder: Path, split: str, entry: Entry, problems: Problems) -> Photo:
     width, height, _ = read_size(image, file)
     try:
         K = np.array(frame["intrinsic_matrix"], np.float64)
-    except (KeyError, ValueError, TypeError) as error:
+    except (KeyError, ValueError, TypeError, OverflowError) as error:
         raise InputError(f"{file}: {frame['file_path']} has no 3x3 intrinsic_matrix ({error!r})") from error
     if (
         K.shape != (3, 3)

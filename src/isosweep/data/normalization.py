@@ -179,7 +179,10 @@ def look_at_point(c2w: Poses, rounds: int = 30) -> Float[np.ndarray, "3"]:
     for _ in range(rounds):
         A = (weight[:, None, None] * across).sum(0)
         b = (weight[:, None] * (across @ centres[:, :, None])[:, :, 0]).sum(0)
-        point = np.linalg.solve(A, b)
+        try:
+            point = np.linalg.solve(A, b)
+        except np.linalg.LinAlgError:  # one axis outweighs all others by more than a float holds
+            return middle
         off = np.linalg.norm((across @ (point - centres)[:, :, None])[:, :, 0], axis=1)
         weight = 1 / np.maximum(off, 1e-6 * max(spread, 1e-12))
     return point
@@ -239,7 +242,7 @@ def read_extension(meta: Mapping[str, Any], file: Path) -> tuple[Float[np.ndarra
         if matrix.shape != (4, 4):
             raise InputError(f"found {matrix.shape}")
         similarity_scale(matrix)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise InputError(
             f"{file}: '{EXTENSION}' needs to_world, a 4x4 matrix that maps normalised points to the user's "
             f"({error!r}): write the scene again, or remove the field"
@@ -258,7 +261,7 @@ def read_extension_file(folder: Path) -> tuple[Float[np.ndarray, "4 4"], str] | 
         return None
     try:
         meta = json.loads(file.read_bytes())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{file} is no json ({error}): write it again, or remove it") from error
     return read_extension({EXTENSION: meta}, file)
 

@@ -100,6 +100,8 @@ def read_intrinsics(file: Path) -> Intrinsics:
             return Intrinsics(K[0, 0], K[1, 1], K[0, 2], K[1, 2])
     if len(rows) >= 5 and lengths[0] >= 3 and lengths[4] == 2 and rows[0][0] > 0 and min(rows[4]) > 0:
         f, cx, cy = rows[0][:3]
+        if not all(1 <= side < 1e6 for side in rows[4]):
+            raise InputError(f"{file} has the image size {rows[4]} (height, width): export it again")
         height, width = (round(side) for side in rows[4])
         other_way = len(rows) > 5 and rows[5][:1] == [1.0]
         return Intrinsics(f, f, cx, cy, (width, height), other_way)
@@ -192,7 +194,7 @@ def _numbers(file: Path) -> list[list[float]]:
         lines = file.read_text(encoding="utf-8-sig").splitlines()
         return [[float(word) for word in re.split(r"[\s,]+", line.strip())] for line in lines if line.strip()]
     except ValueError as error:
-        raise InputError(f"{file} is no text of numbers ({error}): export it again") from error
+        raise InputError(f"{file} is no text of numbers ({str(error)[:200]}): export it again") from error
 
 
 def _some(names: Sequence[str]) -> str:

@@ -23,7 +23,7 @@ from isosweep.data.normalization import FrameChoice
 from isosweep.data.pose_text import Intrinsics, is_lost, paired, read_intrinsics, read_pose
 from isosweep.data.splits import choose, hold_out
 from isosweep.errors import InputError
-from isosweep.runtime.image_file import open_image
+from isosweep.runtime.image_file import UNREADABLE, open_image
 from isosweep.types import Scene
 
 log = logging.getLogger("isosweep")
@@ -140,7 +140,7 @@ def depth_points(folder: Path, photos: Sequence[Photo]) -> Float[np.ndarray, "p 
         try:
             with open_image(depth) as image:
                 z = np.asarray(image, np.float64) / 1000
-        except OSError as error:
+        except UNREADABLE as error:
             raise InputError(f"cannot read the depth image {depth} ({error}): export it again") from error
         v, u = np.nonzero(z > 0)
         step = max(1, len(u) // POINTS_OF_VIEW)

@@ -120,6 +120,10 @@ def _splits(names: list[str], file: Path, views: ViewOptions, source: Path) -> S
     if not file.is_file():
         return hold_out(choose(names, views.image_ids, source), views, source)
     lists = _read(file)
+    for split in ("train", "test"):
+        given = lists.get(split, [])
+        if not isinstance(given, list) or not all(isinstance(name, str) for name in given):
+            raise InputError(f"{file}: '{split}' is no list of names: download it again")
     place = {name: i for i, name in enumerate(names)}
     groups = {split: [place[n] for n in lists.get(split, []) if n in place] for split in ("train", "test")}
     if not groups["train"]:
@@ -132,7 +136,7 @@ def _read(file: Path) -> dict[str, Any]:
         raise FileNotFoundError(f"no {file}: download it with the scene")
     try:
         found = json.loads(file.read_text(encoding="utf-8-sig"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{file} is no json ({error}): download it again") from error
     if not isinstance(found, dict):
         raise InputError(f"{file} holds no mapping: download it again")

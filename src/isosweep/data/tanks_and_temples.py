@@ -120,8 +120,8 @@ def read_log(file: Path) -> list[np.ndarray]:
     Raises:
         InputError: the file has another form.
     """
-    lines = [line.split() for line in file.read_text().splitlines() if line.strip()]
     try:
+        lines = [line.split() for line in file.read_text().splitlines() if line.strip()]
         if not lines or len(lines) % 5:
             raise ValueError(f"{len(lines)} lines are no multiple of 5")
         blocks = [lines[i + 1 : i + 5] for i in range(0, len(lines), 5)]

@@ -159,7 +159,7 @@ def _matrix(entry: Entry, key: str, problems: Problems) -> np.ndarray | None:
     """One of a frame's matrices [3, 4]; None where it cannot be used."""
     try:
         matrix = np.array(entry.frame[key], np.float64)
-    except (KeyError, ValueError, TypeError) as error:
+    except (KeyError, ValueError, TypeError, OverflowError) as error:
         problems.add(f"{entry.file}: {entry.given} has no 4x4 {key} ({error!r})")
         return None
     what = f"{entry.file}: the {key} of {entry.given}"
@@ -209,7 +209,7 @@ def _applied(meta: Json, file: Path) -> np.ndarray:
         factor = float(meta.get("applied_scale", 1.0))
         if given.shape not in ((3, 4), (4, 4)):
             raise InputError(f"found shape {given.shape}")
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise InputError(
             f"{file}: applied_transform is a 3x4 matrix and applied_scale a number ({error})"
         ) from error

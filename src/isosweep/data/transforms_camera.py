@@ -208,7 +208,7 @@ class _Reader:
         value, what = source.get(key), f"{key} of {self.entry.given}"
         if value is None:
             return None
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < 1e300:
             self.note(f"{what} is no finite number: {value!r}", source, key)
             return None
         if positive and value <= 0:

@@ -66,6 +66,8 @@ class Photos:
         return photos
 
     def _photo(self, entry: Entry, name: str, camera: Camera, pose: np.ndarray) -> Photo:
+        if not Path(entry.path).name:
+            raise InputError(f"{entry.file}: file_path {entry.given!r} names no file: export it again")
         image = self.image(entry)
         _refuse_rays(entry, image)
         width, height = (0, 0) if camera.has_size else self._size(entry, image)

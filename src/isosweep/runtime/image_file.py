@@ -1,5 +1,7 @@
 """The one way in which image files of other people are opened."""
 
+import struct
+import zlib
 from pathlib import Path
 
 from PIL import Image
@@ -9,6 +11,12 @@ FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP")
 
 Of all that Pillow knows, some start other programs: PostScript under the name of a png starts ghostscript.
 """
+
+UNREADABLE = (
+    OSError, SyntaxError, EOFError, struct.error, zlib.error, ValueError, IndexError, KeyError, TypeError,
+    AttributeError, OverflowError, NotImplementedError, RuntimeError, Image.DecompressionBombError,
+)  # fmt: skip
+"""Errors that Pillow raises for files that are no image, truncated or damaged, when it opens or decodes them."""
 
 
 def open_image(path: Path) -> Image.Image:
