@@ -46,7 +46,7 @@ def _places(value: Any) -> list[tuple[Any, Any]]:
     return found
 
 
-def _edit(text: str, rng: random.Random) -> str:
+def edit_json(text: str, rng: random.Random) -> str:
     """JSON with one of its values, or one of its keys, replaced."""
     try:
         value = json.loads(text)
@@ -65,7 +65,7 @@ def _edit(text: str, rng: random.Random) -> str:
 def _record(folder: Path, rng: random.Random) -> None:
     path = folder / "record.json"
     if path.is_file():
-        path.write_text(_edit(path.read_text(errors="replace"), rng))
+        path.write_text(edit_json(path.read_text(errors="replace"), rng))
 
 
 def _metrics(folder: Path, rng: random.Random) -> None:
@@ -73,7 +73,7 @@ def _metrics(folder: Path, rng: random.Random) -> None:
     if path.is_file():
         lines = path.read_text(errors="replace").splitlines() or [""]
         at = rng.randrange(len(lines))
-        lines[at] = _edit(lines[at], rng)
+        lines[at] = edit_json(lines[at], rng)
         path.write_text("\n".join(lines))
 
 

@@ -54,7 +54,7 @@ def _of_file(path: Path, where: str) -> list[Any]:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
         return [found["low"], found["high"]]
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise InputError(
             f'{where} is not a json with "low" and "high" ({type(error).__name__}: {error}): {HOW}'
         ) from error
@@ -67,4 +67,8 @@ def _flat(value: Any) -> list[Any]:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return (
+        abs(value) < 1e30 if isinstance(value, int) else math.isfinite(value)
+    )  # isfinite refuses large whole numbers

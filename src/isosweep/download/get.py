@@ -259,7 +259,7 @@ def _read_json(path: Path) -> dict[str, Any]:
     """What a file of ours says; nothing if it is not there or was damaged, which means to look again."""
     try:
         found = json.loads(path.read_text())
-    except (FileNotFoundError, NotADirectoryError, ValueError):
+    except (FileNotFoundError, NotADirectoryError, ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
 

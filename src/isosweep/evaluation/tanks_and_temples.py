@@ -143,7 +143,7 @@ def read_volume(file: Path) -> Volume:
         )
         if len(corners) < 3 or corners.shape[1] != 3:
             raise ValueError(f"a polygon of shape {corners.shape}")
-    except (ValueError, KeyError, TypeError, IndexError) as error:
+    except (ValueError, KeyError, TypeError, IndexError, OverflowError, RecursionError) as error:
         raise InputError(f"{file} is no polygon volume ({error!r}): download it again") from error
     return volume
 

@@ -50,7 +50,8 @@ def mesh_to_data(settings: CollectSettings, data: Path, frame_file: Path | None)
     try:
         similarity_scale(matrix)
     except ValueError as error:
-        raise InputError(f"method.collect.frame={settings.frame}: {error}") from error
+        where = "" if frame_file is None else f" ({frame_file})"
+        raise InputError(f"method.collect.frame={settings.frame}{where}: {error}") from error
     return matrix
 
 
@@ -59,11 +60,11 @@ def _nerfstudio(file: Path) -> Matrix:
     try:
         transform = np.vstack([np.asarray(told["transform"], dtype=np.float64).reshape(3, 4), [0, 0, 0, 1]])
         transform[:3] *= float(told["scale"])
-    except (KeyError, TypeError, ValueError) as error:
+        return np.linalg.inv(transform)
+    except (KeyError, TypeError, ValueError, OverflowError, np.linalg.LinAlgError) as error:
         raise InputError(
-            f"{file} has no 3x4 `transform` and no `scale`: is it nerfstudio's ({error})?"
+            f"{file} has no 3x4 `transform` that can be inverted and no `scale`: is it nerfstudio's ({error})?"
         ) from error
-    return np.linalg.inv(transform)
 
 
 def _needed(settings: CollectSettings, file: Path | None) -> Path:
@@ -90,5 +91,5 @@ def _read(file: Path) -> Any:
         if file.suffix == ".npy":
             return np.load(file, allow_pickle=False)
         return json.loads(file.read_text()) if file.suffix == ".json" else np.loadtxt(file)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"cannot read {file}, which says the frame of the mesh: {error}") from error

@@ -72,7 +72,7 @@ def read_jobs(path: Path) -> list[list[str]]:
     """A JSON list of lists of overrides, as ``runs.py retry`` writes it."""
     try:
         found = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"hydra.sweeper.jobs={path}: cannot read a list of jobs there ({error})") from error
     if not isinstance(found, list) or not all(
         isinstance(job, list) and all(isinstance(text, str) for text in job) for job in found

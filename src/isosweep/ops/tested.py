@@ -83,7 +83,7 @@ def _read(place: Path) -> dict[str, list[str]]:
     """The verdicts in the file; none if it is absent or damaged, which costs another comparison."""
     try:
         found = json.loads(place.read_text())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
 

@@ -170,7 +170,7 @@ def _read(path: Path) -> dict[str, Any]:
         stored = json.loads(path.read_text())
         entries = stored["steps"]
         complete = all({"digest", "settings", "facts", "files"} <= set(e) for e in entries.values())
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         log.warning(
             "%s cannot be read (%s): every stage runs again; delete images/ and masks/ there first",
             path,

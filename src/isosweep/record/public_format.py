@@ -40,6 +40,10 @@ def mistakes(text: str) -> list[Mistake]:
         value = json.loads(text, parse_constant=_refuse)
     except json.JSONDecodeError as error:
         return [Mistake(error.lineno, f"this is no JSON: {error.msg} (column {error.colno})")]
+    except RecursionError:
+        return [Mistake(1, "lists and mappings of it are nested too deeply")]
+    except ValueError as error:  # a whole number of more digits than Python reads
+        return [Mistake(1, f"this is no JSON: {error}")]
     except _Broken as error:
         word = str(error)
         line = 1 + text[: re.search(rf"(?<![\w\"]){re.escape(word)}", text).start()].count("\n")  # pyright: ignore[reportOptionalMemberAccess]
@@ -155,6 +159,8 @@ def _types(value: Mapping[str, Any], lines: Mapping[Path, int]) -> list[Mistake]
     filled = {"run_key": "", **value}
     try:
         msgspec.convert(filled, Record)
+    except UnicodeEncodeError:
+        return [Mistake(1, "a text of it has half of a character (\\ud800 to \\udfff), which no UTF-8 holds")]
     except msgspec.ValidationError as error:
         message, _, where = str(error).partition(" - at `$")
         path = tuple(

@@ -60,7 +60,7 @@ def read(file: Path) -> list[dict[str, Any]]:
     try:
         cameras = [dict(one) for one in json.loads(file.read_text(encoding="utf-8"))["cameras"]]
         sound = all(np.shape(one["c2w"]) == (3, 4) and one["fov"] > 0 < one["aspect"] for one in cameras)
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise InputError(f"{file} holds no key frames ({type(error).__name__}: {error})") from error
     if not cameras or not sound:
         raise InputError(

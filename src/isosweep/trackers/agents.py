@@ -100,6 +100,6 @@ def remembered(run_dir: Path) -> AgentRun | None:
         return AgentRun(**json.loads(file.read_text()))
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError, RecursionError) as error:
         log.warning("wandb: %s cannot be read (%s); this start is a W&B run of its own", file, error)
         return None

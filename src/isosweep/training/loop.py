@@ -23,18 +23,19 @@ from isosweep.data.photos import make_photos
 from isosweep.data.point_rays import PointRays
 from isosweep.data.shuffled import ShuffledPixels
 from isosweep.data.working_set import WorkingSet, is_large, new_pieces
-from isosweep.errors import NumericalError
+from isosweep.errors import InputError, NumericalError
 from isosweep.losses.total import TotalLoss, check_finite
 from isosweep.models.base import Model
 from isosweep.record import checkpoint_path
 from isosweep.runtime import interrupts
 from isosweep.runtime.progress import TRAINING, Progress, clock, tell
+from isosweep.runtime.text import printable
 from isosweep.training import checkpoint
 from isosweep.training.average import Average
 from isosweep.training.coverage import Coverage
 from isosweep.training.deaths import Deaths
 from isosweep.training.descent import Descent, autocast_dtype
-from isosweep.training.optimizer import make_optimizer, rate_factor
+from isosweep.training.optimizer import make_optimizer, rate_factor, restore_optimizer
 from isosweep.training.step import Moment, Outcome
 from isosweep.training.team import ALONE, Team
 from isosweep.types import Scene
@@ -132,17 +133,27 @@ class TrainState:
         """Take over the state of a checkpoint, with the model's weights; ``source`` names its file in messages.
 
         Raises:
-            InputError: the weights do not fit the model.
+            InputError: the weights do not fit the model, or the file lacks something of the training's state.
         """
+        checkpoint.require(state, checkpoint.TO_GO_ON, source)
         checkpoint.load_weights(model, state["model"], source)
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.scaler.load_state_dict(state["scaler"])
-        self.generator.set_state(state["generator"].cpu())
+        try:
+            restore_optimizer(self.optimizer, state["optimizer"])
+            self.scaler.load_state_dict(state["scaler"])
+            self.generator.set_state(state["generator"].cpu())
+        except (KeyError, TypeError, ValueError, AttributeError, IndexError, RuntimeError) as error:
+            raise InputError(
+                f"{source}: the state of the optimiser or of the random numbers in it does not fit this training "
+                f"({type(error).__name__}: {printable(str(error))[:200]}): move it aside and train again, resume from "
+                "another one, or start a new run from its weights with train.init_from="
+            ) from error
         self.step, self.rays = state["step"], state["rays"]
         self.drawn = state.get("drawn", 0)  # checkpoints of earlier versions drew with replacement only
         self.best, self.train_s = state["best"], state["train_s"]
         if self.average is not None:
-            self.average.restore(state.get("average"))
+            if (average := state.get("average")) is not None:
+                checkpoint.require_fit(dict(model.named_parameters()), average["values"], source)
+            self.average.restore(average)
 
 
 def start(

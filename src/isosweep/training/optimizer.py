@@ -5,6 +5,7 @@ import inspect
 import math
 from collections.abc import Callable
 from fnmatch import fnmatchcase
+from typing import Any
 
 import torch
 from torch import nn
@@ -149,3 +150,40 @@ def rate_factor(settings: OptimSettings, step: int, max_steps: int) -> float:
             risen = math.sin(0.5 * math.pi * risen)
         factor *= settings.warmup_start + (1 - settings.warmup_start) * risen
     return factor
+
+
+OF_THE_SHAPE = (
+    "exp_avg",
+    "exp_avg_sq",
+    "max_exp_avg_sq",
+    "momentum_buffer",
+    "square_avg",
+    "grad_avg",
+    "sum",
+    "prev",
+)
+"""Entries of an optimiser's state that have their parameter's shape, in torch's optimisers."""
+
+
+def restore_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+    """Take over the state of a checkpoint. torch compares the numbers of parameters alone; here shapes and options too.
+
+    Raises:
+        KeyError, TypeError, ValueError, AttributeError: the state does not fit.
+    """
+    options = [dict(group) for group in optimizer.param_groups]
+    optimizer.load_state_dict(state)
+    for own, group in zip(options, optimizer.param_groups, strict=True):
+        for name, value in own.items():
+            if (
+                name != "params"
+                and isinstance(value, int | float)
+                and not isinstance(group[name], int | float)
+            ):
+                raise TypeError(f"{name} is {type(group[name]).__name__}")
+        for parameter in group["params"]:
+            for name, value in optimizer.state.get(parameter, {}).items():
+                if name in OF_THE_SHAPE and value is not None and value.shape != parameter.shape:
+                    raise ValueError(
+                        f"{name} has shape {tuple(value.shape)}, its parameter {tuple(parameter.shape)}"
+                    )

@@ -45,7 +45,7 @@ def read(path: Path) -> list[dict[str, Any]]:
         found = json.loads(path.read_text(encoding="utf-8"))
         cameras = [dict(one) for one in found["cameras"]]
         sound = all(np.shape(one["c2w"]) == (3, 4) and one["fov"] > 0 < one["aspect"] for one in cameras)
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise InputError(
             f"{path} holds no key frames ({type(error).__name__}: {error}): move it aside"
         ) from error
