@@ -163,6 +163,9 @@ class EvalSettings:
     samples: int = at_least(1_000_000, 1)  # points on each surface
     fscore_at: float = positive(0.01)  # fraction of the truth's bounding-box diagonal
     visibility_views: int = at_least(0, 0)  # cameras used to cull unseen surface; 0 takes all
+    # of the scored views, evenly spaced, those in which the mesh is scored with colours baked from training views
+    # (evaluation/mesh_renders.py); 0: none, null: all
+    mesh_renders: int | None = at_least(0, 0)
     chunk: int = at_least(8192, 1)  # rays rendered at once; halved where the GPU's memory does not hold them
     seed: int = bounded(0, least=0, most=LARGEST_SEED)
 

@@ -15,7 +15,7 @@ from isosweep.config.settings import EvalSettings
 from isosweep.data.image_store import ImageStore
 from isosweep.data.truth import parts
 from isosweep.errors import InputError
-from isosweep.evaluation import dtu, image_metrics, surface_metrics, tanks_and_temples
+from isosweep.evaluation import dtu, image_metrics, mesh_renders, surface_metrics, tanks_and_temples
 from isosweep.evaluation.image_metrics import Score
 from isosweep.evaluation.pictures import Pictures, absent, views_of
 from isosweep.evaluation.pictures import drawn as view_of
@@ -113,7 +113,8 @@ def evaluate(
     Image scores begin with nvs/ for held-out views, train_view/ for views that were trained on, and val/ for the
     validation split: psnr (dB), ssim, lpips_<net>; with masks psnr_masked (dB) and ssim_masked as well. A score is the
     mean over the views that have it. Geometry scores begin with geometry/: see ``surface_metrics`` and, for protocols
-    dtu-<preset>, ``dtu``; and the mean silhouette_iou of the scored views.
+    dtu-<preset>, ``dtu``; and the mean silhouette_iou of the scored views. With ``settings.mesh_renders`` also those of
+    the mesh with colours of training views (``mesh_renders``).
 
     Args:
         model: in evaluation mode; or the pictures that another program has rendered.
@@ -181,6 +182,7 @@ def evaluate(
         notes["sizes"] = [int(size) for size in dict.fromkeys(scene.sizes)]
     if settings.geometry:
         notes |= _score_mesh(board, scene, settings, mesh, no_mesh, views)
+        notes |= mesh_renders.scored(board, scene, settings, mesh, no_mesh, views, scorer.network)
     return Scores(protocol, *board.result(), notes, board.reasons)
 
 

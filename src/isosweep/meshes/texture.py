@@ -127,6 +127,7 @@ def from_photos(
     scene: Scene,
     most: int,
     kept: Kept,
+    never: Int[np.ndarray, " t"] | None = None,
 ) -> tuple[Float[np.ndarray, "t 3"], Bool[np.ndarray, " t"]]:
     """Colours [T, 3] of points on a mesh in the training views, and whether any of them sees each point.
 
@@ -140,6 +141,7 @@ def from_photos(
 
     Args:
         caster: of the mesh, in normalised units.
+        never: for each point the view that gives it no colour, because the colours are judged by that view.
     """
     cameras = world_cameras(scene.cameras, np.eye(4))
     best = np.zeros((len(points), most + 1), dtype=np.float32)
@@ -151,6 +153,8 @@ def from_photos(
         depths = _depths_around(caster, cameras, view)
         for part in parts:
             weight, col, row = _weights(cameras, view, points[part], normals[part], depths)
+            if never is not None:
+                weight[never[part] == view] = 0
             found = np.flatnonzero(weight > best[part].min(axis=1))
             found = found[_all_usable(usable, col[found], row[found])]
             at, eye = points[part][found], cameras.c2w[view, :, 3].numpy()

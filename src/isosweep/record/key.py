@@ -137,6 +137,7 @@ AS_BEFORE: tuple[tuple[str, Any], ...] = (
     ("export.texture_views", 3),
     ("export.depth_colors", "viridis"),
     ("export.crop", None),
+    ("eval.mesh_renders", 0),
 )
 """(dotted path of an option added later, a value with which a run is what it was before the option).
 

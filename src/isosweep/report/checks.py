@@ -10,7 +10,7 @@ from isosweep.record.key import AS_BEFORE, essential, matters, term_is_off
 from isosweep.report.cells import Key, Place, TableSpec, keys_text
 from isosweep.report.collect import Run
 from isosweep.report.keys import RECORD_FIELDS, config_differences, is_within, value_text
-from isosweep.report.metrics import Metric, base_name, is_image, metric_value
+from isosweep.report.metrics import RENDERED, Metric, base_name, is_image, metric_value
 
 Kind = Literal["protocol", "score setting", "code", "setting", "seed"]
 ALLOW_WORD: Mapping[Kind, str] = {
@@ -326,6 +326,8 @@ def _differing_settings(runs: Sequence[Run], metric: Metric) -> dict[str, tuple[
 
 
 def _affects(key: str, metric: Metric) -> bool:
+    if key == "mesh_renders":
+        return base_name(metric.name).startswith(RENDERED)
     if key in ONE_SCORE_ONLY:
         return base_name(metric.name) == ONE_SCORE_ONLY[key]
     if metric.name == "geometry/silhouette_iou":

@@ -18,6 +18,9 @@ HIGHER_IS_BETTER = (
     "silhouette_iou",
     "inside_hull",
     "coverage",
+    "render_psnr",
+    "render_ssim",
+    "render_silhouette_iou",
 )
 LOWER_IS_BETTER = (
     "lpips",
@@ -27,6 +30,7 @@ LOWER_IS_BETTER = (
     "completeness",
     "reference_median",
     "reference_p90",
+    "render_lpips",
 )
 LENGTHS = ("chamfer", "accuracy", "completeness", "reference_median", "reference_p90")
 """Scores that are lengths in the scene's world unit."""
@@ -36,6 +40,8 @@ COSTS = {"time": "min", "memory": "GiB", "gpu_hours": "h"}
 """Cost columns of ``--columns`` -> unit. They are not ranked: runs may come from different machines."""
 DEFAULT_METRICS = ("psnr", "ssim", "lpips", "chamfer")
 IMAGE_PREFIXES = ("nvs", "train_view", "val")
+RENDERED = "render_"
+"""Before the image scores of a mesh with baked colours (evaluation/mesh_renders.py), which are scores of geometry."""
 _ARROWS = {"up": " ↑", "down": " ↓", "none": ""}
 _TITLES = {
     "psnr": "PSNR", "ssim": "SSIM", "lpips": "LPIPS", "chamfer": "Chamfer", "time": "training time",
@@ -70,11 +76,13 @@ class Metric:
     @property
     def word(self) -> str:
         """The score without its place: 'PSNR', 'LPIPS (vgg)', 'PSNR (masked)', 'training time'."""
-        kind, _, rest = self.name.rpartition("/")[2].replace("@", "_@").partition("_")
-        if kind in ("psnr", "ssim", "lpips"):
-            return f"{_TITLES[kind]} ({rest.replace('_', ' ')})" if rest else _TITLES[kind]
         last = self.name.rpartition("/")[2]
-        return _TITLES.get(last, last.replace("_", " "))
+        bare = last.removeprefix(RENDERED)
+        of = "mesh " if bare != last else ""
+        kind, _, rest = bare.replace("@", "_@").partition("_")
+        if kind in ("psnr", "ssim", "lpips"):
+            return of + (f"{_TITLES[kind]} ({rest.replace('_', ' ')})" if rest else _TITLES[kind])
+        return of + _TITLES.get(bare, bare.replace("_", " "))
 
     @property
     def heading(self) -> str:
@@ -89,7 +97,7 @@ class Metric:
         if len(self.names) > 1:  # tolerated by --allow
             prefix = "+".join(dict.fromkeys(n.rpartition("/")[0] for n in self.names))
             last = "+".join(dict.fromkeys(n.rpartition("/")[2] for n in self.names))
-        kind = last.partition("@")[0].partition("_")[0]
+        kind = last.removeprefix(RENDERED).partition("@")[0].partition("_")[0]
         own = _TITLES.get(last) or (
             last.replace(kind, _TITLES[kind], 1) if kind in ("psnr", "ssim", "lpips") else last
         )
@@ -145,7 +153,8 @@ def _recorded_cost(run: Run, name: str) -> tuple[float | None, str]:
 def base_name(name: str) -> str:
     """The kind of score: 'nvs/psnr_masked' -> 'psnr', 'nvs/lpips_vgg' -> 'lpips', 'nvs/psnr@4' -> 'psnr'."""
     last = name.rpartition("/")[2].partition("@")[0].removesuffix("_masked")
-    return "lpips" if last.startswith("lpips") else last
+    of = RENDERED if last.startswith(RENDERED) else ""
+    return f"{of}lpips" if last.startswith(f"{of}lpips") else last
 
 
 def is_image(name: str) -> bool:
@@ -156,9 +165,8 @@ def is_image(name: str) -> bool:
 def name_matches(short: str, full: str) -> bool:
     """Whether a short name means a record's full name; 'lpips' means LPIPS with any backbone."""
     last = full.rpartition("/")[2]
-    return (
-        short == full or last == short or (short == "lpips" and last.startswith("lpips_") and "@" not in last)
-    )
+    any_net = short in ("lpips", f"{RENDERED}lpips") and last.startswith(f"{short}_")
+    return short == full or last == short or (any_net and "@" not in last)
 
 
 def choose_metrics(
@@ -207,7 +215,8 @@ def choose_metrics(
 def _metric(word: str, names: tuple[str, ...], runs: Iterable[Run], digits: Mapping[str, int]) -> Metric:
     kind = base_name(names[0])
     direction = "up" if kind in HIGHER_IS_BETTER else "down" if kind in LOWER_IS_BETTER else "none"
-    unit = "dB" if kind == "psnr" else COSTS.get(word, "")
+    psnr = kind.removeprefix(RENDERED) == "psnr"
+    unit = "dB" if psnr else COSTS.get(word, "")
     if kind in LENGTHS:
         scored = [r.record.scores for r in runs if r.scored and r.record.scores]
         units = {hashable(s.settings.get("world_unit")) for s in scored} - {None}
@@ -215,7 +224,7 @@ def _metric(word: str, names: tuple[str, ...], runs: Iterable[Run], digits: Mapp
     made = Metric(word, names, direction, "" if unit == "unit" else unit)
     shown = digits.get(word, digits.get(names[0]))
     if shown is None:
-        shown = 2 if kind == "psnr" or word in COSTS or made.unit == "mm" else 3  # as papers print them
+        shown = 2 if psnr or word in COSTS or made.unit == "mm" else 3  # as papers print them
         if made.unit == "mm":
             return replace(made, digits=shown)
         if kind in LENGTHS or kind == "chamfer_sq" or (direction == "none" and word not in COSTS):
