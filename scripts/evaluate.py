@@ -3,6 +3,7 @@
 python scripts/evaluate.py mesh.ply --protocol dtu --official DTU --scan 24 --cull neus --images-from dtu_scan24
 python scripts/evaluate.py mesh.ply --protocol all --official DTU --scan 24 --images-from dtu_scan24
 python scripts/evaluate.py mesh.ply --protocol chamfer --truth truth.ply
+python scripts/evaluate.py mesh.ply --protocol photos --images-from dtu_scan24 --test-every 8
 python scripts/evaluate.py renders/ truth/ --protocol images --masks masks/
 python scripts/evaluate.py --check record.json
 
@@ -24,7 +25,9 @@ def parser() -> argparse.ArgumentParser:
     )
     own.add_argument("inputs", nargs="*", type=Path, help="a mesh; or a folder of renders and one of truths")
     own.add_argument(
-        "--protocol", choices=("dtu", "all", "chamfer", "images"), help="all: every DTU protocol"
+        "--protocol",
+        choices=("dtu", "all", "chamfer", "photos", "images"),
+        help="all: every DTU protocol; photos: a mesh without ground truth, by held-out photographs",
     )
     own.add_argument(
         "--check",
@@ -48,17 +51,28 @@ def parser() -> argparse.ArgumentParser:
     record.add_argument(
         "--force", action="store_true", help="replace a record; the old one is kept beside it"
     )
-    mesh = own.add_argument_group("dtu, all and chamfer")
+    mesh = own.add_argument_group("dtu, all, chamfer and photos")
     mesh.add_argument(
         "--transform", type=Path, help="mesh to world: cameras .npz (scale_mat_0), or 4x4 .npy or text"
     )
-    mesh.add_argument("--images-from", type=Path, help="scene folder with cameras and mask/, in NeuS' layout")
+    mesh.add_argument(
+        "--images-from", type=Path,
+        help="scene folder with cameras and mask/, in NeuS' layout; photos: with photographs, in any layout",
+    )  # fmt: skip
     mesh.add_argument("--official", type=Path, help="dtu, all: the folder with Points/stl and ObsMask")
     mesh.add_argument("--scan", type=int, help="dtu, all: number of the scan")
     mesh.add_argument("--cull", default="none", help="dtu: none, neus, monosdf, 2dgs or neuralwarp")
     mesh.add_argument("--truth", type=Path, help="chamfer: the reference mesh or cloud")
     mesh.add_argument("--samples", type=int, default=1_000_000, help="chamfer: points on each surface")
     mesh.add_argument("--unit", default="unit", help="chamfer: name of the world's unit")
+    photos = own.add_argument_group("photos")
+    photos.add_argument(
+        "--test-every",
+        type=int,
+        help="hold out every n-th photograph, where the scene has no split of its own",
+    )
+    photos.add_argument("--n-views", type=int, help="score so many of them, evenly spaced (default: all)")
+    photos.add_argument("--downscale", type=int, default=1, help="read the photographs so many times smaller")
     images = own.add_argument_group("images")
     images.add_argument("--views", default="nvs", help="nvs (held out, the default), or train_view")
     images.add_argument("--masks", type=Path, help="folder of masks: also scores the foreground alone")
@@ -67,7 +81,11 @@ def parser() -> argparse.ArgumentParser:
     images.add_argument(
         "--ignore", nargs="+", default=[], metavar="PATTERN", help="file names that are no views: '*_depth*'"
     )
-    images.add_argument("--lpips", default="vgg", choices=("vgg", "alex", "none"))
+    images.add_argument(
+        "--lpips",
+        choices=("vgg", "alex", "none"),
+        help="also of photos (default: vgg of images, none of photos)",
+    )
     return own
 
 
@@ -79,7 +97,7 @@ def main() -> int:
             own.error("--check takes record.json files and nothing to score")
         return check(options.check)
     if options.protocol is None:
-        own.error("say how to score: --protocol dtu, chamfer or images; or --check record.json")
+        own.error("say how to score: --protocol dtu, all, chamfer, photos or images; or --check record.json")
     wanted = 2 if options.protocol == "images" else 1
     if len(options.inputs) != wanted:
         what = "a folder of renders and a folder of truths" if wanted == 2 else "one mesh"
@@ -90,14 +108,16 @@ def main() -> int:
         ("all", "official"),
         ("all", "scan"),
         ("chamfer", "truth"),
+        ("photos", "images_from"),
     )
     for protocol, name in needed:
         if options.protocol == protocol and getattr(options, name) is None:
-            own.error(f"--protocol {protocol} needs --{name}")
-    for name, least in (("seed", 0), ("scan", 1), ("samples", 1), ("crop", 0)):
+            own.error(f"--protocol {protocol} needs --{name.replace('_', '-')}")
+    limits = {"seed": 0, "scan": 1, "samples": 1, "crop": 0, "test_every": 2, "n_views": 1, "downscale": 1}
+    for name, least in limits.items():
         value = getattr(options, name)
         if value is not None and value < least:
-            own.error(f"--{name} {value}: give {least} or more")
+            own.error(f"--{name.replace('_', '-')} {value}: give {least} or more")
     for name, usual in (("cull", "none"), ("protocol_name", None)):
         if options.protocol == "all" and getattr(options, name) != usual:
             own.error(
@@ -142,10 +162,15 @@ def run(options: argparse.Namespace) -> int:
     from isosweep.evaluation import external
     from isosweep.evaluation.dtu import DtuSettings
     from isosweep.evaluation.external_images import ImageSettings
+    from isosweep.evaluation.external_photos import PhotoSettings, score_photos
 
     first = options.inputs[0]
     dtu = options.protocol == "dtu"
-    truth = options.inputs[-1] if options.protocol == "images" else options.truth
+    against = {"images": options.inputs[-1], "photos": options.images_from}
+    truth = against.get(options.protocol, options.truth)
+    usual = {"images": "vgg", "photos": "none"}
+    lpips = options.lpips or usual.get(options.protocol, "none")
+    lpips = None if lpips == "none" else lpips
     entry = external.ExternalResult(
         dataset=options.dataset or ("dtu" if dtu else "external"),
         scene=options.scene or (f"scan{options.scan}" if dtu else truth.resolve().stem),
@@ -172,8 +197,10 @@ def run(options: argparse.Namespace) -> int:
             options.images_from,
             options.unit,
         )
+    elif options.protocol == "photos":
+        asked = PhotoSettings(options.test_every, options.n_views, options.downscale, lpips)
+        scores = score_photos(first, options.images_from, options.transform, asked)
     else:
-        lpips = None if options.lpips == "none" else options.lpips
         how = ImageSettings(options.views, options.background, options.crop, lpips, tuple(options.ignore))
         scores = external.score_images(first, truth, options.masks, how)
     path = external.write_record(entry, scores, watch)

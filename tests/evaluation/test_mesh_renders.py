@@ -1,7 +1,9 @@
 """A mesh is judged by photographs: the exact one wins, and worse ones rank as by Chamfer distance."""
 
+import json
 import math
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,13 +12,16 @@ import torch
 
 from isosweep.config.settings import EvalSettings
 from isosweep.data.demo.make import make, write_blender
+from isosweep.data.image_store import ImageStore
 from isosweep.evaluation import mesh_renders, surface_metrics
 from isosweep.evaluation.evaluate import evaluate, read_truth
 from isosweep.evaluation.mesh_renders import Baked, view_scores
 from isosweep.evaluation.scoreboard import Board
 from isosweep.meshes.topology import vertex_normals
 from isosweep.types import Mesh, Scene
-from tests.support.analytic import KNOBS, SphereModel, StoredImages, joined, sphere, sphere_scene
+from tests.evaluation.test_evaluate import write
+from tests.evaluation.test_external import Command, command  # noqa: F401 - a fixture
+from tests.support.analytic import KNOBS, SphereModel, StoredImages, joined, orbit, sphere, sphere_scene
 from tests.support.loading import load_scene
 
 ALL = EvalSettings(mesh_renders=None, lpips=None, samples=20_000)
@@ -137,3 +142,51 @@ def test_a_view_is_never_coloured_by_its_own_photograph(split: str) -> None:
     np.testing.assert_array_equal(before.color, after.color)
     seen = before.color[before.cover == 1]
     assert (np.abs(seen - 0.5) > 0.1).any(axis=1).mean() > 0.3  # it has colours
+
+
+def test_a_mesh_of_another_program_by_the_command(
+    command: Command,  # noqa: F811
+    mug: Scene,
+    tmp_path: Path,
+) -> None:
+    assert mug.truth is not None
+    scene = mug.truth.parent
+    call = ("--protocol", "photos", "--images-from", scene, "--method", "exact", "--n-views", 1, "--out")
+    assert command(mug.truth, *call, tmp_path / "a")[0] == 0
+    record = json.loads((tmp_path / "a" / "record.json").read_text())
+    assert (record["dataset"], record["scene"], record["scores"]["protocol"]) == ("external", "mug", "photos")
+    assert list(record["scores"]["values"]) == [
+        f"geometry/render_{n}" for n in ("psnr", "ssim", "silhouette_iou")
+    ]
+    assert record["scores"]["values"]["geometry/render_psnr"] > 24
+    assert record["scores"]["settings"]["mesh_renders"]["n_views"] == 1
+    far = write(
+        Mesh(read_truth(mug.truth).vertices + 1000, read_truth(mug.truth).faces), tmp_path / "far.ply"
+    )
+    code, _, err = command(far, *call, tmp_path / "b")
+    assert code == 1
+    assert "lies in another frame than the scene's files; give the similarity" in err
+    code, _, err = command(
+        mug.truth, "--protocol", "photos", "--images-from", tmp_path, "--out", tmp_path / "c"
+    )
+    assert code == 1
+    assert "which is none of the layouts that are read: demo (demo.json); neus (image/" in err
+    assert command(mug.truth, "--protocol", "photos")[0] == 2
+
+
+def test_pixels_that_are_ignored_or_miss_the_box_do_not_count() -> None:
+    scene = sphere_scene(SphereModel(0.5), radius=0.6)
+    assert isinstance(scene.images, StoredImages)
+    whole = replace(scene, images=StoredImages(scene.images.rgb, None), composite=False, use_masks=False)
+    counted = mesh_renders._counted(whole, 5)
+    silhouette = np.asarray(scene.images.masks[5]) if scene.images.masks is not None else np.zeros(0)
+    assert 0.1 < counted.mean() < 0.5
+    assert counted[silhouette > 0].all()  # the box holds the ball
+    scores = evaluate(SphereModel(0.5), whole, KNOBS, replace(ALL, samples=100), sphere(0.5, 4))
+    assert "geometry/render_silhouette_iou" not in scores.values
+    assert scores.values["geometry/render_psnr"] is not None
+    pixels = torch.zeros(6 * 4, 4, dtype=torch.uint8)
+    pixels[1::2, 3] = 255
+    store = ImageStore(pixels, torch.tensor([[4, 6]]), False, ignores=True)
+    row = mesh_renders._counted(replace(whole, images=store, cameras=orbit(1, hw=(4, 6)), radius=100.0), 0)[0]
+    np.testing.assert_array_equal(row, [0, 1, 0, 1, 0, 1])

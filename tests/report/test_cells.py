@@ -6,13 +6,15 @@ import json
 import math
 import statistics
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from isosweep.record.key import essential
+from isosweep.record.key import ABSENT, essential
 from isosweep.report import NoRuns, ReportError, TableRequest, make_table, render_files
-from isosweep.report.keys import sort_key, value_text
+from isosweep.report.collect import parse_record
+from isosweep.report.keys import config_differences, sort_key, value_text
 from tests.report.hand import put, record
 
 SCENES = ("mug", "rings", "scan_9%")
@@ -326,3 +328,14 @@ def test_text_order_and_what_cannot_change_a_result() -> None:
         {"run": 1, "train": {"threads": 2, "rays": 3}, "device": "cuda:1", "eval": {}, "seed": 1}
     )
     assert kept == {"train": {"rays": 3}, "device": "cuda", "seed": 1}
+
+
+def test_records_with_equal_settings_share_them_and_differences_are_found_all_the_same() -> None:
+    shared: dict[bytes, Any] = {}
+    both = [{"seed": s, "optim": {"lr": 0.1, "b": [s]}, "loss": {"w": 1}} for s in (0, 1)]
+    one, other = (parse_record(json.dumps(record(config=c)).encode(), shared) for c in both)
+    assert one.config["loss"] is other.config["loss"]
+    assert config_differences(one.config, other.config) == {"seed": (0, 1), "optim.b": ([0], [1])}
+    assert config_differences({"a": {"b": 1}, "c": 2}, {"a": {"d": 1}}) == {
+        "a.b": (1, ABSENT), "a.d": (ABSENT, 1), "c": (2, ABSENT),
+    }  # fmt: skip

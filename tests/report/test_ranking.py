@@ -4,7 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from isosweep.report.metrics import Metric, base_name, name_matches
+from isosweep.report.checks import _affects
+from isosweep.report.collect import RecordPart, Run, ScorePart
+from isosweep.report.metrics import Metric, base_name, choose_metrics, name_matches
 from isosweep.report.ranking import format_number, rank_marks, rounded
 
 PSNR = Metric("psnr", ("nvs/psnr",), "up", "dB", 2)
@@ -59,3 +61,22 @@ def test_short_names() -> None:
         "lpips",
         "chamfer_sq",
     ]
+
+
+def test_scores_of_a_rendered_mesh_have_direction_unit_and_words() -> None:
+    names = [f"geometry/render_{n}" for n in ("psnr", "ssim", "lpips_vgg", "silhouette_iou")]
+    values = dict(zip(names, (17.481, 0.63812, 0.31, 0.99), strict=True))
+    run = Run("here", RecordPart(dataset="d", scene="s", model="m", scores=ScorePart("p", values)))
+    asked = ("render_psnr", "render_ssim", "render_lpips", "render_silhouette_iou")
+    made = [metric for metric, _ in choose_metrics(asked, [run], {})]
+    assert [m.names for m in made] == [(n,) for n in names]
+    assert [m.heading for m in made] == [
+        "mesh PSNR (dB) ↑", "mesh SSIM ↑", "mesh LPIPS (vgg) ↓", "mesh silhouette iou ↑",
+    ]  # fmt: skip
+    assert made[0].title == "geometry/render_PSNR, dB ↑"
+    assert [m.digits for m in made] == [2, 3, 3, 3]
+    assert not name_matches("psnr", names[0])
+    assert not name_matches("lpips", names[2])
+    # how a mesh was drawn concerns these scores alone
+    assert [_affects("mesh_renders", m) for m in made] == [True] * 4
+    assert not _affects("mesh_renders", replace(made[0], requested="chamfer", names=("geometry/chamfer",)))

@@ -136,7 +136,7 @@ def score_dtu(
     _require_mm(mesh, pred, truth, matrix)
     values, reasons, notes = dtu.dtu_scores(pred, truth, settings, observers, matrix)
     _require(mesh, values, reasons)
-    notes |= _input(mesh, pred) | {"transform": _rows(matrix)}
+    notes |= about_input(mesh, pred) | {"transform": _rows(matrix)}
     return Scores(dtu.PROTOCOL + settings.cull, values, {}, notes, reasons)
 
 
@@ -162,7 +162,7 @@ def score_dtu_all(
     truth = dtu.read_official(official, scan)
     matrix = None if transform is None else read_transform(transform)
     _require_mm(mesh, pred, truth, matrix)
-    about = _input(mesh, pred) | {"transform": _rows(matrix)}
+    about = about_input(mesh, pred) | {"transform": _rows(matrix)}
     if matrix is not None:
         pred = replace(pred, vertices=geometry.to_world(pred.vertices, matrix))
     found = []
@@ -218,7 +218,7 @@ def score_chamfer(
         else f"masks of the same views, grown by {evaluate.DILATION} px",
         "transform": _rows(matrix),
         "truth": truth.name,
-    } | _input(mesh, pred)
+    } | about_input(mesh, pred)
     return Scores("chamfer", values, {}, notes, reasons)
 
 
@@ -249,7 +249,7 @@ def _require(mesh: Path, values: Mapping[str, float | None], reasons: Mapping[st
         raise InputError(f"{mesh} has no score: {reasons['geometry/chamfer']}")
 
 
-def _input(path: Path, mesh: Mesh) -> dict[str, object]:
+def about_input(path: Path, mesh: Mesh) -> dict[str, object]:
     """What was scored, with the file's hash, which tells two records of one method apart."""
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()[:16]

@@ -286,6 +286,8 @@ def _is_active(term: Any) -> bool:
 
 def _visible(value: Any, path: str = "") -> Any:
     """``value`` with kinds in place of targets, without Hydra's mechanics and options that are as before."""
+    if value is None or isinstance(value, str | bool | int | float):
+        return _older_name(path, value)
     if isinstance(value, Mapping):
         kept: dict[str, Any] = {}
         for key, item in value.items():

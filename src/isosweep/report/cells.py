@@ -121,12 +121,13 @@ class Table:
 
 def group_runs(runs: Sequence[Run], spec: TableSpec) -> dict[tuple[Key, Place], list[Run]]:
     """The runs of each atom, by its row and place."""
-    atoms: dict[tuple[Key, Place], list[Run]] = {}
+    found: dict[tuple[Key, Key, str, str], list[Run]] = {}
     for run in runs:
-        row = tuple([run.get(k) for k in spec.rows])
-        place = Place(tuple([run.get(k) for k in spec.cols]), run.record.dataset, run.record.scene)
-        atoms.setdefault((row, place), []).append(run)
-    return atoms
+        row, cols = tuple([run.get(k) for k in spec.rows]), tuple([run.get(k) for k in spec.cols])
+        found.setdefault((row, cols, run.record.dataset, run.record.scene), []).append(run)
+    return {
+        (row, Place(cols, dataset, scene)): members for (row, cols, dataset, scene), members in found.items()
+    }
 
 
 def build_table(runs: Sequence[Run], spec: TableSpec, metrics: Sequence[Metric]) -> Table:

@@ -178,7 +178,11 @@ def setting_differences(members: Sequence[Run], spec: TableSpec) -> dict[str, li
     with_config = [r for r in members if r.record.config and not r.external]
     if len(with_config) > 1:
         first = with_config[0].record.config
+        done = {_signature(first, free)}
         for other in with_config[1:]:
+            if (signature := _signature(other.record.config, free)) in done:
+                continue
+            done.add(signature)
             for path, (a, b) in config_differences(first, other.record.config).items():
                 # a row key `model` covers the record's field, not the config keys below `model.`
                 if (
@@ -190,6 +194,11 @@ def setting_differences(members: Sequence[Run], spec: TableSpec) -> dict[str, li
                     if b not in values:
                         values.append(b)
     return found
+
+
+def _signature(config: Mapping[str, Any], free: Sequence[str]) -> tuple[Any, ...]:
+    """Equal for configs that have the very same groups of settings (collect.py), but for the keys that are free."""
+    return tuple([part for key, value in config.items() if key not in free for part in (key, id(value))])
 
 
 def _is_of_inactive_term(path: str, *configs: Mapping[str, Any]) -> bool:
@@ -247,6 +256,8 @@ def _setting_conflicts(
     for run in members:
         seeds.setdefault(tuple([run.get(k) for k in spec.over]), []).append(run)
     for over, runs in seeds.items():
+        if len(runs) < 2:
+            continue
         # another program's result may have a record for its images and one for its mesh, both with its training time
         scored = [
             [r for r in runs if metric_value(r, m)[0] is not None and not (m.cost and r.external)]
@@ -304,9 +315,13 @@ def _score_setting_conflicts(
 def _differing_settings(runs: Sequence[Run], metric: Metric) -> dict[str, tuple[str, ...]]:
     kept: dict[str, list[Any]] = {}
     last: Mapping[str, Any] | None = None
+    groups = {path.partition(".")[0] for path in GEOMETRY_CONFIG}
+    done: set[tuple[int, ...]] = set()
     for run in runs:
         settings = run.record.scores.settings if run.record.scores is not None else {}
-        if settings != last:  # most runs have the settings of the run before; this skips them quickly
+        if (
+            settings is not last and settings != last
+        ):  # most runs have the settings of the run before; this skips them quickly
             last = settings
             for key, seen in settings.items():
                 if key not in NOT_COMPARED and _affects(key, metric):
@@ -314,6 +329,11 @@ def _differing_settings(runs: Sequence[Run], metric: Metric) -> dict[str, tuple[
                     if seen not in values:
                         values.append(seen)
         if not is_image(metric.name) and run.record.config:
+            # most runs have the very groups of a run before (collect.py), which need no second look
+            same = tuple([id(run.record.config.get(group)) for group in groups])
+            if same in done:
+                continue
+            done.add(same)
             for path in GEOMETRY_CONFIG:
                 group, _, name = path.partition(".")
                 part = run.record.config.get(group)
@@ -351,12 +371,13 @@ def difference_notes(atoms: Mapping[tuple[Key, Place], Sequence[Run]], spec: Tab
     across: dict[str, list[str]] = {}
     within: dict[str, list[str]] = {}
     heads: dict[tuple[str, Any], Run] = {}
+    whole = {id(run): essential(run.record.config) for run in firsts.values() if run is not None}
     for (row, place), run in firsts.items():
         if run is None:
             continue
         for found, key in ((across, ("place", place)), (within, ("row", (row, place.dataset)))):
             head = heads.setdefault(key, run)
-            both = [essential(r.record.config) for r in (head, run)]
+            both = [whole[id(r)] for r in (head, run)]
             shared = [k for k in COMMON if all(k in one for one in both)]  # a method that is not ours has few
             a, b = ({k: one[k] for k in shared} for one in both)
             for path, values in config_differences(a, b).items():

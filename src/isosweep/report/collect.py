@@ -87,6 +87,20 @@ class RecordPart(msgspec.Struct, frozen=True, kw_only=True):
     error: ErrorPart | None = None
 
 
+class _RawScores(ScorePart, frozen=True):
+    settings: msgspec.Raw = msgspec.Raw(b"{}")  # pyright: ignore[reportIncompatibleVariableOverride]
+
+
+class _RawRecord(RecordPart, frozen=True, kw_only=True):
+    """A record whose settings are not decoded yet."""
+
+    config: dict[str, msgspec.Raw] = {}  # pyright: ignore[reportIncompatibleVariableOverride]
+    scores: _RawScores | None = None  # pyright: ignore[reportIncompatibleVariableOverride]
+
+
+_FIELDS = frozenset(RECORD_FIELDS)
+
+
 @dataclass(frozen=True, slots=True)
 class Run:
     """One record, and the folder in which it was found."""
@@ -118,7 +132,7 @@ class Run:
         r = self.record
         if key in ("model", "label"):  # a record needs only one of the two; it stands for both
             return getattr(r, key) or r.model or r.label
-        if key in RECORD_FIELDS:
+        if key in _FIELDS:
             return getattr(r, key)
         if key in OTHER_KEYS:
             if key == "protocol":
@@ -157,7 +171,10 @@ class Collection:
     """How many records were left out because another record has the same run key."""
 
 
-_DECODER = msgspec.json.Decoder(RecordPart)
+_DECODER = msgspec.json.Decoder(_RawRecord)
+Shared = dict[bytes, Any]
+"""Groups of settings, from their text to their one value. Thousands of runs have the same few: each is decoded once,
+and runs whose settings are one object need not be compared (keys.config_differences)."""
 
 
 def collect(sources: Sequence[str], root: Path) -> Collection:
@@ -195,6 +212,7 @@ def collect(sources: Sequence[str], root: Path) -> Collection:
 def read_folder(root: Path) -> Collection:
     """Every record below a folder. A record that cannot be read is listed in ``broken``; the others are kept."""
     found = Collection()
+    shared: Shared = {}
 
     def unlisted(error: OSError) -> None:
         found.broken[str(error.filename)] = str(error)
@@ -202,7 +220,7 @@ def read_folder(root: Path) -> Collection:
     for folder in record_folders(str(root), unlisted):
         path = f"{folder}/{RECORD_FILE}"
         try:
-            found.runs.append(Run(folder, parse_record(read_whole(path))))
+            found.runs.append(Run(folder, parse_record(read_whole(path), shared)))
         except FileNotFoundError:
             continue  # it was moved aside after the folder was listed
         except (ValueError, OSError) as error:
@@ -210,12 +228,16 @@ def read_folder(root: Path) -> Collection:
     return found
 
 
-def parse_record(data: bytes) -> RecordPart:
+def parse_record(data: bytes, shared: Shared | None = None) -> RecordPart:
     """Parse record.json. NaN and Infinity are accepted: JSON does not have them, but Python's json writes them.
+
+    Args:
+        shared: settings of other records; what is there already is taken from there, so nobody may change it.
 
     Raises ValueError with what is wrong. A record of a later version is refused: what its numbers mean is not known.
     """
-    part = decoded(data, _record_part)
+    known = {} if shared is None else shared
+    part = decoded(data, lambda text: _record_part(text, known))
     if (why := newer(part.schema_version)) is not None:
         raise InputError(why)
     if not part.model and not part.label:
@@ -223,9 +245,23 @@ def parse_record(data: bytes) -> RecordPart:
     return part
 
 
-def _record_part(data: bytes) -> RecordPart:
+def _record_part(data: bytes, shared: Shared) -> RecordPart:
+    def value(raw: msgspec.Raw) -> Any:
+        text = bytes(raw)
+        if text not in shared:
+            shared[text] = msgspec.json.decode(text)
+        return shared[text]
+
     try:
-        return _DECODER.decode(data)
+        raw = _DECODER.decode(data)
+        fields = msgspec.structs.asdict(raw)
+        fields["config"] = {key: value(part) for key, part in raw.config.items()}
+        if raw.scores is not None:
+            settings = value(raw.scores.settings)
+            if not isinstance(settings, dict):
+                raise msgspec.ValidationError("Expected `object`, got another value - at `$.scores.settings`")
+            fields["scores"] = ScorePart(raw.scores.protocol, raw.scores.values, settings, raw.scores.reasons)
+        return RecordPart(**fields)
     except msgspec.ValidationError:
         raise
     except msgspec.DecodeError:
