@@ -16,13 +16,10 @@ import sys
 import time
 from pathlib import Path
 
+from stressed import RUN, weights
+
 ROOT = Path(__file__).resolve().parents[1]
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2, signal.SIGKILL)
-RUN = [
-    "debug=tiny", "scene=mug", "train.max_steps=200", "train.log_every=5", "train.checkpoint_every=40",
-    "train.val_every=50", "eval.geometry=false", "eval.n_views=2", "export.renders=1", "export.video_frames=2",
-    "train.threads=1",
-]  # fmt: skip
 
 
 def command(root: Path, seed: int) -> list[str]:
@@ -47,12 +44,6 @@ def members(session: int) -> list[int]:
         if int(fields[3]) == session and fields[0] not in "ZX":
             found.append(int(folder.name))
     return found
-
-
-def weights(folder: Path) -> dict:
-    import torch
-
-    return torch.load(folder / "last.pt", weights_only=True)["model"]
 
 
 def trial(root: Path, seed: int, rng: random.Random, seconds: float, log: Path) -> list[str]:

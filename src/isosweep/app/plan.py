@@ -1,5 +1,6 @@
 """The plan of one run: all that its config decides, resolved once and passed on."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -55,6 +56,13 @@ def with_recorded_settings(plan: RunPlan) -> RunPlan:
         ConfigError: there is no trained run to score or export.
     """
     recorded = _trained_record(plan).config
+    for part in ("export", "eval"):
+        if not isinstance(recorded.get(part), Mapping):
+            raise ConfigError(
+                f"{plan.identity.folder / 'record.json'} has no settings '{part}' in its config, which mode="
+                f"{plan.cfg.mode} keeps: it was written by hand or damaged; restore the record, or run the same "
+                "command with mode=train run.force=true"
+            )
     config = plan.config | {"export": recorded["export"]}
     if plan.cfg.mode == "eval":
         known = {f.name for f in fields(ExportSettings)}

@@ -60,9 +60,9 @@ def _of_file(path: Path, where: str) -> list[Any]:
         ) from error
 
 
-def _flat(value: Any) -> list[Any]:
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        return [x for item in value for x in _flat(item)]
+def _flat(value: Any, levels: int = 3) -> list[Any]:
+    if levels and isinstance(value, Sequence) and not isinstance(value, str):
+        return [x for item in value for x in _flat(item, levels - 1)]
     return [value]
 
 

@@ -34,7 +34,7 @@ from isosweep.data.normalization import FrameChoice
 from isosweep.data.splits import Splits
 from isosweep.data.truth import truth_file
 from isosweep.errors import InputError
-from isosweep.geometry import from_world
+from isosweep.geometry import from_world, similarity_scale
 from isosweep.runtime.text import name_as_text
 from isosweep.types import BareViews, Cameras, Scene, Sightings
 
@@ -105,23 +105,19 @@ def build(
     K = np.stack(K)
     K[:, :2] /= views.factor
     c2w = np.stack([photo.c2w for photo in photos])
-    if known is not None and frame.is_auto:
-        to_world, world_unit = known
-    else:
-        try:
+    try:
+        if known is not None and frame.is_auto:
+            to_world, world_unit = known
+        else:
             to_world = normalization.find_to_world(
                 frame,
                 np.stack([photo.c2w for photo in chosen]),
                 np.array([_half_fov(photo.lens) for photo in chosen]),
                 None if landmarks is None else landmarks.xyz,
             )
-        except InputError as error:
-            raise InputError(f"{listed_in}: {error}") from error
-        if np.linalg.det(to_world[:3, :3]) == 0 or not np.isfinite(to_world).all():
-            raise InputError(
-                f"{listed_in}: no frame fits its cameras, which lie too far from each other or in no space at all: "
-                "look at the poses, or give dataset.centre and dataset.scale"
-            )
+        similarity_scale(to_world)
+    except InputError as error:
+        raise InputError(f"{listed_in}: no frame fits its cameras: {error}") from error
     named, held_out = splits.renumbered()
     composite = store.is_alpha or reads_masks(views, store)
     found, sightings = _points(landmarks, to_world, splits.kept)

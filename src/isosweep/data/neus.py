@@ -242,7 +242,10 @@ def _matrices(folder: Path, images: list[Path]) -> tuple[np.ndarray, np.ndarray]
                 f"{file}: {name}_{indices[bad[0]]} has nan or inf entries ({len(bad)} such): remove that view "
                 "(image, mask and matrices) or export its pose again"
             )
-    similarity_scale(scale[0])
+    try:
+        similarity_scale(scale[0])
+    except InputError as error:
+        raise InputError(f"{file}: scale_mat_{indices[0]}: {error}") from error
     if not np.allclose(scale, scale[0], rtol=1e-5):
         raise InputError(
             f"{file}: scale_mat_* differ between views; one scene has one normalisation. Write the same to all"

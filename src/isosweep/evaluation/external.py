@@ -24,6 +24,7 @@ from isosweep.record import folder as layout
 from isosweep.record.clock import utc_now
 from isosweep.record.code_version import code_hash
 from isosweep.record.key import plain
+from isosweep.record.reading import schema_problem
 from isosweep.record.schema import RECORD_FILE, Attempt, encode_record
 from isosweep.record.scores import score_record
 from isosweep.runtime.files import atomic_write_bytes
@@ -62,6 +63,7 @@ class ExternalResult:
 
         Raises:
             FileExistsError: the folder holds a record, and ``force`` is False.
+            InputError: a later version of isosweep has written it.
         """
         file = self.folder / RECORD_FILE
         if file.exists() and not self.force:
@@ -69,6 +71,8 @@ class ExternalResult:
                 f"{file} exists and is not overwritten: score into another folder (--out {self.folder}-2), as another "
                 "--method or --seed, or replace it with --force, which keeps the old one in previous-<n>/"
             )
+        if file.exists() and (why := schema_problem(file)) is not None:
+            raise InputError(f"{file}: {why}, or score into another folder (--out {self.folder}-2)")
 
 
 def read_transform(path: Path) -> Float[np.ndarray, "4 4"]:

@@ -54,11 +54,20 @@ def choose(
         if named is not None and not named(entry):
             continue
         wanted = entry.state in states or (not states and (named is not None or entry.state in USUAL))
-        if entry.state == "finished":
+        if (
+            entry.state == "finished"
+            and entry.row is not None
+            and newer(entry.row.schema_version) is not None
+        ):
+            if finished or named is not None:
+                found.kept.append((entry, "a newer version of isosweep wrote it: delete its folder yourself"))
+        elif entry.state == "finished":
             if finished and (named is None or named(entry)):
                 found.doomed.append(entry)
             elif named is not None:
                 found.kept.append((entry, "it is finished: --finished deletes finished runs as well"))
+        elif wanted and entry.row is not None and (why := newer(entry.row.schema_version)) is not None:
+            found.kept.append((entry, f"{why}; delete its folder yourself if nothing of it is needed"))
         elif entry.state == "broken":
             if wanted:
                 found.kept.append((entry, "its record cannot be read: see what the folder holds"))

@@ -14,7 +14,8 @@ import msgspec
 from isosweep.errors import InputError
 from isosweep.record.code_version import same_code
 from isosweep.record.key import run_key, score_key
-from isosweep.record.lock import LOCK_FILE
+from isosweep.record.lock import LOCK_FILE, left_by_the_dead
+from isosweep.record.other_code import refusal
 from isosweep.record.reading import Unreadable, decoded, newer
 from isosweep.record.schema import RECORD_FILE, STOPPED, Record, read_record
 from isosweep.runtime.files import safe_file_name, storage_error
@@ -199,12 +200,14 @@ def decide(
         config: the resolved config of this start.
         code: hash of the numerical code of this start.
         force: train a trained run again. A run that was interrupted, while it trained or while it was scored, goes on
-            all the same, also a forced one: a requeued job would start over for ever otherwise.
+            all the same, also a forced one: a requeued job would start over for ever otherwise. It then goes on with
+            other code, too.
         rescore: score a finished run again although its eval and export settings have not changed.
 
     Raises:
         FileNotFoundError: a trained run has to be scored again, but its last checkpoint is gone.
-        ValueError: a later version has written the record. This one would lose what it does not know.
+        ValueError: a later version has written the record. This one would lose what it does not know. Or other code
+            has trained the first part of the run.
     """
     if record is not None and (why := newer(record.schema_version)) is not None:
         raise InputError(f"{folder / RECORD_FILE}: {why}, or choose another folder with run.root=")
@@ -213,6 +216,9 @@ def decide(
         if not last.exists():
             why = f"{_last_ending(record)}, before its first checkpoint" if record else "new run"
             return Plan("train", why)
+        ours = config.get("method") is None
+        if ours and record is not None and not force and (why := refusal(folder, record, code)) is not None:
+            raise InputError(why)
         how = _last_ending(record) if record else "it has a checkpoint and no record"
         note = _code_note(record.code_hash, code, "it goes on with other code") if record else ""
         return Plan("resume", f"{how}; goes on from {last.name}{note}")
@@ -261,9 +267,16 @@ def keep_record(folder: Path) -> Path:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Delete temporary files that killed processes left. The caller must hold the lock."""
-    for path in folder.glob(".*.tmp"):
-        if not path.name.startswith(f".{LOCK_FILE}-"):
+    """Delete temporary files that killed processes left in the run's folder or in one below it, such as renders/.
+
+    The caller must hold the lock. Earlier runs and the folder of a method that is not ours are left as they are.
+    """
+    below = (path for path in folder.glob("*/.*.tmp") if not path.parent.name.startswith((PREVIOUS, METHOD)))
+    for path in (*folder.glob(".*.tmp"), *below):
+        if not path.name.startswith(f".{LOCK_FILE}-") or left_by_the_dead(path):
+            path.unlink(missing_ok=True)
+    for path in folder.glob(f"{LOCK_FILE}.after-*"):
+        if left_by_the_dead(path):
             path.unlink(missing_ok=True)
 
 

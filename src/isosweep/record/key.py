@@ -225,7 +225,7 @@ def score_key(config: Mapping[str, Any]) -> str:
     """16 hexadecimal digits of what decides a finished run's scores and exports, given its weights."""
     parts = {name: config[name] for name in ("eval", "export") if config.get(name) is not None}
     for name in ("truth", "official"):
-        against = (config.get("dataset") or {}).get(name)
+        against = _group(config, "dataset").get(name)
         if against is not None:
             parts[name] = against
     collected = _group(config, "method").get("collect")

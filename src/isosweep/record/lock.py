@@ -144,12 +144,19 @@ class Lock:
         )
 
     def check(self) -> None:
-        """Raise LockLost where another process has taken over the folder.
+        """Raise LockLost where another process has taken over the folder, or somebody has deleted it.
 
         The file is read only where the heartbeat is late, as after a suspended laptop or SIGSTOP.
         """
+        if self._held and not self.path.exists():
+            self.lost = True
         if self._held and not self.lost and time.monotonic() - self._last_confirmed > 1.5 * self.heartbeat:
             self._renew()
+        if self.lost and not self.path.parent.is_dir():
+            raise LockLost(
+                f"{self.path.parent} is gone: it was deleted or moved while this run was at work in it. Nothing more "
+                "is written; bring it back, or start the same command again, which then begins anew"
+            )
         if self.lost:
             now = _read_lock(self.path)
             state = f"held by {_describe(now.holder)} now" if now else "gone"
@@ -288,6 +295,12 @@ class Lock:
             f"({sign}). Nothing was started. Wait for it to end, or stop it; if it is certainly gone, "
             f"delete {seen.path} (without a heartbeat it is taken over after {patience:g} s)"
         )
+
+
+def left_by_the_dead(path: Path) -> bool:
+    """Whether the holder in a lock's temporary file, or in a claim, is a process of this machine that is gone."""
+    seen = _read_lock(path)
+    return seen is not None and process_is_alive(seen.holder) is False
 
 
 def read_holder(folder: Path) -> Holder | None:

@@ -6,6 +6,7 @@ the config is refused), find the run finished already, or find that another proc
 
 import os
 import socket
+import sys
 from pathlib import Path
 from typing import Any, Literal
 
@@ -90,7 +91,17 @@ def update(**changes: Any) -> None:
 
 
 def end(error: BaseException | None, value: float | None = None) -> None:
-    """Write that the job has ended: with ``value``, the sweeper's objective, or with the error that ended it."""
+    """Write that the job has ended: with ``value``, the sweeper's objective, or with the error that ended it.
+
+    Where the disk cannot be written, stderr has that in place of the outcome: what ended the job is told all the same.
+    """
+    try:
+        _end(error, value)
+    except OSError as problem:
+        print(f"could not write the outcome of this job: {problem}", file=sys.stderr)
+
+
+def _end(error: BaseException | None, value: float | None) -> None:
     if error is None:
         status = "skipped" if _current is not None and _current.status == "skipped" else "finished"
         finite = value if value is not None and value == value else None

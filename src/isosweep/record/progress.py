@@ -3,6 +3,7 @@
 It is a note of the moment. The record and the metrics are what counts, and the file goes when the run ends.
 """
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import msgspec
 
 from isosweep.record.reading import Unreadable, decoded
 from isosweep.record.writing import encoded
+from isosweep.runtime.files import storage_error
 
 PROGRESS_FILE = "progress.json"
 
@@ -38,13 +40,17 @@ _DECODER = msgspec.json.Decoder(ProgressNote)
 def write_progress(folder: Path, note: ProgressNote) -> None:
     """Replace the note. It is not synchronised with the disk: a crash may lose it, and nothing needs it."""
     temporary = folder / f".{PROGRESS_FILE}.tmp"  # one writer: it holds the run's lock
-    temporary.write_bytes(encoded(note))
-    os.replace(temporary, folder / PROGRESS_FILE)
+    try:
+        temporary.write_bytes(encoded(note))
+        os.replace(temporary, folder / PROGRESS_FILE)
+    except OSError as error:
+        raise storage_error(error, folder / PROGRESS_FILE) from error
 
 
 def remove_progress(folder: Path) -> None:
-    """Remove the note of a run that is over."""
-    (folder / PROGRESS_FILE).unlink(missing_ok=True)
+    """Remove the note of a run that is over. A disk that cannot be written keeps it; what ended the run is told."""
+    with contextlib.suppress(OSError):
+        (folder / PROGRESS_FILE).unlink(missing_ok=True)
 
 
 def read_progress(folder: Path) -> ProgressNote | None:

@@ -9,6 +9,7 @@ import json
 import os
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
@@ -81,6 +82,30 @@ def read_whole(path: str) -> bytes:
 def json_values(data: bytes) -> Any:
     """JSON as Python's types; NaN and Infinity, which Python's json writes, are read. Raises Unreadable."""
     return decoded(data, json.loads)
+
+
+class _Version(msgspec.Struct):
+    schema_version: int = 0
+
+
+def unreadable(data: bytes, error: Unreadable) -> str:
+    """Why a record cannot be read: that a later version wrote it, where it says so, else what is wrong with it.
+
+    A later version may have values that this one does not know, such as another state of a run.
+    """
+    try:
+        found = newer(decoded(data, msgspec.json.Decoder(_Version).decode).schema_version)
+    except Unreadable:
+        return str(error)
+    return str(error) if found is None else f"{found}; what this version cannot read: {error}"
+
+
+def schema_problem(file: Path) -> str | None:
+    """What `newer` says of a record's file; None where nothing of a later version is in it. Raises OSError."""
+    try:
+        return newer(decoded(read_whole(str(file)), msgspec.json.Decoder(_Version).decode).schema_version)
+    except Unreadable:
+        return None
 
 
 def newer(schema_version: int) -> str | None:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import msgspec
 
 from isosweep.errors import InputError
-from isosweep.record.reading import SCHEMA_VERSION, Unreadable, decoded
+from isosweep.record.reading import SCHEMA_VERSION, Unreadable, decoded, unreadable
 from isosweep.record.writing import encoded
 
 RECORD_FILE = "record.json"
@@ -177,6 +177,6 @@ def read_record(path: Path) -> Record:
         return decoded(data, _DECODER.decode)
     except Unreadable as error:
         raise InputError(
-            f"{file} is not a run record ({error}; {len(data)} bytes): restore it, or move the run "
+            f"{file} is not a run record ({unreadable(data, error)}; {len(data)} bytes): restore it, or move the run "
             "folder aside and start the run again"
         ) from error

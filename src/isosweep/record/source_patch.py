@@ -33,6 +33,7 @@ def git_state(package: Path = PACKAGE) -> tuple[Git, bytes]:
 
     A package installed inside some other repository (its .venv) has no commit of its own.
     """
+    sha = None
     try:
         _git(package, "ls-files", "--error-unmatch", "__init__.py")
         sha = _git(package, "rev-parse", "HEAD").decode().strip()
@@ -40,6 +41,8 @@ def git_state(package: Path = PACKAGE) -> tuple[Git, bytes]:
         patch, untold = _patch(package) if changed else (b"", [])
     except FileNotFoundError:
         return Git(reason="git is not installed"), b""
+    except OSError as error:  # a full disk: whoever writes the record next says what to do
+        return Git(sha=sha, dirty=True, reason=f"the uncommitted changes could not be read ({error})"), b""
     except subprocess.CalledProcessError as error:
         text = error.stderr.decode(errors="replace").strip()
         return Git(reason=f"the package is in no git checkout ({text})"), b""
@@ -49,6 +52,22 @@ def git_state(package: Path = PACKAGE) -> tuple[Git, bytes]:
         return Git(sha=sha, dirty=False), b""
     head = "".join(f"# {line}\n" for line in [*changed.splitlines(), *untold]).encode()
     return Git(sha=sha, dirty=True, diff=DIFF_FILE), head + patch
+
+
+def head(package: Path = PACKAGE) -> str | None:
+    """The commit that is checked out; None where git knows none."""
+    try:
+        return _git(package, "rev-parse", "HEAD").decode().strip()
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def changed_since(sha: str, package: Path = PACKAGE) -> list[str]:
+    """The files of the package, relative to it, that are not as in a commit; none where git does not know it."""
+    try:
+        return os.fsdecode(_git(package, "diff", "--name-only", "--relative", sha, "--", ".")).splitlines()
+    except (OSError, subprocess.SubprocessError):
+        return []
 
 
 def _patch(package: Path) -> tuple[bytes, list[str]]:

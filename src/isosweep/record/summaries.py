@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 
 from isosweep.record.folder import record_folders
-from isosweep.record.reading import Unreadable, decoded, newer, read_whole
+from isosweep.record.reading import Unreadable, decoded, newer, read_whole, unreadable
 from isosweep.record.schema import RECORD_FILE, Status, Times
 
 
@@ -82,11 +82,15 @@ def read_summaries(root: Path) -> tuple[dict[Path, RunSummary], dict[Path, str]]
     with uncollected():
         for folder in record_folders(str(root), unlisted):
             path = f"{folder}/{RECORD_FILE}"
+            data = b""
             try:
-                row = decoded(read_whole(path), _DECODER.decode)
+                row = decoded(data := read_whole(path), _DECODER.decode)
             except FileNotFoundError:
                 continue  # it was moved aside after the folder was listed
-            except (Unreadable, OSError) as error:
+            except Unreadable as error:
+                broken[Path(path)] = unreadable(data, error)
+                continue
+            except OSError as error:
                 broken[Path(path)] = str(error)
                 continue
             rows[Path(folder)] = row

@@ -20,7 +20,7 @@ from isosweep.record.launch import (
 )
 from isosweep.record.lock import holder_is_alive
 from isosweep.record.outcome import read_outcome
-from isosweep.record.reading import decoded, json_values, newer, read_whole
+from isosweep.record.reading import Unreadable, decoded, json_values, newer, read_whole, unreadable
 from isosweep.record.schema import RECORD_FILE, STOPPED, Status, Times
 from isosweep.report.keys import (
     OTHER_KEYS,
@@ -237,7 +237,10 @@ def parse_record(data: bytes, shared: Shared | None = None) -> RecordPart:
     Raises ValueError with what is wrong. A record of a later version is refused: what its numbers mean is not known.
     """
     known = {} if shared is None else shared
-    part = decoded(data, lambda text: _record_part(text, known))
+    try:
+        part = decoded(data, lambda text: _record_part(text, known))
+    except Unreadable as error:
+        raise InputError(unreadable(data, error)) from error
     if (why := newer(part.schema_version)) is not None:
         raise InputError(why)
     if not part.model and not part.label:
