@@ -191,7 +191,8 @@ def _member(data: bytes, rng: random.Random) -> bytes:
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w") as archive:
         for member, content in members:
-            archive.writestr(member.filename, content, member.compress_type)
+            # with a time of its own, the same seed would make other bytes
+            archive.writestr(zipfile.ZipInfo(member.filename), content, member.compress_type)
     return out.getvalue()
 
 
