@@ -8,7 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from isosweep.data.arrays import read_npy, read_npz
+from isosweep.data.arrays import MATRIX, names_of, read_npy, read_npz
+from isosweep.errors import InputError
+from isosweep.evaluation.external import read_transform
 
 
 def header(shape: tuple[int, ...], descr: str = "<f8") -> bytes:
@@ -80,3 +82,69 @@ def test_truncated_and_random_bytes(tmp_path: Path) -> None:
         assert len(failed) > len(whole) // 8
         assert all(str(file) in words for words in failed)
         assert peak < 2**25
+
+
+def bomb(file: Path, **extra: np.ndarray) -> None:
+    """An archive of half a megabyte with an array of half a gigabyte, and others."""
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+        with archive.open("unused.npy", "w", force_zip64=True) as out:
+            out.write(header((2**26,)))
+            for _ in range(64):
+                out.write(bytes(2**23))
+        for name, array in extra.items():
+            with archive.open(f"{name}.npy", "w") as out:
+                np.save(out, array)
+
+
+def test_what_is_not_sought_is_not_unpacked(tmp_path: Path) -> None:
+    bomb(tmp_path / "a.npz", scale_mat_0=np.eye(4))
+    tracemalloc.start()
+    found = read_npz(tmp_path / "a.npz", "it", lambda name: name == "scale_mat_0", MATRIX)
+    with pytest.raises(
+        ValueError, match=r"a\.npz: unused is float64 of shape \(67108864,\); expected a 4x4 matrix of"
+    ):
+        read_npz(tmp_path / "a.npz", "it", sought=MATRIX)
+    with pytest.raises(
+        ValueError, match=r"needs 536870912 bytes, and 67108864 .*ISOSWEEP_MAX_ARRAY_MIB=512 in front"
+    ):
+        read_npz(tmp_path / "a.npz", "it")
+    assert names_of(tmp_path / "a.npz", "it") == ["unused", "scale_mat_0"]
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert list(found) == ["scale_mat_0"]
+    assert np.array_equal(found["scale_mat_0"], np.eye(4))
+    assert peak < 2**23
+
+
+def test_a_transform_is_read_and_nothing_beside_it(tmp_path: Path) -> None:
+    bomb(tmp_path / "a.npz", scale_mat_0=2 * np.eye(4) - np.diag([0, 0, 0, 1.0]))
+    assert read_transform(tmp_path / "a.npz")[0, 0] == 2
+    bomb(tmp_path / "b.npz")
+    with pytest.raises(
+        InputError, match=r"b.npz: it has no scale_mat_0, it has unused. Expected a 4x4 similarity"
+    ):
+        read_transform(tmp_path / "b.npz")
+    np.save(tmp_path / "c.npy", np.zeros((2**12, 2**9)))
+    with pytest.raises(
+        InputError, match=r"it is float64 of shape \(4096, 512\); expected a 4x4 matrix of numbers"
+    ):
+        read_transform(tmp_path / "c.npy")
+    np.save(tmp_path / "d.npy", np.full((4, 4), "1"))
+    with pytest.raises(InputError, match=r"it is <U1 of shape \(4, 4\); expected a 4x4 matrix of numbers"):
+        read_transform(tmp_path / "d.npy")
+    (tmp_path / "e.txt").write_bytes(b"1 " * 10**5)
+    with pytest.raises(
+        InputError, match=r"e.txt should hold the transform and has 200000 bytes, more than 65536"
+    ):
+        read_transform(tmp_path / "e.txt")
+    (tmp_path / "f.txt").write_text("1 0 0 0\n0 1 0 0\n0 0 1\n0 0 0 1\n")
+    with pytest.raises(InputError, match=r"f.txt: its lines have 4, 4, 3, 4 numbers"):
+        read_transform(tmp_path / "f.txt")
+    (tmp_path / "g.txt").write_text("# mm\n1 0 0 5\n0,1,0,0 # y\n0 0 1 0\n\n0 0 0 1\n")
+    assert read_transform(tmp_path / "g.txt")[0, 3] == 5
+
+
+def test_a_header_that_announces_gigabytes(tmp_path: Path) -> None:
+    (tmp_path / "a.npy").write_bytes(b"\x93NUMPY\x02\x00" + b"\xff\xff\xff\x7f" + b"{" * 100)
+    with pytest.raises(ValueError, match=r"a\.npy: its header announces 2147483647 bytes"):
+        read_npy(tmp_path / "a.npy", "it")

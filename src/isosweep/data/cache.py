@@ -42,7 +42,11 @@ def cache_key(sources: Sequence[Source], downscale: int, channels: int) -> str:
     for source in sources:
         for path in (source.image, source.mask):
             stat = path.stat() if path is not None else None
-            digest.update(f"{path and path.resolve()}|{stat and (stat.st_mtime_ns, stat.st_size)}\n".encode())
+            digest.update(
+                f"{path and path.resolve()}|{stat and (stat.st_mtime_ns, stat.st_size)}\n".encode(
+                    errors="surrogatepass"
+                )
+            )
         if source.warp is not None or source.turn:
             digest.update(f"{source.warp}|{source.turn}\n".encode())
         if source.ignores:

@@ -5,17 +5,30 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image, ImageOps
+from PIL import Image
 
 from isosweep.data import undistort
 from isosweep.data.undistort import Undistortion
 from isosweep.errors import InputError
-from isosweep.runtime.image_file import UNREADABLE, open_image
+from isosweep.runtime.image_file import FORMATS, UNREADABLE, TooLarge, exif_values, open_image
 
 OBJECT, IGNORE, IGNORE_WHITE = "object", "ignore", "ignore_white"
 """What a mask says: white is the object; black pixels are to be ignored; white pixels are to be ignored."""
-_COLOUR_MODES = ("RGB", "RGBA", "L", "LA", "P", "PA", "1", "I", "I;16", "I;16B", "I;16L")
+_GREY = ("L", "I", "I;16", "I;16B", "I;16L")
+_COLOUR_MODES = (*_GREY, "RGB", "RGBA", "RGBX", "RGBa", "LA", "La", "P", "PA", "1", "CMYK", "YCbCr")
 _ORIENTATION = 0x0112
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""EXIF orientation -> what makes the pixels upright."""
+AT_ONCE = 2**22
+"""Pixels of an image that are worked on at a time."""
 
 
 @dataclass(frozen=True)
@@ -67,11 +80,11 @@ def read_header(source: Source) -> Header:
             )
         if image.mode not in _COLOUR_MODES:
             raise InputError(
-                f"{source.image} has pixels of mode {image.mode}; expected grey, RGB or RGBA of 8 or 16 bits: "
-                "convert it"
+                f"{source.image} has pixels of mode {image.mode}; expected grey, RGB, RGBA or CMYK of 8 or 16 "
+                "bits: convert it"
             )
         size = (image.width, image.height)[:: -1 if turned >= 5 and source.turn else 1]
-        header = Header(size[1], size[0], _has_alpha(image))
+        header = Header(size[1], size[0], has_alpha(image))
     if source.mask is not None:
         with _open(source.mask, None, "mask") as mask:
             if (mask.height, mask.width) != (header.height, header.width):
@@ -101,12 +114,16 @@ def read_size(path: Path, listed_in: Path | None = None) -> tuple[int, int, int]
 
 
 def orientation(image: Image.Image) -> int:
-    """The EXIF orientation, 1 to 8; 1 (upright) where there is none.
-
-    Only images with an EXIF block are asked, because Pillow would decode a whole png to search for one at its end.
-    """
-    found = image.getexif().get(_ORIENTATION, 1) if "exif" in image.info else 1
+    """The EXIF orientation, 1 to 8; 1 (upright) where there is none, or none that can be read."""
+    # without an EXIF block, Pillow would decode a whole png to search for one at its end; a TIFF it turns itself
+    found = exif_values(image).get(_ORIENTATION) if "exif" in image.info else 1
     return found if isinstance(found, int) and 1 < found <= 8 else 1
+
+
+def upright(image: Image.Image) -> Image.Image:
+    """The image as its EXIF orientation shows it."""
+    turn = TURNS.get(orientation(image))
+    return image if turn is None else image.transpose(turn)
 
 
 def decode(source: Source, with_mask: bool, downscale: int) -> UInt8[np.ndarray, "h w c"]:
@@ -118,16 +135,47 @@ def decode(source: Source, with_mask: bool, downscale: int) -> UInt8[np.ndarray,
     With a mask file the photograph is visible everywhere, and its colours are averaged as they are. Of a mask of
     pixels to ignore, 255 means that none of the pixels that made this one is to be ignored, else it is 0.
 
+    Beside the image as Pillow decodes it and the result, `AT_ONCE` pixels are in memory.
+
     Raises:
         FileNotFoundError: there is no such image or mask.
-        ValueError: the image or mask is damaged.
+        InputError: the image or mask is damaged or too large.
     """
-    alpha_is_mask = with_mask and source.mask is None and source.meaning == OBJECT
     image = _pixels(source.image)
-    colour, alpha = _colour(ImageOps.exif_transpose(image) if source.turn else image)
+    if source.turn:
+        image = upright(image)
+    mask = _pixels(source.mask) if with_mask and source.mask else None
+    if mask is not None and mask.size != image.size:
+        raise InputError(f"mask {source.mask} has {mask.size} pixels, its image {source.image} {image.size}")
+    scale = 1 if mask is None else _mask_scale(mask)
+    if source.warp is not None:
+        return _view(image, mask, scale, source, with_mask, downscale)
+    w, h = image.size
+    rows = max(1, AT_ONCE // (w * downscale)) * downscale
+    out = np.empty((h // downscale, w // downscale, 4 if with_mask else 3), np.uint8)
+    for top in range(0, len(out) * downscale, rows):
+        box = (0, top, w, min(top + rows, len(out) * downscale))
+        part = image if box == (0, 0, w, h) else image.crop(box)
+        cover = mask if mask is None or part is image else mask.crop(box)
+        done = _view(part, cover, scale, source, with_mask, downscale)
+        out[top // downscale : top // downscale + len(done)] = done
+    return out
+
+
+def _view(
+    image: Image.Image,
+    mask_image: Image.Image | None,
+    scale: float,
+    source: Source,
+    with_mask: bool,
+    downscale: int,
+) -> np.ndarray:
+    """The pixels of a view, or of some rows of it."""
+    alpha_is_mask = with_mask and source.mask is None and source.meaning == OBJECT
+    colour, alpha = _colour(image)
     if not with_mask:
         return shrink(_straight(colour, source, False), downscale)
-    mask = alpha if alpha_is_mask else _mask(_pixels(source.mask)) if source.mask else None
+    mask = alpha if alpha_is_mask else None if mask_image is None else _mask(mask_image, scale)
     if mask is None:
         mask = np.full(colour.shape[:2], 255, np.uint8)
     if source.ignores:
@@ -162,7 +210,8 @@ def read_mask(path: Path) -> UInt8[np.ndarray, "h w"]:
         FileNotFoundError: there is no such file.
         ValueError: the file is no image or is damaged.
     """
-    return _mask(_pixels(path))
+    image = _pixels(path)
+    return _mask(image, _mask_scale(image))
 
 
 def shrink(
@@ -190,48 +239,71 @@ def _open(path: Path, listed_in: Path | None, what: str = "image") -> Image.Imag
         )
     try:
         return open_image(path)
+    except TooLarge as error:
+        raise InputError(
+            f"{error}; dataset.downscale does not help, as all of it is decoded first"
+        ) from error
     except UNREADABLE as error:
         raise InputError(_unreadable(path, error)) from error
 
 
 def _pixels(path: Path) -> Image.Image:
+    """The decoded image, of a mode that `_colour` knows."""
     image = _open(path, None)
     try:
         with image:
             image.load()
-            return (
-                image.convert("RGBA" if _has_alpha(image) else "RGB") if image.mode in ("P", "PA") else image
-            )
+            if image.mode in ("P", "PA"):
+                return image.convert("RGBA" if has_alpha(image) else "RGB")
     except UNREADABLE as error:
         raise InputError(_unreadable(path, error)) from error
+    if image.mode == "I" and (found := _extremes(image)) and not 0 <= found[0] <= found[1] < 2**16:
+        raise InputError(
+            f"{path} has pixels from {found[0]} to {found[1]} in 32 bits, where 16 bits (0 to 65535) are read: "
+            "convert it"
+        )
+    return image
 
 
 def _unreadable(path: Path, error: BaseException) -> str:
     return (
         f"cannot decode image {path} ({path.stat().st_size} bytes): {error}. "
-        "It is damaged or was cut off: copy it again"
+        f"It is damaged, was cut off, or is none of {', '.join(FORMATS)}: copy it again"
     )
 
 
-def _has_alpha(image: Image.Image) -> bool:
-    return image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info
+def has_alpha(image: Image.Image) -> bool:
+    """Whether an image has an alpha channel, or a transparent colour."""
+    return image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info
 
 
 def _colour(image: Image.Image) -> tuple[np.ndarray, np.ndarray | None]:
     if image.mode.startswith("I"):
         grey = _high_byte(image)
         return np.dstack([grey] * 3), None
-    if not _has_alpha(image):
+    if not has_alpha(image):
         return np.asarray(image.convert("RGB")), None
     rgba = np.asarray(image.convert("RGBA"))
     return rgba[..., :3], rgba[..., 3]
 
 
-def _mask(image: Image.Image) -> np.ndarray:
-    grey = _high_byte(image) if image.mode.startswith("I") else np.asarray(image.convert("RGB")).max(-1)
-    # some data sets write 0 and 1 instead of 0 and 255
-    return grey * np.uint8(255) if grey.max() == 1 else grey
+def _mask(image: Image.Image, scale: float) -> np.ndarray:
+    grey = np.asarray(image) if image.mode in _GREY else np.asarray(image.convert("RGB")).max(-1)
+    return grey if scale == 1 and grey.dtype == np.uint8 else (grey * scale).astype(np.uint8)
+
+
+def _mask_scale(image: Image.Image) -> float:
+    """What the values of a mask are multiplied with: some data sets write 0 and 1, or 8 bits into 16."""
+    most = _extremes(image)[1]
+    return 255 if most == 1 else 1 if most <= 255 else 1 / 256
+
+
+def _extremes(image: Image.Image) -> tuple[int, int]:
+    """The smallest and the largest value of all colour channels."""
+    found = image.getextrema() if image.mode in (*_GREY, "RGB") else image.convert("RGB").getextrema()
+    pairs = found if isinstance(found[0], tuple) else (found,)
+    return int(min(low for low, _ in pairs)), int(max(high for _, high in pairs))
 
 
 def _high_byte(image: Image.Image) -> np.ndarray:
-    return (np.asarray(image).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8)
+    return (np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8)

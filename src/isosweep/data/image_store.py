@@ -24,6 +24,8 @@ log = logging.getLogger(__name__)
 _GIB = 2**30
 SPARE = 256
 """Kept pixels of each view that are known beforehand, where some are to be ignored."""
+_DECODED_AT_ONCE = 2**27
+"""Stored pixels of the images that threads decode at the same time; a larger image is decoded alone."""
 _COPIED_AT_ONCE = 2**27
 """Bytes that are copied to a device at a time."""
 
@@ -258,6 +260,7 @@ def load_images(
         raise InputError("no images to load: the list of views is empty")
     with ThreadPoolExecutor(_workers()) as pool:
         headers = list(pool.map(read_header, sources))
+    sizes = [h.height * h.width for h in headers]
     hw = np.array([(h.height, h.width) for h in headers]) // downscale
     if (hw == 0).any():
         small = sources[int(np.argwhere((hw == 0).any(1))[0, 0])].image
@@ -274,14 +277,14 @@ def load_images(
     file = None
     large = shape[0] * shape[1] > memory * _GIB
     if cache and (large or any(s.warp is not None for s in sources)):
-        file = _cached(sources, shape, downscale)
+        file = _cached(sources, shape, downscale, sizes)
         pixels = file.mapped
         if not large:
             pixels, file = file.span(0, shape[0]), None
     else:
         pixels = np.empty(shape, np.uint8)
         start = 0
-        for view in _decoded(sources, shape[1] == 4, downscale):
+        for view in _decoded(sources, shape[1] == 4, downscale, sizes):
             flat = view.reshape(-1, shape[1])
             pixels[start : start + len(flat)] = flat
             start += len(flat)
@@ -295,28 +298,48 @@ def as_tensor(pixels: UInt8[np.ndarray, "n c"]) -> UInt8[Tensor, "n c"]:
         return torch.from_numpy(pixels)
 
 
-def _cached(sources: Sequence[Source], shape: tuple[int, int], downscale: int) -> FilePixels:
+def _cached(
+    sources: Sequence[Source], shape: tuple[int, int], downscale: int, sizes: Sequence[int]
+) -> FilePixels:
     path = cache_folder() / "images" / f"{cache_key(sources, downscale, shape[1])}.npy"
     found = open_cached(path, shape)
     if found is None:
         log.info("decoding %d images into %s", len(sources), path)
-        write_cached(path, shape, _decoded(sources, shape[1] == 4, downscale))
+        write_cached(path, shape, _decoded(sources, shape[1] == 4, downscale, sizes))
         found = open_cached(path, shape)
     if found is None:
         raise OSError(f"the image cache {path} was written but cannot be read back: is the disk damaged?")
     return found
 
 
-def _decoded(sources: Sequence[Source], with_mask: bool, downscale: int) -> Iterator[np.ndarray]:
-    """The decoded views in order. Threads decode a few at a time, so that few of them are in memory."""
+def _decoded(
+    sources: Sequence[Source], with_mask: bool, downscale: int, sizes: Sequence[int]
+) -> Iterator[np.ndarray]:
+    """The decoded views in order. Threads decode a few at a time, so that few of them are in memory.
+
+    Args:
+        sizes: the pixels of each image as it is stored.
+    """
     workers = _workers()
-    for start in range(0, len(sources), 4 * workers):
-        some = sources[start : start + 4 * workers]
+    for start, end in _groups(sizes, 4 * workers):
+        some = sources[start:end]
         # the threads have ended before a view is given out: the collector may end this generator at any moment, also
         # where another thread is being made, and waiting for threads there would never end
         with ThreadPoolExecutor(workers) as pool:
             views = list(pool.map(lambda s: decode(s, with_mask, downscale), some))
         yield from views
+
+
+def _groups(sizes: Sequence[int], most: int) -> Iterator[tuple[int, int]]:
+    """Ranges of at most ``most`` images that have no more than `_DECODED_AT_ONCE` pixels, or one image each."""
+    start = 0
+    while start < len(sizes):
+        end, total = start + 1, sizes[start]
+        while end < min(len(sizes), start + most) and total + sizes[end] <= _DECODED_AT_ONCE:
+            total += sizes[end]
+            end += 1
+        yield start, end
+        start = end
 
 
 def _workers() -> int:

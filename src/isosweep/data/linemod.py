@@ -17,6 +17,7 @@ from isosweep.data.folders import find_scene
 from isosweep.data.lens import make_lens
 from isosweep.data.loading import ViewOptions
 from isosweep.data.normalization import FrameChoice
+from isosweep.data.numbers import as_numbers
 from isosweep.data.problems import Problems
 from isosweep.data.split_folders import take_splits
 from isosweep.data.transforms import Entry, read_entries, read_pose
@@ -67,7 +68,13 @@ def load(
 def is_scene(folder: Path) -> bool:
     """Whether a folder has a transforms_train.json with an intrinsic_matrix."""
     file = folder / "transforms_train.json"
-    return file.is_file() and b'"intrinsic_matrix"' in file.read_bytes()
+    return file.is_file() and _mentions(file, b'"intrinsic_matrix"')
+
+
+def _mentions(file: Path, word: bytes) -> bool:
+    """Whether a word is in the first megabyte of a file."""
+    with file.open("rb") as opened:
+        return word in opened.read(1 << 20)
 
 
 def _photo(folder: Path, split: str, entry: Entry, problems: Problems) -> Photo:
@@ -75,7 +82,7 @@ def _photo(folder: Path, split: str, entry: Entry, problems: Problems) -> Photo:
     image = _image(folder, entry)
     width, height, _ = read_size(image, file)
     try:
-        K = np.array(frame["intrinsic_matrix"], np.float64)
+        K = as_numbers(frame["intrinsic_matrix"])
     except (KeyError, ValueError, TypeError, OverflowError) as error:
         raise InputError(f"{file}: {frame['file_path']} has no 3x3 intrinsic_matrix ({error!r})") from error
     if (

@@ -15,7 +15,7 @@ import numpy as np
 
 from isosweep.bounds import Number, Positive
 from isosweep.data import capture, normalization
-from isosweep.data.arrays import read_npy
+from isosweep.data.arrays import Sought, read_npy
 from isosweep.data.capture import IMAGE_ENDINGS, Photo
 from isosweep.data.folders import find_scene
 from isosweep.data.lens import make_lens
@@ -25,9 +25,11 @@ from isosweep.data.normalization import FrameChoice
 from isosweep.data.splits import choose, hold_out
 from isosweep.errors import InputError
 from isosweep.geometry import similarity_scale
+from isosweep.runtime.text_file import read_text
 from isosweep.types import Ndc, Scene
 
 log = logging.getLogger("isosweep")
+POSES = Sought(((None, 17),), words="[views, 17]: a 3x5 pose and two bounds a view")
 FILE = "poses_bounds.npy"
 VIEWS = "view_imgs.txt"
 FAR_OFF, FACTOR = 6.0, 8.0
@@ -153,10 +155,7 @@ def _image_files(scene: Path, folder: Path) -> list[Path]:
     listed_in = scene / VIEWS
     if not listed_in.is_file():
         return files
-    listed = [
-        line.strip()
-        for line in listed_in.read_text(encoding="utf-8-sig", errors="surrogateescape").splitlines()
-    ]
+    listed = [line.strip() for line in read_text(listed_in, "names of images").splitlines()]
     by_name = {p.name: p for p in files}
     by_stem = {p.stem: p for p in files}  # images_4 is often .png
     found, absent = [], []
@@ -221,11 +220,7 @@ def read_poses(
         ValueError: the file is damaged, has another shape or another number of rows than there are ``images``, or
             a pose or depth is impossible; the message names the image.
     """
-    rows = read_npy(file, "the poses")
-    if rows.ndim != 2 or rows.shape[1] != 17 or rows.dtype.kind not in "fiu":
-        raise InputError(
-            f"{file} holds {rows.dtype} of shape {rows.shape}; expected [views, 17]: a 3x5 pose and two bounds a view"
-        )
+    rows = read_npy(file, "the poses", POSES)
     if len(rows) != len(images):
         folder = images[0].parent if images else "the folder of images"
         raise InputError(

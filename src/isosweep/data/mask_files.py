@@ -7,6 +7,7 @@ from pathlib import Path
 from isosweep.data.decode import Source, read_header
 from isosweep.errors import InputError
 
+_HEAD = 1 << 24
 _WITH_ALPHA = (".png", ".webp", ".tif", ".tiff")
 
 
@@ -21,11 +22,19 @@ def surely_no_masks(scene: Path) -> bool:
         if any("mask" in name.lower() for name in (*names, *files)):
             return False
         for path in (Path(folder, name) for name in files):
-            if path.suffix == ".json" and b"mask_path" in path.read_bytes():
+            if path.suffix == ".json" and _may_name_masks(path):
                 return False
             if path.suffix.lower() in _WITH_ALPHA and _may_have_alpha(path):
                 return False
     return True
+
+
+def _may_name_masks(path: Path) -> bool:
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        head = file.read(_HEAD)
+    return b"mask_path" in head or len(head) == _HEAD  # the run finds out what the rest of a large file says
 
 
 def _may_have_alpha(path: Path) -> bool:

@@ -95,13 +95,14 @@ def is_scene(folder: Path) -> bool:
 
 def _splits(entries: Sequence[Entry], chosen: Sequence[int], views: ViewOptions, file: Path) -> Splits:
     """The views of each split as the data gives them; where it holds none out, as the options ``*_every`` do."""
-    groups = given_splits(entries)
-    train, val, test = ([i for i in groups[split] if i in set(chosen)] for split in SPLITS)
+    groups, taken = given_splits(entries), set(chosen)
+    train, val, test = ([i for i in groups[split] if i in taken] for split in SPLITS)
     if not groups["val"] and not groups["test"]:
         return hold_out(train, views, file)
     if not val:
         val = validating(train, views.val_every)
-        train = [i for i in train if i not in val]
+        validates = set(val)
+        train = [i for i in train if i not in validates]
     return thinned(train, val, test, views, file, "image_ids")
 
 

@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float
 
 from isosweep.data import normalization
-from isosweep.data.arrays import read_npz
+from isosweep.data.arrays import MATRIX, read_npz
 from isosweep.data.backdrop import backdrop
 from isosweep.data.decode import OBJECT, Source, read_header
 from isosweep.data.folders import find_scene
@@ -210,13 +210,11 @@ def _matrices(folder: Path, images: list[Path]) -> tuple[np.ndarray, np.ndarray]
     """world_mat [V, 4, 4] and scale_mat [V, 4, 4] of the views, in order of their numbers."""
     file = next(folder / name for name in CAMERA_FILES if (folder / name).is_file())
     arrays = {}
-    for key, value in read_npz(file, "the cameras").items():
-        if re.fullmatch(r"(world|scale)_mat_\d+", key):
-            if value.shape not in ((4, 4), (3, 4)) or value.dtype.kind not in "fiu":
-                raise InputError(
-                    f"{file}: {key} is {value.dtype} of shape {value.shape}; expected a 4x4 matrix"
-                )
-            arrays[key] = np.vstack([value, [[0, 0, 0, 1]]])[:4].astype(np.float64)
+    wanted = re.compile(r"(world|scale)_mat_[0-9]{1,9}")
+    for key, value in read_npz(
+        file, "the cameras", lambda n: wanted.fullmatch(n) is not None, MATRIX
+    ).items():
+        arrays[key] = np.vstack([value, [[0, 0, 0, 1]]])[:4].astype(np.float64)
     indices = sorted(
         int(k.removeprefix("world_mat_")) for k in arrays if k.removeprefix("world_mat_").isdecimal()
     )

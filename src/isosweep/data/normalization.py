@@ -6,7 +6,6 @@ Symbols: V views, P points, d viewing directions (unit). All arrays are float64 
 OpenCV camera-to-world (x right, y down, z forward).
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +15,10 @@ import numpy as np
 from jaxtyping import Float
 
 from isosweep.bounds import Number, Positive
+from isosweep.data.numbers import as_numbers
 from isosweep.errors import InputError
 from isosweep.geometry import similarity_scale
+from isosweep.runtime.text_file import read_json
 
 Poses = Float[np.ndarray, "v 3 4"]
 Points = Float[np.ndarray, "p 3"]
@@ -237,7 +238,7 @@ def read_extension(meta: Mapping[str, Any], file: Path) -> tuple[Float[np.ndarra
     if found is None:
         return None
     try:
-        matrix = np.array(found["to_world"], np.float64)
+        matrix = as_numbers(found["to_world"])
         unit = str(found.get("world_unit", "unit"))
         if matrix.shape != (4, 4):
             raise InputError(f"found {matrix.shape}")
@@ -259,11 +260,7 @@ def read_extension_file(folder: Path) -> tuple[Float[np.ndarray, "4 4"], str] | 
     file = folder / f"{EXTENSION}.json"
     if not file.is_file():
         return None
-    try:
-        meta = json.loads(file.read_bytes())
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{file} is no json ({error}): write it again, or remove it") from error
-    return read_extension({EXTENSION: meta}, file)
+    return read_extension({EXTENSION: read_json(file, "the scene's box")}, file)
 
 
 def _unit(vector: np.ndarray) -> np.ndarray:

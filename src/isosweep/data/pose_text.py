@@ -26,6 +26,7 @@ from isosweep.data.decode import read_size
 from isosweep.data.lens import Lens, make_lens
 from isosweep.errors import InputError
 from isosweep.runtime.text import natural_key
+from isosweep.runtime.text_file import MATRIX_BYTES, read_text
 
 log = logging.getLogger("isosweep")
 
@@ -191,7 +192,7 @@ def read_box(file: Path) -> tuple[np.ndarray, np.ndarray]:
 def _numbers(file: Path) -> list[list[float]]:
     """The numbers of a text, line by line; empty lines are left out."""
     try:
-        lines = file.read_text(encoding="utf-8-sig").splitlines()
+        lines = read_text(file, "numbers", MATRIX_BYTES).splitlines()
         return [[float(word) for word in re.split(r"[\s,]+", line.strip())] for line in lines if line.strip()]
     except ValueError as error:
         raise InputError(f"{file} is no text of numbers ({str(error)[:200]}): export it again") from error

@@ -24,6 +24,7 @@ from isosweep.data.pose_text import Intrinsics, is_lost, paired, read_intrinsics
 from isosweep.data.splits import choose, hold_out
 from isosweep.errors import InputError
 from isosweep.runtime.image_file import UNREADABLE, open_image
+from isosweep.runtime.text_file import read_text
 from isosweep.types import Scene
 
 log = logging.getLogger("isosweep")
@@ -110,7 +111,8 @@ def _calibrated(folder: Path, given: Sequence[int] | None) -> tuple[int, int] | 
     info = folder / f"{folder.name}.txt"
     if not info.is_file():
         return None
-    found = dict(re.findall(r"^\s*(colorWidth|colorHeight)\s*=\s*(\d+)", info.read_text(), re.MULTILINE))
+    text = read_text(info, "the size of images")
+    found = dict(re.findall(r"^\s*(colorWidth|colorHeight)\s*=\s*([0-9]{1,9})\b", text, re.MULTILINE))
     return (int(found["colorWidth"]), int(found["colorHeight"])) if len(found) == 2 else None
 
 

@@ -6,7 +6,6 @@ train_test_lists.json gives the splits.
 Source: Yeshwanth et al., ScanNet++, documentation of the data set.
 """
 
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from isosweep.data.normalization import FrameChoice
 from isosweep.data.split_folders import take_splits
 from isosweep.data.splits import Splits, choose, hold_out
 from isosweep.errors import InputError
+from isosweep.runtime.text_file import read_json
 from isosweep.types import Scene
 
 MARKER = "dslr/colmap/ and dslr/resized_images/ or dslr/resized_undistorted_images/"
@@ -134,10 +134,7 @@ def _splits(names: list[str], file: Path, views: ViewOptions, source: Path) -> S
 def _read(file: Path) -> dict[str, Any]:
     if not file.is_file():
         raise FileNotFoundError(f"no {file}: download it with the scene")
-    try:
-        found = json.loads(file.read_text(encoding="utf-8-sig"))
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{file} is no json ({error}): download it again") from error
+    found = read_json(file, "the splits")
     if not isinstance(found, dict):
         raise InputError(f"{file} holds no mapping: download it again")
     return found

@@ -121,5 +121,6 @@ def take_splits(
         held = hold_out(taken, replace(views, val_every=None) if val else views, source)
         return replace(held, val=tuple(val), chosen=tuple(sorted({*held.chosen, *val}))) if val else held
     val = val or validating(taken, views.val_every)
-    rest = [i for i in taken if i not in set(val)]
+    validates = set(val)
+    rest = [i for i in taken if i not in validates]
     return thinned(rest, val, test, views, source, f"val_every={views.val_every}")

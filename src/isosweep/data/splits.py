@@ -8,6 +8,7 @@ from pathlib import Path
 from isosweep.data.loading import AUTO, Ids, ViewOptions
 from isosweep.errors import InputError
 from isosweep.runtime.text import name_as_text
+from isosweep.runtime.text_file import read_text
 
 FEWEST = 20
 """Training views from which on ``dataset.val_every=auto`` takes some for validation."""
@@ -118,17 +119,10 @@ def _listed(ids: str, names: Sequence[str]) -> Sequence[int | str]:
         return range(len(names))[slice(*step)]
     given = [part.strip() for part in ids.split(",")]
     if len(given) == 1 and Path(ids).is_file():
-        lines = (line.strip() for line in _read(Path(ids)).splitlines())
+        lines = (line.strip() for line in read_text(Path(ids), "names of views").splitlines())
         return [line for line in lines if line and not line.startswith("#")]
     named = _by_name(names)
     return [int(part) if part.isdecimal() and part not in named else part for part in given]
-
-
-def _read(file: Path) -> str:
-    try:
-        return file.read_text(encoding="utf-8-sig", errors="surrogateescape")
-    except OSError as error:
-        raise InputError(f"dataset.image_ids={file}: the list of names cannot be read ({error})") from error
 
 
 def hold_out(indices: Sequence[int], views: ViewOptions, source: Path) -> Splits:
@@ -145,9 +139,11 @@ def hold_out(indices: Sequence[int], views: ViewOptions, source: Path) -> Splits
     """
     test_every, val_every = views.test_every, views.val_every
     test = [v for i, v in enumerate(indices) if test_every and i % test_every == 0]
-    rest = [v for v in indices if v not in set(test)]
+    held = set(test)
+    rest = [v for v in indices if v not in held]
     val = validating(rest, val_every)
-    train = [v for v in rest if v not in set(val)]
+    validates = set(val)
+    train = [v for v in rest if v not in validates]
     why = f"test_every={test_every}" + (f" with val_every={val_every}" if val else "")
     return thinned(train, val, test, views, source, why)
 

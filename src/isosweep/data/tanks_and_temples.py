@@ -25,6 +25,7 @@ from isosweep.data.normalization import FrameChoice
 from isosweep.data.pose_text import natural
 from isosweep.data.splits import choose, hold_out
 from isosweep.errors import InputError
+from isosweep.runtime.text_file import read_text
 from isosweep.types import Scene
 
 MARKER = "images/ with sparse/ or <Scene>_COLMAP_SfM.log, or train/ with rgb/, pose/ and intrinsics/"
@@ -120,8 +121,8 @@ def read_log(file: Path) -> list[np.ndarray]:
     Raises:
         InputError: the file has another form.
     """
+    lines = [line.split() for line in read_text(file, "a trajectory").splitlines() if line.strip()]
     try:
-        lines = [line.split() for line in file.read_text().splitlines() if line.strip()]
         if not lines or len(lines) % 5:
             raise ValueError(f"{len(lines)} lines are no multiple of 5")
         blocks = [lines[i + 1 : i + 5] for i in range(0, len(lines), 5)]

@@ -9,20 +9,31 @@ Source: Mildenhall et al., NeRF, load_blender.py; nerfstudio's data conventions,
 scannetpp_dataparser.py; instant-ngp, src/nerf_loader.cu.
 """
 
-import json
+import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from jaxtyping import Float
 
+from isosweep.data.numbers import as_numbers, short
 from isosweep.data.problems import Problems
 from isosweep.errors import InputError
 from isosweep.geometry import similarity_scale
+from isosweep.runtime.limits import FRAMES
+from isosweep.runtime.progress import through
+from isosweep.runtime.text_file import json_of, read_small
 
+log = logging.getLogger("isosweep")
+_T = TypeVar("_T")
+MANY = 10_000
+"""Frames from which on a run tells how far it has read them."""
+_BYTES = 1024
+"""Of a frame in a json, at most on average; usual ones have 400."""
+_EYE, _LAST = np.eye(3), np.array([0.0, 0, 0, 1])
 SPLITS = ("train", "val", "test")
 Json = dict[str, Any]
 """A transforms json, or one of its frames."""
@@ -74,6 +85,17 @@ def plain(file_path: str) -> str:
     return file_path.replace("\\", "/").removeprefix("./")
 
 
+def through_many(items: Sequence[_T], what: str) -> Iterable[_T]:
+    """The items, telling how far it is where there are many."""
+    return through(items, what) if len(items) > MANY else items
+
+
+def is_path(file_path: str) -> bool:
+    """Whether a text can be the path of a file: it has a name, which is none of '.' and '..', and no zero byte."""
+    name = plain(file_path).rstrip().rpartition("/")[2]
+    return name not in ("", ".", "..") and "\0" not in file_path and len(file_path) < 4096
+
+
 def split_files(folder: Path) -> list[Path]:
     """The files transforms_{train,val,test}.json of a folder."""
     return [f for split in SPLITS if (f := folder / f"transforms_{split}.json").is_file()]
@@ -96,9 +118,12 @@ def read_entries(files: Sequence[Path]) -> list[Entry]:
             Entry(frame, meta, file, "test", "test_frames") for frame in meta.get("test_frames") or ()
         ]
     for entry in entries:
-        if not isinstance(entry.frame.get("file_path"), str):
-            has = ", ".join(entry.frame)
+        path = entry.frame.get("file_path")
+        if not isinstance(path, str):
+            has = ", ".join(entry.frame)[:200] or "nothing"
             problems.add(f"{entry.place}: a frame has no file_path (it has {has}): export it again")
+        elif not is_path(path):
+            problems.add(f"{entry.place}: file_path {short(path)} is no path of an image: export it again")
     problems.check()
     for file in files:
         refuse_twice([e for e in entries if e.file is file])
@@ -116,20 +141,49 @@ def refuse_twice(entries: Sequence[Entry]) -> None:
 
 
 def _read(file: Path) -> Json:
+    data = _bounded(file)
     try:
-        # bytes, so that json finds the encoding, and skips a byte order mark
-        meta = json.loads(file.read_bytes())
+        meta = json_of(data)
+        del data
         for key in ("frames", "test_frames"):
             frames = meta["frames"] if key == "frames" else meta.get(key) or []
             if not isinstance(frames, list) or not all(isinstance(frame, dict) for frame in frames):
                 raise TypeError(f"{key} is no list of mappings")
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(
-            f"{file} is no transforms json with 'frames' ({error!r}): export it again"
+            f"{file} is no transforms json with 'frames' ({type(error).__name__}: {error}): export it again"
         ) from error
+    count = len(meta["frames"]) + len(meta.get("test_frames") or ())
+    if count > FRAMES.value:
+        raise InputError(_too_many(file, f"lists {count} frames", count))
+    if count > MANY:
+        log.info("%s lists %d frames", file, count)
     if not meta["frames"]:
         raise InputError(f"{file} lists no frames: export it again, or remove the file")
     return meta
+
+
+def _bounded(file: Path) -> bytes:
+    """The bytes of a json. One with too many frames is refused before it is parsed, which takes ten times its size.
+
+    Raises:
+        InputError: it has more than `isosweep.runtime.limits.FRAMES` frames, or more than `_BYTES` for each of these.
+    """
+    size = file.stat().st_size
+    if size > FRAMES.value * _BYTES:
+        raise InputError(_too_many(file, f"has {size} bytes", size / _BYTES))
+    data = read_small(file, "frames", FRAMES.value * _BYTES)
+    count = data.count(b'"file_path"')
+    if count > FRAMES.value:
+        raise InputError(_too_many(file, f"lists {count} frames", count))
+    return data
+
+
+def _too_many(file: Path, what: str, frames: float) -> str:
+    return (
+        f"{file} {what}, and at most {FRAMES.value} frames of {_BYTES} bytes are read: write a json with fewer of them "
+        f"(every n-th), or, if the memory is there, {FRAMES.raised(frames)}"
+    )
 
 
 def read_pose(entry: Entry, problems: Problems) -> Float[np.ndarray, "3 4"]:
@@ -158,7 +212,7 @@ def read_pose(entry: Entry, problems: Problems) -> Float[np.ndarray, "3 4"]:
 def _matrix(entry: Entry, key: str, problems: Problems) -> np.ndarray | None:
     """One of a frame's matrices [3, 4]; None where it cannot be used."""
     try:
-        matrix = np.array(entry.frame[key], np.float64)
+        matrix = as_numbers(entry.frame[key])
     except (KeyError, ValueError, TypeError, OverflowError) as error:
         problems.add(f"{entry.file}: {entry.given} has no 4x4 {key} ({error!r})")
         return None
@@ -169,19 +223,25 @@ def _matrix(entry: Entry, key: str, problems: Problems) -> np.ndarray | None:
         )
         return None
     rotation = matrix[:3, :3]
-    if not np.allclose(rotation @ rotation.T, np.eye(3), atol=1e-2) or np.linalg.det(rotation) < 0:
+    # np.allclose and np.linalg.det are slow, and there may be 100,000 frames
+    handed = rotation[0] @ _cross(rotation[1], rotation[2])
+    if not (np.abs(rotation @ rotation.T - _EYE) <= 1e-2 + 1e-5 * _EYE).all() or handed < 0:
         problems.add(
             f"{what} holds no rotation (axis lengths {np.linalg.norm(rotation, axis=0).round(3).tolist()}): normalise "
             "it, the scale belongs to the scene"
         )
         return None
-    if len(matrix) == 4 and not np.allclose(matrix[3], [0, 0, 0, 1], atol=1e-6):
+    if len(matrix) == 4 and not (np.abs(matrix[3] - _LAST) <= 1e-6 + 1e-5 * _LAST).all():
         problems.add(
             f"{what} has the last row {matrix[3].tolist()}, expected 0, 0, 0, 1: was it written column by column? "
             "Transpose it"
         )
         return None
     return matrix[:3]
+
+
+def _cross(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    return np.array([a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]])
 
 
 def json_to_user(entries: Sequence[Entry]) -> Float[np.ndarray, "4 4"]:
@@ -205,8 +265,8 @@ def json_to_user(entries: Sequence[Entry]) -> Float[np.ndarray, "4 4"]:
 def _applied(meta: Json, file: Path) -> np.ndarray:
     matrix = np.eye(4)
     try:
-        given = np.array(meta.get("applied_transform", matrix[:3]), np.float64)
-        factor = float(meta.get("applied_scale", 1.0))
+        given = as_numbers(meta.get("applied_transform", matrix[:3].tolist()))
+        factor = float(as_numbers(meta.get("applied_scale", 1.0)))
         if given.shape not in ((3, 4), (4, 4)):
             raise InputError(f"found shape {given.shape}")
     except (TypeError, ValueError, OverflowError) as error:
@@ -233,12 +293,12 @@ def unit_cube(meta: Json, to_user: np.ndarray, unit: str, file: Path) -> tuple[n
         return None
     try:
         if "aabb" in meta:  # Instant-NGP then ignores scale and offset and puts this box into its cube
-            low, high = np.array(meta["aabb"], np.float64)
+            low, high = as_numbers(meta["aabb"])
             factor = float(1 / (high - low).max())
             offset = 0.5 - 0.5 * (low + high) * factor
         else:
-            factor = float(meta.get("scale", 0.33))
-            offset = np.array(meta.get("offset", 0.5), np.float64)
+            factor = float(as_numbers(meta.get("scale", 0.33)))
+            offset = as_numbers(meta.get("offset", 0.5))
             offset = np.full(3, offset) if offset.ndim == 0 else offset
         if (
             offset.shape != (3,)
@@ -246,9 +306,9 @@ def unit_cube(meta: Json, to_user: np.ndarray, unit: str, file: Path) -> tuple[n
             or not (math.isfinite(factor) and factor > 0)
         ):
             raise InputError(
-                f"aabb {meta.get('aabb')}, scale {meta.get('scale')}, offset {meta.get('offset')}"
+                f"aabb {short(meta.get('aabb'))}, scale {short(meta.get('scale'))}, offset {short(meta.get('offset'))}"
             )
-    except (TypeError, ValueError, ZeroDivisionError) as error:
+    except (TypeError, ValueError, ZeroDivisionError, OverflowError, FloatingPointError) as error:
         raise InputError(
             f"{file}: aabb is two corners, scale a positive number, and offset a number or three ({error})"
         ) from error

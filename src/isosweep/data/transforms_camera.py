@@ -11,10 +11,12 @@ import logging
 import math
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from isosweep.data.lens import UNSUPPORTED, Lens, make_lens
+from isosweep.data.numbers import short
 from isosweep.data.problems import Problems
 from isosweep.data.transforms import Entry, Json
 
@@ -165,6 +167,31 @@ class Camera:
         return fx, fy
 
 
+class CameraReader:
+    """Reads the cameras of entries. Frames that say nothing of their camera share that of their json, read once."""
+
+    def __init__(self, problems: Problems) -> None:
+        self._problems = problems
+        self._shared: dict[Path, Camera] = {}
+
+    def read(self, entry: Entry) -> Camera:
+        """The camera of an entry. What is wrong is added to the problems; the camera is not to be used then."""
+        if not _OTHER_KEYS.issuperset(entry.frame):
+            return read_camera(entry, self._problems)
+        if entry.file not in self._shared:
+            self._shared[entry.file] = read_camera(entry, self._problems)
+        return replace(self._shared[entry.file], entry=entry)
+
+
+_OTHER_KEYS = frozenset(
+    (
+        "file_path", "transform_matrix", "transform_matrix_start", "transform_matrix_end", "mask_path", "is_bad",
+        "depth_file_path", "colmap_im_id", "sharpness", "time", "timestamp", "rotation", "normal_file_path",
+    )
+)  # fmt: skip
+"""Keys of frames that say nothing of a camera."""
+
+
 def read_camera(entry: Entry, problems: Problems) -> Camera:
     """The camera of an entry. What is wrong is added to ``problems``; the camera is not to be used then."""
     reader = _Reader(entry, problems)
@@ -209,7 +236,7 @@ class _Reader:
         if value is None:
             return None
         if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < 1e300:
-            self.note(f"{what} is no finite number: {value!r}", source, key)
+            self.note(f"{what} is no finite number: {short(value)}", source, key)
             return None
         if positive and value <= 0:
             self.note(f"{what} must be above 0, found {value:g}: export it again", source, key)
@@ -243,7 +270,7 @@ class _Reader:
             source = entry.source(key)
             if source is not None:
                 break
-        kind = "OPENCV" if source is None else str(source[key]).upper()
+        kind = "OPENCV" if source is None else str(source[key]).upper()[:60]
         if kind not in _FAMILIES and source is not None:
             more = UNSUPPORTED.get(kind, "undistort the images to pin-holes first")
             self.noted = True
@@ -256,7 +283,7 @@ class _Reader:
         if fish is None:
             return kind
         if fish["is_fisheye"] not in (True, False):
-            self.note(f"is_fisheye is true or false, found {fish['is_fisheye']!r}", fish, "is_fisheye")
+            self.note(f"is_fisheye is true or false, found {short(fish['is_fisheye'])}", fish, "is_fisheye")
         elif fish["is_fisheye"] and kind in (*_FISHEYE, "THIN_PRISM_FISHEYE"):
             return kind
         elif fish["is_fisheye"] and source is None:

@@ -12,9 +12,10 @@ from isosweep.data.capture import Photo
 from isosweep.data.decode import read_size
 from isosweep.data.image_files import ImageFinder
 from isosweep.data.normalization import with_axes
+from isosweep.data.numbers import short
 from isosweep.data.problems import Problems
-from isosweep.data.transforms import Entry, plain, read_pose
-from isosweep.data.transforms_camera import Camera, disagreement, read_camera
+from isosweep.data.transforms import Entry, is_path, plain, read_pose, through_many
+from isosweep.data.transforms_camera import Camera, CameraReader, disagreement
 from isosweep.errors import InputError
 from isosweep.geometry import opengl_to_opencv, similarity_scale
 
@@ -40,6 +41,7 @@ class Photos:
         axes: str = "auto",
     ) -> None:
         self.folder, self.to_user, self.images, self.axes = folder, to_user, images, axes
+        self._turn = None if to_user is None else to_user[:3, :3] / similarity_scale(to_user)
         self._finder = ImageFinder()
 
     def make(self, entries: Sequence[Entry], names: Sequence[str]) -> list[Photo]:
@@ -51,7 +53,8 @@ class Photos:
         """
         cameras, poses = self._read(entries)
         problems, warned, photos = Problems(), set(), []
-        for entry, name, camera, pose in zip(entries, names, cameras, poses, strict=True):
+        rows = list(zip(entries, names, cameras, poses, strict=True))
+        for entry, name, camera, pose in through_many(rows, "finding images"):
             try:
                 photos.append(self._photo(entry, name, camera, pose))
             except InputError as error:
@@ -93,18 +96,20 @@ class Photos:
 
     def _read(self, entries: Sequence[Entry]) -> tuple[list[Camera], list[np.ndarray]]:
         problems = Problems()
-        poses = [self._pose(entry, problems) for entry in entries]
-        cameras = [read_camera(entry, problems) for entry in entries]
+        reader = CameraReader(problems)
+        read = [
+            (reader.read(entry), self._pose(entry, problems))
+            for entry in through_many(entries, "reading cameras")
+        ]
         problems.check()
-        return cameras, poses
+        return [camera for camera, _ in read], [pose for _, pose in read]
 
     def _pose(self, entry: Entry, problems: Problems) -> np.ndarray:
         """OpenCV camera-to-world [3, 4] in the user's coordinates."""
         pose, to_user = with_axes(opengl_to_opencv(read_pose(entry, problems)), self.axes), self.to_user
-        if to_user is None:
+        if to_user is None or self._turn is None:
             return pose
-        turn = to_user[:3, :3] / similarity_scale(to_user)
-        return np.concatenate([turn @ pose[:, :3], to_user[:3, :3] @ pose[:, 3:] + to_user[:3, 3:]], 1)
+        return np.concatenate([self._turn @ pose[:, :3], to_user[:3, :3] @ pose[:, 3:] + to_user[:3, 3:]], 1)
 
     def _size(self, entry: Entry, image: Path) -> tuple[int, int]:
         """The size of the image that the json names: lengths in pixels are its, not those of a smaller one."""
@@ -132,8 +137,8 @@ class Photos:
         given = entry.frame.get("mask_path")
         if given is None:
             return None
-        if not isinstance(given, str):
-            raise InputError(f"{entry.file}: mask_path of {entry.given} is no path: {given!r}")
+        if not isinstance(given, str) or not is_path(given):
+            raise InputError(f"{entry.file}: mask_path of {entry.given} is no path: {short(given)}")
         if as_written:
             return self.folder / plain(given)
         return self._file(given, self.images and self.images.replace("images", "masks"), "masks")

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
+from isosweep.data.numbers import short
 from isosweep.data.problems import Problems
 from isosweep.data.transforms import SPLITS, Entry, plain
 from isosweep.errors import InputError
@@ -41,12 +42,14 @@ def _follow_lists(entries: Sequence[Entry], file: Path, found: dict[str, set[int
     for split in SPLITS:
         names = meta.get(f"{split}_filenames") or []
         if not isinstance(names, list):
-            problems.add(f"{file}: {split}_filenames is a list of file_paths, found {names!r}")
+            problems.add(f"{file}: {split}_filenames is a list of file_paths, found {short(names)}")
             continue
         unknown = [n for n in names if not isinstance(n, str) or plain(n) not in place]
         if unknown:
             more = f" (and {len(unknown) - 1} others)" if len(unknown) > 1 else ""
-            problems.add(f"{file}: {split}_filenames has {unknown[0]!r}{more}, which is no frame's file_path")
+            problems.add(
+                f"{file}: {split}_filenames has {short(unknown[0])}{more}, which is no frame's file_path"
+            )
         named[split] = {place[plain(n)] for n in names if isinstance(n, str) and plain(n) in place}
     problems.check()
     held_out |= named["val"] | named["test"]

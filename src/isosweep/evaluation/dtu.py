@@ -31,6 +31,8 @@ PROTOCOL = "dtu-"
 """A protocol's name is this, followed by the culling preset: dtu-neus."""
 BELOW = ("", "SampleSet/MVS Data", "MVS Data", "SampleSet/MVS_Data")
 """Folders below the given one in which Points/ and ObsMask/ are sought: the official archives differ in this."""
+MOST_CELLS = 2**31
+"""Of a variable of a .mat; the official grids have a tenth of it."""
 MARGIN = 50
 """Points up to this many thinning radii outside the box take part in thinning.
 
@@ -182,10 +184,16 @@ def _find(root: Path, name: str) -> Path:
 
 
 def _mat(path: Path, wanted: dict[str, tuple[int, ...] | None]) -> dict[str, np.ndarray]:
-    from scipy.io import loadmat
+    from scipy.io import loadmat, whosmat
 
     try:
-        found: dict[str, Any] = loadmat(path)
+        there = {name: (shape, kind) for name, shape, kind in whosmat(path)}
+        large = [
+            name for name in wanted if name in there and np.prod(there[name][0], dtype=float) > MOST_CELLS
+        ]
+        if large:
+            raise InputError(f"{large[0]} has the shape {there[large[0]][0]}")
+        found: dict[str, Any] = loadmat(path, variable_names=[name for name in wanted if name in there])
     except Exception as error:  # scipy raises many types, some of which have no common base
         raise InputError(
             f"cannot read {path}: {type(error).__name__}: {error}. Copy the file again"
@@ -193,7 +201,7 @@ def _mat(path: Path, wanted: dict[str, tuple[int, ...] | None]) -> dict[str, np.
     out = {}
     for name, shape in wanted.items():
         if name not in found:
-            has = ", ".join(key for key in found if not key.startswith("__")) or "nothing"
+            has = ", ".join(there) or "nothing"
             raise InputError(
                 f"{path} has no variable {name}, it has {has}: it is not the official file; copy it again"
             )

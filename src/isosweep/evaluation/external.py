@@ -13,6 +13,7 @@ from jaxtyping import Float
 
 from isosweep import geometry
 from isosweep.config.settings import EvalSettings
+from isosweep.data.arrays import Sought, names_of, read_npy, read_npz
 from isosweep.data.decode import read_mask
 from isosweep.data.neus import read_cameras
 from isosweep.errors import InputError
@@ -28,8 +29,10 @@ from isosweep.record.reading import schema_problem
 from isosweep.record.schema import RECORD_FILE, Attempt, encode_record
 from isosweep.record.scores import score_record
 from isosweep.runtime.files import atomic_write_bytes
+from isosweep.runtime.text_file import read_matrix
 from isosweep.types import Mesh, Scores
 
+SQUARE = Sought(((4, 4),), words="a 4x4 matrix of numbers")
 TINY = 0.02
 """A mesh whose diagonal is smaller than this fraction of its scan's is taken to be in other units."""
 
@@ -87,20 +90,21 @@ def read_transform(path: Path) -> Float[np.ndarray, "4 4"]:
             f"no transform at {path}: give a cameras .npz, or a 4x4 matrix as .npy or text"
         )
     try:
+        what = "the transform"
         if path.suffix == ".npz":
-            with np.load(path) as data:
-                if "scale_mat_0" not in data.files:
-                    raise InputError(
-                        f"it has no scale_mat_0, it has {', '.join(data.files[:6]) or 'nothing'}"
-                    )
-                matrix = np.asarray(data["scale_mat_0"], dtype=np.float64)
+            found = read_npz(path, what, lambda name: name == "scale_mat_0", SQUARE)
+            if not found:
+                has = ", ".join(names_of(path, what)[:6]) or "nothing"
+                raise InputError(f"it has no scale_mat_0, it has {has}")
+            matrix = found["scale_mat_0"].astype(np.float64)
+        elif path.suffix == ".npy":
+            matrix = read_npy(path, what, SQUARE).astype(np.float64)
         else:
-            matrix = np.load(path) if path.suffix == ".npy" else np.loadtxt(path, dtype=np.float64)
-        matrix = np.asarray(matrix, dtype=np.float64)
+            matrix = read_matrix(path, what)
         if matrix.shape != (4, 4):
             raise InputError(f"its shape is {matrix.shape}")
         geometry.similarity_scale(matrix)
-    except Exception as error:  # numpy's readers raise many types
+    except ValueError as error:
         raise InputError(
             f"cannot take the transform of {path}: {error}. Expected a 4x4 similarity"
         ) from error

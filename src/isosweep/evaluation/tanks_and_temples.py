@@ -13,7 +13,6 @@ program scores point clouds with Open3D; these steps were written after it and n
 Source: Knapitsch et al. 2017; isl-org/TanksAndTemples, python_toolbox/evaluation.
 """
 
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from isosweep.data.tanks_and_temples import read_log
 from isosweep.errors import InputError
 from isosweep.evaluation.alignment import apply, icp, similarity, thinned
 from isosweep.meshes.files import read_mesh
+from isosweep.runtime.text_file import read_json, read_matrix
 from isosweep.types import Mesh
 
 PROTOCOL = "tanks_and_temples"
@@ -116,10 +116,7 @@ def read_official(root: Path, scene: str) -> Official:
     files = official_files(root, scene)
     name = files["scan"].stem
     cameras = np.stack([p[:, 3] for p in read_log(files["log"])]) if "log" in files else None
-    try:
-        to_scan = np.loadtxt(files["trans"])
-    except ValueError as error:
-        raise InputError(f"{files['trans']} is no 4x4 matrix ({error}): download it again") from error
+    to_scan = read_matrix(files["trans"], "a 4x4 matrix")
     if to_scan.shape != (4, 4) or not np.isfinite(to_scan).all():
         raise InputError(
             f"{files['trans']} has shape {to_scan.shape}, expected a finite 4x4 matrix: download it again"
@@ -135,7 +132,7 @@ def read_volume(file: Path) -> Volume:
         InputError: it is none.
     """
     try:
-        meta = json.loads(file.read_text())
+        meta = read_json(file, "a polygon volume")
         axis = "XYZ".index(str(meta["orthogonal_axis"]).upper())
         corners = np.array(meta["bounding_polygon"], np.float64)
         volume = Volume(

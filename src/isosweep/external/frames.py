@@ -10,7 +10,6 @@
 ==============  ===============================================================================================
 """
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +17,10 @@ import numpy as np
 from jaxtyping import Float
 
 from isosweep.config.method_settings import CollectSettings
+from isosweep.data.arrays import MATRIX, read_npy, read_npz
 from isosweep.errors import InputError
 from isosweep.geometry import similarity_scale
+from isosweep.runtime.text_file import read_json, read_matrix
 
 NGP_AXES = np.array([[0.0, 1, 0], [0, 0, 1], [1, 0, 0]])
 """Rows: where Instant-NGP's x, y and z lie among the data's axes."""
@@ -39,8 +40,12 @@ def mesh_to_data(settings: CollectSettings, data: Path, frame_file: Path | None)
     """
     matrix = np.eye(4)
     if settings.frame == "neus":
-        with np.load(data / "cameras_sphere.npz") as cameras:
-            matrix = np.asarray(cameras["scale_mat_0"], dtype=np.float64)
+        found = read_npz(
+            data / "cameras_sphere.npz", "the cameras", lambda name: name == "scale_mat_0", MATRIX
+        )
+        if not found:
+            raise InputError(f"{data / 'cameras_sphere.npz'} has no scale_mat_0")
+        matrix = _matrix(found["scale_mat_0"], data / "cameras_sphere.npz")
     elif settings.frame == "nerfstudio":
         matrix = _nerfstudio(_needed(settings, frame_file))
     elif settings.frame == "ngp":
@@ -77,7 +82,11 @@ def _needed(settings: CollectSettings, file: Path | None) -> Path:
 
 
 def _matrix(value: Any, file: Path | None) -> Matrix:
-    matrix = np.asarray(value, dtype=np.float64)
+    try:
+        matrix = np.asarray(value, dtype=np.float64)
+    except (TypeError, ValueError, OverflowError) as error:
+        where = "method.collect.matrix" if file is None else str(file)
+        raise InputError(f"{where} has no matrix of numbers ({error}): give four rows of four") from error
     if matrix.shape == (3, 4):
         matrix = np.vstack([matrix, [0, 0, 0, 1]])
     if matrix.shape != (4, 4):
@@ -89,7 +98,9 @@ def _matrix(value: Any, file: Path | None) -> Matrix:
 def _read(file: Path) -> Any:
     try:
         if file.suffix == ".npy":
-            return np.load(file, allow_pickle=False)
-        return json.loads(file.read_text()) if file.suffix == ".json" else np.loadtxt(file)
-    except (OSError, ValueError, RecursionError) as error:
+            return read_npy(file, "the frame of the mesh", MATRIX)
+        if file.suffix == ".json":
+            return read_json(file, "the frame of the mesh")
+        return read_matrix(file, "the frame of the mesh")
+    except (OSError, ValueError) as error:
         raise InputError(f"cannot read {file}, which says the frame of the mesh: {error}") from error

@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image
 
 from isosweep.errors import InputError
+from isosweep.runtime.image_file import exif_values
 
 PLAUSIBLE = (0.3, 6.0)
 """Smallest and largest ratio: from an 11 mm to a 216 mm lens on 35 mm film, whose longer side is 36 mm."""
@@ -52,7 +53,7 @@ def read_focal(image: Image.Image) -> Focal:
     image, and to the image's present size only if it states none.
     """
     width, height = image.size
-    exif = image.getexif().get_ifd(_EXIF_IFD)
+    exif = exif_values(image, _EXIF_IFD)
     candidates: list[tuple[float, str]] = []
     if (f35 := _positive(exif.get(_FOCAL_35))) is not None:
         candidates.append((from_35mm(f35, width, height), f"{f35:g} mm (35 mm equivalent)"))

@@ -4,13 +4,13 @@ from pathlib import Path
 
 from PIL import Image
 
+from isosweep.data.decode import Source, decode
 from isosweep.runtime.image_file import open_image
 
 
 def read_rgb(path: Path) -> Image.Image:
     """An image file as RGB."""
-    with open_image(path) as image:
-        return image.convert("RGB")
+    return Image.fromarray(decode(Source(path), False, 1))
 
 
 def read_grey(path: Path) -> Image.Image:

@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
+from isosweep.data.decode import read_mask
 from isosweep.errors import InputError
 from isosweep.prepare import segmentation
 from isosweep.prepare.image_io import read_rgb
@@ -199,11 +200,9 @@ def _read_mask(file: Path, size: tuple[int, int]) -> UInt8[np.ndarray, "h w"]:
     scaled to 0 and 255. A mask of another size but the same aspect ratio is resized to the image's size.
     """
     with open_image(file) as image:
-        grey = np.asarray(image.convert("RGB")).max(-1) if image.mode != "L" else np.asarray(image)
+        grey = read_mask(file)
         if image.mode in ("RGBA", "LA") and grey.min() == grey.max():
             grey = np.asarray(image.getchannel("A"))
-    if grey.max() == 1:
-        grey = grey * np.uint8(255)
     if grey.shape != size[::-1]:
         ratio = np.array(grey.shape) / np.array(size[::-1])
         if abs(ratio[0] / ratio[1] - 1) > 0.02:

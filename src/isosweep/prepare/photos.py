@@ -3,7 +3,6 @@
 Files that cannot be used are skipped, each with its reason.
 """
 
-import struct
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -13,11 +12,11 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
-from isosweep.data.decode import Source, decode
+from isosweep.data.decode import TURNS, Source, decode, has_alpha, orientation
 from isosweep.errors import InputError
 from isosweep.prepare.focal import Focal, read_focal
 from isosweep.prepare.image_io import save_image, shrink
-from isosweep.runtime.image_file import open_image
+from isosweep.runtime.image_file import UNREADABLE, open_image
 
 ENDINGS = {".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp"}
 UNSUPPORTED = {
@@ -28,18 +27,6 @@ UNSUPPORTED = {
 SMALLEST_SIDE = 64
 """A photograph whose shorter side has fewer pixels is skipped."""
 JPG_QUALITY = 97
-_UNREADABLE = (OSError, SyntaxError, EOFError, struct.error, ValueError, Image.DecompressionBombError)
-_ORIENTATION = 0x0112
-_TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-"""EXIF orientation -> what makes the pixels upright."""
 
 
 @dataclass(frozen=True)
@@ -128,9 +115,9 @@ def read_upright(path: Path) -> tuple[UInt8[np.ndarray, "h w c"], Focal, bool]:
     try:
         with open_image(path) as image:
             focal = read_focal(image)
-            turn = _TURNS.get(image.getexif().get(_ORIENTATION, 1))
-            alpha = image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info
-    except _UNREADABLE as error:
+            turn = TURNS.get(orientation(image))
+            alpha = has_alpha(image)
+    except UNREADABLE as error:
         raise InputError(f"cannot be read ({error})") from error
     pixels = decode(Source(path), alpha, 1)
     if turn is not None:

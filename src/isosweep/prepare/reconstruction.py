@@ -6,14 +6,13 @@ Pixels: the image's top left corner is (0, 0), so the centre of the first pixel 
 """
 
 import io
-import zlib
 from dataclasses import dataclass, fields
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 
+from isosweep.data.arrays import Sought, read_npz
 from isosweep.errors import InputError
 from isosweep.runtime.files import atomic_write_bytes
 
@@ -79,10 +78,11 @@ def load(path: Path) -> Reconstruction:
     Raises:
         ValueError: the file is damaged, or not one of ours.
     """
+    names = [field.name for field in fields(Reconstruction)]
     try:
-        with np.load(path) as data:
-            arrays = {f.name: data[f.name] for f in fields(Reconstruction)}
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile, zlib.error) as error:
+        found = read_npz(path, "the reconstruction", names.__contains__, Sought(kinds="fiubU", most=2**34))
+        arrays = {name: found[name] for name in names}
+    except (OSError, ValueError, KeyError) as error:
         raise InputError(
             f"cannot read the reconstruction in {path} ({error}): delete this file, and the next run makes it again"
         ) from error

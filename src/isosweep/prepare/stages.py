@@ -186,7 +186,7 @@ def fingerprint(files: list[Path]) -> str:
     for file in files:
         with file.open("rb") as handle:
             content = hashlib.file_digest(handle, "blake2b").hexdigest()
-        total.update(f"{file.name}|{content}\n".encode())
+        total.update(f"{file.name}|{content}\n".encode(errors="surrogatepass"))
     return total.hexdigest()
 
 

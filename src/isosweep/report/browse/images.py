@@ -184,11 +184,7 @@ def _store_once(target: Path, basis: str, draw: Callable[[], Any], lossless: boo
 def _open_rgb(path: Path) -> Any:
     import PIL.Image
 
-    try:
-        image = open_image(regular(path))
-    except PIL.Image.DecompressionBombError as error:
-        raise InputError("it announces more pixels than a picture has that is to be looked at") from error
-    with image:
+    with open_image(regular(path)) as image:
         if image.width * image.height > MOST_PIXELS:
             raise InputError(
                 f"it announces {image.width}x{image.height} pixels, and the page takes {MOST_PIXELS}"
