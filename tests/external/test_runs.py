@@ -11,13 +11,16 @@ import numpy as np
 import pytest
 from omegaconf import OmegaConf
 
-from isosweep.app import entry
+from isosweep.app import entry, foreign
 from isosweep.config.check import ConfigError
+from isosweep.config.method_settings import MethodSettings, ResumeSettings
 from isosweep.config.names import identify
 from isosweep.errors import InputError, OverLimit
+from isosweep.external import command
 from isosweep.external.process import MethodFailed
 from isosweep.record import Record, find_runs, read_record
 from isosweep.record.key import matters
+from tests.external.conftest import COMMAND
 
 
 def only(root: Path) -> tuple[Path, Record]:
@@ -131,6 +134,52 @@ def test_it_goes_on_from_its_own_checkpoint_where_the_config_says_how(config, tm
     assert [a.action for a in record.attempts] == ["train", "resume"]
 
 
+def test_commands_that_have_ended_do_not_run_again(config, tmp_path, capsys):
+    there = tmp_path / "there"
+    check = tmp_path / "check.py"
+    check.write_text(f"import os, sys; sys.exit(not os.path.exists({str(there)!r}))")
+    second = f"{{python}} {check}"
+    commands = f'method.commands=["{COMMAND}","{second}"]'
+    with pytest.raises(MethodFailed, match="ended with code 1"):
+        entry.run(config(commands))
+    there.touch()
+    entry.run(config(commands))
+    folder, record = only(tmp_path / "runs")
+    assert record.status == "finished"
+    assert len(starts(folder)) == 1, "the training ran once"
+    assert "command 1 of 2 has ended well before" in capsys.readouterr().out
+    assert [a.action for a in record.attempts] == ["train", "resume"]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "left"),
+    [(r"step-(?P<last>\d+)", 40), (r"step-(?P<done>\d+)", 41), (None, 100)],
+)
+def test_steps_that_are_left_after_a_checkpoint(pattern: str | None, left: int):
+    method = MethodSettings(steps=100, resume=ResumeSettings(checkpoint="x", step=pattern))
+    assert command.steps_left(method, Path("out/step-000059.ckpt")) == left
+    assert command.steps_left(method, None) == 100
+
+
+def test_a_checkpoint_of_the_last_step_leaves_one_and_one_without_a_step_is_told():
+    method = MethodSettings(steps=10, resume=ResumeSettings(checkpoint="x", step=r"-(?P<done>\d+)"))
+    assert command.steps_left(method, Path("a-10.pt")) == 1
+    with pytest.raises(
+        InputError, match=r"^method\.resume\.step=.* finds no step in the path last\.pt: mend it"
+    ):
+        command.steps_left(method, Path("last.pt"))
+
+
+def test_damage_to_what_says_which_commands_ended_starts_them_again(config, tmp_path):
+    entry.run(config())
+    folder, _ = only(tmp_path / "runs")
+    for text in ("", "[]", '{"commands": "1"}'):
+        (folder / "method" / "ended.json").write_text(text)
+        assert foreign._ended_before(folder / "method" / "ended.json") == 0
+    (folder / "method" / "ended.json").write_text('{"commands": 1}')
+    assert foreign._ended_before(folder / "method" / "ended.json") == 1
+
+
 def test_without_a_checkpoint_it_starts_over(config, tmp_path):
     with pytest.raises(OverLimit):
         entry.run(config("+method.args.hang-at=2", "method.limit_minutes=0.01"))
@@ -182,7 +231,7 @@ def test_the_key_is_of_method_version_arguments_data_and_seed_alone(config):
         (["method.collect.mesh=null", "method.collect.renders=null"], "collects neither mesh nor renders"),
         (["method.collect.frame=matrix"], "needs method.collect.matrix"),
         (["method.args=3"], "give a mapping"),
-        (["method.limit_minutes=-1"], "give 0 or more"),
+        (["method.limit_minutes=-1"], "give a number of 0 or more"),
     ],
 )  # fmt: skip
 def test_a_wrong_config_is_refused_before_anything_loads(config, tmp_path, more, words):

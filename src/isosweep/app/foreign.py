@@ -1,8 +1,9 @@
 """One run of a method that is not ours (``model=external``): prepared, run, read and scored like a model of ours.
 
 The run's folder has a folder ``method/``: ``data/`` is what was prepared, ``out/`` what the method wrote,
-``output.log`` what it printed, and ``done.json`` says that all of its commands have ended well. From then on the run
-counts as trained: it is collected and scored again without another training.
+``output.log`` what it printed. ``ended.json`` says how many of its commands have ended well: these do not run again
+when the run is started again. ``done.json`` says that all have. From then on the run counts as trained: it is
+collected and scored again without another training.
 """
 
 import json
@@ -38,7 +39,7 @@ from isosweep.external.gpu import GpuMemory
 from isosweep.external.watch import Watch
 from isosweep.meshes import files
 from isosweep.record import Memory, RunRecord, outcome
-from isosweep.record.folder import METHOD, METHOD_DONE, goes_on_from
+from isosweep.record.folder import METHOD, METHOD_DONE, METHOD_ENDED, method_checkpoint
 from isosweep.rendering import view_files
 from isosweep.runtime import interrupts
 from isosweep.runtime.files import atomic_write_text
@@ -178,10 +179,12 @@ def train(job: Work, scene: Scene) -> None:
         RunPreempted, RunTimeout: a signal asked the run to stop.
     """
     record, method, out = job.record, job.method, job.folder / "out"
-    checkpoint = None
+    checkpoint, ended = None, 0
     if record.action == "resume":
-        checkpoint = goes_on_from(record.folder.absolute(), job.plan.config, trained=False)
-        log.info("the method goes on from %s", checkpoint)
+        checkpoint = method_checkpoint(record.folder.absolute(), job.plan.config)
+        ended = _ended_before(job.folder / METHOD_ENDED)
+        if checkpoint is not None and not ended:
+            log.info("the method goes on from %s", checkpoint)
     else:
         shutil.rmtree(job.folder, ignore_errors=True)
     out.mkdir(parents=True, exist_ok=True)
@@ -211,8 +214,12 @@ def train(job: Work, scene: Scene) -> None:
 
     with record.timed("train_s"):
         for number, text in enumerate(method.commands):
-            latest = goes_on_from(record.folder.absolute(), job.plan.config, trained=False)
-            values = {**job.values, "latest": str(latest)}
+            if number < ended:
+                log.info("command %d of %d has ended well before", number + 1, len(method.commands))
+                continue
+            latest = method_checkpoint(record.folder.absolute(), job.plan.config)
+            left = command.steps_left(method, checkpoint)
+            values = {**job.values, "latest": str(latest or ""), "left": str(left)}
             words = command.command_words(method, text, values, white=_is_white(scene), checkpoint=checkpoint)
             log.info("command %d of %d: %s", number + 1, len(method.commands), " ".join(words))
             name = f"isosweep-{job.plan.identity.key}"
@@ -225,12 +232,26 @@ def train(job: Work, scene: Scene) -> None:
                 on_line=watch,
                 on_poll=on_poll,
             )
+            atomic_write_text(job.folder / METHOD_ENDED, json.dumps({"commands": number + 1}))
     if (why := watch.why_no_progress()) is not None:
         log.warning("%s printed no progress: %s. Its run is scored all the same", method.name, why)
     told_of = {"version": method.version, "lines": watch.lines, "no_progress": watch.why_no_progress()}
     atomic_write_text(job.folder / METHOD_DONE, json.dumps(told_of, indent=1))
     record.set_fields(memory=_memory(record, memory))
     record.mark_trained()
+
+
+def _ended_before(file: Path) -> int:
+    """How many of the method's commands, the first ones, have ended well; 0 where the file is not there or is damaged.
+
+    They are of this config, because a run key is of the commands and of all that they read.
+    """
+    try:
+        found = json.loads(file.read_bytes())
+    except (OSError, ValueError):
+        return 0
+    number = found.get("commands") if isinstance(found, dict) else None
+    return number if isinstance(number, int) else 0
 
 
 def _is_white(scene: Scene) -> bool:

@@ -13,6 +13,8 @@ Placeholders in ``commands``, ``files`` and the patterns of ``collect`` and ``re
                             of the first view, in pixels; how many images were prepared
 ``{radius}``                half the side of the scene's box
 ``{test_every}``            of layouts that cannot name the test views: every so many images is one
+``{left}``                  ``method.steps`` less what the checkpoint has done (``resume.step``), for a method that
+                            counts the steps of a resumed training anew
 ``{latest}``                the newest file that fits ``resume.checkpoint``, when the command starts
 ``{args}``, ``{resume}``, ``{background}``
                             each stands alone and becomes several words, or none
@@ -31,7 +33,7 @@ PAIRINGS = ("name", "order")
 BOOLEANS = ("flag", "lower", "title")
 PLACEHOLDERS = (
     "data", "out", "folder", "python", "scene", "seed", "steps", "threads", "device", "gpu", "width", "height",
-    "radius", "images", "test_every", "model", "latest", "background", "args", "resume",
+    "radius", "images", "test_every", "model", "latest", "left", "background", "args", "resume",
 )  # fmt: skip
 
 
@@ -101,6 +103,9 @@ class ResumeSettings:
 
     checkpoint: str | None = None  # pattern; where a file fits, the method is resumed
     words: str = ""  # what {resume} becomes then; {checkpoint} in it is that file
+    # regular expression in that file's path: its group `last` is the number of its last step, counted from 0, or its
+    # group `done` how many steps it has done. It makes {left}
+    step: str | None = None
 
 
 @dataclass

@@ -140,7 +140,7 @@ def _wrong(settings: MethodSettings) -> Iterator[str]:
     texts |= {f"method.files.{name}": text for name, text in settings.files.items()}
     for where, text in texts.items():
         yield from _wrong_placeholders(where, text, braces=where.startswith("method.files"))
-    patterns = {"method.watch.progress": settings.watch.progress}
+    patterns = {"method.watch.progress": settings.watch.progress, "method.resume.step": settings.resume.step}
     patterns |= {f"method.watch.metrics.{name}": text for name, text in settings.watch.metrics.items()}
     for where, pattern in patterns.items():
         if pattern is not None and (why := _wrong_pattern(where, pattern)):
@@ -171,6 +171,8 @@ def _wrong_pattern(where: str, pattern: str) -> str | None:
         compiled = re.compile(pattern)
     except re.error as error:
         return f"{where}={pattern}: no regular expression ({error})."
+    if where == "method.resume.step" and not {"last", "done"} & compiled.groupindex.keys():
+        return f"{where}={pattern}: name a group, (?P<last>\\d+) for the last step or (?P<done>\\d+) for their number."
     if where.endswith("progress") and "step" not in compiled.groupindex:
         return f"{where}={pattern}: name the group that is the step, (?P<step>\\d+)."
     if where.startswith("method.watch.metrics") and compiled.groups < 1:

@@ -5,6 +5,7 @@ placeholders.
 """
 
 import glob
+import re
 import shlex
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -38,6 +39,28 @@ def command_words(
     )
     behind = _words(method.white_words if white else method.other_words, values)
     return _words(text, values, {ARGS: list(argument_words(method)), RESUME: resume, BACKGROUND: behind})
+
+
+def steps_left(method: MethodSettings, checkpoint: Path | None) -> int:
+    """The steps that a training has to do still, at least one.
+
+    Args:
+        checkpoint: from which it goes on, if it does.
+
+    Raises:
+        InputError: ``method.resume.step`` does not fit the checkpoint's path.
+    """
+    if checkpoint is None or method.resume.step is None:
+        return method.steps
+    found = re.search(method.resume.step, str(checkpoint))
+    if found is None:
+        raise InputError(
+            f"method.resume.step={method.resume.step} finds no step in the path {checkpoint}: mend it, or set it to "
+            "null"
+        )
+    groups = {name: int(text) for name, text in found.groupdict().items() if text is not None}
+    done = groups["done"] if "done" in groups else groups["last"] + 1
+    return max(method.steps - done, 1)
 
 
 def argument_words(method: MethodSettings) -> Iterator[str]:

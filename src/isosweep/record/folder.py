@@ -66,23 +66,31 @@ def kept_steps(folder: Path) -> list[int]:
 METHOD = "method"
 """Folder of a method that is not ours, in the run's folder: its data, what it wrote, and `METHOD_DONE`."""
 METHOD_DONE = "done.json"
+METHOD_ENDED = "ended.json"
 
 
 def goes_on_from(folder: Path, config: dict[str, Any], trained: bool) -> Path:
     """The file from which a start goes on: the last checkpoint, or of a method that is not ours what it has left.
 
-    A trained one has left `METHOD_DONE`; before that, the newest file that fits ``method.resume.checkpoint``.
+    A trained one has left `METHOD_DONE`. Before that it is the method's own checkpoint, or `METHOD_ENDED`, which says
+    which of its commands need not run again.
     """
-    method = config.get("method")
-    if method is None:
+    if config.get("method") is None:
         return folder / CHECKPOINTS["last"]
-    done = folder / METHOD / METHOD_DONE
-    pattern = (method.get("resume") or {}).get("checkpoint")
-    if trained or pattern is None:
+    done, ended = folder / METHOD / METHOD_DONE, folder / METHOD / METHOD_ENDED
+    if trained:
         return done
+    return method_checkpoint(folder, config) or (ended if ended.exists() else done)
+
+
+def method_checkpoint(folder: Path, config: dict[str, Any]) -> Path | None:
+    """The newest file that fits ``method.resume.checkpoint`` of a method that is not ours; None if there is none."""
+    pattern = (config["method"].get("resume") or {}).get("checkpoint")
+    if pattern is None:
+        return None
     out = glob.escape(str(folder / METHOD / "out"))
     found = glob.glob(pattern.replace("{out}", out), recursive=True)
-    return max(map(Path, found), key=lambda path: path.stat().st_mtime, default=done)
+    return max(map(Path, found), key=lambda path: path.stat().st_mtime, default=None)
 
 
 def find_runs(root: Path) -> list[Path]:
