@@ -378,3 +378,53 @@ def test_a_click_on_a_mesh_shows_the_spot_in_the_pictures(page: Page) -> None:
     page.open("meshes", f"&v.surface=grey&v.spot={','.join(map(str, behind))}")
     page.until(lambda: page.all("#spot section"))
     assert "the mesh hides it from here" in page.one("#spot h3").text
+
+
+def test_the_ledger_has_every_published_figure_as_a_link_and_ours_beside_them(
+    driver: Any, tmp_path: Path
+) -> None:
+    put(
+        tmp_path / "runs", *(record(scene=s, model=m, label=m, values={"nvs/psnr": v}, run_key=m + s)
+        for m, v in (("nerf", 30.0), ("neus", 32.0)) for s in ("chair", "lego")),
+    )  # fmt: skip
+    head = "method,dataset,metric,origin,setting,protocol,chair,lego,mean,source,link,status"
+    lines = [
+        "NeRF,demo,nvs/psnr,paper,,p,33,31,32.0,the paper,https://example.org/paper,checked",
+        "NeRF,demo,nvs/psnr,independent,by others,p,30,28,28.0,a blog,javascript:alert(1),checked",
+        "Other,demo,nvs/psnr,authors,their code,p,,,35.0,a page,https://example.org/code,checked",
+    ]
+    (tmp_path / "published").mkdir()
+    (tmp_path / "published" / "demo.csv").write_text("\n".join([head, *lines]))
+    request = TableRequest((str(tmp_path / "runs"),), tmp_path, published=tmp_path / "published")
+    make_page(request, tmp_path / "page", PageLimits())
+    page = Page(driver, tmp_path / "page", tmp_path)
+    page.open("table")
+    rows = page.texts(".ledger tbody tr th")
+    assert rows == ["NeRF", "Other"]
+    assert page.texts(".ledger tbody tr:first-child li") == [
+        "32.0 paper", "28.0 independent, by others", "30.00 ours, nerf",
+    ]  # fmt: skip
+    assert (
+        page.texts(".ledger tbody tr:last-child li")[-1] == "32.00 ours, neus"
+    )  # none is called so: our best
+    links = page.js("return [...document.querySelectorAll('.ledger a')].map(a => a.getAttribute('href'))")
+    assert links == ["https://example.org/paper", "https://example.org/code"]
+    places = page.js(
+        "return [...document.querySelector('.ledger svg').querySelectorAll('.mark')]"
+        ".map(m => [m.classList[1], Number(m.getAttribute('transform').match(/[0-9.]+/)[0])])"
+    )
+    assert places == [
+        ["paper", 210.0],
+        ["independent", 10.0],
+        ["ours", 110.0],
+    ]  # of 28 to 32, 30 is the middle
+    assert page.texts("#panel h2").count("Reproduction ledger") == 1
+    try:
+        for width in (1280, 390):
+            size = {"width": width, "height": 844, "deviceScaleFactor": 1, "mobile": width < 500}
+            driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+            page.open("table")
+            assert page.js("return document.documentElement.scrollWidth") <= width
+            page.shot(f"ledger-{width}")
+    finally:
+        driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})

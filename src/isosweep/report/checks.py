@@ -198,7 +198,9 @@ def setting_differences(members: Sequence[Run], spec: TableSpec) -> dict[str, li
 
 def _signature(config: Mapping[str, Any], free: Sequence[str]) -> tuple[Any, ...]:
     """Equal for configs that have the very same groups of settings (collect.py), but for the keys that are free."""
-    return tuple([part for key, value in config.items() if key not in free for part in (key, id(value))])
+    # a row key `model` covers the record's field, not the group
+    kept = [(key, id(value)) for key, value in config.items() if key not in free or type(value) is dict]
+    return tuple(kept)
 
 
 def _is_of_inactive_term(path: str, *configs: Mapping[str, Any]) -> bool:

@@ -77,7 +77,7 @@ class _RunPart:
 def write_page(
     target: Path, title: str, runs: Sequence[Run], found: Collection, table: Document | str, limits: PageLimits,
     digits: dict[str, int] | None = None, progress: Callable[[int, int], None] | None = None,
-    published: Path | None = None,
+    published: Path | None = None, strips: Sequence[dict[str, Any]] = (),
 ) -> WrittenPage:  # fmt: skip
     """Make or renew the page in ``target``. Pictures and meshes that have not changed are kept.
 
@@ -87,6 +87,7 @@ def write_page(
         digits: decimals by metric name, where the default is not wanted.
         progress: called with the number of runs done and the number of all runs.
         published: folder of published figures; None for none.
+        strips: those of the table's scores, beside ours (`strips.ledger_strips`).
 
     Raises:
         ReportError: ``target`` holds something else than a page, or cannot be written.
@@ -140,6 +141,7 @@ def write_page(
         "scenes": scenes,
         "points": published_points(published, runs) if published is not None else [],
         "table": asdict(table) if isinstance(table, Document) else None,
+        "strips": list(strips),
         "refused": table if isinstance(table, str) else "",
         "absent": found.absent,
         "broken": broken,

@@ -6,11 +6,11 @@ from pathlib import Path
 
 from isosweep.report.browse.guard import guarded
 from isosweep.report.browse.page import PageLimits, WrittenPage, write_page
+from isosweep.report.browse.strips import ledger_strips
 from isosweep.report.collect import collect, select_runs
-from isosweep.report.document import Document
 from isosweep.report.key_names import full_conditions
 from isosweep.report.keys import ReportError
-from isosweep.report.pipeline import NoRuns, TableRequest, make_table, source_name
+from isosweep.report.pipeline import MadeTable, NoRuns, TableRequest, make_table, source_name
 
 
 def make_page(
@@ -34,15 +34,19 @@ def make_page(
     if not runs and not found.absent and not found.broken:
         make_table(request)  # raises NoRuns
     notes: list[str] = []
-    table = guarded("it could not be made", partial(_table, request), "", notes) or notes[0]
+    made = guarded("it could not be made", partial(_table, request), "", notes) or notes[0]
+    table = made if isinstance(made, str) else made.document
+    strips = [] if isinstance(made, str) else guarded("no ledger", partial(ledger_strips, made), [], notes)
     title = request.title or ", ".join(source_name(s) for s in request.sources)
-    return write_page(target, title, runs, found, table, limits, request.digits, progress, request.published)
+    return write_page(
+        target, title, runs, found, table, limits, request.digits, progress, request.published, strips
+    )
 
 
-def _table(request: TableRequest) -> Document | str:
+def _table(request: TableRequest) -> MadeTable | str:
     """The table of the request's runs, or the reason why there is none."""
     try:
-        return make_table(request).document
+        return make_table(request)
     except NoRuns:
         return "none of these runs has a record"
     except ReportError as error:

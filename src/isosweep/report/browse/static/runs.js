@@ -99,14 +99,15 @@
       panel.replaceChildren(el("p", {}, "There is no table of means of these runs:"), el("pre", { class: "problem" }, refused));
       return null;
     }
+    const ledger = isosweep.ledger();
     const lines = block => block.lines.map(line => [
       ...line.labels.map((l, i) => cell(i ? rounded(l) : rounded(l) + { ours: "", external: " (external)", published: ` [${line.reference}]` }[line.kind], l)),
       ...line.cells.map(c => cell([el("span", { class: c.mark || (c.main === "failed" ? "failed" : "") }, c.main), c.extra ? ` ${c.extra}` : ""],
         isNaN(c.main) ? "" : c.main))]);
-    panel.replaceChildren(el("p", { class: "note" }, "All runs of the page, whatever the filter says."), ...table.blocks.map(block => el("section", {}, block.title ? el("h2", {}, block.title) : null,
+    panel.replaceChildren(el("p", { class: "note" }, "All runs of the page, whatever the filter says."), ...table.blocks.filter(b => !ledger || b.title !== "Reproduction ledger").map(block => el("section", {}, block.title ? el("h2", {}, block.title) : null,
       isosweep.sortable(block.title || "Means", [...block.labels.map((text, i) => ({ text, class: "name", row: !i })), ...block.columns.map(text => ({ text, class: "number" }))],
         lines(block), { rowClass: i => block.lines[i].kind }).holder)),
-    ...table.notes.map(n => el("p", { class: "note" }, n)),
+    ledger || "", ...table.notes.map(n => el("p", { class: "note" }, n)),
     table.sources.length ? el("ol", { class: "note" }, table.sources.map(s => el("li", {}, s))) : "",
     table.causes.length ? el("section", {}, el("h2", {}, "Missing and failed"), el("ul", { class: "note" }, table.causes.map(c => el("li", {}, c)))) : "");
     return null;
