@@ -12,7 +12,7 @@ from isosweep.record import code_version
 from isosweep.record.code_version import NUMERICAL, PACKAGE, code_hash, representative, same_code
 
 NOT_NUMERICAL = ("record", "trackers", "report", "launchers", "bench", "prepare", "download")
-SUPPORT = {"config", "download", "errors", "record", "runtime", "rendering"}
+SUPPORT = {"bounds", "config", "download", "errors", "record", "runtime", "rendering"}
 """What numerical code may import beside itself: values that are in the config, messages, and bookkeeping."""
 
 

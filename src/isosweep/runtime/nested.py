@@ -26,5 +26,6 @@ def nested_too_deeply(data: bytes, most: int = MOST_NESTED) -> bool:
         for pair in _FLAT:
             brackets = brackets.replace(pair, b"")
         if len(brackets) == before:
-            return False  # what does not close is no json, and the parser says where
+            # What does not close is no json, and the parser says where, if it gets there.
+            return brackets.count(b"[") + brackets.count(b"{") > most
     return bool(brackets)
