@@ -35,6 +35,8 @@ from killing import WHEN, Counted, in_a_child  # noqa: E402
 from stressed import RUN, weights  # noqa: E402
 
 MOST_STARTS = 8
+SHORT = ["train.max_steps=40", "train.checkpoint_every=10", "train.val_every=20"]
+"""A whole run is done some hundred times."""
 STEPS = (100, 200, 300)
 
 
@@ -149,7 +151,7 @@ def main_run(root: Path, say: Callable[[str], None]) -> None:
     """A whole run of main.py in this process, which has forked; its data, that of the demo, are drawn in memory."""
     import runpy
 
-    sys.argv = [str(ROOT / "main.py"), *RUN, "seed=0", f"run.root={root}"]
+    sys.argv = [str(ROOT / "main.py"), *RUN, *SHORT, "seed=0", f"run.root={root}"]
     with (
         (root.parent / f"{root.name}.log").open("a") as log,
         contextlib.redirect_stdout(log),
