@@ -26,6 +26,16 @@ def nested_too_deeply(data: bytes, most: int = MOST_NESTED) -> bool:
         for pair in _FLAT:
             brackets = brackets.replace(pair, b"")
         if len(brackets) == before:
-            # What does not close is no json, and the parser says where, if it gets there.
-            return brackets.count(b"[") + brackets.count(b"{") > most
+            return (
+                _deepest(brackets) > most
+            )  # it does not close: the parser goes as deep as it opens, and says where
     return bool(brackets)
+
+
+def _deepest(brackets: bytes) -> int:
+    """How deeply brackets lie in each other before they close."""
+    level = deepest = 0
+    for bracket in brackets:
+        level += 1 if bracket in b"[{" else -1
+        deepest = max(deepest, level)
+    return deepest
