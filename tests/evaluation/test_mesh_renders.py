@@ -91,7 +91,7 @@ def test_the_exact_mesh_is_the_best_and_worse_ones_rank_as_by_chamfer(mug: Scene
         found.append(scores["psnr"])
         chamfer.append(surface_metrics.surface_scores(mesh, exact, ALL)[0]["geometry/chamfer"])
     assert best["psnr"] > 26
-    agreement = float(spearmanr(found, [-x for x in chamfer]).statistic)
+    agreement = float(spearmanr(found, [-x for x in chamfer])[0])  # pyright: ignore[reportArgumentType]
     assert agreement > 0.9, (agreement, found, chamfer)
 
 
@@ -123,7 +123,7 @@ def test_a_run_has_the_scores_where_they_are_asked_for() -> None:
         "n_views": 1, "held_out": True, "coloured_by": 4, "blended": 3, "rays": 9, "pixels": "masks",
     }  # fmt: skip
     assert list(found.per_view["geometry/render_psnr"]) == ["view_5"]
-    assert found.values["geometry/render_silhouette_iou"] > 0.85  # of masks without soft edges
+    assert (found.values["geometry/render_silhouette_iou"] or 0) > 0.85  # of masks without soft edges
     missing = evaluate(model, scene, KNOBS, replace(ALL, samples=100), None, no_mesh="there is none")
     assert missing.values["geometry/render_psnr"] is None
     assert missing.reasons["geometry/render_psnr"] == "there is none"

@@ -45,7 +45,7 @@
       el("p", { class: "note" }, "Every figure that was found for a published method, and ours: of the row that is called as the method, or else of our best. None is averaged with another. Settings differ: they stand beside the figures, and each figure links to its source."),
       el("div", { class: "wide", tabindex: "0", role: "region", "aria-label": "Reproduction ledger, scrolls sideways" }, el("table", { "aria-label": "Reproduction ledger" },
         el("thead", {}, el("tr", {}, ["Method", "Score", "From the least to the greatest", "Figures"].map(t => el("th", { scope: "col", class: "name" }, t)))),
-        el("tbody", {}, strips.map(strip => el("tr", {}, el("th", { scope: "row", class: "name" }, strip.method), el("td", { class: "name" }, strip.score, el("br"), el("span", { class: "soft" }, strip.place)),
+        el("tbody", {}, strips.map(strip => el("tr", {}, el("th", { scope: "row", class: "name" }, strip.method), el("td", { class: "name" }, strip.score, " ", el("br"), el("span", { class: "soft" }, strip.place)),
           el("td", {}, line(strip)), el("td", { class: "figures" }, el("ul", {}, strip.figures.map(figure),
             strip.ours.map(o => el("li", { class: "ours" }, key("ours"), el("span", {}, el("strong", {}, o.text), ` ours, ${o.row}`)))))))))));
   };

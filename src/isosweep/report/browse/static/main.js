@@ -66,7 +66,8 @@
   addEventListener("hashchange", () => { isosweep.read(); isosweep.showFilter(); draw(); });
 
   const all = index(), done = all.runs.filter(r => r.state === "finished").length;
-  document.getElementById("about").textContent = `${all.runs.length} runs, ${done} finished, ${Object.keys(all.scenes).length} scenes; made ${all.made}`;
+  const count = (n, what) => `${n} ${what}${n === 1 ? "" : "s"}`;
+  document.getElementById("about").textContent = `${count(all.runs.length, "run")}, ${done} finished, ${count(Object.keys(all.scenes).length, "scene")}; made ${all.made}`;
   isosweep.read();
   isosweep.showFilter();
   draw();
