@@ -299,3 +299,31 @@ def test_an_installed_wheel_has_every_file_of_the_page() -> None:
     html = (page_module.STATIC / "index.html").read_text()
     for path in page_module.STATIC.glob("*.js"):
         assert f'src="assets/{path.name}"' in html
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("mesh.ply", "mesh.ply is a folder, not a file"),
+        ("metrics.jsonl", "metrics.jsonl is a folder, not a file"),
+        ("run.log", "run.log is a folder, not a file"),
+        ("renders", "renders is not a folder"),
+        ("per_view", "the scores of single views in its record are not numbers by score and view"),
+    ],
+)
+def test_what_stands_in_the_place_of_a_file_is_a_note(tmp_path: Path, name: str, said: str) -> None:
+    root = tmp_path / "runs"
+    bad, fine = record(), record(seed=1, run_key="other")
+    fine["scores"]["per_view"] = {"nvs/psnr": {"v": None}}
+    if name == "per_view":
+        bad["scores"]["per_view"] = {"nvs/psnr": {"v": "high"}}
+    files = put(root, bad, fine)
+    if name == "renders":
+        (files[0].parent / name).write_text("")
+    elif name != "per_view":
+        (files[0].parent / name).mkdir()
+    made = make_page(TableRequest((str(root),), tmp_path, published=None), tmp_path / "page", PageLimits())
+    assert made.runs == 2
+    assert len([n for n in made.notes if said in n]) == 1
+    assert len(made.notes) <= 2  # a folder in a log's place cannot be read either
+    assert all("s0" in note for note in made.notes)

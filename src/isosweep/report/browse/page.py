@@ -208,7 +208,7 @@ def _write_run(
     curves, lost = guarded("no curves", partial(read_curves, log, limits.points), ({}, ""), notes)
     draw = partial(images.write_views, folder / "renders", list(views), target / "images", limits.pixels)
     shown = guarded("no pictures", draw, images.WrittenViews({}, 0, []), notes)
-    notes += [n for n in (problem, lost, *shown.notes) if n]
+    notes += [n for n in (problem, lost, *shown.notes, *run_details.misplaced(run)) if n]
     nothing: tuple[dict[str, Any] | None, set[str]] = (None, set())
     pack = partial(write_mesh, run, target, limits.faces, limits.texture, truth, notes)
     mesh, mesh_files = guarded("no mesh", pack, nothing, notes)

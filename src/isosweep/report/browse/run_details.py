@@ -110,7 +110,9 @@ def run_details(run: Run) -> tuple[dict[str, Any], str]:
         **{f"versions.{k}": v for k, v in _mapping(whole.get("versions")).items()},
         **{f"scores.{k}": v for k, v in _mapping(scores.get("settings")).items()},
     }
-    attempts = whole.get("attempts")
+    attempts, wrong = whole.get("attempts"), ""
+    if not _are_per_view(scores.get("per_view")):
+        wrong = "the scores of single views in its record are not numbers by score and view"
     return {
         "config": flatten(run.record.config),
         "facts": {k: value_text(hashable(v)) for k, v in facts.items() if v not in (None, "")},
@@ -123,7 +125,19 @@ def run_details(run: Run) -> tuple[dict[str, Any], str]:
             for a in (attempts if isinstance(attempts, list) else []) if isinstance(a, dict)
         ],
         "log": log_tail(Path(run.folder, LOG_FILE)),
-    }, ""  # fmt: skip
+    }, wrong  # fmt: skip
+
+
+def misplaced(run: Run) -> list[str]:
+    """What stands where a file or a folder of a run should, and is none; it is not read."""
+    found = []
+    for name, is_folder in (("mesh.ply", False), (METRICS_FILE, False), (LOG_FILE, False), ("renders", True)):
+        path = Path(run.folder, name)
+        if is_folder and path.exists() and not path.is_dir():
+            found.append(f"{name} is not a folder")
+        elif not is_folder and path.is_dir():
+            found.append(f"{name} is a folder, not a file")
+    return found
 
 
 def view_psnr(details: Mapping[str, Any], view: str) -> float | None:
@@ -178,6 +192,17 @@ def view_file(name: str) -> str:
     """The stem of a view's files, from its name in the record: 'test/r_0' -> 'test_r_0' (see ViewWriter)."""
     kept = "".join(c if c.isalnum() or c in "_.-" else "\0" for c in name)
     return "_".join(p for p in kept.split("\0") if p).strip("._")
+
+
+def _are_per_view(found: Any) -> bool:
+    """Whether it is score -> view -> number or null; a record need not have it."""
+    if found is None:
+        return True
+    groups = list(found.values()) if isinstance(found, dict) else [found]
+    numbers = [v for views in groups if isinstance(views, dict) for v in views.values()]
+    return all(isinstance(g, dict) for g in groups) and all(
+        v is None or isinstance(v, int | float) for v in numbers
+    )
 
 
 def _per_view(found: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
