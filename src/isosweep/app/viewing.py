@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from isosweep.config.check import ConfigError
 from isosweep.config.settings import ViewSettings
 from isosweep.errors import InputError
 from isosweep.models.base import Model
-from isosweep.record import RunRecord, checkpoint_path, read_record
+from isosweep.record import Record, RunRecord, checkpoint_path, read_record
 from isosweep.runtime import interrupts
 from isosweep.runtime.ranks import place
 from isosweep.training import checkpoint
@@ -161,10 +161,28 @@ def view_folders(folders: Sequence[Path], settings: ViewSettings, which: str, de
         raise InputError(
             f"these runs are of {len(scenes)} scenes ({', '.join(scenes)}): one camera shows runs of one scene"
         )
+    for folder, record in zip(folders, records, strict=True):
+        require_config(folder, record)
     configs = [OmegaConf.create({**record.config, "device": device, "backend": "auto"}) for record in records]
     machine = activate(resolve_machine(configs[0]))
     runs = [Watched(folder, cfg, machine.device, which) for folder, cfg in zip(folders, configs, strict=True)]
     serve(runs, settings, folders[0] if len(folders) == 1 else None)
+
+
+def require_config(folder: Path, record: Record) -> None:
+    """Check that a record has the config from which its model and its scene are built.
+
+    Raises:
+        InputError: sections of it are missing, as in a record of another program.
+    """
+    missing = [
+        name for name in ("dataset", "model", "train") if not isinstance(record.config.get(name), Mapping)
+    ]
+    if missing:
+        raise InputError(
+            f"{folder / 'record.json'} has no {' and no '.join(missing)} in its config, from which the viewer builds "
+            "the run: it was written by hand or by another program; restore the record, or train the run again"
+        )
 
 
 def serve(runs: Sequence[Watched], settings: ViewSettings, folder: Path | None) -> None:
