@@ -136,6 +136,14 @@ def test_what_announces_too_many_pixels_is_refused_by_its_header(side: int, tmp_
         read_upright(tmp_path / "a.png")
 
 
+def test_exr_is_refused_in_words(tmp_path: Path) -> None:
+    (tmp_path / "a.exr").write_bytes(b"v/1\x01\x02\0\0\0" + bytes(99))
+    with pytest.raises(
+        InputError, match=r"^image .*a.exr is OpenEXR, which Pillow does not read.*16 bits png .*oiiotool"
+    ):
+        read_header(Source(tmp_path / "a.exr"))
+
+
 def test_the_bound_is_a_choice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_blank(tmp_path / "a.png", 1200)
     monkeypatch.setenv("ISOSWEEP_MAX_MEGAPIXELS", "1")

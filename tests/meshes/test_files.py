@@ -1,5 +1,8 @@
 """Meshes and clouds of every format come back whole, or are refused with the reason."""
 
+import json
+import re
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +10,7 @@ import pytest
 import trimesh
 
 from isosweep.config import settings
+from isosweep.errors import InputError
 from isosweep.meshes import files
 from isosweep.meshes.files import read_mesh
 from isosweep.meshes.topology import merge_vertices
@@ -83,7 +87,7 @@ def test_what_is_broken_is_refused(tmp_path: Path) -> None:
         ("zero.ply", b""),
     ):
         (tmp_path / name).write_bytes(data)
-        cases[name] = (tmp_path / name, "cut off or damaged|It is damaged, cut off")
+        cases[name] = (tmp_path / name, "cut off or damaged|It is damaged, cut off|is no ply: no header")
     (tmp_path / "mesh.txt").write_text("0 0 0\n")
     cases["txt"] = (tmp_path / "mesh.txt", r"ending '\.txt'; meshes are read from \.ply")
     for name, (path, why) in cases.items():
@@ -152,3 +156,78 @@ def test_a_face_that_loses_any_two_of_its_corners_is_dropped() -> None:
     merged = merge_vertices(Mesh(corners, faces))
     assert len(merged.vertices) == 3
     np.testing.assert_array_equal(merged.vertices[merged.faces], corners[faces[:1]])
+
+
+def glb(path: Path, tree: dict) -> Path:
+    """A glb that is nothing but its json."""
+    text = json.dumps({"asset": {"version": "2.0"}, **tree}).encode()
+    text += b" " * (-len(text) % 4)
+    head = b"glTF" + struct.pack("<II", 2, 20 + len(text)) + struct.pack("<II", len(text), 0x4E4F534A)
+    path.write_bytes(head + text)
+    return path
+
+
+def instances(levels: int) -> dict:
+    """One mesh of 3 vertices, placed 2 ** levels times."""
+    nodes: list[dict] = [{"children": [i + 1, i + 1]} for i in range(levels)]
+    return {
+        "accessors": [{"count": 3, "type": "VEC3", "componentType": 5126}],
+        "meshes": [{"primitives": [{"attributes": {"POSITION": 0}}]}],
+        "nodes": [*nodes, {"mesh": 0}],
+    }
+
+
+@pytest.mark.parametrize("ending", files.ENDINGS)
+@pytest.mark.parametrize(
+    ("start", "what"), [(b"PK\x03\x04", "a zip archive"), (b"\x1f\x8b\x08", "gzip data")]
+)
+def test_an_archive_is_no_mesh_whatever_its_name(
+    ending: str, start: bytes, what: str, tmp_path: Path
+) -> None:
+    (tmp_path / f"mesh{ending}").write_bytes(start + bytes(100))
+    with pytest.raises(InputError, match=rf"mesh{re.escape(ending)} is {what} and no {ending[1:]} mesh"):
+        read_mesh(tmp_path / f"mesh{ending}")
+
+
+def test_announced_counts_are_compared_with_the_file(tmp_path: Path) -> None:
+    huge = {"count": 10**12, "type": "VEC3", "componentType": 5126}
+    deep: list[dict] = [{"children": [1]}, {"children": [0]}]
+    cases = {
+        r"announces 8000000 of 'vertex' in 37 bytes": (b"ply\nelement vertex 8000000\nend_header", ".ply"),
+        r"becomes a mesh of 11444091 MiB, and 4096 are read": ({"accessors": [huge]}, ".glb"),
+        r"announces 1000000000000 values in \d+ bytes": ({"accessors": [{**huge, "bufferView": 0}]}, ".glb"),
+        r"becomes a mesh of \d+ MiB, .* ISOSWEEP_MAX_MESH_MIB=\d+ in front": (instances(60), ".glb"),
+        r"is no glTF \(ValueError: its nodes are nested in a circle": ({"nodes": deep}, ".glb"),
+        r"is no glTF \(ValueError: an accessor has the count -1": ({"accessors": [{"count": -1}]}, ".glb"),
+        r"is no glTF \(ValueError: it is nested too deeply": (b"[" * 10000 + b"]" * 10000, ".gltf"),
+        r"reads \.\./\.\./passwd, which is not beside it": (
+            b'{"buffers": [{"uri": "../../passwd"}]}',
+            ".gltf",
+        ),
+        r"is no glb: it does not begin with 'glTF'": (b"solid x\n" * 9, ".glb"),
+        r"announces 4294967295 bytes of json": (
+            b"glTF" + bytes(8) + b"\xff\xff\xff\xffJSON" + bytes(9),
+            ".glb",
+        ),
+    }
+    for number, (words, (content, ending)) in enumerate(cases.items()):
+        path = tmp_path / f"{number}{ending}"
+        if isinstance(content, dict):
+            glb(path, content)
+        else:
+            path.write_bytes(content)
+        with pytest.raises(InputError, match=words) as caught:
+            read_mesh(path)
+        assert str(path) in str(caught.value)
+
+
+def test_the_size_of_a_mesh_file_is_bounded_by_choice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ISOSWEEP_MAX_MESH_MIB", "1")
+    path = tmp_path / "mesh.obj"
+    path.write_bytes(b"v 0 0 0\n" * (3 << 17))
+    with pytest.raises(
+        InputError, match=r"mesh.obj has 3 MiB, and 1 are read at most.*ISOSWEEP_MAX_MESH_MIB=3 in front"
+    ):
+        read_mesh(path)

@@ -77,7 +77,7 @@ def copied(model: NeuS, gradients: bool = False) -> dict[str, Tensor]:
         else:
             network = "sdf" if name.startswith("field") else "color"
             last = len(model.field.layers if network == "sdf" else model.color_field.mlp.hidden)
-            place = [part for part in name.split(".") if part.isdigit()]
+            place = [part for part in name.split(".") if part.isdecimal()]
             new = f"{network}.{place[0] if place else last}.{parts[name.split('.')[-1]]}"
         found[new] = value.detach().clone().requires_grad_(not gradients)
     return found

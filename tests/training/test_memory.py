@@ -7,6 +7,9 @@ import pytest
 import torch
 
 from isosweep.bench.step_memory import PeakMemory, StepMemory, measure_step
+from isosweep.config.settings import TrainSettings
+from isosweep.errors import InputError
+from isosweep.runtime import ram
 from isosweep.training import memory
 from isosweep.training.team import Team
 from tests.training.test_steps import CPU, SMALL, Five, run
@@ -108,3 +111,36 @@ def test_a_team_does_not_count_its_parts_by_the_memory_of_one(size, looked, monk
     monkeypatch.setattr(memory.Parts, "limit", lambda parts: seen.append(parts))
     run(tmp_path, SMALL, team=Many())
     assert len(seen) == looked
+
+
+@pytest.mark.parametrize(("name", "count"), [("rays", 10**8), ("min_rays", 10**9)])
+def test_rays_that_no_memory_holds_are_refused_before_images_load(
+    name: str, count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = Five()
+    monkeypatch.setattr(memory, "bytes_per_sample", lambda model: 1000)
+    monkeypatch.setattr(ram, "available", lambda: 2**34)
+    need = memory.require_rays
+    settings = TrainSettings(**{name: count})
+    with pytest.raises(
+        InputError, match=rf"train\.{name}={count}: .* needs [\d.]+ GiB or more, and 16\.0 GiB are"
+    ):
+        need(model, settings, CPU)
+    need(model, TrainSettings(rays=10_000_000), CPU)  # 10.5 GiB
+    with pytest.raises(InputError, match=r"raise train\.micro_batches"):
+        need(model, TrainSettings(rays=20_000_000), CPU)
+    need(model, TrainSettings(rays=20_000_000, micro_batches=2), CPU)
+    monkeypatch.setattr(ram, "available", lambda: None)
+    need(model, settings, CPU)
+
+
+def test_the_free_memory_is_that_of_the_system_or_of_the_group(tmp_path: Path) -> None:
+    info, limit, used = tmp_path / "info", tmp_path / "max", tmp_path / "current"
+    assert ram.available(info, limit, used) is None
+    info.write_text("MemTotal: 10 kB\nMemAvailable:   8 kB\n")
+    assert ram.available(info, limit, used) == 8192
+    limit.write_text("5000\n")
+    used.write_text("1000\n")
+    assert ram.available(info, limit, used) == 4000
+    limit.write_text("max\n")
+    assert ram.available(info, limit, used) == 8192

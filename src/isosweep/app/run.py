@@ -37,6 +37,7 @@ from isosweep.record.metrics import TRAINING_VIEWS, objective
 from isosweep.runtime.interrupts import RunPreempted, RunTimeout
 from isosweep.runtime.ranks import place
 from isosweep.training import checkpoint, loop
+from isosweep.training.memory import require_rays
 from isosweep.training.team import ALONE, Team
 from isosweep.types import Knobs, Scene
 
@@ -102,6 +103,7 @@ def prepared(cfg: DictConfig, plan: RunPlan) -> tuple[RunPlan, Model, TotalLoss]
     model = build_model(cfg, plan.machine.device)
     if cfg.mode == "train":
         check_networks(model, plan.machine.backend.name)
+        require_rays(model, plan.settings.train, plan.machine.device)
     return plan, model, build_loss(cfg, model, plan.model_name)
 
 

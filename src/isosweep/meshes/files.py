@@ -13,6 +13,7 @@ from jaxtyping import Float, UInt8
 from isosweep.config.settings import MESH_FORMATS
 from isosweep.errors import InputError
 from isosweep.runtime.files import atomic_write_bytes
+from isosweep.runtime.mesh_file import require_mesh_file
 from isosweep.runtime.ply import announced
 from isosweep.types import Mesh
 
@@ -38,10 +39,11 @@ def read_mesh(path: Path, faces: bool = False) -> Mesh:
         raise FileNotFoundError(f"no mesh at {path}: check the path")
     if path.suffix.lower() not in ENDINGS:
         raise InputError(f"{path} has the ending '{path.suffix}'; meshes are read from {', '.join(ENDINGS)}")
+    require_mesh_file(path)
     try:
         # materials may name image files, which are not needed here
         plain: dict[str, Any] = {"skip_materials": True} if path.suffix.lower() == ".obj" else {}
-        loaded: Any = trimesh.load(path, process=False, **plain)
+        loaded: Any = trimesh.load(path, file_type=path.suffix[1:].lower(), process=False, **plain)
         if isinstance(loaded, trimesh.Scene):
             loaded = loaded.to_mesh()
         vertices = np.asarray(loaded.vertices, dtype=np.float64).reshape(-1, 3)

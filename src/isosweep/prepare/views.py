@@ -16,6 +16,7 @@ from isosweep.prepare.image_io import read_grey, read_rgb
 from isosweep.prepare.reconstruction import Reconstruction
 from isosweep.prepare.region import Region
 from isosweep.prepare.writers import mask_name, normalised
+from isosweep.runtime.mesh_file import require_mesh_file
 from isosweep.types import Cameras, Scene
 
 MOST_POINTS = 20_000
@@ -147,7 +148,9 @@ def _points(scene: Scene) -> tuple[np.ndarray, str]:
     import trimesh
 
     files = [file] if file.is_file() else parts(file)
-    loaded = [trimesh.load(f, process=False) for f in files]
+    for one in files:
+        require_mesh_file(one)
+    loaded = [trimesh.load(f, file_type=f.suffix[1:].lower(), process=False) for f in files]
     vertices = np.concatenate([np.asarray(one.vertices, np.float64) for one in loaded])  # pyright: ignore[reportAttributeAccessIssue] - meshes and clouds have them
     kind = "reference points" if scene.reference_points else "vertices of the true surface"
     return from_world(vertices, scene.to_world), f"{len(vertices)} {kind} ({file.name})"

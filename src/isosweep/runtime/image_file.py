@@ -34,7 +34,11 @@ warnings.simplefilter("ignore", Image.DecompressionBombWarning)
 warnings.filterwarnings("ignore", "(Corrupt|Possibly corrupt|Truncated).*", UserWarning, r"PIL\.")
 
 
-class TooLarge(InputError):
+class Refused(InputError):
+    """An image is whole, and is not read; the message says why and what to do."""
+
+
+class TooLarge(Refused):
     """An image announces more pixels than are decoded."""
 
 
@@ -50,6 +54,7 @@ def open_image(path: Path) -> Image.Image:
 
     Raises:
         OSError: it is none of them, or cannot be read.
+        Refused: it is OpenEXR.
         TooLarge: it announces more pixels than `isosweep.runtime.limits.MEGAPIXELS`.
     """
     most = MEGAPIXELS.value * 1_000_000
@@ -72,9 +77,19 @@ def _opened(path: Path) -> Image.Image:
         return Image.open(path, formats=FORMATS)
     except UnidentifiedImageError:
         # Pillow refuses a whole png for one wrong checksum, also where it is that of a comment
+        if _is_exr(path):
+            raise Refused(
+                f"image {path} is OpenEXR, which Pillow does not read, and there is no other reader here: convert it "
+                "to a 16 bits png or tiff with the sRGB curve (oiiotool in.exr --tocolorspace sRGB -d uint16 out.png)"
+            ) from None
         if (cleaned := _without_damaged_notes(path)) is None:
             raise
         return Image.open(cleaned, formats=("PNG",))
+
+
+def _is_exr(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(4) == b"v/1\x01"
 
 
 def _without_damaged_notes(path: Path) -> io.BytesIO | None:

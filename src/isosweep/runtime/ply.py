@@ -48,6 +48,15 @@ def require_ply(path: Path, why: str) -> None:
     """
     if path.suffix.lower() != ".ply":
         raise InputError(f"{path} is no .ply, and {why}: points are read from ply files alone")
+    require_counts(path)
+
+
+def require_counts(path: Path) -> None:
+    """Check that a ply announces no more elements than it has bytes.
+
+    Raises:
+        InputError: it does, or `announced` refuses it.
+    """
     size = path.stat().st_size
     for name, count in announced(path).items():
         if count > size:

@@ -27,15 +27,16 @@ def read_small(file: Path, what: str, most: int = MOST_BYTES) -> bytes:
     try:
         if not file.is_file():
             raise InputError(f"{file} should hold {what} and is {'a folder' if file.is_dir() else 'no file'}")
+        size = file.stat().st_size
         with file.open("rb") as opened:
-            data = opened.read(most + 1)
+            data = opened.read(min(size, most) + 1)  # which is allocated at once
     except (OSError, ValueError) as error:
         if isinstance(error, InputError):
             raise
         raise InputError(f"cannot read {what} in {file}: {error}") from error
     if len(data) > most:
         raise InputError(
-            f"{file} should hold {what} and has {file.stat().st_size} bytes, more than {most}: is it another file?"
+            f"{file} should hold {what} and has {size} bytes, more than {most}: is it another file?"
         )
     return data
 

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from isosweep.errors import InputError
+from isosweep.runtime.mesh_file import require_mesh_file
 
 MESH_LIMIT_BYTES = 25_000_000
 
@@ -20,7 +21,8 @@ def as_glb(mesh: Path, folder: Path, tracker: str) -> Iterator[Path]:
 
     with tempfile.TemporaryDirectory(prefix=".tracker-", dir=folder) as place:
         glb = Path(place) / "mesh.glb"
-        trimesh.load_mesh(mesh).export(glb)
+        require_mesh_file(mesh)
+        trimesh.load_mesh(mesh, file_type=mesh.suffix[1:].lower()).export(glb)
         size = glb.stat().st_size
         if size > MESH_LIMIT_BYTES:
             limit = MESH_LIMIT_BYTES / 1e6

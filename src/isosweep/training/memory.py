@@ -7,7 +7,10 @@ import torch
 from torch import nn
 
 from isosweep import ops
+from isosweep.config.settings import TrainSettings
+from isosweep.errors import InputError
 from isosweep.models.base import Model
+from isosweep.runtime import ram
 
 log = logging.getLogger("isosweep")
 
@@ -16,6 +19,8 @@ AROUND = 40
 OVERHEAD = {"cpu": 1.1, "cuda": 2.0, "torch": 8.0}
 """Bytes that a step takes for each byte of the formula, by backend. Kernels keep what the formula counts; plain PyTorch
 keeps the indices and weights of all corners of the grid too. scripts/memory.py measures both."""
+RAY = 128
+"""Bytes of a ray in a batch: its pixel, origin, direction, colour, mask, background and bounds, at least."""
 STATE = 4
 """Copies of the parameters while training: values, gradients, and Adam's two means."""
 USED = 0.8
@@ -59,6 +64,29 @@ def state_bytes(model: Model) -> int:
 def samples_that_fit(model: Model, free: float) -> int:
     """Samples whose step fits into ``free`` bytes beside a model whose state is there already."""
     return max(1, int(USED * free / (OVERHEAD[ops.active().name] * bytes_per_sample(model))))
+
+
+def require_rays(model: Model, settings: TrainSettings, device: torch.device) -> None:
+    """Check, before images load, that a step of the first batch fits into the memory that is free.
+
+    It needs at least ``RAY`` bytes for each ray, and on the CPU, where nothing takes more parts than it was told, what
+    `bytes_per_sample` says for one sample of each ray of a part.
+
+    Raises:
+        InputError: it does not.
+    """
+    rays = max(settings.rays, settings.min_rays)
+    needed = RAY * rays
+    if device.type == "cpu":
+        needed += math.ceil(rays / settings.micro_batches) * bytes_per_sample(model)
+    free = _free_memory(device) if device.type == "cuda" else ram.available()
+    if free is None or needed <= free:
+        return
+    name = "rays" if settings.rays >= settings.min_rays else "min_rays"
+    raise InputError(
+        f"train.{name}={rays}: a step with so many rays needs {needed / 2**30:.1f} GiB or more, and {free / 2**30:.1f} "
+        f"GiB are free: lower it (512 to 8192 are usual), or raise train.micro_batches"
+    )
 
 
 class Parts:

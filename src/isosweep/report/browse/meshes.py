@@ -20,6 +20,7 @@ import numpy as np
 
 from isosweep.errors import InputError
 from isosweep.report.browse.guard import regular
+from isosweep.runtime.mesh_file import require_mesh_file
 
 QUANTISATION_STEPS = 65535
 FARTHEST = 1e9
@@ -193,7 +194,8 @@ def read_mesh(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
     import trimesh
 
     try:
-        mesh = trimesh.load_mesh(regular(path), process=False)
+        require_mesh_file(regular(path))
+        mesh = trimesh.load_mesh(path, file_type=path.suffix[1:].lower(), process=False)
     except InputError:
         raise
     except Exception as error:  # trimesh's readers raise errors of many types
