@@ -20,8 +20,9 @@ def refusal(folder: Path, record: Record, code: str, package: Path = PACKAGE) ->
     return (
         f"{folder} was trained to step {record.steps_done} of {record.max_steps} by other code "
         f"({difference(record, code, package)}), and no code stands for a number of both: go on all the same with "
-        "run.force=true (each attempt in the record keeps its code), check out the commit of then, or start anew under "
-        "another key (another seed or setting) or in another run.root="
+        "run.force=true (of this run alone: finished ones would train again; each attempt in the record keeps its "
+        "code), check out the commit of then, or start anew under another key (another seed or setting) or in another "
+        "run.root="
     )
 
 
