@@ -1,6 +1,7 @@
 """The memory of a step: the formula beside what is measured, and batches that are too large for a card."""
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -121,7 +122,7 @@ def test_rays_that_no_memory_holds_are_refused_before_images_load(
     monkeypatch.setattr(memory, "bytes_per_sample", lambda model: 1000)
     monkeypatch.setattr(ram, "available", lambda: 2**34)
     need = memory.require_rays
-    settings = TrainSettings(**{name: count})
+    settings = replace(TrainSettings(), **{name: count})
     with pytest.raises(
         InputError, match=rf"train\.{name}={count}: .* needs [\d.]+ GiB or more, and 16\.0 GiB are"
     ):

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
@@ -302,7 +303,7 @@ def _mask_scale(image: Image.Image) -> float:
 
 def _extremes(image: Image.Image) -> tuple[int, int]:
     """The smallest and the largest value of all colour channels."""
-    found = image.getextrema() if image.mode in (*_GREY, "RGB") else image.convert("RGB").getextrema()
+    found: Any = (image if image.mode in (*_GREY, "RGB") else image.convert("RGB")).getextrema()
     pairs = found if isinstance(found[0], tuple) else (found,)
     return int(min(low for low, _ in pairs)), int(max(high for _, high in pairs))
 

@@ -9,7 +9,7 @@ MOST_NESTED = 150
 """Levels; the walkers of values call themselves up to twice a level."""
 _STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
 _NO_BRACKETS = bytes(sorted(set(range(256)) - set(b"[]{}")))
-_FLAT = (b"[]", b"{}")
+_FLAT = re.compile(rb"\[\]|\{\}")
 
 
 def nested_too_deeply(data: bytes, most: int = MOST_NESTED) -> bool:
@@ -22,13 +22,10 @@ def nested_too_deeply(data: bytes, most: int = MOST_NESTED) -> bool:
     for _ in range(most):
         if not brackets:
             return False
-        before = len(brackets)
-        for pair in _FLAT:
-            brackets = brackets.replace(pair, b"")
-        if len(brackets) == before:
-            return (
-                _deepest(brackets) > most
-            )  # it does not close: the parser goes as deep as it opens, and says where
+        brackets, flat = _FLAT.subn(b"", brackets)
+        if not flat:
+            # it does not close: the parser goes as deep as it opens, and says where
+            return _deepest(brackets) > most
     return bool(brackets)
 
 
