@@ -2,8 +2,10 @@
 
 import ast
 import re
+import struct
 import subprocess
 import sys
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -136,12 +138,61 @@ def test_what_announces_too_many_pixels_is_refused_by_its_header(side: int, tmp_
         read_upright(tmp_path / "a.png")
 
 
-def test_exr_is_refused_in_words(tmp_path: Path) -> None:
-    (tmp_path / "a.exr").write_bytes(b"v/1\x01\x02\0\0\0" + bytes(99))
-    with pytest.raises(
-        InputError, match=r"^image .*a.exr is OpenEXR, which Pillow does not read.*16 bits png .*oiiotool"
-    ):
-        read_header(Source(tmp_path / "a.exr"))
+def exr(path: Path, values: np.ndarray, half: bool = False) -> None:
+    """Write linear values [h, w], [h, w, 3] or [h, w, 4] as OpenEXR, with FFmpeg's encoder."""
+    import av
+
+    channels = values.shape[2] if values.ndim == 3 else 1
+    context = av.codec.CodecContext.create("exr", "w")
+    context.height, context.width = values.shape[:2]
+    context.pix_fmt = {1: "grayf32le", 3: "gbrpf32le", 4: "gbrapf32le"}[channels]
+    context.time_base = Fraction(1, 1)
+    context.options = {"format": "half" if half else "float"}
+    frame = av.VideoFrame.from_ndarray(values.astype(np.float32), format=context.pix_fmt)
+    path.write_bytes(b"".join(bytes(p) for p in [*context.encode(frame), *context.encode(None)]))
+
+
+@pytest.mark.parametrize("half", [False, True])
+def test_exr_is_linear_light_by_the_srgb_curve(tmp_path: Path, half: bool) -> None:
+    light = np.zeros((4, 6, 3))
+    light[0, 0], light[0, 1], light[0, 2], light[0, 3] = 1.0, 0.5, 0.002, 7.0
+    exr(tmp_path / "a.exr", light, half)
+    assert (
+        read_header(Source(tmp_path / "a.exr")).height,
+        read_header(Source(tmp_path / "a.exr")).width,
+    ) == (4, 6)
+    pixels = decode(Source(tmp_path / "a.exr"), with_mask=False, downscale=1)
+    # IEC 61966-2-1: 0.5 becomes 1.055 * 0.5^(1 / 2.4) - 0.055 = 0.7354; 0.002 becomes 12.92 * 0.002 = 0.0258
+    assert pixels[0, :5, 0].tolist() == [255, 188, 7, 255, 0]
+
+
+def test_exr_with_alpha_is_straight_and_may_be_grey(tmp_path: Path) -> None:
+    light = np.zeros((4, 6, 4))
+    light[..., 3], light[1, 1] = 1.0, (0.25, 0.25, 0.25, 0.5)
+    exr(tmp_path / "a.exr", light)
+    assert decode(Source(tmp_path / "a.exr"), with_mask=True, downscale=1)[1, 1].tolist() == [
+        188,
+        188,
+        188,
+        128,
+    ]
+    exr(tmp_path / "g.exr", np.full((4, 6), 0.5))
+    assert decode(Source(tmp_path / "g.exr"), with_mask=False, downscale=1)[1, 1].tolist() == [188, 188, 188]
+
+
+def test_exr_that_is_damaged_or_huge_is_refused(tmp_path: Path) -> None:
+    exr(tmp_path / "a.exr", np.full((4, 6, 3), 0.5))
+    data = (tmp_path / "a.exr").read_bytes()
+    (tmp_path / "cut.exr").write_bytes(data[: len(data) // 2])
+    with pytest.raises(InputError, match=r"^cannot decode image .*cut\.exr"):
+        decode(Source(tmp_path / "cut.exr"), with_mask=False, downscale=1)
+    (tmp_path / "bare.exr").write_bytes(b"v/1\x01\x02\0\0\0" + bytes(99))
+    with pytest.raises(InputError, match=r"bare\.exr .*its header announces no size"):
+        read_header(Source(tmp_path / "bare.exr"))
+    corners = struct.pack("<4i", 0, 0, 5, 3)
+    (tmp_path / "huge.exr").write_bytes(data.replace(corners, struct.pack("<4i", 0, 0, 59999, 59999)))
+    with pytest.raises(InputError, match=r"huge\.exr announces 3600 megapixels"):
+        read_header(Source(tmp_path / "huge.exr"))
 
 
 def test_the_bound_is_a_choice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -39,7 +39,7 @@ from isosweep.runtime.text import name_as_text
 from isosweep.types import BareViews, Cameras, Scene, Sightings
 
 log = logging.getLogger("isosweep")
-IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp")
+IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".exr")
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from PIL import Image
 from isosweep.data import undistort
 from isosweep.data.undistort import Undistortion
 from isosweep.errors import InputError
-from isosweep.runtime.image_file import FORMATS, UNREADABLE, Refused, TooLarge, exif_values, open_image
+from isosweep.runtime.image_file import FORMATS, UNREADABLE, TooLarge, exif_values, open_image
 
 OBJECT, IGNORE, IGNORE_WHITE = "object", "ignore", "ignore_white"
 """What a mask says: white is the object; black pixels are to be ignored; white pixels are to be ignored."""
@@ -244,8 +244,6 @@ def _open(path: Path, listed_in: Path | None, what: str = "image") -> Image.Imag
         raise InputError(
             f"{error}; dataset.downscale does not help, as all of it is decoded first"
         ) from error
-    except Refused:
-        raise
     except UNREADABLE as error:
         raise InputError(_unreadable(path, error)) from error
 
@@ -271,7 +269,7 @@ def _pixels(path: Path) -> Image.Image:
 def _unreadable(path: Path, error: BaseException) -> str:
     return (
         f"cannot decode image {path} ({path.stat().st_size} bytes): {error}. "
-        f"It is damaged, was cut off, or is none of {', '.join(FORMATS)}: copy it again"
+        f"It is damaged, was cut off, or is none of {', '.join(FORMATS)} and OpenEXR: copy it again"
     )
 
 

@@ -5,7 +5,7 @@ from typing import final
 
 from isosweep.errors import InputError
 
-ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp")
+ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".exr")
 """Endings of image files, in any case."""
 
 

@@ -19,7 +19,7 @@ from isosweep.errors import InputError
 from isosweep.types import Scene
 
 log = logging.getLogger("isosweep")
-ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp")
+ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".exr")
 DYNAMIC = "dynamic_mask_"
 """How the names of Instant-NGP's masks begin. They lie beside the images and are no images of the scene."""
 MEANS = {

@@ -8,7 +8,7 @@ from isosweep.data.loading import ViewOptions
 
 PATTERN = "pattern"
 """The scene that is drawn by formulas and needs no file."""
-ENDINGS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")
+ENDINGS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".exr")
 
 
 def is_made(views: ViewOptions) -> bool:

@@ -12,6 +12,7 @@ from typing import Any
 from PIL import Image, UnidentifiedImageError
 
 from isosweep.errors import InputError
+from isosweep.runtime import exr
 from isosweep.runtime.limits import MEGAPIXELS
 
 log = logging.getLogger(__name__)
@@ -34,11 +35,7 @@ warnings.simplefilter("ignore", Image.DecompressionBombWarning)
 warnings.filterwarnings("ignore", "(Corrupt|Possibly corrupt|Truncated).*", UserWarning, r"PIL\.")
 
 
-class Refused(InputError):
-    """An image is whole, and is not read; the message says why and what to do."""
-
-
-class TooLarge(Refused):
+class TooLarge(InputError):
     """An image announces more pixels than are decoded."""
 
 
@@ -50,11 +47,10 @@ UNREADABLE = (
 
 
 def open_image(path: Path) -> Image.Image:
-    """An image file of one of `FORMATS`, whatever its ending says; its pixels are not decoded yet.
+    """An image file of one of `FORMATS` or OpenEXR, whatever its ending says; only pixels of the latter are decoded.
 
     Raises:
         OSError: it is none of them, or cannot be read.
-        Refused: it is OpenEXR.
         TooLarge: it announces more pixels than `isosweep.runtime.limits.MEGAPIXELS`.
     """
     most = MEGAPIXELS.value * 1_000_000
@@ -77,19 +73,14 @@ def _opened(path: Path) -> Image.Image:
         return Image.open(path, formats=FORMATS)
     except UnidentifiedImageError:
         # Pillow refuses a whole png for one wrong checksum, also where it is that of a comment
-        if _is_exr(path):
-            raise Refused(
-                f"image {path} is OpenEXR, which Pillow does not read, and there is no other reader here: convert it "
-                "to a 16 bits png or tiff with the sRGB curve (oiiotool in.exr --tocolorspace sRGB -d uint16 out.png)"
-            ) from None
+        if exr.is_exr(path):
+            width, height = exr.size(path)
+            if width * height > MEGAPIXELS.value * 1_000_000:
+                raise _too_large(path, width * height) from None
+            return exr.read(path)
         if (cleaned := _without_damaged_notes(path)) is None:
             raise
         return Image.open(cleaned, formats=("PNG",))
-
-
-def _is_exr(path: Path) -> bool:
-    with path.open("rb") as file:
-        return file.read(4) == b"v/1\x01"
 
 
 def _without_damaged_notes(path: Path) -> io.BytesIO | None:
