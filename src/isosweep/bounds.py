@@ -10,7 +10,6 @@ A group of plain settings says them beside the field (``config/settings.py``). `
 importing torch.
 """
 
-import math
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -37,7 +36,7 @@ class Bound:
             whole: the setting is a whole number.
         """
         largest = LARGEST_WHOLE if whole else LARGEST
-        if not math.isfinite(value) or abs(value) > max(largest, self.most or 0):
+        if not abs(value) <= max(largest, self.most or 0):  # NaN is not either
             return False
         return (
             (self.least is None or value >= self.least)

@@ -235,3 +235,13 @@ def test_what_cannot_change_the_weights_does_not_change_the_run_key(override: st
 )
 def test_what_changes_the_weights_changes_the_run_key(override: str) -> None:
     assert key(override) != key()
+
+
+def test_a_number_that_no_float_holds_is_named() -> None:
+    overrides = [f"optim.lr_tables={'9' * 400}"]
+    text = explain(OverflowError("int too large to convert to float"), overrides, CONF)
+    assert (
+        text
+        == f"optim.lr_tables={'9' * 20}... has a number of 400 digits, and no setting is that large: see "
+        + ("docs/settings.md")
+    )

@@ -19,7 +19,7 @@ from isosweep.config.values import wrong_settings
 from isosweep.errors import InputError, MissingLibraryError
 from tests.config.test_compose import GROUPS, composed, options
 
-NEVER = (math.nan, math.inf, 1e30, "text")
+NEVER = (math.nan, math.inf, 10**400, "text")
 """No number may be one of these."""
 
 
@@ -54,7 +54,7 @@ def said(cfg: DictConfig, key: str, value: Any) -> str | None:
             return " ".join(wrong_arguments(OmegaConf.to_container(cfg[group], resolve=True), group)) or None
         else:
             return " ".join(wrong_settings(cfg)) or None
-    except (ValidationError, ConfigError) as error:
+    except (ValidationError, ConfigError, OverflowError) as error:
         return str(error)
     finally:
         OmegaConf.update(cfg, key, before, merge=False)
@@ -145,6 +145,11 @@ def test_the_walk_finds_the_numbers_of_every_group() -> None:
             "loss.terms.eikonal.weight",
             [0, 1.0, -1.0, 0.5],
             "loss.terms.eikonal.weight=[0, 1.0, -1.0, 0.5]: give",
+        ),
+        (
+            "optim.schedule",
+            [0, 10**400, 1, 1],
+            "optim.schedule: every entry of a schedule is a finite number",
         ),
         ("dataset.test_every", 1, "dataset.test_every=1: give a whole number of 2 or more, or null."),
         (

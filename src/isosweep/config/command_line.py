@@ -55,7 +55,7 @@ def _started(entry: Callable[[], Any]) -> int:
         return 2
     except Reported:
         return 1
-    except (HydraException, OmegaConfBaseException, UserError) as error:
+    except (HydraException, OmegaConfBaseException, OverflowError, UserError) as error:
         from isosweep.config.errors import explain
 
         if not place().leads:

@@ -41,6 +41,11 @@ def explain(error: Exception, overrides: Sequence[str], conf: Path) -> str:
 
 def _explain_parse(overrides: Sequence[str]) -> str | None:
     for text in overrides:
+        if digits := re.search(r"\d{300,}", text):
+            return (
+                f"{text[: digits.start() + 20]}... has a number of {len(digits[0])} digits, and no setting is that "
+                "large: see docs/settings.md"
+            )
         try:
             OverridesParser.create().parse_override(text)
         except HydraException as error:

@@ -25,6 +25,8 @@ from typing import Any
 
 from isosweep.errors import InputError
 
+LARGEST = 1e300
+"""Below it a whole number is a float, too; NaN and infinities are not below it."""
 KINDS = ("linear", "exponential", "cosine", "steps", "sequential", "chained")
 UNITS = ("fraction", "steps", "epochs")
 _KEYS = {
@@ -58,7 +60,7 @@ def check(schedule: Any, name: str = "schedule") -> None:
     if isinstance(schedule, bool) or schedule is None:
         raise InputError(f"{name} must be a number or a schedule, found {schedule!r}")
     if isinstance(schedule, int | float):
-        if not math.isfinite(schedule):
+        if not abs(schedule) < LARGEST:
             raise InputError(f"{name} must be finite, found {schedule!r}")
         return
     if not isinstance(schedule, Mapping | Sequence) or isinstance(schedule, str):
@@ -82,7 +84,7 @@ def check(schedule: Any, name: str = "schedule") -> None:
     if kind in ("sequential", "chained"):
         _check_parts(form, name)
     numbers = [x for key in sorted(wanted - {"parts"}) for x in (form[key] if key == "at" else [form[key]])]
-    if any(isinstance(x, bool) or not isinstance(x, int | float) or not math.isfinite(x) for x in numbers):
+    if any(isinstance(x, bool) or not isinstance(x, int | float) or not abs(x) < LARGEST for x in numbers):
         raise InputError(f"{name}: every entry of a schedule is a finite number, found {numbers}")
     if kind == "chained":
         return

@@ -17,6 +17,8 @@ REQUIRED = ("dataset", "scene", "label", "model", "seed", "status", "scores")
 PREFIXES = ("nvs", "train_view", "val", "geometry")
 SAME = 1e-3
 """Relative difference up to which a mean over views is the value that stands beside it."""
+LARGEST = 1e300
+"""Below it a whole number is a float, too; NaN and infinities are not below it."""
 _SPACE = re.compile(r"[ \t\r\n]*")
 _PLAIN = re.compile(r"[^\s,\]}]+")
 
@@ -111,7 +113,7 @@ def _wrong_scores(scores: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
         if number is None:
             if not (isinstance(reasons, dict) and isinstance(reasons.get(name), str)):
                 yield here, f"the score {name!r} is null and has no reason under scores.reasons"
-        elif isinstance(number, bool) or not isinstance(number, int | float) or not math.isfinite(number):
+        elif isinstance(number, bool) or not isinstance(number, int | float) or not abs(number) < LARGEST:
             yield here, f"the score {name!r} is a number or null, found {_shown(number)}"
     if isinstance(reasons, dict):
         for name in reasons:
