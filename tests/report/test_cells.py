@@ -154,7 +154,7 @@ def test_failed_and_missing_cells_are_marked_and_listed_with_their_cause(tmp_pat
         for line in page.splitlines()
         if line[:1] == "|"
     }
-    assert [marks[m] for m in "abcdefgh"] == ["failed", "–", "–", "failed", "failed", "failed", "failed", "–"]
+    assert [marks[m] for m in "abcdefgh"] == ["failed", "–", "–", "failed", "none", "failed", "failed", "–"]
     assert marks["ok"] == "30.00", "the only number is not called the best"
     for said in (
         "- model=a, scene=mug, seed=0: failed at step 70 of 2000: FloatingPointError: loss is nan\n",

@@ -134,7 +134,7 @@ def _cell_text(
     cell: Cell, metric: Metric, mark: Mark, uniform: int | None, plain: bool, turned: bool
 ) -> CellText:
     if cell.mean is None:
-        return CellText("failed" if cell.state == "failed" else MISSING_TEXT)
+        return CellText(MISSING_TEXT if cell.state == "missing" else cell.state)
     extra = [f"± {format_number(cell.std, metric.digits)}"] if cell.std is not None and not plain else []
     if uniform is None and not plain:
         extra.append(f"({cell.n})")

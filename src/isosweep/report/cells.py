@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from isosweep.report.collect import MISSING_STATES, Run
 from isosweep.report.keys import sort_key, value_text
-from isosweep.report.metrics import Metric, metric_value
+from isosweep.report.metrics import Metric, has_reason, metric_value
 
 Key = tuple[Any, ...]
 """Values of the row keys, of the column keys, or of the ``over`` keys, in the order of those keys."""
@@ -61,13 +61,13 @@ class MissingCause:
 
 @dataclass(frozen=True)
 class Cell:
-    """One number of the table, in the metric's unit.
+    """One number of the table, in the metric's unit; "none" where finished runs say why they cannot have it.
 
     ``values`` has one entry for each combination of the ``over`` keys. ``mean`` is None without values, ``std``
     (ddof=1) with fewer than two. ``causes`` say what is missing, also where other values are there.
     """
 
-    state: Literal["value", "failed", "missing"]
+    state: Literal["value", "failed", "missing", "none"]
     values: Mapping[Key, float] = field(default_factory=dict)
     causes: tuple[MissingCause, ...] = ()
     protocols: tuple[str, ...] = ()
@@ -271,7 +271,8 @@ def _atom_cell(members: Sequence[Run], metric: Metric, spec: TableSpec) -> Cell:
             if why.startswith("its record has no "):
                 without[over] = why
             else:
-                causes.append(MissingCause(keys_text(spec.over, over), "failed", why))
+                state = "none" if has_reason(run, metric) else "failed"
+                causes.append(MissingCause(keys_text(spec.over, over), state, why))
             continue
         values[over] = number  # one number a seed: checks.py refuses a second one, whatever is allowed
         if run.record.scores is not None and run.record.scores.protocol:
@@ -282,8 +283,15 @@ def _atom_cell(members: Sequence[Run], metric: Metric, spec: TableSpec) -> Cell:
     ]
     if values:
         return Cell("value", values, tuple(causes), tuple(protocols))
-    open_ = all(c.state in (*MISSING_STATES, "missing") for c in causes)
-    return Cell("missing" if open_ else "failed", {}, tuple(causes))
+    return Cell(_state(causes), {}, tuple(causes))
+
+
+def _state(causes: Sequence[MissingCause]) -> Literal["failed", "missing", "none"]:
+    """Of a cell without values: the worst of its causes."""
+    states = {c.state for c in causes}
+    if not states <= {*MISSING_STATES, "missing", "none"}:
+        return "failed"
+    return "none" if states == {"none"} else "missing"
 
 
 _NO_RECORD = Cell("missing", {}, (MissingCause("", "missing", "no record"),))
@@ -303,8 +311,8 @@ def _mean_cell(found: Mapping[Place, Cell], expected: Sequence[tuple[str, str]],
         elif not cell.values:
             causes += [MissingCause(_join(f"scene={scene[1]}", c.place), c.state, c.why) for c in cell.causes]
     if causes:
-        failed = any(c.state not in (*MISSING_STATES, "missing") for c in causes)
-        return Cell("failed" if failed and "scene" not in spec.cols else "missing", {}, tuple(causes))
+        state = _state(causes)
+        return Cell("missing" if state == "failed" and "scene" in spec.cols else state, {}, tuple(causes))
     every = list(dict.fromkeys(over for cell in by_scene.values() for over in cell.values))
     for (_, scene), cell in by_scene.items():
         for over in every:

@@ -348,5 +348,5 @@ def _parse_digits(text: str) -> dict[str, int]:
 
 def _summary(made: MadeTable) -> str:
     states = [c.state for c in made.table.cells.values()]
-    parts = [f"{states.count(s)} {s}" for s in ("missing", "failed") if s in states]
+    parts = [f"{states.count(s)} {s}" for s in ("missing", "failed", "none") if s in states]
     return f"{len(made.table.runs)} runs, {len(states)} cells{', ' if parts else ''}{', '.join(parts)}"

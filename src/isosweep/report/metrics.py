@@ -123,6 +123,15 @@ def metric_value(run: Run, metric: Metric) -> tuple[float | None, str]:
     return None, f"its record has no {' or '.join(metric.names)}"
 
 
+def has_reason(run: Run, metric: Metric) -> bool:
+    """Whether the run says why it cannot have this score: its method renders no views, its scene has no masks."""
+    scores = run.record.scores
+    if metric.cost or scores is None:
+        return False
+    name = next((name for name in metric.names if name in scores.values), None)
+    return name is not None and scores.values[name] is None and bool(scores.reasons.get(name))
+
+
 def _cost(run: Run, name: str) -> tuple[float | None, str]:
     number, why = _recorded_cost(run, name)
     return (

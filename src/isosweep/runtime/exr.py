@@ -51,12 +51,13 @@ def read(path: Path) -> Image.Image:
         OSError, ValueError: it is damaged, or of a kind that FFmpeg does not read.
     """
     import av
+    from av.error import FFmpegError
 
     try:
         with av.open(str(path), format="exr_pipe") as opened:
             frame = next(opened.decode(video=0))
             values = _values(frame)
-    except (av.FFmpegError, StopIteration) as error:
+    except (FFmpegError, StopIteration) as error:
         raise OSError(f"its pixels cannot be decoded ({error or 'there are none'})") from error
     values = np.nan_to_num(values, nan=0.0, posinf=1.0, neginf=0.0)
     if values.ndim == 2:
