@@ -19,7 +19,7 @@ from isosweep.config.values import wrong_settings
 from isosweep.errors import InputError, MissingLibraryError
 from tests.config.test_compose import GROUPS, composed, options
 
-NEVER = (math.nan, math.inf, 10**400, "text")
+NEVER = (math.nan, math.inf, 1e30, 10**400, "text")
 """No number may be one of these."""
 
 

@@ -93,7 +93,7 @@ def friday(tmp_path_factory: pytest.TempPathFactory) -> Friday:
     asked = ("plan", *TINY, f"{WEIGHT}=0.1", "scene=ball-1,ball-2,ball-2")
     plan = script_here("scripts/runs.py", *asked, cwd=cwd)
     after_plan = records(cwd)
-    scenes, weights = "[ball-1,raises,killed,exits,nan,ball-2]", "[0.1,0.1,0.1,0.1,1e300,0.1]"
+    scenes, weights = "[ball-1,raises,killed,exits,nan,ball-2]", "[0.1,0.1,0.1,0.1,0.1,0.1]"
     rows = f"hydra.sweeper.zip={{scene:{scenes},{WEIGHT}:{weights}}}"
     swept = run("main.py", "-m", *TINY, rows, "run.name=friday", "hydra.launcher.slots=2", cwd=cwd)
     return Friday(cwd, plan, after_plan, swept, records(cwd))

@@ -35,8 +35,16 @@ def slowly(*arguments: Any, **named: Any) -> Batch:
     return batches.draw(*arguments, **named)
 
 
+def poisoned(*arguments: Any, **named: Any) -> Batch:
+    """A batch whose photographs are no numbers."""
+    from isosweep.data import batches
+
+    batch = batches.draw(*arguments, **named)
+    return replace(batch, rgb=batch.rgb * float("nan"))
+
+
 def load(scene: str, **options: Any) -> Scene:
-    """raises, killed, exits, blind, hangs and slow do what they are called; every other scene is fine."""
+    """raises, killed, exits, blind, hangs, nan and slow do what they are called; every other scene is fine."""
     import torch
 
     from isosweep.training import loop
@@ -52,6 +60,8 @@ def load(scene: str, **options: Any) -> Scene:
         time.sleep(3600)
     if scene.startswith("slow"):
         loop.draw = slowly
+    if scene.startswith("nan"):
+        loop.draw = poisoned
     if scene.startswith("blind"):
         cameras = replace(ball.cameras, c2w=torch.full_like(ball.cameras.c2w, torch.nan))
         return replace(ball, cameras=cameras)

@@ -116,7 +116,7 @@ def read_npy(file: Path, what: str, sought: Sought = NUMBERS) -> np.ndarray:
         ) from error
 
 
-def _parsed(stream: IO[bytes], size: int, name: str, sought: Sought) -> np.ndarray:
+def _parsed(stream: io.BufferedIOBase | IO[bytes], size: int, name: str, sought: Sought) -> np.ndarray:
     """The array of a stream that announces ``size`` bytes."""
     version = np.lib.format.read_magic(stream)
     if version not in ((1, 0), (2, 0), (3, 0)):
