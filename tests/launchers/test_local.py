@@ -214,7 +214,7 @@ def test_one_value_out_of_its_choices_is_told_for_its_job(tmp_path: Path) -> Non
     assert "error: job 2 (checkpoint=lst): eval.checkpoint=lst is none of" in done.stderr
     done = script_here("main.py", "-m", *TINY, "scene=ball-1,ball-2", wrong[1], cwd=tmp_path)
     assert done.returncode == 1
-    assert "export.resolution=0: give 1 or more" in done.stderr
+    assert "export.resolution=0: give a whole number from 1 to 65536" in done.stderr
     assert "nothing was started" in done.stderr
     assert not records(tmp_path)
 
