@@ -184,12 +184,6 @@ def test_all_are_told_at_once() -> None:
         check_values(cfg)
 
 
-def test_fewer_rays_than_the_most() -> None:
-    cfg = composed("scene=x", "train.min_rays=64", "train.max_rays=32").copy()
-    with pytest.raises(ConfigError, match=r"^train\.min_rays=64 is above train\.max_rays=32: lower"):
-        check_values(cfg)
-
-
 @pytest.mark.parametrize(
     ("annotation", "what"),
     [

@@ -82,7 +82,7 @@ class TrainSettings:
 
     max_steps: int = at_least(2000, 1)
     rays: int = at_least(512, 1)  # of the first batch
-    min_rays: int = at_least(16, 1)  # bounds of the dynamic ray count
+    min_rays: int = at_least(16, 1)  # bounds of the dynamic ray count; max_rays wins
     max_rays: int = at_least(8192, 1)
     target_samples: int = at_least(8192, 0)  # samples a batch aims at; 0 keeps the ray count fixed
     # parts that a batch is computed in, one after another, to save memory; the result is the same

@@ -77,12 +77,7 @@ def _wrong(settings: Settings) -> Iterator[str]:
     for group in fields(settings):
         yield from wrong_choices(getattr(settings, group.name), group.name)
         yield from wrong_fields(getattr(settings, group.name), group.name)
-    train, optim = settings.train, settings.optim
-    if train.min_rays > train.max_rays:
-        yield (
-            f"train.min_rays={train.min_rays} is above train.max_rays={train.max_rays}: lower the one, or raise the "
-            "other."
-        )
+    optim = settings.optim
     if len(optim.betas) != 2:
         yield f"optim.betas={optim.betas}: give two numbers, such as [0.9, 0.99]."
     yield from _wrong_rates(optim.rates)
