@@ -11,7 +11,6 @@ the record, the metrics (but for times) and the weights are those of a run that 
 nothing lies about. Exit code 1 if one trial finds otherwise.
 """
 
-import argparse
 import contextlib
 import json
 import os
@@ -32,7 +31,7 @@ from isosweep.record import Git, RunRecord, find_runs, read_metrics, read_record
 from isosweep.record.abandoned import close_abandoned  # noqa: E402
 from isosweep.record.schema import ErrorRecord, Record  # noqa: E402
 from killing import WHEN, Counted, in_a_child  # noqa: E402
-from stressed import RUN, weights  # noqa: E402
+from stressed import RUN, parsed, parser, weights  # noqa: E402
 
 MOST_STARTS = 8
 SHORT = ["train.max_steps=40", "train.checkpoint_every=10", "train.val_every=20"]
@@ -368,18 +367,10 @@ def same_run(straight: Path, root: Path) -> list[str]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--layer", choices=("record", "run"), default="record")
-    parser.add_argument("--trials", type=int, default=None, help="900 of records, 100 of runs")
-    parser.add_argument("--folder", type=Path, required=True, help="an empty folder for the runs")
-    parser.add_argument("--seed", type=int, default=0, help="of the places and their order")
-    options = parser.parse_args()
-    if options.folder.exists() and any(options.folder.iterdir()):
-        print(f"error: {options.folder} is not empty: name a folder of its own", file=sys.stderr)
-        return 2
-    options.folder.mkdir(parents=True, exist_ok=True)
+    made = parser(__doc__, "places and their order")
+    made.add_argument("--layer", choices=("record", "run"), default="record")
+    made.add_argument("--trials", type=int, default=None, help="900 of records, 100 of runs")
+    options = parsed(made)
     folder = options.folder.resolve()
     if options.layer == "record":
         return tell(STORIES, options.trials or 900, folder, options.seed, same_record)

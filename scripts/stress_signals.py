@@ -7,7 +7,6 @@ until it is finished, and its weights must then equal those of a run that was ne
 if one trial finds otherwise.
 """
 
-import argparse
 import os
 import random
 import signal
@@ -16,7 +15,7 @@ import sys
 import time
 from pathlib import Path
 
-from stressed import RUN, weights
+from stressed import RUN, parsed, parser, weights
 
 ROOT = Path(__file__).resolve().parents[1]
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2, signal.SIGKILL)
@@ -92,17 +91,9 @@ def trial(root: Path, seed: int, rng: random.Random, seconds: float, log: Path) 
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--trials", type=int, default=50)
-    parser.add_argument("--folder", type=Path, required=True, help="an empty folder for the runs")
-    parser.add_argument("--seed", type=int, default=0, help="of the instants and signals")
-    options = parser.parse_args()
-    if options.folder.exists() and any(options.folder.iterdir()):
-        print(f"error: {options.folder} is not empty: name a folder of its own", file=sys.stderr)
-        return 2
-    options.folder.mkdir(parents=True, exist_ok=True)
+    made = parser(__doc__, "instants and signals")
+    made.add_argument("--trials", type=int, default=50)
+    options = parsed(made)
     import torch
 
     from isosweep.record import find_runs

@@ -1,5 +1,6 @@
-"""The tiny run that stress_signals.py and stress_kills.py stop, and what they compare of it."""
+"""What stress_signals.py and stress_kills.py share: their folder, the tiny run that they stop, what they compare."""
 
+import argparse
 from pathlib import Path
 from typing import Any
 
@@ -15,3 +16,20 @@ def weights(folder: Path) -> dict[str, Any]:
     import torch
 
     return torch.load(folder / "last.pt", weights_only=True)["model"]
+
+
+def parser(doc: str | None, seed_of: str) -> argparse.ArgumentParser:
+    """A parser of the options that both have, but for the number of trials."""
+    made = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    made.add_argument("--folder", type=Path, required=True, help="an empty folder for the runs")
+    made.add_argument("--seed", type=int, default=0, help=f"of the {seed_of}")
+    return made
+
+
+def parsed(made: argparse.ArgumentParser) -> argparse.Namespace:
+    """The options; ends with exit code 2 where the folder is not empty, and makes it where it is not there."""
+    options = made.parse_args()
+    if options.folder.exists() and any(options.folder.iterdir()):
+        made.exit(2, f"error: {options.folder} is not empty: name a folder of its own\n")
+    options.folder.mkdir(parents=True, exist_ok=True)
+    return options

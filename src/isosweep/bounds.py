@@ -74,6 +74,9 @@ Positive = Annotated[float, Bound(above=0)]
 NotNegative = Annotated[float, Bound(least=0)]
 Share = Annotated[float, Bound(least=0, most=1)]
 Part = Annotated[float, Bound(least=0, below=1)]
+PositiveShare = Annotated[float, Bound(above=0, most=1)]
+GridCells = Annotated[int, Bound(least=1, most=1024)]
+"""Along an axis of a grid: 1024 of them are a billion in all."""
 Bands = Annotated[int, Bound(least=0, most=32)]
 """Octaves of sines: the last one of 32 is finer than 32-bit numbers in the unit box are."""
 OneOrMany = Annotated[float, Bound(least=1), "list"]

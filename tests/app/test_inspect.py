@@ -96,7 +96,7 @@ def test_the_spheres_outline_is_where_rays_touch_it() -> None:
 @pytest.mark.parametrize(
     ("target", "message"),
     [
-        (["{tmp}"], "is no scene: sought sparse/0 with images/"),
+        (["{tmp}"], "is no scene: sought demo.json (demo), sparse/0 with images/ (colmap), transforms.json"),
         (["nowhere"], "no folder nowhere: give a scene's folder, a data set (blender, bmvs,"),
         (["dataset=dtuu"], "there is no dataset 'dtuu'; did you mean"),
         (["a", "b=c"], "inspect takes one folder or overrides key=value, found 'a'"),

@@ -9,8 +9,8 @@ from hydra import compose, initialize_config_dir
 from PIL import Image
 
 from isosweep.app.rehearsal import concerns_parts, wrong_parts
-from isosweep.config.names import plain_config
 from isosweep.config.schema import CONF
+from isosweep.config.values import plain_config
 from isosweep.data.mask_files import surely_no_masks
 
 

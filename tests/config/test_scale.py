@@ -7,8 +7,8 @@ import pytest
 from hydra import compose, initialize_config_dir
 
 from isosweep.config import scale
-from isosweep.config.names import plain_config
 from isosweep.config.schema import CONF
+from isosweep.config.values import plain_config
 from isosweep.record.key import run_key
 from isosweep.runtime import gpus
 

@@ -326,7 +326,7 @@ def change(folder: Path, edit: Callable[[np.ndarray], object]) -> str:
     ("edit", "words"),
     [
         (lambda r: r[:5], r"has 5 poses and .* 8 images, which belong together by the sorted names"),
-        (lambda r: r[:, :15], r"holds float64 of shape \(8, 15\); expected \[views, 17\]"),
+        (lambda r: r[:, :15], r"it is float64 of shape \(8, 15\); expected \[views, 17\]"),
         (
             lambda r: r.__setitem__((3, 2), np.nan),
             r"the pose of view_3\.png \(row 3\) has nan or inf entries \(1 such\)",

@@ -170,7 +170,7 @@ def test_a_mesh_of_another_program_by_the_command(
         mug.truth, "--protocol", "photos", "--images-from", tmp_path, "--out", tmp_path / "c"
     )
     assert code == 1
-    assert "which is none of the layouts that are read: demo (demo.json); neus (image/" in err
+    assert "is no scene: sought demo.json (demo), sparse/0 with images/ (colmap)" in err
     assert command(mug.truth, "--protocol", "photos")[0] == 2
 
 

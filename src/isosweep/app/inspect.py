@@ -2,7 +2,6 @@
 
 import logging
 import re
-from collections.abc import Callable
 from pathlib import Path
 
 from hydra import compose, initialize_config_dir
@@ -14,19 +13,7 @@ from isosweep.app.build import build_scene
 from isosweep.app.debug import scene_lines
 from isosweep.config.errors import explain
 from isosweep.config.schema import CONF
-from isosweep.data import (
-    blender,
-    colmap,
-    linemod,
-    llff,
-    nerfstudio,
-    neus,
-    nsvf,
-    scannet,
-    scannetpp,
-    split_folders,
-    tanks_and_temples,
-)
+from isosweep.data.any_layout import layouts_of
 from isosweep.data.checks import warning_lines
 from isosweep.errors import InputError
 from isosweep.prepare.contact_sheet import draw
@@ -34,21 +21,6 @@ from isosweep.prepare.messages import quoted
 from isosweep.prepare.views import scene_view
 
 log = logging.getLogger("isosweep")
-FORMATS: tuple[tuple[str, Callable[[Path], bool]], ...] = (
-    ("demo", lambda folder: (folder / "demo.json").is_file()),
-    ("colmap", colmap.is_scene),
-    ("nerfstudio", lambda folder: (folder / nerfstudio.FILE).is_file()),
-    ("dtu", neus.is_scene),
-    ("scannetpp", scannetpp.is_scene),
-    ("scannet", scannet.is_scene),
-    ("nsvf", nsvf.is_scene),
-    ("deepvoxels", split_folders.is_scene),
-    ("linemod", linemod.is_scene),
-    ("blender", blender.is_scene),
-    ("llff", llff.is_scene),
-    ("tanks_and_temples", lambda folder: any(folder.glob(tanks_and_temples.LOG))),
-)
-"""Format, and the test whether a folder has it. The first that fits is used: formats with points come first."""
 
 
 def inspect(target: list[str], out: Path | None) -> list[str]:
@@ -104,16 +76,7 @@ def overrides_of(target: list[str]) -> tuple[list[str], list[str]]:
 
 
 def _of_folder(folder: Path) -> tuple[list[str], list[str]]:
-    found = [name for name, is_scene in FORMATS if is_scene(folder)]
-    if not found:
-        there = sorted(p.name for p in folder.iterdir())
-        raise FileNotFoundError(
-            f"{folder} is no scene: sought sparse/0 with images/ (colmap), transforms.json (nerfstudio), "
-            "cameras_sphere.npz with image/ (dtu, bmvs), transforms_train.json (blender), poses_bounds.npy (llff), "
-            "demo.json (demo), rgb/ and pose/ (nsvf; deepvoxels: below train/), color/ and pose/ (scannet), dslr/ "
-            "(scannetpp); "
-            f"found {', '.join(there[:8]) or 'an empty folder'}"
-        )
+    found = layouts_of(folder)
     name = folder.resolve().name
     scene = name.removeprefix(f"{found[0]}_") if found[0] != "demo" else name.split("-v")[0]
     note = f"read as {found[0]}"

@@ -33,7 +33,7 @@ def wrong_parts(resolved: Mapping[str, Any], model_name: str) -> str | None:
     Models of other packages are not built: they may need more than shapes.
 
     Args:
-        resolved: the config in plain types, `isosweep.config.names.plain_config`.
+        resolved: the config in plain types, `isosweep.config.values.plain_config`.
         model_name: the chosen option, for messages.
     """
     data = resolved["dataset"]

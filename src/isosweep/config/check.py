@@ -16,14 +16,16 @@ from isosweep.config.errors import ConfigError, did_you_mean, unknown_key
 from isosweep.config.numbers import wrong_arguments
 from isosweep.config.schema import MODES, Config
 from isosweep.config.signatures import SPECIAL, find_signature, targets
-from isosweep.config.values import wrong_settings
+from isosweep.config.values import plain_config, wrong_settings
 
 PLAIN_GROUPS = ("optim", "train", "eval", "export", "tracker")
 BUILT_GROUPS = ("dataset", "encoding", "sampler", "model", "loss")
 
 
-def check(cfg: DictConfig) -> None:
+def check(cfg: DictConfig) -> dict[str, Any]:
     """Check a composed config.
+
+    Returns: the resolved config as plain types.
 
     Raises:
         ConfigError: nothing reads a key, a ``_target_`` does not exist or lacks an argument, there is no such mode, or
@@ -45,20 +47,24 @@ def check(cfg: DictConfig) -> None:
         if not isinstance(node, dict) or "_target_" not in node:
             raise ConfigError(f"the group {name} has no _target_: name the class or function it builds")
         check_targets(node, name)
-    check_values(cfg)
+    return check_values(cfg)
 
 
-def check_values(cfg: DictConfig) -> None:
+def check_values(cfg: DictConfig) -> dict[str, Any]:
     """Check every value that its declaration bounds: those of the plain groups, and the arguments of all targets.
+
+    Returns: the resolved config as plain types.
 
     Raises:
         ConfigError: some are not allowed; the message names each, and what is.
     """
     wrong = wrong_settings(cfg)
+    plain = plain_config(cfg)
     for name in BUILT_GROUPS:
-        wrong += wrong_arguments(OmegaConf.to_container(cfg[name], resolve=True), name)
+        wrong += wrong_arguments(plain[name], name)
     if wrong:
         raise ConfigError(" ".join(wrong))
+    return plain
 
 
 def one_option_each(overrides: Iterable[str]) -> None:

@@ -4,13 +4,13 @@ All lengths are in normalised scene units, in which the scene's box is [-r, r]^3
 """
 
 import json
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from isosweep.errors import InputError
 from isosweep.runtime.files import atomic_write_text
+from isosweep.runtime.number import is_number
 
 Box = tuple[tuple[float, float, float], tuple[float, float, float]]
 """Two corners, the lower one first."""
@@ -34,7 +34,7 @@ def box_of(value: Any) -> Box | None:
     if isinstance(value, str):
         value = _of_file(Path(value), where)
     numbers = _flat(value)
-    if len(numbers) != 6 or not all(_is_number(x) for x in numbers):
+    if len(numbers) != 6 or not all(is_number(x) for x in numbers):
         raise InputError(f"{where} is no box: {HOW}")
     low, high = numbers[:3], numbers[3:]
     if not all(a < b for a, b in zip(low, high, strict=True)):
@@ -64,11 +64,3 @@ def _flat(value: Any, levels: int = 3) -> list[Any]:
     if levels and isinstance(value, Sequence) and not isinstance(value, str):
         return [x for item in value for x in _flat(item, levels - 1)]
     return [value]
-
-
-def _is_number(value: Any) -> bool:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return False
-    return (
-        abs(value) < 1e30 if isinstance(value, int) else math.isfinite(value)
-    )  # isfinite refuses large whole numbers

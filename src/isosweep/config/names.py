@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from isosweep.config.init_content import with_content
 from isosweep.config.method_version import with_version
 from isosweep.config.methods import is_foreign, method_title
+from isosweep.config.values import plain_config
 from isosweep.record import known_key, run_folder, run_key
 from isosweep.record.folder import recorded_config
 from isosweep.record.metrics import validated
@@ -41,13 +42,6 @@ def choice_names(cfg: DictConfig, choices: Mapping[str, Any] | None = None) -> d
         # one loader may load several data sets, and the user's own
         names["dataset"] = str(cfg.dataset.name)
     return names
-
-
-def plain_config(cfg: DictConfig) -> dict[str, Any]:
-    """The resolved config as plain types."""
-    plain = OmegaConf.to_container(cfg, resolve=True)
-    assert isinstance(plain, dict)
-    return {str(k): v for k, v in plain.items()}
 
 
 def label(names: Mapping[str, str]) -> str:

@@ -24,9 +24,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from isosweep.errors import InputError
+from isosweep.runtime.number import is_number
 
-LARGEST = 1e300
-"""Below it a whole number is a float, too; NaN and infinities are not below it."""
 KINDS = ("linear", "exponential", "cosine", "steps", "sequential", "chained")
 UNITS = ("fraction", "steps", "epochs")
 _KEYS = {
@@ -60,7 +59,7 @@ def check(schedule: Any, name: str = "schedule") -> None:
     if isinstance(schedule, bool) or schedule is None:
         raise InputError(f"{name} must be a number or a schedule, found {schedule!r}")
     if isinstance(schedule, int | float):
-        if not abs(schedule) < LARGEST:
+        if not is_number(schedule):
             raise InputError(f"{name} must be finite, found {schedule!r}")
         return
     if not isinstance(schedule, Mapping | Sequence) or isinstance(schedule, str):
@@ -84,7 +83,7 @@ def check(schedule: Any, name: str = "schedule") -> None:
     if kind in ("sequential", "chained"):
         _check_parts(form, name)
     numbers = [x for key in sorted(wanted - {"parts"}) for x in (form[key] if key == "at" else [form[key]])]
-    if any(isinstance(x, bool) or not isinstance(x, int | float) or not abs(x) < LARGEST for x in numbers):
+    if any(not is_number(x) for x in numbers):
         raise InputError(f"{name}: every entry of a schedule is a finite number, found {numbers}")
     if kind == "chained":
         return

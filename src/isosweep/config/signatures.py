@@ -37,6 +37,7 @@ def targets(node: Any, path: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
             yield from targets(value, f"{path}[{i}]")
 
 
+@lru_cache(maxsize=1024)
 def find_signature(target: str, key: str = "_target_") -> Signature:
     """The signature of ``package.module.Name`` from its source, without importing the module.
 

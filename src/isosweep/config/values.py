@@ -3,7 +3,6 @@
 This module imports no torch, so that a sweep's planner can check every job before the first one starts.
 """
 
-import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass
@@ -11,10 +10,10 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from isosweep.bounds import LARGEST_SEED, Bound
 from isosweep.config import crop
 from isosweep.config.errors import ConfigError, did_you_mean
-from isosweep.config.numbers import Allowed, wrong, wrong_fields
+from isosweep.config.numbers import allowed_in, wrong, wrong_fields
+from isosweep.config.schema import Config
 from isosweep.config.settings import (
     DebugSettings,
     EvalSettings,
@@ -25,6 +24,7 @@ from isosweep.config.settings import (
     ViewSettings,
 )
 from isosweep.errors import InputError
+from isosweep.runtime.number import is_number
 
 
 @dataclass(frozen=True)
@@ -60,8 +60,16 @@ def settings_of(cfg: DictConfig) -> Settings:
 def wrong_settings(cfg: DictConfig) -> list[str]:
     """A message for each value of the plain groups, of ``run`` and of the seed, that is not allowed."""
     run: Any = OmegaConf.to_object(cfg.run)
-    seed = Allowed(int, Bound(least=0, most=LARGEST_SEED))
+    seed = allowed_in(next(field for field in fields(Config) if field.name == "seed"))
+    assert seed is not None, "it is a number"
     return [*wrong(cfg.seed, "seed", seed), *_wrong(settings_of(cfg)), *wrong_fields(run, "run")]
+
+
+def plain_config(cfg: DictConfig) -> dict[str, Any]:
+    """The resolved config as plain types."""
+    plain = OmegaConf.to_container(cfg, resolve=True)
+    assert isinstance(plain, dict)
+    return {str(k): v for k, v in plain.items()}
 
 
 def check_settings(settings: Settings) -> None:
@@ -103,7 +111,7 @@ def _wrong_rates(rates: Any) -> Iterator[str]:
         )
         return
     for pattern, rate in rates.items():
-        if isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 <= rate < math.inf:
+        if not is_number(rate) or rate < 0:
             yield f"optim.rates: the rate of '{pattern}' is {rate}: give a number of 0 or more."
 
 

@@ -1,43 +1,72 @@
-"""Load a folder of photographs with cameras, whatever of our layouts it has."""
+"""Which layouts a folder of photographs with cameras has, and the scene in it by the first of them."""
 
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
-from isosweep.data import blender, colmap, demo, llff, nerfstudio, neus, nsvf, scannet, scannetpp
+from isosweep.data import (
+    blender,
+    colmap,
+    demo,
+    linemod,
+    llff,
+    nerfstudio,
+    neus,
+    nsvf,
+    scannet,
+    scannetpp,
+    split_folders,
+    tanks_and_temples,
+)
 from isosweep.data.loading import ViewOptions
-from isosweep.errors import InputError
 from isosweep.types import Scene
 
-LAYOUTS: dict[str, tuple[Callable[[Path], bool], Callable[[ViewOptions], Scene], str]] = {
-    "demo": (lambda folder: (folder / "demo.json").is_file(), demo.load, "demo.json"),
-    "neus": (neus.is_scene, neus.load, "image/ and cameras_sphere.npz"),
-    "blender": (blender.is_scene, blender.load, "transforms_train.json"),
-    "nerfstudio": (nerfstudio.is_scene, nerfstudio.load, "transforms.json"),
-    "nsvf": (nsvf.is_scene, nsvf.load, "rgb/, pose/ and intrinsics.txt"),
-    "llff": (llff.is_scene, llff.load, "poses_bounds.npy"),
-    "scannetpp": (scannetpp.is_scene, scannetpp.load, "dslr/"),
-    "scannet": (scannet.is_scene, scannet.load, "color/ and pose/"),
-    "colmap": (colmap.is_scene, colmap.load, "images/ and sparse/"),
+
+class Layout(NamedTuple):
+    """How a layout is known and read."""
+
+    fits: Callable[[Path], bool]
+    """Whether a folder has it."""
+    load: Callable[[ViewOptions], Scene]
+    holds: str
+    """What such a folder holds, in words."""
+
+
+LAYOUTS = {
+    "demo": Layout(lambda folder: (folder / "demo.json").is_file(), demo.load, "demo.json"),
+    "colmap": Layout(colmap.is_scene, colmap.load, "sparse/0 with images/"),
+    "nerfstudio": Layout(
+        lambda folder: (folder / nerfstudio.FILE).is_file(), nerfstudio.load, "transforms.json"
+    ),
+    "dtu": Layout(neus.is_scene, neus.load, "cameras_sphere.npz with image/, as bmvs"),
+    "scannetpp": Layout(scannetpp.is_scene, scannetpp.load, "dslr/"),
+    "scannet": Layout(scannet.is_scene, scannet.load, "color/ and pose/"),
+    "nsvf": Layout(nsvf.is_scene, nsvf.load, "rgb/ and pose/"),
+    "deepvoxels": Layout(split_folders.is_scene, split_folders.load, "rgb/ and pose/ below train/"),
+    "linemod": Layout(linemod.is_scene, linemod.load, "transforms_train.json with intrinsic_matrix"),
+    "blender": Layout(blender.is_scene, blender.load, "transforms_train.json"),
+    "llff": Layout(llff.is_scene, llff.load, "poses_bounds.npy"),
+    "tanks_and_temples": Layout(
+        lambda folder: any(folder.glob(tanks_and_temples.LOG)), tanks_and_temples.load, "*_COLMAP_SfM.log"
+    ),
 }
-"""Name -> whether a folder has the layout, its loader, and what it holds; the first that fits is taken."""
+"""Option of ``dataset`` -> its layout. Of several the first is taken: layouts with points come first."""
 
 
-def layout_of(folder: Path) -> str:
-    """The name of the folder's layout.
+def layouts_of(folder: Path) -> list[str]:
+    """The layouts that a folder has, by the options of ``dataset`` that read them; the first is taken.
 
     Raises:
-        FileNotFoundError: there is no such folder.
-        InputError: it has none of the layouts.
+        FileNotFoundError: there is no such folder, or it has none.
     """
     if not folder.is_dir():
         raise FileNotFoundError(f"no folder of a scene at {folder}: check the path")
-    for name, (fits, _, _) in LAYOUTS.items():
-        if fits(folder):
-            return name
-    there = ", ".join(sorted(p.name for p in folder.iterdir())[:8]) or "nothing"
-    known = "; ".join(f"{name} ({holds})" for name, (_, _, holds) in LAYOUTS.items())
-    raise InputError(f"{folder} holds {there}, which is none of the layouts that are read: {known}")
+    if found := [name for name, layout in LAYOUTS.items() if layout.fits(folder)]:
+        return found
+    there = ", ".join(sorted(p.name for p in folder.iterdir())[:8]) or "an empty folder"
+    known = ", ".join(f"{layout.holds} ({name})" for name, layout in LAYOUTS.items())
+    raise FileNotFoundError(f"{folder} is no scene: sought {known}; found {there}")
 
 
 def load_folder(
@@ -51,11 +80,11 @@ def load_folder(
         downscale: side of the square of image pixels that one pixel is the mean of.
 
     Raises:
-        FileNotFoundError, InputError: as `layout_of` and the loaders.
+        FileNotFoundError, InputError: as `layouts_of` and the loaders.
     """
-    layout = layout_of(folder)
+    layout = layouts_of(folder)[0]
     name = scene or folder.resolve().name
     if layout == "demo":
         name = str(json.loads((folder / "demo.json").read_text())["name"])
     views = ViewOptions(name, path=str(folder), test_every=test_every, downscale=downscale)
-    return LAYOUTS[layout][1](views)
+    return LAYOUTS[layout].load(views)

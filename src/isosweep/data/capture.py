@@ -19,6 +19,7 @@ import torch
 from isosweep.data import normalization, undistort
 from isosweep.data.backdrop import backdrop
 from isosweep.data.decode import OBJECT, Source, read_size
+from isosweep.data.image_files import ENDINGS
 from isosweep.data.image_store import load_images
 from isosweep.data.lens import Lens
 from isosweep.data.loading import ViewOptions
@@ -39,7 +40,6 @@ from isosweep.runtime.text import name_as_text
 from isosweep.types import BareViews, Cameras, Scene, Sightings
 
 log = logging.getLogger("isosweep")
-IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".exr")
 
 
 @dataclass(frozen=True)
@@ -301,6 +301,6 @@ def mask_folder(scene: Path, images: Path) -> Path | None:
 
 
 def same_stem(path: Path) -> Path | None:
-    """An image file with this path and any of `IMAGE_ENDINGS`; None if there is none."""
-    found = (path.with_suffix(e) for ending in IMAGE_ENDINGS for e in (ending, ending.upper()))
+    """An image file with this path and any of `ENDINGS`; None if there is none."""
+    found = (path.with_suffix(e) for ending in ENDINGS for e in (ending, ending.upper()))
     return next((p for p in found if p.is_file()), None)

@@ -8,10 +8,11 @@ import numpy as np
 
 from isosweep.bounds import Number, Positive
 from isosweep.data import capture, normalization
-from isosweep.data.capture import IMAGE_ENDINGS, Landmarks, Photo
+from isosweep.data.capture import Landmarks, Photo
 from isosweep.data.colmap_model import Registered, SparseModel, read_model
 from isosweep.data.colmap_places import ending, find_model, n_registered, other_models
 from isosweep.data.folders import find_scene
+from isosweep.data.image_files import ENDINGS
 from isosweep.data.loading import ViewOptions
 from isosweep.data.mask_choice import is_dynamic_mask
 from isosweep.data.normalization import FrameChoice
@@ -119,7 +120,7 @@ def _with_files(images: Sequence[Registered], image_dir: Path, listed: Path) -> 
     extra = [
         p.name
         for p in sorted(image_dir.rglob("*"))
-        if p.suffix.lower() in IMAGE_ENDINGS and p not in used and not is_dynamic_mask(p)
+        if p.suffix.lower() in ENDINGS and p not in used and not is_dynamic_mask(p)
     ]
     if extra:
         log.info(

@@ -19,6 +19,7 @@ from isosweep import ops
 from isosweep.data.cache import FilePixels, cache_folder, cache_key, open_cached, write_cached
 from isosweep.data.decode import Source, decode, read_header
 from isosweep.errors import InputError
+from isosweep.runtime.groups import groups
 
 log = logging.getLogger(__name__)
 _GIB = 2**30
@@ -321,25 +322,13 @@ def _decoded(
         sizes: the pixels of each image as it is stored.
     """
     workers = _workers()
-    for start, end in _groups(sizes, 4 * workers):
+    for start, end in groups(sizes, _DECODED_AT_ONCE, 4 * workers):
         some = sources[start:end]
         # the threads have ended before a view is given out: the collector may end this generator at any moment, also
         # where another thread is being made, and waiting for threads there would never end
         with ThreadPoolExecutor(workers) as pool:
             views = list(pool.map(lambda s: decode(s, with_mask, downscale), some))
         yield from views
-
-
-def _groups(sizes: Sequence[int], most: int) -> Iterator[tuple[int, int]]:
-    """Ranges of at most ``most`` images that have no more than `_DECODED_AT_ONCE` pixels, or one image each."""
-    start = 0
-    while start < len(sizes):
-        end, total = start + 1, sizes[start]
-        while end < min(len(sizes), start + most) and total + sizes[end] <= _DECODED_AT_ONCE:
-            total += sizes[end]
-            end += 1
-        yield start, end
-        start = end
 
 
 def _workers() -> int:

@@ -16,8 +16,9 @@ import numpy as np
 from isosweep.bounds import Number, Positive
 from isosweep.data import capture, normalization
 from isosweep.data.arrays import Sought, read_npy
-from isosweep.data.capture import IMAGE_ENDINGS, Photo
+from isosweep.data.capture import Photo
 from isosweep.data.folders import find_scene
+from isosweep.data.image_files import ENDINGS
 from isosweep.data.lens import make_lens
 from isosweep.data.loading import ViewOptions
 from isosweep.data.mask_choice import is_dynamic_mask
@@ -149,9 +150,7 @@ def _image_files(scene: Path, folder: Path) -> list[Path]:
     Raises:
         FileNotFoundError: an image of the list is not in the folder.
     """
-    files = sorted(
-        p for p in folder.iterdir() if p.suffix.lower() in IMAGE_ENDINGS and not is_dynamic_mask(p)
-    )
+    files = sorted(p for p in folder.iterdir() if p.suffix.lower() in ENDINGS and not is_dynamic_mask(p))
     listed_in = scene / VIEWS
     if not listed_in.is_file():
         return files

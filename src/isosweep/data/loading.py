@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from isosweep.bounds import AtLeastTwo, Count, OneOrMany, Positive
 from isosweep.errors import InputError
+from isosweep.runtime.number import is_number
 
 Ids = Sequence[int | str] | str | None
 """The values of ``dataset.image_ids``: indices or names, '0:40:2', the path of a file of names, None for all."""
@@ -133,9 +134,7 @@ def sizes_of(downscale: Any) -> tuple[int, ...] | None:
     """
     if isinstance(downscale, str) or not isinstance(downscale, Sequence):
         return None
-    wrong = [
-        x for x in downscale if isinstance(x, bool) or not isinstance(x, int | float) or x < 1 or x != int(x)
-    ]
+    wrong = [x for x in downscale if not is_number(x) or x < 1 or x != int(x)]
     if wrong or not downscale or len(set(downscale)) < len(downscale):
         raise InputError(
             "dataset.downscale is one whole number of pixels a side, or a list of different ones for images of several "

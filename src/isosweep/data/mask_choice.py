@@ -13,13 +13,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from isosweep.data.decode import IGNORE_WHITE, OBJECT, Source, read_header
+from isosweep.data.image_files import ENDINGS
 from isosweep.data.image_store import ImageStore
 from isosweep.data.loading import ViewOptions
 from isosweep.errors import InputError
 from isosweep.types import Scene
 
 log = logging.getLogger("isosweep")
-ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".exr")
 DYNAMIC = "dynamic_mask_"
 """How the names of Instant-NGP's masks begin. They lie beside the images and are no images of the scene."""
 MEANS = {

@@ -4,11 +4,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from isosweep.data.folders import data_folder, hint
+from isosweep.data.image_files import ENDINGS
 from isosweep.data.loading import ViewOptions
 
 PATTERN = "pattern"
 """The scene that is drawn by formulas and needs no file."""
-ENDINGS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".exr")
 
 
 def is_made(views: ViewOptions) -> bool:

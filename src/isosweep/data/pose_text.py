@@ -21,8 +21,8 @@ from pathlib import Path
 
 import numpy as np
 
-from isosweep.data.capture import IMAGE_ENDINGS
 from isosweep.data.decode import read_size
+from isosweep.data.image_files import ENDINGS
 from isosweep.data.lens import Lens, make_lens
 from isosweep.errors import InputError
 from isosweep.runtime.text import natural_key
@@ -151,7 +151,7 @@ def paired(images: Path, poses: Path) -> list[tuple[Path, Path]]:
         FileNotFoundError: no image has a pose.
     """
     by_stem = {file.stem: file for file in poses.glob("*.txt")}
-    files = sorted((p for p in images.iterdir() if p.suffix.lower() in IMAGE_ENDINGS), key=natural)
+    files = sorted((p for p in images.iterdir() if p.suffix.lower() in ENDINGS), key=natural)
     pairs = [(file, by_stem[file.stem]) for file in files if file.stem in by_stem]
     without = [file.name for file in files if file.stem not in by_stem]
     if not pairs:

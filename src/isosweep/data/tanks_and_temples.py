@@ -16,9 +16,10 @@ import numpy as np
 
 from isosweep.bounds import Number, Positive
 from isosweep.data import capture, colmap, normalization, split_folders
-from isosweep.data.capture import IMAGE_ENDINGS, Photo
+from isosweep.data.capture import Photo
 from isosweep.data.decode import read_size
 from isosweep.data.folders import find_scene
+from isosweep.data.image_files import ENDINGS
 from isosweep.data.lens import make_lens
 from isosweep.data.loading import ViewOptions
 from isosweep.data.normalization import FrameChoice
@@ -99,7 +100,7 @@ def _from_log(
             " to 0.7 of the width), or a COLMAP model in sparse/0: scripts/data.py get tanks_and_temples brings one"
         )
     image_dir = capture.image_folder(folder, images)
-    files = sorted((p for p in image_dir.iterdir() if p.suffix.lower() in IMAGE_ENDINGS), key=natural)
+    files = sorted((p for p in image_dir.iterdir() if p.suffix.lower() in ENDINGS), key=natural)
     poses = read_log(file)
     if len(files) != len(poses):
         raise InputError(

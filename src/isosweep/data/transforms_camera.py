@@ -19,6 +19,7 @@ from isosweep.data.lens import UNSUPPORTED, Lens, make_lens
 from isosweep.data.numbers import short
 from isosweep.data.problems import Problems
 from isosweep.data.transforms import Entry, Json
+from isosweep.runtime.number import is_number
 
 log = logging.getLogger("isosweep")
 _PERSPECTIVE = ("OPENCV", "PINHOLE", "SIMPLE_PINHOLE", "PERSPECTIVE", "SIMPLE_RADIAL", "RADIAL")
@@ -235,7 +236,7 @@ class _Reader:
         value, what = source.get(key), f"{key} of {self.entry.given}"
         if value is None:
             return None
-        if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < 1e300:
+        if not is_number(value):
             self.note(f"{what} is no finite number: {short(value)}", source, key)
             return None
         if positive and value <= 0:

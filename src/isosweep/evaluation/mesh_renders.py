@@ -26,6 +26,7 @@ from isosweep.meshes import raycast, texture
 from isosweep.meshes.topology import face_normals
 from isosweep.rendering.views import spaced
 from isosweep.runtime import progress
+from isosweep.runtime.groups import groups
 from isosweep.types import Cameras, Mesh, Scene
 
 PREFIX = "geometry/render_"
@@ -157,7 +158,9 @@ def baked_views(mesh: Mesh, scene: Scene, views: Sequence[int]) -> Iterator[tupl
     cameras = raycast.world_cameras(scene.cameras, np.eye(4))
     inside = Mesh(from_world(mesh.vertices, scene.to_world), mesh.faces)
     caster, unit = raycast.Caster(inside), face_normals(inside)
-    for group in _groups(cameras, progress.through(views, "rendering the mesh")):
+    sizes_of = [int(cameras.hw[view].prod()) for view in views]
+    for start, end in progress.through(list(groups(sizes_of, _AT_ONCE)), "rendering the mesh"):
+        group = list(views[start:end])
         seen = [_surface(caster, unit, cameras, view) for view in group]
         sizes = [len(points) for points, _, _ in seen]
         colors, known = texture.from_photos(
@@ -208,21 +211,6 @@ def _offsets() -> list[tuple[float, float]]:
     """The rays of a pixel, relative to its centre, the nearest first."""
     steps = [(i + 0.5) / RAYS - 0.5 for i in range(RAYS)]
     return sorted(((x, y) for x in steps for y in steps), key=lambda at: at[0] ** 2 + at[1] ** 2)
-
-
-def _groups(cameras: Cameras, views: Iterator[int] | Sequence[int]) -> Iterator[list[int]]:
-    """The views in groups of at most ``_AT_ONCE`` pixels, or of one view."""
-    group: list[int] = []
-    total = 0
-    for view in views:
-        size = int(cameras.hw[view].prod())
-        if group and total + size > _AT_ONCE:
-            yield group
-            group, total = [], 0
-        group.append(view)
-        total += size
-    if group:
-        yield group
 
 
 def _usable(scene: Scene, view: int) -> Bool[Tensor, "h w"] | None:

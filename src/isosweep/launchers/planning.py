@@ -14,8 +14,8 @@ from isosweep.app.scene_folder import wrong_scene
 from isosweep.config import scale
 from isosweep.config.check import ConfigError, check, one_option_each, require_scene
 from isosweep.config.methods import check_method, is_foreign, steps_of
-from isosweep.config.names import Identity, identify, label, plain_config
-from isosweep.config.values import checked_settings
+from isosweep.config.names import Identity, identify, label
+from isosweep.config.values import plain_config, settings_of
 from isosweep.errors import UserError
 from isosweep.launchers.columns import Run, names_given
 from isosweep.launchers.machine import expected_backends
@@ -106,14 +106,13 @@ def _plan_one(
             composed = on(kinds[0])
         choices = composed.hydra.runtime.choices
         cfg = without_hydra(composed)
-        check(cfg)
+        resolved = check(cfg)
         if cfg.debug.part is None:
             require_scene(cfg)
             check_method(cfg, str(choices["model"]))
             if (wrong := wrong_scene(cfg, elsewhere=device is not None)) is not None:
                 raise ConfigError(wrong)
-        check_names(checked_settings(cfg).tracker)
-        resolved = plain_config(cfg)
+        check_names(settings_of(cfg).tracker)
         concerned = concerns_parts(overrides) and not is_foreign(cfg)
         wrong = wrong_parts(resolved, str(choices["model"])) if concerned else None
         if wrong is not None:

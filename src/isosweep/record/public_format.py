@@ -12,13 +12,12 @@ import msgspec
 
 from isosweep.record.reading import SCHEMA_VERSION
 from isosweep.record.schema import Record
+from isosweep.runtime.number import is_number
 
 REQUIRED = ("dataset", "scene", "label", "model", "seed", "status", "scores")
 PREFIXES = ("nvs", "train_view", "val", "geometry")
 SAME = 1e-3
 """Relative difference up to which a mean over views is the value that stands beside it."""
-LARGEST = 1e300
-"""Below it a whole number is a float, too; NaN and infinities are not below it."""
 _SPACE = re.compile(r"[ \t\r\n]*")
 _PLAIN = re.compile(r"[^\s,\]}]+")
 
@@ -113,7 +112,7 @@ def _wrong_scores(scores: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
         if number is None:
             if not (isinstance(reasons, dict) and isinstance(reasons.get(name), str)):
                 yield here, f"the score {name!r} is null and has no reason under scores.reasons"
-        elif isinstance(number, bool) or not isinstance(number, int | float) or not abs(number) < LARGEST:
+        elif not is_number(number):
             yield here, f"the score {name!r} is a number or null, found {_shown(number)}"
     if isinstance(reasons, dict):
         for name in reasons:
@@ -132,11 +131,7 @@ def _wrong_views(name: str, each: Any, values: Mapping[str, Any]) -> Iterator[tu
     if not isinstance(each, dict):
         yield here, f"scores.per_view of {name!r} is an object of views and numbers, found {_shown(each)}"
         return
-    bad = [
-        view
-        for view, x in each.items()
-        if x is not None and (isinstance(x, bool) or not isinstance(x, int | float))
-    ]
+    bad = [view for view, x in each.items() if x is not None and not is_number(x)]
     for view in bad:
         yield (
             (*here, view),
@@ -146,7 +141,7 @@ def _wrong_views(name: str, each: Any, values: Mapping[str, Any]) -> Iterator[tu
         yield here, f"scores.per_view has {name!r}, which scores.values has not"
         return
     numbers, mean = [x for x in each.values() if x is not None], values[name]
-    if bad or not numbers or isinstance(mean, bool) or not isinstance(mean, int | float):
+    if bad or not numbers or not is_number(mean):
         return
     over = math.fsum(numbers) / len(numbers)
     if abs(over - mean) > SAME * max(abs(over), abs(mean), 1e-9):

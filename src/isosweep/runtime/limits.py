@@ -1,6 +1,6 @@
-"""Bounds on what a file of other people may ask of this machine, each set by an environment variable.
+"""Limits on what a file of other people may ask of this machine, each set by an environment variable.
 
-A file of half a megabyte may announce an image of gigabytes, or a million views. A bound refuses it with a message that
+A file of half a megabyte may announce an image of gigabytes, or a million views. A limit refuses it with a message that
 names the variable; whoever has such a file and the memory raises it: ISOSWEEP_MAX_MEGAPIXELS=200 python main.py ...
 """
 
@@ -14,7 +14,7 @@ from isosweep.errors import InputError
 
 @final
 @dataclass(frozen=True)
-class Bound:
+class Limit:
     """A number that an environment variable raises or lowers."""
 
     variable: str
@@ -22,7 +22,7 @@ class Bound:
 
     @property
     def value(self) -> int:
-        """The bound in this process.
+        """The limit in this process.
 
         Raises:
             InputError: the variable is no whole number above 0.
@@ -41,11 +41,11 @@ class Bound:
         return f"{self.variable}={math.ceil(needed)} in front of the command allows it"
 
 
-MEGAPIXELS = Bound("ISOSWEEP_MAX_MEGAPIXELS", 128)
+MEGAPIXELS = Limit("ISOSWEEP_MAX_MEGAPIXELS", 128)
 """Of an image: it takes some 8 bytes a pixel while it is decoded. The largest usual cameras have 102."""
-FRAMES = Bound("ISOSWEEP_MAX_FRAMES", 200_000)
+FRAMES = Limit("ISOSWEEP_MAX_FRAMES", 200_000)
 """Of a transforms json: reading takes some 10 kB and 0.1 ms a frame before any image is opened."""
-ARRAY_MEBIBYTES = Bound("ISOSWEEP_MAX_ARRAY_MIB", 64)
+ARRAY_MEBIBYTES = Limit("ISOSWEEP_MAX_ARRAY_MIB", 64)
 """Of an array in a .npy or .npz file, after decompression. 100,000 matrices of float64 have 13."""
-MESH_MEBIBYTES = Bound("ISOSWEEP_MAX_MESH_MIB", 4096)
+MESH_MEBIBYTES = Limit("ISOSWEEP_MAX_MESH_MIB", 4096)
 """Of a file of a mesh or of points. A scan of 100 million points has 1500."""

@@ -1,13 +1,12 @@
 """Cells of space that remember what was met in them (Mueller et al. 2022, 5.4 and E.2)."""
 
 from collections.abc import Callable
-from typing import Annotated
 
 import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
-from isosweep.bounds import Bound, Count, Positive, Share, Whole
+from isosweep.bounds import Count, GridCells, Positive, PositiveShare, Share, Whole
 
 
 class Cells(nn.Module):
@@ -33,12 +32,12 @@ class Cells(nn.Module):
 
     def __init__(
         self,
-        resolution: Annotated[int, Bound(least=1, most=1024)] = 64,
+        resolution: GridCells = 64,
         update_every: Count = 16,
         warmup: Whole = 256,
         decay: Share = 0.95,
         threshold: Share = 0.01,
-        share: Annotated[float, Bound(above=0, most=1)] = 0.25,
+        share: PositiveShare = 0.25,
         samples_per_probe: Positive = 2.0,
     ) -> None:
         super().__init__()

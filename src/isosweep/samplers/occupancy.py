@@ -1,13 +1,11 @@
 """Marching through a grid of cells that may hold something (Mueller et al. 2022, 5.4 and E.2)."""
 
-from typing import Annotated
-
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
 from isosweep import ops
-from isosweep.bounds import Bound, Count, NotNegative, Part, Positive, Share, Whole
+from isosweep.bounds import Count, GridCells, NotNegative, Part, Positive, PositiveShare, Share, Whole
 from isosweep.samplers.base import (
     Length,
     OccupancyFn,
@@ -48,12 +46,12 @@ class OccupancyGrid(Cells, Sampler):
     def __init__(
         self,
         radius: Positive = 1.0,
-        resolution: Annotated[int, Bound(least=1, most=1024)] = 64,
+        resolution: GridCells = 64,
         update_every: Count = 16,
         warmup: Whole = 256,
         decay: Share = 0.95,
         threshold: Share = 0.01,
-        share: Annotated[float, Bound(above=0, most=1)] = 0.25,
+        share: PositiveShare = 0.25,
         samples_per_probe: Positive = 2.0,
         max_samples: Count = 1024,
         rescue_samples: Count = 32,

@@ -10,13 +10,12 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from types import ModuleType
-from typing import Annotated
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from isosweep.bounds import Bound, Count, NotNegative, Part, Positive, Share, Whole
+from isosweep.bounds import Count, GridCells, NotNegative, Part, Positive, Share, Whole
 from isosweep.errors import InputError
 from isosweep.samplers.base import (
     Length,
@@ -112,7 +111,7 @@ class NerfaccOccupancy(Sampler):
     def __init__(
         self,
         radius: Positive = 1.0,
-        resolution: Annotated[int, Bound(least=1, most=1024)] = 128,
+        resolution: GridCells = 128,
         update_every: Count = 16,
         warmup: Whole = 256,
         decay: Share = 0.95,
