@@ -5,6 +5,7 @@ import re
 import struct
 import subprocess
 import sys
+import threading
 from fractions import Fraction
 from pathlib import Path
 
@@ -221,9 +222,23 @@ def test_a_large_image_takes_little_beside_itself(tmp_path: Path) -> None:
     assert int(done.stdout) < 230
 
 
-def test_large_images_are_decoded_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(image_store, "_DECODED_AT_ONCE", 10)
-    assert list(image_store._groups([4, 4, 4, 30, 1, 1, 1, 1], 3)) == [(0, 2), (2, 3), (3, 4), (4, 7), (7, 8)]
+@pytest.mark.parametrize(("at_once", "together"), [(8, 1), (1000, 4)])
+def test_large_images_are_decoded_alone(at_once: int, together: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    met = threading.Barrier(together)
+
+    def decoded(*_: object) -> np.ndarray:
+        met.wait(timeout=20)  # breaks unless so many are decoded at the same time
+        return np.zeros((1, 1, 3), np.uint8)
+
+    monkeypatch.setattr(image_store, "_DECODED_AT_ONCE", at_once)
+    monkeypatch.setattr(image_store, "_workers", lambda: 4)
+    monkeypatch.setattr(image_store, "decode", decoded)
+    sources = [Source(Path(f"{n}.png")) for n in range(4)]
+    pools = []
+    pool = image_store.ThreadPoolExecutor
+    monkeypatch.setattr(image_store, "ThreadPoolExecutor", lambda n: pools.append(n) or pool(n))
+    assert len(list(image_store._decoded(sources, False, 1, [8, 8, 8, 8]))) == 4
+    assert len(pools) == 4 // together, "a pool for each group"
 
 
 OPENERS = re.compile(r"\b(imread|tifffile|imageio|cv2|OpenEXR)\b")
