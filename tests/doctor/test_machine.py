@@ -10,6 +10,7 @@ import pytest
 from isosweep.doctor import machine
 from isosweep.doctor.page import Finding
 from isosweep.launchers.slurm import calls
+from isosweep.runtime import ram
 
 GIB = 1 << 30
 Usage = namedtuple("Usage", "total used free")
@@ -43,9 +44,9 @@ def test_memory_counts_what_is_free_and_the_limit_of_the_group(tmp_path: Path) -
 
 def test_memory_without_proc_is_that_of_the_system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sizes = {"SC_PHYS_PAGES": 1 << 20, "SC_PAGE_SIZE": 4096}
-    monkeypatch.setattr(machine.os, "sysconf", sizes.__getitem__)
+    monkeypatch.setattr(ram.os, "sysconf", sizes.__getitem__)
     assert one(machine.memory(tmp_path / "none", tmp_path)).text == "4.0 GiB"
-    monkeypatch.setattr(machine.os, "sysconf", lambda _: int("unknown"))
+    monkeypatch.setattr(ram.os, "sysconf", lambda _: int("unknown"))
     assert one(machine.memory(tmp_path / "none", tmp_path)).state == "look"
 
 

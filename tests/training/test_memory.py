@@ -133,15 +133,3 @@ def test_rays_that_no_memory_holds_are_refused_before_images_load(
     need(model, TrainSettings(rays=20_000_000, micro_batches=2), CPU)
     monkeypatch.setattr(ram, "available", lambda: None)
     need(model, settings, CPU)
-
-
-def test_the_free_memory_is_that_of_the_system_or_of_the_group(tmp_path: Path) -> None:
-    info, limit, used = tmp_path / "info", tmp_path / "max", tmp_path / "current"
-    assert ram.available(info, limit, used) is None
-    info.write_text("MemTotal: 10 kB\nMemAvailable:   8 kB\n")
-    assert ram.available(info, limit, used) == 8192
-    limit.write_text("5000\n")
-    used.write_text("1000\n")
-    assert ram.available(info, limit, used) == 4000
-    limit.write_text("max\n")
-    assert ram.available(info, limit, used) == 8192

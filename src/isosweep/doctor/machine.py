@@ -1,15 +1,14 @@
 """Checks of the machine itself: threads, memory, disk, compiler, accounts, cluster, data."""
 
-import ctypes
 import os
 import shutil
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 from isosweep.doctor.page import Finding
+from isosweep.runtime import ram
 from isosweep.runtime.cores import CGROUPS, usable_cores
 
 GIB = 1 << 30
@@ -29,13 +28,13 @@ def threads() -> Iterator[Finding]:
     )
 
 
-def memory(info: Path = Path("/proc/meminfo"), groups: Path = CGROUPS) -> Iterator[Finding]:
+def memory(info: Path = ram.MEMINFO, groups: Path = CGROUPS) -> Iterator[Finding]:
     """All memory, what is free of it, and the limit of the control group, where there is one."""
-    total, free = _memory(info)
+    total, free = ram.system(info)
     if total is None:
         yield Finding("memory", "look", "this system does not tell how much there is")
         return
-    limit = _limit(groups)
+    limit = ram.limit(groups)
     least = min(x for x in (total, free, limit) if x is not None)
     parts = [f"{_gib(total)}", *([f"{_gib(free)} free"] if free is not None else [])]
     parts += [f"at most {_gib(limit)} for this control group"] if limit is not None and limit < total else []
@@ -44,41 +43,6 @@ def memory(info: Path = Path("/proc/meminfo"), groups: Path = CGROUPS) -> Iterat
         yield Finding("memory", "look", f"little: {', '.join(parts)}", todo)
     else:
         yield Finding("memory", "ok", ", ".join(parts))
-
-
-def _memory(info: Path) -> tuple[int | None, int | None]:
-    """Bytes of memory, and those free, as far as the system tells: Linux, Windows, other Unix."""
-    if info.is_file():
-        found = dict(line.split(":", 1) for line in info.read_text().splitlines() if ":" in line)
-        sizes = {
-            name: int(found[name].split()[0]) * 1024 for name in ("MemTotal", "MemAvailable") if name in found
-        }
-        return sizes.get("MemTotal"), sizes.get("MemAvailable")
-    if sys.platform == "win32":
-        return _windows_memory()
-    try:
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"), None
-    except (ValueError, OSError):
-        return None, None
-
-
-def _windows_memory() -> tuple[int | None, int | None]:
-    """GlobalMemoryStatusEx: its structure has two numbers of 32 bits, then seven of 64."""
-    fields = [("length", ctypes.c_uint32), ("load", ctypes.c_uint32)]
-    fields += [(f"n{i}", ctypes.c_uint64) for i in range(7)]
-    status = type("Status", (ctypes.Structure,), {"_fields_": fields})()
-    status.length = ctypes.sizeof(status)
-    if not ctypes.windll.kernel32.GlobalMemoryStatusEx(ctypes.byref(status)):  # pyright: ignore[reportAttributeAccessIssue]
-        return None, None
-    return status.n0, status.n1
-
-
-def _limit(groups: Path) -> int | None:
-    """The memory limit of this control group, version 2 or 1; None without one."""
-    for file in (groups / "memory.max", groups / "memory" / "memory.limit_in_bytes"):
-        if file.is_file() and (text := file.read_text().strip()).isdecimal():
-            return int(text)
-    return None
 
 
 def disk(folders: dict[str, Path]) -> Iterator[Finding]:
