@@ -98,11 +98,11 @@ def test_the_exact_mesh_is_the_best_and_worse_ones_rank_as_by_chamfer(mug: Scene
 def test_the_scores_of_a_view_by_hand() -> None:
     """Four pixels: right, missing, too much, empty."""
     color = np.array([[[0.5, 0.5, 0.5], [0.5] * 3, [1.0, 1.0, 1.0], [0.5] * 3]])
-    photo = np.array([[[0.7, 0.5, 0.5], [0.0, 0.0, 0.0], [0.2] * 3, [0.2] * 3]])
+    photo = np.array([[[0.7, 0.5, 0.5], [0.25, 0.25, 0.25], [0.2] * 3, [0.2] * 3]])
     baked = Baked(color, np.array([[1.0, 0.0, 1.0, 0.0]]))
     scores = view_scores(baked, photo, np.array([[1.0, 1.0, 0.0, 0.0]]))
-    # 0.2^2 / 3 in the first; black is missed over white alone, white is too much over black alone: 1/2 each
-    error = (0.04 / 3 + 0.5 + 0.5) / 2
+    # 0.2^2 / 3 in the first; the second misses 1/4 over black and 3/4 over white; white is too much over black alone
+    error = (0.04 / 3 + (1 / 16 + 9 / 16) / 2 + 1 / 2) / 2
     assert scores["psnr"].value == pytest.approx(-10 * math.log10(error), abs=1e-5)
     assert scores["silhouette_iou"].value == pytest.approx(1 / 3)
     assert scores["ssim"].value is None
@@ -190,3 +190,19 @@ def test_pixels_that_are_ignored_or_miss_the_box_do_not_count() -> None:
     store = ImageStore(pixels, torch.tensor([[4, 6]]), False, ignores=True)
     row = mesh_renders._counted(replace(whole, images=store, cameras=orbit(1, hw=(4, 6)), radius=100.0), 0)[0]
     np.testing.assert_array_equal(row, [0, 1, 0, 1, 0, 1])
+
+
+def test_a_mesh_in_pixels_that_do_not_count_changes_no_score(monkeypatch: pytest.MonkeyPatch) -> None:
+    scene = sphere_scene(SphereModel(0.5))
+    view = scene.splits["test"][0]
+    scene = replace(scene, splits={**scene.splits, "test": (view,)})
+    h, w = scene.cameras.hw[view].tolist()
+    left = np.concatenate([np.ones((h, w // 2)), np.zeros((h, w - w // 2))], axis=1)
+    monkeypatch.setattr(mesh_renders, "_counted", lambda scene, view: left)
+    ball, moved = sphere(0.5, 4), sphere(0.5, 4)
+    right = scene.cameras.c2w[view, :, 0].numpy()
+    moved.vertices[moved.vertices @ right > 0.1] *= 1.2  # all of that is seen in the right half
+    ours, other = rendered(ball, scene), rendered(moved, scene)
+    assert ours["silhouette_iou"] == pytest.approx(other["silhouette_iou"])
+    monkeypatch.setattr(mesh_renders, "_counted", lambda scene, view: np.ones((h, w)))
+    assert rendered(ball, scene)["silhouette_iou"] > rendered(moved, scene)["silhouette_iou"] + 0.02
