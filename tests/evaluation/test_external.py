@@ -142,7 +142,7 @@ def bad_inputs(files: StandIn, folder: Path) -> dict[str, tuple[list[object], st
     images = ["--protocol", "images", "--lpips", "none"]
     return {
         "no mesh": ([folder / "gone.ply", *dtu], "no mesh at"),
-        "noise": ([folder / "noise.ply", *dtu], "cannot read the mesh"),
+        "noise": ([folder / "noise.ply", *dtu], "noise.ply is no ply: no header between"),
         "cloud": ([folder / "cloud.ply", *dtu], "no faces"),
         "no official data": (
             [mesh, *dtu[:2], "--official", folder, "--scan", 24],
