@@ -196,7 +196,8 @@ def test_meshes_without_surface_are_said_not_shown(tmp_path: Path) -> None:
     assert [bool(line["mesh"]) for line in lines] == [False, False, True]
     assert lines[2]["mesh"]["faces"] == 1, "faces with a vertex that is not finite are left out"
     assert [("s0" in n, "s1" in n) for n in written.notes] == [(True, False), (False, True)]
-    assert "no mesh: mesh.ply" in written.notes[0]
+    assert "no mesh: " in written.notes[0]
+    assert "mesh.ply is no ply" in written.notes[0]
 
 
 def test_a_record_cannot_fetch_files_from_elsewhere(tmp_path: Path) -> None:

@@ -77,7 +77,6 @@ def test_the_others_end_with_the_first() -> None:
     line.close("no such scene")
     for peer in line._peers:
         peer.shutdown(2)
-        peer.close()
     assert process.wait(60) == 7
 
 
