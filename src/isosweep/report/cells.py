@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from statistics import fmean
 from typing import Any, Literal
 
-from isosweep.report.collect import MISSING_STATES, Run
+from isosweep.report.collect import MISSING_STATES, Run, reader_of
 from isosweep.report.keys import sort_key, value_text
 from isosweep.report.metrics import Metric, has_reason, metric_value
 
@@ -122,8 +122,9 @@ class Table:
 def group_runs(runs: Sequence[Run], spec: TableSpec) -> dict[tuple[Key, Place], list[Run]]:
     """The runs of each atom, by its row and place."""
     found: dict[tuple[Key, Key, str, str], list[Run]] = {}
+    rows, columns = [reader_of(k) for k in spec.rows], [reader_of(k) for k in spec.cols]
     for run in runs:
-        row, cols = tuple([run.get(k) for k in spec.rows]), tuple([run.get(k) for k in spec.cols])
+        row, cols = tuple([read(run) for read in rows]), tuple([read(run) for read in columns])
         found.setdefault((row, cols, run.record.dataset, run.record.scene), []).append(run)
     return {
         (row, Place(cols, dataset, scene)): members for (row, cols, dataset, scene), members in found.items()

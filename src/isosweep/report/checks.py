@@ -199,8 +199,8 @@ def setting_differences(members: Sequence[Run], spec: TableSpec) -> dict[str, li
 def _signature(config: Mapping[str, Any], free: Sequence[str]) -> tuple[Any, ...]:
     """Equal for configs that have the very same groups of settings (collect.py), but for the keys that are free."""
     # a row key `model` covers the record's field, not the group
-    kept = [(key, id(value)) for key, value in config.items() if key not in free or type(value) is dict]
-    return tuple(kept)
+    single = {key: None for key in free if key in config and type(config[key]) is not dict}
+    return (*config, *map(id, {**config, **single}.values()))
 
 
 def _is_of_inactive_term(path: str, *configs: Mapping[str, Any]) -> bool:
@@ -224,6 +224,8 @@ def _protocol_conflicts(
     An external row of another protocol is shown but not ranked (document.py). Where all rows are external, they
     must share one protocol.
     """
+    if len({r.get("protocol") for members in scored.values() for r in members}) < 2:
+        return []
     found: dict[tuple[str, tuple[str, ...]], Conflict] = {}
     for metric in metrics:
         rows: dict[tuple[Key, str], list[Run]] = {}
@@ -305,6 +307,8 @@ def _score_setting_conflicts(
             scenes.setdefault((place.dataset, place.scene, protocol), []).append(run)
     found: dict[tuple[str, str], Conflict] = {}
     for (dataset, scene, _), members in scenes.items():
+        if len({_scored_by(run) for run in members}) < 2:
+            continue
         for metric in metrics:
             having = [r for r in members if metric_value(r, metric)[0] is not None]
             for key, values in _differing_settings(having, metric).items():
@@ -314,10 +318,21 @@ def _score_setting_conflicts(
     return list(found.values())
 
 
+_GEOMETRY_GROUPS = tuple(dict.fromkeys(path.partition(".")[0] for path in GEOMETRY_CONFIG))
+
+
+def _geometry_groups(run: Run) -> tuple[int, ...]:
+    return tuple([id(run.record.config.get(group)) for group in _GEOMETRY_GROUPS])
+
+
+def _scored_by(run: Run) -> tuple[int, ...]:
+    """Equal for runs that have the very same settings of scores, and groups of settings that change a mesh."""
+    return (id(run.record.scores.settings) if run.record.scores is not None else 0, *_geometry_groups(run))
+
+
 def _differing_settings(runs: Sequence[Run], metric: Metric) -> dict[str, tuple[str, ...]]:
     kept: dict[str, list[Any]] = {}
     last: Mapping[str, Any] | None = None
-    groups = {path.partition(".")[0] for path in GEOMETRY_CONFIG}
     done: set[tuple[int, ...]] = set()
     for run in runs:
         settings = run.record.scores.settings if run.record.scores is not None else {}
@@ -332,8 +347,7 @@ def _differing_settings(runs: Sequence[Run], metric: Metric) -> dict[str, tuple[
                         values.append(seen)
         if not is_image(metric.name) and run.record.config:
             # most runs have the very groups of a run before (collect.py), which need no second look
-            same = tuple([id(run.record.config.get(group)) for group in groups])
-            if same in done:
+            if (same := _geometry_groups(run)) in done:
                 continue
             done.add(same)
             for path in GEOMETRY_CONFIG:

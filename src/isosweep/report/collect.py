@@ -1,8 +1,10 @@
 """Reads run records from folders and sweeps: records of this program's runs and records of other programs."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cache
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -129,16 +131,7 @@ class Run:
 
     def get(self, key: str) -> Any:
         """The value of a record field or a dotted config key, made hashable; None if the record lacks it."""
-        r = self.record
-        if key in ("model", "label"):  # a record needs only one of the two; it stands for both
-            return getattr(r, key) or r.model or r.label
-        if key in _FIELDS:
-            return getattr(r, key)
-        if key in OTHER_KEYS:
-            if key == "protocol":
-                return r.scores.protocol if r.scores is not None else None
-            return r.device if key == "device_name" else self.code or None if key == "code_hash" else r.name
-        return hashable(lookup(r.config, key))
+        return reader_of(key)(self)
 
     def why_not_scored(self) -> tuple[str, str]:
         """State and cause of a run without scores."""
@@ -154,6 +147,22 @@ class Run:
             r.status,
             f"{r.status}{step}: {r.error.type}: {(r.error.message.splitlines() or [''])[0][:200]}",
         )
+
+
+@cache
+def reader_of(key: str) -> Callable[[Run], Any]:
+    """What reads ``Run.get(key)``. A table asks thousands of runs for the same few keys, so each is looked at once."""
+    if key in ("model", "label"):  # a record needs only one of the two; it stands for both
+        return lambda run: getattr(run.record, key) or run.record.model or run.record.label
+    if key in _FIELDS:
+        return attrgetter(f"record.{key}")
+    others: dict[str, Callable[[Run], Any]] = {
+        "protocol": lambda run: run.record.scores.protocol if run.record.scores is not None else None,
+        "device_name": attrgetter("record.device"),
+        "code_hash": lambda run: run.code or None,
+        "name": attrgetter("record.name"),
+    }
+    return others[key] if key in OTHER_KEYS else lambda run: hashable(lookup(run.record.config, key))
 
 
 @dataclass
@@ -249,18 +258,12 @@ def parse_record(data: bytes, shared: Shared | None = None) -> RecordPart:
 
 
 def _record_part(data: bytes, shared: Shared) -> RecordPart:
-    def value(raw: msgspec.Raw) -> Any:
-        text = bytes(raw)
-        if text not in shared:
-            shared[text] = msgspec.json.decode(text)
-        return shared[text]
-
     try:
         raw = _DECODER.decode(data)
         fields = msgspec.structs.asdict(raw)
-        fields["config"] = {key: value(part) for key, part in raw.config.items()}
+        fields["config"] = {key: _shared(bytes(part), shared) for key, part in raw.config.items()}
         if raw.scores is not None:
-            settings = value(raw.scores.settings)
+            settings = _shared(bytes(raw.scores.settings), shared)
             if not isinstance(settings, dict):
                 raise msgspec.ValidationError("Expected `object`, got another value - at `$.scores.settings`")
             fields["scores"] = ScorePart(raw.scores.protocol, raw.scores.values, settings, raw.scores.reasons)
@@ -269,6 +272,12 @@ def _record_part(data: bytes, shared: Shared) -> RecordPart:
         raise
     except msgspec.DecodeError:
         return msgspec.convert(json_values(data), RecordPart)
+
+
+def _shared(text: bytes, shared: Shared) -> Any:
+    if text not in shared:
+        shared[text] = msgspec.json.decode(text)
+    return shared[text]
 
 
 def _sweep_runs(name: str, root: Path, known: Collection) -> Collection | None:
