@@ -1,6 +1,7 @@
 """A prepared scene, read again by our own loader of that layout, has the scene's rays, images and splits."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +10,11 @@ import torch
 
 from isosweep import geometry
 from isosweep.config.method_settings import LAYOUTS, PrepareSettings
+from isosweep.data.colmap_model import read_model
 from isosweep.errors import InputError
 from isosweep.external import layout
 from isosweep.external.layout import DONE, prepare
+from isosweep.prepare.reconstruction import Reconstruction
 from isosweep.rendering.views import truth_image
 from isosweep.types import Scene
 from tests.support.loading import load_scene
@@ -113,3 +116,25 @@ def test_a_method_that_needs_masks_is_told_where_there_are_none(scene: Scene, tm
     bare = load_scene("dtu", "mug", path=str(tiny_neus(tmp_path, masks=False)))
     with pytest.raises(InputError, match="has no masks: take a scene with masks"):
         prepare(bare, PrepareSettings(masks=True), tmp_path / "data")
+
+
+def test_points_with_tracks_are_triangulated_although_the_scene_has_points(
+    scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def triangulated(folder: Path, recon: Reconstruction, train: list[int], threads: int) -> Reconstruction:
+        return replace(
+            recon,
+            xyz=np.array([[0.1, 0.2, 0.3]]), rgb=np.zeros((1, 3), np.uint8), error=np.ones(1),
+            seen_view=np.array(train[:2]), seen_point=np.zeros(2, int), seen_xy=np.ones((2, 2)),
+        )  # fmt: skip
+
+    monkeypatch.setattr(layout, "triangulated", triangulated)
+    with_points = replace(scene, points=torch.tensor([[0.5, 0.0, 0.0], [0.0, 0.5, 0.0]]))
+    for tracks, expected in ((False, [[0.5, 0, 0], [0, 0.5, 0]]), (True, [[0.1, 0.2, 0.3]])):
+        settings = PrepareSettings(layout="colmap", test_views=False, points=True, tracks=tracks)
+        folder = tmp_path / str(tracks)
+        prepare(with_points, settings, folder)
+        model = read_model(folder / "sparse" / "0")
+        assert np.allclose(model.points.xyz, expected)
+        assert model.points.n_views.tolist() == ([2] if tracks else [0, 0])
+        assert sum(len(one.xy) for one in model.images) == (2 if tracks else 0)

@@ -1,6 +1,7 @@
 """Commands of a method: their words, their environment, how they end, and what is read of their lines."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -12,11 +13,12 @@ import pytest
 from isosweep.config.check import ConfigError
 from isosweep.config.method_settings import EnvironmentSettings, MethodSettings, ResumeSettings, WatchSettings
 from isosweep.config.method_version import folder_version, version_of
-from isosweep.external import gpu
+from isosweep.external import gpu, process
 from isosweep.external.command import command_words, pattern, write_files
 from isosweep.external.environments import python_of, variables, wrapped
-from isosweep.external.process import Limits, MethodFailed, run
+from isosweep.external.process import Limits, MethodFailed, MethodOutOfMemory, run
 from isosweep.external.watch import Watch
+from isosweep.record.failure import status_of
 from isosweep.runtime import progress
 
 VALUES = {"data": "/a b/data", "out": "/a b/out", "seed": "3", "python": "python", "folder": "/code"}
@@ -118,6 +120,35 @@ def test_lines_are_read_as_they_come_and_carriage_returns_end_them(tmp_path):
 def test_a_command_that_a_signal_ends_says_so(tmp_path):
     with pytest.raises(MethodFailed, match="code 137, signal 9"):
         started(tmp_path, "import os; os.kill(os.getpid(), 9)", [])
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 20.00 MiB",
+        "RuntimeError: CUDA error: out of memory",
+        "terminate called after throwing an instance of 'std::bad_alloc'",
+        "numpy._core._exceptions._ArrayMemoryError: Unable to allocate 8 TiB",
+        "OSError: [Errno 12] Cannot allocate memory",
+    ],
+)
+def test_want_of_memory_is_told_by_the_last_lines(tmp_path, words):
+    code = f"import sys; print({words!r}); print('the wrapper ends'); sys.exit(1)"
+    with pytest.raises(MethodOutOfMemory, match="code 1 for want of memory: " + re.escape(words)) as error:
+        started(tmp_path, code, [])
+    assert status_of(error.value) == "oom"
+    assert "dataset.downscale" in error.value.__notes__[0]
+    started(tmp_path, f"print({words!r})", [])  # one that ends well had enough
+
+
+def test_a_kill_for_memory_is_told_by_the_kernels_count(tmp_path, monkeypatch):
+    counts = iter((4, 5, 5, 5))
+    monkeypatch.setattr(process, "out_of_memory_kills", lambda: next(counts))
+    killed = "import os; os.kill(os.getpid(), 9)"
+    with pytest.raises(MethodOutOfMemory, match="signal 9 for want of memory: the kernel has killed it"):
+        started(tmp_path, killed, [])
+    with pytest.raises(MethodFailed, match="signal 9: it printed nothing"):
+        started(tmp_path, killed, [])
 
 
 ASKER = """

@@ -17,7 +17,7 @@ from isosweep.config.method_settings import MethodSettings, ResumeSettings
 from isosweep.config.names import identify
 from isosweep.errors import InputError, OverLimit
 from isosweep.external import command
-from isosweep.external.process import MethodFailed
+from isosweep.external.process import MethodFailed, MethodOutOfMemory
 from isosweep.record import Record, find_runs, read_record
 from isosweep.record.key import matters
 from tests.external.conftest import COMMAND
@@ -80,6 +80,8 @@ def test_a_run_of_another_method_is_a_run_like_any_other(config, tmp_path, capsy
     ("more", "kind", "status", "words"),
     [
         (["+method.args.fail-at=2"], MethodFailed, "failed", "ended with code 3: something went wrong"),
+        (["+method.args.fail-at=2", "+method.args.last-words='CUDA out of memory. Tried to allocate 2 GiB'"],
+         MethodOutOfMemory, "oom", "code 3 for want of memory: CUDA out of memory. Tried"),
         (["+method.args.hang-at=2", "method.limit_minutes=0.02"], OverLimit, "timeout", "limit of 0.02 minutes"),
         (["+method.args.hang-at=2", "method.watch.silent_minutes=0.02"], OverLimit, "timeout", "printed nothing for"),
         (["+method.args.no-mesh=true"], MethodFailed, "failed", r"wrote no mesh: sought .*; in .* are ckpt_1.txt"),

@@ -39,3 +39,21 @@ def test_groups_of_version_1_tell_with_those_below(tmp_path: Path) -> None:
     (folder / "memory.stat").write_text(stat)
     assert ram.limit(tmp_path) == 5000
     assert ram.available(info, tmp_path) == 5000 - 700
+
+
+def test_kills_for_memory_are_those_of_the_own_group(tmp_path: Path) -> None:
+    own = tmp_path / "own"
+    own.write_text("0::/job/step\n")
+    assert ram.out_of_memory_kills(tmp_path, own) == 0, "no kernel that counts"
+    (tmp_path / "job" / "step").mkdir(parents=True)
+    (tmp_path / "memory.events").write_text("low 1\noom 9\noom_kill 7\n")
+    assert ram.out_of_memory_kills(tmp_path, own) == 7, "a container sees its own group at the top"
+    (tmp_path / "job" / "step" / "memory.events").write_text("low 0\noom 3\noom_kill 2\n")
+    assert ram.out_of_memory_kills(tmp_path, own) == 2
+    own.write_text("12:cpu:/x\n9:memory:/job\n")
+    (tmp_path / "memory.events").unlink()
+    (tmp_path / "memory" / "job").mkdir(parents=True)
+    (tmp_path / "memory" / "job" / "memory.oom_control").write_text(
+        "oom_kill_disable 0\nunder_oom 0\noom_kill 4\n"
+    )
+    assert ram.out_of_memory_kills(tmp_path, own) == 4

@@ -20,7 +20,9 @@ def main() -> int:
     own.add_argument("--seed", type=int, default=0)
     own.add_argument("--lambda_normal", type=float, default=0.0)
     own.add_argument("--fail-at", type=int)
+    own.add_argument("--last-words", default="something went wrong")
     own.add_argument("--hang-at", type=int)
+    own.add_argument("--slow", type=float, default=0.01, help="seconds of a step")
     own.add_argument("--quiet", action="store_true")
     own.add_argument("--no-mesh", action="store_true")
     own.add_argument("--no-renders", action="store_true")
@@ -36,9 +38,9 @@ def main() -> int:
             print(f"\rstep {step}/{given.steps} loss=0.{step} PSNR: {20 + step}.5", end="", flush=True)
         (given.out / f"ckpt_{step}.txt").write_text(str(step))
         if step == given.fail_at and given.resume is None:
-            print("\nsomething went wrong", file=sys.stderr)
+            print(f"\n{given.last_words}", file=sys.stderr)
             return 3
-        time.sleep(0.01)
+        time.sleep(given.slow)
     if given.mesh is not None and not given.no_mesh:
         (given.out / "meshes").mkdir(exist_ok=True)
         shutil.copy(given.mesh, given.out / "meshes" / f"{given.steps:08d}.ply")

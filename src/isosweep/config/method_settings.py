@@ -51,6 +51,8 @@ class PrepareSettings:
     test_views: bool = True  # the layout names the test views; false: it has the training views alone
     # structure-from-motion points, for layouts that have them: the scene's own, or triangulated with its cameras
     points: bool = False
+    # with `points`: which views see each point, too. The scene's own points do not say it, so they are triangulated
+    tracks: bool = False
     # its loader reads the principal point; false: it takes the image's centre, which is told
     principal_point: bool = True
     # n of a loader that holds out every n-th image, whatever is asked of it; null: it can be told ({test_every})

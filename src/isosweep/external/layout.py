@@ -100,7 +100,7 @@ def prepare(scene: Scene, settings: PrepareSettings, folder: Path, threads: int 
     _write_images(scene, settings, order, names, folder)
     held = frozenset(place for place, view in enumerate(order) if view in test)
     if settings.points:
-        recon = _with_points(scene, recon, folder, held, threads)
+        recon = _with_points(scene, recon, folder, held, threads, settings.tracks)
     write = llff_layout.write_llff if settings.layout == "llff" else writers.WRITERS[settings.layout]
     masked = settings.masks and settings.layout != "llff"
     write(folder, recon, IDENTITY, masked, held, WORKERS, lambda: None)
@@ -191,10 +191,14 @@ def _reconstruction(scene: Scene, order: list[int], names: list[str]) -> Reconst
 
 
 def _with_points(
-    scene: Scene, recon: Reconstruction, folder: Path, held: frozenset[int], threads: int
+    scene: Scene, recon: Reconstruction, folder: Path, held: frozenset[int], threads: int, tracks: bool
 ) -> Reconstruction:
-    """The views with the scene's structure-from-motion points, or with points that are triangulated now."""
-    if scene.points is None or not len(scene.points):
+    """The views with the scene's structure-from-motion points, or with points that are triangulated now.
+
+    Args:
+        tracks: which views see a point has to be known, too.
+    """
+    if tracks or scene.points is None or not len(scene.points):
         train = [place for place in range(len(recon)) if place not in held]
         return triangulated(folder, recon, train, threads)
     xyz = scene.points.double().cpu().numpy()

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import selectors
 import shutil
 import subprocess
@@ -15,6 +16,7 @@ from pathlib import Path
 from isosweep.errors import InputError, OverLimit
 from isosweep.external import keeper
 from isosweep.runtime import children, interrupts
+from isosweep.runtime.ram import out_of_memory_kills
 from isosweep.runtime.text import printable
 
 logger = logging.getLogger("isosweep")
@@ -28,8 +30,20 @@ LONGEST_LINE = 100_000
 """Bytes without a line end that are taken for a line."""
 
 
+_WORDS_OF_MEMORY = re.compile(
+    r"out of memory|OutOfMemory|OUT_OF_MEMORY|MemoryError|RESOURCE_EXHAUSTED|bad_alloc|cannot allocate memory",
+    re.IGNORECASE,
+)
+"""With which programs in Python, C++ and CUDA end for want of memory."""
+_SIGKILL = 128 + 9
+
+
 class MethodFailed(InputError):
     """A method that is not ours did not do what its config says."""
+
+
+class MethodOutOfMemory(MethodFailed, MemoryError):
+    """A method that is not ours found too little memory, of the card or of the machine."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +78,7 @@ def run(
 
     Raises:
         MethodFailed: there is no such program, or it ended with another code than 0.
+        MethodOutOfMemory: it did so for want of memory: its last lines say it, or the kernel has killed it.
         OverLimit: it took longer than it was given, or printed nothing for too long. It was ended.
         RunPreempted, RunTimeout: a signal asked the run to stop. The command was asked to end, and is over.
     """
@@ -73,6 +88,7 @@ def run(
             "or method.environment= is another one (python scripts/methods.py check)"
         )
     last: deque[str] = deque(maxlen=TAIL)
+    kills = out_of_memory_kills()
     process = subprocess.Popen(
         [sys.executable, "-I", "-S", str(keeper.__file__), *command],
         cwd=folder,
@@ -98,8 +114,7 @@ def run(
         for line in last:
             logger.info("| %s", printable(line))
     if code != 0:
-        how = f"code {code}" if code < 128 else f"code {code}, signal {code - 128}"
-        error = MethodFailed(f"{command[0]} ended with {how}: {last[-1] if last else 'it printed nothing'}")
+        error = _failure(command[0], code, last, killed=out_of_memory_kills() > kills)
         error.add_note(_where(log))
         raise error
 
@@ -161,6 +176,21 @@ def _ended(process: "subprocess.Popen[bytes]") -> int:
         if stream is not None:
             stream.close()
     return code
+
+
+def _failure(program: str, code: int, last: Sequence[str], killed: bool) -> MethodFailed:
+    """The error of a command that ended with another code than 0; ``killed``: the kernel has killed for memory."""
+    how = f"code {code}" if code < 128 else f"code {code}, signal {code - 128}"
+    said = next((line for line in reversed(last) if _WORDS_OF_MEMORY.search(line)), None)
+    if said is None and code == _SIGKILL and killed:
+        said = "the kernel has killed it, because the machine, or this job's share of it, ran out of memory"
+    if said is None:
+        return MethodFailed(f"{program} ended with {how}: {last[-1] if last else 'it printed nothing'}")
+    error = MethodOutOfMemory(f"{program} ended with {how} for want of memory: {said}")
+    error.add_note(
+        "give it smaller images (dataset.downscale), smaller batches (method.args), or more memory"
+    )
+    return error
 
 
 def _where(file: Path) -> str:

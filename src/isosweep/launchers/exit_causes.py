@@ -61,19 +61,6 @@ def unexplained_end(returncode: int, *, log: Path, oom_kills: int, stopped: Stat
     )
 
 
-def out_of_memory_kills() -> int:
-    """How many processes of this control group the kernel has killed for memory; 0 where the kernel does not count."""
-    own = _read_text(Path("/proc/self/cgroup")).splitlines()
-    unified = next((line.partition("::")[2] for line in own if line.startswith("0::")), "/")
-    folder = Path("/sys/fs/cgroup") / unified.lstrip("/")
-    for name in ((folder / "memory.events"), Path("/sys/fs/cgroup/memory.events"), *_old_cgroups(own)):
-        for line in _read_text(name).splitlines():
-            word, _, count = line.partition(" ")
-            if word == "oom_kill" and count.strip().isdecimal():
-                return int(count)
-    return 0
-
-
 def last_lines(log: Path, count: int = TAIL_LINES) -> str:
     """The end of a log; '' where there is none."""
     try:
@@ -89,16 +76,3 @@ def last_lines(log: Path, count: int = TAIL_LINES) -> str:
 def _last_line(tail: str) -> str:
     lines = [line for line in tail.splitlines() if line.strip()]
     return lines[-1].strip() if lines else "(none)"
-
-
-def _old_cgroups(own: list[str]) -> list[Path]:
-    """The file of cgroup v1 that has the same count."""
-    path = next((line.split(":", 2)[2] for line in own if ":memory:" in line), "/")
-    return [Path("/sys/fs/cgroup/memory") / path.lstrip("/") / "memory.oom_control"]
-
-
-def _read_text(path: Path) -> str:
-    try:
-        return path.read_text()
-    except OSError:
-        return ""

@@ -13,13 +13,14 @@ from types import FrameType
 from typing import Protocol, runtime_checkable
 
 from isosweep.launchers.columns import Run
-from isosweep.launchers.exit_causes import out_of_memory_kills, unexplained_end
+from isosweep.launchers.exit_causes import unexplained_end
 from isosweep.launchers.slots import Slot
 from isosweep.record.abandoned import close_abandoned
 from isosweep.record.outcome import ENVIRONMENT, GOOD, JobOutcome, read_outcome
 from isosweep.record.schema import Status
 from isosweep.runtime.children import NEW_GROUP, ask_to_end, end_all
 from isosweep.runtime.interrupts import HANDLED, PARENT
+from isosweep.runtime.ram import out_of_memory_kills
 from isosweep.runtime.stops import read_stop, write_stop
 
 POLL_S = 0.2

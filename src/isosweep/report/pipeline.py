@@ -10,7 +10,6 @@ from isosweep.report.cells import Table, TableSpec, build_table, group_runs
 from isosweep.report.checks import (
     ALLOW_WORD,
     GEOMETRY_CONFIG,
-    difference_notes,
     find_conflicts,
     refusal_message,
     split_allowed,
@@ -19,6 +18,7 @@ from isosweep.report.collect import Collection, Run, collect, select_runs
 from isosweep.report.compose import compose_document
 from isosweep.report.decisions import decision_notes
 from isosweep.report.default_keys import default_rows
+from isosweep.report.difference_notes import difference_notes
 from isosweep.report.document import Document, Extras, Layout
 from isosweep.report.key_names import full_conditions, full_keys, has_key, known_keys, unique_ending
 from isosweep.report.keys import OTHER_KEYS, RECORD_FIELDS, ReportError, suggestion, value_text

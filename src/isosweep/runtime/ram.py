@@ -1,4 +1,4 @@
-"""The memory of this machine, and what of it this process may still take."""
+"""The memory of this machine, what of it this process may still take, and whom the kernel has killed for it."""
 
 import ctypes
 import os
@@ -42,6 +42,28 @@ def limit(groups: Path = CGROUPS) -> int | None:
     return next((n for name in _LIMITS if (n := _number(groups / name)) is not None), None)
 
 
+def out_of_memory_kills(groups: Path = CGROUPS, own: Path = Path("/proc/self/cgroup")) -> int:
+    """How many processes of this control group the kernel has killed for memory; 0 where the kernel does not count.
+
+    Args:
+        groups: folder of all control groups.
+        own: the file that names this process's.
+    """
+    named = _read_text(own).splitlines()
+    unified = next((line.partition("::")[2] for line in named if line.startswith("0::")), "/").lstrip("/")
+    older = next((line.split(":", 2)[2] for line in named if ":memory:" in line), "/").lstrip("/")
+    for file in (
+        groups / unified / "memory.events",
+        groups / "memory.events",
+        groups / "memory" / older / "memory.oom_control",
+    ):
+        for line in _read_text(file).splitlines():
+            word, _, count = line.partition(" ")
+            if word == "oom_kill" and count.strip().isdecimal():
+                return int(count)
+    return 0
+
+
 def _left(groups: Path) -> int | None:
     """What the control group's limit leaves. Files in its cache are no use of memory: the kernel drops them first."""
     most = limit(groups)
@@ -76,3 +98,10 @@ def _windows_memory() -> tuple[int | None, int | None]:
     if not ctypes.windll.kernel32.GlobalMemoryStatusEx(ctypes.byref(status)):  # pyright: ignore[reportAttributeAccessIssue]
         return None, None
     return status.n0, status.n1
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_text()
+    except OSError:
+        return ""

@@ -114,7 +114,7 @@ def open_tracker(
         "tags": list(tags),
     }
     about["title"] = f"{title} ({moved_aside + 1})" if title and moved_aside else title or about["name"]
-    about["config"] = limit_depth(config) | {"method": method_name(name, run_key)}
+    about["config"] = {**limit_depth(_renamed(config)), "method": method_name(name, run_key)}
     if "wandb" in names:
         agents.settle(f"{run_key}{suffix}", several=several)
     backends = [
@@ -126,6 +126,11 @@ def open_tracker(
         timeout=settings.timeout,
         history=lambda: read_history(metrics),
     )
+
+
+def _renamed(config: dict[str, Any]) -> dict[str, Any]:
+    """The config with another program's settings as ``external``: ``method`` is the name of every run in trackers."""
+    return {"external" if key == "method" else key: value for key, value in config.items()}
 
 
 def all_tags(automatic: Iterable[str], own: Iterable[str]) -> list[str]:
