@@ -50,6 +50,17 @@ def test_the_log_needs_a_focal_length_and_as_many_images(tmp_path: Path) -> None
         load(tmp_path, focal=50.0)
 
 
+@pytest.mark.parametrize("row", ["1e308 0 0 0", "2 0 0 0", "0 0 0 0", "-1 0 0 0"])
+def test_a_matrix_of_the_log_without_a_rotation_is_named(tmp_path: Path, row: str) -> None:
+    log_scene(tmp_path)
+    file = tmp_path / "Barn_COLMAP_SfM.log"
+    lines = file.read_text().splitlines()
+    lines[5:10] = ["1 1 0", row, "0 1 0 0", "0 0 1 0", "0 0 0 1"]
+    file.write_text("\n".join(lines))
+    with pytest.raises(ValueError, match=r"Barn_COLMAP_SfM\.log: matrix 1 \(line 6\) holds no rotation"):
+        load(tmp_path, focal=50.0)
+
+
 def test_nerfpp_folders(tmp_path: Path) -> None:
     test_deepvoxels.splits_at(tmp_path)
     scene = load(tmp_path)

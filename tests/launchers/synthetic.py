@@ -48,7 +48,7 @@ class Machine:
         own = [f"run.root={self.root}", f"run.name={name}", "debug=tiny", "device=cpu"]
         return ["-m", f"hydra/sweeper={sweeper}", *own]
 
-    def launch_here(self, name, folder, planned, *, extra, settings) -> dict[int, JobOutcome]:
+    def launch_here(self, name, folder, planned, *, run_root, extra, settings) -> dict[int, JobOutcome]:
         self.launches += 1
         outcomes = {}
         for one in planned:

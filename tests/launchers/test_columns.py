@@ -1,13 +1,16 @@
 """Tables of runs: columns for what is varied, no two rows alike, and never wider than the terminal."""
 
+from pathlib import Path
+
 import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
 from isosweep.launchers import tables
 from isosweep.launchers.columns import Run, common, fitted, identity, titles
-from isosweep.launchers.display import how_to_compare, summary
+from isosweep.launchers.display import summary
 from isosweep.launchers.estimates import left_of_sweep
+from isosweep.launchers.next_commands import how_to_compare, runs_command
 from isosweep.launchers.run_states import Entry
 from isosweep.record.progress import ProgressNote
 
@@ -151,6 +154,18 @@ def test_the_end_says_how_to_compare() -> None:
         "python scripts/report.py 'night 1' --page page",
     ]
     assert "report.py night --root /data/runs\n" in how_to_compare("night", "/data/runs")
+
+
+def test_commands_name_another_root_and_a_name_with_blanks() -> None:
+    assert runs_command("retry", "night", "results/runs") == "python scripts/runs.py retry night"
+    assert (
+        runs_command("retry", "night", Path("results/runs").resolve()) == "python scripts/runs.py retry night"
+    )
+    assert (
+        runs_command("status", "my night", "/my runs")
+        == "python scripts/runs.py status 'my night' --root '/my runs'"
+    )
+    assert runs_command("retry", None, "/data") == "python scripts/runs.py retry --root /data"
 
 
 def test_the_last_line_counts_the_runs() -> None:

@@ -5,10 +5,11 @@ surface, and the loss would not show why.
 """
 
 import logging
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from isosweep.data.uniform import uniform_pixels
@@ -24,6 +25,8 @@ FIELDS_OF_VIEW = 5.0, 150.0
 """Degrees along the longer side, outside which a camera is taken for wrong."""
 N_PIXELS = 4096
 """Pixels of the masks that are read, drawn with a fixed seed."""
+VIEWS_AT_ONCE = 1024
+"""Of which it is asked whether they see the box: some tens of megabytes."""
 
 
 def check_masks(scene: Scene) -> None:
@@ -88,7 +91,7 @@ def unseen_lines(scene: Scene) -> list[str]:
         return []
     train = scene.splits["train"]
     cameras = scene.cameras.to("cpu")
-    unseen = [v for v in train if not _sees_box(cameras, v, scene.radius)]
+    unseen = _unseeing(cameras, train, scene.radius)
     c2w = cameras.c2w[list(train)]
     away = (c2w[:, :, 2] * c2w[:, :, 3]).sum(-1) > 0
     # cameras near the centre look outwards in a capture of a room
@@ -170,24 +173,44 @@ def _odd_cameras(what: str, cameras: Cameras) -> list[str]:
     ]
 
 
-def _sees_box(cameras: Cameras, view: int, r: float) -> bool:
-    """Whether a camera sees the box [-r, r]^3; in plain torch, since ``cameras`` are on the CPU whatever trains."""
-    h, w = cameras.hw[view].tolist()
-    c2w, K, shift = cameras.c2w[view], cameras.K[view], cameras.pixel_centre
-    axes = torch.linspace(0, h - 1, 9) + shift, torch.linspace(0, w - 1, 9) + shift
-    v, u = torch.meshgrid(*axes, indexing="ij")
-    pixels = torch.stack([u, v, torch.ones_like(u)], -1).reshape(-1, 3)
-    d = torch.linalg.solve(K, pixels.T).T @ c2w[:, :3].T
+def _unseeing(cameras: Cameras, views: Sequence[int], r: float) -> list[int]:
+    """Those of the views that see nothing of the box [-r, r]^3."""
+    unseen: list[int] = []
+    for start in range(0, len(views), VIEWS_AT_ONCE):
+        some = torch.tensor(views[start : start + VIEWS_AT_ONCE])
+        for seeing in (_rays_meet_box, _points_are_seen):
+            some = some[~seeing(cameras, some, r)]
+        unseen += some.tolist()
+    return unseen
+
+
+def _rays_meet_box(cameras: Cameras, views: Int[Tensor, " v"], r: float) -> Bool[Tensor, " v"]:
+    """Whether one of a view's pixels on a 9 x 9 grid has a ray that meets the box.
+
+    In plain torch, since ``cameras`` are on the CPU whatever trains.
+    """
+    hw, c2w, shift = cameras.hw[views], cameras.c2w[views], cameras.pixel_centre
+    share = torch.linspace(0, 1, 9)
+    v, u = ((hw[:, k, None] - 1) * share + shift for k in (0, 1))
+    u, v = u[:, None, :].expand(-1, 9, 9), v[:, :, None].expand(-1, 9, 9)
+    pixels = torch.stack([u, v, torch.ones_like(u)], -1).flatten(1, 2)
+    d = torch.linalg.solve(cameras.K[views], pixels.mT).mT @ c2w[:, :, :3].mT
     d = torch.where(d.abs() < 1e-9, 1e-9, d)
-    one, other = (-r - c2w[:, 3]) / d, (r - c2w[:, 3]) / d
+    eye = c2w[:, None, :, 3]
+    one, other = (-r - eye) / d, (r - eye) / d
     near, far = torch.minimum(one, other).amax(-1), torch.maximum(one, other).amin(-1)
-    if bool((far > near.clamp_min(0)).any()):
-        return True
+    return (far > near.clamp_min(0)).any(-1)
+
+
+def _points_are_seen(cameras: Cameras, views: Int[Tensor, " v"], r: float) -> Bool[Tensor, " v"]:
+    """Whether one of 9^3 points of the box lies in a view's image."""
+    hw, c2w = cameras.hw[views], cameras.c2w[views]
     axis = torch.linspace(-r, r, 9)
     points = torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij"), -1).reshape(-1, 3)
-    seen = (points - c2w[:, 3]) @ c2w[:, :3] @ K.T
-    xy = seen[:, :2] / seen[:, 2:].clamp_min(1e-9) - shift
-    return bool(((seen[:, 2] > 0) & (xy > -0.5).all(1) & (xy[:, 0] < w - 0.5) & (xy[:, 1] < h - 0.5)).any())
+    seen = (points - c2w[:, None, :, 3]) @ c2w[:, :, :3] @ cameras.K[views].mT
+    xy = seen[..., :2] / seen[..., 2:].clamp_min(1e-9) - cameras.pixel_centre
+    within = (xy > -0.5).all(-1) & (xy < hw.flip(-1)[:, None] - 0.5).all(-1)
+    return ((seen[..., 2] > 0) & within).any(-1)
 
 
 def _has_foreground(scene: Scene, view: int) -> bool:

@@ -5,6 +5,7 @@ Axes: V views, N the pixels of all views in one list, C = 3 (colour) or 4 (colou
 
 import logging
 import os
+import time
 import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,7 +20,9 @@ from isosweep import ops
 from isosweep.data.cache import FilePixels, cache_folder, cache_key, open_cached, write_cached
 from isosweep.data.decode import Source, decode, read_header
 from isosweep.errors import InputError
+from isosweep.runtime import interrupts
 from isosweep.runtime.groups import groups
+from isosweep.runtime.progress import Progress, tell
 
 log = logging.getLogger(__name__)
 _GIB = 2**30
@@ -27,6 +30,7 @@ SPARE = 256
 """Kept pixels of each view that are known beforehand, where some are to be ignored."""
 _DECODED_AT_ONCE = 2**27
 """Stored pixels of the images that threads decode at the same time; a larger image is decoded alone."""
+_HEADERS_AT_ONCE = 1024
 _COPIED_AT_ONCE = 2**27
 """Bytes that are copied to a device at a time."""
 
@@ -259,8 +263,12 @@ def load_images(
     """
     if not sources:
         raise InputError("no images to load: the list of views is empty")
+    headers = []
     with ThreadPoolExecutor(_workers()) as pool:
-        headers = list(pool.map(read_header, sources))
+        for start in range(0, len(sources), _HEADERS_AT_ONCE):
+            interrupts.check()
+            tell(Progress("looking at images", start, len(sources)))
+            headers += pool.map(read_header, sources[start : start + _HEADERS_AT_ONCE])
     sizes = [h.height * h.width for h in headers]
     hw = np.array([(h.height, h.width) for h in headers]) // downscale
     if (hw == 0).any():
@@ -322,7 +330,11 @@ def _decoded(
         sizes: the pixels of each image as it is stored.
     """
     workers = _workers()
+    began = time.monotonic()
     for start, end in groups(sizes, _DECODED_AT_ONCE, 4 * workers):
+        interrupts.check()
+        left = (time.monotonic() - began) / start * (len(sources) - start) if start else None
+        tell(Progress("decoding images", start, len(sources), left))
         some = sources[start:end]
         # the threads have ended before a view is given out: the collector may end this generator at any moment, also
         # where another thread is being made, and waiting for threads there would never end

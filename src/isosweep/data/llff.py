@@ -23,6 +23,7 @@ from isosweep.data.lens import make_lens
 from isosweep.data.loading import ViewOptions
 from isosweep.data.mask_choice import is_dynamic_mask
 from isosweep.data.normalization import FrameChoice
+from isosweep.data.pose_text import no_rotation
 from isosweep.data.splits import choose, hold_out
 from isosweep.errors import InputError
 from isosweep.geometry import similarity_scale
@@ -242,9 +243,7 @@ def read_poses(
         "opencv": [first, second, third, place],
     }
     c2w = np.stack(columns[axes], 2)
-    turned = c2w[:, :, :3]
-    off = np.abs(turned.transpose(0, 2, 1) @ turned - np.eye(3)).max((1, 2))
-    bad = np.flatnonzero((off > 1e-2) | (np.linalg.det(turned) < 0))
+    bad = np.flatnonzero(no_rotation(c2w[:, :, :3]))
     if len(bad):
         raise InputError(
             f"{file}: the pose of {images[bad[0]].name} (row {bad[0]}) holds no rotation; its columns are down, right, "

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Bool, Float
 
 from isosweep.data.decode import read_size
 from isosweep.data.image_files import ENDINGS
@@ -129,7 +130,7 @@ def read_pose(file: Path, *, world_to_camera: bool = False) -> np.ndarray:
         )
     pose = np.array(values).reshape(-1, 4)[:3]
     rotation = pose[:, :3]
-    if not np.allclose(rotation @ rotation.T, np.eye(3), atol=1e-2) or np.linalg.det(rotation) < 0:
+    if no_rotation(rotation[None]).any():
         raise InputError(
             f"{file} holds no rotation (axis lengths {np.linalg.norm(rotation, axis=0).round(3).tolist()}): normalise "
             "it, the scale belongs to the scene"
@@ -137,6 +138,13 @@ def read_pose(file: Path, *, world_to_camera: bool = False) -> np.ndarray:
     if world_to_camera:
         return np.concatenate([rotation.T, -rotation.T @ pose[:, 3:]], 1)
     return pose
+
+
+def no_rotation(matrices: Float[np.ndarray, "v 3 3"]) -> Bool[np.ndarray, " v"]:
+    """Which of the matrices are no rotations: their axes have other lengths or angles, or they mirror."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        off = np.abs(matrices @ matrices.transpose(0, 2, 1) - np.eye(3)).max((1, 2))
+        return ~(off <= 1e-2) | ~(np.linalg.det(matrices) > 0)
 
 
 def is_lost(file: Path) -> bool:

@@ -23,7 +23,7 @@ from isosweep.data.image_files import ENDINGS
 from isosweep.data.lens import make_lens
 from isosweep.data.loading import ViewOptions
 from isosweep.data.normalization import FrameChoice
-from isosweep.data.pose_text import natural
+from isosweep.data.pose_text import natural, no_rotation
 from isosweep.data.splits import choose, hold_out
 from isosweep.errors import InputError
 from isosweep.runtime.text_file import read_text
@@ -135,6 +135,11 @@ def read_log(file: Path) -> list[np.ndarray]:
     if poses.shape[1:] != (4, 4) or not np.isfinite(poses).all():
         raise InputError(
             f"{file} has matrices of shape {poses.shape[1:]}, expected finite 4x4: download it again"
+        )
+    bad = np.flatnonzero(no_rotation(poses[:, :3, :3]))
+    if len(bad):
+        raise InputError(
+            f"{file}: matrix {bad[0]} (line {5 * bad[0] + 1}) holds no rotation in its left part: download it again"
         )
     return list(poses[:, :3])
 

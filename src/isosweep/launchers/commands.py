@@ -3,7 +3,6 @@
 import json
 import os
 import secrets
-import shlex
 import signal
 import subprocess
 import sys
@@ -14,6 +13,7 @@ from typing import get_args
 
 from isosweep.errors import InputError
 from isosweep.launchers import cleaning, tables
+from isosweep.launchers.next_commands import runs_command
 from isosweep.launchers.run_states import ALIVE, DONE, Entry, RunState, gather, to_retry
 from isosweep.launchers.slurm.calls import ClusterError
 from isosweep.launchers.slurm.job_states import JobState, cancel_jobs, job_states
@@ -57,9 +57,7 @@ def status(options: Namespace) -> int:
         print(f"{sweep or options.root}: {tables.counts(entries)}")
         if any(e.state not in (*DONE, *ALIVE) for e in entries):
             name = sweep or next((e.sweep for e in entries if e.sweep and e.state not in (*DONE, *ALIVE)), "")
-            print(
-                f"start what did not finish: python scripts/runs.py retry {shlex.quote(name) if name else ''}".rstrip()
-            )
+            print(f"start what did not finish: {runs_command('retry', name, options.root)}")
     for line in listing.complaints():
         print(line, file=sys.stderr)
     return 0

@@ -1,6 +1,5 @@
 """Progress of a running sweep: a live table in a terminal, plain lines in a log file."""
 
-import shlex
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -11,13 +10,12 @@ from rich.live import Live
 
 from isosweep.launchers import tables
 from isosweep.launchers.columns import Run
+from isosweep.launchers.next_commands import runs_command
 from isosweep.launchers.pool import Started, Task
 from isosweep.launchers.run_states import Entry, cause_of, entry_at
 from isosweep.record.outcome import GOOD, JobOutcome
 
 REFRESH_S = 1.0
-RUN_ROOT = "results/runs"
-"""Where scripts/report.py looks for runs unless it is told where: the default of run.root."""
 
 
 class Lines:
@@ -108,14 +106,7 @@ def summary(sweep: str, counts: Mapping[str, int]) -> str:
     return f"sweep {sweep}: {sum(counts.values())} runs: {parts}"
 
 
-def how_to_compare(sweep: str, run_root: str) -> str:
-    """The commands that make a sweep's table and page, on lines of their own, so that they can be copied."""
-    where = "" if run_root == RUN_ROOT else f" --root {shlex.quote(run_root)}"
-    report = f"python scripts/report.py {shlex.quote(sweep)}{where}"
-    return f"its table, and a page to look at:\n{report}\n{report} --page page"
-
-
-def failure_table(tasks: Sequence[Task], outcomes: dict[int, JobOutcome], sweep: str) -> str:
+def failure_table(tasks: Sequence[Task], outcomes: dict[int, JobOutcome], sweep: str, run_root: str) -> str:
     """The runs that did not end well, each with its cause and its log, and how to start them again."""
     bad = [
         (t, outcomes[t.number])
@@ -130,5 +121,5 @@ def failure_table(tasks: Sequence[Task], outcomes: dict[int, JobOutcome], sweep:
         )
     if never:
         lines.append(f"{len(never)} runs were not started")
-    lines.append(f"start just those again: python scripts/runs.py retry {shlex.quote(sweep)}")
+    lines.append(f"start just those again: {runs_command('retry', sweep, run_root)}")
     return "\n".join(lines)

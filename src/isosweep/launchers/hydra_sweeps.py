@@ -1,6 +1,5 @@
 """Connects Hydra with the launchers: a sweep's jobs, its name, its plan, and the results that Hydra gets back."""
 
-import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -19,8 +18,9 @@ from isosweep.config.command_line import NothingToRun, Reported
 from isosweep.config.errors import explain
 from isosweep.config.multirun import arguments_of_jobs
 from isosweep.config.schema import CONF
-from isosweep.launchers.display import how_to_compare, summary
+from isosweep.launchers.display import summary
 from isosweep.launchers.jobs import EmptySweep, expand, read_jobs
+from isosweep.launchers.next_commands import how_to_compare, runs_command
 from isosweep.launchers.planning import Planned, plan, sweep_name, tell_schedules
 from isosweep.launchers.settings import LocalSettings, SlurmSettings
 from isosweep.record.outcome import GOOD, JobOutcome
@@ -58,7 +58,7 @@ def sweep(sweeper: GridSweep, arguments: Sequence[str]) -> Sequence[JobReturn]:
         return []
     returns = launched(sweeper, jobs, name)
     if any(r.status == JobStatus.COMPLETED for r in returns):
-        print(how_to_compare(name, str(OmegaConf.select(sweeper.config, "run.root"))), flush=True)
+        print(how_to_compare(name, _run_root(sweeper)), flush=True)
     require_good(returns, name)
     return returns
 
@@ -97,7 +97,7 @@ def launched(
     """Launch jobs, of which the first has the number ``first`` in the sweep. Every launcher says how they ended."""
     if type(sweeper.launcher).__module__ == type(sweeper).__module__:
         return sweeper.launcher.launch(jobs, initial_job_idx=first)
-    return _launched_by_others(sweeper.launcher, jobs, name, first)
+    return _launched_by_others(sweeper, jobs, name, first)
 
 
 def require_good(returns: Sequence[JobReturn], name: str) -> None:
@@ -106,17 +106,21 @@ def require_good(returns: Sequence[JobReturn], name: str) -> None:
         raise SweepFailed(f"sweep {name}")
 
 
+def _run_root(sweeper: GridSweep) -> str:
+    return str(OmegaConf.select(sweeper.config, "run.root"))
+
+
 def _launched_by_others(
-    launcher: Launcher, jobs: Sequence[Sequence[str]], name: str, first: int
+    sweeper: GridSweep, jobs: Sequence[Sequence[str]], name: str, first: int
 ) -> Sequence[JobReturn]:
     """Launch with Hydra's own launchers, which print nothing at the end.
 
     Raises:
         SweepFailed: a process died, and the launcher gave up all results for it.
     """
-    records = f"their records: python scripts/runs.py status {shlex.quote(name)}"
+    records = f"their records: {runs_command('status', name, _run_root(sweeper))}"
     try:
-        returns = launcher.launch(jobs, initial_job_idx=first)
+        returns = sweeper.launcher.launch(jobs, initial_job_idx=first)
     except RuntimeError as error:  # submitit's and joblib's errors of a process that died
         lines = str(error).strip().splitlines() or [type(error).__name__]
         print(f"error: the launcher ended early: {lines[0]}\n{records}", file=sys.stderr, flush=True)
@@ -251,7 +255,9 @@ def launch_local(
         require_objective(context, config, job_overrides)
     folder, _ = write_plan(name, Path(config.run.root), planned, list(config.hydra.overrides.hydra), "local")
     other_sweeper(config)
-    outcomes = launch_here(name, folder, planned, extra=passed_on(config), settings=own)
+    outcomes = launch_here(
+        name, folder, planned, run_root=config.run.root, extra=passed_on(config), settings=own
+    )
     return [job_return(p, outcomes.get(p.number)) for p in planned]
 
 

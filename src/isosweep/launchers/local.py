@@ -32,6 +32,7 @@ def launch_here(
     folder: Path,
     planned: Sequence[Planned],
     *,
+    run_root: str,
     extra: Sequence[str],
     settings: LocalSettings,
 ) -> dict[int, JobOutcome]:
@@ -81,7 +82,7 @@ def launch_here(
     if pool.stopped_by is not None or any(
         p.number not in outcomes or outcomes[p.number].status not in GOOD for p in planned
     ):
-        print(failure_table(every, outcomes, sweep), file=sys.stderr, flush=True)
+        print(failure_table(every, outcomes, sweep, run_root), file=sys.stderr, flush=True)
     if pool.stopped_by is not None:
         raise KeyboardInterrupt
     return outcomes

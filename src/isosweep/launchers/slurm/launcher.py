@@ -3,7 +3,6 @@
 import itertools
 import logging
 import os
-import shlex
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ from typing import TypeVar
 import msgspec
 
 from isosweep.launchers.launch_folder import MAIN, outcome_without_process
+from isosweep.launchers.next_commands import runs_command
 from isosweep.launchers.planning import Planned
 from isosweep.launchers.settings import SlurmSettings
 from isosweep.launchers.slurm.calls import (
@@ -102,7 +102,7 @@ def submit(
             except FailedJobError as error:
                 raise ClusterError(
                     f"{len(started)} of {len(todo)} runs are submitted, the others are not: {understand(str(error))} "
-                    f"They are submitted by: python scripts/runs.py retry {shlex.quote(sweep)}"
+                    f"They are submitted by: {runs_command('retry', sweep, launch.run_root)}"
                 ) from error
             ids = {one.number: job.job_id for one, job in zip(array, jobs, strict=True)}
             started |= ids
@@ -115,12 +115,12 @@ def submit(
     done = len(planned) - len(todo)
     log.info(
         "sweep %s: %d runs submitted, %d need no job (finished, doubled or running elsewhere)\n%s\n"
-        "they run without this terminal:  python scripts/runs.py status %s | cancel %s | retry %s",
+        "they run without this terminal:\n%s",
         sweep,
         len(started),
         done,
         folder,
-        *[shlex.quote(sweep)] * 3,
+        "\n".join(runs_command(verb, sweep, launch.run_root) for verb in ("status", "cancel", "retry")),
     )
     return started
 
