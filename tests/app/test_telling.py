@@ -53,6 +53,16 @@ def test_a_part_is_logged_when_it_begins_and_every_ten_seconds(record, clock, ca
     ]
 
 
+def test_what_takes_long_alone_is_logged_where_there_is_no_run(clock, caplog) -> None:
+    lines = telling.Lines()
+    with caplog.at_level(logging.INFO, "isosweep"):
+        for what, n in (("reading cameras", 3), ("decoding images", 12), (TRAINING, 9)):
+            for done in range(n):
+                lines(Progress(what, done, n))
+                clock.s += 2.0
+    assert [r.getMessage() for r in caplog.records] == ["decoding images 2/12", "decoding images 7/12"]
+
+
 def test_training_is_noted_and_not_logged_twice(record, clock, caplog) -> None:
     teller = telling.Teller(record)
     with caplog.at_level(logging.INFO, "isosweep"):

@@ -14,6 +14,7 @@ from isosweep.app.checks import check_scene
 from isosweep.app.device import activate
 from isosweep.app.plan import RunPlan, plan_run
 from isosweep.app.recording import score_lines
+from isosweep.app.telling import Lines
 from isosweep.config.names import label
 from isosweep.config.settings import OptimSettings
 from isosweep.data.checks import warning_lines
@@ -22,6 +23,7 @@ from isosweep.evaluation import evaluate
 from isosweep.models.base import Model
 from isosweep.record import CHECKPOINTS
 from isosweep.rendering.views import Views, truth_image
+from isosweep.runtime import progress
 from isosweep.training import checkpoint
 from isosweep.training.optimizer import parameter_groups
 from isosweep.types import Cameras, Scene
@@ -169,13 +171,14 @@ def debug(cfg: DictConfig) -> None:
     """
     plan = plan_run(cfg)
     activate(plan.machine)
-    match cfg.debug.part:
-        case "dataset":
-            debug_dataset(plan)
-        case "model":
-            debug_model(plan)
-        case "eval":
-            debug_eval(plan)
+    with progress.heard_by(Lines()):
+        match cfg.debug.part:
+            case "dataset":
+                debug_dataset(plan)
+            case "model":
+                debug_model(plan)
+            case "eval":
+                debug_eval(plan)
 
 
 def debug_dataset(plan: RunPlan) -> None:

@@ -11,6 +11,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from isosweep.app.build import build_scene
 from isosweep.app.debug import scene_lines
+from isosweep.app.telling import Lines
 from isosweep.config.errors import explain
 from isosweep.config.schema import CONF
 from isosweep.data.any_layout import layouts_of
@@ -19,6 +20,7 @@ from isosweep.errors import InputError
 from isosweep.prepare.contact_sheet import draw
 from isosweep.prepare.messages import quoted
 from isosweep.prepare.views import scene_view
+from isosweep.runtime import progress
 
 log = logging.getLogger("isosweep")
 
@@ -38,7 +40,8 @@ def inspect(target: list[str], out: Path | None) -> list[str]:
     """
     notes, overrides = overrides_of(target)
     cfg = _composed(overrides)
-    scene = build_scene(cfg.dataset)
+    with progress.heard_by(Lines()):
+        scene = build_scene(cfg.dataset)
     name = re.sub(r"[^\w.-]+", "-", f"{scene.dataset}-{scene.name}")
     path = out or Path("results/inspect") / f"{name}.png"
     shown = scene_view(scene)

@@ -29,23 +29,43 @@ def told(record: RunRecord) -> Iterator[None]:
         remove_progress(record.folder)
 
 
-class Teller:
-    """A listener of `isosweep.runtime.progress`. Training writes lines of its own, so it is only noted."""
+class Lines:
+    """A listener of `isosweep.runtime.progress` that logs a line about what takes long. Training logs its own.
 
-    def __init__(self, record: RunRecord) -> None:
-        self._record = record
+    Args:
+        each: log a line when a part begins, too.
+    """
+
+    def __init__(self, each: bool = False) -> None:
+        self._each = each
         self._what = ""
-        self._psnr: float | None = None
-        self._line = self._note = 0.0
+        self._line = time.monotonic()
 
     def __call__(self, progress: Progress) -> None:
         now = time.monotonic()
-        new, over = progress.what != self._what, 0 < progress.total == progress.done
+        begins, over = progress.what != self._what, 0 < progress.total == progress.done
         self._what = progress.what
-        self._psnr = self._psnr if progress.val_psnr is None else progress.val_psnr
-        if progress.what != TRAINING and (new or now - self._line >= LINE_S) and not over:
+        if progress.what != TRAINING and ((begins and self._each) or now - self._line >= LINE_S) and not over:
             log.info("%s", line(progress))
             self._line = now
+
+
+class Teller:
+    """A listener of `isosweep.runtime.progress` that logs lines, and notes how far it is in the run's folder."""
+
+    def __init__(self, record: RunRecord) -> None:
+        self._record = record
+        self._lines = Lines(each=True)
+        self._what = ""
+        self._psnr: float | None = None
+        self._note = 0.0
+
+    def __call__(self, progress: Progress) -> None:
+        self._lines(progress)
+        now = time.monotonic()
+        new = progress.what != self._what
+        self._what = progress.what
+        self._psnr = self._psnr if progress.val_psnr is None else progress.val_psnr
         if new or progress.val_psnr is not None or now - self._note >= NOTE_S:
             self._write(progress)
             self._note = now
