@@ -39,7 +39,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with_such_names(tiny_nerfstudio(data))
     done = main_here(
         *SMALL, "dataset=nerfstudio", "scene=mug", f"dataset.root='{data}'", "dataset.test_every=2",
-        "eval.n_views=null", "export.renders=1", cwd=here,
+        "eval.n_views=null", "export.renders=1", "tracker=wandb", "tracker.name=[wandb,tensorboard]",
+        "tracker.mode=offline", cwd=here,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     return here
@@ -56,6 +57,7 @@ def test_a_run_finishes_and_its_record_has_the_names(trained: Path) -> None:
         rf"data_{BYTES[:-1]}\uDCE9" in (folder / "config.yaml").read_text()
     )  # as yaml writes such a character
     assert "Logging error" not in (folder / "run.log").read_text()
+    assert [(t.name, t.degraded) for t in record.trackers] == [("wandb", None), ("tensorboard", None)]
 
 
 def test_what_reads_records_works_on_it(trained: Path) -> None:

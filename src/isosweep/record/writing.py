@@ -19,14 +19,15 @@ def encoded(value: Any) -> bytes:
     try:
         return msgspec.json.encode(value)
     except (ValueError, OverflowError):
-        return msgspec.json.encode(_plain(msgspec.to_builtins(value)))
+        return msgspec.json.encode(writable(msgspec.to_builtins(value)))
 
 
-def _plain(value: Any) -> Any:
+def writable(value: Any) -> Any:
+    """The value with all that JSON, or a tracker that sends JSON, cannot hold as text."""
     if isinstance(value, dict):
-        return {_plain(key): _plain(item) for key, item in value.items()}
+        return {writable(key): writable(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [writable(item) for item in value]
     if isinstance(value, str):
         return as_text(value)
     if isinstance(value, int) and not -_MOST < value < _MOST:

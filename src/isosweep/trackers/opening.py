@@ -11,6 +11,7 @@ from typing import Any
 from isosweep.config.settings import TrackerSettings
 from isosweep.errors import InputError, MissingLibraryError
 from isosweep.record import read_metrics
+from isosweep.record.writing import writable
 from isosweep.trackers import agents
 from isosweep.trackers.tensorboard_backend import TensorBoard
 from isosweep.trackers.trackio_backend import Trackio
@@ -117,6 +118,7 @@ def open_tracker(
     about["config"] = {**limit_depth(_renamed(config)), "method": method_name(name, run_key)}
     if "wandb" in names:
         agents.settle(f"{run_key}{suffix}", several=several)
+    about = writable(about)
     backends = [
         BACKENDS[n](settings, run_id=f"{run_key}{suffix}", run_dir=run_dir, about=about) for n in names
     ]

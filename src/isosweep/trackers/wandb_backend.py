@@ -4,7 +4,8 @@ import contextlib
 import json
 import logging
 import os
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy as np
 
 from isosweep.config.settings import TrackerSettings
 from isosweep.runtime.children import KILL
+from isosweep.runtime.text import as_text
 from isosweep.trackers import agents
 from isosweep.trackers.login import logged_in
 from isosweep.trackers.media import as_glb
@@ -164,22 +166,34 @@ class Wandb:
             finish_timeout=0.8 * self._settings.timeout,  # wandb gives up before it is killed
         )
         place, about = self._found or self._settings, self._about
-        wandb.setup(settings=options)  # before init: otherwise the login prints before `quiet` applies
-        return wandb.init(
-            project=place.project,
-            entity=place.entity,
-            id=self.run_id,
-            resume="allow",
-            dir=str(self._run_dir),
-            mode=mode,  # type: ignore[arg-type]
-            reinit="create_new",
-            settings=options,
-            name=about["title"],
-            group=about["group"],
-            job_type=about["job_type"],
-            tags=about["tags"],
-            config=about["config"],
-        )
+        with _arguments_as_text():
+            wandb.setup(settings=options)  # before init: otherwise the login prints before `quiet` applies
+            return wandb.init(
+                project=place.project,
+                entity=place.entity,
+                id=self.run_id,
+                resume="allow",
+                dir=str(self._run_dir),
+                mode=mode,  # type: ignore[arg-type]
+                reinit="create_new",
+                settings=options,
+                name=about["title"],
+                group=about["group"],
+                job_type=about["job_type"],
+                tags=about["tags"],
+                config=about["config"],
+            )
+
+
+@contextlib.contextmanager
+def _arguments_as_text() -> Iterator[None]:
+    """Within it the program's arguments are such as wandb can send, which takes them from Python itself."""
+    given = sys.argv
+    sys.argv = [as_text(word) for word in given]
+    try:
+        yield
+    finally:
+        sys.argv = given
 
 
 def _refused(internal: Path) -> str | None:
