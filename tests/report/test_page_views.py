@@ -254,6 +254,41 @@ def test_keys_are_columns_and_numbers_stay_on_the_screen(page: Page) -> None:
     page.one("#details .close").click()
 
 
+def test_pinned_columns_stay_beside_the_name_while_the_table_scrolls(page: Page) -> None:
+    page.open("runs")
+    page.js("document.querySelector('#panel details.columns').open = true")
+    page.one("#panel button[aria-label='Pin geometry/chamfer']").click()
+    page.until(lambda: page.all("#panel button[aria-label='Pin geometry/chamfer'][aria-pressed=true]"))
+    heads = page.texts("#panel thead th")
+    assert heads[1] == "Run"
+    assert "Chamfer" in heads[2], "it moves beside the name"
+    cells = page.texts("#panel tbody tr:first-child td")
+    lefts = (
+        "document.querySelector('#panel .wide').style.width = '720px';"
+        "document.querySelector('#panel .wide').scrollLeft = 400;"
+        "return [...document.querySelectorAll('#panel thead th')].slice(1, 4).map(h => h.getBoundingClientRect().left)"
+    )
+    page.drawn()
+    page.js(lefts)
+    page.drawn()
+    run, chamfer, scene = page.js(lefts)
+    edge = page.js("return document.querySelector('#panel .wide').getBoundingClientRect().left")
+    width = page.js("return document.querySelectorAll('#panel thead th')[1].getBoundingClientRect().width")
+    assert run == pytest.approx(edge, abs=2)
+    assert chamfer == pytest.approx(run + width, abs=2), "it stands where the name ends"
+    assert scene < chamfer, "what is not pinned has scrolled away below them"
+    page.js("document.querySelector('#panel .wide').style.width = '300px'")
+    page.drawn()
+    page.drawn()
+    assert page.js(lefts.replace("720px", "300px"))[1] < edge, "but never over more than half of the width"
+    page.open("runs", "&v.pinned=geometry%2Fchamfer")
+    assert "Chamfer" in page.texts("#panel thead th")[2], "a bookmark keeps it"
+    assert page.texts("#panel tbody tr:first-child td") == cells
+    page.js("document.querySelector('#panel details.columns').open = true")
+    page.one("#panel button[aria-label='Pin geometry/chamfer']").click()
+    page.sees(lambda: page.texts("#panel thead th")[2], "Scene")
+
+
 def test_settings_explain_a_share_of_the_variance(page: Page) -> None:
     page.open("settings")
     # by hand: groups 1, 2, 3 and 5, 6, 7: SST 28, within 4, between 24, 4 degrees of freedom: (24 - 4/4) / 28

@@ -10,11 +10,17 @@
     const all = index(), names = chosen();
     const metrics = all.metrics.map((m, i) => ({ ...m, i })).filter(m => names.includes(m.name));
     const keys = Object.keys({ ...all.keys, ...all.same }).filter(k => names.includes(k));
-    const heads = [{ text: "✓", sort: false, class: "tick", title: "Ticked runs are drawn in the other views" }, { text: "Run", class: "name pinned", row: true }, { text: "Scene", class: "name" }, { text: "State", class: "name" },
+    const plain = [{ text: "Scene", class: "name" }, { text: "State", class: "name" },
       ...metrics.map(m => ({ text: m.title, title: m.name, class: "number", down: m.direction === "up" })),
       ...keys.map(k => ({ text: short(k), title: k, class: "key" }))];
+    // the pinned ones first, beside the run's name
+    const pins = pinned(), places = [...plain.keys()];
+    const moved = [...pins.map(n => plain.findIndex(h => h.title === n)).filter(i => i >= 0)];
+    const turned = [...moved, ...places.filter(i => !moved.includes(i))];
+    const heads = [{ text: "✓", sort: false, class: "tick", title: "Ticked runs are drawn in the other views" }, { text: "Run", class: "name", row: true, pin: 0 },
+      ...turned.map((i, at) => ({ ...plain[i], pin: at < moved.length ? at + 1 : undefined }))];
     let visible = new Set(isosweep.runs());
-    const rows = all.runs.map(run => row(run, keys, metrics));
+    const rows = all.runs.map(run => { const [tick, title, ...others] = row(run, keys, metrics); return [tick, title, ...turned.map(i => others[i])]; });
     current?.destroy();
     const { holder, table } = isosweep.sortable("Runs", heads, rows, {
       order: order.filter(([i]) => i < heads.length), keep: i => visible.has(all.runs[i]), sorted: o => { order = o; },
@@ -78,6 +84,7 @@
       }
     }
   }
+  const pinned = () => (state.view.pinned || "").split("\n").filter(Boolean);
   const short = k => k.split(".").slice(-2).join(".");
   function columns(names) {
     const all = index();
@@ -87,7 +94,15 @@
       isosweep.changed("columns");
       document.querySelector("details.columns").open = true;
     };
-    const list = (title, items) => items.length ? el("fieldset", {}, el("legend", {}, title), items.map(n => isosweep.check(n, names.includes(n), on => toggle(n, on)))) : null;
+    const pin = name => {
+      state.view.pinned = (pinned().includes(name) ? pinned().filter(n => n !== name) : [...pinned(), name]).join("\n");
+      order = [];
+      isosweep.changed("columns");
+      document.querySelector("details.columns").open = true;
+    };
+    const line = n => el("div", { class: "pinnable" }, isosweep.check(n, names.includes(n), on => toggle(n, on)),
+      names.includes(n) ? button("Pin", () => pin(n), { "aria-pressed": String(pinned().includes(n)), "aria-label": `Pin ${n}`, title: "Keep this column beside the run's name" }) : null);
+    const list = (title, items) => items.length ? el("fieldset", {}, el("legend", {}, title), items.map(line)) : null;
     return el("details", { class: "menu columns" }, el("summary", {}, "Columns"), el("div", { class: "sheet" },
       list("Scores", all.metrics.map(m => m.name)), list("Keys that differ", Object.keys(all.keys))));
   }
