@@ -25,13 +25,13 @@ def difference_notes(atoms: Mapping[tuple[Key, Place], Sequence[Run]], spec: Tab
     across: dict[str, list[str]] = {}
     within: dict[str, list[str]] = {}
     heads: dict[tuple[str, Any], Run] = {}
-    whole = {id(run): essential(run.record.config) for run in firsts.values() if run is not None}
+    known: dict[tuple[object, ...], dict[str, Any]] = {}
     for (row, place), run in firsts.items():
         if run is None:
             continue
         for found, key in ((across, ("place", place)), (within, ("row", (row, place.dataset)))):
             head = heads.setdefault(key, run)
-            both = [whole[id(r)] for r in (head, run)]
+            both = [_common(r.record.config, known) for r in (head, run)]
             shared = [k for k in COMMON if all(k in one for one in both)]  # a method that is not ours has few
             a, b = ({k: one[k] for k in shared} for one in both)
             for path, values in config_differences(a, b).items():
@@ -46,3 +46,13 @@ def difference_notes(atoms: Mapping[tuple[Key, Place], Sequence[Run]], spec: Tab
             more = f" and {len(found) - MOST_SHOWN} more" if len(found) > MOST_SHOWN else ""
             notes.append(f"{what} also differ in settings: {listed}{more}.")
     return notes
+
+
+def _common(config: Mapping[str, Any], known: dict[tuple[object, ...], dict[str, Any]]) -> dict[str, Any]:
+    """What of the groups of ``COMMON`` decides a result. Thousands of runs share few groups (collect.py): each
+    combination of them is looked at once, and kept in ``known``."""
+    some = {key: config[key] for key in (*COMMON, "method") if key in config}
+    same = (*some, *map(id, some.values()))
+    if same not in known:
+        known[same] = {key: value for key, value in essential(some).items() if key in COMMON}
+    return known[same]
