@@ -13,6 +13,10 @@ COMMON = ("train", "optim", "dataset", "backend", "device")
 """Config groups that every model has. A note names the keys of these groups in which rows or scenes differ."""
 
 
+Groups = dict[tuple[str, bool, int], dict[str, Any]]
+"""Name of a group, whether its run is of another program, and the group's identity -> what of it decides a result."""
+
+
 def difference_notes(atoms: Mapping[tuple[Key, Place], Sequence[Run]], spec: TableSpec) -> list[str]:
     """Notes on settings in which rows, or the scenes of a row, differ although no key of the table names them.
 
@@ -25,7 +29,7 @@ def difference_notes(atoms: Mapping[tuple[Key, Place], Sequence[Run]], spec: Tab
     across: dict[str, list[str]] = {}
     within: dict[str, list[str]] = {}
     heads: dict[tuple[str, Any], Run] = {}
-    known: dict[tuple[object, ...], dict[str, Any]] = {}
+    known: Groups = {}
     for (row, place), run in firsts.items():
         if run is None:
             continue
@@ -48,11 +52,16 @@ def difference_notes(atoms: Mapping[tuple[Key, Place], Sequence[Run]], spec: Tab
     return notes
 
 
-def _common(config: Mapping[str, Any], known: dict[tuple[object, ...], dict[str, Any]]) -> dict[str, Any]:
-    """What of the groups of ``COMMON`` decides a result. Thousands of runs share few groups (collect.py): each
-    combination of them is looked at once, and kept in ``known``."""
-    some = {key: config[key] for key in (*COMMON, "method") if key in config}
-    same = (*some, *map(id, some.values()))
-    if same not in known:
-        known[same] = {key: value for key, value in essential(some).items() if key in COMMON}
-    return known[same]
+def _common(config: Mapping[str, Any], known: Groups) -> dict[str, Any]:
+    """What of the groups of ``COMMON`` decides a result. Thousands of runs share few groups (collect.py): each is
+    looked at once, so that equal ones stay one object and need not be compared."""
+    method = {"method": config["method"]} if config.get("method") is not None else {}
+    found = {}
+    for name in COMMON:
+        if name in config:
+            same = (name, bool(method), id(config[name]))
+            if same not in known:
+                known[same] = essential({name: config[name], **method})
+            if name in known[same]:
+                found[name] = known[same][name]
+    return found
