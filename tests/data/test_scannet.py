@@ -102,3 +102,14 @@ def test_the_mesh_of_the_scan_is_the_truth(tmp_path: Path) -> None:
     mesh = folder / "scene0000_00_vh_clean_2.ply"
     mesh.write_text("ply\n")
     assert load(folder).truth == mesh
+
+
+@pytest.mark.parametrize("name", ["intrinsic_color.txt", "intrinsic_depth.txt"])
+@pytest.mark.parametrize("value", ["1e400", "nan"])
+def test_intrinsics_that_are_not_finite_are_refused_by_name(tmp_path: Path, name: str, value: str) -> None:
+    scene_at(tmp_path)
+    (tmp_path / "depth").mkdir()
+    Image.fromarray(np.full((6, 8), 1000, np.uint16)).save(tmp_path / "depth" / "0.png")
+    (tmp_path / "intrinsic" / name).write_text(f"7 {value} 4 0\n0 7 3 0\n0 0 1 0\n0 0 0 1\n")
+    with pytest.raises(ValueError, match=rf"{name} has a number that is not finite: export it again"):
+        load(tmp_path)

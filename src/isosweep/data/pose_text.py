@@ -88,6 +88,8 @@ def read_intrinsics(file: Path) -> Intrinsics:
             f"no intrinsics at {file}: expected a 4x4 or 3x3 matrix, or DeepVoxels' lines"
         )
     rows = _numbers(file)
+    if not all(np.isfinite(row).all() for row in rows):
+        raise InputError(f"{file} has a number that is not finite: export it again")
     if len(rows) == 1 and len(rows[0]) in (9, 16):  # NeRF++ writes a matrix into one line
         side = 3 if len(rows[0]) == 9 else 4
         rows = [rows[0][i * side : (i + 1) * side] for i in range(side)]
