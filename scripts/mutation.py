@@ -5,10 +5,12 @@
     python scripts/mutation.py --limit 20          # the first 20 of those that are left
     python scripts/mutation.py --again             # the survivors once more, after tests were added
     python scripts/mutation.py --restart           # a new session, after the code has changed
+    python scripts/mutation.py --files models/nerf.py samplers/cells.py --sample 50   # of these files alone
 
 A mutant is killed where a test fails or does not end. The session lies in results/mutation: cosmic-ray's sqlite file
 and the copies of the checkout that are mutated in its place. Ctrl-C loses the mutants that are being tested, no more.
 The report goes to docs/benchmarks/<date>-mutation.md; mutation-notes.toml beside it says why a survivor is no defect.
+With --files both have a name of their own: results/mutation/<name>, docs/benchmarks/<date>-mutation-of-<name>.md.
 """
 
 import argparse
@@ -35,7 +37,7 @@ from cosmic_ray.work_item import (  # pyright: ignore[reportMissingImports]
 
 import mutants
 from mutation_packages import PACKAGES, ROOT, own_tests, sources
-from mutation_report import Verdict, read_notes, write_report
+from mutation_report import Draw, Verdict, read_notes, write_report
 
 SESSION = ROOT / "results" / "mutation"
 WORKER = ROOT / "scripts" / "mutation_worker.py"
@@ -48,17 +50,18 @@ def digest(paths: list[Path]) -> str:
 class Session:
     """The sample, its results so far, and what the unmutated tests take."""
 
-    def __init__(self, count: int, seed: int, restart: bool) -> None:
-        self.about, self.database = SESSION / "session.json", SESSION / "session.sqlite"
+    def __init__(self, folder: Path, files: list[str], count: int, seed: int, restart: bool) -> None:
+        self.folder, self.about, self.database = folder, folder / "session.json", folder / "session.sqlite"
+        drawn_from = sources(files)
         # the operators, too: a mutant is kept as the number of its place among them
-        code = digest([ROOT / "scripts" / "mutants.py", *(p for paths in sources().values() for p in paths)])
+        code = digest([ROOT / "scripts" / "mutants.py", *(p for paths in drawn_from.values() for p in paths)])
         known: dict[str, Any] = json.loads(self.about.read_text()) if self.about.is_file() else {}
         if known and not restart and (known["code"], known["count"], known["seed"]) != (code, count, seed):
             raise SystemExit(
-                f"the session in {SESSION} has {known['count']} mutants (seed {known['seed']}) of other code or "
+                f"the session in {folder} has {known['count']} mutants (seed {known['seed']}) of other code or "
                 "another sample: --restart begins a new one (and forgets it)"
             )
-        SESSION.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
         if restart:
             self.about.unlink(missing_ok=True)
             self.database.unlink(missing_ok=True)
@@ -71,7 +74,7 @@ class Session:
         self.db = WorkDB(str(self.database), WorkDB.Mode.create)
         if not self.about.is_file():
             self.db.clear()
-            drawn = mutants.sample(ROOT, sources(), count, seed)
+            drawn = mutants.sample(ROOT, drawn_from, count, seed)
             self.db.add_work_items(
                 WorkItem.single(f"{k:04d}-{package}", spec) for k, (package, spec) in enumerate(drawn)
             )
@@ -120,8 +123,8 @@ def copy_tree(tree: Path) -> None:
 class Worker:
     """A copy of the checkout, and the process that runs its tests."""
 
-    def __init__(self, number: int) -> None:
-        self.tree, self.scratch = SESSION / f"tree-{number}", SESSION / f"scratch-{number}"
+    def __init__(self, folder: Path, number: int) -> None:
+        self.tree, self.scratch = folder / f"tree-{number}", folder / f"scratch-{number}"
         self.tree.mkdir(parents=True, exist_ok=True)
         copy_tree(self.tree)
         # one thread: two mutants at once on two cores, and a fork must find none
@@ -140,7 +143,7 @@ class Worker:
             "PYTHONDONTWRITEBYTECODE": "1",
         }
         self.process = subprocess.Popen(
-            [sys.executable, str(WORKER), str(SESSION / f"log-{number}.txt")],
+            [sys.executable, str(WORKER), str(folder / f"log-{number}.txt")],
             cwd=self.tree,
             env=environment,
             stdin=subprocess.PIPE,
@@ -230,19 +233,19 @@ def order_of(mutant: mutants.Mutant, session: Session) -> list[str]:
     return sorted(reached, key=lambda path: (stem not in Path(path).stem, session.times[path]))
 
 
-def run(session: Session, waiting: list[Verdict], workers: int) -> None:
-    """Test the mutants, each result into the session as it comes."""
+def run(session: Session, waiting: list[Verdict], workers: int, patience: float) -> None:
+    """Test the mutants, each result into the session as it comes. ``patience``: as ``Draw`` has it."""
     names = sorted({v.mutant.package for v in waiting})
-    first = Worker(0)
+    first = Worker(session.folder, 0)
     pool = [first]
     try:
         measure(first, session, names)
         for k in range(1, min(workers, len(waiting))):
             # with the kernels that the first has compiled: they are known by path, size and time
-            tree = SESSION / f"tree-{k}"
+            tree = session.folder / f"tree-{k}"
             shutil.rmtree(tree, ignore_errors=True)
             shutil.copytree(first.tree, tree, symlinks=True)
-            pool.append(Worker(k))
+            pool.append(Worker(session.folder, k))
         left: queue.SimpleQueue[Verdict] = queue.SimpleQueue()
         done: queue.SimpleQueue[Verdict | Exception] = queue.SimpleQueue()
         for verdict in waiting:
@@ -253,7 +256,7 @@ def run(session: Session, waiting: list[Verdict], workers: int) -> None:
                 while not left.empty():
                     verdict = left.get_nowait()
                     order = order_of(verdict.mutant, session)
-                    timeout = 20 + 3 * sum(session.times[path] for path in order)
+                    timeout = 20 + patience * sum(session.times[path] for path in order)
                     killed, how = False, "no test of the package calls it"
                     if order:
                         killed, how = worker.test(verdict.mutant, order, timeout)
@@ -294,13 +297,21 @@ def main() -> int:
     about.add_argument(
         "--package", choices=PACKAGES, action="append", help="only its mutants; may be repeated"
     )
+    about.add_argument(
+        "--files", nargs="+", default=[], help="draw from these files alone, relative to src/isosweep"
+    )
+    about.add_argument("--name", default="files", help="of the session and report of --files (default files)")
+    about.add_argument(
+        "--patience", type=float, default=3, help="slowdown of the tests that is a timeout (default 3)"
+    )
     about.add_argument("--again", action="store_true", help="test the unexplained survivors once more")
     about.add_argument("--restart", action="store_true", help="forget the session and begin a new one")
     about.add_argument("--report", action="store_true", help="only print and write the report")
     chosen = about.parse_args()
     for number in (signal.SIGINT, signal.SIGTERM):  # also where a shell's background job would ignore Ctrl-C
         signal.signal(number, signal.default_int_handler)
-    session = Session(chosen.sample, chosen.seed, chosen.restart)
+    folder = SESSION / chosen.name if chosen.files else SESSION
+    session = Session(folder, chosen.files, chosen.sample, chosen.seed, chosen.restart)
     notes = read_notes(ROOT)
     waiting = [
         v
@@ -310,7 +321,7 @@ def main() -> int:
     ]
     if waiting[: chosen.limit] and not chosen.report:
         try:
-            run(session, waiting[: chosen.limit], chosen.workers)
+            run(session, waiting[: chosen.limit], chosen.workers, chosen.patience)
         except KeyboardInterrupt:
             print("stopped; the same command goes on")
             return 130
@@ -318,8 +329,8 @@ def main() -> int:
         write_report(
             ROOT,
             session.verdicts(),
-            list(PACKAGES),
-            chosen.seed,
+            list(sources(chosen.files)),
+            Draw(chosen.seed, chosen.patience, chosen.files, chosen.name),
             tuple(mutants.COSMIC_RAY) + tuple(mutants.OWN),
         )
     )

@@ -1,5 +1,6 @@
 """The packages that scripts/mutation.py changes, and the tests that have to notice."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,10 +45,20 @@ def python_files(places: tuple[str, ...], below: Path) -> list[Path]:
     return found
 
 
-def sources() -> dict[str, list[Path]]:
-    return {
-        name: python_files(package.sources, ROOT / "src" / "isosweep") for name, package in PACKAGES.items()
-    }
+def sources(chosen: Sequence[str] = ()) -> dict[str, list[Path]]:
+    """Package -> its files; of those, the ``chosen`` (relative to src/isosweep) where there are any.
+
+    Raises:
+        SystemExit: a chosen file is in no package.
+    """
+    below = ROOT / "src" / "isosweep"
+    every = {name: python_files(package.sources, below) for name, package in PACKAGES.items()}
+    if not chosen:
+        return every
+    asked = {below / name for name in chosen}
+    if unknown := sorted(str(p.relative_to(below)) for p in asked.difference(*every.values())):
+        raise SystemExit(f"--files: no file of {', '.join(PACKAGES)} below {below}: {', '.join(unknown)}")
+    return {name: kept for name, paths in every.items() if (kept := [p for p in paths if p in asked])}
 
 
 def own_tests(name: str) -> list[str]:

@@ -2,6 +2,7 @@
 
 import datetime
 import tomllib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +19,31 @@ class Verdict:
     """None: not tested yet."""
     how: str
     """The test that failed, 'timeout', or 'passed', and the seconds."""
+
+
+@dataclass(frozen=True)
+class Draw:
+    """What the mutants were drawn from, and how they are tested."""
+
+    seed: int
+    patience: float
+    """How many times as long as unmutated the tests may take, and 20 s."""
+    files: Sequence[str] = ()
+    """Those chosen, relative to src/isosweep; none where it was all of the packages."""
+    name: str = ""
+    """Of the chosen files, together."""
+
+    @property
+    def of_name(self) -> str:
+        return f" of {self.name}" if self.files else ""
+
+    def command(self, count: int) -> list[str]:
+        """Lines of the report that say how to draw from the chosen files again."""
+        if not self.files:
+            return []
+        told = f"--name {self.name} --sample {count} --seed {self.seed} --patience {self.patience:g}"
+        files = " ".join(sorted(self.files))
+        return ["```bash", f"python scripts/mutation.py {told} --files {files}", "```", ""]
 
 
 def read_notes(root: Path) -> dict[str, str]:
@@ -80,21 +106,23 @@ def survivor(verdict: Verdict, notes: dict[str, str]) -> list[str]:
 
 
 def write_report(
-    root: Path, verdicts: list[Verdict], packages: list[str], seed: int, operators: tuple[str, ...]
+    root: Path, verdicts: list[Verdict], packages: list[str], draw: Draw, operators: tuple[str, ...]
 ) -> str:
-    """Write docs/benchmarks/<date>-mutation.md; returns the table to print and where it went."""
+    """Write the report of ``draw``; returns the table to print and where it went."""
     notes = read_notes(root)
     alive = [v for v in verdicts if v.killed is False]
     rows = table(verdicts, packages, notes)
-    unused = sorted(set(notes) - {v.mutant.id for v in alive})
+    # where files were chosen, a note may be of a mutant of another one
+    unused = [] if draw.files else sorted(set(notes) - {v.mutant.id for v in alive})
     lines = [
-        "# Mutation testing",
+        f"# Mutation testing{draw.of_name}",
         "",
-        f"`python scripts/mutation.py` drew {len(verdicts)} mutants (seed {seed}) from the code of the packages below",
-        "and tested each with its own package's tests. A mutant is killed where a test fails, or the tests take",
-        "more than three times as long as without it and 20 s. Left alone are annotations, decorators, strings, what",
-        "is logged or raised, and the defaults of signatures: a run takes its values from `conf/`.",
+        f"`python scripts/mutation.py` drew {len(verdicts)} mutants (seed {draw.seed}) from the code of the packages",
+        "below and tested each with its own package's tests. A mutant is killed where a test fails, or the tests take",
+        f"more than {draw.patience:g} times as long as without it and 20 s. Left alone are annotations, decorators,",
+        "strings, what is logged or raised, and the defaults of signatures: a run takes its values from `conf/`.",
         "",
+        *draw.command(len(verdicts)),
         *rows,
         "",
         f"Operators (cosmic-ray's, and four of `scripts/mutants.py`): {', '.join(o.split('/')[1] for o in operators)}.",
@@ -106,7 +134,8 @@ def write_report(
         "",
         *(line for v in alive if v.mutant.id in notes for line in survivor(v, notes)),
     ]
-    path = root / "docs" / "benchmarks" / f"{datetime.date.today().isoformat()}-mutation.md"
+    date = datetime.date.today().isoformat()
+    path = root / "docs" / "benchmarks" / f"{date}-mutation{draw.of_name.replace(' ', '-')}.md"
     path.write_text("\n".join(lines).rstrip() + "\n", encoding="utf-8")
     stale = f"\nnotes of mutants that are no survivors of this run: {', '.join(unused)}" if unused else ""
     return "\n".join(rows) + f"\n{len(alive)} survivors are listed in {path.relative_to(root)}{stale}"
