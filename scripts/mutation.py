@@ -224,9 +224,11 @@ def order_of(mutant: mutants.Mutant, session: Session) -> list[str]:
     Code outside of functions runs on import, so every test file sees it.
     """
     first, last = mutant.function
+    # a file that was added since the start waits for the next one
+    known = [path for path in own_tests(mutant.package) if path in session.called]
     reached = [
         path
-        for path in own_tests(mutant.package)
+        for path in known
         if last == 0 or any(first <= line <= last for line in session.called[path].get(mutant.path, ()))
     ]
     stem = Path(mutant.path).stem

@@ -75,3 +75,20 @@ def test_weights_start_within_glorots_bound_and_biases_at_zero() -> None:
             assert float(layer.weight.detach().abs().max()) == pytest.approx(bound, rel=0.2)
             assert float(layer.weight.detach().abs().max()) <= bound
             assert (layer.bias == 0).all()
+
+
+def test_mip_nerfs_density_has_a_bias_and_its_colour_reaches_beyond_0_and_1() -> None:
+    """sigma = softplus(raw - 1), and (1 + 2 e) c - e with e = 0.1, of a trunk that gives 0.5, and 0.3 for colour."""
+    field = RadianceField(
+        Frequency(2), None, 8, 2, (), density_activation="softplus", density_bias=-1.0, color_padding=0.1
+    )
+    for p in field.parameters():
+        nn.init.zeros_(p)
+    with torch.no_grad():
+        field.trunk.head.bias.copy_(torch.tensor([0.5, 0.3, 0.3, 0.3]))
+    density, feature = field.density(torch.rand(2, 3))
+    torch.testing.assert_close(density, torch.full((2,), math.log1p(math.exp(-0.5))))
+    noisy, _ = field.density(torch.rand(2, 3), noise=torch.tensor([0.25, -0.5]))
+    torch.testing.assert_close(noisy, torch.tensor([math.log1p(math.exp(x)) for x in (-0.25, -1.0)]))
+    color = 1.2 / (1 + math.exp(-0.3)) - 0.1
+    torch.testing.assert_close(field.color(feature, torch.zeros(2, 3)), torch.full((2, 3), color))

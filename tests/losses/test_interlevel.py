@@ -96,6 +96,12 @@ def test_rounds_that_differ_from_ray_to_ray_are_refused():
     even = Level(samples([[0.0, 1.0]] * 2), torch.zeros(2))
     with pytest.raises(InputError, match="found between 1 and 2: use sampler=proposal"):
         interlevel(out(torch.zeros(3), uneven, proposal_0=even), BATCH)
+    # 4 samples of 2 rays, and still not 2 of each
+    uneven = kept_samples(
+        samples([[0.0, 1.0, 2.0, 3.0]] * 2), torch.tensor([True, False, False, True, True, True])
+    )
+    with pytest.raises(InputError, match="found between 1 and 3: use sampler=proposal"):
+        interlevel(out(torch.zeros(4), uneven, proposal_0=even), BATCH)
 
 
 def test_a_loss_without_it_is_refused_where_proposals_could_not_learn():
@@ -119,3 +125,11 @@ def test_distortion_in_another_spacing_is_that_of_the_warped_edges():
     found = ray_distortion(weights, samples(edges.tolist()), "disparity")
     torch.testing.assert_close(found, ray_distortion(weights, warped))
     assert abs(float(found - ray_distortion(weights, samples(edges.tolist())))) > 0.005
+
+
+def test_edges_are_half_a_length_before_and_behind_the_middle():
+    """A section [0, 3] with 0.5 overlaps the first of [0, 4], [4, 8] alone, which has 0.1."""
+    fine, coarse = samples([[0.0, 3.0]]), samples([[0.0, 4.0, 8.0]])
+    level = Level(coarse, torch.tensor([0.1, 0.9]))
+    found = interlevel(out(torch.tensor([0.5]), fine, proposal_0=level), BATCH)
+    torch.testing.assert_close(found, torch.tensor(0.4**2 / 0.5))

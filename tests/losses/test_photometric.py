@@ -164,6 +164,10 @@ def test_what_is_dropped_costs_nothing() -> None:
         value.backward()
 
 
+def test_a_patch_beyond_the_last_row_of_the_last_photograph_reads_nothing_behind_it() -> None:
+    assert photo(*case(photos(), [(3, SIZE - 2, 40)], 0.02)).item() == 0
+
+
 def test_a_patch_with_a_pixel_to_ignore_is_dropped() -> None:
     """In the ray's own image it costs nothing; in a source view, that view does not count. Gradients stay finite."""
     given = photos()
