@@ -147,6 +147,16 @@ def test_a_triplane_by_hand():
     assert 0.1 <= fine.table.min().item() <= fine.table.max().item() <= 0.5
 
 
+def test_a_triplane_of_a_slope_is_that_slope_in_every_cell():
+    """Values 10 i + j at the points (i, j) / 2 of three planes of 3 x 3, behind a scale of 2 x 2 that is 0."""
+    encoding = TriPlane([2, 3], 1, "sum", include_xyz=False)
+    slope = torch.tensor([10.0 * i + j for i in range(3) for j in range(3)])
+    encoding.load_state_dict({"table": torch.cat([torch.zeros(12), slope.repeat(3)])[:, None]})
+    u = torch.tensor([[0.75, 0.9, 0.3], [0.25, 0.5, 1.0]])
+    # xy, xz and yz: 15 + 1.8, 15 + 0.6, 18 + 0.6; and 5 + 1, 5 + 2, 10 + 2
+    torch.testing.assert_close(encoding(u), torch.tensor([[0.0, 51.0], [0.0, 25.0]]))
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [

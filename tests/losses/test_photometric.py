@@ -125,6 +125,27 @@ def test_the_warp_is_the_homography_of_the_plane() -> None:
         torch.testing.assert_close(found[0, k].flip(-1), x[:, :2] / x[:, 2:] - 0.5, atol=2e-3, rtol=0)
 
 
+def test_a_plane_along_a_ray_is_not_seen_and_its_gradient_is_a_number() -> None:
+    """The ray of pixel (2, 3), along z, never meets the plane x = 0 that it lies in."""
+    pose = torch.cat([torch.eye(3), torch.zeros(3, 1)], 1).expand(2, 3, 4)
+    K = torch.tensor([[5.0, 0, 3], [0, 5, 2], [0, 0, 1]]).expand(2, 3, 3)
+    views = Cameras(pose, K, torch.full((2, 2), 8), 0.0)
+    points = torch.tensor([[0.0, 0, 2]], requires_grad=True)
+    found, seen = warp(
+        views,
+        torch.tensor([0]),
+        torch.tensor([[1]]),
+        torch.tensor([[[2, 3]]]),
+        points,
+        torch.tensor([[1.0, 0, 0]]),
+    )
+    assert not seen.item()
+    found.sum().backward()
+    assert bool(found.isfinite().all())
+    assert points.grad is not None
+    assert bool(points.grad.isfinite().all())
+
+
 def test_correlation_by_hand() -> None:
     """(0, 1, 2, 3) / 4 with itself, scaled and shifted, reversed, and with (0, 0, 1, 0)."""
     a = torch.tensor([0.0, 0.25, 0.5, 0.75])
