@@ -107,7 +107,12 @@ def test_its_level_and_colour_are_those_of_the_contracted_point():
     far = torch.tensor([[0.0, 0.0, 4.0]])
     torch.testing.assert_close(model.level(far, model.knobs(5, 10)), torch.tensor([math.log(10)]))
     torch.testing.assert_close(model.density.u, torch.tensor([[0.5, 0.5, 0.5 + 1.75 / 4]]))
+    window = model.density.encoding.window(5, 10)
+    torch.testing.assert_close(model.density.window, window)
+    model.density.window = None
     assert model.color(far, torch.tensor([[0.0, 0.0, 1.0]]), model.knobs(5, 10)).tolist() == [[1.0, 0.0, 0.0]]
+    torch.testing.assert_close(model.density.window, window)
+    torch.testing.assert_close(model.color_field.points, torch.tensor([[0.0, 0.0, 1.75 / 2]]))
 
 
 def test_proposals_see_the_same_coordinates_and_their_rounds_are_levels():

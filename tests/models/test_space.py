@@ -14,6 +14,7 @@ from isosweep.geometry import contract_cube
 from isosweep.models.background import Background
 from isosweep.models.space import ContractedBall, ContractedCube, InvertedSphere
 from isosweep.samplers.cells import Cells
+from isosweep.samplers.uniform import Uniform
 from isosweep.types import Rays
 
 
@@ -53,8 +54,13 @@ def test_a_space_asks_for_an_encoding_of_as_many_coordinates():
 
 
 def test_cells_belong_to_the_contracted_ball():
-    for more in ({"space": ContractedCube()}, {"spacing": "disparity"}):
-        with pytest.raises(InputError, match="cells are cells of a contracted ball with geometric sections"):
+    for more, found in (
+        ({"space": ContractedCube()}, "ContractedCube with spacing geometric"),
+        ({"spacing": "disparity"}, "ContractedBall with spacing disparity"),
+        ({"sampler": Uniform(4)}, "ContractedBall with sampler Uniform"),
+    ):
+        wanted = f"cells are cells of a contracted ball with geometric sections, found space {found}: set"
+        with pytest.raises(InputError, match=wanted):
             made(Frequency(2), cells=Cells(8), **more)
     with pytest.raises(
         InputError, match=r"model.background.spacing is one of geometric, disparity, inverse_radius"
