@@ -156,6 +156,15 @@ def test_the_colour_reads_the_unit_normal_or_the_gradient_as_it_is(shading_norma
     assert model.color_field.normals.tolist() == [[0.0, 0.0, -length]]
 
 
+def test_a_point_with_hardly_a_gradient_has_the_normal_that_a_render_has():
+    """Of length 1e-7: divided by 1e-6, and not by itself."""
+    model = make_neus(Ramp(0.3, slope=1e-7))
+    forward(model, ray(-0.5))
+    torch.testing.assert_close(model.color_field.normals, torch.tensor([[0.0, 0.0, -0.1]]))
+    model.color(torch.zeros(1, 3), torch.ones(1, 3), model.knobs(0, 1))
+    torch.testing.assert_close(model.color_field.normals, torch.tensor([[0.0, 0.0, -0.1]]))
+
+
 @pytest.mark.parametrize("interval", ["box", "sphere", "nearest"])
 def test_the_sampler_is_given_the_interval_and_the_background_begins_at_its_end(interval):
     class Behind(torch.nn.Module):
