@@ -161,6 +161,7 @@ def test_a_triplane_of_a_slope_is_that_slope_in_every_cell():
     ("settings", "message"),
     [
         ({"resolutions": [1]}, "numbers of 2 or more"),
+        ({"resolutions": [1, 4]}, "numbers of 2 or more"),
         ({"resolutions": []}, "numbers of 2 or more"),
         ({"combine": "mean"}, "one of product, sum"),
         ({"init": [1.0, 0.0]}, "lowest, highest"),

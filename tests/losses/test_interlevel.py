@@ -133,3 +133,9 @@ def test_edges_are_half_a_length_before_and_behind_the_middle():
     level = Level(coarse, torch.tensor([0.1, 0.9]))
     found = interlevel(out(torch.tensor([0.5]), fine, proposal_0=level), BATCH)
     torch.testing.assert_close(found, torch.tensor(0.4**2 / 0.5))
+
+
+def test_a_weight_of_nearly_nothing_costs_a_number() -> None:
+    """1e-7, bounded by 0: 1e-14 / 2e-7."""
+    t, w = torch.tensor([[0.0, 1.0]], dtype=torch.float64), torch.tensor([[1e-7]], dtype=torch.float64)
+    assert excess(t, w, t, torch.zeros_like(w)).item() == pytest.approx(5e-8)

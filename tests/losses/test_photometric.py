@@ -229,6 +229,13 @@ def test_only_the_best_views_count() -> None:
     torch.testing.assert_close(photo(out, batch, best=9), photo(out, batch, best=4))
 
 
+def test_the_first_view_is_a_source_like_others() -> None:
+    given = photos()
+    other = replace(given, sources=torch.tensor([[-1, -1, -1, -1], [-1, 0, -1, -1]] + [[-1] * 4] * 2))
+    assert photo(*case(other, [(1, 44, 52)], 0.02)).item() > 0.01
+    assert photo(*case(other, [(0, 50, 40)], 0.02)).item() == 0
+
+
 def test_the_mean_is_over_the_rays_that_are_marked() -> None:
     given = photos()
     one = photo(*case(given, [(0, 50, 40)], 0.02)).item()

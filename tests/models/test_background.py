@@ -211,6 +211,24 @@ def test_the_window_reaches_the_field():
     assert background.density.window is window
 
 
+def test_a_sampler_of_the_background_asks_the_density_in_its_own_coordinates_with_the_window():
+    """The point at z = 4 is 2 radii away: contracted to 1.5, and 1.5 / 4 + 1/2 = 0.875."""
+
+    class Asking(Uniform):
+        def sample(self, rays, t_near, t_far, step, probe, generator):
+            self.found = probe.density(torch.tensor([[0.0, 0.0, 4.0]]))
+            torch.testing.assert_close(probe.unit(torch.tensor([[0.0, 0.0, 4.0]])), background.density.u)
+            self.seen = background.density.u, background.density.window
+            return super().sample(rays, t_near, t_far, step, probe, generator)
+
+    background, window = make_background(sigma=0.7, radius=2.0, sampler=Asking(2)), torch.linspace(0, 1, 15)
+    behind(background, along_z(), [3.0], [0.0], window)
+    assert background.sampler.found.tolist() == pytest.approx([0.7])
+    u, given = background.sampler.seen
+    torch.testing.assert_close(u, torch.tensor([[0.5, 0.5, 0.875]]))
+    assert given is window
+
+
 def test_the_model_passes_the_backgrounds_own_window_and_not_the_foregrounds():
     background = make_background(anneal=1.0)
     model = make_neus(background)

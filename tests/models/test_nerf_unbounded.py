@@ -127,6 +127,17 @@ def test_proposals_see_the_same_coordinates_and_their_rounds_are_levels():
     assert out.n_samples == 12
 
 
+def test_in_a_space_of_four_coordinates_the_colour_reads_three():
+    """At distances of 2 along z: (0, 0, 1, 1 / 2), of which the direction."""
+    fields = DensityField(Frequency(2, in_dim=4), 4), ColorField(16, hidden_dim=4)
+    model = NeRFUnbounded(*fields, Uniform(1), InvertedSphere(), near=1.0, far=3.0)
+    model.color_field = Red()
+    render(model, rays())
+    torch.testing.assert_close(model.color_field.points, torch.tensor([[0.0, 0.0, 1.0]]))
+    model.color(torch.tensor([[0.0, 2.0, 0.0]]), torch.tensor([[0.0, 0.0, 1.0]]), model.knobs(5, 10))
+    torch.testing.assert_close(model.color_field.points, torch.tensor([[0.0, 1.0, 0.0]]))
+
+
 def test_what_is_refused():
     fields = DensityField(Frequency(2), 4), ColorField(16, hidden_dim=4)
     with pytest.raises(InputError, match="sampler 'OccupancyGrid' knows a box alone: use sampler=proposal"):

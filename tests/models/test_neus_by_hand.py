@@ -264,7 +264,7 @@ def test_occupancy_sees_the_window_of_its_step():
 def test_a_cap_that_is_no_schedule_is_refused():
     with pytest.raises(ValueError, match="sharpness_cap"):
         make_neus(Ramp(0.3), sharpness_cap="high")
-    for name in ("cos_from", "occupancy", "fd_eps"):
+    for name in ("gradient", "cos_from", "occupancy", "fd_eps", "shading_normal", "interval"):
         with pytest.raises(ValueError, match=f"model.{name} is one of .*found 'odd'"):
             make_neus(Ramp(0.3), **{name: "odd"})
 

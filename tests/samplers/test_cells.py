@@ -22,3 +22,15 @@ def test_an_update_marks_the_cells_in_which_something_was_met():
     cells.refresh(2, lambda points: (points[:, 0] > 0.5).float(), torch.Generator().manual_seed(0))
     assert bool(cells.occupied[:, :, 3].all())
     assert not bool(cells.occupied[:, :, :3].any())
+
+
+def test_draws_among_the_occupied_cells_reach_the_last_one():
+    """A quarter of 64 cells is drawn: 8 of all, and 8 of the one that is occupied."""
+    cells = Cells(resolution=4, update_every=1, warmup=0, share=0.25)
+    cells.occupied[:] = False
+    cells.occupied[3, 3, 3] = True
+    drawn = cells._drawn(1, 0, torch.Generator().manual_seed(0))
+    assert len(drawn) == 16
+    assert drawn[8:].tolist() == [63] * 8
+    cells.occupied[:] = False
+    assert int(cells._drawn(1, 0, torch.Generator().manual_seed(0)).max()) < 64
