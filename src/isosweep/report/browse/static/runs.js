@@ -15,7 +15,7 @@
       ...keys.map(k => ({ text: short(k), title: k, class: "key" }))];
     // the pinned ones first, beside the run's name
     const pins = pinned(), places = [...plain.keys()];
-    const moved = [...pins.map(n => plain.findIndex(h => h.title === n)).filter(i => i >= 0)];
+    const moved = pins.map(n => plain.findIndex(h => h.title === n)).filter(i => i >= 0);
     const turned = [...moved, ...places.filter(i => !moved.includes(i))];
     const heads = [{ text: "✓", sort: false, class: "tick", title: "Ticked runs are drawn in the other views" }, { text: "Run", class: "name", row: true, pin: 0 },
       ...turned.map((i, at) => ({ ...plain[i], pin: at < moved.length ? at + 1 : undefined }))];

@@ -28,9 +28,10 @@
     return place;
   }
 
-  // heads: {text, class?, title?, sort?, pin?: its place among the pinned ones}; rows: lists of cell(). Returns the table, sorted by `order` [[column, "asc"]].
   const kind = head => `${head.class || ""}${head.pin === undefined ? "" : " pinned"}`;
   const place = head => head.pin === undefined ? null : `left: var(--pin${head.pin}, 0)`;
+  // heads: {text, class?, title?, sort?, pin?: its place among the pinned ones}; rows: lists of cell(). Returns the table, sorted by
+  // `order` [[column, "asc"]].
   function sortable(label, heads, rows, { order = [], keep = () => true, sorted = () => {}, rowClass = () => "" } = {}) {
     const table = el("table", { class: "sortable", "aria-label": label },
       el("thead", {}, el("tr", {}, heads.map(h => el("th", { scope: "col", class: kind(h), style: place(h), title: h.title || null }, h.text)))),
