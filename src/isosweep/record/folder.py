@@ -19,7 +19,6 @@ from isosweep.record.other_code import refusal
 from isosweep.record.reading import Unreadable, decoded, newer
 from isosweep.record.schema import RECORD_FILE, STOPPED, Record, read_record
 from isosweep.runtime.files import safe_file_name, storage_error
-from isosweep.runtime.text_file import read_text
 
 CONFIG_FILE = "config.yaml"
 OVERRIDES_FILE = "overrides.yaml"
@@ -182,7 +181,7 @@ def read_stored(folder: Path, key: str) -> Record | None:
         return record
     config = folder / CONFIG_FILE
     if config.exists():
-        match = _KEY_LINE.search(read_text(config, "a config"))
+        match = _KEY_LINE.search(config.read_text(encoding="utf-8", errors="replace"))
         if match is None or match[1] != key:
             raise InputError(
                 _wrong_key_message(folder, CONFIG_FILE, match[1] if match else "no run key", key)
