@@ -232,7 +232,14 @@ def test_only_the_best_views_count() -> None:
 def test_the_first_view_is_a_source_like_others() -> None:
     given = photos()
     other = replace(given, sources=torch.tensor([[-1, -1, -1, -1], [-1, 0, -1, -1]] + [[-1] * 4] * 2))
+    given.grey[2 * SIZE**2 :] = torch.rand(2 * SIZE**2, generator=torch.Generator().manual_seed(0))
     assert photo(*case(other, [(1, 44, 52)], 0.02)).item() > 0.01
+    # all but the first photograph show something else now, also that of the ray's own view, whose patch is kept
+    own = slice(SIZE**2, 2 * SIZE**2)
+    patch = given.grey[own].view(SIZE, SIZE)[39:50, 47:58].clone()
+    given.grey[own] = torch.rand(SIZE**2, generator=torch.Generator().manual_seed(1))
+    given.grey[own].view(SIZE, SIZE)[39:50, 47:58] = patch
+    assert photo(*case(other, [(1, 44, 52)])).item() < 1e-4
     assert photo(*case(other, [(0, 50, 40)], 0.02)).item() == 0
 
 

@@ -316,6 +316,11 @@ def test_its_cells_learn_the_opacity_of_a_section_at_their_place():
     background = make_background(sigma=0.5, n_samples=4, far=16.0, cells=Cells(resolution=8, threshold=0.35))
     assert background.cells is not None
     background.update(0, None, torch.Generator().manual_seed(0))
+    # a point of [-1, 1]^3 in a cell is u / 2 + 1/2 of the field
+    u = background.density.u
+    assert u.shape == (512, 3)
+    assert 0 <= float(u.min()) < 0.05
+    assert 0.95 < float(u.max()) <= 1
     value = background.cells.values.reshape(8, 8, 8)
     for index in ((4, 4, 7), (7, 4, 4), (4, 0, 3)):
         corners = [2 * (2 * (i + k) / 8 - 1) for i in index for k in (0, 1)]

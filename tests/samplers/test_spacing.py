@@ -96,6 +96,9 @@ def test_edges_of_a_ray_straight_at_the_origin_and_of_one_that_is_nearest_at_an_
     found = inverse_radii(rays, HALVES.repeat(400, 1), torch.full((400,), 1.0), torch.full((400,), 5.0))
     # from 2 before b to 2 behind it, so the middle is at b
     torch.testing.assert_close(found[:, 1], torch.full((400,), 3.0), atol=5e-3, rtol=0)
+    assert float(found.min()) >= 1.0
+    far = inverse_radii(rays, HALVES.repeat(400, 1), torch.full((400,), 1.0), torch.full((400,), 1e3))
+    assert float(far.max()) <= 1e3
 
 
 @pytest.mark.parametrize(
