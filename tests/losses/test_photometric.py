@@ -146,6 +146,20 @@ def test_a_plane_along_a_ray_is_not_seen_and_its_gradient_is_a_number() -> None:
     assert bool(points.grad.isfinite().all())
 
 
+def test_a_plane_is_seen_up_to_a_cosine_of_a_tenth() -> None:
+    """The plane z = 2 from (x, 0, 0): a cosine of 2 / |(x, 0, 2)|, 0.1047 at x = 19 and 0.0948 at x = 21."""
+    eyes = torch.tensor([[0.0, 0, 0], [19, 0, 0], [-21, 0, 0]])
+    pose = torch.cat([torch.eye(3).expand(3, 3, 3), eyes[..., None]], -1)
+    K = torch.tensor([[5.0, 0, 3], [0, 5, 2], [0, 0, 1]]).expand(3, 3, 3)
+    views = Cameras(pose, K, torch.full((3, 2), 8), 0.0)
+    point, normal = torch.tensor([[0.0, 0, 2]]), torch.tensor([[0.0, 0, -1]])
+    found, seen = warp(
+        views, torch.tensor([0]), torch.tensor([[1, 2]]), torch.tensor([[[2, 3]]]), point, normal
+    )
+    assert seen.tolist() == [[True, False]]
+    assert found[0, :, 0].flatten().tolist() == pytest.approx([2, 3 - 5 * 19 / 2, 2, 3 + 5 * 21 / 2])
+
+
 def test_correlation_by_hand() -> None:
     """(0, 1, 2, 3) / 4 with itself, scaled and shifted, reversed, and with (0, 0, 1, 0)."""
     a = torch.tensor([0.0, 0.25, 0.5, 0.75])
