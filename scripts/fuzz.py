@@ -38,6 +38,8 @@ WAITING_S = 120.0
 """Of one input by the clock, for a reader that waits for something."""
 MOST_BYTES = 1 << 30
 """That the resident memory may grow by."""
+STOPS = (signal.SIGINT, signal.SIGTERM)
+"""Both end it with the figures so far."""
 _TICKS = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
 
 
@@ -65,7 +67,7 @@ class Worker:
         context = multiprocessing.get_context("fork")  # what is imported and made already is shared
         self.at = context.Value("q", seeds.start)
         self.told, ours = context.Pipe(duplex=False)
-        self.process = context.Process(target=work, args=(seeds, self.only, self.at, ours))
+        self.process = context.Process(target=work, args=(seeds, self.only, self.at, ours), daemon=True)
         self.process.start()
         ours.close()
         self.seen, self.base = -1, _resident(self.process.pid)
@@ -94,6 +96,7 @@ def work(seeds: range, only: Target | None, at: "Synchronized[int]", told: Conne
 
     torch.set_num_threads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends it
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, 2)  # libtiff and others print what they think of a picture
     for seed in seeds:
@@ -158,10 +161,12 @@ def fuzz(seeds: range, only: Target | None, jobs: int, folder: Path) -> int:
         good(target)  # made once, shared by the workers
     found = Findings(folder)
     began = noted = time.monotonic()
-    workers = [Worker(seeds[i::jobs], only) for i in range(min(jobs, len(seeds)))]
+    workers: list[Worker] = []
     done = 0
     stopped = False
     try:
+        for i in range(min(jobs, len(seeds))):
+            workers.append(Worker(seeds[i::jobs], only))
         running = list(workers)
         while running:
             time.sleep(0.1)
@@ -181,7 +186,7 @@ def fuzz(seeds: range, only: Target | None, jobs: int, folder: Path) -> int:
                 worker.give_up()
     print(f"{done} inputs in {time.monotonic() - began:.0f} s: {_told(found)}")
     if stopped:
-        lowest = min(worker.at.value for worker in workers)
+        lowest = min((worker.at.value for worker in workers), default=seeds.start)
         print(f"stopped: --seeds {lowest}:{seeds.stop} goes on")
     for place, count in found.places.most_common():
         print(f"  {count:6} x {place}")
@@ -205,6 +210,8 @@ def watch(worker: Worker, found: Findings) -> int:
     if at >= worker.seeds.stop:
         worker.process = None
         return done
+    if why is None and worker.process.exitcode == -signal.SIGTERM:
+        raise KeyboardInterrupt  # whoever stops the command stops its group
     kind, _, text = (why or f"crash: its process ended with {worker.process.exitcode}").partition(": ")
     target = worker.only or TURNS[at % len(TURNS)]
     found.add(at, target.name, changed(target, changes(target, at)), Fault(kind, f"{text}\n"))
@@ -247,6 +254,8 @@ def main() -> int:
     if not (colon and first.isdecimal() and end.isdecimal() and int(first) < int(end)) or options.jobs < 1:
         parser.error("--seeds is FIRST:END with FIRST below END, and --jobs 1 or more")
     options.folder.mkdir(parents=True, exist_ok=True)
+    for number in STOPS:  # a shell that starts it in the background has it ignore Ctrl-C
+        signal.signal(number, signal.default_int_handler)
     only = None if options.target is None else BY_NAME[options.target]
     return fuzz(range(int(first), int(end)), only, options.jobs, options.folder)
 

@@ -5,6 +5,7 @@ ISOSWEEP_FUZZ_SEEDS says which seeds (0:1500); `scripts/fuzz.py` takes them by t
 
 import mmap
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from isosweep.errors import InputError
 from tests.fuzz import trial
 from tests.fuzz.mutator import changes_of, spoiled
 from tests.fuzz.targets import BY_NAME, TARGETS, TURNS, Target
+from tests.support.waiting import until
 
 ROOT = Path(__file__).resolve().parents[2]
 CORPUS = Path(__file__).parent / "corpus"
@@ -205,3 +207,20 @@ def test_the_command_ends_well_where_nothing_is_wrong(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.startswith("6 inputs in")
     assert "0 traceback, 0 unclear, 0 hang, 0 memory, 0 crash (0 places)" in done.stdout
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="looks at /proc for the command's processes")
+def test_the_command_stopped_in_the_background_tells_its_figures(tmp_path: Path) -> None:
+    """A shell has what it starts in the background ignore Ctrl-C; a job's end is a SIGTERM."""
+    command = [sys.executable, str(ROOT / "scripts" / "fuzz.py"), "--seeds", "0:900000", "--target", "arrays"]
+    with subprocess.Popen(
+        command, cwd=tmp_path, stdout=subprocess.PIPE, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN),
+    ) as process:  # fmt: skip
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+        until(lambda: len(children.read_text().split()) >= 2, 120)
+        process.send_signal(signal.SIGINT)
+        told, _ = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert re.search(r"^\d+ inputs in \d+ s: 0 traceback", told, re.MULTILINE), told
+    assert re.search(r"^stopped: --seeds \d+:900000 goes on", told, re.MULTILINE), told
