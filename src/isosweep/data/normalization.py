@@ -101,6 +101,8 @@ def find_to_world(
         raise InputError(
             f"dataset.centre or dataset.scale is 'points', and the scene has {n} of them: use look_at or cameras"
         )
+    if inliers is not None and not len(inliers):
+        raise InputError("its points lie beyond what numbers hold, so they have no middle: make them again")
     centre = _centre(choice.centre, c2w, inliers)
     scale = _scale(choice.scale, centre, c2w, half_fov, inliers)
     matrix = np.eye(4)

@@ -109,7 +109,9 @@ def _from_log(
     photos = []
     for image, c2w in zip(files, poses, strict=True):
         width, height, _ = read_size(image, file)
-        lens = make_lens("SIMPLE_PINHOLE", width, height, (focal, width / 2, height / 2), "dataset.focal")
+        lens = make_lens(
+            "SIMPLE_PINHOLE", width, height, (focal, width / 2, height / 2), f"{image} with dataset.focal"
+        )
         photos.append(Photo(image.name, image, lens, c2w))
     splits = hold_out(choose([p.name for p in photos], views.image_ids, file), views, file)
     photos = capture.masked(views, folder, photos)

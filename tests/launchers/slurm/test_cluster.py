@@ -199,7 +199,8 @@ def test_an_array_that_slurm_refuses_is_an_error_in_its_words(stand_ins, tmp_pat
     stand_ins.say("sbatch", err="sbatch: error: AssocMaxSubmitJobLimit", code=1)
     planned = [Planned(number=i, overrides=[f"seed={i}"], todo="train", reason="new run") for i in range(2)]
     folder, launch = write_plan("refused", tmp_path / "runs", planned, [], "slurm")
-    words = r"^0 of 2 runs are submitted, the others are not: .*MaxSubmitJobs.*SLURM's words.*retry refused --root .*runs$"
+    words = r"^0 of 2 runs are submitted, the others are not: .*MaxSubmitJobs.*SLURM's words.*"
+    words += r"retry refused --root .*runs$"
     with pytest.raises(ClusterError, match=words):
         submit("refused", folder, launch, planned, SlurmSettings(), [])
 
