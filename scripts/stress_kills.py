@@ -31,7 +31,7 @@ from isosweep.record import Git, RunRecord, find_runs, read_metrics, read_record
 from isosweep.record.abandoned import close_abandoned  # noqa: E402
 from isosweep.record.schema import ErrorRecord, Record  # noqa: E402
 from killing import WHEN, Counted, in_a_child  # noqa: E402
-from stressed import RUN, parsed, parser, weights  # noqa: E402
+from stressed import RUN, differing, parsed, parser, weights  # noqa: E402
 
 MOST_STARTS = 8
 SHORT = ["train.max_steps=40", "train.checkpoint_every=10", "train.val_every=20"]
@@ -356,14 +356,9 @@ def same_record(straight: Path, root: Path) -> list[str]:
 
 def same_run(straight: Path, root: Path) -> list[str]:
     """The same with the weights."""
-    import torch
-
-    wrong = same_record(straight, root)
-    if not wrong:
-        one, other = (weights(find_runs(place)[0]) for place in (straight, root))
-        different = [name for name, value in one.items() if not torch.equal(value, other[name])]
-        wrong = [f"weights differ: {', '.join(different)}"] if different else []
-    return wrong
+    if wrong := same_record(straight, root):
+        return wrong
+    return differing(*(weights(find_runs(place)[0]) for place in (straight, root)))
 
 
 def main() -> int:

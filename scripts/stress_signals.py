@@ -15,7 +15,7 @@ import sys
 import time
 from pathlib import Path
 
-from stressed import RUN, parsed, parser, weights
+from stressed import RUN, differing, parsed, parser, weights
 
 ROOT = Path(__file__).resolve().parents[1]
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2, signal.SIGKILL)
@@ -94,8 +94,6 @@ def main() -> int:
     made = parser(__doc__, "instants and signals")
     made.add_argument("--trials", type=int, default=50)
     options = parsed(made)
-    import torch
-
     from isosweep.record import find_runs
 
     rng = random.Random(options.seed)
@@ -114,9 +112,7 @@ def main() -> int:
         print(f"trial {number + 1} of {options.trials}", flush=True)
         wrong = trial(root, 0, rng, seconds, options.folder / f"trial-{number}.log")
         if not wrong:
-            found = weights(find_runs(root)[0])
-            different = [name for name, value in truth.items() if not torch.equal(value, found[name])]
-            wrong = [f"weights differ: {', '.join(different)}"] if different else []
+            wrong = differing(truth, weights(find_runs(root)[0]))
         for text in wrong:
             print(f"  WRONG: {text}", flush=True)
         failures += bool(wrong)

@@ -20,7 +20,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from stressed import RUN, parsed, parser, weights
+from stressed import RUN, differing, parsed, parser, weights
 
 ROOT = Path(__file__).resolve().parents[1]
 JOB = [
@@ -119,8 +119,6 @@ def main() -> int:
     made.add_argument("--trials", type=int, default=20)
     made.add_argument("--jobs", type=int, default=2, help="trials at a time")
     options = parsed(made)
-    import torch
-
     from isosweep.record import find_runs
 
     straight = options.folder / "straight"
@@ -140,9 +138,7 @@ def main() -> int:
     with ThreadPoolExecutor(options.jobs) as pool:
         for trial in pool.map(Trial.run, trials):
             if not trial.wrong:
-                found = weights(find_runs(trial.folder / "runs")[0])
-                different = [name for name, value in truth.items() if not torch.equal(value, found[name])]
-                trial.wrong += [f"weights differ: {', '.join(different)}"] if different else []
+                trial.wrong += differing(truth, weights(find_runs(trial.folder / "runs")[0]))
             print(f"{trial.folder.name}: {trial.signals} signals, {trial.kills} of them kills", flush=True)
             for text in trial.wrong:
                 print(f"  WRONG: {text}", flush=True)

@@ -1,4 +1,4 @@
-"""What stress_signals.py and stress_kills.py share: their folder, the tiny run that they stop, what they compare."""
+"""What the stress scripts share: their folder, the tiny run that they stop, what they compare."""
 
 import argparse
 from pathlib import Path
@@ -18,8 +18,16 @@ def weights(folder: Path) -> dict[str, Any]:
     return torch.load(folder / "last.pt", weights_only=True)["model"]
 
 
+def differing(truth: dict[str, Any], found: dict[str, Any]) -> list[str]:
+    """What is wrong with weights that should be ``truth``, bit for bit: nothing, or a line with their names."""
+    import torch
+
+    names = [name for name, value in truth.items() if not torch.equal(value, found[name])]
+    return [f"weights differ: {', '.join(names)}"] if names else []
+
+
 def parser(doc: str | None, seed_of: str) -> argparse.ArgumentParser:
-    """A parser of the options that both have, but for the number of trials."""
+    """A parser of the options that all have, but for the number of trials."""
     made = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     made.add_argument("--folder", type=Path, required=True, help="an empty folder for the runs")
     made.add_argument("--seed", type=int, default=0, help=f"of the {seed_of}")

@@ -6,9 +6,10 @@ from dataclasses import replace
 import pytest
 import torch
 
+from isosweep.data import checks
 from isosweep.data.checks import check_masks, check_poses
 from isosweep.data.image_store import ImageStore
-from isosweep.types import Scene
+from isosweep.types import Cameras, Scene
 from tests.support.analytic import SphereModel, sphere_scene
 
 
@@ -79,3 +80,22 @@ def test_masks_of_held_out_views_do_not_count(caplog: pytest.LogCaptureFixture) 
     with caplog.at_level(logging.WARNING):
         check_masks(white)
     assert "white everywhere" in caplog.text
+
+
+def test_whether_cameras_see_the_box_is_asked_for_each_of_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Views are asked some at a time. One looks past the box by less than a pixel of the grid, so points tell of it."""
+    towards, away = torch.eye(3), torch.diag(torch.tensor([1.0, -1.0, -1.0]))
+    eye = torch.tensor([0.0, 0.0, -3.0])
+    poses = [towards, away, towards, away, away, towards, towards]
+    c2w = torch.stack([torch.cat([pose, eye[:, None]], 1) for pose in poses])
+    K = torch.tensor([[100.0, 0, 50], [0, 100, 50], [0, 0, 1]]).expand(7, 3, 3).clone()
+    cameras = Cameras(c2w=c2w, K=K, hw=torch.full((7, 2), 100), pixel_centre=0.5)
+    monkeypatch.setattr(checks, "VIEWS_AT_ONCE", 2)
+    assert checks._unseeing(cameras, range(7), 1.0) == [1, 3, 4]
+    assert checks._unseeing(cameras, [6, 4, 2], 1.0) == [4]
+    # a box of half a pixel between two rays of the grid, which are twelve pixels apart
+    c2w[6, 0, 3] = -3.0 * 6 / 100
+    small = 0.012
+    assert not checks._rays_meet_box(cameras, torch.tensor([6]), small).any()
+    assert checks._points_are_seen(cameras, torch.tensor([6]), small).all()
+    assert checks._unseeing(cameras, [6], small) == []

@@ -10,9 +10,10 @@ import pytest
 import torch
 from PIL import Image
 
-from isosweep.data import cache
+from isosweep.data import cache, image_store
 from isosweep.data.decode import Source, shrink
 from isosweep.data.image_store import ImageStore, as_tensor, load_images
+from isosweep.runtime import progress
 from isosweep.types import Images
 
 RNG = np.random.default_rng(0)
@@ -208,6 +209,26 @@ def test_an_exif_orientation_is_refused(tmp_path: Path) -> None:
         load_images([Source(path)])
     exif[0x0112] = 1
     load_images([Source(save(tmp_path / "b.jpg", noise(6, 8), exif=exif))])
+
+
+def test_it_tells_how_far_it_is_and_heeds_a_signal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sources = [Source(save(tmp_path / f"{i}.png", noise(4, 4))) for i in range(20)]
+    monkeypatch.setattr(image_store, "_HEADERS_AT_ONCE", 8)
+    monkeypatch.setattr(image_store, "_workers", lambda: 2)
+    told: list[progress.Progress] = []
+    with progress.heard_by(told.append):
+        load_images(sources)
+    parts = [(one.what, one.done, one.total) for one in told]
+    assert parts[:3] == [("looking at images", done, 20) for done in (0, 8, 16)]
+    assert parts[3:] == [("decoding images", done, 20) for done in (0, 8, 16)]
+    assert [one.left_s is None for one in told[3:]] == [True, False, False]
+
+    def stop() -> None:
+        raise RuntimeError("asked to stop")
+
+    monkeypatch.setattr(image_store.interrupts, "check", stop)
+    with pytest.raises(RuntimeError, match="asked to stop"):
+        load_images(sources)
 
 
 def test_no_views_is_an_error() -> None:

@@ -50,21 +50,18 @@ class Lines:
             self._line = now
 
 
-class Teller:
-    """A listener of `isosweep.runtime.progress` that logs lines, and notes how far it is in the run's folder."""
+class Teller(Lines):
+    """Of a run: it logs a line about each part, and notes how far it is in the run's folder."""
 
     def __init__(self, record: RunRecord) -> None:
+        super().__init__(each=True)
         self._record = record
-        self._lines = Lines(each=True)
-        self._what = ""
         self._psnr: float | None = None
         self._note = 0.0
 
     def __call__(self, progress: Progress) -> None:
-        self._lines(progress)
-        now = time.monotonic()
-        new = progress.what != self._what
-        self._what = progress.what
+        now, new = time.monotonic(), progress.what != self._what
+        super().__call__(progress)
         self._psnr = self._psnr if progress.val_psnr is None else progress.val_psnr
         if new or progress.val_psnr is not None or now - self._note >= NOTE_S:
             self._write(progress)
