@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from isosweep.report import Refused, ReportError, TableRequest, make_table
+from isosweep.report.collect import read_folder
 from tests.report.hand import put, record
 
 EIKONAL = "loss.terms.eikonal.weight"
@@ -73,3 +74,19 @@ def test_how_often_a_run_validates_splits_no_rows_of_last_checkpoints(tmp_path: 
         put(tmp_path / "best", record(seed=seed, config={"train.val_every": every}, scores_of="best"))
     with pytest.raises(Refused, match=r"train\.val_every"):
         table(tmp_path / "best", rows=("model",))
+
+
+def test_further_keys_are_read_from_where_they_stand(tmp_path: Path) -> None:
+    ours, other = (
+        record(device="NVIDIA X", code_hash="c1"),
+        record(seed=1, backend="external", code_hash="c2"),
+    )
+    put(tmp_path, ours, other)
+    one, two = read_folder(tmp_path).runs
+    assert (one.get("device_name"), one.get("code_hash"), one.get("protocol")) == (
+        "NVIDIA X",
+        "c1",
+        "standard",
+    )
+    assert two.get("code_hash") is None, "of another program's record it is its scorer's, not the method's"
+    assert one.get("train.no_such_key") is None
