@@ -90,3 +90,15 @@ def test_further_keys_are_read_from_where_they_stand(tmp_path: Path) -> None:
     )
     assert two.get("code_hash") is None, "of another program's record it is its scorer's, not the method's"
     assert one.get("train.no_such_key") is None
+
+
+def test_a_name_of_thousands_of_characters_is_shown_by_its_ends(tmp_path: Path) -> None:
+    endless = f"geometry{'a' * 9000}/chamfer"
+    put(tmp_path, record(), record(seed=1, values={"geometry/chamfer": "absent", endless: 0.1}))
+    with pytest.raises(Refused) as error:
+        table(tmp_path, metrics=("chamfer",))
+    assert "geometryaaaa" in str(error.value)
+    assert "aaa/chamfer" in str(error.value)
+    assert len(str(error.value)) < 2000
+    path = "/" + "b" * 290
+    assert str(ReportError(f"no runs in {path}: look")) == f"no runs in {path}: look", "a path stays whole"
