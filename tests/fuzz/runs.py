@@ -2,7 +2,6 @@
 
 import io
 import json
-import pickle
 import random
 from functools import cache
 from pathlib import Path
@@ -171,16 +170,7 @@ def other_values(data: bytes, rng: random.Random) -> bytes:
 
     try:
         whole = torch.load(io.BytesIO(data), weights_only=True)
-    except (
-        RuntimeError,
-        pickle.UnpicklingError,
-        EOFError,
-        ValueError,
-        KeyError,
-        AttributeError,
-        TypeError,
-        IndexError,
-    ):
+    except Exception:  # torch raises half a dozen types, struct.error among them
         return data  # an earlier change has made it unreadable
     within, key, here = None, None, whole
     for _ in range(rng.choice((1, 1, 1, 2, 2, 3, 4))):
