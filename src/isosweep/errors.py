@@ -7,9 +7,20 @@ non-zero code. Any other exception is a defect of the program, or of a library, 
 ``ValueError`` of numpy or torch is none of these.
 """
 
+import re
+
+_LONG_WORD = re.compile(r"\S{1001,}")
+
 
 class UserError(Exception):
-    """The base of all of them. Rooms derive their own where a caller has to tell them apart."""
+    """The base of all of them. Rooms derive their own where a caller has to tell them apart.
+
+    A message quotes names and values, and a damaged file may hold ones of thousands of characters: of a word beyond
+    1,000 characters it has both ends.
+    """
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(_LONG_WORD.sub(lambda word: f"{word[0][:100]}...{word[0][-100:]}", message))
 
 
 class InputError(UserError, ValueError):

@@ -430,6 +430,13 @@ def test_files_that_a_json_names_and_that_are_not_there(tmp_path: Path) -> None:
         ValueError, match=r"points\.abc is no \.ply, and .*transforms\.json names it as ply_file_path"
     ):
         load_scene("nerfstudio", "mug", path=str(folder))
+    xyz = "property float x\nproperty float y\nproperty float z\n"
+    header = f"ply\nformat ascii 1.0\nelement vertex 3\n{xyz}end_header\n"
+    (folder / "points.ply").write_bytes(header.encode() + b"\xaf" + b"] " * 9000)
+    rewrite(folder, lambda m: m.update(ply_file_path="points.ply"))
+    with pytest.raises(ValueError, match=r"cannot read the points in .*points\.ply \(\w+: ") as error:
+        load_scene("nerfstudio", "mug", path=str(folder))
+    assert len(str(error.value)) < 1000, "the message does not quote the file"
     (folder / "images" / "view_5.png").unlink()
     rewrite(folder, lambda m: m.pop("ply_file_path"))
     with pytest.raises(FileNotFoundError, match=r"no image .*view_5\.png, which .*transforms\.json lists"):

@@ -123,6 +123,8 @@ def _landmarks(folder: Path, meta: Json, to_user: np.ndarray, file: Path) -> Lan
         cloud = trimesh.load(path, process=False, file_type="ply")
         points = np.array(cloud.vertices, np.float64)  # pyright: ignore[reportAttributeAccessIssue] - meshes and clouds have them
     except Exception as error:  # trimesh's reader of damaged files raises whatever comes, a NameError too
-        raise InputError(f"cannot read the points in {path}: {error!r}. Export them again") from error
+        raise InputError(
+            f"cannot read the points in {path} ({type(error).__name__}: {error}): export them again"
+        ) from error
     points = points[np.isfinite(points).all(1)]
     return Landmarks(points @ to_user[:3, :3].T + to_user[:3, 3], None)

@@ -19,18 +19,8 @@ MISSING_TEXT = "–"
 _NOT_THERE = object()
 
 
-_LONG_WORD = re.compile(r"\S{301,}")
-
-
 class ReportError(InputError):
-    """A table or page that cannot be made as requested; the message says what to do.
-
-    Records name scores and settings, and a damaged one may name them with thousands of characters: of such a word the
-    message has both ends.
-    """
-
-    def __init__(self, message: str) -> None:
-        super().__init__(_LONG_WORD.sub(lambda word: f"{word[0][:100]}...{word[0][-100:]}", message))
+    """A table or page that cannot be made as requested; the message says what to do."""
 
 
 def lookup(config: Mapping[str, Any], path: str) -> Any:
