@@ -1,5 +1,6 @@
 """Image files are opened as one of few formats, whatever their ending says."""
 
+import struct
 from pathlib import Path
 
 import pytest
@@ -26,3 +27,18 @@ def test_no_other_is_opened(form: str, tmp_path: Path) -> None:
         open_image(path)
     with pytest.raises(InputError, match=r"cannot decode image .*mask.png \(\d+ bytes\)"):
         read_mask(path)
+
+
+@pytest.mark.parametrize("rows", [6, 7, 12_910_598])
+def test_an_image_that_holds_fewer_pixels_than_it_announces(rows: int, tmp_path: Path) -> None:
+    """Pillow reads the strips that are there and leaves the rest black."""
+    path = tmp_path / "tall.tif"
+    Image.new("RGB", (8, 6), (9, 9, 9)).save(path)
+    length = struct.pack("<HHII", 257, 4, 1, 6)  # the tag ImageLength
+    assert path.read_bytes().count(length) == 1
+    path.write_bytes(path.read_bytes().replace(length, struct.pack("<HHII", 257, 4, 1, rows)))
+    if rows == 6:
+        assert open_image(path).size == (8, 6)
+        return
+    with pytest.raises(OSError, match=rf"announces 8x{rows} pixels, and it holds 48 of them"):
+        open_image(path)

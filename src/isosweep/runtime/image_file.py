@@ -50,7 +50,7 @@ def open_image(path: Path) -> Image.Image:
     """An image file of one of `FORMATS` or OpenEXR, whatever its ending says; only pixels of the latter are decoded.
 
     Raises:
-        OSError: it is none of them, or cannot be read.
+        OSError: it is none of them, cannot be read, or holds fewer pixels than it announces.
         TooLarge: it announces more pixels than `isosweep.runtime.limits.MEGAPIXELS`.
     """
     most = MEGAPIXELS.value * 1_000_000
@@ -65,6 +65,14 @@ def open_image(path: Path) -> Image.Image:
     if image.width * image.height > most:
         image.close()
         raise _too_large(path, image.width * image.height)
+    # Pillow leaves pixels black that no strip of the file holds
+    parts = [extents for _, extents, *_ in getattr(image, "tile", ()) if extents]
+    held = sum((x1 - x0) * (y1 - y0) for x0, y0, x1, y1 in parts)
+    if parts and held < image.width * image.height:
+        image.close()
+        raise OSError(
+            f"its header announces {image.width}x{image.height} pixels, and it holds {held} of them"
+        )
     return image
 
 
