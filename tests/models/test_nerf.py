@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from isosweep.encodings.frequency import Frequency
+from isosweep.errors import InputError
 from isosweep.fields.activations import truncated_exp
 from isosweep.fields.color import ColorField
 from isosweep.fields.density import DensityField
@@ -59,6 +60,39 @@ def test_a_slab_absorbs_exponentially(sampler):
     # mean distance of exp(-3 x) on [0, 1/2], from the entry at 3 - 1/4
     mean = 1 / 3 - 0.5 * math.exp(-1.5) / (1 - math.exp(-1.5))
     assert float(out.depth) == pytest.approx(2.75 + mean, abs=1e-2)
+
+
+def test_a_render_may_have_shorter_sections_than_training() -> None:
+    """A slab of 0.5 in sections of 0.27: a render with finer ones has the slab's own opacity, training has not."""
+
+    def made(finer: int) -> NeRF:
+        color = ColorField(4, hidden_dim=4)
+        sampler = OccupancyGrid(resolution=32, max_samples=2048)
+        model = NeRF(Slab(Frequency(1), 4, feature_dim=4), color, sampler, n_steps=13, render_finer=finer)
+        model.color_field = Red()
+        return model
+
+    coarse, fine = made(1), made(100)
+    knobs = coarse.knobs(0, 1)
+    with torch.no_grad():
+        few, many = (m(down_z(), knobs, frozenset()) for m in (coarse, fine))
+        trained = [
+            m.sample(down_z(), knobs, torch.Generator().manual_seed(0)).samples for m in (coarse, fine)
+        ]
+    true = 1 - math.exp(-3.0 * 0.5)
+    assert float(many.opacity) == pytest.approx(true, abs=5e-3)
+    assert abs(float(few.opacity) - true) > 2e-2
+    torch.testing.assert_close(trained[0].t, trained[1].t)
+    assert many.samples.dt[0] == pytest.approx(few.samples.dt[0] / 100)
+
+
+def test_more_sections_than_a_ray_may_keep_are_refused() -> None:
+    parts = Slab(Frequency(1), 4, feature_dim=4), ColorField(4, hidden_dim=4), OccupancyGrid(resolution=32)
+    NeRF(*parts, n_steps=512, render_finer=2)
+    with pytest.raises(
+        InputError, match=r"model\.render_finer=3 gives a ray up to 512 x 3 sections, and samp"
+    ):
+        NeRF(*parts, n_steps=512, render_finer=3)
 
 
 @pytest.mark.parametrize("sampler", [Uniform(2000), Hierarchical(200, 200), OccupancyGrid(resolution=32)])

@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from isosweep.bounds import Count, NotNegative, Positive
+from isosweep.errors import InputError
 from isosweep.fields.color import ColorField
 from isosweep.fields.density import DensityField
 from isosweep.models.background import Background
@@ -55,6 +56,12 @@ class NeRF(Model):
         near: nothing is sampled closer to the camera, normalised units.
         surface_density: the density taken as the surface when a mesh is extracted, in 1 / normalised unit.
         near_scaling: scale the gradients of samples by min(1, t^2) (``scale_near``).
+        render_finer: how many times as many sections a ray has where nothing is trained, for samplers that march.
+            Training places sections at random, so that a long section stands for the mean over its places; a render
+            has one place, and shorter sections come nearer to the mean.
+
+    Raises:
+        InputError: a ray may have more sections than the sampler's ``max_samples``.
     """
 
     takes_ndc = True
@@ -70,13 +77,15 @@ class NeRF(Model):
         near: NotNegative = 0.05,
         surface_density: Positive = 5.0,
         near_scaling: bool = False,
+        render_finer: Count = 1,
     ) -> None:
         super().__init__()
         require_probe(sampler, ["density"], "nerf")
         self.density, self.color_field, self.sampler, self.background = density, color, sampler, background
         self.radius, self.near, self.surface_density = radius, near, surface_density
         self.step_size = fixed_step(radius, n_steps)
-        self.near_scaling = near_scaling
+        self.near_scaling, self.render_finer = near_scaling, render_finer
+        _require_room(sampler, n_steps, render_finer)
         own = ("rgb", "opacity", "depth", "weights", "samples")
         self.provides = provided(own, levels_of(sampler, background))
 
@@ -96,7 +105,8 @@ class NeRF(Model):
             closed=rays.closed,
             knobs=knobs.sampling.box,
         )
-        sampled = self.sampler.sample(rays, t_near, t_far, self.step_size, probe, generator)
+        step = self.step_size / (1 if generator is not None else self.render_finer)
+        sampled = self.sampler.sample(rays, t_near, t_far, step, probe, generator)
         if not rays.closed:
             return sampled
         return replace(sampled, samples=with_ends(sampled.samples, t_far, self.step_size))
@@ -152,3 +162,12 @@ class NeRF(Model):
 
         self.sampler.update(knobs.step, occupancy, generator, samples)
         self.update_background(knobs, knobs.behind, generator, samples)
+
+
+def _require_room(sampler: Sampler, n_steps: int, render_finer: int) -> None:
+    most = getattr(sampler, "max_samples", None)
+    if render_finer > 1 and most is not None and n_steps * render_finer > most:
+        raise InputError(
+            f"model.render_finer={render_finer} gives a ray up to {n_steps} x {render_finer} sections, and "
+            f"sampler.max_samples={most} keeps no more: raise that, or lower model.render_finer or model.n_steps"
+        )

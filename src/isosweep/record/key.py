@@ -84,6 +84,7 @@ AS_BEFORE: tuple[tuple[str, Any], ...] = (
     ("model.*.density_activation", "relu"),
     ("model.*.density_bias", 0.0),
     ("model.*.color_padding", 0.0),
+    ("model.render_finer", 1),
     ("model.background", None),
     ("model.background.opaque", False),
     ("model.background.cells", None),
