@@ -278,7 +278,7 @@ def test_rays_lead_to_points_where_the_data_has_them(model, scenes, tmp_path):
         ("neus_bg", ["encoding@model.background.encoding=freq"]),
         ("neus", ["loss=geo_neus", "loss.patches=8", "loss.terms.photo.fn.side=3"]),
         ("nero", ["model.color.n_bands=2", "model.every=1", "sampler=uniform", "sampler.n_samples=16"]),
-        ("nerf_bg", ["loss.terms.background_distortion.weight=0.01"]),
+        ("nerf_bg", ["loss.terms.background_distortion.weight=0.01", "model.render_finer=2"]),
         ("nerf_original", ["sampler.spacing=disparity", "sampler.jitter=false", "model.raw_noise_std=1"]),
         (
             "nerf_original",
