@@ -26,6 +26,15 @@ def test_whole_photographs_with_points_have_a_recipe_for_a_mesh_and_one_for_view
     ]
 
 
+def test_a_ring_of_cameras_far_from_an_object_has_the_box_of_its_region(tmp_path: Path) -> None:
+    where = f"scene={tmp_path.name} dataset.path={tmp_path}"
+    for nearest, box in ((2.9, ""), (3.0, " dataset.radius=1")):
+        assert train_commands(tmp_path, ("colmap",), False, nearest) == [
+            f"python main.py experiment=neus-bg-colmap {where}",
+            f"python main.py experiment=nerf-bg-colmap{box} {where}",
+        ]
+
+
 @pytest.mark.parametrize("recipe", RECIPES)
 @pytest.mark.parametrize("dataset", ["colmap", "nerfstudio"])
 def test_the_recipes_compose_with_each_layout_that_has_points(recipe: str, dataset: str) -> None:

@@ -21,6 +21,11 @@ WITH_POINTS = {"colmap": "", "nerfstudio": " dataset=nerfstudio"}
 """Name of a layout with the points of the reconstruction -> what makes `RECIPES` read it."""
 RECIPES = ("neus-bg-colmap", "nerf-bg-colmap")
 """Of conf/experiment, for whole photographs: a mesh, and new views."""
+WIDE_BOX = ("nerf-bg-colmap", 3.0, " dataset.radius=1")
+"""A recipe whose box is half as wide again as the region, for what stands between cameras and region.
+
+From 3 radii of the nearest camera on that is air alone, where floaters grow; the box is then that of the region itself.
+"""
 
 
 def summary(manifest: Manifest) -> list[str]:
@@ -56,15 +61,21 @@ def final_report(manifest: Manifest, layouts: tuple[str, ...]) -> list[str]:
             "overlap, or most are blurred; look at the contact sheet before training"
         )
     lines += [*manifest.facts("sheet")["lines"], f"contact sheet: {out / SHEET}"]
-    return lines + train_commands(out, layouts, manifest.facts("flatten")["masked"])
+    nearest = manifest.facts("region").get("nearest", 0.0)  # an earlier version did not note it
+    return lines + train_commands(out, layouts, manifest.facts("flatten")["masked"], nearest)
 
 
-def train_commands(out: Path, layouts: tuple[str, ...], masked: bool) -> list[str]:
+def train_commands(out: Path, layouts: tuple[str, ...], masked: bool, nearest: float = 0.0) -> list[str]:
     """The commands that train on each layout.
 
     With masks, NeuS takes them as supervision. Whole photographs get a learned background; a layout that holds the
     points of the reconstruction has two recipes, one for a mesh through the points, and one for new views.
+
+    Args:
+        nearest: distance of the nearest camera from the region's centre, in its radii.
     """
+    wide, far, narrow = WIDE_BOX
+    boxes = {wide: narrow} if nearest >= far else {}
     name, path = (
         shlex.quote(f"{key}={quoted(value)}")
         for key, value in (("scene", out.resolve().name), ("dataset.path", str(out)))
@@ -74,7 +85,9 @@ def train_commands(out: Path, layouts: tuple[str, ...], masked: bool) -> list[st
         if masked:
             methods = [f"model=neus loss=mask {TRAIN[layout]}"]
         elif layout in WITH_POINTS:
-            methods = [f"experiment={recipe}{WITH_POINTS[layout]}" for recipe in RECIPES]
+            methods = [
+                f"experiment={recipe}{WITH_POINTS[layout]}{boxes.get(recipe, '')}" for recipe in RECIPES
+            ]
         else:
             methods = [f"model=neus_bg {TRAIN[layout]}"]
         commands += [f"python main.py {method} {name} {path}" for method in methods]

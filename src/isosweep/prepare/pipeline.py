@@ -351,6 +351,7 @@ class Preparation:
         facts = {
             "low": found.low.tolist(), "high": found.high.tolist(), "centre": found.centre.tolist(),
             "radius": found.radius, "why": found.found_by,
+            "nearest": float(np.linalg.norm(recon.c2w[:, :, 3] - found.centre, axis=1).min() / found.radius),
         }  # fmt: skip
         return facts, [self.out / "images", self.work / "solved.npz"]
 
