@@ -93,6 +93,12 @@ def test_every_layout_loads_to_the_same_rays_and_world(made: tuple[PrepareOption
         assert scene.use_masks
 
 
+def test_the_nearest_camera_is_noted_in_radii(made: tuple[PrepareOptions, list[str]]) -> None:
+    facts = json.loads((made[0].out / "prepare.json").read_text())["steps"]["region"]["facts"]
+    scene = load_scene("colmap", "s", path=str(made[0].out), test_every=None)
+    assert facts["nearest"] == pytest.approx(float(scene.cameras.c2w[:, :, 3].norm(dim=1).min()), rel=1e-5)
+
+
 def test_the_masks_decide_on_the_sphere(made: tuple[PrepareOptions, list[str]]) -> None:
     options, lines = made
     assert any("region: " in line and "masks" in line for line in lines)

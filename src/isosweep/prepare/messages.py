@@ -21,10 +21,10 @@ WITH_POINTS = {"colmap": "", "nerfstudio": " dataset=nerfstudio"}
 """Name of a layout with the points of the reconstruction -> what makes `RECIPES` read it."""
 RECIPES = ("neus-bg-colmap", "nerf-bg-colmap")
 """Of conf/experiment, for whole photographs: a mesh, and new views."""
-WIDE_BOX = ("nerf-bg-colmap", 3.0, " dataset.radius=1")
-"""A recipe whose box is half as wide again as the region, for what stands between cameras and region.
+FAR = 3.0
+"""Radii of the region from which on its cameras have air alone between them and it.
 
-From 3 radii of the nearest camera on that is air alone, where floaters grow; the box is then that of the region itself.
+The box of nerf-bg-colmap is half as wide again as the region, for trees and lamps before it; in air, floaters grow.
 """
 
 
@@ -74,8 +74,7 @@ def train_commands(out: Path, layouts: tuple[str, ...], masked: bool, nearest: f
     Args:
         nearest: distance of the nearest camera from the region's centre, in its radii.
     """
-    wide, far, narrow = WIDE_BOX
-    boxes = {wide: narrow} if nearest >= far else {}
+    boxes = {"nerf-bg-colmap": " dataset.radius=1"} if nearest >= FAR else {}
     name, path = (
         shlex.quote(f"{key}={quoted(value)}")
         for key, value in (("scene", out.resolve().name), ("dataset.path", str(out)))

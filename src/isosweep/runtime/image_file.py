@@ -65,8 +65,8 @@ def open_image(path: Path) -> Image.Image:
     if image.width * image.height > most:
         image.close()
         raise _too_large(path, image.width * image.height)
-    # Pillow leaves pixels black that no strip of the file holds
-    parts = [extents for _, extents, *_ in getattr(image, "tile", ()) if extents]
+    # Pillow leaves pixels black that no strip of the file holds; the bands of one strip may lie apart
+    parts = {extents for _, extents, *_ in getattr(image, "tile", ()) if extents}
     held = sum((x1 - x0) * (y1 - y0) for x0, y0, x1, y1 in parts)
     if parts and held < image.width * image.height:
         image.close()
